@@ -1,0 +1,188 @@
+"""Artifacts of a run: folders whose manifest is written last, atomic files, fingerprints and checksums.
+
+A job's folder is done if and only if its ``manifest.json`` is there and carries the job's fingerprint
+(design.md, section 4). While a job works, ``progress.json`` says for which fingerprint, so that a killed job
+is taken up where it was, and the remains of an older one are cleared first.
+"""
+
+import errno
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+from fusionchat.errors import ArtifactError, MachineError
+
+MANIFEST, PROGRESS = "manifest.json", "progress.json"
+Json = str | int | float | bool | None | list["Json"] | dict[str, "Json"]
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What a finished job leaves: what it was made from and what it made.
+
+    Attributes:
+        fingerprint: SHA-256 of settings and inputs.
+        settings: The settings that change the output.
+        inputs: Fingerprints of what was read, by name.
+        files: SHA-256 of every file written, by relative path.
+        versions: Versions of the packages that took part (for the reader; not part of the fingerprint).
+        seconds: Wall time of the job.
+        summary: Figures for the report.
+    """
+
+    fingerprint: str
+    settings: dict[str, Json]
+    inputs: dict[str, str]
+    files: dict[str, str]
+    versions: dict[str, str] = field(default_factory=dict)
+    seconds: float = 0.0
+    summary: dict[str, Json] = field(default_factory=dict)
+
+
+def canonical(value: object) -> str:
+    """JSON with sorted keys and no spaces: equal values give equal text."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+
+
+def fingerprint(settings: Mapping[str, Json], inputs: Mapping[str, str]) -> str:
+    """SHA-256 of a job's settings and of the fingerprints of its inputs."""
+    return hashlib.sha256(canonical([dict(settings), dict(inputs)]).encode()).hexdigest()
+
+
+def sha256_file(path: Path) -> str:
+    """SHA-256 of a file's bytes."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+@contextmanager
+def machine_errors(where: Path) -> Iterator[None]:
+    """Turn the operating system's refusals into one clear `MachineError`."""
+    try:
+        yield
+    except OSError as error:
+        known = {
+            errno.ENOSPC: (
+                "The disk is full",
+                "free some space and run the same command again; finished work is kept",
+            ),
+            errno.EDQUOT: ("The disk quota is used up", "free some space and run the same command again"),
+            errno.EACCES: (
+                "This folder cannot be written",
+                "choose another folder or change its permissions",
+            ),
+            errno.EPERM: ("This folder cannot be written", "choose another folder or change its permissions"),
+            errno.EROFS: ("This file system is read-only", "choose a folder on another one"),
+            errno.ENOTDIR: (
+                "A file stands where a folder is needed",
+                "move it away or choose another folder",
+            ),
+        }
+        if error.errno not in known:
+            raise
+        what, do = known[error.errno]
+        raise MachineError(what, where=str(error.filename or where), do=do) from error
+
+
+@contextmanager
+def atomic_path(path: Path) -> Iterator[Path]:
+    """Yield a temporary path beside ``path``; fsync and rename it when the block ends well, else remove it."""
+    with machine_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+        try:
+            yield partial
+            with partial.open("rb") as file:
+                os.fsync(file.fileno())
+            partial.replace(path)
+            sync_folder(path.parent)
+        finally:
+            partial.unlink(missing_ok=True)
+
+
+def sync_folder(folder: Path) -> None:
+    """Flush a folder's entries to disk, so that a rename survives a power cut."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file atomically."""
+    with atomic_path(path) as partial:
+        partial.write_text(text, encoding="utf-8")
+
+
+def write_json(path: Path, value: object) -> None:
+    """Write an indented JSON file atomically, keys in the order given."""
+    write_text(path, json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def read_json(path: Path) -> dict[str, Json]:
+    """Read a JSON object; raises ArtifactError where it is damaged."""
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise ArtifactError(
+            f"This file is damaged: {error}", where=str(path), do="remove its folder and run again"
+        ) from error
+    if not isinstance(value, dict):
+        raise ArtifactError(
+            "This file is damaged: not a JSON object", where=str(path), do="remove its folder and run again"
+        )
+    return value
+
+
+def read_manifest(folder: Path) -> Manifest | None:
+    """The manifest of a folder, None where there is none or it is unreadable (then the job is to do)."""
+    path = folder / MANIFEST
+    if not path.is_file():
+        return None
+    try:
+        return Manifest(**read_json(path))  # type: ignore[arg-type]
+    except (ArtifactError, TypeError):
+        return None
+
+
+def begin(folder: Path, mark: str) -> None:
+    """Make a job's folder ready: keep it if its unfinished work has this fingerprint, else clear it."""
+    with machine_errors(folder):
+        progress = folder / PROGRESS
+        if folder.exists() and not (progress.is_file() and read_progress(progress) == mark):
+            shutil.rmtree(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        if not progress.is_file():
+            write_json(progress, {"fingerprint": mark})
+
+
+def read_progress(path: Path) -> str | None:
+    """The fingerprint an unfinished job works for, None where the note is unreadable."""
+    try:
+        return str(read_json(path).get("fingerprint"))
+    except ArtifactError:
+        return None
+
+
+def finish(folder: Path, manifest: Manifest) -> None:
+    """Write the manifest, last, and take the progress note away."""
+    with machine_errors(folder):
+        write_json(folder / MANIFEST, asdict(manifest))
+        (folder / PROGRESS).unlink(missing_ok=True)
+
+
+def checksums(folder: Path) -> dict[str, str]:
+    """SHA-256 of every file under a folder by relative path, manifests and partial files left out."""
+    files = sorted(p for p in folder.rglob("*") if p.is_file())
+    skip = {MANIFEST, PROGRESS}
+    return {
+        str(p.relative_to(folder)): sha256_file(p)
+        for p in files
+        if p.name not in skip and not p.name.endswith(".partial")
+    }

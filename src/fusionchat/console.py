@@ -1,0 +1,87 @@
+"""The only place that prints: lines, tables, progress bars and errors, on one rich console."""
+
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+from rich.table import Table
+
+Advance = Callable[[int], None]
+
+_out = Console(highlight=False)
+_err = Console(stderr=True, highlight=False)
+
+
+def ignore(_: int) -> None:
+    """An `Advance` for those who do not watch."""
+
+
+def say(text: str = "", style: str | None = None) -> None:
+    """Print one line of plain text to stdout (no markup is read from it)."""
+    _out.print(text, style=style, markup=False, soft_wrap=True)
+
+
+def stream(text: str) -> None:
+    """Print text without a line end, at once: streamed answers."""
+    sys.stdout.write(text)
+    sys.stdout.flush()
+
+
+def warn(text: str) -> None:
+    """Print a warning to stderr."""
+    _err.print(f"warning: {text}", style="yellow", markup=False, soft_wrap=True)
+
+
+def error(text: str) -> None:
+    """Print an error to stderr."""
+    _err.print(f"error: {text}", style="bold red", markup=False, soft_wrap=True)
+
+
+def ask(prompt: str) -> str:
+    """Read one line from the user; raises EOFError at the end of input."""
+    return _out.input(prompt, markup=False)
+
+
+def table(
+    title: str | None, columns: Sequence[str], rows: Sequence[Sequence[str]], *, caption: str | None = None
+) -> None:
+    """Print a table: the first column left, the others right."""
+    grid = Table(
+        title=title, caption=caption, title_justify="left", caption_justify="left", header_style="bold"
+    )
+    for index, column in enumerate(columns):
+        grid.add_column(column, justify="left" if index == 0 else "right", overflow="fold")
+    for row in rows:
+        grid.add_row(*row)
+    _out.print(grid, markup=False)
+
+
+@contextmanager
+def progress(label: str, total: int | None) -> Iterator[Advance]:
+    """Show a progress bar on stderr while the block runs; call the yielded function with each advance.
+
+    On something that is not a terminal, one line is printed when the block ends.
+    """
+    if not _err.is_terminal:
+        yield ignore
+        _err.print(f"  {label}: done", markup=False, soft_wrap=True)
+        return
+    columns = (
+        TextColumn("  {task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=_err, transient=True) as bar:
+        task = bar.add_task(label, total=total)
+        yield lambda count: bar.advance(task, count)

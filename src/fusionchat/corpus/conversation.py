@@ -1,0 +1,45 @@
+"""`Conversation`: the one form a dialogue has inside FusionChat, whatever file it came from."""
+
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+Role = Literal["system", "user", "assistant"]
+
+
+@dataclass(frozen=True)
+class Message:
+    """One turn. ``complete`` is False where a long conversation was cut inside it: its end of turn is then not supervised."""
+
+    role: Role
+    content: str
+    complete: bool = True
+
+
+@dataclass(frozen=True)
+class Conversation:
+    """One training dialogue.
+
+    Attributes:
+        id: Unique within its corpus; the file's own id or ``<file stem>-<record number>``.
+        messages: The turns; at least one of them is the assistant's.
+        domain: A label for reports, "" if there is none.
+        answer: The checkable answer to the last user turn, None if there is none.
+    """
+
+    id: str
+    messages: tuple[Message, ...]
+    domain: str = ""
+    answer: str | None = None
+
+    @property
+    def supervised_bytes(self) -> int:
+        """UTF-8 bytes of the assistant turns: the denominator of bits per byte."""
+        return sum(len(m.content.encode()) for m in self.messages if m.role == "assistant")
+
+
+class Reject(NamedTuple):
+    """A record that could not be used: its id, a short reason to count by, and the detail."""
+
+    id: str
+    reason: str
+    detail: str = ""

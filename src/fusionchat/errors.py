@@ -1,0 +1,56 @@
+"""Every error a user can cause or meet: what happened, where, and what to do about it.
+
+Exit codes: 2 for a mistake in what the user gave (recipe, corpus, model), 3 for a machine that
+cannot go on (full disk, unwritable folder, out of memory). Anything else is a bug in FusionChat.
+"""
+
+
+class FusionChatError(Exception):
+    """A mistake in what the user gave. ``str()`` is the message as it is shown.
+
+    Args:
+        what: What is wrong, in one sentence.
+        where: A YAML path, a file, a record id.
+        do: What to do about it.
+    """
+
+    exit_code = 2
+
+    def __init__(self, what: str, *, where: str | None = None, do: str | None = None) -> None:
+        self.what, self.where, self.do = what, where, do
+        lines = [what]
+        if where:
+            lines.append(f"  where: {where}")
+        if do:
+            lines.append(f"  do:    {do}")
+        super().__init__("\n".join(lines))
+
+
+class RecipeError(FusionChatError):
+    """The recipe cannot be read or asks for something impossible."""
+
+
+class CorpusError(FusionChatError):
+    """The corpus cannot be read, or nothing usable is in it."""
+
+
+class ModelError(FusionChatError):
+    """A model, tokenizer or chat template is missing, broken or unsupported."""
+
+
+class TokenizerError(ModelError):
+    """A tokenizer cannot be expressed in bytes."""
+
+
+class MergeError(FusionChatError):
+    """Checkpoints cannot be merged."""
+
+
+class ArtifactError(FusionChatError):
+    """An artifact of a run is damaged or does not belong to this recipe."""
+
+
+class MachineError(FusionChatError):
+    """The machine cannot go on: full disk, unwritable folder, out of memory."""
+
+    exit_code = 3
