@@ -1,0 +1,127 @@
+# C conversations
+"""Estimates with standard errors, for one model and for two on the same conversations. PURE.
+
+The unit of sampling is the conversation: its tokens depend on each other, so a standard error over tokens
+would be far too small. A gain is always positive where the model is better than the baseline.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Bool, Float, Int
+from numpy.typing import NDArray
+
+Bits = Float[np.ndarray, " C"]
+Bytes = Int[np.ndarray, " C"]
+Correct = Bool[np.ndarray, " C"]
+Estimator = Callable[[NDArray[np.intp]], "Estimate"]
+
+
+class Estimate(NamedTuple):
+    """A value and its standard error over n conversations; ``se`` is None where n is too small to know it."""
+
+    value: float
+    se: float | None
+    n: int
+
+    @property
+    def errors(self) -> float | None:
+        """How many standard errors the value lies from zero, None where that is unknown."""
+        return self.value / self.se if self.se else None
+
+    @property
+    def is_clear(self) -> bool:
+        """Whether the value lies more than two standard errors from zero."""
+        return self.errors is not None and abs(self.errors) > 2
+
+
+class Breakdown(NamedTuple):
+    """An estimate over all conversations, and over those of each domain (in order of first appearance)."""
+
+    overall: Estimate
+    domains: dict[str, Estimate]
+
+
+def ratio(numerators_C: Bits, denominators_C: Bits | Bytes) -> Estimate:
+    """The ratio estimator R = sum(y) / sum(x) over conversations and its linearised standard error.
+
+    se = sqrt(n / (n - 1) * sum((y_i - R x_i)^2)) / sum(x), the delta method without finite-population
+    correction (Cochran, *Sampling Techniques*, 3rd ed. 1977, sections 2.11 and 6.4). For numerators that are
+    the difference of two models it is the standard error of the paired difference.
+
+    Raises:
+        ValueError: If there is nothing to divide by.
+    """
+    n, total = len(denominators_C), float(np.sum(denominators_C, dtype=np.float64))
+    if total <= 0:
+        raise ValueError("a ratio needs a positive denominator: no conversation carries any bytes")
+    value = float(np.sum(numerators_C, dtype=np.float64)) / total
+    if n < 2:
+        return Estimate(value, None, n)
+    residuals_C = numerators_C.astype(np.float64) - value * denominators_C.astype(np.float64)
+    return Estimate(value, float(np.sqrt(n / (n - 1) * np.sum(residuals_C**2))) / total, n)
+
+
+def proportion(correct_C: Correct) -> Estimate:
+    """The share that is right, with half the width of Wilson's score interval at z = 1 as its standard error.
+
+    se = sqrt(p (1 - p) / n + 1 / (4 n^2)) / (1 + 1 / n) (Wilson 1927, JASA 22:209). Near the middle it is the
+    binomial sqrt(p (1 - p) / n); at 0 and 1, where that would claim certainty, it is 1 / (2 (n + 1)).
+
+    Raises:
+        ValueError: If there is no conversation.
+    """
+    n = len(correct_C)
+    if n == 0:
+        raise ValueError("a proportion needs at least one conversation")
+    p = float(np.mean(correct_C))
+    return Estimate(p, float(np.sqrt(p * (1 - p) / n + 1 / (4 * n * n)) / (1 + 1 / n)), n)
+
+
+def proportion_gain(correct_C: Correct, baseline_C: Correct) -> Estimate:
+    """The share right minus the baseline's on the same conversations, with the paired standard error.
+
+    With b conversations that only the model has right and c that only the baseline has,
+    se = sqrt(b + c + 1 - (b - c)^2 / (n + 2)) / (n + 2): the Wald error of matched pairs after adding one half
+    to each of the four cells (Agresti & Min 2005, Statistics in Medicine 24:729), which stays above zero
+    where the two never differ.
+
+    Raises:
+        ValueError: If there is no conversation.
+    """
+    n = len(correct_C)
+    if n == 0:
+        raise ValueError("a proportion needs at least one conversation")
+    b = int(np.sum(correct_C & ~baseline_C))
+    c = int(np.sum(~correct_C & baseline_C))
+    return Estimate((b - c) / n, float(np.sqrt(b + c + 1 - (b - c) ** 2 / (n + 2)) / (n + 2)), n)
+
+
+def bits_per_byte(bits_C: Bits, bytes_C: Bytes, domains: Sequence[str]) -> Breakdown:
+    """Bits of the supervised text divided by its UTF-8 bytes, see `ratio`."""
+    return break_down(domains, lambda rows: ratio(bits_C[rows], bytes_C[rows]))
+
+
+def bits_per_byte_gain(bits_C: Bits, baseline_C: Bits, bytes_C: Bytes, domains: Sequence[str]) -> Breakdown:
+    """Bits per byte of the baseline minus those of the model on the same conversations, see `ratio`."""
+    saved_C = baseline_C.astype(np.float64) - bits_C.astype(np.float64)
+    return break_down(domains, lambda rows: ratio(saved_C[rows], bytes_C[rows]))
+
+
+def exact_match(correct_C: Correct, domains: Sequence[str]) -> Breakdown:
+    """Share of the conversations whose answer is right, see `proportion`."""
+    return break_down(domains, lambda rows: proportion(correct_C[rows]))
+
+
+def exact_match_gain(correct_C: Correct, baseline_C: Correct, domains: Sequence[str]) -> Breakdown:
+    """Exact match of the model minus that of the baseline on the same conversations, see `proportion_gain`."""
+    return break_down(domains, lambda rows: proportion_gain(correct_C[rows], baseline_C[rows]))
+
+
+def break_down(domains: Sequence[str], estimator: Estimator) -> Breakdown:
+    """The estimator on all conversations and on those of each domain; an empty label belongs to no domain."""
+    labels_C = np.asarray(domains, dtype=object)
+    parts = {name: np.flatnonzero(labels_C == name) for name in dict.fromkeys(domains) if name}
+    whole = estimator(np.arange(len(labels_C)))
+    return Breakdown(whole, {name: estimator(rows) for name, rows in parts.items()})
