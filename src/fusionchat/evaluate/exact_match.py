@@ -1,0 +1,209 @@
+"""Exact match: the model writes the last answer greedily, and what a pattern finds in it is compared."""
+
+import re
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, NamedTuple, Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from fusionchat.corpus.conversation import Conversation, Message
+from fusionchat.errors import RecipeError
+from fusionchat.evaluate.likelihood import length_batches
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+
+class Prompter(Protocol):
+    """What is needed of `fusionchat.corpus.render.Renderer`."""
+
+    stop_ids: Sequence[int]
+
+    def prompt_ids(self, messages: Sequence[Message]) -> Sequence[int]:
+        """Token ids of the messages in the model's template, up to where its answer begins."""
+        ...
+
+
+class Decoder(Protocol):
+    """What is needed of a tokenizer."""
+
+    def decode(self, token_ids: list[int], *, skip_special_tokens: bool) -> str:
+        """The text of some tokens."""
+        ...
+
+
+class ExactMatch(NamedTuple):
+    """One model's answers to the conversations that have a checkable one.
+
+    Attributes:
+        asked: int [A], their places among the conversations given.
+        correct: bool [A].
+        replies: What the model wrote.
+        extracted: What the pattern found in it, None for nothing.
+    """
+
+    asked: NDArray[np.intp]
+    correct: NDArray[np.bool_]
+    replies: tuple[str, ...]
+    extracted: tuple[str | None, ...]
+
+
+def exact_match(
+    model: "PreTrainedModel",
+    tokenizer: Decoder,
+    renderer: Prompter,
+    conversations: Sequence[Conversation],
+    *,
+    pattern: str | None,
+    max_new_tokens: int,
+    device: torch.device | str,
+    batch_tokens: int,
+    progress: Callable[[int], None],
+) -> ExactMatch:
+    """Ask the model the last user turn of every conversation that has an ``answer`` and compare.
+
+    Args:
+        model: A causal language model; it is moved to ``device``.
+        tokenizer: Its tokenizer.
+        renderer: Its chat template.
+        conversations: Those without an ``answer`` are passed over.
+        pattern: Regular expression for the answer, see `extract`.
+        max_new_tokens: Where an answer is cut.
+        device: Where to run.
+        batch_tokens: Most padded tokens (prompt and answer) of one batch.
+        progress: Called with the number of conversations done.
+
+    Raises:
+        RecipeError: If the pattern is not a regular expression.
+    """
+    check_pattern(pattern)
+    asked = [i for i, c in enumerate(conversations) if c.answer is not None]
+    prompts = [list(renderer.prompt_ids(question(conversations[i]))) for i in asked]
+    answers = generate(
+        model.to(device).eval(),  # type: ignore[arg-type]
+        prompts,
+        stop_ids=renderer.stop_ids,
+        max_new_tokens=max_new_tokens,
+        batch_tokens=batch_tokens,
+        progress=progress,
+    )
+    replies = tuple(tokenizer.decode(ids, skip_special_tokens=True) for ids in answers)
+    extracted = tuple(extract(reply, pattern) for reply in replies)
+    correct = [same(found, conversations[i].answer) for i, found in zip(asked, extracted, strict=True)]
+    return ExactMatch(np.array(asked, dtype=np.intp), np.array(correct, dtype=bool), replies, extracted)
+
+
+def question(conversation: Conversation) -> tuple[Message, ...]:
+    """The conversation up to its last user turn, that turn included."""
+    last = max(i for i, m in enumerate(conversation.messages) if m.role == "user")
+    return conversation.messages[: last + 1]
+
+
+def check_pattern(pattern: str | None) -> None:
+    """Raise RecipeError where the answer pattern is not a regular expression with at most one group."""
+    try:
+        groups = re.compile(pattern or "").groups
+    except re.error as error:
+        raise RecipeError(
+            f"The answer pattern is not a regular expression: {error}",
+            where=f"evaluate.answer_pattern: {pattern}",
+            do="correct it (Python's `re` syntax)",
+        ) from error
+    if groups > 1:
+        raise RecipeError(
+            f"The answer pattern has {groups} groups; which one is the answer?",
+            where=f"evaluate.answer_pattern: {pattern}",
+            do="keep one group, make the others non-capturing: (?:...)",
+        )
+
+
+def extract(reply: str, pattern: str | None) -> str | None:
+    """The answer in a reply: the pattern's last match (its group, if it has one), None where nothing matches.
+
+    The last match, because models reason before they answer. Without a pattern the whole reply is the answer.
+    Whitespace is normalised.
+    """
+    if pattern is None:
+        return normal(reply)
+    found = None
+    for match in re.finditer(pattern, reply, flags=re.MULTILINE):
+        found = match.group(match.re.groups)
+    return None if found is None else normal(found)
+
+
+def normal(text: str) -> str:
+    """Text with every run of whitespace as one space, none at the ends."""
+    return " ".join(text.split())
+
+
+def same(extracted: str | None, answer: str | None) -> bool:
+    """Whether what was found is the answer, whitespace aside."""
+    return extracted is not None and answer is not None and extracted == normal(answer)
+
+
+def generate(
+    model: "PreTrainedModel",
+    prompts: Sequence[Sequence[int]],
+    *,
+    stop_ids: Sequence[int],
+    max_new_tokens: int,
+    batch_tokens: int,
+    progress: Callable[[int], None],
+) -> list[list[int]]:
+    """Greedy continuations in the order of the prompts, without the stop token that ended them.
+
+    Batches are padded on the left and sorted by length. Where a model's context is too short for a prompt
+    and its answer, the answer is cut; a prompt that fills the context gets an empty one.
+    """
+    answers: list[list[int]] = [[] for _ in prompts]
+    window = context_window(model)
+    for members in length_batches([len(p) + max_new_tokens for p in prompts], batch_tokens):
+        batch = [prompts[i] for i in members]
+        room = max_new_tokens if window is None else min(max_new_tokens, window - max(map(len, batch)))
+        if room > 0:
+            for i, ids in zip(members, continue_batch(model, batch, stop_ids, room), strict=True):
+                answers[i] = ids
+        progress(len(members))
+    return answers
+
+
+def context_window(model: "PreTrainedModel") -> int | None:
+    """The most positions a model's configuration allows, None where it states no limit."""
+    value = getattr(model.config.get_text_config(), "max_position_embeddings", None)
+    return value if isinstance(value, int) and value > 0 else None
+
+
+@torch.inference_mode()
+def continue_batch(
+    model: "PreTrainedModel", prompts: Sequence[Sequence[int]], stop_ids: Sequence[int], max_new_tokens: int
+) -> list[list[int]]:
+    """Greedy continuations of one batch, each cut before its first stop token."""
+    from transformers import GenerationConfig
+
+    length = max(map(len, prompts))
+    padding = stop_ids[0]
+    ids = torch.tensor([[padding] * (length - len(p)) + list(p) for p in prompts], device=model.device)
+    mask = torch.tensor([[0] * (length - len(p)) + [1] * len(p) for p in prompts], device=model.device)
+    # Everything that would change greedy decoding is set: what is unset comes from the model's folder.
+    greedy = GenerationConfig(  # type: ignore[no-untyped-call]
+        do_sample=False,
+        num_beams=1,
+        temperature=1.0,
+        top_p=1.0,
+        top_k=50,
+        repetition_penalty=1.0,
+        no_repeat_ngram_size=0,
+        min_new_tokens=0,
+        max_new_tokens=max_new_tokens,
+        eos_token_id=list(stop_ids),
+        pad_token_id=padding,
+    )
+    out = model.generate(input_ids=ids, attention_mask=mask, generation_config=greedy)  # type: ignore[operator]
+    return [until_stop(row, set(stop_ids)) for row in out[:, length:].tolist()]
+
+
+def until_stop(ids: Sequence[int], stop_ids: set[int]) -> list[int]:
+    """The ids before the first stop token."""
+    return list(ids[: next((i for i, token in enumerate(ids) if token in stop_ids), len(ids))])

@@ -1,0 +1,176 @@
+import numpy as np
+import pytest
+import torch
+from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM
+
+from fusionchat.corpus.conversation import Conversation, Message
+from fusionchat.errors import RecipeError
+from fusionchat.evaluate import exact_match as em
+
+STOP = 3
+
+
+class Letters:
+    """A tokenizer of code points 32..95 with 4 control tokens in front."""
+
+    def decode(self, token_ids: list[int], *, skip_special_tokens: bool) -> str:
+        return "".join(chr(i + 28) for i in token_ids if i > STOP or not skip_special_tokens)
+
+
+class Template:
+    """``<1> content`` for a user, ``<2> content <3>`` for an assistant, ``<2>`` to ask for an answer."""
+
+    stop_ids = (STOP,)
+
+    def prompt_ids(self, messages):
+        ids = []
+        for m in messages:
+            text = [ord(c) - 28 for c in m.content]
+            ids += [1, *text] if m.role == "user" else [2, *text, STOP]
+        return [*ids, 2]
+
+
+def llama(**more) -> LlamaForCausalLM:
+    torch.manual_seed(0)
+    settings = {"vocab_size": 68, "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2}
+    settings |= {"num_attention_heads": 2, "num_key_value_heads": 2, "max_position_embeddings": 64}
+    settings |= {"bos_token_id": None, "eos_token_id": None}
+    return LlamaForCausalLM(LlamaConfig(**settings | more)).eval()
+
+
+def gpt2(positions: int = 64) -> GPT2LMHeadModel:
+    torch.manual_seed(0)
+    sizes = {"n_embd": 16, "n_layer": 1, "n_head": 2, "n_positions": positions}
+    return GPT2LMHeadModel(GPT2Config(vocab_size=68, bos_token_id=None, eos_token_id=None, **sizes)).eval()
+
+
+def talk(text: str, answer: str | None) -> Conversation:
+    messages = (Message("user", text), Message("assistant", f"= {answer}"))
+    return Conversation(id=text, messages=messages, answer=answer)
+
+
+def teach(model, conversations: list[Conversation], steps: int = 200) -> None:
+    """Overfit the model on a few question and answer pairs."""
+    torch.manual_seed(0)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-2)
+    rows = []
+    for c in conversations:
+        prompt = Template().prompt_ids(c.messages[:1])
+        answer = [ord(x) - 28 for x in c.messages[1].content] + [STOP]
+        rows.append((prompt + answer, [-100] * len(prompt) + answer))
+    length = max(len(ids) for ids, _ in rows)
+    ids = torch.tensor([i + [0] * (length - len(i)) for i, _ in rows])
+    labels = torch.tensor([y + [-100] * (length - len(y)) for _, y in rows])
+    model.train()
+    for _ in range(steps):
+        loss = model(input_ids=ids, labels=labels).loss
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        if loss.item() < 0.01:
+            break
+    model.eval()
+
+
+@pytest.mark.parametrize("batch_tokens", [1, 60, 1000])
+def test_a_model_that_knows_some_answers_gets_those_right(batch_tokens):
+    known = [talk("1+1", "2"), talk("7+15", "22"), talk("3", "3"), talk("100+200+300", "600")]
+    unknown = Conversation("free", (Message("user", "HI"), Message("assistant", "YO")))
+    wrong = Conversation("w", known[0].messages, answer="5")
+    model, done = llama(), []
+    teach(model, known)
+    result = em.exact_match(
+        model,
+        Letters(),
+        Template(),
+        [unknown, *known, wrong],
+        pattern=r"= (\S+)",
+        max_new_tokens=12,
+        device="cpu",
+        batch_tokens=batch_tokens,
+        progress=done.append,
+    )
+    assert result.asked.tolist() == [1, 2, 3, 4, 5]
+    assert result.replies == ("= 2", "= 22", "= 3", "= 600", "= 2")
+    assert result.extracted == ("2", "22", "3", "600", "2")
+    assert result.correct.tolist() == [True, True, True, True, False]
+    assert sum(done) == 5
+
+
+def test_greedy_decoding_ignores_what_the_model_s_folder_says():
+    model = llama()
+    prompts = [[1, 40, 2], [1, 50, 51, 52, 2]]
+    settings = {"stop_ids": (STOP,), "max_new_tokens": 10, "batch_tokens": 99, "progress": lambda _: None}
+    plain = em.generate(model, prompts, **settings)
+    model.generation_config.update(do_sample=True, temperature=5.0, repetition_penalty=9.0, eos_token_id=50)
+    assert em.generate(model, prompts, **settings) == plain
+
+
+@pytest.mark.parametrize("make", [llama, gpt2])
+def test_left_padding_does_not_change_a_greedy_answer(make):
+    model = make()
+    prompts = [[1, *range(30, 30 + n), 2] for n in (1, 9, 4, 20)]
+    settings = {"stop_ids": (STOP,), "max_new_tokens": 8, "progress": lambda _: None}
+    alone = em.generate(model, prompts, batch_tokens=1, **settings)
+    assert em.generate(model, prompts, batch_tokens=10_000, **settings) == alone
+
+
+def test_a_short_context_cuts_the_answer_instead_of_failing():
+    model = gpt2(positions=16)
+    prompts = [[5] * 13, [6] * 16, [7] * 4]
+    settings = {"stop_ids": (STOP,), "max_new_tokens": 6, "batch_tokens": 1, "progress": lambda _: None}
+    assert [len(a) for a in em.generate(model, prompts, **settings)] == [3, 0, 6]
+    assert em.context_window(model) == 16
+
+
+def test_no_checkable_conversation_gives_no_rows():
+    result = em.exact_match(
+        llama(),
+        Letters(),
+        Template(),
+        [Conversation("a", (Message("user", "A"), Message("assistant", "B")))],
+        pattern=None,
+        max_new_tokens=4,
+        device="cpu",
+        batch_tokens=10,
+        progress=lambda _: None,
+    )
+    assert result.asked.size == 0 and result.correct.size == 0 and result.replies == ()
+
+
+def test_the_question_ends_with_the_last_user_turn():
+    messages = tuple(Message(r, r) for r in ("system", "user", "assistant", "user", "assistant"))
+    assert em.question(Conversation("x", messages, answer="1")) == messages[:4]
+
+
+@pytest.mark.parametrize(
+    ("reply", "pattern", "found"),
+    [
+        ("so 3 + 4 = 7, and 7 * 2 = 14", r"= (\d+)", "14"),
+        ("the answer is 5", r"\d+", "5"),
+        ("no number", r"\d+", None),
+        ("  two\n words ", None, "two words"),
+        ("#### 1  000\nthanks", r"^#### (.+)$", "1 000"),
+        ("", None, ""),
+    ],
+)
+def test_extract_takes_the_last_match(reply, pattern, found):
+    assert em.extract(reply, pattern) == found
+
+
+def test_whitespace_does_not_count_but_everything_else_does():
+    assert em.same("a b", " a\n b ")
+    assert not em.same("a b", "ab") and not em.same(None, "a") and not em.same("A", "a")
+
+
+@pytest.mark.parametrize(("pattern", "message"), [("(", "not a regular expression"), ("(a)(b)", "2 groups")])
+def test_a_bad_pattern_is_the_recipe_s_mistake(pattern, message):
+    with pytest.raises(RecipeError, match=message) as caught:
+        em.check_pattern(pattern)
+    assert "evaluate.answer_pattern" in str(caught.value)
+
+
+def test_until_stop_leaves_the_stop_token_out():
+    assert em.until_stop([5, 6, 3, 7], {3}) == [5, 6]
+    assert em.until_stop([5, 6], {3}) == [5, 6]
+    assert np.array(em.until_stop([3], {3})).size == 0
