@@ -1,0 +1,230 @@
+# N supervised rows, K kept tokens, V pivot vocabulary, H hidden size
+"""The distillation loss: sparse soft targets against a linear head, chunk by chunk. PURE.
+
+    L = sum_i  lambda * CE(label_i) + (1 - lambda) * D(q_i || p_i)          (Eq. 5, arXiv 2402.16107v6)
+
+q is a fused distribution: K kept tokens and the mass of the rest. p is the student's softmax. With S the kept
+tokens, m = sum_S q and P = 1 - sum_S p:
+
+    tail bucket:       D = sum_S q (log q - log p) + (1 - m)(log(1 - m) - log P)
+    tail renormalize:  D = sum_S q/m (log(q/m) - log p)
+
+The logits' gradient has a closed form, so it is made in the forward pass and no [N, V] array outlives a chunk.
+"""
+
+from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+Tail = Literal["bucket", "renormalize"]
+CHUNK_ELEMENTS = 2**22
+
+
+@dataclass(frozen=True)
+class HeadShape:
+    """What happens to the logits after the linear map: z = softcap * tanh(scale * x / softcap), softcap 0 for none."""
+
+    scale: float = 1.0
+    softcap: float = 0.0
+
+    def apply(self, logits: Tensor) -> Tensor:
+        """The model's logits from the linear map's output (any shape, fp32)."""
+        logits = logits * self.scale if self.scale != 1.0 else logits
+        return torch.tanh(logits / self.softcap) * self.softcap if self.softcap else logits
+
+    def slope(self, shaped: Tensor) -> Tensor | float | None:
+        """dz/dx at the shaped logits z; None where it is 1."""
+        if self.softcap:
+            return self.scale * (1 - (shaped / self.softcap) ** 2)
+        return None if self.scale == 1.0 else self.scale
+
+
+class SoftTargets(NamedTuple):
+    """What the student is trained towards, one row a supervised token.
+
+    Attributes:
+        ids: int64 [N, K].
+        logprobs: float [N, K], -inf in an empty slot.
+        tail: float [N], log of the mass outside the kept tokens.
+        labels: int64 [N].
+        present: bool [N]; a row without a distribution, or with no kept token, is trained on its label alone.
+    """
+
+    ids: Int[Tensor, "N K"]
+    logprobs: Float[Tensor, "N K"]
+    tail: Float[Tensor, " N"]
+    labels: Int[Tensor, " N"]
+    present: Bool[Tensor, " N"]
+
+
+class LossSums(NamedTuple):
+    """Sums over rows, in nats; divide by the global number of supervised tokens once.
+
+    Attributes:
+        loss: Scalar with a graph.
+        label: Scalar, sum of CE(label), no graph.
+        divergence: Scalar, sum of D over the rows that have a distribution, no graph.
+        rows: N.
+    """
+
+    loss: Float[Tensor, ""]
+    label: Float[Tensor, ""]
+    divergence: Float[Tensor, ""]
+    rows: int
+
+
+def soft_cross_entropy(
+    hidden_NH: Float[Tensor, "N H"],
+    head_VH: Float[Tensor, "V H"],
+    targets: SoftTargets,
+    *,
+    label_weight: float,
+    tail: Tail = "bucket",
+    bias_V: Float[Tensor, " V"] | None = None,
+    shape: HeadShape = HeadShape(),  # noqa: B008 (frozen)
+    chunk_rows: int | None = None,
+) -> LossSums:
+    """Sum over rows of lambda CE(label) + (1 - lambda) D(q || p), with gradients for hidden states, head and bias.
+
+    Args:
+        hidden_NH: The student's hidden states at the rows.
+        head_VH: The head's weight; its gradient adds up in fp32.
+        targets: Labels and fused distributions.
+        label_weight: lambda in [0, 1]; 1 is plain fine-tuning and the distributions are not looked at.
+        tail: ``bucket`` or ``renormalize``.
+        bias_V: The head's bias.
+        shape: Scale and soft cap of the logits.
+        chunk_rows: Rows at a time; by default about 4 M logits.
+
+    Returns:
+        Sums; with N = 0 the loss is 0 with a live graph.
+    """
+    n, v = hidden_NH.shape[0], head_VH.shape[0]
+    rows = chunk_rows or max(1, CHUNK_ELEMENTS // v)
+    if n == 0:
+        zero = hidden_NH.sum() * 0.0
+        return LossSums(zero.float(), zero.detach().float(), zero.detach().float(), 0)
+    usable = targets.present & torch.isfinite(targets.logprobs).any(dim=1)
+    weight = torch.where(usable, label_weight, 1.0).float()
+    loss, label, divergence = _SoftCrossEntropy.apply(
+        hidden_NH, head_VH, bias_V, targets, weight, tail == "bucket", shape, rows
+    )
+    return LossSums(loss, label, divergence, n)
+
+
+class _Chunk(NamedTuple):
+    """Per-row losses [n] and the gradient of their weighted sum with respect to the logits [n, V]."""
+
+    label: Tensor
+    divergence: Tensor
+    gradient: Tensor
+
+
+def logit_gradient(logits_NV: Tensor, targets: SoftTargets, weight_N: Tensor, bucket: bool) -> _Chunk:
+    """Losses and closed-form gradient for one chunk; ``logits_NV`` (fp32) is overwritten by the gradient.
+
+    In the kept tokens S the gradient of D is p - q, outside it is p (1 - (1 - m) / P); for ``renormalize`` it is
+    p - q/m everywhere. P is summed over the tokens outside S, never taken as 1 minus a sum.
+    """
+    labels = targets.labels[:, None]
+    log_z = torch.logsumexp(logits_NV, dim=-1, keepdim=True)
+    label_loss = (log_z - logits_NV.gather(1, labels)).squeeze(1)
+    if bool((weight_N == 1).all()):
+        gradient = logits_NV.sub_(log_z).exp_()
+        gradient.scatter_add_(1, labels, torch.full_like(labels, -1, dtype=gradient.dtype))
+        return _Chunk(label_loss, torch.zeros_like(label_loss), gradient)
+
+    filled = torch.isfinite(targets.logprobs)
+    # Storage rounds to fp16, so the masses are brought back to a sum of 1: with the tail, or without it.
+    log_q, rest = targets.logprobs.float(), targets.tail.float()
+    total = torch.logsumexp(torch.cat([log_q, rest[:, None]], dim=1) if bucket else log_q, dim=1)
+    total = torch.where(torch.isfinite(total), total, 0.0)
+    log_q, rest = log_q - total[:, None], rest - total
+    q = torch.where(filled, log_q.exp(), 0.0)
+    # An empty slot repeats the first filled one, so that what is written through it is what that one writes.
+    first = filled.int().argmax(1, keepdim=True)
+    ids = torch.where(filled, targets.ids, targets.ids.gather(1, first))
+    log_p = logits_NV.gather(1, ids) - log_z
+    divergence = torch.where(filled, q * (log_q - log_p), 0.0).sum(1)
+    p_kept = log_p.exp()
+
+    gradient = logits_NV.sub_(log_z).exp_()
+    soft = (1.0 - weight_N)[:, None]
+    if bucket:
+        gradient.scatter_(1, ids, 0.0)
+        outside = gradient.sum(1).clamp_min(torch.finfo(torch.float32).tiny)
+        mass = rest.exp()
+        divergence = divergence + torch.where(mass > 0, mass * (rest - outside.log()), 0.0)
+        gradient.mul_(1.0 - soft * (mass / outside)[:, None])
+    kept = p_kept - soft * q
+    gradient.scatter_(1, ids, torch.where(filled, kept, kept.gather(1, first)))
+    gradient.scatter_add_(1, labels, -weight_N[:, None])
+    divergence = torch.where(weight_N < 1, divergence, 0.0)
+    return _Chunk(label_loss, divergence, gradient)
+
+
+class _SoftCrossEntropy(torch.autograd.Function):
+    """Forward makes the gradients chunk by chunk; backward scales them."""
+
+    @staticmethod
+    def forward(  # type: ignore[override]
+        ctx: Any,
+        hidden_NH: Tensor,
+        head_VH: Tensor,
+        bias_V: Tensor | None,
+        targets: SoftTargets,
+        weight_N: Tensor,
+        bucket: bool,
+        shape: HeadShape,
+        rows: int,
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        wants = ctx.needs_input_grad
+        grad_hidden = torch.empty_like(hidden_NH) if wants[0] else None
+        grad_head = torch.zeros(head_VH.shape, dtype=torch.float32, device=head_VH.device) if wants[1] else None
+        grad_bias = torch.zeros_like(bias_V, dtype=torch.float32) if wants[2] and bias_V is not None else None
+        sums = torch.zeros(3, dtype=torch.float64 if hidden_NH.device.type != "mps" else torch.float32)
+        sums = sums.to(hidden_NH.device)
+        head = head_VH.to(hidden_NH.dtype)
+        for start in range(0, hidden_NH.shape[0], rows):
+            part = slice(start, start + rows)
+            hidden = hidden_NH[part]
+            raw = hidden @ head.T
+            raw = raw if bias_V is None else raw + bias_V
+            shaped = shape.apply(raw.float())
+            slope = shape.slope(shaped)
+            weight = weight_N[part]
+            chunk = logit_gradient(shaped, SoftTargets(*(t[part] for t in targets)), weight, bucket)
+            sums[0] += (weight * chunk.label + (1 - weight) * chunk.divergence).sum()
+            sums[1] += chunk.label.sum()
+            sums[2] += chunk.divergence.sum()
+            gradient = (chunk.gradient if slope is None else chunk.gradient * slope).to(hidden.dtype)
+            if grad_hidden is not None:
+                grad_hidden[part] = gradient @ head
+            if grad_head is not None:
+                grad_head += (gradient.T @ hidden).float()
+            if grad_bias is not None:
+                grad_bias += gradient.float().sum(0)
+        ctx.save_for_backward(grad_hidden, grad_head, grad_bias)
+        ctx.dtypes = (head_VH.dtype, None if bias_V is None else bias_V.dtype)
+        loss, label, divergence = sums.float().unbind()
+        ctx.mark_non_differentiable(label, divergence)
+        return loss, label, divergence
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+        grad_hidden, grad_head, grad_bias = ctx.saved_tensors
+        upstream = grads[0]
+        head_dtype, bias_dtype = ctx.dtypes
+        return (
+            None if grad_hidden is None else grad_hidden * upstream.to(grad_hidden.dtype),
+            None if grad_head is None else (grad_head * upstream).to(head_dtype),
+            None if grad_bias is None else (grad_bias * upstream).to(bias_dtype),
+            None,
+            None,
+            None,
+            None,
+            None,
+        )

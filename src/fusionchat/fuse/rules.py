@@ -1,0 +1,228 @@
+# M models, N rows, C conversations, K kept tokens
+"""Fusion rules: which model's distribution a row takes, or how they are mixed. PURE.
+
+Section 3.2 of arXiv 2402.16107v6: MinCE takes the distribution of the model with the least cross-entropy on
+the text, AvgCE weights all of them by theirs. Model 0 is the pivot; ties go to it.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar, Literal, NamedTuple
+
+import numpy as np
+from jaxtyping import Bool, Float, Int
+from numpy.typing import NDArray
+
+from fusionchat.represent.topk import EMPTY_LOGPROB, TopK, widen
+
+Per = Literal["conversation", "turn", "token"]
+
+
+@dataclass(frozen=True)
+class MinCE:
+    """The distribution of the model with the least cross-entropy (MinCE, section 3.2).
+
+    Attributes:
+        per: What is compared and taken as one: the whole conversation (the paper), a turn, or a token.
+        unit: ``bits_per_byte`` compares what tokenizers cannot change; ``nats_per_token`` is the paper's
+            and favours finer tokenizers.
+    """
+
+    method: Literal["min_ce"] = "min_ce"
+    per: Per = "conversation"
+    unit: Literal["bits_per_byte", "nats_per_token"] = "bits_per_byte"
+    __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
+
+
+@dataclass(frozen=True)
+class MeanCE:
+    """A mixture of all models' distributions with weights softmax(-CE / temperature) (AvgCE, section 3.2).
+
+    Attributes:
+        per: What is scored as one.
+        unit: As for `MinCE`.
+        temperature: tau, in the unit of CE; 1 is the paper's.
+    """
+
+    method: Literal["mean_ce"] = "mean_ce"
+    per: Per = "conversation"
+    unit: Literal["bits_per_byte", "nats_per_token"] = "bits_per_byte"
+    temperature: float = 1.0
+    __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
+
+    def __post_init__(self) -> None:
+        if not self.temperature > 0:
+            raise ValueError("temperature must be greater than 0")
+
+
+FuseRule = MinCE | MeanCE
+
+
+class Fused(NamedTuple):
+    """Fused distributions and where they came from.
+
+    Attributes:
+        topk: The pivot's rows with fused distributions; every row has one.
+        weights: float32 [M, N], the weight of each model in each row; columns sum to 1.
+        fallback: bool [N], rows whose chosen source had no distribution there and so took the pivot's.
+    """
+
+    topk: TopK
+    weights: Float[np.ndarray, "M N"]
+    fallback: Bool[np.ndarray, " N"]
+
+
+class Grouping(NamedTuple):
+    """Rows grouped into units that are scored and taken as one."""
+
+    unit_of_row: Int[np.ndarray, " N"]
+    units: int
+
+
+def group(topk: TopK, per: Per) -> Grouping:
+    """The unit of each row: its conversation, its turn within it, or itself."""
+    n = topk.rows
+    if per == "token":
+        return Grouping(np.arange(n, dtype=np.int64), n)
+    conversation = np.repeat(np.arange(topk.conversations, dtype=np.int64), np.diff(topk.offsets))
+    if per == "conversation":
+        return Grouping(conversation, topk.conversations)
+    new = np.ones(n, dtype=bool)
+    new[1:] = (np.diff(conversation) != 0) | (np.diff(topk.turn) != 0)
+    unit = np.cumsum(new) - 1
+    return Grouping(unit.astype(np.int64), int(unit[-1]) + 1 if n else 0)
+
+
+def cross_entropy(topk: TopK, reference: TopK, per: Per, unit: str) -> Float[np.ndarray, " U"]:
+    """CE of a model for each unit of the reference's rows: bits per UTF-8 byte, or nats per own token.
+
+    CE_m(x) = -sum_i log2 p_m(x_i | x_<i) / bytes(x); the model's own tokens of the same text are summed, so
+    ``topk`` may have another tokenizer's rows. Units are the reference's.
+
+    Args:
+        topk: A model's capture: rows in its own tokens (or, for ``per`` token, in the reference's).
+        reference: The pivot's rows.
+        per: What is scored as one.
+        unit: ``bits_per_byte`` or ``nats_per_token``.
+    """
+    own, wanted = group(topk, per), group(reference, per)
+    assert own.units == wanted.units, "both sides must cover the same units"
+    nats = np.bincount(own.unit_of_row, -topk.label_logprob.astype(np.float64), minlength=own.units)
+    if unit == "nats_per_token":
+        return nats / np.maximum(np.bincount(own.unit_of_row, minlength=own.units), 1)
+    # The end-of-turn event counts as one byte on both sides, so that a unit of it alone has a length.
+    length = np.bincount(wanted.unit_of_row, np.maximum(reference.end - np.maximum(reference.begin, 0), 1))
+    return nats / np.log(2) / length
+
+
+def model_weights(ce: Float[np.ndarray, "M U"], rule: FuseRule) -> Float[np.ndarray, "M U"]:
+    """Weight of each model in each unit, columns summing to 1; a NaN score (no distribution) never wins.
+
+    Scores are compared in fp32; ties go to the model that comes first, the pivot.
+    """
+    scores = np.where(np.isnan(ce), np.inf, ce).astype(np.float32)
+    if isinstance(rule, MinCE):
+        return (np.arange(len(ce))[:, None] == np.argmin(scores, axis=0)).astype(np.float32)
+    exponent = -(scores - scores.min(axis=0)) / np.float32(rule.temperature)
+    weight = np.exp(exponent)
+    return (weight / weight.sum(axis=0)).astype(np.float32)
+
+
+def fuse(models: Sequence[TopK], captures: Sequence[TopK], rule: FuseRule) -> Fused:
+    """Fuse the distributions of all models, given on the pivot's rows.
+
+    Args:
+        models: Distributions on the pivot's rows and vocabulary: the pivot's own, then each source's after
+            alignment. A row that is not ``present`` carries none.
+        captures: The same models' own captures, whose ``label_logprob`` scores the text; for ``per: token``
+            scores come from ``models`` instead, since only those share rows.
+        rule: `MinCE` or `MeanCE`.
+
+    Returns:
+        Rows of width K = models[0].k (the largest masses are kept, the rest joins the tail).
+    """
+    pivot = models[0]
+    assert pivot.present.all(), "the pivot has a distribution in every row"
+    scored = models if rule.per == "token" else captures
+    ce = np.stack([cross_entropy(topk, pivot, rule.per, rule.unit) for topk in scored])
+    unit = group(pivot, rule.per).unit_of_row
+    weights = model_weights(ce, rule)[:, unit]
+    weights, fallback = fall_back(weights, np.stack([topk.present for topk in models]))
+    pick = _pick if isinstance(rule, MinCE) else _mix
+    return Fused(pick(models, weights), weights, fallback)
+
+
+def fall_back(
+    weights: Float[np.ndarray, "M N"], present: Bool[np.ndarray, "M N"]
+) -> tuple[Float[np.ndarray, "M N"], Bool[np.ndarray, " N"]]:
+    """Give the weight of models that have no distribution in a row to the pivot; say where that happened."""
+    usable = np.where(present, weights, np.float32(0))
+    missing = (weights - usable).sum(axis=0)
+    usable[0] += missing
+    return usable, missing > 0
+
+
+def _pick(models: Sequence[TopK], weights: Float[np.ndarray, "M N"]) -> TopK:
+    k = max(topk.k for topk in models)
+    wide = [widen(topk, k) for topk in models]
+    chosen = np.argmax(weights, axis=0)
+    rows = np.arange(wide[0].rows)
+    return wide[0].with_distributions(
+        ids=np.stack([t.ids for t in wide])[chosen, rows],
+        logprobs=np.stack([t.logprobs for t in wide])[chosen, rows],
+        tail=np.stack([t.tail for t in wide])[chosen, rows],
+        present=np.ones(wide[0].rows, dtype=bool),
+    )
+
+
+def _mix(models: Sequence[TopK], weights: Float[np.ndarray, "M N"]) -> TopK:
+    k = models[0].k
+    slots = np.concatenate([t.ids for t in models], axis=1).astype(np.int64)
+    mass = [
+        np.exp(t.logprobs.astype(np.float32)) * np.where(t.present, w, np.float32(0))[:, None]
+        for t, w in zip(models, weights, strict=True)
+    ]
+    ids, kept = combine(slots, np.concatenate(mass, axis=1), k)
+    with np.errstate(divide="ignore"):
+        logprobs = np.log(kept).astype(np.float16)
+        tail = np.log(np.maximum(np.float32(1) - kept.sum(axis=1), 0)).astype(np.float16)
+    return models[0].with_distributions(
+        ids=ids, logprobs=logprobs, tail=tail, present=np.ones(models[0].rows, dtype=bool)
+    )
+
+
+def combine(
+    ids: Int[np.ndarray, "N S"], mass: Float[np.ndarray, "N S"], k: int
+) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
+    """Add up masses that stand on the same id in a row and keep the k largest, largest first.
+
+    Returns:
+        ids int32 [N, k] and masses float32 [N, k]; a slot of mass 0 is empty.
+    """
+    ids = np.where(mass > 0, ids, -1)
+    order = np.argsort(ids, axis=1, kind="stable")
+    ids, mass = np.take_along_axis(ids, order, 1), np.take_along_axis(mass, order, 1)
+    first = np.ones(ids.shape, dtype=bool)
+    first[:, 1:] = ids[:, 1:] != ids[:, :-1]
+    segment = np.cumsum(first.ravel()) - 1
+    summed = np.zeros(ids.shape, dtype=np.float64)
+    summed[first] = np.bincount(segment, mass.ravel().astype(np.float64))
+    summed[ids < 0] = 0
+    take = np.argsort(-summed, axis=1, kind="stable")[:, :k]
+    kept = np.take_along_axis(summed, take, 1).astype(np.float32)
+    return np.where(kept > 0, np.take_along_axis(ids, take, 1), 0).astype(np.int32), kept
+
+
+__all__ = [
+    "EMPTY_LOGPROB",
+    "FuseRule",
+    "Fused",
+    "MeanCE",
+    "MinCE",
+    "combine",
+    "cross_entropy",
+    "fall_back",
+    "fuse",
+    "group",
+    "model_weights",
+]

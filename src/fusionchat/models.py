@@ -1,0 +1,259 @@
+"""Models and tokenizers: where they are, what identifies them, and how they are loaded.
+
+Nothing is decided from a model's name: an existing folder is a folder, anything else is a hub id.
+"""
+
+import hashlib
+import os
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from fusionchat.artifacts import canonical, sha256_file
+from fusionchat.errors import ModelError
+from fusionchat.recipe import ModelSpec, Recipe
+
+if TYPE_CHECKING:
+    import torch
+    from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
+
+TOKENIZER_FILES = (
+    "tokenizer.json",
+    "tokenizer.model",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "vocab.json",
+    "merges.txt",
+    "vocab.txt",
+    "chat_template.jinja",
+)
+WHOLE_HASH_BYTES = 256 * 2**20
+SAMPLES, SAMPLE_BYTES = 256, 4096
+
+
+@dataclass(frozen=True)
+class ModelRef:
+    """A model as a recipe means it, with every path resolved.
+
+    Attributes:
+        name: Its name in the run: "pivot" or the source's.
+        model: A folder, or a hub id.
+        tokenizer: A folder, or a hub id.
+        revision: The revision on the hub.
+        template: Jinja source that replaces the tokenizer's own template, or None.
+    """
+
+    name: str
+    model: str
+    tokenizer: str
+    revision: str | None = None
+    template: str | None = None
+
+
+def resolve(recipe: Recipe) -> dict[str, ModelRef]:
+    """All models of a recipe by name, the pivot first.
+
+    Raises:
+        ModelError: A path that looks like a folder is not there, or a template file cannot be read.
+    """
+    refs: dict[str, ModelRef] = {}
+    for name, spec in recipe.models.items():
+        where = "pivot" if name == "pivot" else f"sources.{name}"
+        model = locate(spec.model, recipe.folder, where=f"{where}.model")
+        tokenizer = locate(spec.tokenizer, recipe.folder, where=f"{where}.tokenizer") if spec.tokenizer else model
+        template = _template(spec, recipe, where, refs)
+        refs[name] = ModelRef(name, model, tokenizer, spec.revision, template)
+    return refs
+
+
+def locate(name: str, folder: str, *, where: str) -> str:
+    """The folder a name means (relative to the recipe's), or the name itself if it can be a hub id."""
+    path = Path(os.path.expanduser(name))
+    for candidate in (Path(folder) / path, path):
+        if candidate.is_dir():
+            return str(candidate)
+    if name.startswith((".", "/", "~")) or name.count("/") > 1:
+        raise ModelError(f"There is no such model folder: {name}", where=where, do="paths are relative to the recipe")
+    return name
+
+
+def _template(spec: ModelSpec, recipe: Recipe, where: str, refs: dict[str, ModelRef]) -> str | None:
+    if spec.template == "own":
+        return None
+    if spec.template == "pivot":
+        pivot = refs["pivot"]
+        return pivot.template or own_template(pivot)
+    path = Path(recipe.folder) / spec.template
+    try:
+        return path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise ModelError(
+            f"The chat template cannot be read: {spec.template}",
+            where=f"{where}.template",
+            do="give own, pivot, or a Jinja file relative to the recipe",
+        ) from error
+
+
+def own_template(ref: ModelRef) -> str:
+    """The chat template that a model's tokenizer carries; raises ModelError where it has none."""
+    template = load_tokenizer(ref).get_chat_template() if load_tokenizer(ref).chat_template else None
+    if template is None:
+        raise ModelError(
+            "This tokenizer has no chat template",
+            where=ref.tokenizer,
+            do="give one with `template: PATH` in the recipe",
+        )
+    return template
+
+
+def load_tokenizer(ref: ModelRef) -> "PreTrainedTokenizerBase":
+    """The model's fast tokenizer; raises ModelError where it cannot be had."""
+    from transformers import AutoTokenizer
+
+    _quiet()
+    try:
+        return AutoTokenizer.from_pretrained(ref.tokenizer, revision=_revision(ref, ref.tokenizer))
+    except Exception as error:  # transformers raises many kinds
+        raise ModelError(
+            f"The tokenizer of {ref.name!r} cannot be loaded: {_first_line(error)}",
+            where=ref.tokenizer,
+            do=_missing_advice(ref.tokenizer),
+        ) from error
+
+
+def load_config(ref: ModelRef) -> "PretrainedConfig":
+    """The model's configuration; raises ModelError where it cannot be had."""
+    from transformers import AutoConfig
+
+    _quiet()
+    try:
+        return AutoConfig.from_pretrained(ref.model, revision=_revision(ref, ref.model))
+    except Exception as error:
+        raise ModelError(
+            f"The configuration of {ref.name!r} cannot be loaded: {_first_line(error)}",
+            where=ref.model,
+            do=_missing_advice(ref.model),
+        ) from error
+
+
+def load_model(ref: ModelRef, *, dtype: "torch.dtype", device: "torch.device") -> "PreTrainedModel":
+    """The model in evaluation mode on a device; raises ModelError where it cannot be had."""
+    from transformers import AutoModelForCausalLM
+
+    _quiet()
+    try:
+        model = AutoModelForCausalLM.from_pretrained(ref.model, revision=_revision(ref, ref.model), dtype=dtype)
+    except Exception as error:
+        raise ModelError(
+            f"The model {ref.name!r} cannot be loaded: {_first_line(error)}",
+            where=ref.model,
+            do=_missing_advice(ref.model),
+        ) from error
+    return model.to(device).eval()
+
+
+def _quiet() -> None:
+    """Progress bars and warnings of transformers would tear ours; errors still pass."""
+    from transformers.utils import logging
+
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+
+
+def _revision(ref: ModelRef, name: str) -> str | None:
+    return None if Path(name).is_dir() else ref.revision
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
+
+
+def _missing_advice(name: str) -> str:
+    if Path(name).is_dir():
+        return "check that the folder holds a complete model"
+    return "check the id and your connection, or give a local folder"
+
+
+def identity(ref: ModelRef) -> str:
+    """What identifies a model's weights and configuration: a hash of its files, or its hub commit.
+
+    Files up to 256 MB are hashed whole; of larger ones the size, the first megabyte (a safetensors header)
+    and 256 blocks spread evenly are.
+    """
+    return _identity(ref.model, ref, weights=True)
+
+
+def tokenizer_identity(ref: ModelRef) -> str:
+    """What identifies a model's tokenizer and template."""
+    own = _identity(ref.tokenizer, ref, weights=False)
+    return hashlib.sha256(canonical([own, ref.template]).encode()).hexdigest()
+
+
+def _identity(name: str, ref: ModelRef, *, weights: bool) -> str:
+    folder = Path(name)
+    if not folder.is_dir():
+        return f"hub:{name}@{_hub_commit(name, ref.revision)}"
+    patterns = ("*.safetensors", "*.bin", "config.json", "*.index.json") if weights else TOKENIZER_FILES
+    files = sorted({path for pattern in patterns for path in folder.glob(pattern)})
+    return hashlib.sha256(canonical([(path.name, _file_identity(path)) for path in files]).encode()).hexdigest()
+
+
+def _file_identity(path: Path) -> str:
+    size = path.stat().st_size
+    if size <= WHOLE_HASH_BYTES:
+        return sha256_file(path)
+    digest = hashlib.sha256(str(size).encode())
+    with path.open("rb") as file:
+        digest.update(file.read(2**20))
+        for sample in range(SAMPLES):
+            file.seek((size - SAMPLE_BYTES) * sample // (SAMPLES - 1))
+            digest.update(file.read(SAMPLE_BYTES))
+    return digest.hexdigest()
+
+
+def _hub_commit(name: str, revision: str | None) -> str:
+    """The commit a hub id stands for, from the hub or from the local cache; the revision's name if neither answers."""
+    from huggingface_hub import HfApi
+    from huggingface_hub.constants import HF_HUB_CACHE
+
+    wanted = revision or "main"
+    cached = Path(HF_HUB_CACHE) / f"models--{name.replace('/', '--')}" / "refs" / wanted
+    if cached.is_file():
+        return cached.read_text().strip()
+    try:
+        return HfApi().model_info(name, revision=revision, timeout=5).sha or wanted
+    except Exception:  # offline, or no such model: loading will say so
+        return wanted
+
+
+def copy_tokenizer(ref: ModelRef, folder: Path) -> None:
+    """Put a model's tokenizer (with the template it is used with) and generation settings into a folder."""
+    tokenizer = load_tokenizer(ref)
+    if ref.template is not None:
+        tokenizer.chat_template = ref.template
+    tokenizer.save_pretrained(folder)
+    generation = Path(ref.model) / "generation_config.json"
+    if generation.is_file():
+        shutil.copyfile(generation, folder / "generation_config.json")
+
+
+def pick_device(name: str) -> "torch.device":
+    """The device a recipe's ``runtime.device`` means."""
+    import torch
+
+    if name != "auto":
+        return torch.device(name)
+    if torch.cuda.is_available():
+        return torch.device("cuda")
+    return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+
+
+def pick_dtype(name: str, device: "torch.device") -> "torch.dtype":
+    """The dtype a recipe's ``runtime.load_dtype`` means on a device."""
+    import torch
+
+    if name == "auto":
+        return torch.float32 if device.type == "cpu" else torch.bfloat16
+    return getattr(torch, name)

@@ -1,0 +1,353 @@
+"""The recipe: one YAML file, read into frozen, validated models; errors name the YAML path.
+
+Settings that change a result live beside the stage they belong to. Settings that only change how fast it is
+reached live under ``runtime`` and never make an artifact stale.
+"""
+
+import difflib
+import json
+import re
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from fusionchat.align.settings import AlignSettings
+from fusionchat.errors import RecipeError
+from fusionchat.fuse.rules import FuseRule, MinCE
+from fusionchat.merge.methods import MergeMethod, Varm
+
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+
+
+def method_from_name(value: object) -> object:
+    """``merge: varm`` is short for ``merge: {method: varm}``."""
+    return {"method": value} if isinstance(value, str) else value
+
+
+AnyMerge = Annotated[MergeMethod, Field(discriminator="method"), BeforeValidator(method_from_name)]
+AnyFuse = Annotated[FuseRule, Field(discriminator="method"), BeforeValidator(method_from_name)]
+
+
+class Frozen(BaseModel):
+    """The base of every part of a recipe: unknown keys are errors, values never change."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
+
+
+class ModelSpec(Frozen):
+    """A model: a folder (relative to the recipe) or a hub id, and how its chat template is found."""
+
+    model: str = Field(description="folder, relative to the recipe file, or Hugging Face hub id")
+    revision: str | None = Field(None, description="branch, tag or commit on the hub")
+    tokenizer: str | None = Field(None, description="folder or hub id of the tokenizer, if not the model's")
+    template: str = Field("own", description="own | pivot | a Jinja file, relative to the recipe file")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_name(cls, value: object) -> object:
+        return {"model": value} if isinstance(value, str) else value
+
+
+class CorpusFile(Frozen):
+    """A corpus file or dataset."""
+
+    path: str = Field(description="JSONL, JSON, Parquet, text file, or Hugging Face dataset id")
+    format: Literal["auto", "messages", "sharegpt", "text"] = "auto"
+    split: str = Field("train", description="the split of a hub dataset")
+    limit: int | None = Field(None, ge=1, description="read at most so many records")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_path(cls, value: object) -> object:
+        return {"path": value} if isinstance(value, str) else value
+
+
+class CorpusSettings(Frozen):
+    """The corpus and its parts. A number for ``validation`` or ``test`` takes that share from the end of ``train``."""
+
+    train: CorpusFile
+    validation: CorpusFile | float = Field(0.02, description="a file, or the share of train held out")
+    test: CorpusFile | float = Field(0.02, description="a file, or the share of train held out")
+    max_tokens: int = Field(2048, ge=8, description="longest conversation, in each model's own tokens")
+
+    @field_validator("validation", "test")
+    @classmethod
+    def _share(cls, value: CorpusFile | float) -> CorpusFile | float:
+        if isinstance(value, float) and not 0 < value < 0.5:
+            raise ValueError("a share must lie between 0 and 0.5")
+        return value
+
+
+class RepresentSettings(Frozen):
+    """What is stored of each distribution."""
+
+    k: int = Field(10, ge=1, le=1024, description="tokens kept of each distribution")
+
+
+class DistillSettings(Frozen):
+    """How the pivot is trained on fused distributions. The defaults are the paper's (section 4.1, arXiv 2402.16107v6)."""
+
+    label_weight: float = Field(0.9, ge=0, le=1, description="lambda: weight of the label against the distribution")
+    sweep: tuple[float, ...] = Field((), description="further label weights; the best on validation is taken")
+    tail: Literal["bucket", "renormalize"] = "bucket"
+    epochs: float = Field(3, gt=0)
+    batch_size: int = Field(128, ge=1, description="conversations a step, over all devices")
+    learning_rate: float = Field(5e-6, gt=0)
+    schedule: Literal["cosine", "linear", "constant", "constant_with_warmup"] = "cosine"
+    warmup_ratio: float = Field(0.03, ge=0, lt=1)
+    weight_decay: float = Field(0.0, ge=0)
+    max_grad_norm: float = Field(1.0, gt=0)
+    precision: Literal["bf16", "fp32"] = "bf16"
+
+    @field_validator("sweep")
+    @classmethod
+    def _weights(cls, value: tuple[float, ...]) -> tuple[float, ...]:
+        if any(not 0 <= weight <= 1 for weight in value):
+            raise ValueError("every label weight must lie between 0 and 1")
+        if len(set(value)) != len(value):
+            raise ValueError("a label weight is given twice")
+        return value
+
+    @property
+    def label_weights(self) -> tuple[float, ...]:
+        """All label weights that are trained, the first the recipe's own."""
+        return (self.label_weight, *(w for w in self.sweep if w != self.label_weight))
+
+
+class FusedSettings(Frozen):
+    """How the fused model is stored."""
+
+    dtype: Literal["float32", "bfloat16", "float16"] = "bfloat16"
+    shard_gb: float = Field(5.0, gt=0)
+
+
+class CompareSettings(Frozen):
+    """Further models that are made only to be compared with; the fused model needs none of them."""
+
+    sft: bool = Field(True, description="the pivot fine-tuned on the labels alone, with the same steps")
+    all_sources: bool = Field(False, description="one target distilled from all sources at once")
+    merges: tuple[AnyMerge, ...] = Field((), description="other merges of the same targets")
+
+
+class ExactMatchSettings(Frozen):
+    """Greedy answers compared with the records' ``answer``."""
+
+    answer_pattern: str = Field(r"(?s)(.*)", description="regular expression; group 1 of its last match is the answer")
+    max_new_tokens: int = Field(256, ge=1)
+    limit: int | None = Field(None, ge=1, description="at most so many conversations")
+
+    @field_validator("answer_pattern")
+    @classmethod
+    def _pattern(cls, value: str) -> str:
+        try:
+            groups = re.compile(value).groups
+        except re.error as error:
+            raise ValueError(f"not a regular expression: {error}") from error
+        if groups < 1:
+            raise ValueError("the pattern needs a group: what is in it is compared")
+        return value
+
+
+class EvaluateSettings(Frozen):
+    """What is measured on the test part: held-out bits per byte always, exact match if asked for."""
+
+    exact_match: ExactMatchSettings | None = None
+
+
+class RuntimeSettings(Frozen):
+    """How the work is done; never part of a fingerprint."""
+
+    device: str = Field("auto", description="auto | cpu | cuda | cuda:N | mps")
+    load_dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field(
+        "auto", description="dtype models are scored in; auto is float32 on CPU, bfloat16 elsewhere"
+    )
+    batch_tokens: int = Field(16384, ge=1, description="padded tokens in one forward pass")
+    micro_batch_size: int = Field(8, ge=1, description="conversations in one training pass on one device")
+    checkpoint_steps: int = Field(200, ge=1, description="a training checkpoint every so many steps")
+    threads: int = Field(0, ge=0, description="CPU threads, 0 for all")
+
+
+class Recipe(Frozen):
+    """Everything a run needs."""
+
+    name: str = Field(description="the run's name, and its folder's")
+    output: str = Field("runs", description="folder that holds the runs, relative to the working directory")
+    seed: int = 0
+    pivot: ModelSpec
+    sources: dict[str, ModelSpec] = Field(min_length=1)
+    corpus: CorpusSettings
+    represent: RepresentSettings = RepresentSettings()
+    align: AlignSettings = AlignSettings()
+    fuse: AnyFuse = MinCE()
+    distill: DistillSettings = DistillSettings()
+    merge: AnyMerge = Varm()
+    fused: FusedSettings = FusedSettings()
+    compare: CompareSettings = CompareSettings()
+    evaluate: EvaluateSettings = EvaluateSettings()
+    runtime: RuntimeSettings = RuntimeSettings()
+    folder: str = Field(".", exclude=True, description="where the recipe file lies; set by load_recipe")
+
+    @field_validator("name")
+    @classmethod
+    def _name(cls, value: str) -> str:
+        if not NAME.fullmatch(value):
+            raise ValueError("use letters, digits, '.', '_' and '-' only")
+        return value
+
+    @field_validator("sources")
+    @classmethod
+    def _sources(cls, value: dict[str, ModelSpec]) -> dict[str, ModelSpec]:
+        for name in value:
+            if not NAME.fullmatch(name):
+                raise ValueError(f"{name!r}: use letters, digits, '.', '_' and '-' only")
+            if name in {"pivot", "sft", "all"}:
+                raise ValueError(f"{name!r} is taken: it names a model that FusionChat makes or knows")
+        return value
+
+    @field_validator("pivot")
+    @classmethod
+    def _pivot(cls, value: ModelSpec) -> ModelSpec:
+        return value.model_copy(update={"template": "own"}) if value.template == "pivot" else value
+
+    @property
+    def run_folder(self) -> Path:
+        """Where the run's artifacts lie."""
+        return Path(self.output) / self.name
+
+    @property
+    def models(self) -> dict[str, ModelSpec]:
+        """The pivot and the sources by name, the pivot first."""
+        return {"pivot": self.pivot, **self.sources}
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML 1.1 reads ``5e-6`` as a string and ``on`` as true, and lets a key stand twice; this one does not."""
+
+
+_Loader.yaml_implicit_resolvers = {
+    first: [(tag, regex) for tag, regex in resolvers if tag not in ("tag:yaml.org,2002:float", "tag:yaml.org,2002:bool")]
+    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float",
+    re.compile(r"^[-+]?(?:[0-9]+\.[0-9]*(?:[eE][-+]?[0-9]+)?|\.[0-9]+(?:[eE][-+]?[0-9]+)?|[0-9]+[eE][-+]?[0-9]+)$"),
+    list("-+.0123456789"),
+)
+_Loader.add_implicit_resolver("tag:yaml.org,2002:bool", re.compile(r"^(?:true|True|TRUE|false|False|FALSE)$"), list("tTfF"))
+
+
+def _mapping(loader: yaml.SafeLoader, node: yaml.MappingNode) -> dict[object, object]:
+    seen: set[object] = set()
+    for key_node, _ in node.value:
+        key = loader.construct_object(key_node, deep=True)
+        if key in seen:
+            raise RecipeError(f"The key {key!r} stands twice", where=_at(key_node.start_mark), do="remove one of them")
+        seen.add(key)
+    return loader.construct_mapping(node, deep=True)
+
+
+_Loader.add_constructor("tag:yaml.org,2002:map", _mapping)
+
+
+def _at(mark: yaml.Mark | None) -> str | None:
+    return None if mark is None else f"{mark.name}, line {mark.line + 1}, column {mark.column + 1}"
+
+
+def parse_yaml(text: str, *, name: str) -> dict[str, Any]:
+    """A YAML mapping; raises RecipeError with the line where it is broken."""
+    loader = _Loader(text)
+    loader.name = name
+    try:
+        value = loader.get_single_data()
+    except yaml.MarkedYAMLError as error:
+        raise RecipeError(f"This is not YAML: {error.problem}", where=_at(error.problem_mark) or name) from error
+    except yaml.YAMLError as error:
+        raise RecipeError(f"This is not YAML: {error}", where=name) from error
+    if not isinstance(value, dict):
+        raise RecipeError("A recipe is a mapping of keys to values", where=name, do="start from `fusionchat init`")
+    return value
+
+
+def apply_setting(tree: dict[str, Any], setting: str) -> None:
+    """Put ``path.to.key=value`` into a recipe's tree; the value is read as YAML.
+
+    Raises:
+        RecipeError: There is no ``=``, or the path goes through a value that is not a mapping.
+    """
+    path, equals, text = setting.partition("=")
+    if not equals or not path.strip():
+        raise RecipeError("A setting is path.to.key=value", where=f"--set {setting}")
+    try:
+        value = yaml.load(text, Loader=_Loader)  # noqa: S506 (a SafeLoader)
+    except yaml.YAMLError as error:
+        raise RecipeError(f"The value is not YAML: {error}", where=f"--set {setting}") from error
+    *parents, last = path.strip().split(".")
+    node = tree
+    for position, key in enumerate(parents):
+        child = node.setdefault(key, {})
+        if isinstance(child, str):  # the short form: `pivot: NAME`, `merge: varm`
+            short = "method" if key in {"merge", "fuse", "vocabulary"} else "path" if parents[0] == "corpus" else "model"
+            child = node[key] = {short: child}
+        if not isinstance(child, dict):
+            raise RecipeError(f"{'.'.join(parents[: position + 1])} is not a mapping", where=f"--set {setting}")
+        node = child
+    node[last] = value
+
+
+def load_recipe(path: str | Path, settings: tuple[str, ...] = ()) -> Recipe:
+    """Read a recipe file and put ``path.to.key=value`` settings over it.
+
+    Raises:
+        RecipeError: The file is missing or broken, a key is unknown, a value is out of range.
+    """
+    file = Path(path)
+    try:
+        text = file.read_text(encoding="utf-8")
+    except FileNotFoundError as error:
+        raise RecipeError("There is no such recipe", where=str(path), do="make one with `fusionchat init`") from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise RecipeError(f"The recipe cannot be read: {error}", where=str(path)) from error
+    tree = parse_yaml(text, name=str(path))
+    for setting in settings:
+        apply_setting(tree, setting)
+    return validate_recipe(tree, name=str(path), folder=str(file.parent))
+
+
+def validate_recipe(tree: dict[str, Any], *, name: str, folder: str) -> Recipe:
+    """A recipe from its tree; all mistakes are told at once, each with its YAML path."""
+    if "folder" in tree:
+        raise RecipeError("There is no such key", where=f"{name}: folder", do="remove it")
+    try:
+        return Recipe(**tree, folder=folder)
+    except ValidationError as error:
+        raise RecipeError(_explain(error), where=name, do="see docs/recipe.md for every key") from error
+
+
+def _explain(error: ValidationError) -> str:
+    lines = ["The recipe has mistakes:" if error.error_count() > 1 else "The recipe has a mistake:"]
+    for mistake in error.errors():
+        path = ".".join(str(part) for part in mistake["loc"] if not _is_branch(part))
+        message = mistake["msg"].removeprefix("Value error, ")
+        if mistake["type"] in {"extra_forbidden", "unexpected_keyword_argument"}:
+            message = "there is no such key" + _did_you_mean(mistake["loc"])
+        lines.append(f"  {path}: {message}")
+    return "\n".join(dict.fromkeys(lines))
+
+
+def _is_branch(part: str | int) -> bool:
+    """Pydantic names the branch of a union in the path; a YAML path has no such part."""
+    return isinstance(part, str) and (part in {"CorpusFile", "float"} or part in _method_names())
+
+
+def _method_names() -> frozenset[str]:
+    schema = json.dumps(Recipe.model_json_schema())
+    return frozenset(re.findall(r'"const": "([a-z_]+)"', schema))
+
+
+def _did_you_mean(location: tuple[str | int, ...]) -> str:
+    schema = json.dumps(Recipe.model_json_schema())
+    known = sorted(set(re.findall(r'"([a-z_]+)": \{', schema)))
+    close = difflib.get_close_matches(str(location[-1]), known, n=1)
+    return f" (did you mean {close[0]!r}?)" if close else ""

@@ -1,0 +1,117 @@
+"""The sparse soft-target loss against a dense reference, and its edge cases."""
+
+import math
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from fusionchat.distill.loss import HeadShape, SoftTargets, soft_cross_entropy
+from tests.reference.loss import dense_loss
+
+
+def make(seed, n=7, k=3, v=11, h=5, empty=0.0, absent=0.0):
+    g = torch.Generator().manual_seed(seed)
+    hidden = torch.randn(n, h, generator=g, dtype=torch.float64).float()
+    head = torch.randn(v, h, generator=g, dtype=torch.float64).float()
+    logits = torch.randn(n, v, generator=g) * 2
+    logprobs, ids = logits.log_softmax(-1).topk(k)
+    logprobs = torch.where(torch.rand(n, k, generator=g) < empty, -torch.inf, logprobs)
+    tail = torch.log1p(-logprobs.exp().sum(1).clamp(max=1 - 1e-6))
+    labels = torch.randint(v, (n,), generator=g)
+    present = torch.rand(n, generator=g) >= absent
+    return hidden, head, SoftTargets(ids, logprobs, tail, labels, present)
+
+
+def run(function, hidden, head, *args, bias=None, **kwargs):
+    hidden, head = hidden.clone().requires_grad_(), head.clone().requires_grad_()
+    bias = None if bias is None else bias.clone().requires_grad_()
+    loss = function(hidden, head, *args, bias_V=bias, **kwargs)
+    loss = getattr(loss, "loss", loss)
+    loss.backward()
+    return loss.detach(), hidden.grad, head.grad, None if bias is None else bias.grad
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    seed=st.integers(0, 10**6),
+    weight=st.sampled_from([0.0, 0.1, 0.9, 1.0]),
+    tail=st.sampled_from(["bucket", "renormalize"]),
+    empty=st.sampled_from([0.0, 0.4]),
+    absent=st.sampled_from([0.0, 0.5]),
+    shape=st.sampled_from([HeadShape(), HeadShape(scale=0.25), HeadShape(softcap=3.0), HeadShape(2.0, 5.0)]),
+    biased=st.booleans(),
+    chunk=st.sampled_from([1, 2, 100]),
+)
+def test_value_and_gradients_equal_the_dense_reference(seed, weight, tail, empty, absent, shape, biased, chunk):
+    hidden, head, targets = make(seed, empty=empty, absent=absent)
+    bias = torch.randn(head.shape[0], generator=torch.Generator().manual_seed(seed)) if biased else None
+    options = {"label_weight": weight, "tail": tail, "shape": shape}
+    ours = run(soft_cross_entropy, hidden, head, targets, bias=bias, chunk_rows=chunk, **options)
+    dense = run(dense_loss, hidden, head, targets, bias=bias, **options)
+    for mine, reference in zip(ours, dense, strict=True):
+        if reference is not None:
+            torch.testing.assert_close(mine, reference, rtol=2e-4, atol=2e-4)
+
+
+def test_a_hand_written_row():
+    # Two kept tokens, logits 0 for all four: p = 1/4 each; q = (1/2, 1/4), tail 1/4; label 3.
+    targets = SoftTargets(
+        torch.tensor([[0, 1]]),
+        torch.tensor([[math.log(0.5), math.log(0.25)]]),
+        torch.tensor([math.log(0.25)]),
+        torch.tensor([3]),
+        torch.tensor([True]),
+    )
+    sums = soft_cross_entropy(torch.zeros(1, 2), torch.zeros(4, 2), targets, label_weight=0.9)
+    divergence = 0.5 * math.log(2) + 0 + 0.25 * math.log(0.25 / 0.5)
+    assert sums.label.item() == pytest.approx(math.log(4), abs=1e-6)
+    assert sums.divergence.item() == pytest.approx(divergence, abs=1e-6)
+    assert sums.loss.item() == pytest.approx(0.9 * math.log(4) + 0.1 * divergence, abs=1e-6)
+    assert sums.rows == 1
+
+
+def test_no_row_gives_zero_with_a_live_graph():
+    hidden, head, targets = make(0, n=0)
+    hidden.requires_grad_()
+    sums = soft_cross_entropy(hidden, head, targets, label_weight=0.5)
+    sums.loss.backward()
+    assert sums.loss.item() == 0 and sums.rows == 0 and hidden.grad is not None
+
+
+def test_a_student_equal_to_the_target_has_no_divergence():
+    hidden, head, _ = make(1)
+    logprobs, ids = (hidden @ head.T).log_softmax(-1).topk(4)
+    tail = torch.log1p(-logprobs.exp().sum(1))
+    targets = SoftTargets(ids, logprobs, tail, ids[:, 0], torch.ones(len(ids), dtype=torch.bool))
+    loss, grad_hidden, _, _ = run(soft_cross_entropy, hidden, head, targets, label_weight=0.0)
+    assert abs(loss.item()) < 1e-4
+    assert grad_hidden.abs().max() < 1e-4
+
+
+def test_a_far_student_stays_finite():
+    hidden, head, targets = make(2)
+    loss, grad_hidden, grad_head, _ = run(soft_cross_entropy, hidden * 1e3, head, targets, label_weight=0.0)
+    assert all(torch.isfinite(t).all() for t in (loss, grad_hidden, grad_head))
+
+
+def test_half_precision_head_is_close():
+    hidden, head, targets = make(3, n=64, v=50, h=16)
+    exact = soft_cross_entropy(hidden, head, targets, label_weight=0.5).loss
+    half = soft_cross_entropy(hidden.bfloat16(), head.bfloat16(), targets, label_weight=0.5).loss
+    assert half.item() == pytest.approx(exact.item(), rel=0.03)
+
+
+@pytest.mark.parametrize("tail", ["bucket", "renormalize"])
+def test_a_row_without_a_distribution_is_trained_on_its_label(tail):
+    hidden, head, targets = make(4)
+    nothing = targets._replace(
+        logprobs=torch.full_like(targets.logprobs, -torch.inf),
+        tail=torch.full_like(targets.tail, -torch.inf),
+        present=torch.zeros_like(targets.present),
+    )
+    ours = run(soft_cross_entropy, hidden, head, nothing, label_weight=0.3, tail=tail)
+    label_only = run(soft_cross_entropy, hidden, head, targets, label_weight=1.0, tail=tail)
+    for mine, reference in zip(ours[:3], label_only[:3], strict=True):
+        torch.testing.assert_close(mine, reference)
