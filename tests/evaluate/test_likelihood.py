@@ -123,3 +123,13 @@ def test_length_sorting_keeps_most_positions_real():
     batches = likelihood.length_batches(lengths, 4096)
     padded = sum(max(lengths[i] for i in batch) * len(batch) for batch in batches)
     assert sum(lengths) / padded > 0.95
+
+
+@pytest.mark.parametrize("make", [llama, gpt2])
+def test_the_whole_path_from_a_model_in_training_mode(make):
+    model, rendered = make(), corpus(5)
+    expected = [slow_bits(model, r) for r in rendered]
+    bits = likelihood.conversation_bits(
+        model.train(), rendered, device="cpu", batch_tokens=99, progress=lambda _: None
+    )
+    np.testing.assert_allclose(bits, expected, rtol=2e-5)

@@ -9,7 +9,6 @@ import torch
 from numpy.typing import NDArray
 
 from fusionchat.corpus.conversation import Conversation, Message
-from fusionchat.errors import RecipeError
 from fusionchat.evaluate.likelihood import length_batches
 
 if TYPE_CHECKING:
@@ -56,7 +55,7 @@ def exact_match(
     renderer: Prompter,
     conversations: Sequence[Conversation],
     *,
-    pattern: str | None,
+    pattern: str,
     max_new_tokens: int,
     device: torch.device | str,
     batch_tokens: int,
@@ -74,11 +73,7 @@ def exact_match(
         device: Where to run.
         batch_tokens: Most padded tokens (prompt and answer) of one batch.
         progress: Called with the number of conversations done.
-
-    Raises:
-        RecipeError: If the pattern is not a regular expression.
     """
-    check_pattern(pattern)
     asked = [i for i, c in enumerate(conversations) if c.answer is not None]
     prompts = [list(renderer.prompt_ids(question(conversations[i]))) for i in asked]
     answers = generate(
@@ -101,36 +96,15 @@ def question(conversation: Conversation) -> tuple[Message, ...]:
     return conversation.messages[: last + 1]
 
 
-def check_pattern(pattern: str | None) -> None:
-    """Raise RecipeError where the answer pattern is not a regular expression with at most one group."""
-    try:
-        groups = re.compile(pattern or "").groups
-    except re.error as error:
-        raise RecipeError(
-            f"The answer pattern is not a regular expression: {error}",
-            where=f"evaluate.answer_pattern: {pattern}",
-            do="correct it (Python's `re` syntax)",
-        ) from error
-    if groups > 1:
-        raise RecipeError(
-            f"The answer pattern has {groups} groups; which one is the answer?",
-            where=f"evaluate.answer_pattern: {pattern}",
-            do="keep one group, make the others non-capturing: (?:...)",
-        )
+def extract(reply: str, pattern: str) -> str | None:
+    """The answer in a reply: the last thing the pattern finds in it, None for nothing.
 
-
-def extract(reply: str, pattern: str | None) -> str | None:
-    """The answer in a reply: the pattern's last match (its group, if it has one), None where nothing matches.
-
-    The last match, because models reason before they answer. Without a pattern the whole reply is the answer.
-    Whitespace is normalised.
+    The last, because models reason before they answer; what is found is group 1 of a match where the pattern
+    has groups. Empty finds do not count, whitespace is normalised.
     """
-    if pattern is None:
-        return normal(reply)
-    found = None
-    for match in re.finditer(pattern, reply, flags=re.MULTILINE):
-        found = match.group(match.re.groups)
-    return None if found is None else normal(found)
+    compiled = re.compile(pattern)
+    found = [normal(match.group(min(1, compiled.groups)) or "") for match in compiled.finditer(reply)]
+    return next((text for text in reversed(found) if text), None)
 
 
 def normal(text: str) -> str:

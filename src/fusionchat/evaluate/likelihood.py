@@ -22,13 +22,11 @@ LOGITS = 1 << 24  # fp32 logits held at once: 64 MiB
 class ScoringHead(Protocol):
     """What is needed of a model: `fusionchat.heads.Head`."""
 
-    def hidden(
-        self, input_ids: Int[Tensor, "B L"], attention_mask: Int[Tensor, "B L"]
-    ) -> Float[Tensor, "B L H"]:
+    def hidden(self, tokens_BL: Int[Tensor, "B L"], mask_BL: Int[Tensor, "B L"], /) -> Float[Tensor, "B L H"]:
         """Last hidden states."""
         ...
 
-    def logits(self, hidden_NH: Float[Tensor, "N H"]) -> Float[Tensor, "N V"]:
+    def logits(self, hidden_NH: Float[Tensor, "N H"], /) -> Float[Tensor, "N V"]:
         """Logits in fp32."""
         ...
 
