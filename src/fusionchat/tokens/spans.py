@@ -1,0 +1,282 @@
+# V vocabulary rows, B bytes of all tokens, N tokens of a text, L bytes of a text
+"""Token bytes as flat arrays, and the proof that tokens tile a text. PURE.
+
+A vocabulary is one run of bytes and V + 1 offsets into it, so that every loop over tokens is a loop over flat
+arrays. `tile_text` walks a text and its tokens together and accepts nothing but an exact match.
+"""
+
+import hashlib
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Literal, NamedTuple
+
+import numba
+import numpy as np
+from numpy.typing import NDArray
+
+Prefix = Literal["none", "always", "if_missing"]
+"""Whether a blank is put before a stretch of text: never, always (SentencePiece), or where none is there."""
+
+ADDED, LSTRIP, RSTRIP, UNKNOWN, FALLBACK = 1, 2, 4, 8, 16
+"""Bits of `ByteTable.flags`: an added token, one that swallows blanks on its left or right, the unknown token,
+a byte-fallback piece."""
+
+FITS, UNKNOWN_TOKEN, MISMATCH, TOO_SHORT, TOO_LONG, OUT_OF_RANGE = range(6)
+REASONS = {
+    UNKNOWN_TOKEN: "the text has characters the tokenizer does not know",
+    MISMATCH: "the tokenizer changes the text",
+    TOO_SHORT: "the tokens end before the text",
+    TOO_LONG: "the tokens go on after the text",
+    OUT_OF_RANGE: "a token id is beyond the vocabulary",
+}
+
+
+class Spans(NamedTuple):
+    """Byte spans of a text's tokens.
+
+    ``end[i] - begin[i]`` is the number of bytes of token i; where the tokenizer put a blank before a stretch
+    of text, ``begin`` of the stretch's first token is one byte before the stretch. Added tokens span the
+    blanks they swallow.
+
+    Attributes:
+        begin, end: int32 [N].
+    """
+
+    begin: NDArray[np.int32]
+    end: NDArray[np.int32]
+
+
+class Untiled(NamedTuple):
+    """Why tokens do not tile a text: the reason, the token and the byte where it shows."""
+
+    reason: str
+    token: int
+    byte: int
+
+
+@dataclass(frozen=True, eq=False)
+class ByteTable:
+    """The bytes of every row of a vocabulary.
+
+    Attributes:
+        data: uint8 [B], bytes of all tokens, one after the other.
+        offsets: int64 [V + 1], token v is data[offsets[v]:offsets[v + 1]].
+        in_text: bool [V], False for control tokens and unused rows; those have no bytes in a text.
+        flags: uint8 [V], see `ADDED` and its neighbours.
+        prefix: Whether the tokenizer puts a blank before a stretch of text.
+        bos, eos: Ids by role, None where the tokenizer has none.
+    """
+
+    data: NDArray[np.uint8]
+    offsets: NDArray[np.int64]
+    in_text: NDArray[np.bool_]
+    flags: NDArray[np.uint8]
+    prefix: Prefix = "none"
+    bos: int | None = None
+    eos: int | None = None
+
+    def __post_init__(self) -> None:
+        assert len(self.offsets) == len(self.in_text) + 1 == len(self.flags) + 1, "one offset more than rows"
+        assert self.offsets[0] == 0 and self.offsets[-1] == len(self.data), "offsets must cover the bytes"
+
+    @property
+    def size(self) -> int:
+        """V, the rows of a model's head that may be used."""
+        return len(self.in_text)
+
+    def token(self, index: int) -> bytes:
+        """The bytes of one token (of a control token: its spelling)."""
+        return self.data[self.offsets[index] : self.offsets[index + 1]].tobytes()
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 of everything that alignment reads from the table."""
+        state = hashlib.sha256()
+        for part in (self.data, self.offsets, self.in_text, self.flags):
+            state.update(np.ascontiguousarray(part).tobytes())
+        state.update(repr((self.prefix, self.bos, self.eos)).encode())
+        return state.hexdigest()
+
+    def same_text_tokens(self, other: "ByteTable") -> bool:
+        """Whether both give the same bytes to the same ids, control tokens and unused rows aside."""
+        low = min(self.size, other.size)
+        if self.in_text[low:].any() or other.in_text[low:].any():
+            return False
+        if not np.array_equal(self.in_text[:low], other.in_text[:low]):
+            return False
+        mine, theirs = np.diff(self.offsets)[:low], np.diff(other.offsets)[:low]
+        if not np.array_equal(mine[self.in_text[:low]], theirs[self.in_text[:low]]):
+            return False
+        ids = np.flatnonzero(self.in_text[:low]).astype(np.int64)
+        return np.array_equal(
+            gather(self.data, self.offsets, ids), gather(other.data, other.offsets, ids)
+        )
+
+    def tile(self, ids: NDArray[np.integer], text: bytes) -> Spans | Untiled:
+        """Byte spans of the tokens of ``text``, or why its tokens do not tile it exactly.
+
+        Args:
+            ids: int [N], the tokens the tokenizer made of the text.
+            text: The UTF-8 bytes that were tokenized, control tokens spelled out.
+        """
+        tokens = np.ascontiguousarray(ids, dtype=np.int64)
+        raw = np.frombuffer(text, dtype=np.uint8)
+        begin, end, code, token, byte = tile_text(
+            raw, tokens, self.data, self.offsets, self.flags, self.prefix == "always", self.prefix != "none"
+        )
+        if code != FITS:
+            return Untiled(REASONS[code], int(token), int(byte))
+        return Spans(begin, end)
+
+
+def make_table(
+    tokens: list[bytes],
+    in_text: NDArray[np.bool_] | None = None,
+    flags: NDArray[np.uint8] | None = None,
+    *,
+    prefix: Prefix = "none",
+    bos: int | None = None,
+    eos: int | None = None,
+) -> ByteTable:
+    """A table from a list of byte strings; by default every non-empty one is text."""
+    lengths = np.array([len(token) for token in tokens], dtype=np.int64)
+    return ByteTable(
+        data=np.frombuffer(b"".join(tokens), dtype=np.uint8),
+        offsets=np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64),
+        in_text=lengths > 0 if in_text is None else in_text & (lengths > 0),
+        flags=np.zeros(len(tokens), np.uint8) if flags is None else flags,
+        prefix=prefix,
+        bos=bos,
+        eos=eos,
+    )
+
+
+@numba.njit(cache=True, nogil=True)
+def gather(data, offsets, ids):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201
+    """The bytes of tokens ``ids`` one after the other, uint8."""
+    total = 0
+    for token in ids:
+        total += offsets[token + 1] - offsets[token]
+    out = np.empty(total, np.uint8)
+    at = 0
+    for token in ids:
+        for source in range(offsets[token], offsets[token + 1]):
+            out[at] = data[source]
+            at += 1
+    return out
+
+
+@numba.njit(cache=True, nogil=True)
+def blank(text, at):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201
+    """Bytes of the white-space character at ``at``, 0 if there is none (Unicode's White_Space property)."""
+    left = len(text) - at
+    if left < 1:
+        return 0
+    first = text[at]
+    if first == 32 or (9 <= first <= 13):
+        return 1
+    if left >= 2 and first == 0xC2 and (text[at + 1] == 0x85 or text[at + 1] == 0xA0):
+        return 2
+    if left < 3:
+        return 0
+    second, third = text[at + 1], text[at + 2]
+    if first == 0xE1 and second == 0x9A and third == 0x80:
+        return 3
+    if first == 0xE2 and second == 0x80 and (0x80 <= third <= 0x8A or 0xA8 <= third <= 0xA9 or third == 0xAF):
+        return 3
+    if (first == 0xE2 and second == 0x81 and third == 0x9F) or (first == 0xE3 and second == 0x80 == third):
+        return 3
+    return 0
+
+
+@numba.njit(cache=True, nogil=True)
+def skip_blanks(text, at):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201
+    """The first byte at or after ``at`` that is not white space."""
+    step = blank(text, at)
+    while step:
+        at += step
+        step = blank(text, at)
+    return at
+
+
+@numba.njit(cache=True, nogil=True)
+def match_run(text, at, ids, first, last, data, offsets, skip):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201
+    """Where tokens first..last-1, less ``skip`` leading bytes, end in the text; -1 - token where they differ."""
+    for i in range(first, last):
+        for source in range(offsets[ids[i]], offsets[ids[i] + 1]):
+            if skip > 0:
+                if data[source] != 32:
+                    return -1 - i
+                skip -= 1
+                continue
+            if at >= len(text) or text[at] != data[source]:
+                return -1 - i
+            at += 1
+    return at
+
+
+@numba.njit(cache=True, nogil=True)
+def literal(text, at, token, data, offsets):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201
+    """Whether the spelling of ``token`` stands in the text at ``at``."""
+    low, high = offsets[token], offsets[token + 1]
+    if high == low or at + high - low > len(text):
+        return False
+    for source in range(low, high):
+        if text[at + source - low] != data[source]:
+            return False
+    return True
+
+
+@numba.njit(cache=True, nogil=True)
+def run_end(ids, first, flags):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201
+    """The first token at or after ``first`` that is added or unknown, or the number of tokens."""
+    while first < len(ids) and not flags[ids[first]] & (1 | 8):
+        first += 1
+    return first
+
+
+@numba.njit(cache=True, nogil=True)
+def tile_text(text, ids, data, offsets, flags, always, allowed):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201
+    """Spans of the tokens of a text: (begin, end, code, token, byte); see `ByteTable.tile`.
+
+    Between added tokens, the bytes of a run of tokens must equal the text, after one blank put before it
+    where the tokenizer does so (``always``: tried first; ``allowed``: tried where the plain match fails).
+    """
+    count = len(ids)
+    begin, end = np.zeros(count, np.int32), np.zeros(count, np.int32)
+    for i in range(count):
+        if ids[i] < 0 or ids[i] >= len(flags):
+            return begin, end, 5, i, 0
+    at, i = 0, 0
+    while i < count:
+        last = run_end(ids, i, flags)
+        if last > i:
+            skip = 1 if always else 0
+            stop = match_run(text, at, ids, i, last, data, offsets, skip)
+            if stop < 0 and allowed:
+                other = match_run(text, at, ids, i, last, data, offsets, 1 - skip)
+                if other >= 0:
+                    skip, stop = 1 - skip, other
+            if stop < 0:
+                return begin, end, 2, -1 - stop, at
+            at -= skip
+            for j in range(i, last):
+                begin[j] = at
+                at += offsets[ids[j] + 1] - offsets[ids[j]]
+                end[j] = at
+        if last < count:
+            token = ids[last]
+            start = at
+            if flags[token] & 2:
+                at = skip_blanks(text, at)
+            if not literal(text, at, token, data, offsets):
+                return begin, end, (1 if flags[token] & 8 else 2), last, at
+            at += offsets[token + 1] - offsets[token]
+            if flags[token] & 4:
+                at = skip_blanks(text, at)
+            begin[last], end[last] = start, at
+            last += 1
+        i = last
+    if at != len(text):
+        return begin, end, (3 if at < len(text) else 4), count, at
+    return begin, end, 0, count, at
