@@ -165,6 +165,7 @@ class RuntimeSettings(Frozen):
     )
     batch_tokens: int = Field(16384, ge=1, description="padded tokens in one forward pass")
     micro_batch_size: int = Field(8, ge=1, description="conversations in one training pass on one device")
+    gradient_checkpointing: bool = Field(False, description="recompute activations in the backward pass to save memory")
     checkpoint_steps: int = Field(200, ge=1, description="a training checkpoint every so many steps")
     threads: int = Field(0, ge=0, description="CPU threads, 0 for all")
 

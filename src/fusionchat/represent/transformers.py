@@ -1,68 +1,17 @@
 """Capture with transformers: run a model over rendered conversations and keep its distributions."""
 
-from collections.abc import Callable, Iterator, Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
 
 from fusionchat.corpus.render import Rendered
 from fusionchat.heads import Head
+from fusionchat.represent.batching import batches
 from fusionchat.represent.select import select
 from fusionchat.represent.topk import TopK
 
 HEAD_ELEMENTS = 2**26
-
-
-class Batch(NamedTuple):
-    """A right-padded batch.
-
-    Attributes:
-        members: Indices of its conversations.
-        tokens: int64 [B, L].
-        mask: int64 [B, L], 1 for a real token.
-        positions: int64 [N], flat index (b * L + position) of the state that predicts each supervised token.
-        labels: int64 [N].
-    """
-
-    members: list[int]
-    tokens: torch.Tensor
-    mask: torch.Tensor
-    positions: torch.Tensor
-    labels: torch.Tensor
-
-
-def batches(rendered: Sequence[Rendered], batch_tokens: int) -> Iterator[Batch]:
-    """Length-sorted batches of at most ``batch_tokens`` padded tokens (at least one conversation each)."""
-    order = sorted(range(len(rendered)), key=lambda i: (len(rendered[i].input_ids), i))
-    start = 0
-    while start < len(order):
-        stop = start + 1
-        while stop < len(order) and (stop + 1 - start) * len(rendered[order[stop]].input_ids) <= batch_tokens:
-            stop += 1
-        yield pad_batch(order[start:stop], rendered)
-        start = stop
-
-
-def pad_batch(members: list[int], rendered: Sequence[Rendered]) -> Batch:
-    """Pad some conversations on the right; the pad id does not matter behind the mask."""
-    length = max(len(rendered[i].input_ids) for i in members)
-    tokens = np.zeros((len(members), length), dtype=np.int64)
-    mask = np.zeros_like(tokens)
-    positions, labels = [], []
-    for row, i in enumerate(members):
-        ids = rendered[i].input_ids
-        tokens[row, : len(ids)] = ids
-        mask[row, : len(ids)] = 1
-        positions.append(row * length + rendered[i].rows.astype(np.int64) - 1)
-        labels.append(ids[rendered[i].rows].astype(np.int64))
-    return Batch(
-        list(members),
-        torch.from_numpy(tokens),
-        torch.from_numpy(mask),
-        torch.from_numpy(np.concatenate(positions)),
-        torch.from_numpy(np.concatenate(labels)),
-    )
 
 
 @torch.inference_mode()

@@ -1,0 +1,117 @@
+# B conversations of a micro-batch, L padded length, N supervised rows, K kept tokens
+"""What the student sees and in which order: a plan of micro-batches, and the tensors of each.
+
+The plan is made before training, for all of it: which conversations make a step, and how a step is cut into
+micro-batches of similar length. It depends on the seed alone; micro-batches and devices only cut a step
+differently, and every loss is divided by the supervised tokens of its whole step.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple, TypedDict
+
+import numpy as np
+import torch
+from jaxtyping import Int
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from fusionchat.corpus.render import Rendered
+from fusionchat.represent.batching import pad_batch
+from fusionchat.represent.topk import TopK
+
+
+class MicroBatch(NamedTuple):
+    """Conversations that go through the model together.
+
+    Attributes:
+        members: Their indices; never empty.
+        step_rows: Supervised tokens of the whole step, the divisor of its loss.
+        counts: Whether their rows bear loss; False fills a step that has fewer conversations than passes.
+    """
+
+    members: list[int]
+    step_rows: int
+    counts: bool
+
+
+def plan_steps(
+    rows: Sequence[int], lengths: Sequence[int], *, epochs: float, batch_size: int, passes: int, seed: int
+) -> list[MicroBatch]:
+    """The micro-batches of a whole training, ``passes`` a step.
+
+    Args:
+        rows: Supervised tokens of each conversation.
+        lengths: Tokens of each conversation.
+        epochs: May be a fraction; every full epoch sees every conversation once.
+        batch_size: Conversations a step (the last step may have fewer).
+        passes: Micro-batches a step over all devices.
+        seed: Order of the conversations.
+    """
+    count = len(rows)
+    generator = np.random.default_rng(seed)
+    order = np.concatenate([generator.permutation(count) for _ in range(int(np.ceil(epochs)))])
+    order = order[: max(1, round(epochs * count))]
+    plan: list[MicroBatch] = []
+    for start in range(0, len(order), batch_size):
+        step = sorted((int(i) for i in order[start : start + batch_size]), key=lambda i: (lengths[i], i))
+        step_rows = sum(rows[i] for i in step)
+        for part in np.array_split(np.array(step), passes):
+            members = part.tolist()
+            plan.append(MicroBatch(members or step[:1], max(step_rows, 1), bool(members)))
+    return plan
+
+
+class StudentBatch(TypedDict):
+    """Tensors of one micro-batch.
+
+    ``input_ids`` and ``attention_mask`` int64 [B, L]; ``positions`` int64 [N] flat index of the state that
+    predicts each row; ``labels`` int64 [N]; ``ids`` int64 [N, K], ``logprobs`` and ``tail`` float32 [N, K] and
+    [N], ``present`` bool [N]: see `SoftTargets`; ``step_rows`` int64 scalar.
+    """
+
+    input_ids: Int[Tensor, "B L"]
+    attention_mask: Int[Tensor, "B L"]
+    positions: Tensor
+    labels: Tensor
+    ids: Tensor
+    logprobs: Tensor
+    tail: Tensor
+    present: Tensor
+    step_rows: Tensor
+
+
+class StudentData(Dataset[StudentBatch]):
+    """Micro-batch i of a plan as tensors; ``soft`` is None for training on the labels alone."""
+
+    def __init__(self, rendered: Sequence[Rendered], soft: TopK | None, plan: Sequence[MicroBatch]) -> None:
+        self.rendered, self.soft, self.plan = rendered, soft, plan
+
+    def __len__(self) -> int:
+        """Micro-batches of the whole training."""
+        return len(self.plan)
+
+    def __getitem__(self, index: int) -> StudentBatch:
+        """The tensors of micro-batch ``index``."""
+        micro = self.plan[index]
+        batch = pad_batch(micro.members, self.rendered)
+        n = len(batch.labels)
+        if self.soft is None:
+            ids, logprobs = np.zeros((n, 1), np.int64), np.full((n, 1), -np.inf, np.float32)
+            tail, present = np.full(n, -np.inf, np.float32), np.zeros(n, dtype=bool)
+        else:
+            offsets = self.soft.offsets
+            take = np.concatenate([np.arange(offsets[i], offsets[i + 1]) for i in micro.members])
+            ids, logprobs = self.soft.ids[take].astype(np.int64), self.soft.logprobs[take].astype(np.float32)
+            tail, present = self.soft.tail[take].astype(np.float32), self.soft.present[take]
+        keep = slice(None) if micro.counts else slice(0, 0)
+        return StudentBatch(
+            input_ids=batch.tokens,
+            attention_mask=batch.mask,
+            positions=batch.positions[keep],
+            labels=batch.labels[keep],
+            ids=torch.from_numpy(ids)[keep],
+            logprobs=torch.from_numpy(logprobs)[keep],
+            tail=torch.from_numpy(tail)[keep],
+            present=torch.from_numpy(present)[keep],
+            step_rows=torch.tensor(micro.step_rows),
+        )

@@ -1,0 +1,98 @@
+"""Stage `distill`: train copies of the pivot on fused distributions. One job a target and label weight, one for SFT."""
+
+from pathlib import Path
+
+from fusionchat.artifacts import Json, write_json
+from fusionchat.console import Advance, progress
+from fusionchat.corpus.stage import JOB as CORPUS
+from fusionchat.corpus.stage import make_renderer, read_part
+from fusionchat.fuse.stage import job_id as fuse_job
+from fusionchat.fuse.stage import targets
+from fusionchat.jobs import Run, Summary
+from fusionchat.models import copy_tokenizer, identity, load_model, pick_device, tokenizer_identity
+from fusionchat.represent.shards import read_all
+from fusionchat.represent.stage import render_all
+
+SFT = "sft"
+CHECKPOINTS = "checkpoints"
+
+
+def label(target: str, weight: float) -> str:
+    """The name of a target trained with a label weight: ``mixtral@0.9``."""
+    return f"{target}@{weight:g}"
+
+
+def job_id(name: str) -> str:
+    """The job that trains a target (by its `label`) or ``sft``."""
+    return f"distill/{name}"
+
+
+def plan(run: Run) -> None:
+    """Plan every training."""
+    recipe = run.recipe
+    own: dict[str, Json] = recipe.distill.model_dump(exclude={"label_weight", "sweep", "tail"})
+    pivot = run.refs["pivot"]
+    content = {"model pivot": identity(pivot), "tokenizer of pivot": tokenizer_identity(pivot)}
+    base: dict[str, Json] = {"seed": recipe.seed}
+    if recipe.compare.sft:
+        run.add(
+            "distill",
+            SFT,
+            lambda folder: work(run, None, 1.0, folder),
+            settings={"distill": own, **base},
+            needs=(CORPUS,),
+            content=content,
+        )
+    for weight in recipe.distill.label_weights:
+        for target in targets(run):
+            run.add(
+                "distill",
+                label(target, weight),
+                lambda folder, target=target, weight=weight: work(run, target, weight, folder),  # type: ignore[misc]
+                settings={"distill": own | {"label_weight": weight, "tail": recipe.distill.tail}, **base},
+                needs=(CORPUS, fuse_job(target)),
+                content=content,
+            )
+
+
+def work(run: Run, target: str | None, label_weight: float, folder: Path) -> Summary:
+    """Train, save the target in fp32 with the pivot's tokenizer, and take the checkpoints away."""
+    import torch
+
+    from fusionchat.distill.trainer import train
+
+    recipe, pivot = run.recipe, run.refs["pivot"]
+    device = pick_device(recipe.runtime.device)
+    rendered = render_all(make_renderer(pivot), read_part(run, "train"))
+    soft = None if target is None else read_all(run.path(fuse_job(target)))
+    torch.manual_seed(recipe.seed)
+    model = load_model(pivot, dtype=torch.float32, device=device)
+    name = SFT if target is None else label(target, label_weight)
+
+    def bar(steps: int) -> "progress[Advance]":
+        return progress(f"distill {name}", steps)
+
+    trained = train(
+        model,
+        rendered,
+        soft,
+        label_weight=label_weight,
+        settings=recipe.distill,
+        runtime=recipe.runtime,
+        seed=recipe.seed,
+        folder=folder / CHECKPOINTS,
+        device=device,
+        progress=bar,
+    )
+    model.save_pretrained(folder / "model")
+    copy_tokenizer(pivot, folder / "model")
+    write_json(folder / "training.json", {"steps": trained.steps, "log": trained.log})
+    remove_checkpoints(folder)
+    return {"steps": trained.steps, "loss": round(trained.log[-1]["loss"], 5) if trained.log else None}
+
+
+def remove_checkpoints(folder: Path) -> None:
+    """Checkpoints serve a killed training only."""
+    import shutil
+
+    shutil.rmtree(folder / CHECKPOINTS, ignore_errors=True)

@@ -1,0 +1,202 @@
+"""Stage `evaluate`: held-out bits per byte and exact match. One job a model, so a new row scores nothing twice."""
+
+import json
+import shutil
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+import numpy as np
+
+from fusionchat.artifacts import Json, read_json, write_json, write_text
+from fusionchat.console import progress
+from fusionchat.corpus.conversation import Conversation
+from fusionchat.corpus.stage import JOB as CORPUS
+from fusionchat.corpus.stage import read_part
+from fusionchat.distill.stage import SFT, label
+from fusionchat.distill.stage import job_id as distill_job
+from fusionchat.fuse.stage import targets
+from fusionchat.jobs import Run, Summary
+from fusionchat.merge.stage import SELECTION, merges, selected
+from fusionchat.merge.stage import job_id as merge_job
+from fusionchat.models import ModelRef, identity, tokenizer_identity
+from fusionchat.recipe import ExactMatchSettings
+from fusionchat.represent.stage import render_all
+
+Part = Literal["validation", "test"]
+Kind = Literal["pivot", "source", "sft", "target", "merge"]
+SCORES = "scores.json"
+BEST = "best"
+
+
+class Entry(NamedTuple):
+    """A model that is evaluated.
+
+    Attributes:
+        name: Its job's name.
+        kind: What it is.
+        base: The name without its label weight.
+        weight: Its label weight; None where it has none, "best" where the sweep decides it.
+    """
+
+    name: str
+    kind: Kind
+    base: str
+    weight: float | Literal["best"] | None = None
+
+
+def job_id(part: Part, name: str) -> str:
+    """The job that evaluates a model on a part of the corpus."""
+    return f"evaluate/{part}/{name}"
+
+
+def entries(run: Run) -> list[Entry]:
+    """Every row of the results, in the order of the table."""
+    recipe = run.recipe
+    rows = [Entry("pivot", "pivot", "pivot")]
+    rows += [Entry(name, "source", name) for name in recipe.sources]
+    rows += [Entry(SFT, "sft", SFT)] if recipe.compare.sft else []
+    weights: list[float | Literal["best"]] = [recipe.distill.label_weight]
+    weights += [BEST] if recipe.distill.sweep else []
+    for weight in weights:
+        for kind, bases in (("target", targets(run)), ("merge", merges(run))):
+            for base in bases:
+                name = f"{base}@{weight}" if weight == BEST else label(base, float(weight))
+                rows.append(Entry(name, kind, base, weight))  # type: ignore[arg-type]
+    return rows
+
+
+def plan(run: Run) -> None:
+    """Plan one job a row of the results."""
+    for entry in entries(run):
+        add_job(run, "test", entry)
+
+
+def add_job(run: Run, part: Part, entry: Entry) -> None:
+    """Plan the evaluation of one model; a sweep's choice is looked up when the job runs."""
+    exact = run.recipe.evaluate.exact_match if part == "test" else None
+    settings: dict[str, Json] = {"part": part, "exact_match": exact.model_dump() if exact else None}
+    content = {}
+    needs: tuple[str, ...] = (CORPUS,)
+    if entry.kind in ("pivot", "source"):
+        ref = run.refs[entry.name]
+        content = {f"model {ref.name}": identity(ref), f"tokenizer of {ref.name}": tokenizer_identity(ref)}
+    elif entry.weight == BEST:
+        weights = run.recipe.distill.label_weights
+        own = job_id(part, label(entry.base, run.recipe.distill.label_weight))
+        needs = (*needs, SELECTION, own, *(_maker(entry, weight) for weight in weights))
+    else:
+        needs = (*needs, _maker(entry, entry.weight))
+    work: Callable[[Path], Summary] = lambda folder: evaluate(run, part, entry, exact, folder)  # noqa: E731
+    run.add("evaluate", f"{part}/{entry.name}", work, settings=settings, needs=needs, content=content)
+
+
+def _maker(entry: Entry, weight: float | str | None) -> str:
+    """The job that makes an entry's model."""
+    if entry.kind == "sft":
+        return distill_job(SFT)
+    assert isinstance(weight, float)
+    name = label(entry.base, weight)
+    return distill_job(name) if entry.kind == "target" else merge_job(name)
+
+
+def model_of(run: Run, entry: Entry) -> ModelRef:
+    """Where an entry's model lies; targets and merges speak the pivot's template."""
+    if entry.kind in ("pivot", "source"):
+        return run.refs[entry.name]
+    weight = selected(run).label_weight if entry.weight == BEST else entry.weight
+    folder = str(run.path(_maker(entry, weight)) / "model")
+    return replace(run.refs["pivot"], name=entry.name, model=folder, tokenizer=folder, revision=None)
+
+
+def evaluate(run: Run, part: Part, entry: Entry, exact: ExactMatchSettings | None, folder: Path) -> Summary:
+    """Score one model; where the sweep chose the recipe's own label weight, its scores are taken over."""
+    own_weight = run.recipe.distill.label_weight
+    if entry.weight == BEST and selected(run).label_weight == own_weight:
+        own = job_id(part, label(entry.base, own_weight))
+        for name in run.manifest(own).files:
+            shutil.copyfile(run.path(own) / name, folder / name)
+        return run.manifest(own).summary
+    return score(run, read_part(run, part), model_of(run, entry), entry.name, exact, folder)
+
+
+def score(
+    run: Run,
+    conversations: list[Conversation],
+    ref: ModelRef,
+    name: str,
+    exact: ExactMatchSettings | None,
+    folder: Path,
+) -> Summary:
+    """Write scores.json (per conversation: id, bits, bytes, correct) and replies.jsonl."""
+    from fusionchat.corpus.stage import make_renderer
+    from fusionchat.evaluate.exact_match import exact_match
+    from fusionchat.evaluate.likelihood import conversation_bits
+    from fusionchat.models import load_model, load_tokenizer, pick_device, pick_dtype
+
+    runtime = run.recipe.runtime
+    device = pick_device(runtime.device)
+    model = load_model(ref, dtype=pick_dtype(runtime.load_dtype, device), device=device)
+    renderer = make_renderer(ref)
+    rendered = render_all(renderer, conversations)
+    with progress(f"evaluate {name}", len(conversations)) as advance:
+        bits = conversation_bits(
+            model, rendered, device=device, batch_tokens=runtime.batch_tokens, progress=advance
+        )
+    sizes = np.array([c.supervised_bytes for c in conversations])
+    correct: list[bool | None] = [None] * len(conversations)
+    if exact is not None:
+        asked = [i for i, c in enumerate(conversations) if c.answer is not None][: exact.limit]
+        with progress(f"answer {name}", len(asked)) as advance:
+            result = exact_match(
+                model,
+                load_tokenizer(ref),
+                renderer,
+                [conversations[i] for i in asked],
+                pattern=exact.answer_pattern,
+                max_new_tokens=exact.max_new_tokens,
+                device=device,
+                batch_tokens=runtime.batch_tokens,
+                progress=advance,
+            )
+        replies = []
+        for place, right, reply in zip(result.asked, result.correct, result.replies, strict=True):
+            conversation = conversations[asked[place]]
+            correct[asked[place]] = bool(right)
+            replies.append({"id": conversation.id, "answer": conversation.answer, "reply": reply, "correct": bool(right)})
+        write_text(folder / "replies.jsonl", "".join(json.dumps(r, ensure_ascii=False) + "\n" for r in replies))
+    write_json(
+        folder / SCORES,
+        {
+            "id": [c.id for c in conversations],
+            "domain": [c.domain for c in conversations],
+            "bits": [round(float(b), 6) for b in bits],
+            "bytes": [int(b) for b in sizes],
+            "correct": correct,
+            "parameters": sum(p.numel() for p in model.parameters()),
+        },
+    )
+    return {"bits_per_byte": round(float(bits.sum() / sizes.sum()), 6)}
+
+
+class Scores(NamedTuple):
+    """A finished evaluation: bits and bytes [C], domains [C], correct [C] (None = not asked), parameters."""
+
+    bits: np.ndarray
+    sizes: np.ndarray
+    domains: list[str]
+    correct: list[bool | None]
+    parameters: int
+
+
+def load_scores(run: Run, part: Part, name: str) -> Scores:
+    """The scores of a finished evaluation."""
+    raw = read_json(run.path(job_id(part, name)) / SCORES)
+    return Scores(
+        np.array(raw["bits"], dtype=np.float64),
+        np.array(raw["bytes"], dtype=np.int64),
+        [str(d) for d in raw["domain"]],  # type: ignore[union-attr]
+        raw["correct"],  # type: ignore[arg-type]
+        int(str(raw["parameters"])),
+    )

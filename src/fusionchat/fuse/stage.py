@@ -1,0 +1,83 @@
+"""Stage `fuse`: one set of fused distributions a target. A target has one source, or (``all``) every source."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from fusionchat.align.stage import job_id as align_job
+from fusionchat.artifacts import Json
+from fusionchat.console import progress
+from fusionchat.corpus.stage import read_part
+from fusionchat.fuse.rules import Fused, fuse
+from fusionchat.jobs import Run, Summary
+from fusionchat.represent.shards import read_shard, shard_files, shard_path, write_shard
+from fusionchat.represent.stage import job_id as represent_job
+
+ALL = "all"
+
+
+def job_id(target: str) -> str:
+    """The job that fuses a target's distributions."""
+    return f"fuse/{target}"
+
+
+def targets(run: Run) -> dict[str, tuple[str, ...]]:
+    """The targets and the sources of each: one target a source, and ``all`` if the recipe compares with it."""
+    sources = tuple(run.recipe.sources)
+    pairs = {name: (name,) for name in sources}
+    return pairs | ({ALL: sources} if run.recipe.compare.all_sources else {})
+
+
+def plan(run: Run) -> None:
+    """Plan one job a target."""
+    rule = run.recipe.model_dump(include={"fuse"})
+    for target, sources in targets(run).items():
+        captures = tuple(represent_job(name) for name in ("pivot", *sources))
+        run.add(
+            "fuse",
+            target,
+            lambda folder, sources=sources: work(run, sources, folder),  # type: ignore[misc]
+            settings=rule,
+            needs=(*captures, *(align_job(name) for name in sources)),
+        )
+
+
+def work(run: Run, sources: Sequence[str], folder: Path) -> Summary:
+    """Fuse shard by shard; count which model each conversation took."""
+    names = ("pivot", *sources)
+    conversations = read_part(run, "train")
+    domains = [c.domain for c in conversations]
+    weight_rows: dict[str, np.ndarray] = {}
+    fallback, rows = 0, 0
+    files = shard_files(run.path(represent_job("pivot")))
+    with progress(f"fuse {'+'.join(sources)}", len(files)) as advance:
+        first = 0
+        for index, path in enumerate(files):
+            pivot, _ = read_shard(path)
+            captures = [read_shard(shard_path(run.path(represent_job(n)), index))[0] for n in names]
+            models = [pivot] + [read_shard(shard_path(run.path(align_job(n)), index))[0] for n in sources]
+            fused = fuse(models, captures, run.recipe.fuse)
+            write_shard(
+                shard_path(folder, index),
+                fused.topk,
+                {"weights": fused.weights.T.astype(np.float16), "fallback": fused.fallback},
+            )
+            _count(weight_rows, fused, domains[first : first + pivot.conversations])
+            first += pivot.conversations
+            fallback, rows = fallback + int(fused.fallback.sum()), rows + pivot.rows
+            advance(1)
+    shares: dict[str, Json] = {
+        domain: {name: round(float(share), 5) for name, share in zip(names, total / total.sum(), strict=True)}
+        for domain, total in sorted(weight_rows.items())
+    }
+    return {"rows": rows, "fallback_rows": fallback, "shares": shares}
+
+
+def _count(total: dict[str, np.ndarray], fused: Fused, domains: Sequence[str]) -> None:
+    """Add each conversation's mean weight of each model to its domain."""
+    sizes = np.maximum(np.diff(fused.topk.offsets), 1)
+    sums = np.add.reduceat(fused.weights.astype(np.float64), fused.topk.offsets[:-1], axis=1)
+    for column, domain in zip((sums / sizes).T, domains, strict=True):
+        total[domain] = total.get(domain, np.zeros(len(column))) + column
+

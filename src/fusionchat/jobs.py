@@ -1,0 +1,139 @@
+"""`Job` and `Run`: what a stage plans, and what all stages of a run share.
+
+A job reads artifacts, calls pure code and writes one folder. Its fingerprint covers its settings, the content
+of what it reads from outside, and the fingerprints of the jobs it needs: so a changed setting makes stale what
+depends on it and nothing else. Runtime settings never enter it.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+from fusionchat.artifacts import Json, Manifest, fingerprint, read_manifest
+from fusionchat.models import ModelRef
+from fusionchat.recipe import Recipe
+
+Summary = dict[str, Json]
+State = Literal["done", "stale", "to do"]
+
+
+class Cost(NamedTuple):
+    """A rough estimate: bytes on disk, and floating-point operations; None where the inputs are not here yet."""
+
+    disk: float | None = None
+    flops: float | None = None
+
+
+@dataclass(frozen=True)
+class Job:
+    """One unit of work with one folder.
+
+    Attributes:
+        stage: The verb it belongs to.
+        name: Unique within the stage; may contain slashes.
+        settings: Everything in the recipe that changes its output.
+        inputs: Fingerprints of what it reads, by name.
+        needs: Ids of the jobs whose artifacts it reads.
+        work: Writes into the folder it is given and returns figures for the report.
+        cost: A rough estimate for `plan`.
+        rewritten: Files of its folder that a later job may write again; they are not checksummed.
+    """
+
+    stage: str
+    name: str
+    settings: dict[str, Json]
+    inputs: dict[str, str]
+    needs: tuple[str, ...]
+    work: Callable[[Path], Summary]
+    cost: Cost = Cost()
+    rewritten: tuple[str, ...] = ()
+
+    @property
+    def id(self) -> str:
+        """``stage/name``: also its folder below the run's."""
+        return f"{self.stage}/{self.name}"
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 of settings and inputs."""
+        return fingerprint(self.settings, self.inputs)
+
+
+class Status(NamedTuple):
+    """Where a job stands, and for a stale one which settings or inputs changed."""
+
+    state: State
+    changed: tuple[str, ...] = ()
+
+
+@dataclass
+class Run:
+    """What all stages of a run share: the recipe, its models, the folder, and the jobs planned so far."""
+
+    recipe: Recipe
+    refs: dict[str, ModelRef]
+    folder: Path
+    jobs: dict[str, Job] = field(default_factory=dict)
+
+    def add(
+        self,
+        stage: str,
+        name: str,
+        work: Callable[[Path], Summary],
+        *,
+        settings: Mapping[str, Json],
+        needs: tuple[str, ...] = (),
+        content: Mapping[str, str] | None = None,
+        cost: Cost = Cost(),  # noqa: B008 (immutable)
+        rewritten: tuple[str, ...] = (),
+    ) -> Job:
+        """Plan a job; the jobs it needs must be planned already."""
+        inputs = dict(content or {}) | {need: self.jobs[need].fingerprint for need in needs}
+        job = Job(stage, name, dict(settings), inputs, needs, work, cost, rewritten)
+        assert job.id not in self.jobs, f"{job.id} is planned twice"
+        self.jobs[job.id] = job
+        return job
+
+    def path(self, job_id: str) -> Path:
+        """The folder of a job."""
+        return self.folder / job_id
+
+    def manifest(self, job_id: str) -> Manifest:
+        """The manifest of a finished job."""
+        manifest = read_manifest(self.path(job_id))
+        assert manifest is not None, f"{job_id} is not done"
+        return manifest
+
+    def status(self, job: Job) -> Status:
+        """Whether a job is done, stale or to do."""
+        manifest = read_manifest(self.path(job.id))
+        if manifest is None:
+            return Status("to do")
+        if manifest.fingerprint != job.fingerprint:
+            return Status("stale", _changes(manifest, job))
+        missing = [name for name in manifest.files if not (self.path(job.id) / name).is_file()]
+        return Status("stale", tuple(f"{name} is missing" for name in missing)) if missing else Status("done")
+
+
+def _changes(manifest: Manifest, job: Job) -> tuple[str, ...]:
+    """What differs between a manifest and a job, in words."""
+    changes = []
+    before, now = _flat(manifest.settings), _flat(job.settings)
+    for key in sorted(before.keys() | now.keys()):
+        if before.get(key) != now.get(key):
+            changes.append(f"{key}: {before.get(key)} -> {now.get(key)}")
+    for name in sorted(manifest.inputs.keys() | job.inputs.keys()):
+        if manifest.inputs.get(name) != job.inputs.get(name):
+            changes.append(f"{name} changed")
+    return tuple(changes)
+
+
+def _flat(settings: Mapping[str, Json], prefix: str = "") -> dict[str, Json]:
+    flat: dict[str, Json] = {}
+    for key, value in settings.items():
+        if isinstance(value, dict):
+            flat |= _flat(value, f"{prefix}{key}.")
+        else:
+            flat[f"{prefix}{key}"] = value
+    return flat

@@ -1,0 +1,172 @@
+"""Stage `merge`: the targets of each label weight become one model; the best on validation is the fused model."""
+
+import json
+import os
+import shutil
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import NamedTuple
+
+import yaml
+
+from fusionchat.artifacts import Json, write_json, write_text
+from fusionchat.console import progress
+from fusionchat.distill.stage import job_id as distill_job
+from fusionchat.distill.stage import label
+from fusionchat.jobs import Run, Summary
+from fusionchat.merge.methods import MergeMethod
+from fusionchat.models import copy_tokenizer, identity
+from fusionchat.recipe import Recipe
+
+SELECTION = "merge/selection"
+FUSED = "merge/fused"
+CARD = "README.md"
+
+
+def job_id(name: str) -> str:
+    """The job of a merge, by its `label`: ``varm@0.9``."""
+    return f"merge/{name}"
+
+
+def merges(run: Run) -> dict[str, MergeMethod]:
+    """The recipe's merge first, then those it is compared with, by name; a method met again gets a number."""
+    named: dict[str, MergeMethod] = {}
+    for method in (run.recipe.merge, *run.recipe.compare.merges):
+        name, number = method.method, 2
+        while name in named:
+            name, number = f"{method.method}-{number}", number + 1
+        named[name] = method
+    return named
+
+
+def main_merge(run: Run) -> str:
+    """The name of the recipe's own merge."""
+    return next(iter(merges(run)))
+
+
+def plan(run: Run) -> None:
+    """Plan a merge for each label weight and method, the choice among label weights, and the fused model."""
+    from fusionchat.evaluate.stage import Entry, add_job
+    from fusionchat.evaluate.stage import job_id as evaluate_job
+
+    recipe = run.recipe
+    weights = recipe.distill.label_weights
+    for weight in weights:
+        for name, method in merges(run).items():
+            run.add(
+                "merge",
+                label(name, weight),
+                lambda folder, weight=weight, method=method: work(run, weight, method, folder),  # type: ignore[misc]
+                settings={"merge": asdict(method), "fused": recipe.fused.model_dump()},
+                needs=tuple(distill_job(label(source, weight)) for source in recipe.sources),
+                content={"model pivot": identity(run.refs["pivot"])},
+            )
+    tried = [label(main_merge(run), weight) for weight in weights] if recipe.distill.sweep else []
+    for name, weight in zip(tried, weights, strict=False):
+        add_job(run, "validation", Entry(name, "merge", main_merge(run), weight))
+    run.add(
+        "merge",
+        "selection",
+        lambda folder: select(run, folder),
+        settings={"label_weights": list(weights)},
+        needs=tuple(evaluate_job("validation", name) for name in tried),
+    )
+    run.add(
+        "merge",
+        "fused",
+        lambda folder: finish(run, folder),
+        settings={"recipe": recipe.model_dump_json(exclude={"runtime", "compare", "evaluate", "output", "name"})},
+        needs=(SELECTION, *(job_id(label(main_merge(run), weight)) for weight in weights)),
+        rewritten=(CARD,),
+    )
+
+
+def work(run: Run, weight: float, method: MergeMethod, folder: Path) -> Summary:
+    """Merge the targets of one label weight into ``model/``."""
+    from fusionchat.merge.stream import merge_models
+
+    recipe, pivot = run.recipe, run.refs["pivot"]
+    paths: Mapping[str, Path] = {
+        source: run.path(distill_job(label(source, weight))) / "model" for source in recipe.sources
+    }
+    with progress(f"merge {method.method}@{weight:g}", None) as advance:
+        merge_models(
+            local_folder(pivot.model, pivot.revision),
+            paths,
+            method,
+            folder / "model",
+            dtype=recipe.fused.dtype,
+            shard_bytes=int(recipe.fused.shard_gb * 1e9),
+            threads=recipe.runtime.threads,
+            overwrite=True,
+            progress=advance,
+        )
+    copy_tokenizer(pivot, folder / "model")
+    return {}
+
+
+def local_folder(model: str, revision: str | None) -> Path:
+    """The folder of a model; a hub id is looked up in the local cache or downloaded."""
+    if Path(model).is_dir():
+        return Path(model)
+    from huggingface_hub import snapshot_download
+
+    return Path(snapshot_download(model, revision=revision, allow_patterns=["*.json", "*.safetensors", "*.jinja"]))
+
+
+class Selection(NamedTuple):
+    """The label weight that was best on validation, and the bits per byte of each that was tried."""
+
+    label_weight: float
+    trials: dict[str, float]
+
+
+def select(run: Run, folder: Path) -> Summary:
+    """Take the label weight whose merge has the least bits per byte on the validation part; ties to the first."""
+    from fusionchat.evaluate.stage import load_scores
+
+    weights = run.recipe.distill.label_weights
+    trials: dict[str, float] = {}
+    if run.recipe.distill.sweep:
+        for weight in weights:
+            scores = load_scores(run, "validation", label(main_merge(run), weight))
+            trials[f"{weight:g}"] = float(scores.bits.sum() / scores.sizes.sum())
+    best = min(weights, key=lambda weight: trials.get(f"{weight:g}", 0.0))
+    write_json(folder / "selection.json", {"label_weight": best, "trials": trials})
+    return {"label_weight": best, "trials": {k: round(v, 6) for k, v in trials.items()}}
+
+
+def selected(run: Run) -> Selection:
+    """What a finished selection chose."""
+    raw = json.loads((run.path(SELECTION) / "selection.json").read_text())
+    return Selection(float(raw["label_weight"]), {k: float(v) for k, v in raw["trials"].items()})
+
+
+def finish(run: Run, folder: Path) -> Summary:
+    """Put the chosen merge into ``merge/fused/model`` (hard links where they can be), with recipe and card."""
+    weight = selected(run).label_weight
+    chosen = run.path(job_id(label(main_merge(run), weight))) / "model"
+    for source in sorted(p for p in chosen.rglob("*") if p.is_file()):
+        target = folder / "model" / source.relative_to(chosen)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.unlink(missing_ok=True)
+        if source.suffix == ".safetensors":
+            _link(source, target)
+        else:
+            shutil.copyfile(source, target)
+    write_text(folder / "model" / "fusionchat_recipe.yaml", recipe_yaml(run.recipe))
+    return {"label_weight": weight}
+
+
+def _link(source: Path, target: Path) -> None:
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copyfile(source, target)
+
+
+def recipe_yaml(recipe: Recipe) -> str:
+    """The whole recipe, defaults included, as YAML."""
+    value: Json = json.loads(recipe.model_dump_json())
+    return yaml.safe_dump(value, sort_keys=False, allow_unicode=True)

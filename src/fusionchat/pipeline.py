@@ -1,0 +1,160 @@
+"""The pipeline: its stages in order, what of a run is done, and running the rest.
+
+    corpus -> represent -> align -> fuse -> distill -> merge -> evaluate -> report
+"""
+
+import importlib
+import os
+import shutil
+import time
+from collections.abc import Callable
+from importlib.metadata import version
+from pathlib import Path
+from typing import NamedTuple
+
+from fusionchat.artifacts import Manifest, begin, checksums, finish, machine_errors, write_text
+from fusionchat.errors import FusionChatError, RecipeError
+from fusionchat.jobs import Job, Run, Status
+from fusionchat.models import resolve
+from fusionchat.recipe import Recipe
+
+STAGES = ("corpus", "represent", "align", "fuse", "distill", "merge", "evaluate", "report")
+PACKAGES = ("fusionchat", "torch", "transformers", "tokenizers", "numpy", "numba")
+
+Announce = Callable[[Job, Status], None]
+
+
+class Planned(NamedTuple):
+    """A job and where it stands."""
+
+    job: Job
+    status: Status
+
+
+def open_run(recipe: Recipe) -> Run:
+    """Plan all jobs of a recipe; nothing is written.
+
+    Raises:
+        ModelError, CorpusError: A model folder, a template or a corpus file is missing.
+    """
+    run = Run(recipe, resolve(recipe), recipe.run_folder)
+    for stage in STAGES:
+        importlib.import_module(f"fusionchat.{stage}.stage").plan(run)
+    return run
+
+
+def plan(recipe: Recipe) -> list[Planned]:
+    """Every job of a recipe with its state, in the order they run."""
+    run = open_run(recipe)
+    return [Planned(job, run.status(job)) for job in run.jobs.values()]
+
+
+def run(recipe: Recipe, *, until: str | None = None, announce: Announce | None = None) -> Run:
+    """Run what is not done yet, up to and including a stage (all of it by default).
+
+    Killed at any moment and started again, it goes on where it was and ends with the same result.
+
+    Args:
+        recipe: The recipe.
+        until: A stage of `STAGES`; only it and what it needs are run.
+        announce: Called before each job with its status.
+
+    Raises:
+        FusionChatError: With what is wrong, where, and what to do.
+    """
+    refuse_many_processes()
+    planned = open_run(recipe)
+    set_threads(recipe.runtime.threads)
+    with machine_errors(planned.folder):
+        planned.folder.mkdir(parents=True, exist_ok=True)
+        with lock(planned.folder):
+            write_text(planned.folder / "recipe.json", recipe.model_dump_json(indent=1) + "\n")
+            for job in needed(planned, until):
+                status = planned.status(job)
+                if announce is not None:
+                    announce(job, status)
+                if status.state != "done":
+                    execute(planned, job)
+    return planned
+
+
+def needed(planned: Run, until: str | None) -> list[Job]:
+    """The jobs of a stage and all that they need, in order; every job for None."""
+    if until is None:
+        return list(planned.jobs.values())
+    wanted = {job.id for job in planned.jobs.values() if job.stage == until}
+    for job in reversed(planned.jobs.values()):
+        if job.id in wanted:
+            wanted |= set(job.needs)
+    return [job for job in planned.jobs.values() if job.id in wanted]
+
+
+def execute(planned: Run, job: Job) -> None:
+    """Run one job and write its manifest, last."""
+    folder = planned.path(job.id)
+    begin(folder, job.fingerprint)
+    started = time.monotonic()
+    with machine_errors(folder):
+        summary = job.work(folder)
+    files = {name: digest for name, digest in checksums(folder).items() if Path(name).name not in job.rewritten}
+    finish(
+        folder,
+        Manifest(
+            fingerprint=job.fingerprint,
+            settings=job.settings,
+            inputs=job.inputs,
+            files=files,
+            versions={name: version(name) for name in PACKAGES},
+            seconds=round(time.monotonic() - started, 3),
+            summary=summary,
+        ),
+    )
+
+
+class lock:  # noqa: N801 (reads like a function)
+    """Hold a run folder against a second process; the operating system lets go when this one dies."""
+
+    def __init__(self, folder: Path) -> None:
+        self.path = folder / ".lock"
+
+    def __enter__(self) -> None:
+        """Take the lock or raise FusionChatError."""
+        import fcntl
+
+        self.file = self.path.open("w")
+        try:
+            fcntl.flock(self.file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            self.file.close()
+            raise FusionChatError(
+                "Another process is working on this run", where=str(self.path.parent), do="wait for it, or stop it first"
+            ) from error
+
+    def __exit__(self, *_: object) -> None:
+        """Let go."""
+        self.file.close()
+
+
+def remove(folder: Path) -> None:
+    """Remove a folder of working files, if it is there."""
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def set_threads(threads: int) -> None:
+    """Let torch and numba use so many threads, all cores for 0."""
+    if threads:
+        import numba
+        import torch
+
+        torch.set_num_threads(threads)
+        numba.set_num_threads(min(threads, numba.config.NUMBA_NUM_THREADS))
+
+
+def refuse_many_processes() -> None:
+    """Several processes would each run every stage; say so instead."""
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise RecipeError(
+            "FusionChat runs in one process for now",
+            where="WORLD_SIZE is greater than 1",
+            do="start `fusionchat run` without torchrun or accelerate launch",
+        )

@@ -1,0 +1,92 @@
+"""Stage `represent`: capture every model's distributions over the training part. One job a model."""
+
+from pathlib import Path
+
+from fusionchat.artifacts import Json
+from fusionchat.console import progress
+from fusionchat.corpus.conversation import Conversation, Reject
+from fusionchat.corpus.render import Rendered, Renderer
+from fusionchat.corpus.stage import JOB as CORPUS
+from fusionchat.corpus.stage import make_renderer, read_part
+from fusionchat.errors import ArtifactError
+from fusionchat.jobs import Run, Summary
+from fusionchat.models import ModelRef, identity, load_model, pick_device, pick_dtype, tokenizer_identity
+from fusionchat.represent.shards import iterate, shard_count, shard_path, shard_range, write_shard
+from fusionchat.represent.topk import TopK, score
+
+
+def job_id(name: str) -> str:
+    """The job that captures a model."""
+    return f"represent/{name}"
+
+
+def plan(run: Run) -> None:
+    """Plan one capture for the pivot and each source."""
+    settings: dict[str, Json] = {"represent": run.recipe.represent.model_dump()}
+    for ref in run.refs.values():
+        run.add(
+            "represent",
+            ref.name,
+            lambda folder, ref=ref: work(run, ref, folder),  # type: ignore[misc]
+            settings=settings,
+            needs=(CORPUS,),
+            content={f"model {ref.name}": identity(ref), f"tokenizer of {ref.name}": tokenizer_identity(ref)},
+        )
+
+
+def work(run: Run, ref: ModelRef, folder: Path) -> Summary:
+    """Capture shard by shard; shards that a killed run finished are kept."""
+    from fusionchat.heads import Head
+    from fusionchat.represent.transformers import capture
+
+    conversations = read_part(run, "train")
+    missing = [i for i in range(shard_count(len(conversations))) if not shard_path(folder, i).is_file()]
+    if missing:
+        renderer = make_renderer(ref)
+        runtime = run.recipe.runtime
+        device = pick_device(runtime.device)
+        head = Head.of(load_model(ref, dtype=pick_dtype(runtime.load_dtype, device), device=device))
+        total = sum(len(shard_range(i, len(conversations))) for i in missing)
+        with progress(f"represent {ref.name}", total) as advance:
+            for index in missing:
+                members = [conversations[i] for i in shard_range(index, len(conversations))]
+                rendered = render_all(renderer, members)
+                topk = capture(
+                    head, rendered, k=run.recipe.represent.k, batch_tokens=runtime.batch_tokens, advance=advance
+                )
+                write_shard(shard_path(folder, index), topk)
+    return summarize(folder, sum(c.supervised_bytes for c in conversations))
+
+
+def render_all(renderer: Renderer, conversations: list[Conversation]) -> list[Rendered]:
+    """Render conversations that the corpus stage has accepted."""
+    rendered = []
+    for conversation in conversations:
+        result = renderer.render(conversation)
+        if isinstance(result, Reject):
+            raise ArtifactError(
+                f"A conversation of the corpus cannot be rendered: {result.reason}",
+                where=f"{conversation.id} for {renderer.name}",
+                do="remove the run's corpus folder and run again",
+            )
+        rendered.append(result)
+    return rendered
+
+
+def summarize(folder: Path, size: int) -> Summary:
+    """Tokens, and the model's own bits per byte of the training text."""
+    nats, tokens = 0.0, 0
+    for topk in iterate(folder):
+        result = score(topk)
+        nats, tokens = nats + float(result.nats.sum()), tokens + topk.rows
+    return {"supervised_tokens": tokens, "bits_per_byte": round(bits(nats) / max(size, 1), 5)}
+
+
+def bits(nats: float) -> float:
+    """Nats in bits."""
+    return nats / 0.6931471805599453
+
+
+def load(run: Run, name: str) -> list[TopK]:
+    """The shards of a finished capture."""
+    return list(iterate(run.path(job_id(name))))
