@@ -1,0 +1,252 @@
+# L tokens of a rendering, N supervised tokens
+"""`Renderer`: a conversation in a model's own chat template, as ids and the byte span of every supervised token."""
+
+import hashlib
+from collections.abc import Sequence
+from functools import cached_property
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fusionchat.corpus.conversation import Conversation, Message, Reject
+from fusionchat.corpus.template import Place, Refusal, locate, make_marks, write
+from fusionchat.errors import ModelError
+from fusionchat.tokens.spans import Spans, Untiled
+from fusionchat.tokens.table import TokenTable
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+EDITED = "the chat template edits a turn"
+SWALLOWED = "a control token swallows blanks of a turn"
+
+
+class Rendered(NamedTuple):
+    """A conversation as one model sees it.
+
+    The ids end with the last supervised token: what comes after it bears no loss.
+
+    Attributes:
+        input_ids: int32 [L].
+        rows: int32 [N], index in ``input_ids`` of each supervised token; it is predicted from ``rows - 1``.
+        turn: int32 [N], index of the message it belongs to.
+        begin, end: int32 [N], its byte span in that message's content; the end-of-turn event is
+            [len, len + 1); a negative begin counts template bytes in the token.
+    """
+
+    input_ids: NDArray[np.int32]
+    rows: NDArray[np.int32]
+    turn: NDArray[np.int32]
+    begin: NDArray[np.int32]
+    end: NDArray[np.int32]
+
+
+class Renderer:
+    """Renders conversations for one model.
+
+    Args:
+        tokenizer: The model's tokenizer.
+        template: Jinja source of the chat template, None for the tokenizer's own.
+        name: The model's name, for messages.
+
+    Raises:
+        ModelError: There is no chat template, or it is not valid Jinja.
+        TokenizerError: The tokenizer cannot be expressed in bytes.
+    """
+
+    def __init__(
+        self, tokenizer: "PreTrainedTokenizerBase", *, template: str | None = None, name: str = ""
+    ) -> None:
+        self.tokenizer, self.name = tokenizer, name
+        if template is None:
+            if not tokenizer.chat_template:
+                raise ModelError(
+                    "The tokenizer has no chat template",
+                    where=name or None,
+                    do="set `template:` to `pivot` or to a Jinja file",
+                )
+            template = tokenizer.get_chat_template()
+        self.template: str = template
+        self.table = TokenTable.from_tokenizer(tokenizer)
+        write(tokenizer, [Message("user", "Hi"), Message("assistant", "Hi")], template)
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 of what a rendering depends on: the template and the tokenizer's table."""
+        return hashlib.sha256(f"{self.table.digest}\n{self.template}".encode()).hexdigest()
+
+    def encode(self, text: str) -> NDArray[np.int64]:
+        """Ids of a rendered text; control tokens are spelled out in it, none are added."""
+        encoded = self.tokenizer(text, add_special_tokens=False, return_attention_mask=False, verbose=False)
+        return np.asarray(encoded["input_ids"], dtype=np.int64)
+
+    def render(self, conversation: Conversation) -> Rendered | Reject:
+        """The ids of a conversation and the spans of its supervised tokens, or why it cannot be used.
+
+        A conversation whose content the template edits (trims, say) is rejected: `fit` makes the same edit
+        for all models first.
+        """
+        messages = conversation.messages
+        try:
+            "".join(m.content for m in messages).encode()
+        except UnicodeEncodeError as error:
+            return Reject(conversation.id, "the text is not valid Unicode", str(error))
+        text = write(self.tokenizer, messages, self.template)
+        places = text if isinstance(text, Refusal) else locate(self.tokenizer, messages, self.template, text)
+        if isinstance(places, Refusal):
+            return Reject(conversation.id, places.reason, places.detail)
+        assert isinstance(text, str)
+        for place in places:
+            if place.kept != (0, len(messages[place.message].content)):
+                return Reject(conversation.id, EDITED, f"message {place.message}")
+        ids, raw = self.encode(text), text.encode()
+        spans = self.table.tile(ids, raw)
+        if isinstance(spans, Untiled):
+            near = raw[max(spans.byte - 20, 0) : spans.byte + 20].decode(errors="replace")
+            return Reject(conversation.id, spans.reason, f"token {spans.token} near {near!r}")
+        found = self._supervise(ids, spans, messages, byte_places(text, places))
+        if isinstance(found, Refusal):
+            return Reject(conversation.id, found.reason, found.detail)
+        return found
+
+    def _supervise(
+        self, ids: NDArray[np.int64], spans: Spans, messages: Sequence[Message], places: Sequence[Place]
+    ) -> Rendered | Refusal:
+        parts = []
+        for place in places:
+            complete = messages[place.message].complete
+            part = self._turn(ids, spans, place, complete=complete)
+            if isinstance(part, Refusal):
+                return part
+            parts.append(part)
+            if not complete:
+                break
+        rows = np.concatenate([part[0] for part in parts]) if parts else np.zeros(0, np.int64)
+        if rows.size == 0:
+            return Refusal("nothing to supervise")
+        turn = np.concatenate([np.full(len(part[0]), place.message) for part, place in zip(parts, places, strict=False)])
+        return Rendered(
+            input_ids=ids[: rows[-1] + 1].astype(np.int32),
+            rows=rows.astype(np.int32),
+            turn=turn.astype(np.int32),
+            begin=np.concatenate([part[1] for part in parts]).astype(np.int32),
+            end=np.concatenate([part[2] for part in parts]).astype(np.int32),
+        )
+
+    def _turn(
+        self, ids: NDArray[np.int64], spans: Spans, place: Place, *, complete: bool
+    ) -> tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.int32]] | Refusal:
+        """Rows, begins and ends of one turn's supervised tokens."""
+        size = place.end - place.begin
+        first = int(np.searchsorted(spans.end, place.begin, side="right"))
+        last = int(np.searchsorted(spans.begin, place.end, side="left"))
+        last = max(first, last)
+        begin, end = spans.begin[first:last] - place.begin, spans.end[first:last] - place.begin
+        if not self.table.in_text[ids[first:last]].all():
+            strays = np.flatnonzero(~self.table.in_text[ids[first:last]])
+            swallowed = all(begin[i] < 0 or end[i] > size for i in strays)
+            return Refusal(SWALLOWED if swallowed else "a turn spells out a control token", f"message {place.message}")
+        if (begin[1:] != end[:-1]).any() or (size and (last == first or begin[0] > 0 or end[-1] < size)):
+            return Refusal("an added token stands inside a turn", f"message {place.message}")
+        closed = complete and place.closed
+        merged = last > first and end[-1] > size
+        if merged and not closed:
+            last, begin, end = last - 1, begin[:-1], end[:-1]
+        if closed and not merged and last < len(ids):
+            last += 1
+            begin, end = np.append(begin, size), np.append(end, size + 1)
+        rows, end = np.arange(first, last), np.minimum(end, size + 1)
+        return (rows[1:], begin[1:], end[1:]) if first == 0 else (rows, begin, end)
+
+    def prompt_ids(self, messages: Sequence[Message]) -> list[int]:
+        """Ids of the text before an assistant's answer to ``messages``.
+
+        Raises:
+            ModelError: The template refuses the messages.
+        """
+        plain = write(self.tokenizer, messages, self.template)
+        text = write(self.tokenizer, messages, self.template, generate=True)
+        if isinstance(text, Refusal) or text == plain:
+            mark = make_marks(1, messages)[0]
+            text = write(self.tokenizer, [*messages, Message("assistant", mark)], self.template)
+            if isinstance(text, str) and mark in text:
+                text = text[: text.index(mark)].rstrip(" ")
+        if isinstance(text, Refusal):
+            raise ModelError(
+                f"The chat template refuses this conversation: {text.detail}",
+                where=self.name or None,
+                do="give turns that alternate between user and assistant, or set another `template:`",
+            )
+        return [int(i) for i in self.encode(text)]
+
+    @cached_property
+    def closing_ids(self) -> list[int]:
+        """Ids of the template's text after an assistant turn that a user turn follows, up to that turn's content."""
+        mark, after = make_marks(2, [])
+        opening = [Message("user", "Hi"), Message("assistant", mark)]
+        for messages in ([*opening, Message("user", after)], opening, opening[1:]):
+            text = write(self.tokenizer, messages, self.template)
+            if isinstance(text, str) and mark in text:
+                rest = text[text.index(mark) + len(mark) :].split(after)[0]
+                return [int(i) for i in self.encode(rest)]
+        return []
+
+    @cached_property
+    def stop_ids(self) -> list[int]:
+        """Ids at which an answer ends: the first control token of the template's closing text, and the tokenizer's eos."""
+        control = [i for i in self.closing_ids if not self.table.in_text[i]][:1]
+        eos = [] if self.table.eos is None else [self.table.eos]
+        return list(dict.fromkeys(control + eos))
+
+    def agree(self, conversation: Conversation) -> Conversation | Reject:
+        """The conversation with its assistant turns as this model's template shows them.
+
+        Trimmed blanks and removed thinking are taken out of the content itself, so that every model sees the
+        same bytes; the result is proven by rendering it.
+        """
+        for _ in range(3):
+            rendered = self.render(conversation)
+            if not isinstance(rendered, Reject):
+                return conversation
+            edited = self._edit(conversation, rendered)
+            if edited is None or edited == conversation:
+                return rendered
+            conversation = edited
+        return rendered
+
+    def _edit(self, conversation: Conversation, reject: Reject) -> Conversation | None:
+        from fusionchat.corpus.cut import shown_as, without_thoughts
+
+        messages = conversation.messages
+        if reject.reason == SWALLOWED:
+            spans = [(len(m.content) - len(m.content.lstrip()), len(m.content.rstrip())) for m in messages]
+            return shown_as(conversation, spans)
+        text = write(self.tokenizer, messages, self.template)
+        if isinstance(text, Refusal):
+            return None
+        places = locate(self.tokenizer, messages, self.template, text)
+        if isinstance(places, Refusal):
+            return without_thoughts(conversation)
+        kept = {place.message: place.kept for place in places}
+        return shown_as(conversation, [kept.get(i, (0, len(m.content))) for i, m in enumerate(messages)])
+
+
+def byte_places(text: str, places: Sequence[Place]) -> list[Place]:
+    """The same places with byte spans."""
+    if text.isascii():
+        return list(places)
+    moved, at, byte = [], 0, 0
+    for place in places:
+        begin = byte + len(text[at : place.begin].encode())
+        byte = begin + len(text[place.begin : place.end].encode())
+        at = place.end
+        moved.append(place._replace(begin=begin, end=byte))
+    return moved
+
+
+def fit(conversation: Conversation, renderers: Sequence[tuple[Renderer, int]]) -> Conversation | Reject:
+    """The conversation as all models can take it, or why they cannot; see `fusionchat.corpus.cut.fit`."""
+    from fusionchat.corpus.cut import fit as fit_all
+
+    return fit_all(conversation, renderers)

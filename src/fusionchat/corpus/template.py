@@ -1,0 +1,171 @@
+"""Chat templates: rendering a conversation to text, and where each assistant turn's content stands in it.
+
+The content is found by construction: the conversation is rendered once as it is and once with a mark in place of
+every assistant content. What stands between the marks is the template's own text; the real rendering must be that
+text with the contents, or a known edit of them (trimmed, thinking removed), in place of the marks.
+"""
+
+from collections.abc import Iterator, Sequence
+from datetime import datetime
+from itertools import pairwise
+from typing import TYPE_CHECKING, NamedTuple
+
+from jinja2.exceptions import TemplateError, TemplateSyntaxError
+
+from fusionchat.corpus.conversation import Message
+from fusionchat.errors import ModelError
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+RENDERING_DAY = datetime(2024, 7, 26)
+"""Templates that print today's date print this one, so that a capture made tomorrow is the same."""
+
+THOUGHT = "</think>"
+
+
+class Refusal(NamedTuple):
+    """Why a template cannot show a conversation: a short reason to count by, and the detail."""
+
+    reason: str
+    detail: str = ""
+
+
+class Place(NamedTuple):
+    """Where an assistant turn's content stands.
+
+    Attributes:
+        message: Index of the message.
+        begin, end: Character span in the rendered text.
+        kept: Character span of the message's content that the template shows.
+        closed: Whether text of the template's own follows (else there is no end of turn).
+    """
+
+    message: int
+    begin: int
+    end: int
+    kept: tuple[int, int]
+    closed: bool
+
+
+def write(
+    tokenizer: "PreTrainedTokenizerBase",
+    messages: Sequence[Message],
+    template: str | None,
+    *,
+    generate: bool = False,
+) -> str | Refusal:
+    """The text of a conversation in a chat template (sandboxed Jinja), or why the template refuses it.
+
+    Args:
+        tokenizer: Gives the template where ``template`` is None, and the special tokens' spelling.
+        messages: The turns.
+        template: Jinja source.
+        generate: Add what comes before an assistant's answer.
+
+    Raises:
+        ModelError: The template is not valid Jinja.
+    """
+    turns = [{"role": m.role, "content": m.content} for m in messages]
+    try:
+        text = tokenizer.apply_chat_template(
+            turns,
+            chat_template=template,
+            add_generation_prompt=generate,
+            tokenize=False,
+            strftime_now=RENDERING_DAY.strftime,
+        )
+    except TemplateSyntaxError as error:
+        raise ModelError(
+            f"The chat template is not valid Jinja: {error.message}",
+            where=f"line {error.lineno} of the template",
+            do="correct the template or give another one",
+        ) from error
+    except (TemplateError, TypeError, ValueError, KeyError, IndexError, AttributeError) as error:
+        return Refusal("the chat template refuses the conversation", str(error))
+    assert isinstance(text, str)
+    return text
+
+
+def locate(
+    tokenizer: "PreTrainedTokenizerBase", messages: Sequence[Message], template: str | None, text: str
+) -> list[Place] | Refusal:
+    """Where the content of every assistant turn stands in ``text``, the rendering of ``messages``.
+
+    Returns a refusal where the template leaves out, repeats, reorders or rewrites a turn.
+    """
+    said = [i for i, m in enumerate(messages) if m.role == "assistant"]
+    marks = make_marks(len(said), messages)
+    altered = list(messages)
+    for mark, i in zip(marks, said, strict=True):
+        altered[i] = Message("assistant", mark)
+    skeleton = write(tokenizer, altered, template)
+    if isinstance(skeleton, Refusal):
+        return skeleton
+    found = [skeleton.find(mark) for mark in marks]
+    once = all(skeleton.count(mark) == 1 for mark in marks)
+    if not once or any(a > b for a, b in pairwise(found)):
+        return Refusal("the chat template leaves out, repeats or reorders a turn")
+    cuts = [0, *(at + len(mark) for at, mark in zip(found, marks, strict=True))]
+    between = [skeleton[a:b] for a, b in zip(cuts, [*found, len(skeleton)], strict=True)]
+    return read_between(messages, said, between, text)
+
+
+def read_between(
+    messages: Sequence[Message], said: Sequence[int], between: Sequence[str], text: str
+) -> list[Place] | Refusal:
+    """The places of the contents in ``text``, given the template's text before, between and after them."""
+    at = len(between[0])
+    if not text.startswith(between[0]):
+        return Refusal("the chat template rewrites a turn")
+    places = []
+    for position, index in enumerate(said):
+        after = between[position + 1]
+        last = position == len(said) - 1
+        for begin, end in edits(messages[index].content):
+            shown = messages[index].content[begin:end]
+            stop = at + len(shown) + len(after)
+            if text.startswith(shown + after, at) and (not last or stop == len(text)):
+                closed = not follows_bare(messages, index, after)
+                places.append(Place(index, at, at + len(shown), (begin, end), closed))
+                at = stop
+                break
+        else:
+            return Refusal("the chat template rewrites a turn")
+    return places
+
+
+def follows_bare(messages: Sequence[Message], index: int, after: str) -> bool:
+    """Whether nothing of the template's own comes between an assistant turn and what follows it."""
+    if not after:
+        return True
+    following = messages[index + 1].content if index + 1 < len(messages) else ""
+    return bool(following) and messages[index + 1].role != "assistant" and after.startswith(following)
+
+
+def edits(content: str) -> Iterator[tuple[int, int]]:
+    """Character spans of a content that published templates show: all of it, trimmed, without its thinking."""
+    size = len(content)
+    left, right = size - len(content.lstrip()), len(content.rstrip())
+    newline = size - len(content.lstrip("\n"))
+    yield 0, size
+    if right > left:
+        yield left, right
+        yield left, size
+        yield 0, right
+        yield newline, size
+        yield newline, right
+    else:
+        yield 0, 0
+    if THOUGHT in content:
+        begin = content.rindex(THOUGHT) + len(THOUGHT)
+        yield from ((begin + a, begin + b) for a, b in edits(content[begin:]))
+
+
+def make_marks(count: int, messages: Sequence[Message]) -> list[str]:
+    """Strings of letters and digits that no template edits and no message contains."""
+    everything = "\n".join(m.content for m in messages)
+    salt = 0
+    while f"Qx{salt}Mark" in everything:
+        salt += 1
+    return [f"Qx{salt}Mark{i}xQ" for i in range(count)]
