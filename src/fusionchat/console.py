@@ -1,7 +1,7 @@
 """The only place that prints: lines, tables, progress bars and errors, on one rich console."""
 
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 
 from rich.console import Console
@@ -14,6 +14,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 from rich.table import Table
+from rich.text import Text
 
 Advance = Callable[[int], None]
 
@@ -46,22 +47,39 @@ def error(text: str) -> None:
     _err.print(f"error: {text}", style="bold red", markup=False, soft_wrap=True)
 
 
+def traceback() -> None:
+    """Print the traceback of the error being handled, or just handled, to stderr."""
+    _err.print_exception()
+
+
 def ask(prompt: str) -> str:
     """Read one line from the user; raises EOFError at the end of input."""
     return _out.input(prompt, markup=False)
 
 
+def width() -> int:
+    """Columns of the terminal (80 where there is none)."""
+    return _out.width
+
+
 def table(
-    title: str | None, columns: Sequence[str], rows: Sequence[Sequence[str]], *, caption: str | None = None
+    title: str | None,
+    columns: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    *,
+    caption: str | None = None,
+    marked: Collection[tuple[int, int]] = (),
+    strong: int | None = None,
 ) -> None:
-    """Print a table: the first column left, the others right."""
+    """Print a table: the first column left, the others right; ``marked`` (row, column) and the row ``strong`` stand out."""
     grid = Table(
         title=title, caption=caption, title_justify="left", caption_justify="left", header_style="bold"
     )
     for index, column in enumerate(columns):
         grid.add_column(column, justify="left" if index == 0 else "right", overflow="fold")
-    for row in rows:
-        grid.add_row(*row)
+    for index, row in enumerate(rows):
+        cells = (Text(t, "bold green" if (index, i) in marked else "") for i, t in enumerate(row))
+        grid.add_row(*cells, style="bold" if index == strong else "")
     _out.print(grid, markup=False)
 
 

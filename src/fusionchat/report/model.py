@@ -1,0 +1,207 @@
+"""What a report is made of: typed results of a run, from which every page and table is built."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, is_dataclass
+from typing import Literal
+
+from fusionchat.artifacts import Json
+from fusionchat.evaluate.statistics import Breakdown, Estimate
+
+RowKind = Literal["pivot", "source", "sft", "target", "merge"]
+Metric = Literal["bits_per_byte", "exact_match"]
+FORMAT_VERSION = 1
+
+
+@dataclass(frozen=True)
+class Row:
+    """One model's results.
+
+    Attributes:
+        label: Its name in every table.
+        kind: What it is: the pivot, a source, the pivot after plain fine-tuning, a target, a merge of targets.
+        parameters: Number of parameters, None where unknown.
+        bits_per_byte: Held-out bits per UTF-8 byte (lower is better), None where not measured.
+        exact_match: Share of right answers, 0 to 1, None where not measured.
+        bits_gain: Bits per byte of the baseline minus this model's, paired; None for the baseline itself.
+        match_gain: Exact match minus the baseline's, paired; None for the baseline itself.
+        note: How it was made, in a few words ("label weight 0.5").
+    """
+
+    label: str
+    kind: RowKind
+    parameters: int | None = None
+    bits_per_byte: Breakdown | None = None
+    exact_match: Breakdown | None = None
+    bits_gain: Breakdown | None = None
+    match_gain: Breakdown | None = None
+    note: str = ""
+
+    def value(self, metric: Metric) -> Breakdown | None:
+        """The results in a metric."""
+        return self.bits_per_byte if metric == "bits_per_byte" else self.exact_match
+
+    def gain(self, metric: Metric) -> Breakdown | None:
+        """The gain over the baseline in a metric, positive where this model is better."""
+        return self.bits_gain if metric == "bits_per_byte" else self.match_gain
+
+
+@dataclass(frozen=True)
+class Pair:
+    """How one source was aligned to the pivot; shares are of the pivot's supervised tokens.
+
+    Attributes:
+        label: The source's name.
+        rows: Supervised tokens.
+        exact: Share with the same context on both sides.
+        inside: Share whose context ends inside a source token.
+        unaligned: Share that carries no distribution.
+        mass_kept: Mean probability mass that arrived on the pivot's tokens.
+        retention: Bits per byte before alignment divided by those after, 1 = nothing lost; None where unknown.
+        seconds: Wall time of the alignment.
+        method: How the vocabularies were mapped.
+    """
+
+    label: str
+    rows: int
+    exact: float
+    inside: float
+    unaligned: float
+    mass_kept: float
+    retention: float | None
+    seconds: float
+    method: str = ""
+
+
+@dataclass(frozen=True)
+class Choice:
+    """Which model's distributions one fusion took.
+
+    Attributes:
+        label: The target made from it.
+        rule: The rule of choice.
+        models: The models chosen between.
+        won: For each domain, the share of its conversations (or of what the rule chooses for) each model won
+            or its mean weight, in the order of ``models``; they sum to 1.
+        fallback: Share of the supervised tokens where an unaligned row fell back to the pivot's distribution.
+    """
+
+    label: str
+    rule: str
+    models: tuple[str, ...]
+    won: Mapping[str, tuple[float, ...]]
+    fallback: float = 0.0
+
+
+@dataclass(frozen=True)
+class Reject:
+    """Records that could not be used: where they were met, why, how many of how many."""
+
+    where: str
+    reason: str
+    count: int
+    of: int
+
+
+@dataclass(frozen=True)
+class MergeWeights:
+    """The weight of each target in each module of each layer.
+
+    Attributes:
+        label: The merge.
+        method: Its method.
+        targets: The targets merged.
+        layers: Column names; "" for what lies outside the layers.
+        modules: Row names.
+        weights: [targets][modules][layers], None where a layer has no such module.
+    """
+
+    label: str
+    method: str
+    targets: tuple[str, ...]
+    layers: tuple[str, ...]
+    modules: tuple[str, ...]
+    weights: tuple[tuple[tuple[float | None, ...], ...], ...]
+
+
+@dataclass(frozen=True)
+class SweepPoint:
+    """A label weight tried on the validation part."""
+
+    label: str
+    label_weight: float
+    bits_per_byte: Estimate
+    chosen: bool
+
+
+@dataclass(frozen=True)
+class StageTime:
+    """Wall time of one job of the run."""
+
+    stage: str
+    job: str
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Report:
+    """A whole run.
+
+    Attributes:
+        name: The run's name.
+        created: When, ISO 8601.
+        rows: All models, in the order of the tables.
+        baseline: Label of the row that gains are measured against, "" if there is none.
+        fused: Label of the row of the run's fused model.
+        domains: Domain names in the order of the tables.
+        pairs, choices, rejects, weights, sweep, stages: The stages' figures.
+        recipe: The recipe as it was given, YAML.
+        versions: Versions of what took part.
+        notes: Anything a reader has to know, one paragraph each.
+    """
+
+    name: str
+    created: str
+    rows: tuple[Row, ...]
+    baseline: str
+    fused: str
+    domains: tuple[str, ...] = ()
+    pairs: tuple[Pair, ...] = ()
+    choices: tuple[Choice, ...] = ()
+    rejects: tuple[Reject, ...] = ()
+    weights: tuple[MergeWeights, ...] = ()
+    sweep: tuple[SweepPoint, ...] = ()
+    stages: tuple[StageTime, ...] = ()
+    recipe: str = ""
+    versions: Mapping[str, str] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+    def row(self, label: str) -> Row | None:
+        """The row of a label, None if there is none."""
+        return next((row for row in self.rows if row.label == label), None)
+
+    @property
+    def metrics(self) -> tuple[Metric, ...]:
+        """The metrics that at least one row has."""
+        both: tuple[Metric, ...] = ("bits_per_byte", "exact_match")
+        return tuple(m for m in both if any(row.value(m) is not None for row in self.rows))
+
+
+def to_json(value: object) -> Json:
+    """Dataclasses and named tuples as objects, other sequences as arrays; what JSON has no word for fails."""
+    if is_dataclass(value) and not isinstance(value, type):
+        return {f.name: to_json(getattr(value, f.name)) for f in fields(value)}
+    if isinstance(value, Estimate | Breakdown):
+        return {name: to_json(part) for name, part in value._asdict().items()}
+    if isinstance(value, Mapping):
+        return {str(key): to_json(part) for key, part in value.items()}
+    if isinstance(value, tuple | list):
+        return [to_json(part) for part in value]
+    assert value is None or isinstance(value, str | int | float | bool), f"not for JSON: {type(value)}"
+    return value
+
+
+def report_json(report: Report) -> dict[str, Json]:
+    """The report as the object written to ``report.json``."""
+    value = to_json(report)
+    assert isinstance(value, dict)
+    return {"format": FORMAT_VERSION, **value}

@@ -1,0 +1,270 @@
+"""The report's figures, drawn as small panels that a page lays out side by side or one under the other."""
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, NamedTuple
+
+from fusionchat.evaluate.statistics import Estimate
+from fusionchat.report import svg, text
+from fusionchat.report.model import Choice, MergeWeights, Metric, Report, Row
+from fusionchat.report.tables import OVERALL, pick
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+PANEL, WIDE = 3.7, 7.6  # widths of panels, and what follows: inches
+ROW, TOP, BOTTOM = 0.21, 0.32, 0.46
+LETTER, LABEL = 0.072, 24  # width of a letter, most letters of a label
+KIND_ROLES = {
+    "pivot": "series-1",
+    "source": "series-3",
+    "sft": "ink",
+    "target": "series-2",
+    "merge": "series-4",
+}
+
+
+class Plot(NamedTuple):
+    """One panel: a name for files, the ``<svg>`` in made-up colours (see svg.py), words for those who cannot see it."""
+
+    name: str
+    svg: str
+    alt: str
+    wide: bool = False
+
+
+def score_plots(report: Report, metric: Metric) -> list[Plot]:
+    """One panel for all conversations and one a domain: every model's value with its standard error."""
+    rows = [row for row in report.rows if row.value(metric)]
+    return [
+        _panel(
+            f"{metric}-{_slug(domain)}",
+            f"{domain}: {text.NAME[metric]} of {len(rows)} models with standard errors",
+            len(rows),
+            partial(_scores, report=report, rows=rows, metric=metric, domain=domain),
+        )
+        for domain in (OVERALL, *report.domains)
+    ]
+
+
+def _scores(axes: "Axes", *, report: Report, rows: Sequence[Row], metric: Metric, domain: str) -> None:
+    scale = text.SCALE[metric]
+    axes.set_title(domain)
+    found = {y: (row, e) for y, row in enumerate(rows) if (e := pick(row.value(metric), domain)) is not None}
+    low, high = _score_range([(row, e) for row, e in found.values()], scale)
+    axes.set_xlim(low, high)
+    for y, (row, e) in found.items():
+        colour, value = _row_colour(row, report), e.value * scale
+        if low <= value <= high:
+            marker, size = ("D", 5.0) if row.label == report.fused else ("o", 4.5)
+            axes.errorbar(
+                value, y, xerr=(e.se or 0) * scale, fmt=marker, color=colour, markersize=size, elinewidth=1.4
+            )
+        else:
+            _off_scale(axes, y, value, colour, right=value > high)
+    baseline = report.row(report.baseline)
+    level = pick(baseline.value(metric), domain) if baseline else None
+    if level is not None:
+        axes.axvline(
+            level.value * scale, color=svg.role("muted"), linewidth=0.8, linestyle=(0, (3, 2)), zorder=0
+        )
+    axes.set_xlabel(f"{text.NAME[metric]}{' (%)' if metric == 'exact_match' else ''}, {text.BETTER[metric]}")
+    axes.locator_params(axis="x", nbins=5)
+    _rows_axis(axes, [row.label for row in rows], report.fused)
+
+
+def _score_range(found: Sequence[tuple[Row, Estimate]], scale: float) -> tuple[float, float]:
+    """Limits that show what is to be compared: the trained models, and those of the others that lie near them."""
+    ends = [(r.kind, scale * (e.value - (e.se or 0)), scale * (e.value + (e.se or 0))) for r, e in found]
+    trained = [(low, high) for kind, low, high in ends if kind not in ("pivot", "source")]
+    trained = trained or [(low, high) for _, low, high in ends] or [(0.0, 1.0)]
+    low, high = min(low for low, _ in trained), max(high for _, high in trained)
+    reach = 1.5 * ((high - low) or 0.1 * abs(high) or 1.0)
+    near = [(a, b) for _, a, b in ends if a >= low - reach and b <= high + reach]
+    low, high = min([low, *(a for a, _ in near)]), max([high, *(b for _, b in near)])
+    margin = 0.07 * (high - low) or 0.1 * abs(high) or 1.0
+    return low - margin, high + margin
+
+
+def _off_scale(axes: "Axes", y: int, value: float, colour: str, *, right: bool) -> None:
+    """An arrow at the edge with the value that lies beyond it."""
+    x, side = (0.985, "right") if right else (0.015, "left")
+    words = f"{value:.3g} ▸" if right else f"◂ {value:.3g}"
+    axes.text(
+        x, y, words, transform=axes.get_yaxis_transform(), ha=side, va="center", color=colour, fontsize=8.5
+    )
+
+
+def gain_plots(report: Report, metric: Metric) -> list[Plot]:
+    """One panel a model made by fusion: its gain over the baseline overall and by domain, losses included."""
+    rows = [row for row in report.rows if row.gain(metric) and row.kind in ("target", "merge")]
+    domains = (OVERALL, *report.domains)
+    limits = _gain_range(rows, metric, domains)
+    return [
+        _panel(
+            f"gain-{metric}-{_slug(row.label)}",
+            f"{row.label}: gain over {report.baseline} in {text.NAME[metric]} by domain, positive is better",
+            len(domains),
+            partial(_gains, report=report, row=row, metric=metric, limits=limits),
+        )
+        for row in rows
+    ]
+
+
+def _gain_range(rows: Sequence[Row], metric: Metric, domains: Sequence[str]) -> tuple[float, float]:
+    """Limits that all panels share, zero inside, so that they can be compared."""
+    ends = [
+        text.SCALE[metric] * (e.value + side * (e.se or 0))
+        for row in rows
+        for domain in domains
+        if (e := pick(row.gain(metric), domain)) is not None
+        for side in (-1, 1)
+    ]
+    low, high = min([*ends, 0.0]), max([*ends, 0.0])
+    margin = 0.06 * (high - low) or 1.0
+    return low - margin, high + margin
+
+
+def _gains(axes: "Axes", *, report: Report, row: Row, metric: Metric, limits: tuple[float, float]) -> None:
+    scale = text.SCALE[metric]
+    domains = (OVERALL, *report.domains)
+    axes.set_title(row.label)
+    for y, domain in enumerate(domains):
+        found = pick(row.gain(metric), domain)
+        if found is None:
+            continue
+        colour = svg.role("gain" if found.value >= 0 else "loss")
+        axes.barh(y, found.value * scale, height=0.62, color=colour, alpha=1.0 if found.is_clear else 0.4)
+        axes.errorbar(
+            found.value * scale, y, xerr=(found.se or 0) * scale, color=svg.role("ink"), elinewidth=0.9
+        )
+    axes.axvline(0, color=svg.role("ink"), linewidth=0.9)
+    axes.set_xlim(*limits)
+    unit = "percentage points" if metric == "exact_match" else "bits per byte saved"
+    axes.set_xlabel(f"{unit} against {report.baseline}")
+    axes.locator_params(axis="x", nbins=5)
+    _rows_axis(axes, domains, OVERALL)
+
+
+def choice_plots(report: Report) -> list[Plot]:
+    """One panel a fusion: whose distributions were taken in each domain."""
+    names = list(dict.fromkeys(model for choice in report.choices for model in choice.models))
+    return [
+        _panel(
+            f"choices-{_slug(choice.label)}",
+            f"{choice.label}: share of each model's distributions by domain",
+            len(choice.won) + 1,
+            partial(_choices, choice=choice, names=names),
+        )
+        for choice in report.choices
+    ]
+
+
+def _choices(axes: "Axes", *, choice: Choice, names: Sequence[str]) -> None:
+    axes.set_title(choice.label, pad=20)
+    for i, model in enumerate(choice.models):
+        colour = svg.series(names.index(model))
+        for y, shares in enumerate(choice.won.values()):
+            start, share = 100 * sum(shares[:i]), 100 * shares[i]
+            axes.barh(y, share, left=start, height=0.7, color=colour, label=model if y == 0 else None)
+            if share >= 12:
+                axes.text(
+                    start + share / 2,
+                    y,
+                    f"{share:.0f}",
+                    ha="center",
+                    va="center",
+                    color="#ffffff",
+                    fontsize=8,
+                )
+    axes.set_xlim(0, 100)
+    axes.set_xlabel("% of conversations")
+    axes.legend(
+        loc="lower left", bbox_to_anchor=(0, 1), ncols=len(choice.models), frameon=False, handlelength=0.9,
+        handleheight=0.9, borderaxespad=0, borderpad=0.2, columnspacing=1.2, fontsize=8.5,
+    )  # fmt: skip
+    _rows_axis(axes, list(choice.won), "")
+
+
+def weight_plots(report: Report) -> list[Plot]:
+    """One panel a merge and target: its weight in every module of every layer."""
+    return [
+        _panel(
+            weight_prefix(merge) + _slug(target),
+            f"{merge.label}: weight of {target}, {len(merge.modules)} modules by {len(merge.layers)} layers",
+            len(merge.modules) + 1,
+            partial(_weights, merge=merge, target=t),
+            wide=len(merge.layers) > 10,
+        )
+        for merge in report.weights
+        for t, target in enumerate(merge.targets)
+    ]
+
+
+def weight_prefix(merge: MergeWeights) -> str:
+    """How the names of a merge's figures begin."""
+    return f"weights-{_slug(merge.label)}-of-"
+
+
+def _weights(axes: "Axes", *, merge: MergeWeights, target: int) -> None:
+    import matplotlib as mpl
+
+    table = merge.weights[target]
+    colours = mpl.colormaps["cividis"]
+    small = len(merge.layers) <= 10
+    for y, row in enumerate(table):
+        for x, weight in enumerate(row):
+            if weight is None:
+                continue
+            fill = colours(weight)
+            axes.add_patch(
+                mpl.patches.Rectangle((x - 0.48, y - 0.46), 0.96, 0.92, facecolor=fill, linewidth=0)
+            )
+            if small:
+                ink = "#ffffff" if weight < 0.55 else "#101010"
+                axes.text(x, y, f"{weight:.2f}", ha="center", va="center", color=ink, fontsize=7.5)
+    axes.set_title(f"{merge.targets[target]}")
+    axes.set_xlim(-0.5, len(merge.layers) - 0.5)
+    step = max(1, len(merge.layers) // 16)
+    shown = [i for i, name in enumerate(merge.layers) if not name or i % step == 0 or small]
+    axes.set_xticks(shown, [merge.layers[i] or "-" for i in shown])
+    axes.set_xlabel("layer (-: outside the layers); weight from 0, dark, to 1, light")
+    _rows_axis(axes, merge.modules, "")
+    axes.xaxis.grid(visible=False)
+    axes.spines["bottom"].set_visible(False)
+
+
+def _panel(name: str, alt: str, rows: int, paint: Callable[["Axes"], None], *, wide: bool = False) -> Plot:
+    from matplotlib.figure import Figure
+
+    with svg.styled():
+        figure = Figure(
+            figsize=(2 * PANEL if wide else PANEL, 0.75 + ROW * max(rows, 2)), layout="constrained"
+        )
+        axes = figure.add_subplot()
+        paint(axes)
+        return Plot(name, svg.draw(figure, name), alt, wide)
+
+
+def _rows_axis(axes: "Axes", labels: Sequence[str], strong: str) -> None:
+    axes.set_yticks(range(len(labels)), [short(label) for label in labels])
+    axes.set_ylim(len(labels) - 0.4, -0.6)
+    axes.xaxis.grid(visible=True, linewidth=0.6)
+    for label in axes.get_yticklabels():
+        if label.get_text() == short(strong):
+            label.set_fontweight("bold")
+
+
+def short(label: str) -> str:
+    """A label that leaves room for the figure."""
+    return label if len(label) <= LABEL else label[: LABEL - 1] + "…"
+
+
+def _row_colour(row: Row, report: Report) -> str:
+    if row.label == report.fused:
+        return svg.role("fused")
+    return svg.role(KIND_ROLES[row.kind])
+
+
+def _slug(name: str) -> str:
+    return "".join(c if c.isascii() and c.isalnum() else "-" for c in name.lower())

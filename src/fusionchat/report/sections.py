@@ -1,0 +1,245 @@
+"""What a report says, in order: headline, key figures and sections; the pages only dress them."""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from fusionchat.evaluate.statistics import Breakdown, Estimate
+from fusionchat.report import plots, tables, text
+from fusionchat.report.model import Metric, Report, Row
+from fusionchat.report.plots import Plot
+from fusionchat.report.tables import Table
+
+
+class Fact(NamedTuple):
+    """One key figure."""
+
+    name: str
+    figure: str
+    small: str
+
+
+class Key(NamedTuple):
+    """An entry of a legend: a colour's role and what it stands for."""
+
+    role: str
+    name: str
+
+
+@dataclass(frozen=True)
+class Part:
+    """A piece of a section: figures, a table (behind ``folded`` where that is set) or text to be shown as it is."""
+
+    title: str = ""
+    key: tuple[Key, ...] = ()
+    plots: tuple[Plot, ...] = ()
+    table: Table | None = None
+    folded: str = ""
+    code: str = ""
+
+
+@dataclass(frozen=True)
+class Section:
+    """A titled section."""
+
+    anchor: str
+    title: str
+    text: str
+    parts: tuple[Part, ...]
+
+
+class Content(NamedTuple):
+    """Everything a page says about a report, figures drawn."""
+
+    headline: str
+    facts: tuple[Fact, ...]
+    sections: tuple[Section, ...]
+    versions: str
+
+    @property
+    def plots(self) -> list[Plot]:
+        """All figures."""
+        return [plot for section in self.sections for part in section.parts for plot in part.plots]
+
+
+def content(report: Report) -> Content:
+    """What a page says about a report."""
+    return Content(headline(report), tuple(facts(report)), tuple(sections(report)), versions(report))
+
+
+def headline(report: Report) -> str:
+    """One or two sentences: the fused model's result, its gain, where it wins and where it loses."""
+    row = report.row(report.fused)
+    if row is None or row.bits_per_byte is None:
+        return "This run has no fused model that was evaluated."
+    value = row.bits_per_byte.overall
+    places = text.decimals([value], "bits_per_byte")
+    said = f"{row.label} needs {value.value:.{places}f} bits per byte of held-out text"
+    if row.bits_gain is None:
+        return said + "."
+    return f"{said}, {_gain_words(row.bits_gain.overall, report.baseline)}.{_domain_words(row.bits_gain)}"
+
+
+def _gain_words(gain: Estimate, baseline: str) -> str:
+    places = text.decimals([gain], "bits_per_byte")
+    error = "unknown" if gain.se is None else f"{gain.se:.{places}f}"
+    size = f"{abs(gain.value):.{places}f} ±{error} {'less' if gain.value >= 0 else 'more'} than {baseline}"
+    distance = "" if gain.errors is None else f" ({abs(gain.errors):.1f} standard errors)"
+    return size + distance
+
+
+def _domain_words(gain: Breakdown) -> str:
+    if not gain.domains:
+        return ""
+    tones = {name: tables.tone(e) for name, e in gain.domains.items()}
+    won, lost = ([name for name, t in tones.items() if t == which] for which in ("gain", "loss"))
+    losses = f"loses clearly in {len(lost)} ({', '.join(lost)})" if lost else "loses clearly in none"
+    return f" It gains clearly (by more than two standard errors) in {len(won)} of {len(tones)} domains and {losses}."
+
+
+def facts(report: Report) -> list[Fact]:
+    """The figures a reader looks for first."""
+    row = report.row(report.fused)
+    found = [fact for metric in report.metrics if row for fact in _metric_facts(report, row, metric)]
+    if row and row.parameters is not None:
+        found.append(Fact("parameters", text.count(row.parameters), "those of the pivot"))
+    kept = [pair for pair in report.pairs if pair.retention is not None]
+    if kept:
+        worst = min(kept, key=lambda pair: pair.retention or 0.0)
+        found.append(Fact("lowest retention", f"{worst.retention:.3f}", f"of {worst.label} after alignment"))
+    if report.stages:
+        found.append(Fact("wall time", text.duration(sum(s.seconds for s in report.stages)), "of all stages"))
+    return found
+
+
+def _metric_facts(report: Report, row: Row, metric: Metric) -> list[Fact]:
+    value, gain = row.value(metric), row.gain(metric)
+    if value is None:
+        return []
+    unit = " %" if metric == "exact_match" else ""
+    places = text.decimals([value.overall], metric)
+    others = [r for r in report.rows if r.label in (report.baseline, "pivot") or r.kind == "pivot"]
+    beside = ", ".join(
+        f"{r.label} {v.overall.value * text.SCALE[metric]:.{places}f}"
+        for r in others
+        if (v := r.value(metric))
+    )
+    found = [Fact(text.NAME[metric], text.estimate(value.overall, metric, places) + unit, beside)]
+    if gain is not None:
+        size = text.estimate(gain.overall, metric, text.decimals([gain.overall], metric), signed=True)
+        unit = "percentage points" if metric == "exact_match" else "bits per byte saved"
+        found.append(Fact(f"gain over {report.baseline}", size, unit))
+    return found
+
+
+def sections(report: Report) -> list[Section]:
+    """All sections that have something to say."""
+    made = [_results(report), _gains(report), _alignment(report), _choices(report), _weights(report)]
+    made += [_sweep(report), _rejects(report), _time(report), _recipe(report)]
+    return [section for section in made if section is not None]
+
+
+def _results(report: Report) -> Section:
+    parts = [Part(table=tables.overall_table(report))]
+    for metric in report.metrics:
+        title = f"{text.NAME[metric].capitalize()} by domain"
+        table = tables.domain_table(report, metric)
+        if report.domains:
+            key, panels = _row_key(report), tuple(plots.score_plots(report, metric))
+            parts.append(Part(title, key, panels, table, folded="The same as a table"))
+    return Section("results", "Results", "", tuple(parts))
+
+
+def _row_key(report: Report) -> tuple[Key, ...]:
+    names = {
+        "pivot": "pivot",
+        "source": "source",
+        "sft": "fine-tuned pivot",
+        "target": "target",
+        "merge": "merge",
+    }
+    kinds = dict.fromkeys(row.kind for row in report.rows if row.label != report.fused)
+    keys = [Key(plots.KIND_ROLES[kind], names[kind]) for kind in kinds]
+    if report.row(report.fused):
+        keys.append(Key("fused", f"{report.fused}, the fused model"))
+    return tuple(keys)
+
+
+def _gains(report: Report) -> Section | None:
+    metrics = [m for m in report.metrics if any(row.gain(m) for row in report.rows)]
+    if not metrics:
+        return None
+    key = (Key("gain", "gain"), Key("loss", "loss"))
+    parts = [
+        Part(
+            text.NAME[metric].capitalize() if len(metrics) > 1 else "",
+            key,
+            tuple(plots.gain_plots(report, metric)),
+            tables.gain_table(report, metric),
+            folded="The same as a table",
+        )
+        for metric in metrics
+    ]
+    said = (
+        f"What each model made by fusion gains over {report.baseline}, the pivot fine-tuned on the same corpus with the "
+        "same steps, on the same held-out conversations. Lines are one standard error of the paired difference; "
+        "pale bars are within two."
+    )
+    return Section("gains", f"Gain over {report.baseline} by domain", said, tuple(parts))
+
+
+def _alignment(report: Report) -> Section | None:
+    if not report.pairs:
+        return None
+    said = "How each source's distributions were carried over to the pivot's tokens, and what was lost on the way."
+    return Section("alignment", "Alignment", said, (Part(table=tables.pair_table(report)),))
+
+
+def _choices(report: Report) -> Section | None:
+    if not report.choices:
+        return None
+    rules = ", ".join(dict.fromkeys(choice.rule for choice in report.choices))
+    fallback = "; ".join(f"{c.label} {text.percent(c.fallback)}" for c in report.choices)
+    said = f"Whose distributions each target learnt from ({rules}). Unaligned tokens that fell back to the pivot: {fallback}."
+    part = Part("", (), tuple(plots.choice_plots(report)), tables.choice_table(report), "The same as a table")
+    return Section("choices", "Fusion choices", said, (part,))
+
+
+def _weights(report: Report) -> Section | None:
+    if not report.weights:
+        return None
+    parts = []
+    for merge in report.weights:
+        prefix = plots.weight_prefix(merge)
+        panels = tuple(p for p in plots.weight_plots(report) if p.name.startswith(prefix))
+        parts.append(Part(f"{merge.label} ({merge.method})" if merge.method else merge.label, (), panels))
+    said = "The share each target has in every part of the fused model. Experts of one layer are averaged."
+    return Section("weights", "Merge weights", said, tuple(parts))
+
+
+def _sweep(report: Report) -> Section | None:
+    if not report.sweep:
+        return None
+    said = "How much the label weighs against the fused distribution in the loss, and what that gave."
+    return Section("sweep", "Label weights", said, (Part(table=tables.sweep_table(report)),))
+
+
+def _rejects(report: Report) -> Section | None:
+    if not report.rejects:
+        return None
+    said = "Records that could not be used, and why. None is dropped without being counted here."
+    return Section("rejects", "Rejected records", said, (Part(table=tables.reject_table(report)),))
+
+
+def _time(report: Report) -> Section | None:
+    if not report.stages:
+        return None
+    return Section("time", "Time", "", (Part(table=tables.time_table(report)),))
+
+
+def _recipe(report: Report) -> Section | None:
+    return Section("recipe", "Recipe", "", (Part(code=report.recipe),)) if report.recipe else None
+
+
+def versions(report: Report) -> str:
+    """What made the report, in one line."""
+    return " · ".join(f"{name} {version}" for name, version in report.versions.items())

@@ -1,0 +1,256 @@
+"""Every table of a report, once: the terminal, the Markdown and the HTML page only dress them."""
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import Literal, NamedTuple
+
+from fusionchat.evaluate.statistics import Breakdown, Estimate
+from fusionchat.report import text
+from fusionchat.report.model import Metric, Report, Row
+
+Tone = Literal["", "gain", "loss"]
+OVERALL = "overall"
+
+
+class Cell(NamedTuple):
+    """Text, whether it is the best of its column, and whether it is a clear gain or loss."""
+
+    text: str
+    best: bool = False
+    tone: Tone = ""
+
+
+class Table(NamedTuple):
+    """A table: its first column names the rows, the others are figures.
+
+    ``strong`` is the index of the row to stand out (the fused model), None for no row.
+    """
+
+    title: str
+    columns: tuple[str, ...]
+    rows: tuple[tuple[Cell, ...], ...]
+    caption: str = ""
+    strong: int | None = None
+
+
+def result_tables(report: Report) -> list[Table]:
+    """The overall table and one a metric by domain (where there are domains)."""
+    by_domain = [domain_table(report, metric) for metric in report.metrics] if report.domains else []
+    return [overall_table(report), *by_domain]
+
+
+def overall_table(report: Report) -> Table:
+    """All models: parameters, each metric with its standard error, each gain over the baseline."""
+    columns, cells = (
+        ["model", "parameters"],
+        [[Cell(r.label), Cell(text.count(r.parameters))] for r in report.rows],
+    )
+    for metric in report.metrics:
+        unit = text.NAME[metric] + (" (%)" if metric == "exact_match" else "")
+        _append(columns, cells, unit, _values(report, metric, OVERALL))
+        if any(row.gain(metric) for row in report.rows):
+            _append(columns, cells, f"gain over {report.baseline}", _gains(report, metric, OVERALL))
+    tests = _counts(report)
+    caption = f"± one standard error over {tests} conversations. " + BEST_NOTE
+    return Table("Results", tuple(columns), tuple(map(tuple, cells)), caption, _strong(report))
+
+
+def domain_table(report: Report, metric: Metric) -> Table:
+    """One metric of all models, overall and in every domain."""
+    columns, cells = ["model"], [[Cell(row.label)] for row in report.rows]
+    for domain in (OVERALL, *report.domains):
+        _append(columns, cells, domain, _values(report, metric, domain))
+    unit = "Percent" if metric == "exact_match" else "Bits per UTF-8 byte of held-out answers"
+    title = f"{text.NAME[metric].capitalize()} by domain"
+    caption = f"{unit}, {text.BETTER[metric]}; ± one standard error. {BEST_NOTE}"
+    return Table(title, tuple(columns), tuple(map(tuple, cells)), caption, _strong(report))
+
+
+BEST_NOTE = "Best of each column among models of the pivot's size marked."
+
+
+def gain_table(report: Report, metric: Metric) -> Table:
+    """The gain of every model over the baseline, overall and in every domain."""
+    rows = [row for row in report.rows if row.gain(metric)]
+    columns, cells = ["model"], [[Cell(row.label)] for row in rows]
+    for domain in (OVERALL, *report.domains):
+        column = _gains(report, metric, domain)
+        _append(
+            columns,
+            cells,
+            domain,
+            [c for c, row in zip(column, report.rows, strict=True) if row.gain(metric)],
+        )
+    strong = next((i for i, row in enumerate(rows) if row.label == report.fused), None)
+    caption = (
+        f"{'Percentage points' if metric == 'exact_match' else 'Bits per byte saved'}, positive is better; ± one "
+        "standard error of the paired difference. Coloured beyond two standard errors."
+    )
+    title = f"Gain over {report.baseline} in {text.NAME[metric]}"
+    return Table(title, tuple(columns), tuple(map(tuple, cells)), caption, strong)
+
+
+def pair_table(report: Report) -> Table:
+    """How each source was aligned."""
+    columns = (
+        "source",
+        "vocabulary",
+        "rows",
+        "exact",
+        "inside",
+        "unaligned",
+        "mass kept",
+        "retention",
+        "time",
+    )
+    rows = tuple(
+        tuple(
+            Cell(part)
+            for part in (
+                pair.label,
+                pair.method or text.NONE,
+                text.count(pair.rows),
+                text.percent(pair.exact),
+                text.percent(pair.inside),
+                text.percent(pair.unaligned),
+                text.percent(pair.mass_kept),
+                text.NONE if pair.retention is None else f"{pair.retention:.3f}",
+                text.duration(pair.seconds),
+            )
+        )
+        for pair in report.pairs
+    )
+    caption = (
+        "Shares of the pivot's supervised tokens. Retention: bits per byte of the source's own likelihood divided "
+        "by that of its distributions after alignment; 1 = nothing lost."
+    )
+    return Table("Alignment", columns, rows, caption)
+
+
+def choice_table(report: Report) -> Table:
+    """What each fusion took from whom, by domain."""
+    models = tuple(dict.fromkeys(model for choice in report.choices for model in choice.models))
+    rows = [
+        (
+            Cell(f"{choice.label}: {domain}"),
+            *(Cell(_share(choice.models, shares, model)) for model in models),
+        )
+        for choice in report.choices
+        for domain, shares in choice.won.items()
+    ]
+    caption = "Share of the conversations whose distributions came from each model."
+    return Table("Fusion choices", ("target: domain", *models), tuple(rows), caption)
+
+
+def reject_table(report: Report) -> Table:
+    """Records that could not be used, by reason."""
+    rows = tuple(
+        (
+            Cell(f"{r.where}: {r.reason}"),
+            Cell(f"{r.count:,}"),
+            Cell(text.percent(r.count / r.of if r.of else None)),
+        )
+        for r in report.rejects
+    )
+    return Table("Rejected records", ("where: reason", "records", "share"), rows)
+
+
+def sweep_table(report: Report) -> Table:
+    """Label weights tried on the validation part."""
+    places = text.decimals([point.bits_per_byte for point in report.sweep], "bits_per_byte")
+    rows = tuple(
+        (
+            Cell(point.label),
+            Cell(f"{point.label_weight:g}"),
+            Cell(text.estimate(point.bits_per_byte, "bits_per_byte", places), best=point.chosen),
+        )
+        for point in report.sweep
+    )
+    caption = "Chosen on the validation part; the test part was not looked at."
+    return Table("Label weights", ("model", "label weight", "validation bits per byte"), rows, caption)
+
+
+def time_table(report: Report) -> Table:
+    """Wall time of every stage."""
+    seconds: Counter[str] = Counter()
+    jobs: Counter[str] = Counter()
+    for part in report.stages:
+        seconds[part.stage] += part.seconds  # type: ignore[assignment]
+        jobs[part.stage] += 1
+    total = float(sum(seconds.values()))
+    rows = [
+        (
+            Cell(stage),
+            Cell(str(jobs[stage])),
+            Cell(text.duration(took)),
+            Cell(text.percent(took / total if total else 0)),
+        )
+        for stage, took in seconds.items()
+    ]
+    rows.append(
+        (Cell("all"), Cell(str(sum(jobs.values()))), Cell(text.duration(total)), Cell(text.percent(1.0)))
+    )
+    return Table("Time", ("stage", "jobs", "wall time", "share"), tuple(rows))
+
+
+def pick(breakdown: Breakdown | None, domain: str) -> Estimate | None:
+    """The overall estimate or that of a domain."""
+    if breakdown is None:
+        return None
+    return breakdown.overall if domain == OVERALL else breakdown.domains.get(domain)
+
+
+def _append(columns: list[str], rows: list[list[Cell]], name: str, cells: Sequence[Cell]) -> None:
+    columns.append(name)
+    for row, cell in zip(rows, cells, strict=True):
+        row.append(cell)
+
+
+def _values(report: Report, metric: Metric, domain: str) -> list[Cell]:
+    found = [pick(row.value(metric), domain) for row in report.rows]
+    places = text.decimals([pick(r.value(metric), OVERALL) for r in report.rows], metric)
+    best = _best(report.rows, found, metric)
+    return [Cell(text.estimate(e, metric, places), best=i in best) for i, e in enumerate(found)]
+
+
+def _best(rows: Sequence[Row], found: Sequence[Estimate | None], metric: Metric) -> set[int]:
+    """Indices of the best value among models of the pivot's size (ties share it)."""
+    sign = 1 if metric == "exact_match" else -1
+    able = {
+        i: sign * e.value
+        for i, (r, e) in enumerate(zip(rows, found, strict=True))
+        if e and r.kind != "source"
+    }
+    return {i for i, value in able.items() if value == max(able.values())}
+
+
+def _gains(report: Report, metric: Metric, domain: str) -> list[Cell]:
+    found = [pick(row.gain(metric), domain) for row in report.rows]
+    places = text.decimals([pick(r.gain(metric), OVERALL) for r in report.rows], metric)
+    return [Cell(text.estimate(e, metric, places, signed=True), tone=tone(e)) for e in found]
+
+
+def tone(gain: Estimate | None) -> Tone:
+    """Whether a gain is clearly one, clearly a loss, or neither."""
+    if gain is None or not gain.is_clear:
+        return ""
+    return "gain" if gain.value > 0 else "loss"
+
+
+def _counts(report: Report) -> str:
+    """How many conversations stand behind each metric."""
+    parts = []
+    for metric in report.metrics:
+        sizes = {v.overall.n for row in report.rows if (v := row.value(metric))}
+        parts.append(
+            f"{max(sizes):,} ({text.NAME[metric]})" if len(report.metrics) > 1 else f"{max(sizes):,}"
+        )
+    return " and ".join(parts) or "no"
+
+
+def _strong(report: Report) -> int | None:
+    return next((i for i, row in enumerate(report.rows) if row.label == report.fused), None)
+
+
+def _share(models: Sequence[str], shares: Sequence[float], model: str) -> str:
+    return text.percent(shares[models.index(model)], 0) if model in models else text.NONE

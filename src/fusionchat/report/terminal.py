@@ -1,0 +1,95 @@
+"""The results as terminal tables of a given width: wide ones are split by columns, never folded or cut."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from rich.cells import cell_len
+
+from fusionchat.report.model import Report
+from fusionchat.report.tables import Cell, Table, result_tables
+
+WIDTH = 100
+BORDER, PADDING = 1, 3  # of a table, of a column, as console.table draws them
+
+
+class TerminalTable(NamedTuple):
+    """What `fusionchat.console.table` takes.
+
+    ``marked`` lists (row, column) of the best values, ``strong`` is the fused model's row.
+    """
+
+    title: str
+    columns: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    caption: str
+    marked: tuple[tuple[int, int], ...] = ()
+    strong: int | None = None
+
+
+def terminal_tables(report: Report, width: int = WIDTH) -> list[TerminalTable]:
+    """The overall table and those by domain, each at most ``width`` columns wide (or two columns of figures)."""
+    return [part for table in result_tables(report) for part in fit(table, width)]
+
+
+def fit(table: Table, width: int) -> list[TerminalTable]:
+    """One table as one or more of at most ``width`` columns; the parts repeat the first column."""
+    texts = [[plain(cell) for cell in row] for row in table.rows]
+    figures = [max((cell_len(row[i]) for row in texts), default=0) for i in range(len(table.columns))]
+    names = [two_lines(name, room) for name, room in zip(table.columns, figures, strict=True)]
+    widths = [max(room, *map(cell_len, name.split("\n"))) for name, room in zip(names, figures, strict=True)]
+    parts = split(widths, width)
+    return [part(table, names, texts, members, last=members is parts[-1]) for members in parts]
+
+
+def part(
+    table: Table, names: Sequence[str], texts: Sequence[Sequence[str]], members: Sequence[int], *, last: bool
+) -> TerminalTable:
+    """The first column and those of ``members``; the caption goes under the last part."""
+    chosen = (0, *members)
+    title = table.title if members[0] == 1 else f"{table.title} (continued)"
+    marked = [(r, c) for r, row in enumerate(table.rows) for c, i in enumerate(chosen) if row[i].best]
+    return TerminalTable(
+        title,
+        tuple(names[i] for i in chosen),
+        tuple(tuple(row[i] for i in chosen) for row in texts),
+        table.caption.replace("marked", "marked *") if last else "",
+        tuple(marked),
+        table.strong,
+    )
+
+
+def plain(cell: Cell) -> str:
+    """A cell's text; the mark stands in front, so that figures stay aligned on the right."""
+    return f"*{cell.text}" if cell.best else cell.text
+
+
+def two_lines(name: str, room: int) -> str:
+    """A name broken at the space nearest to its middle, where it is wider than the figures under it."""
+    spaces = [i for i, char in enumerate(name) if char == " "]
+    if not spaces or cell_len(name) <= room:
+        return name
+    middle = min(spaces, key=lambda i: abs(i - len(name) / 2))
+    return f"{name[:middle]}\n{name[middle + 1 :]}"
+
+
+def split(widths: Sequence[int], width: int) -> list[list[int]]:
+    """Columns 1.. in as few groups as fit beside column 0 in ``width``, groups of nearly equal size."""
+    room = width - BORDER - widths[0] - PADDING
+    needed = [w + PADDING for w in widths]
+    groups = len(greedy(needed, room, len(needed)))
+    most = -(-(len(needed) - 1) // max(1, groups))
+    even = greedy(needed, room, most)
+    return even if len(even) == groups else greedy(needed, room, len(needed))
+
+
+def greedy(needed: Sequence[int], room: int, most: int) -> list[list[int]]:
+    """Columns 1.. in order, a new group where the room or the number in a group is used up."""
+    groups: list[list[int]] = []
+    left = -1
+    for i in range(1, len(needed)):
+        if not groups or needed[i] > left or len(groups[-1]) == most:
+            groups.append([])
+            left = room
+        groups[-1].append(i)
+        left -= needed[i]
+    return groups

@@ -1,0 +1,116 @@
+"""A made-up run with everything a report can show, deterministic."""
+
+import numpy as np
+
+from fusionchat.evaluate import statistics as stats
+from fusionchat.report.model import Choice, MergeWeights, Pair, Reject, Report, Row, StageTime, SweepPoint
+
+DOMAINS = ("writing", "roleplay", "reasoning", "math", "coding", "extraction", "stem", "humanities")
+MODELS = (
+    ("pivot", "pivot", 1_050_000, 1.21, 0.31, ""),
+    ("source_a", "source", 2_900_000, 0.83, 0.55, "mixture of experts"),
+    ("source_b", "source", 1_400_000, 0.92, 0.48, ""),
+    ("sft", "sft", 1_050_000, 0.700, 0.52, ""),
+    ("target source_a", "target", 1_050_000, 0.690, 0.53, "label weight 0.5"),
+    ("target source_b", "target", 1_050_000, 0.697, 0.52, "label weight 0.5"),
+    ("target all", "target", 1_050_000, 0.684, 0.56, "all sources at once"),
+    ("varm", "merge", 1_050_000, 0.681, 0.56, "label weight 0.5"),
+    ("linear", "merge", 1_050_000, 0.683, 0.55, "label weight 0.5"),
+)
+
+
+def rows(conversations: int = 480) -> tuple[Row, ...]:
+    rng = np.random.default_rng(11)
+    domains = [DOMAINS[i % len(DOMAINS)] for i in range(conversations)]
+    bytes_C = rng.integers(40, 400, conversations)
+    hard_C = np.array([0.6 + 0.12 * DOMAINS.index(d) for d in domains]) * rng.gamma(60, 1 / 60, conversations)
+    luck_C = rng.random(conversations)
+    bits, right = {}, {}
+    for place, (label, _, _, rate, share, _) in enumerate(MODELS):
+        slant_C = np.array([0.06 * np.sin(place + DOMAINS.index(d)) for d in domains]) * rate
+        bits[label] = bytes_C * (hard_C * rate + 0.4 * slant_C) + rng.normal(0, 1, conversations)
+        right[label] = luck_C + rng.normal(0, 0.05, conversations) < share
+    made = []
+    for label, kind, parameters, _, _, note in MODELS:
+        compared = label != "sft"
+        made.append(
+            Row(
+                label,
+                kind,
+                parameters,
+                stats.bits_per_byte(bits[label], bytes_C, domains),
+                stats.exact_match(right[label], domains),
+                stats.bits_per_byte_gain(bits[label], bits["sft"], bytes_C, domains) if compared else None,
+                stats.exact_match_gain(right[label], right["sft"], domains) if compared else None,
+                note,
+            )
+        )
+    return tuple(made)
+
+
+def shares(seed: int, models: int) -> dict[str, tuple[float, ...]]:
+    rng = np.random.default_rng(seed)
+    return {d: tuple(map(float, rng.dirichlet(np.full(models, 1.5)))) for d in DOMAINS}
+
+
+def weights(layers: int = 4) -> MergeWeights:
+    rng = np.random.default_rng(2)
+    inner = ("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj", "self_attn.o_proj")
+    inner += ("mlp.gate_proj", "mlp.up_proj", "mlp.down_proj", "input_layernorm", "post_attention_layernorm")
+    outer = ("embed_tokens", "norm", "lm_head")
+    first = [[None, *rng.uniform(0.2, 0.8, layers).tolist()] for _ in inner]
+    first += [[float(rng.uniform(0.2, 0.8)), *[None] * layers] for _ in outer]
+    second = [[None if w is None else 1 - w for w in row] for row in first]
+    return MergeWeights(
+        "varm",
+        "varm, per matrix",
+        ("source_a", "source_b"),
+        ("", *map(str, range(layers))),
+        (*inner, *outer),
+        tuple(tuple(tuple(row) for row in table) for table in (first, second)),
+    )
+
+
+def report(layers: int = 4) -> Report:
+    return Report(
+        name="demo",
+        created="2026-01-02T03:04:05+00:00",
+        rows=rows(),
+        baseline="sft",
+        fused="varm",
+        domains=DOMAINS,
+        pairs=(
+            Pair("source_a", 151_000, 1.0, 0.0, 0.0, 1.0, 1.0, 0.4, "identity"),
+            Pair("source_b", 151_000, 0.742, 0.251, 0.007, 0.981, 0.953, 3.2, "byte_prefix"),
+        ),
+        choices=(
+            Choice("target source_a", "min_ce per conversation", ("pivot", "source_a"), shares(1, 2), 0.0),
+            Choice("target source_b", "min_ce per conversation", ("pivot", "source_b"), shares(2, 2), 0.007),
+            Choice(
+                "target all",
+                "min_ce per conversation",
+                ("pivot", "source_a", "source_b"),
+                shares(3, 3),
+                0.002,
+            ),
+        ),
+        rejects=(
+            Reject("corpus", "no assistant turn", 3, 2400),
+            Reject("render source_b", "template edits the content", 1, 2400),
+        ),
+        weights=(weights(layers),),
+        sweep=(
+            SweepPoint("varm", 0.9, stats.Estimate(0.688, 0.004, 120), False),
+            SweepPoint("varm", 0.5, stats.Estimate(0.680, 0.004, 120), True),
+        ),
+        stages=(
+            StageTime("represent", "pivot", 8.1),
+            StageTime("represent", "source_a", 11.9),
+            StageTime("distill", "source_a", 61.0),
+            StageTime("merge", "varm", 0.3),
+            StageTime("evaluate", "varm", 4.0),
+        ),
+        recipe="name: demo\npivot: models/pivot\nsources:\n  source_a: models/a   # <experts> & more\n",
+        versions={"fusionchat": "0.1.0", "torch": "2.8.0"},
+        notes=("Made-up figures: a sample for tests.",),
+    )
