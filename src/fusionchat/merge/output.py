@@ -1,0 +1,214 @@
+"""Writing the fused model: shards in order, hashed as they are written, taken up again after a crash, shown at the end.
+
+Until all shards are complete they lie in the hidden folder ``.merge`` of the output folder, together with a journal
+of the tensors that are safely on the disk. The output folder gets them, by renaming, only then; ``config.json``
+comes after the weights, ``merge_weights.json`` last.
+"""
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from fusionchat.artifacts import Json, sync_folder
+from fusionchat.errors import MachineError, MergeError
+from fusionchat.merge.plan import Dtype, Shard
+
+WORK, JOURNAL, REPORT = ".merge", "journal.jsonl", "merge_weights.json"
+_DURABLE_EVERY = 256 * 2**20
+_HASH_STEP = 2**22
+_OLD = ("model*.safetensors", "model.safetensors.index.json", "config.json", REPORT)
+
+
+class Output:
+    """A fused model that is being written.
+
+    Args:
+        out: The model folder.
+        shards: What will be written.
+        mark: Fingerprint of settings and inputs: work of another one is not taken up.
+        dtype: What tensors are stored as.
+        overwrite: Whether a model that is there may be replaced.
+
+    Raises:
+        MergeError: A model is there already.
+        MachineError: There is too little room.
+    """
+
+    def __init__(
+        self, out: Path, shards: Sequence[Shard], mark: str, dtype: Dtype, *, overwrite: bool
+    ) -> None:
+        self.out, self.work, self.shards, self.mark, self.dtype = out, out / WORK, shards, mark, dtype
+        if not overwrite and any(next(out.glob(name), None) for name in _OLD):
+            raise MergeError(
+                "There is a model in this folder already", where=str(out), do="choose another, or --overwrite"
+            )
+        self.entries: list[dict[str, Json]] = []
+        self.files: dict[str, str] = {}
+        self._existed = out.exists()
+        self._shard, self._tensor, self._unsynced = 0, 0, 0
+        self._handle, self._hash = -1, hashlib.sha256()
+        if not self._take_up():
+            shutil.rmtree(self.work, ignore_errors=True)
+            self._check_room()
+            self.work.mkdir(parents=True)
+            self._note({"mark": mark}, sync=True)
+        if self._shard < len(self.shards):
+            self._open_shard()
+
+    def _check_room(self) -> None:
+        place = next(p for p in (self.out, *self.out.absolute().parents) if p.exists())
+        need, free = sum(s.nbytes for s in self.shards), shutil.disk_usage(place).free
+        if need > free:
+            raise MachineError(
+                f"The fused model needs {need / 1e9:.1f} GB, {free / 1e9:.1f} GB are free",
+                where=str(self.out),
+                do="free some space or choose another folder",
+            )
+
+    @property
+    def finished(self) -> int:
+        """Number of tensors, in order, that need not be made again."""
+        return len(self.entries)
+
+    def _note(self, line: dict[str, Json], *, sync: bool) -> None:
+        with (self.work / JOURNAL).open("a", encoding="utf-8") as journal:
+            journal.write(json.dumps(line) + "\n")
+            if sync:
+                journal.flush()
+                os.fsync(journal.fileno())
+
+    def _take_up(self) -> bool:
+        """Read the journal of an interrupted merge; False where there is none for this one."""
+        lines = _read_journal(self.work / JOURNAL)
+        if not lines or lines[0].get("mark") != self.mark:
+            return False
+        durable = max((int(n) for line in lines if isinstance(n := line.get("durable"), int)), default=0)
+        entries: list[dict[str, Json]] = [
+            entry for line in lines if isinstance(entry := line.get("tensor"), dict)
+        ][:durable]
+        at = 0
+        for shard in self.shards:
+            file = self.work / shard.file
+            if (
+                at + len(shard.jobs) > len(entries)
+                or not file.is_file()
+                or file.stat().st_size != shard.nbytes
+            ):
+                break
+            at += len(shard.jobs)
+            self.files[shard.file] = _sha256_prefix(file, shard.nbytes).hexdigest()
+            self._shard += 1
+        if self._shard < len(self.shards):
+            shard = self.shards[self._shard]
+            self._tensor = min(len(entries) - at, len(shard.jobs) - 1)
+            need = len(shard.header) + sum(job.nbytes(self.dtype) for job in shard.jobs[: self._tensor])
+            file = self.work / shard.file
+            if not file.is_file() or file.stat().st_size < need:
+                self._tensor = 0
+            at += self._tensor
+        self.entries = entries[:at]
+        (self.work / JOURNAL).unlink()
+        self._note({"mark": self.mark}, sync=False)
+        for entry in self.entries:
+            self._note({"tensor": entry}, sync=False)
+        self._note({"durable": at}, sync=True)
+        return True
+
+    def _open_shard(self) -> None:
+        shard = self.shards[self._shard]
+        path = self.work / shard.file
+        self._handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+        if self._tensor:
+            size = len(shard.header) + sum(job.nbytes(self.dtype) for job in shard.jobs[: self._tensor])
+            os.ftruncate(self._handle, size)
+            self._hash = _sha256_prefix(path, size)
+            os.lseek(self._handle, 0, os.SEEK_END)
+        else:
+            os.ftruncate(self._handle, 0)
+            self._hash = hashlib.sha256()
+            self.write(np.frombuffer(shard.header, np.uint8))
+
+    def write(self, values: np.ndarray) -> None:
+        """Write the next values of the current tensor."""
+        view = values.view(np.uint8).data
+        self._hash.update(view)
+        self._unsynced += len(view)
+        while view:
+            view = view[os.write(self._handle, view) :]
+
+    def end_tensor(self, entry: dict[str, Json]) -> None:
+        """Note that the current tensor is complete, and what is to be reported of it."""
+        self.entries.append(entry)
+        self._note({"tensor": entry}, sync=False)
+        self._tensor += 1
+        shard = self.shards[self._shard]
+        last = self._tensor == len(shard.jobs)
+        if last or self._unsynced >= _DURABLE_EVERY:
+            os.fsync(self._handle)
+            self._unsynced = 0
+            self._note({"durable": len(self.entries)}, sync=True)
+        if last:
+            os.close(self._handle)
+            self._handle = -1
+            self.files[shard.file] = self._hash.hexdigest()
+            self._shard, self._tensor = self._shard + 1, 0
+            if self._shard < len(self.shards):
+                self._open_shard()
+
+    def publish(self) -> None:
+        """Move the complete shards into the model folder, in place of what is there."""
+        assert self._shard == len(self.shards), "publish before the last tensor"
+        for pattern in _OLD:
+            for path in self.out.glob(pattern):
+                path.unlink()
+        for shard in self.shards:
+            (self.work / shard.file).replace(self.out / shard.file)
+        sync_folder(self.out)
+
+    def finish(self) -> None:
+        """Remove the working folder."""
+        shutil.rmtree(self.work)
+
+    def close(self) -> None:
+        """Stop, keeping what was written for the next time."""
+        if self._handle >= 0:
+            os.close(self._handle)
+            self._handle = -1
+
+    def abandon(self) -> None:
+        """Stop and leave nothing behind: the inputs cannot be merged."""
+        self.close()
+        shutil.rmtree(self.work, ignore_errors=True)
+        if not self._existed:
+            self.out.rmdir()
+
+
+def _read_journal(path: Path) -> list[dict[str, Json]]:
+    lines: list[dict[str, Json]] = []
+    if not path.is_file():
+        return lines
+    for text in path.read_text(encoding="utf-8", errors="replace").splitlines():
+        try:
+            line = json.loads(text)
+        except ValueError:
+            break
+        if not isinstance(line, dict):
+            break
+        lines.append(line)
+    return lines
+
+
+def _sha256_prefix(path: Path, size: int) -> "hashlib._Hash":
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while size > 0:
+            data = file.read(min(size, _HASH_STEP))
+            assert data, "the file is shorter than its journal says"
+            digest.update(data)
+            size -= len(data)
+    return digest

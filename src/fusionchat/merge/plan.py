@@ -1,0 +1,172 @@
+"""What a merge will do before it does it: which tensors meet, where they go, how large and how long it will be."""
+
+import json
+import math
+import struct
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+import numpy as np
+from jaxtyping import Float32
+
+from fusionchat.artifacts import Json
+from fusionchat.errors import MergeError
+from fusionchat.merge.checkpoint import Checkpoint, Stored
+
+Dtype = Literal["float32", "bfloat16", "float16"]
+STORED_AS: dict[Dtype, str] = {"float32": "F32", "bfloat16": "BF16", "float16": "F16"}
+BYTES: dict[Dtype, int] = {"float32": 4, "bfloat16": 2, "float16": 2}
+
+
+class Source(Protocol):
+    """Where the values of one input tensor come from: a file, or something worked out from files."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Its shape."""
+
+    @property
+    def origin(self) -> str:
+        """Where it comes from, for messages."""
+
+    def decode(self, begin: int, out_B: Float32[np.ndarray, " B"]) -> None:
+        """Write the elements from ``begin`` on as float32."""
+
+    def read_ahead(self, begin: int) -> None:
+        """Tell the system that the elements from ``begin`` on come next."""
+
+    def release(self) -> None:
+        """Tell the system that this tensor is done with."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """One tensor of the fused model.
+
+    Attributes:
+        name: Its name there.
+        shape: Its shape.
+        sources: Pivot and targets; empty where the tensor is copied.
+        auxiliary: One more tensor per target for methods that need it.
+        copied: The tensor to copy byte for byte (whole numbers and masks).
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    sources: tuple[Source, ...] = ()
+    auxiliary: tuple[Source, ...] = ()
+    copied: Stored | None = None
+
+    @property
+    def count(self) -> int:
+        """Number of elements."""
+        return math.prod(self.shape)
+
+    def nbytes(self, dtype: Dtype) -> int:
+        """Bytes it takes in the fused model."""
+        return self.copied.nbytes if self.copied else self.count * BYTES[dtype]
+
+    def stored_as(self, dtype: Dtype) -> str:
+        """Safetensors' name of its type in the fused model."""
+        return self.copied.dtype if self.copied else STORED_AS[dtype]
+
+
+@dataclass(frozen=True)
+class Shard:
+    """One weight file of the fused model: its name, header and tensors in order."""
+
+    file: str
+    header: bytes
+    jobs: tuple[Job, ...]
+    nbytes: int
+
+
+def match(pivot: Checkpoint, targets: Mapping[str, Checkpoint]) -> list[Job]:
+    """Bring the tensors of pivot and targets together by name, in the pivot's order.
+
+    Raises:
+        MergeError: A tensor is missing, extra or of another shape, is of a type that cannot be merged, or holds whole
+            numbers that differ.
+    """
+    for name, target in targets.items():
+        extra = sorted(set(target.tensors) - set(pivot.tensors))
+        if extra:
+            raise MergeError(
+                f"Target {name} has tensor {extra[0]}, which the pivot lacks",
+                where=str(target.folder),
+                do="merge only models of the pivot's structure",
+            )
+    return [_job(tensor, targets) for tensor in pivot.tensors.values()]
+
+
+def _job(tensor: Stored, targets: Mapping[str, Checkpoint]) -> Job:
+    sources = [tensor]
+    for name, target in targets.items():
+        other = target.tensors.get(tensor.name)
+        if other is None:
+            raise MergeError(
+                f"Target {name} lacks tensor {tensor.name}",
+                where=str(target.folder),
+                do="merge only models of the pivot's structure",
+            )
+        if other.shape != tensor.shape:
+            raise MergeError(
+                f"Tensor {tensor.name} has shape {list(other.shape)} in target {name}, {list(tensor.shape)} in the pivot",
+                where=str(target.folder),
+                do="merge only models of the pivot's structure",
+            )
+        sources.append(other)
+    if all(source.is_float for source in sources) and tensor.count:
+        return Job(tensor.name, tensor.shape, tuple(sources))
+    for source in sources[1:]:
+        if source.dtype != tensor.dtype or source.raw() != tensor.raw():
+            raise MergeError(
+                f"Tensor {tensor.name} ({source.dtype}) is no floating-point tensor and differs from the pivot's",
+                where=str(source.file.path),
+                do="save the models unquantized (bfloat16, float16 or float32)",
+            )
+    return Job(tensor.name, tensor.shape, copied=tensor)
+
+
+def layout(jobs: Sequence[Job], dtype: Dtype, shard_bytes: int) -> tuple[Shard, ...]:
+    """Divide tensors into files of at most ``shard_bytes`` (a larger tensor gets a file of its own)."""
+    groups: list[list[Job]] = [[]]
+    filled = 0
+    for job in jobs:
+        size = job.nbytes(dtype)
+        if groups[-1] and filled + size > shard_bytes:
+            groups.append([])
+            filled = 0
+        groups[-1].append(job)
+        filled += size
+    single = len(groups) == 1
+    names = [
+        "model.safetensors" if single else f"model-{i + 1:05d}-of-{len(groups):05d}.safetensors"
+        for i in range(len(groups))
+    ]
+    return tuple(_shard(name, group, dtype) for name, group in zip(names, groups, strict=True))
+
+
+def _shard(file: str, jobs: Sequence[Job], dtype: Dtype) -> Shard:
+    entries: dict[str, Json] = {"__metadata__": {"format": "pt"}}
+    at = 0
+    for job in jobs:
+        end = at + job.nbytes(dtype)
+        entries[job.name] = {
+            "dtype": job.stored_as(dtype),
+            "shape": list(job.shape),
+            "data_offsets": [at, end],
+        }
+        at = end
+    text = json.dumps(entries, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)
+    header = struct.pack("<Q", len(text)) + text
+    return Shard(file, header, tuple(jobs), len(header) + at)
+
+
+def index_of(shards: Sequence[Shard]) -> dict[str, Json]:
+    """The index file of a sharded model."""
+    weight_map: dict[str, Json] = {job.name: shard.file for shard in shards for job in shard.jobs}
+    total = sum(shard.nbytes - len(shard.header) for shard in shards)
+    return {"metadata": {"total_size": total}, "weight_map": dict(sorted(weight_map.items()))}

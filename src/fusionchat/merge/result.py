@@ -1,0 +1,172 @@
+"""What is known of a merge afterwards: per tensor and overall, as JSON."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+
+import numpy as np
+
+from fusionchat.artifacts import Json
+from fusionchat.merge.methods.base import Gram, Mixture
+from fusionchat.merge.weights import layer_of, module_of
+
+
+@dataclass(frozen=True)
+class TensorReport:
+    """One tensor of the fused model.
+
+    Attributes:
+        name: Its name.
+        shape: Its shape.
+        weights: Weight of every target; empty where the method decides element by element.
+        base: Factor of the pivot when the result is written as pivot plus weighted changes (1 for most methods).
+        rms: Root mean square change of every target against the pivot.
+        cosine: Cosine between the changes of each pair of targets (1 and 2, 1 and 3, 2 and 3 ...); None where one is 0.
+        conflicts: Share of elements that one target raises and another lowers.
+        change_rms: Root mean square change of the fused tensor against the pivot, before rounding.
+        rounding_loss: Root mean square rounding error divided by ``change_rms``; 0 where nothing changed.
+        kept: Share of every target's elements that took part; empty where all did.
+        ties: Elements of every target exactly on a selection's threshold; empty where nothing is selected.
+    """
+
+    name: str
+    shape: list[int]
+    weights: list[float]
+    base: float
+    rms: list[float]
+    cosine: list[float | None]
+    conflicts: float
+    change_rms: float
+    rounding_loss: float
+    kept: list[float] = field(default_factory=list)
+    ties: list[int] = field(default_factory=list)
+
+    @classmethod
+    def of(
+        cls,
+        name: str,
+        shape: Sequence[int],
+        gram: Gram,
+        *,
+        mixture: Mixture | None,
+        conflicts: int,
+        sums: np.ndarray,
+        kept_J: np.ndarray | None,
+        ties: list[int],
+    ) -> "TensorReport":
+        """Work the figures out from sums."""
+        squares_J, count = gram.squares_J, gram.count
+        change, loss = float(sums[0]), float(sums[1])
+        return cls(
+            name=name,
+            shape=list(shape),
+            weights=[] if mixture is None else [float(w) for w in mixture.shares_J],
+            base=1.0 if mixture is None else float(mixture.base),
+            rms=[float(r) for r in np.sqrt(squares_J / count)],
+            cosine=[_cosine(gram, j, k) for k in range(gram.targets) for j in range(k)],
+            conflicts=conflicts / count,
+            change_rms=float(np.sqrt(change / count)),
+            rounding_loss=float(np.sqrt(loss / change)) if change > 0 else 0.0,
+            kept=[] if kept_J is None else [int(k) / count for k in kept_J],
+            ties=ties,
+        )
+
+
+def _cosine(gram: Gram, j: int, k: int) -> float | None:
+    squares_J = gram.squares_J
+    if not (squares_J[j] > 0 and squares_J[k] > 0):
+        return None
+    return float(
+        np.clip(gram.products_NN[j + 1, k + 1] / np.sqrt(squares_J[j]) / np.sqrt(squares_J[k]), -1, 1)
+    )
+
+
+@dataclass(frozen=True)
+class MergeReport:
+    """A finished merge.
+
+    Attributes:
+        method: The method's settings.
+        pivot: The pivot's folder name.
+        targets: The targets' names in order.
+        dtype: What the fused model is stored as.
+        tensors: One report per merged tensor.
+        copied: Names of tensors that were copied byte for byte.
+        files: SHA-256 of every weight file written.
+        inputs: For each input and weight file its size in bytes, and its SHA-256 where that was asked for.
+        fingerprint: SHA-256 of settings and inputs' headers.
+        seconds: Wall time.
+        bytes_read: Bytes of the inputs.
+        bytes_written: Bytes of the weight files written.
+    """
+
+    method: dict[str, Json]
+    pivot: str
+    targets: list[str]
+    dtype: str
+    tensors: list[TensorReport]
+    copied: list[str]
+    files: dict[str, str]
+    inputs: dict[str, dict[str, Json]]
+    fingerprint: str
+    seconds: float
+    bytes_read: int
+    bytes_written: int
+
+    def to_json(self) -> dict[str, Json]:
+        """All of it as plain JSON values."""
+        return {**asdict(self), "summary": self.summary()}
+
+    def summary(self) -> dict[str, Json]:
+        """Figures over the whole model, weighted by elements."""
+        counts = np.array([np.prod(t.shape, dtype=np.int64) for t in self.tensors], dtype=np.float64)
+        total = max(counts.sum(), 1.0)
+        figures: dict[str, Json] = {"parameters": int(counts.sum())}
+        if self.tensors:
+            rms = np.array([t.rms for t in self.tensors])
+            figures["rms"] = [float(v) for v in np.sqrt((counts[:, None] * rms**2).sum(0) / total)]
+            change = np.array([t.change_rms for t in self.tensors])
+            figures["change_rms"] = float(np.sqrt((counts * change**2).sum() / total))
+            figures["conflicts"] = float(
+                (counts * np.array([t.conflicts for t in self.tensors])).sum() / total
+            )
+            loss = np.array([t.change_rms * t.rounding_loss for t in self.tensors])
+            moved = (counts * change**2).sum()
+            figures["rounding_loss"] = float(np.sqrt((counts * loss**2).sum() / moved)) if moved > 0 else 0.0
+            if all(t.weights for t in self.tensors):
+                weights = np.array([t.weights for t in self.tensors])
+                figures["weights"] = [float(v) for v in (counts[:, None] * weights).sum(0) / total]
+            if all(t.kept for t in self.tensors):
+                kept = np.array([t.kept for t in self.tensors])
+                figures["kept"] = [float(v) for v in (counts[:, None] * kept).sum(0) / total]
+        return figures
+
+
+@dataclass(frozen=True)
+class HeatMap:
+    """Weights by layer (rows) and module (columns), one table per target; NaN where a module is absent.
+
+    Attributes:
+        layers: Row labels; ``""`` is for parameters outside the layers.
+        modules: Column labels.
+        weights_JLM: The weights.
+    """
+
+    layers: list[str]
+    modules: list[str]
+    weights_JLM: np.ndarray
+
+
+def heat_map(report: MergeReport) -> HeatMap:
+    """The weights of a merge as a picture's data: layers x modules, for each target."""
+    tensors = [t for t in report.tensors if t.weights]
+    numbers = sorted({n for t in tensors if (n := layer_of(t.name)) is not None})
+    layers = [str(n) for n in numbers]
+    if any(layer_of(t.name) is None for t in tensors):
+        layers.append("")
+    modules = list(dict.fromkeys(module_of(t.name) for t in tensors))
+    weights = np.full((len(report.targets), len(layers), len(modules)), np.nan)
+    for tensor in tensors:
+        number = layer_of(tensor.name)
+        row = layers.index("" if number is None else str(number))
+        weights[:, row, modules.index(module_of(tensor.name))] = tensor.weights
+    return HeatMap(layers, modules, weights)

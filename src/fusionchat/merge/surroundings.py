@@ -1,0 +1,42 @@
+"""What belongs to a model besides its weights: config, tokenizer, chat template, generation config, licence."""
+
+import json
+import shutil
+from pathlib import Path
+
+from fusionchat.artifacts import atomic_path, write_json
+from fusionchat.merge.plan import Dtype
+
+COPIED = (
+    "generation_config.json",
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "vocab.json",
+    "merges.txt",
+    "vocab.txt",
+    "tokenizer.model",
+    "spiece.model",
+    "chat_template.jinja",
+    "chat_template.json",
+    "LICENSE",
+    "LICENSE.txt",
+    "NOTICE",
+)
+"""Files that are copied as they are, where the pivot has them."""
+
+
+def copy_surroundings(pivot: Path, out: Path, dtype: Dtype) -> None:
+    """Copy the pivot's files and write its config with the fused model's dtype."""
+    for name in COPIED:
+        if (pivot / name).is_file():
+            with atomic_path(out / name) as partial:
+                shutil.copyfile(pivot / name, partial)
+        else:
+            (out / name).unlink(missing_ok=True)
+    config = pivot / "config.json"
+    if config.is_file():
+        values = json.loads(config.read_text(encoding="utf-8"))
+        values.pop("torch_dtype", None)
+        write_json(out / "config.json", {**values, "dtype": dtype})

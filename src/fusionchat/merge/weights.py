@@ -1,0 +1,56 @@
+"""Weights of the targets: the variation ratio, and the grouping of parameters by their names."""
+
+import re
+from typing import Literal
+
+import numpy as np
+from jaxtyping import Float64
+
+Scope = Literal["model", "layer", "module", "matrix"]
+
+
+def variation_ratio(
+    mean_square_J: Float64[np.ndarray, "J ..."], power: float
+) -> Float64[np.ndarray, "J ..."]:
+    """Each target's share of the change: ``m_j^power / sum_i m_i^power`` over the first axis, 0 where m_j is 0.
+
+    Eq. 5, arXiv 2402.16107v6, with a power. Scale-free down to the smallest number: the largest is divided out
+    first, so neither tiny nor huge values leave the range. All zero gives all zero, which is the pivot.
+    """
+    largest = mean_square_J.max(axis=0, keepdims=True)
+    ratio_J = np.divide(mean_square_J, largest, out=np.zeros_like(mean_square_J), where=largest > 0)
+    raised_J = np.where(mean_square_J > 0, ratio_J**power, 0.0)
+    total = raised_J.sum(axis=0, keepdims=True)
+    return np.divide(raised_J, total, out=np.zeros_like(raised_J), where=total > 0)
+
+
+def layer_of(name: str) -> int | None:
+    """Number of the layer a parameter belongs to: the first whole number among the parts of its name."""
+    return next((int(part) for part in name.split(".") if part.isdigit()), None)
+
+
+def group_of(name: str, scope: Scope) -> str:
+    """The group a parameter shares its weights with.
+
+    ``layer`` is everything up to the first number in the name, ``module`` one part more. Parameters outside the
+    layers (embedding, final norm, head) are a group each, weight and bias together.
+
+    >>> group_of("model.layers.3.self_attn.q_proj.weight", "module")
+    'model.layers.3.self_attn'
+    """
+    if scope == "model":
+        return ""
+    if scope == "matrix":
+        return name
+    found = re.match(r"(?:.*?\.)?\d+(?=\.)", name)
+    if found is None:
+        return name.rpartition(".")[0] or name
+    layer = found.group()
+    return layer if scope == "layer" else ".".join([layer, name[len(layer) + 1 :].partition(".")[0]])
+
+
+def module_of(name: str) -> str:
+    """A parameter's place inside its layer (``self_attn.q_proj``), or its own name outside the layers."""
+    found = re.match(r"(?:.*?\.)?\d+\.", name)
+    inside = name[found.end() :] if found else name
+    return inside.removesuffix(".weight")

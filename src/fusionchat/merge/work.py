@@ -1,0 +1,304 @@
+"""The work on one tensor, chunk by chunk: measure, decide, combine, round. Chunks may run at the same time.
+
+The division into chunks and blocks depends on the tensor's shape alone, and sums are added in the order of chunks,
+so the result does not depend on the number of threads.
+"""
+
+# N inputs (pivot first), J targets, A auxiliary inputs, B elements of a block
+
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from fusionchat.errors import MergeError
+from fusionchat.merge import kernels
+from fusionchat.merge.methods.base import Block, Gram, Method, Mixture, MixtureMethod, TensorInfo
+from fusionchat.merge.plan import Dtype, Job
+from fusionchat.merge.result import TensorReport
+
+CHUNK = 2**20
+"""Elements of a chunk, at most (whole rows may make it larger)."""
+
+
+@dataclass(frozen=True)
+class Cut:
+    """How a tensor is divided: ``size`` elements into chunks of ``chunk`` and blocks of ``block``."""
+
+    size: int
+    chunk: int
+    block: int
+
+    @property
+    def chunks(self) -> int:
+        """Number of chunks."""
+        return -(-self.size // self.chunk)
+
+    def blocks(self, chunk: int) -> Iterator[tuple[int, int]]:
+        """First and past-the-last element of every block of a chunk."""
+        end = min(self.size, (chunk + 1) * self.chunk)
+        for begin in range(chunk * self.chunk, end, self.block):
+            yield begin, min(end, begin + self.block)
+
+
+def cut_of(size: int, row: int, by_rows: bool) -> Cut:
+    """The division of a tensor; ``by_rows`` keeps every row inside one block."""
+    if not by_rows:
+        return Cut(size, CHUNK, kernels.BLOCK)
+    block = max(1, kernels.BLOCK // row) * row
+    return Cut(size, max(1, CHUNK // block) * block, block)
+
+
+@dataclass
+class Tally:
+    """What was counted while a tensor was read: sums over chunks."""
+
+    gram_NN: np.ndarray
+    kept_J: np.ndarray
+    sums: np.ndarray
+    conflicts: int = 0
+
+    @classmethod
+    def blank(cls, targets: int) -> "Tally":
+        """All zero."""
+        return cls(np.zeros((targets + 1, targets + 1)), np.zeros(targets, np.int64), np.zeros(3))
+
+    def add(self, other: "Tally") -> None:
+        """Add the counts of one more chunk."""
+        self.gram_NN += other.gram_NN
+        self.kept_J += other.kept_J
+        self.sums += other.sums
+        self.conflicts += other.conflicts
+
+
+class Scratch(threading.local):
+    """Arrays of one thread, made when they are first needed."""
+
+    def __init__(self) -> None:
+        self.arrays: dict[str, np.ndarray] = {}
+
+    def get(self, name: str, rows: int, size: int, dtype: type) -> np.ndarray:
+        """An array of at least this size, cut to it; its content is left from before."""
+        held = self.arrays.get(name)
+        if held is None or held.shape[0] < rows or held.shape[1] < size:
+            held = self.arrays[name] = np.empty((max(rows, 1), max(size, kernels.BLOCK)), dtype)
+        if size == held.shape[1]:
+            return held[:rows]
+        return held.reshape(-1)[: rows * size].reshape(rows, size)
+
+
+_scratch = Scratch()
+ChunkMap = Callable[[Callable[[int], object], int], Iterator[object]]
+"""Runs a function on the chunks 0 .. n-1, perhaps at the same time, and yields the results in order."""
+
+
+class TensorWork:
+    """Merging one tensor.
+
+    Args:
+        job: The tensor.
+        method: The method's settings.
+        dtype: What the result is stored as.
+        gram: Inner products of the tensor where they are known already.
+        mixture: Weights where they are decided already (by the group the tensor is in).
+        release: Whether to drop pages that were read.
+    """
+
+    def __init__(
+        self,
+        job: Job,
+        method: Method,
+        dtype: Dtype,
+        *,
+        gram: Gram | None = None,
+        mixture: Mixture | None = None,
+        release: bool = False,
+    ) -> None:
+        targets = len(job.sources) - 1
+        row = job.shape[-1] if job.shape else 1
+        self.job, self.method, self.dtype, self.gram, self.mixture = job, method, dtype, gram, mixture
+        self.targets, self.release = targets, release
+        chunks = cut_of(job.count, row, False).chunks
+        self.program = method.program(TensorInfo(job.name, job.shape, targets, chunks))
+        self.cut = cut_of(job.count, row, self.program is not None and self.program.by_rows)
+        self.total = Tally.blank(targets)
+        self.with_pivot = isinstance(method, MixtureMethod) and method.statistics == "all"
+
+    def prepare(self, chunk_map: ChunkMap) -> None:
+        """Look at the tensor as often as the method needs to decide."""
+        if self.program is not None:
+            for stage in range(self.program.stages):
+                self._stage(stage, chunk_map)
+        elif self.mixture is None:
+            assert isinstance(self.method, MixtureMethod)
+            if self.gram is None and self.method.statistics != "none":
+                self.measure(chunk_map)
+            gram = self.gram or Gram(np.zeros((self.targets + 1, self.targets + 1)), self.job.count)
+            self.mixture = self.method.mixture(gram)
+
+    def measure(self, chunk_map: ChunkMap) -> Gram:
+        """The inner products of the tensor, and the count of conflicts."""
+        total = Tally.blank(self.targets)
+        for tally in chunk_map(self._measure_chunk, self.cut.chunks):
+            assert isinstance(tally, Tally)
+            total.add(tally)
+        return self._know(total)
+
+    def _know(self, total: Tally) -> Gram:
+        full = total.gram_NN + np.tril(total.gram_NN, -1).T
+        if not np.isfinite(full).all():
+            self._refuse()
+        self.total.conflicts = total.conflicts
+        self.gram = Gram(full, self.job.count)
+        return self.gram
+
+    def _stage(self, stage: int, chunk_map: ChunkMap) -> None:
+        assert self.program is not None
+        measure, total = self.gram is None, Tally.blank(self.targets)
+        totals: np.ndarray | None = None
+        for result in chunk_map(lambda chunk: self._observe_chunk(stage, chunk, measure), self.cut.chunks):
+            assert isinstance(result, tuple)
+            counts, tally = result
+            totals = (
+                counts
+                if totals is None
+                else np.add(totals, counts, dtype=np.promote_types(counts.dtype, np.int64))
+            )
+            total.add(tally)
+        if measure:
+            self._know(total)
+        assert totals is not None
+        self.program.settle(stage, totals)
+
+    def _measure_chunk(self, chunk: int) -> Tally:
+        tally = Tally.blank(self.targets)
+        for block in self._blocks(chunk):
+            self._measure_block(block, tally)
+        return tally
+
+    def _observe_chunk(self, stage: int, chunk: int, measure: bool) -> tuple[np.ndarray, Tally]:
+        assert self.program is not None
+        counts, tally = self.program.blank(stage), Tally.blank(self.targets)
+        for block in self._blocks(chunk):
+            if measure:
+                self._measure_block(block, tally)
+            self.program.observe(stage, block, counts)
+        return counts, tally
+
+    def _measure_block(self, block: Block, tally: Tally) -> None:
+        kernels.products(block.x_NB[0], block.delta_JB, self.with_pivot, tally.gram_NN)
+        tally.conflicts += kernels.conflicts(block.delta_JB)
+
+    def combine(self, chunk_map: ChunkMap) -> Iterator[np.ndarray]:
+        """The merged values as they are stored, chunk by chunk; call after `prepare`."""
+        total = Tally.blank(self.targets)
+        for result in chunk_map(self._combine_chunk, self.cut.chunks):
+            assert isinstance(result, tuple)
+            raw, tally = result
+            total.add(tally)
+            yield raw
+        if self.gram is None:
+            self._know(total)
+        if total.sums[2]:
+            self._refuse()
+        self.total.sums, self.total.kept_J = total.sums, total.kept_J
+        if self.release:
+            for source in (*self.job.sources, *self.job.auxiliary):
+                source.release()
+
+    def _combine_chunk(self, chunk: int) -> tuple[np.ndarray, Tally]:
+        begin, end = chunk * self.cut.chunk, min(self.cut.size, (chunk + 1) * self.cut.chunk)
+        raw = np.empty(
+            end - begin, {"float32": np.float32, "bfloat16": np.uint16, "float16": np.float16}[self.dtype]
+        )
+        tally, measure = Tally.blank(self.targets), self.gram is None
+        state = self.program.start(chunk) if self.program else np.zeros(0, np.int64)
+        for block in self._blocks(chunk):
+            if measure:
+                self._measure_block(block, tally)
+            size = block.x_NB.shape[1]
+            value = _scratch.get("value", 1, size, np.float64)[0]
+            if self.program:
+                with np.errstate(invalid="ignore", over="ignore"):
+                    self.program.combine(block, state, tally.kept_J, value)
+            else:
+                mixture = self.mixture
+                assert mixture is not None
+                kernels.mix(
+                    block.x_NB,
+                    mixture.weight_J,
+                    mixture.of == "changes",
+                    mixture.pivot,
+                    mixture.scale,
+                    mixture.divisor,
+                    value,
+                )
+            at = block.at - begin
+            self._store(value, block.x_NB[0], raw[at : at + size], tally)
+        return raw, tally
+
+    def _store(self, value: np.ndarray, pivot: np.ndarray, raw: np.ndarray, tally: Tally) -> None:
+        stored = _scratch.get("stored", 1, value.size, np.float32)[0]
+        with np.errstate(
+            over="ignore", invalid="ignore"
+        ):  # what is not finite is counted and refused by name
+            if self.dtype == "float32":
+                raw[:] = value
+                stored[:] = raw
+            else:
+                kernels.to_odd(value, stored)
+                if self.dtype == "bfloat16":
+                    kernels.round_bf16(stored, raw)
+                else:
+                    raw[:] = stored
+                    stored[:] = raw
+        kernels.account(value, pivot, stored, tally.sums)
+
+    def _blocks(self, chunk: int) -> Iterator[Block]:
+        sources, auxiliary = self.job.sources, self.job.auxiliary
+        for source in (*sources, *auxiliary):
+            source.read_ahead(chunk * self.cut.chunk)
+        for begin, end in self.cut.blocks(chunk):
+            x = _scratch.get("x", len(sources), end - begin, np.float32)
+            aux = _scratch.get("aux", len(auxiliary), end - begin, np.float32)
+            delta = _scratch.get("delta", self.targets, end - begin, np.float32)
+            for n, source in enumerate(sources):
+                source.decode(begin, x[n])
+            for a, source in enumerate(auxiliary):
+                source.decode(begin, aux[a])
+            kernels.subtract(x, delta)
+            yield Block(x, delta, aux, begin, chunk)
+
+    def _refuse(self) -> None:
+        """Say which input is not finite; where all are, the values are too large to merge or to store."""
+        for source in (*self.job.sources, *self.job.auxiliary):
+            for begin, end in Cut(self.cut.size, self.cut.size, kernels.BLOCK).blocks(0):
+                out = np.empty(end - begin, np.float32)
+                source.decode(begin, out)
+                if not np.isfinite(out).all():
+                    at = begin + int(np.argmin(np.isfinite(out)))
+                    raise MergeError(
+                        f"Tensor {self.job.name} has a value that is not finite ({out[at - begin]}) at element {at}",
+                        where=source.origin,
+                        do="repair or retrain this model; nothing was written",
+                    )
+        raise MergeError(
+            f"The values of tensor {self.job.name} are too large to be merged or stored as {self.dtype}",
+            where=self.job.sources[0].origin,
+            do="store the fused model as bfloat16 or float32",
+        )
+
+    def report(self) -> TensorReport:
+        """What is to be said about the tensor; call after `combine`."""
+        assert self.gram is not None
+        return TensorReport.of(
+            self.job.name,
+            self.job.shape,
+            self.gram,
+            mixture=self.mixture,
+            conflicts=self.total.conflicts,
+            sums=self.total.sums,
+            kept_J=self.total.kept_J if self.program else None,
+            ties=self.program.ties() if self.program else [],
+        )
