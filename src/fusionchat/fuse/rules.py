@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 from numpy.typing import NDArray
 
-from fusionchat.represent.topk import EMPTY_LOGPROB, TopK, widen
+from fusionchat.represent.topk import TopK, widen
 
 Per = Literal["conversation", "turn", "token"]
 
@@ -72,47 +72,36 @@ class Fused(NamedTuple):
     fallback: Bool[np.ndarray, " N"]
 
 
-class Grouping(NamedTuple):
-    """Rows grouped into units that are scored and taken as one."""
-
-    unit_of_row: Int[np.ndarray, " N"]
-    units: int
-
-
-def group(topk: TopK, per: Per) -> Grouping:
-    """The unit of each row: its conversation, its turn within it, or itself."""
-    n = topk.rows
+def unit_of_row(topk: TopK, per: Per, turns: int) -> Int[np.ndarray, " N"]:
+    """The unit a row is scored with: its conversation, its turn (conversation * turns + turn), or itself."""
     if per == "token":
-        return Grouping(np.arange(n, dtype=np.int64), n)
+        return np.arange(topk.rows, dtype=np.int64)
     conversation = np.repeat(np.arange(topk.conversations, dtype=np.int64), np.diff(topk.offsets))
-    if per == "conversation":
-        return Grouping(conversation, topk.conversations)
-    new = np.ones(n, dtype=bool)
-    new[1:] = (np.diff(conversation) != 0) | (np.diff(topk.turn) != 0)
-    unit = np.cumsum(new) - 1
-    return Grouping(unit.astype(np.int64), int(unit[-1]) + 1 if n else 0)
+    return conversation if per == "conversation" else conversation * turns + topk.turn
 
 
-def cross_entropy(topk: TopK, reference: TopK, per: Per, unit: str) -> Float[np.ndarray, " U"]:
-    """CE of a model for each unit of the reference's rows: bits per UTF-8 byte, or nats per own token.
+def cross_entropy(topk: TopK, pivot: TopK, rule: FuseRule, *, turns: int) -> Float[np.ndarray, " U"]:
+    """CE of a model on each unit of the pivot's rows: bits per UTF-8 byte, or nats per token of its own.
 
-    CE_m(x) = -sum_i log2 p_m(x_i | x_<i) / bytes(x); the model's own tokens of the same text are summed, so
-    ``topk`` may have another tokenizer's rows. Units are the reference's.
+    CE_m(x) = -sum_i log2 p_m(x_i | x_<i) / bytes(x). The model's own tokens of the text are summed, so ``topk``
+    may have another tokenizer's rows. The end-of-turn event counts as one byte. NaN where the model has no row.
 
     Args:
-        topk: A model's capture: rows in its own tokens (or, for ``per`` token, in the reference's).
-        reference: The pivot's rows.
-        per: What is scored as one.
-        unit: ``bits_per_byte`` or ``nats_per_token``.
+        topk: A model's capture (for ``per: token``, its distributions on the pivot's rows).
+        pivot: The pivot's rows.
+        rule: Says what is scored as one, and the unit.
+        turns: Messages of the longest conversation, see `unit_of_row`.
     """
-    own, wanted = group(topk, per), group(reference, per)
-    assert own.units == wanted.units, "both sides must cover the same units"
-    nats = np.bincount(own.unit_of_row, -topk.label_logprob.astype(np.float64), minlength=own.units)
-    if unit == "nats_per_token":
-        return nats / np.maximum(np.bincount(own.unit_of_row, minlength=own.units), 1)
-    # The end-of-turn event counts as one byte on both sides, so that a unit of it alone has a length.
-    length = np.bincount(wanted.unit_of_row, np.maximum(reference.end - np.maximum(reference.begin, 0), 1))
-    return nats / np.log(2) / length
+    own, wanted = unit_of_row(topk, rule.per, turns), unit_of_row(pivot, rule.per, turns)
+    units = {"token": pivot.rows, "conversation": pivot.conversations, "turn": pivot.conversations * turns}[rule.per]
+    nats = np.bincount(own, -topk.label_logprob.astype(np.float64), minlength=units)
+    count = np.bincount(own, minlength=units)
+    if rule.unit == "nats_per_token":
+        length = count.astype(np.float64)
+    else:
+        sizes = np.maximum(pivot.end - np.maximum(pivot.begin, 0), 1)
+        nats, length = nats / np.log(2), np.bincount(wanted, sizes, minlength=units)
+    return np.divide(nats, length, out=np.full(units, np.nan), where=(count > 0) & (length > 0))
 
 
 def model_weights(ce: Float[np.ndarray, "M U"], rule: FuseRule) -> Float[np.ndarray, "M U"]:
@@ -123,8 +112,9 @@ def model_weights(ce: Float[np.ndarray, "M U"], rule: FuseRule) -> Float[np.ndar
     scores = np.where(np.isnan(ce), np.inf, ce).astype(np.float32)
     if isinstance(rule, MinCE):
         return (np.arange(len(ce))[:, None] == np.argmin(scores, axis=0)).astype(np.float32)
-    exponent = -(scores - scores.min(axis=0)) / np.float32(rule.temperature)
-    weight = np.exp(exponent)
+    best = scores.min(axis=0)
+    weight = np.exp(-(scores - np.where(np.isfinite(best), best, 0)) / np.float32(rule.temperature))
+    weight[0, ~np.isfinite(best)] = 1  # a unit that nobody scored is the pivot's
     return (weight / weight.sum(axis=0)).astype(np.float32)
 
 
@@ -144,9 +134,9 @@ def fuse(models: Sequence[TopK], captures: Sequence[TopK], rule: FuseRule) -> Fu
     pivot = models[0]
     assert pivot.present.all(), "the pivot has a distribution in every row"
     scored = models if rule.per == "token" else captures
-    ce = np.stack([cross_entropy(topk, pivot, rule.per, rule.unit) for topk in scored])
-    unit = group(pivot, rule.per).unit_of_row
-    weights = model_weights(ce, rule)[:, unit]
+    turns = int(max(topk.turn.max(initial=0) for topk in scored)) + 1
+    ce = np.stack([cross_entropy(topk, pivot, rule, turns=turns) for topk in scored])
+    weights = model_weights(ce, rule)[:, unit_of_row(pivot, rule.per, turns)]
     weights, fallback = fall_back(weights, np.stack([topk.present for topk in models]))
     pick = _pick if isinstance(rule, MinCE) else _mix
     return Fused(pick(models, weights), weights, fallback)
@@ -212,17 +202,3 @@ def combine(
     kept = np.take_along_axis(summed, take, 1).astype(np.float32)
     return np.where(kept > 0, np.take_along_axis(ids, take, 1), 0).astype(np.int32), kept
 
-
-__all__ = [
-    "EMPTY_LOGPROB",
-    "FuseRule",
-    "Fused",
-    "MeanCE",
-    "MinCE",
-    "combine",
-    "cross_entropy",
-    "fall_back",
-    "fuse",
-    "group",
-    "model_weights",
-]

@@ -1,0 +1,160 @@
+# V source vocabulary, W pivot vocabulary
+"""The pivot token at the least edit distance from each source token: Myers' bit-parallel distance, pruned. PURE.
+
+Levenshtein's distance between byte strings (G. Myers, A fast bit-vector algorithm for approximate string matching,
+J. ACM 46, 1999). Candidates are taken in the order of their difference in length; a candidate is measured only if
+two lower bounds, the difference in length and the number of byte classes one of the two lacks, allow it.
+"""
+
+import numba
+import numpy as np
+from numpy.typing import NDArray
+
+from fusionchat.tokens.spans import ByteTable
+
+WORD = 64
+
+
+def nearest_tokens(source: ByteTable, pivot: ByteTable, tokens: NDArray[np.integer]) -> NDArray[np.int32]:
+    """For each of the source's ``tokens``, the pivot text token at the least edit distance, ties to the lower id.
+
+    Returns int32, -1 where the pivot has no text token.
+    """
+    candidates = np.flatnonzero(pivot.in_text).astype(np.int64)
+    if candidates.size == 0:
+        return np.full(len(tokens), -1, np.int32)
+    lengths = np.diff(pivot.offsets)[candidates]
+    order = np.argsort(lengths, kind="stable")
+    candidates, lengths = candidates[order], lengths[order]
+    longest = int(lengths[-1])
+    starts = np.searchsorted(lengths, np.arange(longest + 2)).astype(np.int64)
+    classes = class_masks(pivot.data, pivot.offsets, candidates)
+    return _nearest(
+        source.data, source.offsets, tokens.astype(np.int64), pivot.data, pivot.offsets, candidates, starts, classes
+    )
+
+
+@numba.njit(cache=True, nogil=True, inline="always")
+def _popcount(word):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
+    word = word - ((word >> np.uint64(1)) & np.uint64(0x5555555555555555))
+    word = (word & np.uint64(0x3333333333333333)) + ((word >> np.uint64(2)) & np.uint64(0x3333333333333333))
+    word = (word + (word >> np.uint64(4))) & np.uint64(0x0F0F0F0F0F0F0F0F)
+    return np.int64((word * np.uint64(0x0101010101010101)) >> np.uint64(56))
+
+
+@numba.njit(cache=True, nogil=True)
+def class_mask(data, low, high):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201
+    """Which of 64 classes of bytes occur (byte modulo 64), as bits."""
+    mask = np.uint64(0)
+    for at in range(low, high):
+        mask |= np.uint64(1) << np.uint64(data[at] & 63)
+    return mask
+
+
+@numba.njit(cache=True, nogil=True)
+def class_masks(data, offsets, ids):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201
+    """`class_mask` of every token in ``ids``, uint64."""
+    out = np.zeros(len(ids), np.uint64)
+    for i in range(len(ids)):
+        out[i] = class_mask(data, offsets[ids[i]], offsets[ids[i] + 1])
+    return out
+
+
+@numba.njit(cache=True, nogil=True)
+def myers(peq, size, data, low, high, most):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201
+    """Edit distance of a pattern of ``size`` <= 64 bytes, given its match masks, to data[low:high].
+
+    Gives up, with a distance above ``most``, as soon as ``most`` cannot be reached.
+    """
+    if size == 0:
+        return high - low
+    positive, negative, score = ~np.uint64(0), np.uint64(0), size
+    top = np.uint64(1) << np.uint64(size - 1)
+    one = np.uint64(1)
+    for at in range(low, high):
+        match = peq[data[at]]
+        vertical = match | negative
+        horizontal = (((match & positive) + positive) ^ positive) | match
+        up = negative | ~(horizontal | positive)
+        down = positive & horizontal
+        if up & top:
+            score += 1
+        elif down & top:
+            score -= 1
+        up = (up << one) | one
+        down <<= one
+        positive = down | ~(vertical | up)
+        negative = up & vertical
+        if score - (high - 1 - at) > most:
+            return most + 1
+    return score
+
+
+@numba.njit(cache=True, nogil=True)
+def plain_distance(left, low, high, right, first, last):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201
+    """Edit distance of left[low:high] and right[first:last] by the recursion, two rows at a time."""
+    width = last - first
+    row = np.arange(width + 1)
+    for i in range(high - low):
+        diagonal, row[0] = row[0], i + 1
+        for j in range(width):
+            change = diagonal + (left[low + i] != right[first + j])
+            diagonal = row[j + 1]
+            row[j + 1] = min(change, row[j] + 1, row[j + 1] + 1)
+    return row[width]
+
+
+@numba.njit(cache=True, nogil=True)
+def distance(peq, size, left, low, right, first, last, most):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201
+    """Edit distance of left[low:low + size] and right[first:last]; ``peq`` are the masks of the left one if it is short."""
+    if size <= 64:
+        return myers(peq, size, right, first, last, most)
+    return plain_distance(left, low, low + size, right, first, last)
+
+
+@numba.njit(cache=True, nogil=True)
+def fill_masks(peq, data, low, high):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201
+    """Set the match masks of data[low:high], 64 bytes at most, in ``peq`` (uint64 [256], all zero before)."""
+    for at in range(low, min(high, low + 64)):
+        peq[data[at]] |= np.uint64(1) << np.uint64(at - low)
+
+
+@numba.njit(cache=True, nogil=True)
+def clear_masks(peq, data, low, high):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201
+    """Undo `fill_masks`."""
+    for at in range(low, min(high, low + 64)):
+        peq[data[at]] = np.uint64(0)
+
+
+@numba.njit(cache=True, nogil=True)
+def _nearest(data, offsets, tokens, data_W, offsets_W, candidates, starts, classes):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
+    out = np.full(len(tokens), -1, np.int32)
+    peq = np.zeros(256, np.uint64)
+    longest = len(starts) - 2
+    for t in range(len(tokens)):
+        low, high = offsets[tokens[t]], offsets[tokens[t] + 1]
+        size = high - low
+        mask = class_mask(data, low, high)
+        fill_masks(peq, data, low, high)
+        best, best_id = np.int64(1 << 40), np.int64(-1)
+        for difference in range(max(size, longest) + 1):
+            if difference > best:
+                break
+            for side in range(2 if difference else 1):
+                length = size + difference if side else size - difference
+                if length < 1 or length > longest:
+                    continue
+                for c in range(starts[length], starts[length + 1]):
+                    theirs = classes[c]
+                    bound = max(_popcount(mask & ~theirs), _popcount(theirs & ~mask), difference)
+                    index = candidates[c]
+                    if bound > best or (bound == best and index > best_id):
+                        continue
+                    found = distance(
+                        peq, size, data, low, data_W, offsets_W[index], offsets_W[index + 1], best
+                    )
+                    if found < best or (found == best and index < best_id):
+                        best, best_id = found, index
+        clear_masks(peq, data, low, high)
+        out[t] = best_id
+    return out

@@ -1,0 +1,59 @@
+# N pivot rows, M source rows, C conversations
+"""Which source row has the context of each pivot row: two pointers over byte offsets, O(N + M). PURE.
+
+For pivot token i the context ends at byte c = max(begin_i, 0). Of the source's tokens of the same turn, row b is
+the one with the largest begin <= c that still covers c; the residual text[begin_b:c] is what the source token
+has in front of c (design.md, section 5.1).
+"""
+
+from typing import NamedTuple
+
+import numba
+import numpy as np
+from numpy.typing import NDArray
+
+from fusionchat.represent.topk import TopK
+
+NOWHERE = -1
+
+
+class Attached(NamedTuple):
+    """The source row of every pivot row.
+
+    Attributes:
+        row: int64 [N], the source row, `NOWHERE` where no source token covers the context's end.
+        residual: int32 [N], bytes of that source token in front of the context's end (template bytes too).
+    """
+
+    row: NDArray[np.int64]
+    residual: NDArray[np.int32]
+
+
+def attach(pivot: TopK, source: TopK) -> Attached:
+    """The source row and the residual of every pivot row, for the same conversations in the same order."""
+    assert pivot.conversations == source.conversations, "the same conversations on both sides"
+    return Attached(
+        *_attach(
+            pivot.turn, pivot.begin, pivot.offsets, source.turn, source.begin, source.end, source.offsets
+        )
+    )
+
+
+@numba.njit(cache=True, nogil=True)
+def _attach(turn_N, begin_N, offsets_C, turn_M, begin_M, end_M, starts_C):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
+    row_N = np.full(len(turn_N), -1, np.int64)
+    residual_N = np.zeros(len(turn_N), np.int32)
+    for conversation in range(len(offsets_C) - 1):
+        j, stop = starts_C[conversation], starts_C[conversation + 1]
+        if j == stop:
+            continue
+        for i in range(offsets_C[conversation], offsets_C[conversation + 1]):
+            turn, context = turn_N[i], max(begin_N[i], 0)
+            while j + 1 < stop and (
+                turn_M[j + 1] < turn or (turn_M[j + 1] == turn and begin_M[j + 1] <= context)
+            ):
+                j += 1
+            if turn_M[j] == turn and begin_M[j] <= context < end_M[j]:
+                row_N[i] = j
+                residual_N[i] = context - begin_M[j]
+    return row_N, residual_N

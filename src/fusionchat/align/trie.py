@@ -1,0 +1,106 @@
+# V vocabulary rows, S trie nodes
+"""Which token of a vocabulary is the longest prefix of some bytes: a byte trie in flat arrays. PURE.
+
+The children of all nodes lie in one open-addressed hash table with the key node * 256 + byte. Where two tokens have
+the same bytes, a regular piece goes before a byte-fallback piece, then the lower id.
+"""
+
+from functools import lru_cache
+from typing import NamedTuple
+
+import numba
+import numpy as np
+from numpy.typing import NDArray
+
+from fusionchat.tokens.spans import FALLBACK, ByteTable
+
+EMPTY = -1
+
+
+class Trie(NamedTuple):
+    """A byte trie of the text tokens of a vocabulary.
+
+    Attributes:
+        keys: int64 [H], node * 256 + byte or -1; H is a power of two.
+        children: int32 [H].
+        token: int32 [S], the token that ends at a node, -1 for none.
+    """
+
+    keys: NDArray[np.int64]
+    children: NDArray[np.int32]
+    token: NDArray[np.int32]
+
+
+@lru_cache(maxsize=8)
+def trie_of(table: ByteTable) -> Trie:
+    """The trie of a table's text tokens (kept for the last few tables)."""
+    ids = np.flatnonzero(table.in_text).astype(np.int64)
+    second = (table.flags[ids] & FALLBACK) != 0
+    ordered = np.concatenate([ids[~second], ids[second]])
+    total = int(np.diff(table.offsets)[ids].sum())
+    room = 1 << max(4, int(np.ceil(np.log2(2 * total + 2))))
+    return Trie(*_build(table.data, table.offsets, ordered, room, total + 1))
+
+
+@numba.njit(cache=True, nogil=True, inline="always")
+def _slot(key, mask):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
+    mixed = np.uint64(key) * np.uint64(0x9E3779B97F4A7C15)
+    return np.int64((mixed >> np.uint64(32)) & np.uint64(mask))
+
+
+@numba.njit(cache=True, nogil=True)
+def _build(data, offsets, ids, room, most):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
+    keys = np.full(room, -1, np.int64)
+    children = np.zeros(room, np.int32)
+    token_S = np.full(most, -1, np.int32)
+    nodes, mask = 1, room - 1
+    for token in ids:
+        node = np.int64(0)
+        for at in range(offsets[token], offsets[token + 1]):
+            key = node * 256 + data[at]
+            slot = _slot(key, mask)
+            while keys[slot] != -1 and keys[slot] != key:
+                slot = (slot + 1) & mask
+            if keys[slot] == -1:
+                keys[slot] = key
+                children[slot] = nodes
+                nodes += 1
+            node = np.int64(children[slot])
+        if token_S[node] == -1:
+            token_S[node] = token
+    return keys, children, token_S[:nodes].copy()
+
+
+@numba.njit(cache=True, nogil=True)
+def step(keys, children, node, byte):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201
+    """The child of ``node`` for ``byte``, -1 for none."""
+    mask = len(keys) - 1
+    key = np.int64(node) * 256 + byte
+    slot = _slot(key, mask)
+    while keys[slot] != -1:
+        if keys[slot] == key:
+            return np.int64(children[slot])
+        slot = (slot + 1) & mask
+    return np.int64(-1)
+
+
+@numba.njit(cache=True, nogil=True)
+def longest_prefixes(data, offsets, in_text, keys, children, token_S, whole):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201
+    """For every byte position of every text token: the longest token that is a prefix of the rest of it.
+
+    With ``whole``, only a token that is all of the rest counts. int32, one entry a byte of ``data``; -1 for none.
+    """
+    rest = np.full(len(data), -1, np.int32)
+    for token in range(len(in_text)):
+        if not in_text[token]:
+            continue
+        high = offsets[token + 1]
+        for low in range(offsets[token], high):
+            node = np.int64(0)
+            for at in range(low, high):
+                node = step(keys, children, node, data[at])
+                if node < 0:
+                    break
+                if token_S[node] >= 0 and (not whole or at == high - 1):
+                    rest[low] = token_S[node]
+    return rest

@@ -1,0 +1,194 @@
+# V source vocabulary, W pivot vocabulary, B bytes of all source tokens
+"""Vocabulary maps: which pivot token takes the mass of a source token, or of the rest of one. PURE.
+
+A map is made once for a pair of tokenizers. Control tokens are mapped by role only; text tokens by bytes, by one of
+the methods of design.md, section 5.2.
+"""
+
+from dataclasses import dataclass
+from typing import ClassVar, Literal, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fusionchat.align.edit import nearest_tokens
+from fusionchat.align.statistics import PairCounts, most_frequent
+from fusionchat.align.trie import longest_prefixes, trie_of
+from fusionchat.tokens.spans import ByteTable
+
+UNMAPPED = -1
+Kind = Literal["none", "exact", "prefix", "edit", "statistics", "role"]
+KINDS: tuple[Kind, ...] = ("none", "exact", "prefix", "edit", "statistics", "role")
+NONE, EXACT, PREFIX, EDIT, STATISTICS, ROLE = range(len(KINDS))
+
+_STRICT: dict[str, str] = {"extra": "forbid"}
+
+
+@dataclass(frozen=True)
+class BytePrefix:
+    """A source token goes to the longest pivot token that is a byte prefix of it; the default."""
+
+    method: Literal["byte_prefix"] = "byte_prefix"
+    __pydantic_config__: ClassVar[dict[str, str]] = _STRICT
+
+
+@dataclass(frozen=True)
+class Exact:
+    """A source token goes to the pivot token with equal bytes, else its mass to the tail (the papers' EM)."""
+
+    method: Literal["exact"] = "exact"
+    __pydantic_config__: ClassVar[dict[str, str]] = _STRICT
+
+
+@dataclass(frozen=True)
+class MinEdit:
+    """A source token goes to the pivot token at the least edit distance, ties to the lower id (the papers' MinED)."""
+
+    method: Literal["min_edit"] = "min_edit"
+    __pydantic_config__: ClassVar[dict[str, str]] = _STRICT
+
+
+@dataclass(frozen=True)
+class Statistics:
+    """A source token goes to its most frequent partner at the corpus's aligned positions (FuseChat's mapping
+    statistics); ties by edit distance, tokens that were not seen by `MinEdit`."""
+
+    method: Literal["statistics"] = "statistics"
+    __pydantic_config__: ClassVar[dict[str, str]] = _STRICT
+
+
+VocabularyMethod = BytePrefix | Exact | MinEdit | Statistics
+
+
+@dataclass(frozen=True, eq=False)
+class VocabularyMap:
+    """Which pivot token takes the mass of each source token.
+
+    Attributes:
+        target: int32 [V], the pivot token for a whole source token, `UNMAPPED` for the tail.
+        rest: int32 [B], the pivot token for the bytes of a source token from this one on.
+        kind: uint8 [V], how ``target`` was found, an index of `KINDS`.
+        method: The method's name, "identity" where both vocabularies are the same.
+        source, pivot: Digests of the two tables.
+    """
+
+    target: NDArray[np.int32]
+    rest: NDArray[np.int32]
+    kind: NDArray[np.uint8]
+    method: str
+    source: str
+    pivot: str
+
+    def arrays(self) -> dict[str, NDArray[np.generic]]:
+        """The arrays of the map by name, to be saved; `from_arrays` is the way back."""
+        return {"target": self.target, "rest": self.rest, "kind": self.kind}
+
+    def labels(self) -> dict[str, str]:
+        """The words of the map by name, to be saved with the arrays."""
+        return {"method": self.method, "source": self.source, "pivot": self.pivot}
+
+    @classmethod
+    def from_arrays(cls, arrays: dict[str, NDArray[np.generic]], labels: dict[str, str]) -> "VocabularyMap":
+        """The map that `arrays` and `labels` were taken from."""
+        return cls(
+            target=arrays["target"].astype(np.int32, copy=False),
+            rest=arrays["rest"].astype(np.int32, copy=False),
+            kind=arrays["kind"].astype(np.uint8, copy=False),
+            **labels,
+        )
+
+
+def build_map(
+    source: ByteTable, pivot: ByteTable, method: VocabularyMethod, counts: PairCounts | None = None
+) -> VocabularyMap:
+    """The map from a source's vocabulary to the pivot's.
+
+    Where both give the same bytes to the same ids, the map is the identity whatever the method.
+
+    Args:
+        source, pivot: The two tables.
+        method: How text tokens are mapped.
+        counts: Partners at the corpus's aligned positions; needed by `Statistics`.
+    """
+    if source.same_text_tokens(pivot):
+        return _identity(source, pivot)
+    trie = trie_of(pivot)
+    whole = isinstance(method, Exact)
+    rest = longest_prefixes(source.data, source.offsets, source.in_text, *trie, whole)
+    target = np.full(source.size, UNMAPPED, np.int32)
+    kind = np.zeros(source.size, np.uint8)
+    text = np.flatnonzero(source.in_text)
+    target[text] = rest[source.offsets[text]]
+    mapped = text[target[text] >= 0]
+    lengths, theirs = np.diff(source.offsets), np.diff(pivot.offsets)
+    kind[mapped] = np.where(theirs[target[mapped]] == lengths[mapped], EXACT, PREFIX)
+    if isinstance(method, MinEdit | Statistics):
+        loose = text[kind[text] != EXACT]
+        if isinstance(method, Statistics):
+            assert counts is not None, "statistics are counted before the map is built"
+            loose = _apply_statistics(source, pivot, counts, target, kind)
+        if loose.size:
+            target[loose] = nearest_tokens(source, pivot, loose)
+            kind[loose] = np.where(target[loose] >= 0, EDIT, NONE)
+    _map_roles(source, pivot, target, kind)
+    return VocabularyMap(target, rest, kind, method.method, source.digest, pivot.digest)
+
+
+def _apply_statistics(
+    source: ByteTable,
+    pivot: ByteTable,
+    counts: PairCounts,
+    target: NDArray[np.int32],
+    kind: NDArray[np.uint8],
+) -> NDArray[np.int64]:
+    """Map the tokens that were counted to their partners; returns the text tokens that were not and have no equal."""
+    best = most_frequent(source, pivot, counts)
+    seen = np.flatnonzero((best >= 0) & source.in_text)
+    target[seen] = best[seen]
+    kind[seen] = STATISTICS
+    return np.flatnonzero(source.in_text & (kind != EXACT) & (kind != STATISTICS))
+
+
+def _map_roles(
+    source: ByteTable, pivot: ByteTable, target: NDArray[np.int32], kind: NDArray[np.uint8]
+) -> None:
+    """Begin and end of text by role."""
+    for mine, theirs in ((source.bos, pivot.bos), (source.eos, pivot.eos)):
+        if mine is not None and theirs is not None and not source.in_text[mine]:
+            target[mine] = theirs
+            kind[mine] = ROLE
+
+
+def _identity(source: ByteTable, pivot: ByteTable) -> VocabularyMap:
+    """Every text token to itself, and the rest of one to the longest token that is a prefix of it."""
+    rest = longest_prefixes(source.data, source.offsets, source.in_text, *trie_of(pivot), False)
+    target = np.where(source.in_text, np.arange(source.size), UNMAPPED).astype(np.int32)
+    kind = np.where(source.in_text, EXACT, NONE).astype(np.uint8)
+    if source.digest == pivot.digest:
+        target, kind = np.arange(source.size, dtype=np.int32), np.full(source.size, EXACT, np.uint8)
+    else:
+        _map_roles(source, pivot, target, kind)
+    return VocabularyMap(target, rest, kind, "identity", source.digest, pivot.digest)
+
+
+class Coverage(NamedTuple):
+    """Shares of a source's text tokens by the way they are mapped, of the vocabulary and weighted by use.
+
+    Attributes:
+        tokens: Share of the text tokens of the vocabulary, by kind.
+        used: Share of the tokens of a text, by kind; the same keys.
+    """
+
+    tokens: dict[str, float]
+    used: dict[str, float]
+
+
+def coverage(mapping: VocabularyMap, source: ByteTable, labels: NDArray[np.integer]) -> Coverage:
+    """How a map covers a source's vocabulary, and the tokens ``labels`` of a text."""
+    text = labels[source.in_text[labels]]
+    return Coverage(_shares(mapping.kind[source.in_text]), _shares(mapping.kind[text]))
+
+
+def _shares(kinds: NDArray[np.uint8]) -> dict[str, float]:
+    counted = np.bincount(kinds, minlength=len(KINDS))
+    return {name: float(counted[i]) / max(len(kinds), 1) for i, name in enumerate(KINDS) if name != "role"}

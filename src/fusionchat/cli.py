@@ -1,0 +1,330 @@
+"""The command line: verbs only. Each parses, loads the recipe, calls, and prints through `console`.
+
+Nothing heavy is imported before a verb needs it, so that ``--help`` answers at once.
+"""
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from fusionchat import __version__
+from fusionchat.errors import FusionChatError
+
+if TYPE_CHECKING:
+    from fusionchat.jobs import Job, Run, Status
+    from fusionchat.recipe import Recipe
+
+HELP = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
+Command = Callable[..., Any]
+
+
+class Verbs(click.Group):
+    """Lists the verbs in the order of the work, not of the alphabet."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Verbs in the order they were defined."""
+        return list(self.commands)
+
+
+@click.group(cls=Verbs, context_settings=HELP)
+@click.version_option(__version__, prog_name="fusionchat")
+@click.option("--debug", is_flag=True, help="Show the traceback of an error.")
+def cli(debug: bool) -> None:
+    """Fuse chat LLMs of different architecture, size and tokenizer into one.
+
+    Start with `fusionchat demo`, or write a recipe with `fusionchat init`, look at it with `check` and `plan`, and
+    start it with `run`. A run that was stopped goes on when the same command is given again.
+    """
+
+
+def with_recipe(command: Command) -> Command:
+    """The argument and option that all recipe verbs share."""
+    command = click.option(
+        "--set",
+        "settings",
+        multiple=True,
+        metavar="PATH.TO.KEY=VALUE",
+        help="Override a setting; may be given often.",
+    )(command)
+    return click.argument("recipe", type=click.Path(path_type=Path))(command)
+
+
+@cli.command()
+@click.argument("path", type=click.Path(path_type=Path), default="recipe.yaml")
+def init(path: Path) -> None:
+    """Write a commented recipe to start from."""
+    from fusionchat import console
+    from fusionchat.artifacts import write_text
+    from fusionchat.errors import RecipeError
+
+    if path.exists():
+        raise RecipeError(
+            "This file is there already", where=str(path), do="give another name: fusionchat init PATH"
+        )
+    write_text(path, (Path(__file__).parent / "starter.yaml").read_text(encoding="utf-8"))
+    console.say(f"Wrote {path}. Fill in the models and the corpus, then: fusionchat check {path}")
+
+
+@cli.command()
+@with_recipe
+@click.option("--sample", default=200, show_default=True, help="Conversations looked at.")
+def check(recipe: Path, settings: tuple[str, ...], sample: int) -> None:
+    """Look at models, templates, tokenizers and corpus before any weight is loaded."""
+    from fusionchat.check import check as look
+    from fusionchat.check import show
+
+    show(look(load(recipe, settings), sample=sample))
+
+
+@cli.command()
+@with_recipe
+def plan(recipe: Path, settings: tuple[str, ...]) -> None:
+    """Show each job as done, stale (and why) or to do; touch nothing."""
+    from fusionchat import console
+    from fusionchat.pipeline import plan as make_plan
+
+    loaded = load(recipe, settings)
+    rows = []
+    planned = make_plan(loaded)
+    for job, status in planned:
+        why = "; ".join(status.changed[:3]) + (
+            f"; {len(status.changed) - 3} more" if len(status.changed) > 3 else ""
+        )
+        rows.append((job.id, status.state, why, size(job.cost.disk), work(job.cost.flops)))
+    console.table(
+        f"Plan of {loaded.run_folder}",
+        ("job", "state", "what changed", "disk", "compute"),
+        rows,
+        caption="disk and compute are rough estimates; ? = the model or corpus is not here yet",
+    )
+    todo = sum(status.state != "done" for _, status in planned)
+    console.say(f"{todo} of {len(planned)} jobs to run" if todo else "Everything is done.")
+
+
+@cli.command()
+@with_recipe
+def run(recipe: Path, settings: tuple[str, ...]) -> None:
+    """Run the whole pipeline, from corpus to report; what is done is kept."""
+    finish(run_stage(load(recipe, settings), None))
+
+
+def stage_verb(stage: str, text: str) -> None:
+    """Define the verb of one stage."""
+
+    def verb(recipe: Path, settings: tuple[str, ...]) -> None:
+        from fusionchat import console
+
+        done = run_stage(load(recipe, settings), stage)
+        if stage in ("evaluate", "report"):
+            finish(run_stage(done.recipe, "report"))
+        else:
+            console.say(f"Done: {done.folder / stage}")
+
+    cli.command(stage, help=text)(with_recipe(verb))
+
+
+stage_verb("represent", "Run up to the capture of every model's distributions.")
+stage_verb("align", "Run up to the alignment of every source to the pivot.")
+stage_verb("fuse", "Run up to the fused distributions of every target.")
+stage_verb("distill", "Run up to the training of every target.")
+
+
+@cli.command()
+@click.argument("recipe", type=click.Path(path_type=Path), required=False)
+@click.option(
+    "--set",
+    "settings",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="Override a setting of the recipe or the method.",
+)
+@click.option("--pivot", help="The checkpoint all targets were trained from: a folder or hub id.")
+@click.option("--target", "targets", multiple=True, help="A checkpoint to merge; give one for each target.")
+@click.option("--method", help="varm (default), linear, task_arithmetic, ties, ...")
+@click.option("--out", type=click.Path(path_type=Path), help="Folder of the merged model.")
+@click.option(
+    "--dtype", default="bfloat16", show_default=True, type=click.Choice(["float32", "bfloat16", "float16"])
+)
+def merge(
+    recipe: Path | None,
+    settings: tuple[str, ...],
+    pivot: str | None,
+    targets: tuple[str, ...],
+    method: str | None,
+    out: Path | None,
+    dtype: str,
+) -> None:
+    """Run a recipe up to its merges, or merge any same-structured checkpoints.
+
+    \b
+    fusionchat merge RECIPE.yaml
+    fusionchat merge --pivot P --target A --target B --method varm --set granularity=layer --out DIR
+    """
+    from fusionchat import console
+
+    if recipe is not None:
+        done = run_stage(load(recipe, settings), "merge")
+        console.say(f"Done: {done.folder / 'merge' / 'fused' / 'model'}")
+        return
+    from fusionchat.errors import MergeError
+    from fusionchat.merge.standalone import run_standalone
+    from fusionchat.recipe import merge_method
+
+    if pivot is None or not targets or out is None:
+        raise MergeError(
+            "Give a recipe, or --pivot, at least one --target, and --out",
+            do="fusionchat merge --pivot P --target A --target B --out DIR",
+        )
+    chosen = merge_method(method or "varm", settings)
+    with console.progress(f"merge {chosen.method}", None) as advance:
+        run_standalone(pivot, targets, chosen, out, dtype=dtype, progress=advance)
+    console.say(f"Merged {len(targets)} targets by {chosen.method}: {out}")
+
+
+stage_verb("evaluate", "Run up to the evaluation of every model, and print the results.")
+stage_verb("report", "Run all of it and write the report.")
+
+
+@cli.command()
+@click.argument("model", type=click.Path(path_type=Path))
+@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:N or mps.")
+@click.option("--max-new-tokens", default=512, show_default=True)
+@click.option("--temperature", default=0.7, show_default=True, help="0 for greedy answers.")
+@click.option("--seed", type=int, default=None, help="Make the answers repeatable.")
+def chat(model: Path, device: str, max_new_tokens: int, temperature: float, seed: int | None) -> None:
+    """Chat with a model folder, or with the fused model of a run."""
+    from fusionchat.chat.terminal import chat as talk
+
+    talk(model, device=device, max_new_tokens=max_new_tokens, temperature=temperature, seed=seed)
+
+
+@cli.command()
+@click.option("--output", default="runs", show_default=True, help="Folder that holds the run.")
+@click.option("--seed", default=0, show_default=True)
+@click.option(
+    "--scale",
+    default=1.0,
+    show_default=True,
+    help="Size of the corpus and of the training; 1 is the real demo.",
+)
+@click.option(
+    "--set", "settings", multiple=True, metavar="PATH.TO.KEY=VALUE", help="Override a setting of the recipe."
+)
+def demo(output: str, seed: int, scale: float, settings: tuple[str, ...]) -> None:
+    """Make three tiny chat LLMs and a corpus, and fuse them: the whole pipeline in a few minutes."""
+    from fusionchat.demo.stage import prepare
+
+    recipe = prepare(Path(output), seed=seed, scale=scale)
+    finish(run_stage(load(recipe, settings), None))
+
+
+def load(path: Path, settings: tuple[str, ...]) -> "Recipe":
+    """The recipe with settings put over it."""
+    from fusionchat.recipe import load_recipe
+
+    return load_recipe(path, settings)
+
+
+def run_stage(recipe: "Recipe", until: str | None) -> "Run":
+    """Run a recipe up to a stage, saying what is done and what is begun."""
+    from fusionchat import console
+    from fusionchat.pipeline import run as run_pipeline
+
+    kept: list[str] = []
+
+    def announce(job: "Job", status: "Status") -> None:
+        if status.state == "done":
+            kept.append(job.id)
+            return
+        if kept:
+            console.say(f"  {len(kept)} jobs were done before and are kept", style="dim")
+            kept.clear()
+        why = f" (stale: {'; '.join(status.changed[:2])})" if status.changed else ""
+        console.say(f"{job.id}{why}", style="bold")
+
+    done = run_pipeline(recipe, until=until, announce=announce)
+    if kept:
+        console.say(f"  {len(kept)} jobs were done before and are kept", style="dim")
+    return done
+
+
+def finish(done: "Run") -> None:
+    """Print the results and what to type next."""
+    from fusionchat import console
+    from fusionchat.report.stage import show
+
+    show(done)
+    console.say(f"\nRun: {done.folder}   Report: {done.folder / 'report' / 'report' / 'report.html'}")
+    console.say(f"Next: fusionchat chat {done.folder}", style="bold")
+
+
+def size(count: float | None) -> str:
+    """Bytes for a table."""
+    if count is None:
+        return "?"
+    for unit in ("B", "kB", "MB", "GB"):
+        if count < 1000:
+            return f"{count:.0f} {unit}"
+        count /= 1000
+    return f"{count:.1f} TB"
+
+
+def work(flops: float | None) -> str:
+    """Floating-point operations for a table."""
+    if flops is None:
+        return "?"
+    for power, unit in ((18, "EFLOP"), (15, "PFLOP"), (12, "TFLOP"), (9, "GFLOP"), (6, "MFLOP")):
+        if flops >= 10**power:
+            return f"{flops / 10**power:.1f} {unit}"
+    return "-"
+
+
+def main() -> None:
+    """The console script: errors become one message and an exit code."""
+    sys.exit(guarded(sys.argv[1:]))
+
+
+def guarded(arguments: list[str]) -> int:
+    """Run the command line; 0 for success, 2 for the user's mistakes, 3 for the machine's, 1 for ours, 130 for Ctrl-C."""
+    from fusionchat import console
+
+    debug = "--debug" in arguments
+    try:
+        cli.main([argument for argument in arguments if argument != "--debug"], prog_name="fusionchat", standalone_mode=False)
+    except FusionChatError as error:
+        console.error(str(error))
+        code = error.exit_code
+    except click.UsageError as error:
+        error.show()
+        code = 2
+    except click.exceptions.Exit as error:
+        return error.exit_code
+    except (KeyboardInterrupt, click.Abort):
+        console.error("Stopped. Give the same command again and it goes on from here.")
+        code = 130
+    except Exception as error:
+        code = unexpected(error)
+    else:
+        return 0
+    if debug:
+        console.traceback()
+    return code
+
+
+def unexpected(error: Exception) -> int:
+    """An error nobody foresaw: out of memory is the machine's, the rest is a bug."""
+    from fusionchat import console
+
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+        console.error(
+            "Out of memory\n  do:    lower runtime.batch_tokens and runtime.micro_batch_size, then run again"
+        )
+        return 3
+    text = (str(error).strip() or "no message").splitlines()[0]
+    console.error(
+        f"This is a bug in FusionChat: {type(error).__name__}: {text}\n  do:    run with --debug and report it"
+    )
+    return 1

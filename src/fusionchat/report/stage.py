@@ -1,0 +1,197 @@
+"""Stage `report`: gather the figures of all jobs, write the report, and put the results on the model card."""
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import cast
+
+import numpy as np
+
+from fusionchat.align.stage import job_id as align_job
+from fusionchat.artifacts import Json, Manifest, read_json, write_text
+from fusionchat.console import table
+from fusionchat.corpus.stage import JOB as CORPUS
+from fusionchat.corpus.stage import PARTS, reject_counts
+from fusionchat.distill.stage import SFT, label
+from fusionchat.evaluate.stage import Entry, Scores, entries, load_scores
+from fusionchat.evaluate.stage import job_id as evaluate_job
+from fusionchat.evaluate.statistics import (
+    Estimate,
+    bits_per_byte,
+    bits_per_byte_gain,
+    exact_match,
+    exact_match_gain,
+    ratio,
+)
+from fusionchat.fuse.stage import job_id as fuse_job
+from fusionchat.fuse.stage import targets
+from fusionchat.jobs import Run, Summary
+from fusionchat.merge.stage import CARD, FUSED, job_id, main_merge, merges, recipe_yaml, selected
+from fusionchat.report.model import Choice, MergeWeights, Pair, Reject, Report, Row, StageTime, SweepPoint
+
+JOB = "report/report"
+
+
+def plan(run: Run) -> None:
+    """Plan the report: it needs every evaluation."""
+    run.add(
+        "report",
+        "report",
+        lambda folder: work(run, folder),
+        settings={"name": run.recipe.name},
+        needs=(FUSED, *(evaluate_job("test", entry.name) for entry in entries(run))),
+    )
+
+
+def work(run: Run, folder: Path) -> Summary:
+    """Write the report, and the model card of the fused model."""
+    from fusionchat.report.card import model_card
+    from fusionchat.report.write import write_report
+
+    report = gather(run)
+    write_report(report, folder)
+    write_text(run.path(FUSED) / "model" / CARD, model_card(report, run.recipe))
+    fused = report.row(report.fused)
+    assert fused is not None and fused.bits_per_byte is not None
+    return {"fused": report.fused, "bits_per_byte": round(fused.bits_per_byte.overall.value, 6)}
+
+
+def show(run: Run) -> None:
+    """Print the tables of a finished run."""
+    from fusionchat.report.terminal import terminal_tables
+
+    for part in terminal_tables(gather(run)):
+        table(
+            part.title, part.columns, part.rows, caption=part.caption, marked=part.marked, strong=part.strong
+        )
+
+
+def gather(run: Run) -> Report:
+    """All figures of a finished run."""
+    recipe = run.recipe
+    scores = {e: load_scores(run, "test", e.name) for e in entries(run) if not _repeats(run, e)}
+    baseline = next((s for e, s in scores.items() if e.kind == "sft"), None)
+    any_scores = next(iter(scores.values()))
+    weight = selected(run).label_weight
+    fused = label(main_merge(run), weight)
+    return Report(
+        name=recipe.name,
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        rows=tuple(make_row(run, e, s, baseline) for e, s in scores.items()),
+        baseline=title(run, Entry(SFT, "sft", SFT)) if baseline is not None else "",
+        fused=title(run, Entry(fused, "merge", main_merge(run), weight)),
+        domains=tuple(sorted({d for d in any_scores.domains if d})),
+        pairs=tuple(make_pair(run, name) for name in recipe.sources),
+        choices=tuple(make_choice(run, target, names) for target, names in targets(run).items()),
+        rejects=make_rejects(run),
+        weights=make_weights(run, weight),
+        sweep=make_sweep(run),
+        stages=tuple(StageTime(j.stage, j.name, m.seconds) for j, m in manifests(run)),
+        recipe=recipe_yaml(recipe),
+        versions=run.manifest(CORPUS).versions,
+    )
+
+
+def manifests(run: Run) -> list[tuple["object", Manifest]]:
+    """Every finished job but the report with its manifest."""
+    return [(job, run.manifest(job.id)) for job in run.jobs.values() if job.id != JOB]
+
+
+def _repeats(run: Run, entry: Entry) -> bool:
+    """Whether the sweep's choice is the recipe's own label weight, whose rows stand in the table already."""
+    return entry.weight == "best" and selected(run).label_weight == run.recipe.distill.label_weight
+
+
+def title(run: Run, entry: Entry) -> str:
+    """What a row is called: ``varm, λ 0.9``; the sweep's choice by its value."""
+    if entry.kind in ("pivot", "source"):
+        return entry.name
+    if entry.kind == "sft":
+        return "SFT"
+    weight = selected(run).label_weight if entry.weight == "best" else entry.weight
+    base = f"target {entry.base}" if entry.kind == "target" else entry.base
+    return f"{base}, λ {weight:g}"
+
+
+def make_row(run: Run, entry: Entry, scores: Scores, baseline: Scores | None) -> Row:
+    """One row of the results, with paired gains over the baseline."""
+    asked = [i for i, right in enumerate(scores.correct) if right is not None]
+    right = np.array([bool(scores.correct[i]) for i in asked])
+    domains = [scores.domains[i] for i in asked]
+    compare = baseline is not None and baseline is not scores
+    return Row(
+        label=title(run, entry),
+        kind=entry.kind,
+        parameters=scores.parameters,
+        bits_per_byte=bits_per_byte(scores.bits, scores.sizes, scores.domains),
+        exact_match=exact_match(right, domains) if asked else None,
+        bits_gain=bits_per_byte_gain(scores.bits, baseline.bits, scores.sizes, scores.domains)
+        if compare and baseline
+        else None,
+        match_gain=exact_match_gain(right, np.array([bool(baseline.correct[i]) for i in asked]), domains)
+        if compare and baseline and asked
+        else None,
+        note=""
+        if entry.weight is None
+        else "label weight chosen on validation"
+        if entry.weight == "best"
+        else "",
+    )
+
+
+def make_pair(run: Run, source: str) -> Pair:
+    """How a source was aligned, from its job's summary."""
+    manifest = run.manifest(align_job(source))
+    figures = cast(Mapping[str, float], manifest.summary)
+    return Pair(
+        label=source,
+        rows=int(figures["rows"]),
+        exact=float(figures["exact"]),
+        inside=float(figures["inside"]),
+        unaligned=float(figures["unaligned"]),
+        mass_kept=float(figures["mass_kept"]),
+        retention=None if figures["retention"] is None else float(figures["retention"]),
+        seconds=manifest.seconds,
+        method=str(manifest.summary["method"]),
+    )
+
+
+def make_choice(run: Run, target: str, sources: tuple[str, ...]) -> Choice:
+    """Which models a target's distributions came from."""
+    summary = run.manifest(fuse_job(target)).summary
+    models = ("pivot", *sources)
+    shares = cast(dict[str, dict[str, float]], summary["shares"])
+    rows, fallback = int(str(summary["rows"])), int(str(summary["fallback_rows"]))
+    won = {domain or "all": tuple(share[m] for m in models) for domain, share in shares.items()}
+    return Choice(target, run.recipe.fuse.method, models, won, fallback / max(rows, 1))
+
+
+def make_rejects(run: Run) -> tuple[Reject, ...]:
+    """Rejected records of the corpus by reason."""
+    counts = reject_counts(run)
+    parts = cast(dict[str, dict[str, int]], run.manifest(CORPUS).summary)
+    total = sum(parts[name]["conversations"] for name in PARTS) + sum(counts.values())
+    return tuple(Reject("corpus", reason, count, total) for reason, count in counts.items())
+
+
+def make_sweep(run: Run) -> tuple[SweepPoint, ...]:
+    """The label weights tried on validation, with standard errors."""
+    choice = selected(run)
+    points = []
+    for weight_text in choice.trials:
+        weight = float(weight_text)
+        scores = load_scores(run, "validation", label(main_merge(run), weight))
+        estimate: Estimate = ratio(scores.bits, scores.sizes)
+        points.append(SweepPoint(main_merge(run), weight, estimate, weight == choice.label_weight))
+    return tuple(points)
+
+
+def make_weights(run: Run, weight: float) -> tuple[MergeWeights, ...]:
+    """The merge's weights by layer and module, where the method gives each tensor weights."""
+    from fusionchat.report.heatmap import merge_weights
+
+    name = label(main_merge(run), weight)
+    method = merges(run)[main_merge(run)].method
+    raw: dict[str, Json] = read_json(run.path(job_id(name)) / "model" / "merge_weights.json")
+    found = merge_weights(raw, label=name, method=method)
+    return () if found is None else (found,)

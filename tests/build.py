@@ -1,0 +1,32 @@
+"""Small made-up values for tests."""
+
+import numpy as np
+
+from fusionchat.represent.topk import TopK
+
+
+def make_topk(
+    seed, rows, *, k=3, vocabulary=11, label_logprob=None, turn=None, present=None, width=1
+):
+    """Random distributions for conversations with so many rows each; tokens are ``width`` bytes wide."""
+    rng = np.random.default_rng(seed)
+    n = sum(rows)
+    logits = rng.normal(0, 2, (n, vocabulary))
+    logprobs = logits - np.log(np.exp(logits).sum(1, keepdims=True))
+    ids = np.argsort(-logprobs, axis=1)[:, :k]
+    kept = np.take_along_axis(logprobs, ids, 1)
+    begin = np.concatenate([np.arange(r) * width for r in rows]) if rows else np.zeros(0)
+    labels = rng.integers(0, vocabulary, n)
+    own = np.take_along_axis(logprobs, labels[:, None], 1)[:, 0]
+    return TopK(
+        ids=ids.astype(np.int32),
+        logprobs=kept.astype(np.float16),
+        tail=np.log(1 - np.exp(kept).sum(1)).astype(np.float16),
+        labels=labels.astype(np.int32),
+        label_logprob=np.asarray(own if label_logprob is None else label_logprob, np.float32),
+        turn=np.asarray(np.ones(n) if turn is None else turn, np.int32),
+        begin=begin.astype(np.int32),
+        end=(begin + width).astype(np.int32),
+        present=np.ones(n, bool) if present is None else np.asarray(present),
+        offsets=np.concatenate([[0], np.cumsum(rows)]).astype(np.int64),
+    )

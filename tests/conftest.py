@@ -1,0 +1,16 @@
+"""Shapes and dtypes that the signatures of the PURE files promise are checked in every test."""
+
+import os
+
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+
+from jaxtyping import install_import_hook
+
+PURE = [
+    "fusionchat.represent.topk",
+    "fusionchat.represent.select",
+    "fusionchat.fuse.rules",
+    "fusionchat.distill.loss",
+]
+install_import_hook(PURE, "beartype.beartype")

@@ -1,0 +1,111 @@
+"""Reading a corpus: every format, and every reject counted by its reason."""
+
+import gzip
+import json
+
+import pytest
+
+from fusionchat.corpus.conversation import Conversation, Message, Reject
+from fusionchat.corpus.read import from_record, parse_record, read_corpus, to_record
+from fusionchat.errors import CorpusError
+from tests.shared import SHARED, needs_shared
+
+GOOD = {"messages": [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello"}]}
+SHAREGPT = {"id": "a", "conversations": [{"from": "human", "value": "Hi"}, {"from": "gpt", "value": "Hello"}]}
+
+
+def lines(*records):
+    return "".join(json.dumps(r) + "\n" for r in records)
+
+
+def test_json_lines_plain_and_zipped(tmp_path):
+    (tmp_path / "c.jsonl").write_text(lines(GOOD, SHAREGPT))
+    with gzip.open(tmp_path / "c.jsonl.gz", "wt") as file:
+        file.write(lines(GOOD, SHAREGPT))
+    plain, zipped = (read_corpus(str(tmp_path / name)) for name in ("c.jsonl", "c.jsonl.gz"))
+    assert plain == zipped
+    assert [c.id for c in plain.conversations] == ["c-000000", "a"]
+    assert plain.conversations[1].messages == (Message("user", "Hi"), Message("assistant", "Hello"))
+
+
+def test_json_list_parquet_and_limit(tmp_path):
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    (tmp_path / "c.json").write_text(json.dumps([SHAREGPT, GOOD]))
+    pq.write_table(pa.Table.from_pylist([GOOD, GOOD, GOOD]), tmp_path / "c.parquet")
+    assert len(read_corpus(str(tmp_path / "c.json")).conversations) == 2
+    assert len(read_corpus(str(tmp_path / "c.parquet"), limit=2).conversations) == 2
+
+
+def test_text_is_one_turn_a_paragraph(tmp_path):
+    (tmp_path / "t.txt").write_text("One.\n\n  Two. \nThree.\n")
+    read = read_corpus(str(tmp_path / "t.txt"))
+    assert [c.messages for c in read.conversations] == [
+        (Message("assistant", text),) for text in ("One.", "Two.", "Three.")
+    ]
+
+
+@pytest.mark.parametrize(
+    ("record", "reason"),
+    [
+        ("text", "not a JSON object"),
+        ({"text": "x"}, "no messages"),
+        ({"messages": []}, "empty"),
+        ({"messages": [{"role": "assistant", "content": ""}]}, "empty"),
+        ({"messages": [{"role": "assistant"}]}, "a turn without text"),
+        ({"messages": [{"role": "tool", "content": "x"}]}, "wrong role"),
+        ({"messages": [{"role": "user", "content": "x"}]}, "no assistant turn"),
+        ({"messages": GOOD["messages"] + [{"role": "assistant", "content": "x"}]}, "roles do not alternate"),
+        ({"messages": GOOD["messages"] + [{"role": "system", "content": "x"}]}, "system turn inside"),
+        ({"messages": [{"role": "assistant", "content": "\ud800"}]}, "not valid Unicode"),
+    ],
+)
+def test_unusable_records_say_why(record, reason):
+    parsed = parse_record(record, default_id="r")
+    assert isinstance(parsed, Reject) and parsed.reason == reason
+
+
+def test_rejects_are_counted_and_broken_lines_are_no_crash(tmp_path):
+    (tmp_path / "c.jsonl").write_text(lines(GOOD, {"messages": []}) + "{broken\n" + lines(SHAREGPT, SHAREGPT))
+    read = read_corpus(str(tmp_path / "c.jsonl"))
+    assert len(read.conversations) == 2
+    assert sorted(r.reason for r in read.rejects) == ["empty", "id given twice", "not a JSON object"]
+
+
+@pytest.mark.parametrize("content", ["", "\n", '{"messages": []}\n'])
+def test_nothing_usable_is_an_error(tmp_path, content):
+    (tmp_path / "c.jsonl").write_text(content)
+    with pytest.raises(CorpusError, match="No record"):
+        read_corpus(str(tmp_path / "c.jsonl"))
+
+
+def test_missing_folder_and_binary_files_are_errors(tmp_path):
+    with pytest.raises(CorpusError, match="no such corpus file"):
+        read_corpus(str(tmp_path / "none.jsonl"))
+    with pytest.raises(CorpusError, match="folder"):
+        read_corpus(str(tmp_path))
+    (tmp_path / "b.jsonl").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(CorpusError, match="cannot be read"):
+        read_corpus(str(tmp_path / "b.jsonl"))
+    (tmp_path / "b.parquet").write_bytes(b"nothing")
+    with pytest.raises(CorpusError, match="Parquet"):
+        read_corpus(str(tmp_path / "b.parquet"))
+    (tmp_path / "b.json").write_text("{")
+    with pytest.raises(CorpusError, match="not JSON"):
+        read_corpus(str(tmp_path / "b.json"))
+
+
+def test_records_read_back_unchanged():
+    conversation = Conversation(
+        "x", (Message("user", "a"), Message("assistant", "b\u2028", complete=False)), "math", "4"
+    )
+    assert from_record(json.loads(json.dumps(to_record(conversation)))) == conversation
+
+
+@needs_shared
+def test_real_files_are_read():
+    multi = read_corpus(str(SHARED / "chat" / "sharegpt_multi_turn_500.json"))
+    chinese = read_corpus(str(SHARED / "chat" / "instructions_zh_1000.jsonl.gz"), limit=50)
+    assert len(multi.conversations) + len(multi.rejects) == 500 and len(multi.rejects) <= 25
+    assert len(chinese.conversations) == 50

@@ -1,0 +1,75 @@
+"""The plan of a training: every conversation once an epoch, whatever the passes; fillers bear no loss."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from fusionchat.corpus.render import Rendered
+from fusionchat.distill.collate import StudentData, plan_steps
+from tests.build import make_topk
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    count=st.integers(1, 40),
+    epochs=st.sampled_from([0.5, 1, 2, 2.5]),
+    batch_size=st.integers(1, 12),
+    passes=st.integers(1, 5),
+    seed=st.integers(0, 99),
+)
+def test_every_conversation_is_seen_once_an_epoch(count, epochs, batch_size, passes, seed):
+    rows = np.random.default_rng(seed).integers(1, 9, count).tolist()
+    plan = plan_steps(rows, rows, epochs=epochs, batch_size=batch_size, passes=passes, seed=seed)
+    assert len(plan) % passes == 0
+    seen = [i for micro in plan if micro.counts for i in micro.members]
+    assert len(seen) == max(1, round(epochs * count))
+    assert max(np.bincount(seen, minlength=count)) <= np.ceil(epochs)
+    assert min(np.bincount(seen, minlength=count)) >= int(epochs)
+    for start in range(0, len(plan), passes):
+        step = plan[start : start + passes]
+        total = sum(rows[i] for micro in step if micro.counts for i in micro.members)
+        assert {micro.step_rows for micro in step} == {total} and all(micro.members for micro in step)
+
+
+def test_steps_do_not_depend_on_the_passes():
+    def steps(passes):
+        plan = plan_steps([1] * 23, list(range(23)), epochs=2, batch_size=8, passes=passes, seed=3)
+        return [
+            sorted(i for micro in plan[s : s + passes] if micro.counts for i in micro.members)
+            for s in range(0, len(plan), passes)
+        ]
+
+    assert steps(1) == steps(2) == steps(4)
+
+
+def rendered(length, rows):
+    ids = np.arange(10, 10 + length, dtype=np.int32)
+    places = np.asarray(rows, dtype=np.int32)
+    zero = np.zeros(len(rows), np.int32)
+    return Rendered(ids, places, zero, zero, zero)
+
+
+def test_a_micro_batch_carries_the_rows_of_its_members():
+    conversations = [rendered(4, [2, 3]), rendered(6, [5])]
+    soft = make_topk(0, [2, 1])
+    plan = plan_steps([2, 1], [4, 6], epochs=1, batch_size=2, passes=1, seed=0)
+    batch = StudentData(conversations, soft, plan)[0]
+    assert plan[0].members == [0, 1]
+    assert batch["positions"].tolist() == [1, 2, 6 + 4]
+    assert batch["labels"].tolist() == [12, 13, 15]
+    assert batch["input_ids"][0].tolist() == [10, 11, 12, 13, 0, 0]
+    assert batch["attention_mask"].sum(1).tolist() == [4, 6]
+    np.testing.assert_array_equal(batch["ids"].numpy(), soft.ids)
+    assert batch["step_rows"].item() == 3
+
+
+def test_a_filler_bears_no_loss():
+    data = StudentData([rendered(4, [2, 3])], None, plan_steps([2], [4], epochs=1, batch_size=1, passes=2, seed=0))
+    assert [len(data[i]["labels"]) for i in range(2)] == [2, 0]
+
+
+def test_plain_fine_tuning_has_no_distribution():
+    data = StudentData([rendered(4, [2])], None, plan_steps([1], [4], epochs=1, batch_size=1, passes=1, seed=0))
+    assert not data[0]["present"].any() and data[0]["ids"].shape == (1, 1)
+    assert data[0]["logprobs"].item() == pytest.approx(-np.inf)

@@ -1,0 +1,114 @@
+"""Fusion rules: the least cross-entropy wins, mixtures add up, unaligned rows fall back and are counted."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from fusionchat.fuse.rules import MeanCE, MinCE, combine, cross_entropy, fall_back, fuse, model_weights
+from tests.build import make_topk
+
+
+def test_min_ce_takes_the_better_model_of_each_conversation():
+    pivot = make_topk(0, [3, 2], label_logprob=[-1, -1, -1, -1, -1])
+    source = make_topk(1, [3, 2], label_logprob=[-0.5, -0.5, -0.5, -2, -2])
+    fused = fuse([pivot, source], [pivot, source], MinCE())
+    assert fused.weights.tolist() == [[0, 0, 0, 1, 1], [1, 1, 1, 0, 0]]
+    np.testing.assert_array_equal(fused.topk.ids[:3], source.ids[:3])
+    np.testing.assert_array_equal(fused.topk.ids[3:], pivot.ids[3:])
+    assert fused.topk.present.all() and not fused.fallback.any()
+
+
+def test_ties_go_to_the_pivot():
+    pivot = make_topk(0, [2], label_logprob=[-1, -1])
+    source = make_topk(1, [2], label_logprob=[-1, -1])
+    assert fuse([pivot, source], [pivot, source], MinCE()).weights[0].tolist() == [1, 1]
+
+
+def test_bits_per_byte_do_not_favour_the_finer_tokenizer():
+    # The same 4 bytes: the pivot has 2 tokens, the source 4 of half the nats and a little more in total.
+    pivot = make_topk(0, [2], label_logprob=[-1, -1], width=2)
+    source = make_topk(1, [4], label_logprob=[-0.6] * 4, width=1)
+    per_byte = [cross_entropy(m, pivot, MinCE(), turns=1)[0] for m in (pivot, source)]
+    per_token = [cross_entropy(m, pivot, MinCE(unit="nats_per_token"), turns=1)[0] for m in (pivot, source)]
+    assert per_byte[0] < per_byte[1] and per_token[0] > per_token[1]
+    assert per_byte[0] == pytest.approx(2 / np.log(2) / 4)
+
+
+def test_per_turn_takes_turns_apart_and_a_missing_turn_never_wins():
+    pivot = make_topk(0, [4], label_logprob=[-1, -1, -1, -1], turn=[1, 1, 3, 3])
+    source = make_topk(1, [2], label_logprob=[-0.1, -0.1], turn=[3, 3])
+    aligned = make_topk(1, [4], label_logprob=[-0.1] * 4, turn=[1, 1, 3, 3])
+    fused = fuse([pivot, aligned], [pivot, source], MinCE(per="turn"))
+    assert fused.weights[1].tolist() == [0, 0, 1, 1]
+
+
+def test_per_token_uses_the_aligned_scores():
+    pivot = make_topk(0, [3], label_logprob=[-1, -2, -1])
+    aligned = make_topk(1, [3], label_logprob=[-2, -1, np.nan], present=[True, True, False])
+    other_rows = make_topk(2, [5], label_logprob=[-9] * 5)
+    fused = fuse([pivot, aligned], [pivot, other_rows], MinCE(per="token"))
+    assert fused.weights[1].tolist() == [0, 1, 0] and not fused.fallback.any()
+
+
+def test_unaligned_rows_fall_back_to_the_pivot_and_are_counted():
+    pivot = make_topk(0, [3], label_logprob=[-1, -1, -1])
+    source = make_topk(1, [3], label_logprob=[-0.5] * 3, present=[True, False, True])
+    fused = fuse([pivot, source], [pivot, source], MinCE())
+    assert fused.fallback.tolist() == [False, True, False]
+    np.testing.assert_array_equal(fused.topk.ids[1], pivot.ids[1])
+    np.testing.assert_array_equal(fused.topk.logprobs[1], pivot.logprobs[1])
+
+
+@settings(max_examples=40, deadline=None)
+@given(seed=st.integers(0, 10**6), temperature=st.floats(0.05, 20))
+def test_a_mixture_is_the_weighted_sum_of_its_distributions(seed, temperature):
+    vocabulary, k = 9, 4
+    models = [make_topk(seed + m, [3, 2], k=k, vocabulary=vocabulary) for m in range(3)]
+    fused = fuse(models, models, MeanCE(temperature=temperature))
+    np.testing.assert_allclose(fused.weights.sum(0), 1, rtol=1e-5)
+    dense = sum(w[:, None] * scatter(t, vocabulary) for t, w in zip(models, fused.weights, strict=True))
+    got = scatter(fused.topk, vocabulary)
+    kept = got > 0
+    np.testing.assert_allclose(got[kept], dense[kept], rtol=5e-3)
+    np.testing.assert_allclose(got.sum(1) + np.exp(fused.topk.tail.astype(np.float64)), 1, atol=2e-3)
+    # What was left out is never larger than what was kept.
+    assert (np.where(kept, -1, dense).max(1) <= np.where(kept, dense, 9).min(1) + 1e-3).all()
+
+
+def test_a_cold_mixture_is_min_ce():
+    models = [make_topk(s, [2, 2, 2]) for s in range(3)]
+    cold = fuse(models, models, MeanCE(temperature=1e-4)).weights
+    np.testing.assert_allclose(cold, fuse(models, models, MinCE()).weights, atol=1e-3)
+
+
+def test_nobody_scored_is_the_pivots():
+    for rule in (MinCE(), MeanCE()):
+        assert model_weights(np.full((2, 1), np.nan), rule).tolist() == [[1], [0]]
+
+
+def test_fall_back_keeps_the_sum():
+    weights, missing = fall_back(
+        np.array([[0.25, 0.5], [0.75, 0.5]], np.float32), np.array([[True, True], [False, True]])
+    )
+    assert weights.tolist() == [[1, 0.5], [0, 0.5]] and missing.tolist() == [True, False]
+
+
+def test_combine_adds_equal_ids_and_ignores_empty_slots():
+    ids, mass = combine(np.array([[5, 3, 5, 0]]), np.array([[0.2, 0.5, 0.4, 0.0]], np.float32), 3)
+    assert ids.tolist() == [[5, 3, 0]]
+    np.testing.assert_allclose(mass, [[0.6, 0.5, 0]], rtol=1e-6)
+
+
+def test_temperature_must_be_positive():
+    with pytest.raises(ValueError, match="temperature"):
+        MeanCE(temperature=0.0)
+
+
+def scatter(topk, vocabulary):
+    dense = np.zeros((topk.rows, vocabulary))
+    for row in range(topk.rows):
+        for token, logprob in zip(topk.ids[row], topk.logprobs[row].astype(np.float64), strict=True):
+            if np.isfinite(logprob):
+                dense[row, token] += np.exp(logprob)
+    return dense

@@ -1,0 +1,101 @@
+"""The recipe: what is accepted, and what a mistake is told like."""
+
+import pytest
+
+from fusionchat.errors import RecipeError
+from fusionchat.fuse.rules import MeanCE
+from fusionchat.recipe import load_recipe, merge_method
+
+BASE = """
+name: x
+pivot: P
+sources: {a: A}
+corpus: {train: t.jsonl}
+"""
+
+
+def load(tmp_path, extra="", *settings, base=BASE):
+    path = tmp_path / "r.yaml"
+    path.write_text(base + extra)
+    return load_recipe(path, settings)
+
+
+def test_short_forms_and_defaults(tmp_path):
+    recipe = load(tmp_path, "merge: linear\nfuse: mean_ce\n")
+    assert recipe.pivot.model == "P" and recipe.sources["a"].template == "own"
+    assert recipe.merge.method == "linear" and recipe.fuse == MeanCE()
+    assert recipe.distill.label_weight == 0.9 and recipe.represent.k == 10
+    assert recipe.folder == str(tmp_path)
+
+
+def test_numbers_with_exponents_are_numbers(tmp_path):
+    recipe = load(tmp_path, "distill: {learning_rate: 5e-6, epochs: 1}\n")
+    assert recipe.distill.learning_rate == 5e-6 and recipe.distill.epochs == 1.0
+
+
+@pytest.mark.parametrize(
+    ("extra", "words"),
+    [
+        ("distil: {}\n", ["distil", "no such key", "distill"]),
+        ("distill: {label_wieght: 0.5}\n", ["distill.label_wieght", "no such key", "label_weight"]),
+        ("distill: {label_weight: 2}\n", ["distill.label_weight", "less than or equal to 1"]),
+        ("merge: {method: varm, granularity: row}\n", ["merge.granularity"]),
+        ("merge: {method: varm, densty: 1}\n", ["merge.densty", "no such key"]),
+        ("merge: nothing\n", ["merge", "nothing"]),
+        ("fuse: {method: mean_ce, temperature: 0}\n", ["fuse", "temperature"]),
+        ("represent: {k: ten}\n", ["represent.k", "integer"]),
+        ("evaluate: {exact_match: {answer_pattern: '('}}\n", ["answer_pattern", "regular expression"]),
+        ("name: y\n", ["'name' stands twice", "line 6"]),
+        ("x: [1\n", ["not YAML", "line"]),
+        ("folder: z\n", ["folder"]),
+    ],
+)
+def test_mistakes_name_their_yaml_path(tmp_path, extra, words):
+    with pytest.raises(RecipeError) as error:
+        load(tmp_path, extra)
+    for word in words:
+        assert word in str(error.value)
+
+
+def test_all_mistakes_are_told_at_once(tmp_path):
+    with pytest.raises(RecipeError) as error:
+        load(tmp_path, "represent: {k: 0}\ndistill: {epochs: -1}\n")
+    assert "represent.k" in str(error.value) and "distill.epochs" in str(error.value)
+
+
+@pytest.mark.parametrize("name", ["pivot", "sft", "all", "a/b", ""])
+def test_names_that_would_clash_are_refused(tmp_path, name):
+    with pytest.raises(RecipeError):
+        load(tmp_path, base=BASE.replace("{a: A}", f"{{'{name}': A}}"))
+
+
+def test_settings_go_over_the_file(tmp_path):
+    recipe = load(tmp_path, "", "distill.label_weight=0.5", "pivot.template=t.jinja", "merge.method=linear", "seed=7")
+    assert recipe.distill.label_weight == 0.5 and recipe.seed == 7
+    assert recipe.pivot.model == "P" and recipe.pivot.template == "t.jinja"
+    assert load(tmp_path, "merge: varm\n", "merge.granularity=layer").merge.granularity == "layer"
+
+
+@pytest.mark.parametrize("setting", ["seed", "=3", "seed.x=3", "seed=[1"])
+def test_broken_settings_are_refused(tmp_path, setting):
+    with pytest.raises(RecipeError):
+        load(tmp_path, "seed: 1\n", setting)
+
+
+def test_missing_empty_and_binary_recipes(tmp_path):
+    with pytest.raises(RecipeError, match="no such recipe"):
+        load_recipe(tmp_path / "none.yaml")
+    (tmp_path / "e.yaml").write_text("")
+    with pytest.raises(RecipeError, match="mapping"):
+        load_recipe(tmp_path / "e.yaml")
+    (tmp_path / "b.yaml").write_bytes(b"\xff\xfe\xff")
+    with pytest.raises(RecipeError, match="cannot be read"):
+        load_recipe(tmp_path / "b.yaml")
+
+
+def test_a_merge_method_from_the_command_line():
+    assert merge_method("varm", ("granularity=layer", "power=2")).power == 2
+    with pytest.raises(RecipeError):
+        merge_method("varm", ("granularity=row",))
+    with pytest.raises(RecipeError):
+        merge_method("none", ())
