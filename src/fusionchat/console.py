@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import Callable, Collection, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 from rich.console import Console
 from rich.progress import (
@@ -53,8 +53,22 @@ def traceback() -> None:
 
 
 def ask(prompt: str) -> str:
-    """Read one line from the user; raises EOFError at the end of input."""
-    return _out.input(prompt, markup=False)
+    """Read one line from the user, with editing and history on a terminal.
+
+    Elsewhere the line is printed after the prompt, so that what comes out can be read as a dialogue.
+
+    Raises:
+        EOFError: At the end of input.
+    """
+    if sys.stdin.isatty():
+        with suppress(ImportError):
+            import readline  # noqa: F401 (input() uses it once it is imported)
+        return input(prompt)
+    line = sys.stdin.readline()
+    if not line:
+        raise EOFError
+    say(prompt + line.rstrip("\n"))
+    return line.rstrip("\n")
 
 
 def width() -> int:

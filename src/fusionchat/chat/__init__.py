@@ -1,0 +1,1 @@
+"""Chat with a fused model, or any other, in a terminal."""

@@ -12,24 +12,19 @@ from fusionchat.corpus.conversation import Conversation, Message
 from fusionchat.evaluate.likelihood import length_batches
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedModel
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 
 class Prompter(Protocol):
     """What is needed of `fusionchat.corpus.render.Renderer`."""
 
-    stop_ids: Sequence[int]
+    @property
+    def stop_ids(self) -> Sequence[int]:
+        """Tokens that end an answer."""
+        ...
 
     def prompt_ids(self, messages: Sequence[Message]) -> Sequence[int]:
         """Token ids of the messages in the model's template, up to where its answer begins."""
-        ...
-
-
-class Decoder(Protocol):
-    """What is needed of a tokenizer."""
-
-    def decode(self, token_ids: list[int], *, skip_special_tokens: bool) -> str:
-        """The text of some tokens."""
         ...
 
 
@@ -51,7 +46,7 @@ class ExactMatch(NamedTuple):
 
 def exact_match(
     model: "PreTrainedModel",
-    tokenizer: Decoder,
+    tokenizer: "PreTrainedTokenizerBase",
     renderer: Prompter,
     conversations: Sequence[Conversation],
     *,
@@ -84,7 +79,7 @@ def exact_match(
         batch_tokens=batch_tokens,
         progress=progress,
     )
-    replies = tuple(tokenizer.decode(ids, skip_special_tokens=True) for ids in answers)
+    replies = tuple(str(tokenizer.decode(ids, skip_special_tokens=True)) for ids in answers)
     extracted = tuple(extract(reply, pattern) for reply in replies)
     correct = [same(found, conversations[i].answer) for i, found in zip(asked, extracted, strict=True)]
     return ExactMatch(np.array(asked, dtype=np.intp), np.array(correct, dtype=bool), replies, extracted)
@@ -157,7 +152,7 @@ def continue_batch(
     from transformers import GenerationConfig
 
     length = max(map(len, prompts))
-    padding = stop_ids[0]
+    padding = stop_ids[0] if stop_ids else 0  # masked, so any id will do
     ids = torch.tensor([[padding] * (length - len(p)) + list(p) for p in prompts], device=model.device)
     mask = torch.tensor([[0] * (length - len(p)) + [1] * len(p) for p in prompts], device=model.device)
     # Everything that would change greedy decoding is set: what is unset comes from the model's folder.
@@ -171,7 +166,7 @@ def continue_batch(
         no_repeat_ngram_size=0,
         min_new_tokens=0,
         max_new_tokens=max_new_tokens,
-        eos_token_id=list(stop_ids),
+        eos_token_id=list(stop_ids) or None,
         pad_token_id=padding,
     )
     out = model.generate(input_ids=ids, attention_mask=mask, generation_config=greedy)  # type: ignore[operator]

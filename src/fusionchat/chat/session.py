@@ -1,0 +1,76 @@
+"""A conversation that goes on: its memory and the commands that change it."""
+
+import re
+from dataclasses import dataclass, field
+
+from fusionchat.corpus.conversation import Message
+
+HELP = """\
+/reset           forget the conversation
+/system TEXT     set the system prompt; without TEXT, remove it
+/retry           answer the last question again
+/help            this list
+/quit            leave (so do Ctrl-D and the end of input)
+Ctrl-C stops an answer."""
+COMMANDS = ("reset", "system", "retry", "help", "quit")
+
+
+@dataclass
+class Session:
+    """What was said so far; questions and answers alternate.
+
+    Attributes:
+        system: The system prompt, "" for none.
+        turns: User and assistant turns, a user turn first.
+    """
+
+    system: str = ""
+    turns: list[Message] = field(default_factory=list)
+
+    @property
+    def messages(self) -> list[Message]:
+        """The whole conversation as the model is to see it."""
+        return [*([Message("system", self.system)] if self.system else []), *self.turns]
+
+    @property
+    def exchanges(self) -> int:
+        """How many questions there are."""
+        return sum(turn.role == "user" for turn in self.turns)
+
+    def ask(self, text: str) -> None:
+        """Add a question."""
+        self.turns.append(Message("user", text))
+
+    def answered(self, text: str) -> None:
+        """Add the answer to the last question."""
+        self.turns.append(Message("assistant", text))
+
+    def take_back(self) -> None:
+        """Remove the last question and what came after it."""
+        while self.turns and self.turns.pop().role != "user":
+            pass
+
+    def reopen(self) -> bool:
+        """Remove the answer to the last question; False where there is none."""
+        if not self.turns or self.turns[-1].role != "assistant":
+            return False
+        self.turns.pop()
+        return True
+
+    def forget_oldest(self) -> None:
+        """Remove the first question and its answer."""
+        del self.turns[:2]
+
+    def reset(self) -> None:
+        """Forget all turns; the system prompt stays."""
+        self.turns.clear()
+
+
+def command(line: str) -> tuple[str, str] | None:
+    """The command in a line and what follows it, None where the line is a question.
+
+    Anything of the form ``/letters`` is meant as a command, also where there is none of that name; ``/etc/hosts``
+    is not.
+    """
+    found = re.fullmatch(r"/([A-Za-z]+)(?:\s+(.*))?", line.strip(), flags=re.DOTALL)
+    return None if found is None else (found.group(1).lower(), (found.group(2) or "").strip())

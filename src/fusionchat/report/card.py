@@ -1,0 +1,149 @@
+"""The fused model's card: the README.md that lies in its folder and that the Hugging Face hub shows."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import yaml
+
+from fusionchat.artifacts import Json
+from fusionchat.report import markdown, tables, text
+from fusionchat.report.model import MergeWeights, Report
+from fusionchat.report.sections import headline
+
+if TYPE_CHECKING:
+    from fusionchat.recipe import ModelSpec, Recipe
+
+PAPER = "https://arxiv.org/abs/2402.16107"
+
+
+def model_card(report: Report, recipe: "Recipe") -> str:
+    """The card as Markdown with the hub's YAML front matter.
+
+    Local folders are named by their last part and never put into ``base_model``: the card leaves the machine
+    that made it.
+    """
+    blocks = [
+        f"---\n{yaml.safe_dump(front_matter(report, recipe), sort_keys=False, allow_unicode=True)}---",
+        f"# {report.name}",
+        f"A chat model fused from {_and([name_of(spec) for spec in recipe.models.values()])} with FusionChat "
+        f"([arXiv 2402.16107]({PAPER})). It has the structure, the size and the tokenizer of "
+        f"{name_of(recipe.pivot)}.",
+        headline(report),
+        "## Results",
+        *(markdown.table(_for_card(table)) for table in tables.result_tables(report)),
+        "## How to use it",
+        usage(),
+        "## How it was made",
+        lineage(report, recipe),
+        *_weights(report.weights),
+        "### Recipe",
+        markdown.fenced(report.recipe, "yaml"),
+        "## Licence",
+        "This model is derived from the models above; the licence of each of them applies to it, and so may the terms "
+        "of the corpus. Set `license:` in this card's front matter once you have looked at them.",
+    ]
+    return "\n\n".join(blocks) + "\n"
+
+
+def front_matter(report: Report, recipe: "Recipe") -> dict[str, Json]:
+    """The hub's metadata of the card."""
+    bases: list[Json] = [spec.model for spec in recipe.models.values() if is_hub_id(spec.model)]
+    matter: dict[str, Json] = {"base_model": bases, "base_model_relation": "merge"} if bases else {}
+    matter |= {
+        "library_name": "transformers",
+        "pipeline_tag": "text-generation",
+        "tags": ["fusionchat", "merge", "distillation", "knowledge-fusion"],
+    }
+    row = report.row(report.fused)
+    metrics: list[Json] = []
+    for metric in report.metrics:
+        value = row.value(metric) if row else None
+        if value is not None:
+            figure = round(value.overall.value, 4)
+            metrics.append({"type": metric, "name": text.NAME[metric], "value": figure})
+    if metrics:
+        task: Json = {"type": "text-generation", "name": "held-out answers"}
+        dataset: Json = {"type": "held-out", "name": "held-out part of the fusion corpus"}
+        matter["model-index"] = [
+            {"name": report.name, "results": [{"task": task, "dataset": dataset, "metrics": metrics}]}
+        ]
+    return matter
+
+
+def is_hub_id(model: str) -> bool:
+    """Whether a model of a recipe can be a hub id: no folder of that name, and the form ``owner/name``."""
+    return not Path(model).exists() and model.count("/") == 1 and not model.startswith((".", "/", "~"))
+
+
+def name_of(spec: "ModelSpec") -> str:
+    """A model's name for readers: a link to the hub, or the last part of its folder."""
+    if is_hub_id(spec.model):
+        return f"[{spec.model}](https://huggingface.co/{spec.model})"
+    return f"`{Path(spec.model).name}`"
+
+
+def usage() -> str:
+    """How to load the model, with transformers and with vLLM."""
+    code = """
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+folder = "."  # this folder, or the model's id on the hub
+tokenizer = AutoTokenizer.from_pretrained(folder)
+model = AutoModelForCausalLM.from_pretrained(folder, dtype="auto")
+messages = [{"role": "user", "content": "Hello!"}]
+inputs = tokenizer.apply_chat_template(messages, add_generation_prompt=True, return_tensors="pt", return_dict=True)
+answer = model.generate(**inputs, max_new_tokens=256)[0, inputs["input_ids"].shape[1]:]
+print(tokenizer.decode(answer, skip_special_tokens=True))
+"""
+    return "\n\n".join(
+        [
+            markdown.fenced(code.strip(), "python"),
+            "With vLLM, from inside this folder:",
+            markdown.fenced("vllm serve . --served-model-name fused", "bash"),
+            "In a terminal, with FusionChat:",
+            markdown.fenced("fusionchat chat .", "bash"),
+        ]
+    )
+
+
+def lineage(report: Report, recipe: "Recipe") -> str:
+    """Which model did what, and how each source was carried over."""
+    lines = [f"- pivot: {name_of(recipe.pivot)}"]
+    pairs = {pair.label: pair for pair in report.pairs}
+    for name, spec in recipe.sources.items():
+        line = f"- source `{name}`: {name_of(spec)}"
+        if name in pairs:
+            pair = pairs[name]
+            retention = "" if pair.retention is None else f", retention {pair.retention:.3f}"
+            line += f" (vocabulary `{pair.method}`, mass kept {text.percent(pair.mass_kept)}{retention})"
+        lines.append(line)
+    distill = recipe.distill
+    lines.append(
+        f"- fusion `{recipe.fuse.method}`; distillation of one target a source: {distill.epochs:g} epochs, batch "
+        f"{distill.batch_size}, learning rate {distill.learning_rate:g}, {distill.schedule} schedule"
+    )
+    lines.append(f"- merge `{recipe.merge.method}`; stored as {recipe.fused.dtype}")
+    versions = ", ".join(f"{name} {version}" for name, version in report.versions.items())
+    return "\n".join([*lines, f"- made with {versions}"] if versions else lines)
+
+
+def _weights(weights: Sequence[MergeWeights]) -> list[str]:
+    blocks = []
+    for merge in weights:
+        lines = []
+        for target, table in zip(merge.targets, merge.weights, strict=True):
+            found = [w for row in table for w in row if w is not None]
+            lines.append(
+                f"- `{target}`: mean {sum(found) / len(found):.3f}, from {min(found):.3f} to {max(found):.3f}"
+            )
+        blocks += [f"Merge weights over the modules of all layers ({merge.label}):", "\n".join(lines)]
+    return blocks
+
+
+def _for_card(table: tables.Table) -> tables.Table:
+    return table._replace(caption=f"{table.title}. {table.caption}")
+
+
+def _and(names: Sequence[str]) -> str:
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
