@@ -30,12 +30,19 @@ def nearest_tokens(source: ByteTable, pivot: ByteTable, tokens: NDArray[np.integ
     starts = np.searchsorted(lengths, np.arange(longest + 2)).astype(np.int64)
     classes = class_masks(pivot.data, pivot.offsets, candidates)
     return _nearest(
-        source.data, source.offsets, tokens.astype(np.int64), pivot.data, pivot.offsets, candidates, starts, classes
+        source.data,
+        source.offsets,
+        tokens.astype(np.int64),
+        pivot.data,
+        pivot.offsets,
+        candidates,
+        starts,
+        classes,
     )
 
 
 @numba.njit(cache=True, nogil=True, inline="always")
-def _popcount(word):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
+def _popcount(word):  # type: ignore[no-untyped-def]  # noqa: ANN001
     word = word - ((word >> np.uint64(1)) & np.uint64(0x5555555555555555))
     word = (word & np.uint64(0x3333333333333333)) + ((word >> np.uint64(2)) & np.uint64(0x3333333333333333))
     word = (word + (word >> np.uint64(4))) & np.uint64(0x0F0F0F0F0F0F0F0F)
@@ -127,7 +134,7 @@ def clear_masks(peq, data, low, high):  # type: ignore[no-untyped-def]  # noqa: 
 
 
 @numba.njit(cache=True, nogil=True)
-def _nearest(data, offsets, tokens, data_W, offsets_W, candidates, starts, classes):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
+def _nearest(data, offsets, tokens, data_W, offsets_W, candidates, starts, classes):  # type: ignore[no-untyped-def]  # noqa: ANN001
     out = np.full(len(tokens), -1, np.int32)
     peq = np.zeros(256, np.uint64)
     longest = len(starts) - 2

@@ -40,7 +40,7 @@ def attach(pivot: TopK, source: TopK) -> Attached:
 
 
 @numba.njit(cache=True, nogil=True)
-def _attach(turn_N, begin_N, offsets_C, turn_M, begin_M, end_M, starts_C):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
+def _attach(turn_N, begin_N, offsets_C, turn_M, begin_M, end_M, starts_C):  # type: ignore[no-untyped-def]  # noqa: ANN001
     row_N = np.full(len(turn_N), -1, np.int64)
     residual_N = np.zeros(len(turn_N), np.int32)
     for conversation in range(len(offsets_C) - 1):

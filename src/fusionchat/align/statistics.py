@@ -52,12 +52,19 @@ def merge_counts(parts: list[PairCounts]) -> PairCounts:
 def most_frequent(source: ByteTable, pivot: ByteTable, counts: PairCounts) -> NDArray[np.int32]:
     """The most frequent partner of each source token, ties by edit distance, then the lower id; -1 if never met."""
     return _partners(
-        source.data, source.offsets, pivot.data, pivot.offsets, pivot.in_text, counts.source, counts.pivot, counts.count
+        source.data,
+        source.offsets,
+        pivot.data,
+        pivot.offsets,
+        pivot.in_text,
+        counts.source,
+        counts.pivot,
+        counts.count,
     )
 
 
 @numba.njit(cache=True, nogil=True)
-def _count(source_labels, pivot_labels):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
+def _count(source_labels, pivot_labels):  # type: ignore[no-untyped-def]  # noqa: ANN001
     room, used = 1 << 16, 0
     keys, counts = np.full(room, -1, np.int64), np.zeros(room, np.int64)
     for i in range(len(source_labels)):
@@ -80,7 +87,7 @@ def _count(source_labels, pivot_labels):  # type: ignore[no-untyped-def]  # noqa
 
 
 @numba.njit(cache=True, nogil=True)
-def _find(keys, key):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
+def _find(keys, key):  # type: ignore[no-untyped-def]  # noqa: ANN001
     mask = len(keys) - 1
     mixed = np.uint64(key) * np.uint64(0x9E3779B97F4A7C15)
     slot = np.int64((mixed >> np.uint64(32)) & np.uint64(mask))
@@ -90,7 +97,7 @@ def _find(keys, key):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
 
 
 @numba.njit(cache=True, nogil=True)
-def _partners(data, offsets, data_W, offsets_W, text_W, left, right, count):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
+def _partners(data, offsets, data_W, offsets_W, text_W, left, right, count):  # type: ignore[no-untyped-def]  # noqa: ANN001
     out = np.full(len(offsets) - 1, -1, np.int32)
     peq = np.zeros(256, np.uint64)
     first = 0
@@ -107,7 +114,9 @@ def _partners(data, offsets, data_W, offsets_W, text_W, left, right, count):  # 
         for pair in range(first, last):
             other = right[pair]
             if count[pair] == most and text_W[other]:
-                found = distance(peq, high - low, data, low, data_W, offsets_W[other], offsets_W[other + 1], best)
+                found = distance(
+                    peq, high - low, data, low, data_W, offsets_W[other], offsets_W[other + 1], best
+                )
                 if found < best:
                     best, out[token] = found, other
         clear_masks(peq, data, low, high)

@@ -43,13 +43,13 @@ def trie_of(table: ByteTable) -> Trie:
 
 
 @numba.njit(cache=True, nogil=True, inline="always")
-def _slot(key, mask):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
+def _slot(key, mask):  # type: ignore[no-untyped-def]  # noqa: ANN001
     mixed = np.uint64(key) * np.uint64(0x9E3779B97F4A7C15)
     return np.int64((mixed >> np.uint64(32)) & np.uint64(mask))
 
 
 @numba.njit(cache=True, nogil=True)
-def _build(data, offsets, ids, room, most):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
+def _build(data, offsets, ids, room, most):  # type: ignore[no-untyped-def]  # noqa: ANN001
     keys = np.full(room, -1, np.int64)
     children = np.zeros(room, np.int32)
     token_S = np.full(most, -1, np.int32)

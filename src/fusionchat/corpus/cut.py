@@ -103,7 +103,9 @@ def shared_cuts(
         inside = one.rows < most
         ends = one.turn[inside].astype(np.int64) << 32 | one.end[inside].astype(np.int64)
         shared = ends if shared is None else np.intersect1d(shared, ends)
-    cuts = [] if shared is None else [(int(key >> 32), int(key & 0xFFFFFFFF)) for key in np.unique(shared)[::-1]]
+    cuts = (
+        [] if shared is None else [(int(key >> 32), int(key & 0xFFFFFFFF)) for key in np.unique(shared)[::-1]]
+    )
     raw = {i: m.content.encode() for i, m in enumerate(conversation.messages) if m.role == "assistant"}
     return [(turn, byte) for turn, byte in cuts if byte > 0 and starts_character(raw[turn], byte)]
 
@@ -121,4 +123,6 @@ def cut(conversation: Conversation, turn: int, byte: int) -> Conversation | None
     last = replace(messages[turn], content=raw[:byte].decode(), complete=complete)
     kept = (*messages[:turn], last)
     asks_later = any(m.role == "user" for m in messages[turn + 1 :])
-    return replace(conversation, messages=kept, answer=None if asks_later or not complete else conversation.answer)
+    return replace(
+        conversation, messages=kept, answer=None if asks_later or not complete else conversation.answer
+    )

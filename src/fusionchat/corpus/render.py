@@ -125,7 +125,9 @@ class Renderer:
         rows = np.concatenate([part[0] for part in parts]) if parts else np.zeros(0, np.int64)
         if rows.size == 0:
             return Refusal("nothing to supervise")
-        turn = np.concatenate([np.full(len(part[0]), place.message) for part, place in zip(parts, places, strict=False)])
+        turn = np.concatenate(
+            [np.full(len(part[0]), place.message) for part, place in zip(parts, places, strict=False)]
+        )
         return Rendered(
             input_ids=ids[: rows[-1] + 1].astype(np.int32),
             rows=rows.astype(np.int32),
@@ -146,7 +148,9 @@ class Renderer:
         if not self.table.in_text[ids[first:last]].all():
             strays = np.flatnonzero(~self.table.in_text[ids[first:last]])
             swallowed = all(begin[i] < 0 or end[i] > size for i in strays)
-            return Refusal(SWALLOWED if swallowed else "a turn spells out a control token", f"message {place.message}")
+            return Refusal(
+                SWALLOWED if swallowed else "a turn spells out a control token", f"message {place.message}"
+            )
         if (begin[1:] != end[:-1]).any() or (size and (last == first or begin[0] > 0 or end[-1] < size)):
             return Refusal("an added token stands inside a turn", f"message {place.message}")
         closed = complete and place.closed

@@ -153,4 +153,6 @@ def family_of(tokenizer: Tokenizer) -> Family:
         return Family(f"SentencePiece {kind}", spell_metaspace(blank, bytes_too=falls_back), prefix)
     if kind == "WordPiece":
         return Family(kind, spell_word_piece(model.continuing_subword_prefix), "if_missing")
-    return Family(f"plain {kind}", spell_metaspace("▁", bytes_too=falls_back) if falls_back else str.encode, prefix)
+    return Family(
+        f"plain {kind}", spell_metaspace("▁", bytes_too=falls_back) if falls_back else str.encode, prefix
+    )

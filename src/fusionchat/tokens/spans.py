@@ -108,9 +108,7 @@ class ByteTable:
         if not np.array_equal(mine[self.in_text[:low]], theirs[self.in_text[:low]]):
             return False
         ids = np.flatnonzero(self.in_text[:low]).astype(np.int64)
-        return np.array_equal(
-            gather(self.data, self.offsets, ids), gather(other.data, other.offsets, ids)
-        )
+        return np.array_equal(gather(self.data, self.offsets, ids), gather(other.data, other.offsets, ids))
 
     def tile(self, ids: NDArray[np.integer], text: bytes) -> Spans | Untiled:
         """Byte spans of the tokens of ``text``, or why its tokens do not tile it exactly.

@@ -111,7 +111,9 @@ def slow_pieces(tokenizer: "PreTrainedTokenizerBase") -> tuple[Family, dict[int,
     )
 
 
-def sentencepiece_pieces(tokenizer: "PreTrainedTokenizerBase") -> tuple[Family, dict[int, bytes | None], set[int]]:
+def sentencepiece_pieces(
+    tokenizer: "PreTrainedTokenizerBase",
+) -> tuple[Family, dict[int, bytes | None], set[int]]:
     """Pieces of a slow SentencePiece tokenizer; whether it puts a blank first is seen from what it makes of one letter."""
     model = tokenizer.sp_model
     spelled: dict[int, bytes | None] = {}

@@ -1,0 +1,417 @@
+# N pivot rows, M source rows, K source slots, S entries of one row, O output slots
+"""The numba loops of `fusionchat.align.project`: one source row onto one pivot row, over flat arrays. PURE.
+
+A row is worked on as a short list of entries (token, mass): the kept tokens of the source row and its label, whose
+probability is always known. Entries get a pivot token each, those that meet are added up, and the largest are kept.
+"""
+
+from typing import NamedTuple
+
+import numba
+import numpy as np
+from numpy.typing import NDArray
+
+UNALIGNED, EXACT, INSIDE = 0, 1, 2
+LEAST_TAIL = 1e-7
+
+
+class Side(NamedTuple):
+    """The arrays of a `TopK` that the loops read; halves as their bits."""
+
+    ids: NDArray[np.int32]
+    logprobs: NDArray[np.uint16]
+    tail: NDArray[np.uint16]
+    labels: NDArray[np.int32]
+    label_logprob: NDArray[np.float32]
+    turn: NDArray[np.int32]
+    begin: NDArray[np.int32]
+    end: NDArray[np.int32]
+    present: NDArray[np.bool_]
+    offsets: NDArray[np.int64]
+
+
+class Words(NamedTuple):
+    """The arrays of a `ByteTable` that the loops read."""
+
+    data: NDArray[np.uint8]
+    offsets: NDArray[np.int64]
+    in_text: NDArray[np.bool_]
+
+
+class Lookup(NamedTuple):
+    """Where mass goes: the map's arrays, the pivot's trie, and whether only whole rests count."""
+
+    target: NDArray[np.int32]
+    rest: NDArray[np.int32]
+    keys: NDArray[np.int64]
+    children: NDArray[np.int32]
+    token: NDArray[np.int32]
+    whole: bool
+
+
+class Rules(NamedTuple):
+    """The switches of the projection, and the values of all halves with their exponentials (fp32 [65536])."""
+
+    mid_token: bool
+    observed_path: bool
+    min_mass: float
+    values: NDArray[np.float32]
+    exps: NDArray[np.float32]
+
+
+class Entries(NamedTuple):
+    """Room for the entries of one row.
+
+    Attributes:
+        token: int64 [S], source token.
+        mass: float64 [S].
+        logprob: float32 [S], the stored log-probability the mass was made from.
+        goal: int64 [S], pivot token, -1 for the tail.
+        slot: int64 [S], pivot token of an output entry; ``slot_mass``, ``slot_logprob`` and ``slot_parts``
+            its mass, its log-probability if it has one part only, and the number of its parts.
+    """
+
+    token: NDArray[np.int64]
+    mass: NDArray[np.float64]
+    logprob: NDArray[np.float32]
+    goal: NDArray[np.int64]
+    slot: NDArray[np.int64]
+    slot_mass: NDArray[np.float64]
+    slot_logprob: NDArray[np.float32]
+    slot_parts: NDArray[np.int64]
+
+
+class Out(NamedTuple):
+    """What the loops write, one entry a pivot row; log-probabilities in fp32."""
+
+    ids: NDArray[np.int32]
+    logprobs: NDArray[np.float32]
+    tail: NDArray[np.float32]
+    label_logprob: NDArray[np.float32]
+    map_logprob: NDArray[np.float32]
+    path_logprob: NDArray[np.float32]
+    kept: NDArray[np.float32]
+    kind: NDArray[np.uint8]
+
+
+@numba.njit(cache=True, nogil=True)
+def starts_with(data, offsets, token, low, size):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201
+    """Whether a token begins with data[low:low + size]."""
+    at = offsets[token]
+    if offsets[token + 1] - at < size:
+        return False
+    for i in range(size):
+        if data[at + i] != data[low + i]:
+            return False
+    return True
+
+
+@numba.njit(cache=True, nogil=True)
+def load(source, j, rules, room):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201
+    """Put the known tokens of source row j into the room: (entries, index of the label or -1, tail mass)."""
+    count, label = 0, -1
+    for k in range(source.ids.shape[1]):
+        bits = source.logprobs[j, k]
+        mass = rules.exps[bits]
+        if mass > 0.0 or rules.values[bits] > -np.inf:
+            if source.ids[j, k] == source.labels[j]:
+                label = count
+            room.token[count] = source.ids[j, k]
+            room.mass[count] = mass
+            room.logprob[count] = rules.values[bits]
+            count += 1
+    tail = np.float64(rules.exps[source.tail[j]])
+    known = source.label_logprob[j]
+    if label < 0 and not np.isnan(known) and known > -np.inf:
+        label = count
+        room.token[count] = source.labels[j]
+        room.mass[count] = np.exp(np.float64(known))
+        room.logprob[count] = known
+        tail = max(tail - room.mass[count], 0.0)
+        count += 1
+    return count, label, tail
+
+
+@numba.njit(cache=True, nogil=True)
+def condition(room, count, label, words, low, size):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201
+    """Keep the text tokens that begin with data[low:low + size]: (entries, index of the label, their mass)."""
+    kept, moved, total = 0, -1, 0.0
+    for e in range(count):
+        token = room.token[e]
+        if words.in_text[token] and starts_with(words.data, words.offsets, token, low, size):
+            if e == label:
+                moved = kept
+            room.token[kept], room.mass[kept], room.logprob[kept] = token, room.mass[e], room.logprob[e]
+            total += room.mass[e]
+            kept += 1
+    return kept, moved, total
+
+
+@numba.njit(cache=True, nogil=True)
+def after_prefix(lookup, before, low, high, words, token, size):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201
+    """The longest pivot token that is a prefix of before[low:high] and the rest of a token, and longer than the former."""
+    node, best = np.int64(0), np.int64(-1)
+    for at in range(low, high):
+        node = child(lookup, node, before[at])
+        if node < 0:
+            return best
+    last = words.offsets[token + 1]
+    for at in range(words.offsets[token] + size, last):
+        node = child(lookup, node, words.data[at])
+        if node < 0:
+            return best
+        if lookup.token[node] >= 0 and (not lookup.whole or at == last - 1):
+            best = np.int64(lookup.token[node])
+    return best
+
+
+@numba.njit(cache=True, nogil=True)
+def child(lookup, node, byte):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201
+    """The trie node below ``node`` for a byte, -1 for none."""
+    mask = len(lookup.keys) - 1
+    key = np.int64(node) * 256 + byte
+    mixed = np.uint64(key) * np.uint64(0x9E3779B97F4A7C15)
+    slot = np.int64((mixed >> np.uint64(32)) & np.uint64(mask))
+    while lookup.keys[slot] != -1:
+        if lookup.keys[slot] == key:
+            return np.int64(lookup.children[slot])
+        slot = (slot + 1) & mask
+    return np.int64(-1)
+
+
+@numba.njit(cache=True, nogil=True)
+def aim(room, count, words, lookup, size, before, low, high):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201
+    """Give every entry its pivot token: for the whole token, or for what follows its first ``size`` bytes."""
+    for e in range(count):
+        token = room.token[e]
+        if high > low and words.in_text[token]:
+            room.goal[e] = after_prefix(lookup, before, low, high, words, token, size)
+        elif size == 0:
+            room.goal[e] = lookup.target[token]
+        elif words.offsets[token] + size < words.offsets[token + 1]:
+            room.goal[e] = lookup.rest[words.offsets[token] + size]
+        else:
+            room.goal[e] = -1
+
+
+@numba.njit(cache=True, nogil=True)
+def prefix_mass(source, j, size, words, rules):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201
+    """Mass of the known tokens of row j that begin as its label does, ``size`` bytes of it."""
+    label, low = source.labels[j], words.offsets[source.labels[j]]
+    total, seen = 0.0, False
+    for k in range(source.ids.shape[1]):
+        bits = source.logprobs[j, k]
+        if rules.exps[bits] > 0.0:
+            token = source.ids[j, k]
+            seen = seen or token == label
+            if words.in_text[token] and starts_with(words.data, words.offsets, token, low, size):
+                total += rules.exps[bits]
+    return total if seen else total + np.exp(np.float64(source.label_logprob[j]))
+
+
+@numba.njit(cache=True, nogil=True)
+def chain(source, j, turn, end, words, rules):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201
+    """Probability of the source tokens after row j up to byte ``end`` of the turn; NaN where the chain breaks."""
+    product, at = 1.0, j
+    while source.end[at] < end:
+        follower = at + 1
+        if follower >= len(source.turn) or source.turn[follower] != turn:
+            return np.nan
+        if source.begin[follower] != source.end[at] or not source.present[follower]:
+            return np.nan
+        at = follower
+        if source.end[at] <= end:
+            product *= np.exp(np.float64(source.label_logprob[at]))
+        else:
+            product *= prefix_mass(source, at, end - source.begin[at], words, rules)
+    return product
+
+
+@numba.njit(cache=True, nogil=True)
+def goal_mass(room, count, token):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201
+    """Mass of the entries that go to a pivot token."""
+    total = 0.0
+    for e in range(count):
+        if room.goal[e] == token:
+            total += room.mass[e]
+    return total
+
+
+@numba.njit(cache=True, nogil=True)
+def observe(source, j, turn, end, label, gold, room, count, words, rules):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201
+    """The observed path: give the pivot's label ``gold`` at least its chain-rule mass: (entries, that mass or NaN).
+
+    Masses are not yet divided by what they were conditioned on.
+    """
+    if label < 0:
+        return count, np.nan
+    first, low = room.mass[label], words.offsets[source.labels[j]]
+    if end < source.end[j]:
+        size, total = end - source.begin[j], 0.0
+        for e in range(count):
+            token = room.token[e]
+            if words.in_text[token] and starts_with(words.data, words.offsets, token, low, size):
+                total += room.mass[e]
+                if rules.observed_path:
+                    room.goal[e] = gold
+        return count, total
+    if end == source.end[j]:
+        if rules.observed_path or not words.in_text[source.labels[j]]:
+            room.goal[label] = gold
+        return count, first
+    mass = first * chain(source, j, turn, end, words, rules)
+    if rules.observed_path and not np.isnan(mass) and room.goal[label] != gold:
+        need = mass - goal_mass(room, count, gold)
+        if need > 0.0:
+            room.mass[label] -= need
+            room.logprob[label] = np.float32(np.nan)
+            room.goal[count], room.mass[count], room.token[count] = gold, need, -1
+            room.logprob[count] = np.float32(np.nan)
+            count += 1
+    return count, mass
+
+
+@numba.njit(cache=True, nogil=True)
+def merge(room, count):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201
+    """Add up the entries that meet on one pivot token: (output entries, mass without a pivot token)."""
+    slots, lost = 0, 0.0
+    for e in range(count):
+        goal, mass = room.goal[e], room.mass[e]
+        if goal < 0:
+            lost += mass
+            continue
+        s = 0
+        while s < slots and room.slot[s] != goal:
+            s += 1
+        if s == slots:
+            room.slot[s], room.slot_mass[s], room.slot_parts[s] = goal, mass, 1
+            room.slot_logprob[s] = room.logprob[e]
+            slots += 1
+        else:
+            room.slot_mass[s] += mass
+            room.slot_parts[s] += 1
+    return slots, lost
+
+
+@numba.njit(cache=True, nogil=True)
+def sort_slots(room, slots):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201
+    """Order the output entries by mass, largest first, equal ones as they were."""
+    for s in range(1, slots):
+        token, mass = room.slot[s], room.slot_mass[s]
+        logprob, parts = room.slot_logprob[s], room.slot_parts[s]
+        at = s
+        while at > 0 and room.slot_mass[at - 1] < mass:
+            room.slot[at], room.slot_mass[at] = room.slot[at - 1], room.slot_mass[at - 1]
+            room.slot_logprob[at], room.slot_parts[at] = room.slot_logprob[at - 1], room.slot_parts[at - 1]
+            at -= 1
+        room.slot[at], room.slot_mass[at] = token, mass
+        room.slot_logprob[at], room.slot_parts[at] = logprob, parts
+
+
+@numba.njit(cache=True, nogil=True)
+def emit(room, slots, tail, gold, scale, vocabulary, out, i):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201
+    """Write the largest output entries, the label among them, to row i; masses are divided by ``scale``."""
+    most = out.ids.shape[1]
+    for s in range(most, slots):
+        if room.slot[s] == gold:
+            for one in (most - 1, s):
+                tail += room.slot_mass[one] if one != s else 0.0
+            room.slot[most - 1], room.slot_mass[most - 1] = gold, room.slot_mass[s]
+            room.slot_logprob[most - 1], room.slot_parts[most - 1] = room.slot_logprob[s], room.slot_parts[s]
+        else:
+            tail += room.slot_mass[s]
+    kept, label = 0.0, np.float32(np.nan)
+    for s in range(min(slots, most)):
+        mass = room.slot_mass[s] / scale
+        kept += mass
+        if scale == 1.0 and room.slot_parts[s] == 1 and not np.isnan(room.slot_logprob[s]):
+            logprob = room.slot_logprob[s]
+        else:
+            logprob = np.float32(np.log(mass)) if mass > 0.0 else np.float32(-np.inf)
+        out.ids[i, s], out.logprobs[i, s] = room.slot[s], logprob
+        if room.slot[s] == gold:
+            label = logprob
+    tail /= scale
+    out.kept[i] = kept
+    out.tail[i] = np.log(tail) if tail > 0.0 else -np.inf
+    out.label_logprob[i] = spread(tail, vocabulary) if np.isnan(label) else label
+
+
+@numba.njit(cache=True, nogil=True)
+def spread(tail, vocabulary):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201
+    """Log-probability of one token of the tail, spread evenly over the vocabulary."""
+    return np.float32(np.log(max(tail, LEAST_TAIL) / vocabulary))
+
+
+@numba.njit(cache=True, nogil=True)
+def shorten(size, more, words, label, words_W, gold):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201
+    """Template bytes left on the source's and the pivot's first token after those that both have: (source, pivot).
+
+    ``size`` bytes of the source's label and ``more`` bytes of the pivot's stand in front of the content; what
+    both end with is context on both sides.
+    """
+    shared = min(size, more)
+    mine, theirs = words.offsets[label] + size - shared, words_W.offsets[gold] + more - shared
+    for at in range(shared):
+        if words.data[mine + at] != words_W.data[theirs + at]:
+            return size, more
+    return size - shared, more - shared
+
+
+@numba.njit(cache=True, nogil=True)
+def project_row(i, j, size, pivot, source, words, words_W, lookup, rules, room, out):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201
+    """Project source row j, ``size`` bytes into its token, onto pivot row i."""
+    gold, label = pivot.labels[i], source.labels[j]
+    more = max(-pivot.begin[i], 0)
+    if size > 0 and more > 0:
+        size, more = shorten(size, more, words, label, words_W, gold)
+    inside = size > 0 or more > 0
+    if inside and not rules.mid_token:
+        return
+    count, at, tail = load(source, j, rules, room)
+    scale = 1.0
+    if size > 0:
+        count, at, scale = condition(room, count, at, words, words.offsets[label], size)
+        tail = 0.0
+        if scale < rules.min_mass or scale <= 0.0:
+            return
+    before = words_W.offsets[gold]
+    aim(room, count, words, lookup, size, words_W.data, before, before + more)
+    lost = 0.0
+    for e in range(count):
+        lost += room.mass[e] if room.goal[e] < 0 else 0.0
+    plain = goal_mass(room, count, gold)
+    count, mass = observe(source, j, pivot.turn[i], pivot.end[i], at, gold, room, count, words, rules)
+    slots, nowhere = merge(room, count)
+    if slots == 0:
+        return
+    if size == 0 and slots < count:
+        scale = tail
+        for e in range(count):
+            scale += room.mass[e]
+    vocabulary = len(words_W.in_text)
+    sort_slots(room, slots)
+    emit(room, slots, tail + nowhere, gold, scale, vocabulary, out, i)
+    out.map_logprob[i] = np.log(plain / scale) if plain > 0.0 else spread((tail + lost) / scale, vocabulary)
+    out.path_logprob[i] = np.log(mass / scale)
+    out.kind[i] = INSIDE if inside else EXACT
+
+
+@numba.njit(cache=True, nogil=True)
+def project_rows(row_N, residual_N, pivot, source, words, words_W, lookup, rules, out):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201
+    """Project every pivot row that has a source row; the others stay as ``out`` has them."""
+    most = source.ids.shape[1] + 2
+    room = Entries(
+        np.zeros(most, np.int64),
+        np.zeros(most, np.float64),
+        np.zeros(most, np.float32),
+        np.zeros(most, np.int64),
+        np.zeros(most, np.int64),
+        np.zeros(most, np.float64),
+        np.zeros(most, np.float32),
+        np.zeros(most, np.int64),
+    )
+    for i in range(len(row_N)):
+        j = row_N[i]
+        if j >= 0 and source.present[j]:
+            project_row(i, j, residual_N[i], pivot, source, words, words_W, lookup, rules, room, out)

@@ -1,0 +1,123 @@
+# N pivot rows
+"""What an alignment kept, as sums that add up over shards: rows, mass, and retention with and without the observed path. PURE.
+
+Retention asks how many bits the text costs under the source, and how many under what became of the source's
+distributions. Both are counted on the same bytes, those of the rows that were aligned:
+
+- ``path_bits``: the source's own bits for the bytes of each pivot label, by the chain rule over its tokens;
+- ``label_bits``: the bits of the pivot's label under the aligned distribution, where a row never counts as
+  cheaper than under the source (a map may pile the mass of other tokens on the label; that is no gain);
+- ``map_bits``: the same, had the observed path been left out.
+
+``retention = path_bits / label_bits`` is 1 by construction where the observed path is on, and so it proves the
+bookkeeping, not the map. ``map_retention = path_bits / map_bits`` is the map's own merit. Neither sees the rows that
+were not aligned: ``aligned_bytes`` tells their share, and ``text_retention`` compares the whole text: the source's
+bits against those of what fusion will use, the pivot's own distribution standing in for unaligned rows.
+"""
+
+from dataclasses import asdict, dataclass, fields
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fusionchat.align.kernel import EXACT, INSIDE, UNALIGNED
+from fusionchat.align.project import Aligned
+from fusionchat.represent.topk import TopK
+
+NATS_PER_BIT = float(np.log(2.0))
+
+
+@dataclass(frozen=True)
+class AlignSummary:
+    """Sums over the rows of an alignment; two of them add up.
+
+    Attributes:
+        rows, exact, inside, unaligned: Rows.
+        kept: Sum over the aligned rows of the mass in slots.
+        bytes, aligned_bytes: Supervised bytes, and those of the aligned rows; the end of a turn counts as one.
+        source_bits: Bits of the text under the source.
+        path_bits, label_bits, map_bits: See the module.
+        text_bits: Bits of the text under the aligned distributions, unaligned rows under the pivot's own.
+        pivot_bits: Bits of the text under the pivot.
+    """
+
+    rows: int = 0
+    exact: int = 0
+    inside: int = 0
+    unaligned: int = 0
+    kept: float = 0.0
+    bytes: int = 0
+    aligned_bytes: int = 0
+    source_bits: float = 0.0
+    path_bits: float = 0.0
+    label_bits: float = 0.0
+    map_bits: float = 0.0
+    text_bits: float = 0.0
+    pivot_bits: float = 0.0
+
+    def __add__(self, other: "AlignSummary") -> "AlignSummary":
+        return AlignSummary(**{f.name: getattr(self, f.name) + getattr(other, f.name) for f in fields(self)})
+
+    @property
+    def retention(self) -> float:
+        """Source bits over aligned bits on the aligned rows' bytes."""
+        return _ratio(self.path_bits, self.label_bits)
+
+    @property
+    def map_retention(self) -> float:
+        """The same without the observed path: what the map alone keeps."""
+        return _ratio(self.path_bits, self.map_bits)
+
+    @property
+    def text_retention(self) -> float:
+        """Source bits over the bits of what fusion will use, on the whole text; above 1 where the pivot is better."""
+        return _ratio(self.source_bits, self.text_bits)
+
+    def figures(self) -> dict[str, float]:
+        """Sums and ratios by name, for manifests and reports."""
+        aligned = max(self.rows - self.unaligned, 1)
+        return {
+            **{name: float(value) for name, value in asdict(self).items()},
+            "exact_share": self.exact / max(self.rows, 1),
+            "inside_share": self.inside / max(self.rows, 1),
+            "unaligned_share": self.unaligned / max(self.rows, 1),
+            "aligned_byte_share": self.aligned_bytes / max(self.bytes, 1),
+            "kept_mass": self.kept / aligned,
+            "source_bits_per_byte": self.source_bits / max(self.bytes, 1),
+            "retention": self.retention,
+            "map_retention": self.map_retention,
+            "text_retention": self.text_retention,
+        }
+
+
+def summarize(pivot: TopK, source: TopK, aligned: Aligned) -> AlignSummary:
+    """The sums of one shard, from both captures and what `align` made of them."""
+    kind, label = aligned.kind, aligned.topk.label_logprob.astype(np.float64)
+    path, plain = aligned.path_logprob.astype(np.float64), aligned.map_logprob.astype(np.float64)
+    scored = (kind != UNALIGNED) & ~np.isnan(path)
+    capped = np.where(np.isnan(path), label, np.minimum(label, path))
+    size = pivot.end.astype(np.int64) - np.maximum(pivot.begin, 0)
+    own = pivot.label_logprob.astype(np.float64)
+    return AlignSummary(
+        rows=pivot.rows,
+        exact=int((kind == EXACT).sum()),
+        inside=int((kind == INSIDE).sum()),
+        unaligned=int((kind == UNALIGNED).sum()),
+        kept=float(aligned.kept[kind != UNALIGNED].sum(dtype=np.float64)),
+        bytes=int(size.sum()),
+        aligned_bytes=int(size[kind != UNALIGNED].sum()),
+        source_bits=_bits(source.label_logprob.astype(np.float64)),
+        path_bits=_bits(path[scored]),
+        label_bits=_bits(capped[scored]),
+        map_bits=_bits(np.minimum(plain, path)[scored]),
+        text_bits=_bits(np.where(kind != UNALIGNED, capped, own)),
+        pivot_bits=_bits(own),
+    )
+
+
+def _bits(logprobs: NDArray[np.float64]) -> float:
+    return float(-np.nansum(logprobs)) / NATS_PER_BIT
+
+
+def _ratio(part: float, whole: float) -> float:
+    return part / whole if whole > 0.0 else 1.0
