@@ -1,0 +1,92 @@
+from dataclasses import replace
+
+from fusionchat.evaluate.statistics import Breakdown, Estimate
+from fusionchat.report import tables
+from fusionchat.report.model import Row
+from tests.report.sample import DOMAINS, report
+
+
+def column(table: tables.Table, name: str) -> list[tables.Cell]:
+    return [row[table.columns.index(name)] for row in table.rows]
+
+
+def test_the_overall_table_has_every_model_and_both_metrics():
+    table = tables.overall_table(report())
+    assert table.columns == (
+        "model", "parameters", "bits per byte", "gain over sft", "exact match (%)", "gain over sft",
+    )  # fmt: skip
+    assert [row[0].text for row in table.rows] == [row.label for row in report().rows]
+    assert table.strong == 7 and table.rows[7][0].text == "varm"
+    assert all(len(row) == len(table.columns) for row in table.rows)
+
+
+def test_the_best_is_sought_among_models_of_the_pivot_s_size():
+    rows = (
+        Row("p", "pivot", 1, bits_per_byte=Breakdown(Estimate(1.0, 0.1, 5), {})),
+        Row("s", "source", 9, bits_per_byte=Breakdown(Estimate(0.2, 0.1, 5), {})),
+        Row("t", "target", 1, bits_per_byte=Breakdown(Estimate(0.7, 0.1, 5), {})),
+        Row("m", "merge", 1, bits_per_byte=Breakdown(Estimate(0.7, 0.1, 5), {})),
+    )
+    made = replace(report(), rows=rows, domains=(), baseline="", fused="m")
+    assert [c.best for c in column(tables.overall_table(made), "bits per byte")] == [False, False, True, True]
+    assert tables.overall_table(made).columns == ("model", "parameters", "bits per byte")
+    assert len(tables.result_tables(made)) == 1
+
+
+def test_higher_is_better_for_exact_match():
+    cells = column(tables.domain_table(report(), "exact_match"), "overall")
+    rows = [row for row in report().rows if row.kind != "source"]
+    best = max(row.exact_match.overall.value for row in rows)
+    expected = [row.kind != "source" and row.exact_match.overall.value == best for row in report().rows]
+    assert [cell.best for cell in cells] == expected
+
+
+def test_domain_tables_have_all_domains_after_the_whole():
+    assert tables.domain_table(report(), "bits_per_byte").columns == ("model", "overall", *DOMAINS)
+
+
+def test_gains_show_their_sign_and_only_clear_ones_have_a_tone():
+    made = report()
+    table = tables.gain_table(made, "bits_per_byte")
+    assert "sft" not in [row[0].text for row in table.rows]
+    compared = [row for row in made.rows if row.bits_gain]
+    for domain in DOMAINS:
+        for cell, row in zip(column(table, domain), compared, strict=True):
+            gain = row.bits_gain.domains[domain]
+            expected = ("gain" if gain.value > 0 else "loss") if abs(gain.value) > 2 * gain.se else ""
+            assert cell.tone == expected
+            assert cell.text[0] in "+-"
+    assert table.rows[table.strong][0].text == "varm"
+
+
+def test_models_without_a_measure_show_a_dash():
+    rows = (*report().rows, Row("new", "merge"))
+    table = tables.overall_table(replace(report(), rows=rows))
+    assert [cell.text for cell in table.rows[-1]] == ["new", "-", "-", "-", "-", "-"]
+
+
+def test_alignment_rejects_sweep_and_choices():
+    made = report()
+    assert [c.text for c in tables.pair_table(made).rows[1]] == [
+        "source_b", "byte_prefix", "151 K", "74.2 %", "25.1 %", "0.7 %", "98.1 %", "0.953", "3.2 s",
+    ]  # fmt: skip
+    assert [c.text for c in tables.reject_table(made).rows[0]] == ["corpus: no assistant turn", "3", "0.1 %"]
+    sweep = tables.sweep_table(made)
+    assert [[c.text for c in row[:2]] for row in sweep.rows] == [["varm", "0.9"], ["varm", "0.5"]]
+    assert [row[2].best for row in sweep.rows] == [False, True]
+    choices = tables.choice_table(made)
+    assert choices.columns == ("target: domain", "pivot", "source_a", "source_b")
+    assert len(choices.rows) == 3 * len(DOMAINS)
+    assert choices.rows[0][3].text == "-"
+
+
+def test_times_add_up_by_stage():
+    rows = [[cell.text for cell in row] for row in tables.time_table(report()).rows]
+    assert rows[0] == ["represent", "2", "20 s", "23.4 %"]
+    assert rows[-1] == ["all", "5", "1 min 25 s", "100.0 %"]
+
+
+def test_nothing_was_timed_or_rejected():
+    empty = replace(report(), stages=(), rejects=())
+    assert [c.text for c in tables.time_table(empty).rows[0]] == ["all", "0", "0.0 s", "100.0 %"]
+    assert tables.reject_table(empty).rows == ()

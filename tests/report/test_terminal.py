@@ -1,0 +1,100 @@
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from rich.cells import cell_len
+from rich.console import Console
+
+from fusionchat import console
+from fusionchat.report import terminal
+from fusionchat.report.tables import Cell, Table, result_tables
+from tests.report.sample import DOMAINS, report
+
+REPORT = report()
+
+
+def printed(part: terminal.TerminalTable, width: int, monkeypatch: pytest.MonkeyPatch, capsys) -> list[str]:
+    monkeypatch.setattr(console, "_out", Console(width=width, highlight=False))
+    console.table(
+        part.title, part.columns, part.rows, caption=part.caption, marked=part.marked, strong=part.strong
+    )
+    return capsys.readouterr().out.splitlines()
+
+
+@pytest.mark.parametrize("width", [60, 80, 100, 200])
+def test_tables_fit_and_stay_aligned(width, monkeypatch, capsys):
+    for part in terminal.terminal_tables(REPORT, width):
+        lines = printed(part, width, monkeypatch, capsys)
+        grid = [line for line in lines if line and line[0] in "┏┃┡│└"]
+        assert {cell_len(line) for line in grid} == {cell_len(grid[0])}
+        assert cell_len(grid[0]) <= width
+        # One line a row: nothing was folded.
+        assert sum(line.startswith("│") for line in grid) == len(part.rows)
+        places = [[i for i, c in enumerate(line) if c == "│"] for line in grid if line.startswith("│")]
+        assert all(place == places[0] for place in places)
+
+
+def test_figures_of_a_column_are_aligned_at_their_errors(monkeypatch, capsys):
+    part = terminal.terminal_tables(REPORT, 100)[1]
+    for index in range(1, len(part.columns)):
+        figures = [row[index].removeprefix("*") for row in part.rows]
+        assert len({figure[::-1].index("±") for figure in figures}) == 1
+
+
+def test_all_columns_come_once_and_in_order():
+    for table in result_tables(REPORT):
+        parts = terminal.fit(table, 100)
+        names = [name.replace("\n", " ") for part in parts for name in part.columns[1:]]
+        assert tuple(names) == table.columns[1:]
+        assert all(part.columns[0] == "model" for part in parts)
+        assert [bool(part.caption) for part in parts] == [False] * (len(parts) - 1) + [True]
+
+
+def test_the_best_is_starred_and_marked():
+    part = terminal.fit(result_tables(REPORT)[1], 200)[0]
+    assert len(part.marked) >= len(DOMAINS) + 1
+    for row, column in part.marked:
+        assert part.rows[row][column].startswith("*")
+    assert sum(text.startswith("*") for row in part.rows for text in row) == len(part.marked)
+    assert "marked *" in part.caption
+
+
+def test_no_domains_and_no_models_are_fine():
+    bare = replace(REPORT, domains=())
+    assert len(terminal.terminal_tables(bare, 100)) == 1
+    empty = Table("T", ("a", "b"), ())
+    assert terminal.fit(empty, 100)[0].rows == ()
+
+
+@given(st.lists(st.integers(1, 30), min_size=2, max_size=20), st.integers(20, 120))
+def test_split_keeps_every_column_and_the_width(widths, width):
+    groups = terminal.split(widths, width)
+    assert [i for group in groups for i in group] == list(range(1, len(widths)))
+    for group in groups:
+        total = terminal.BORDER + sum(widths[i] + terminal.PADDING for i in (0, *group))
+        assert total <= width or len(group) == 1
+
+
+def test_groups_are_even():
+    groups = terminal.split([10] * 10, 10 + 3 + 1 + 6 * 13)
+    assert [len(group) for group in groups] == [5, 4]
+
+
+def test_wide_characters_are_counted_as_two():
+    table = Table("T", ("a", "b"), ((Cell("表"), Cell("1")), (Cell("xy"), Cell("22"))))
+    assert terminal.fit(table, 12) == terminal.fit(table, 13)
+    assert terminal.fit(table, 12)[0].rows == (("表", "1"), ("xy", "22"))
+
+
+@pytest.mark.parametrize(
+    ("name", "room", "shown"),
+    [
+        ("gain over sft", 20, "gain over sft"),
+        ("gain over sft", 8, "gain\nover sft"),
+        ("humanities", 3, "humanities"),
+        ("bits per byte", 5, "bits per\nbyte"),
+    ],
+)
+def test_names_wider_than_their_figures_take_two_lines(name, room, shown):
+    assert terminal.two_lines(name, room) == shown
