@@ -1,37 +1,62 @@
-"""The weights of a merge by layer and module, from the ``merge_weights.json`` it leaves."""
+"""The weights of a merge as a picture's data, from its ``merge_weights.json``."""
 
-from collections.abc import Mapping
-from typing import cast
+import re
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
 
 from fusionchat.artifacts import Json
 from fusionchat.merge.weights import layer_of, module_of
 from fusionchat.report.model import MergeWeights
 
+Place = tuple[str, int | None]  # module, layer
+
 
 def merge_weights(raw: Mapping[str, Json], *, label: str, method: str) -> MergeWeights | None:
     """Weights as [targets][modules][layers]; None for a method that decides element by element.
 
+    Parameters that differ only in a number inside a layer (the experts of a mixture) are averaged, and so are
+    a weight and its bias.
+
     Args:
         raw: A merge report: ``targets``, and ``tensors`` with ``name`` and ``weights``.
-        label: The merge's name.
-        method: Its method.
+        label: The merge's name in the report.
+        method: The method's name.
     """
-    targets = tuple(str(name) for name in cast(list[str], raw["targets"]))
-    cells: dict[tuple[str, str], list[float]] = {}
-    layers: set[int] = set()
-    for tensor in cast(list[dict[str, Json]], raw["tensors"]):
-        weights = cast(list[float], tensor["weights"])
-        if len(weights) != len(targets):
-            return None
-        name = str(tensor["name"])
-        layer = layer_of(name)
-        if layer is not None:
-            layers.add(layer)
-        cells[module_of(name), "" if layer is None else str(layer)] = weights
-    columns = (("",) if any(column == "" for _, column in cells) else ()) + tuple(str(n) for n in sorted(layers))
-    modules = tuple(dict.fromkeys(module for module, _ in cells))
-    grid = tuple(
-        tuple(tuple(cells[m, c][t] if (m, c) in cells else None for c in columns) for m in modules)
-        for t in range(len(targets))
+    targets, tensors = raw.get("targets"), raw.get("tensors")
+    assert isinstance(targets, list) and isinstance(tensors, list), "not a merge report"
+    cells: dict[Place, list[Sequence[float]]] = defaultdict(list)
+    for tensor in tensors:
+        assert isinstance(tensor, dict)
+        name, weights = str(tensor["name"]), tensor["weights"]
+        if isinstance(weights, list) and weights:
+            cells[short_module(name), layer_of(name)].append([float(str(w)) for w in weights])
+    if not cells:
+        return None
+    layers = sorted({layer for _, layer in cells if layer is not None})
+    columns: list[int | None] = [*([None] if any(layer is None for _, layer in cells) else []), *layers]
+    inner = dict.fromkeys(module for module, layer in cells if layer is not None)
+    modules = dict.fromkeys([*inner, *(module for module, _ in cells)])
+    return MergeWeights(
+        label=label,
+        method=method,
+        targets=tuple(map(str, targets)),
+        layers=tuple("" if column is None else str(column) for column in columns),
+        modules=tuple(modules),
+        weights=tuple(
+            tuple(tuple(mean(cells.get((m, c)), t) for c in columns) for m in modules)
+            for t in range(len(targets))
+        ),
     )
-    return MergeWeights(label, method, targets, columns, modules, grid)
+
+
+def short_module(name: str) -> str:
+    """A parameter's place in its layer without experts' numbers, ``.weight`` and ``.bias``; outside, its last name."""
+    place = module_of(name).removesuffix(".bias")
+    if layer_of(name) is None:
+        return place.rpartition(".")[2]
+    return re.sub(r"\.\d+(?=\.|$)", "", place)
+
+
+def mean(weights: Sequence[Sequence[float]] | None, target: int) -> float | None:
+    """The mean weight of a target, None for nothing."""
+    return sum(w[target] for w in weights) / len(weights) if weights else None

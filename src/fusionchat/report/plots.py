@@ -61,7 +61,9 @@ def _scores(axes: "Axes", *, report: Report, rows: Sequence[Row], metric: Metric
                 value, y, xerr=(e.se or 0) * scale, fmt=marker, color=colour, markersize=size, elinewidth=1.4
             )
         else:
-            _off_scale(axes, y, value, colour, right=value > high)
+            _off_scale(
+                axes, y, f"{value:.{1 if metric == 'exact_match' else 3}f}", colour, right=value > high
+            )
     baseline = report.row(report.baseline)
     level = pick(baseline.value(metric), domain) if baseline else None
     if level is not None:
@@ -86,10 +88,10 @@ def _score_range(found: Sequence[tuple[Row, Estimate]], scale: float) -> tuple[f
     return low - margin, high + margin
 
 
-def _off_scale(axes: "Axes", y: int, value: float, colour: str, *, right: bool) -> None:
+def _off_scale(axes: "Axes", y: int, value: str, colour: str, *, right: bool) -> None:
     """An arrow at the edge with the value that lies beyond it."""
     x, side = (0.985, "right") if right else (0.015, "left")
-    words = f"{value:.3g} ▸" if right else f"◂ {value:.3g}"
+    words = f"{value} ▸" if right else f"◂ {value}"
     axes.text(
         x, y, words, transform=axes.get_yaxis_transform(), ha=side, va="center", color=colour, fontsize=8.5
     )

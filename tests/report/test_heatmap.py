@@ -1,0 +1,65 @@
+import pytest
+
+from fusionchat.report.heatmap import merge_weights, short_module
+
+
+def tensor(name: str, *weights: float) -> dict:
+    return {"name": name, "weights": list(weights)}
+
+
+def raw(*tensors: dict) -> dict:
+    return {"targets": ["a", "b"], "tensors": list(tensors)}
+
+
+def test_layers_are_columns_in_numeric_order_and_the_rest_comes_first():
+    made = merge_weights(
+        raw(
+            tensor("model.embed_tokens.weight", 0.5, 0.5),
+            tensor("model.layers.10.mlp.up_proj.weight", 0.1, 0.9),
+            tensor("model.layers.2.mlp.up_proj.weight", 0.3, 0.7),
+            tensor("model.layers.2.self_attn.q_proj.weight", 1.0, 0.0),
+            tensor("lm_head.weight", 0.25, 0.75),
+        ),
+        label="varm@0.9",
+        method="varm",
+    )
+    assert made.label == "varm@0.9" and made.targets == ("a", "b")
+    assert made.layers == ("", "2", "10")
+    assert made.modules == ("mlp.up_proj", "self_attn.q_proj", "embed_tokens", "lm_head")
+    assert made.weights[0] == ((None, 0.3, 0.1), (None, 1.0, None), (0.5, None, None), (0.25, None, None))
+    assert made.weights[1][0] == (None, 0.7, 0.9)
+
+
+def test_experts_and_biases_are_averaged():
+    made = merge_weights(
+        raw(
+            tensor("model.layers.0.mlp.experts.0.w1.weight", 0.2, 0.8),
+            tensor("model.layers.0.mlp.experts.1.w1.weight", 0.4, 0.6),
+            tensor("model.layers.0.attn.q.weight", 0.0, 1.0),
+            tensor("model.layers.0.attn.q.bias", 1.0, 0.0),
+        ),
+        label="m",
+        method="varm",
+    )
+    assert made.modules == ("mlp.experts.w1", "attn.q")
+    assert made.weights[0] == ((pytest.approx(0.3),), (0.5,))
+    assert made.layers == ("0",)
+
+
+def test_methods_that_decide_by_element_have_no_weights():
+    assert merge_weights(raw(tensor("a.0.b.weight")), label="m", method="ties") is None
+    assert merge_weights(raw(), label="m", method="ties") is None
+
+
+@pytest.mark.parametrize(
+    ("name", "module"),
+    [
+        ("model.layers.3.self_attn.q_proj.weight", "self_attn.q_proj"),
+        ("transformer.h.0.attn.c_attn.bias", "attn.c_attn"),
+        ("model.layers.3.block_sparse_moe.experts.7.w1.weight", "block_sparse_moe.experts.w1"),
+        ("model.norm.weight", "norm"),
+        ("lm_head.weight", "lm_head"),
+    ],
+)
+def test_short_names(name, module):
+    assert short_module(name) == module
