@@ -5,9 +5,7 @@ import numpy as np
 from fusionchat.represent.topk import TopK
 
 
-def make_topk(
-    seed, rows, *, k=3, vocabulary=11, label_logprob=None, turn=None, present=None, width=1
-):
+def make_topk(seed, rows, *, k=3, vocabulary=11, label_logprob=None, turn=None, present=None, width=1):
     """Random distributions for conversations with so many rows each; tokens are ``width`` bytes wide."""
     rng = np.random.default_rng(seed)
     n = sum(rows)

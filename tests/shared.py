@@ -7,4 +7,6 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 SHARED = ROOT.parent / "shared" / "data"
 
-needs_shared = pytest.mark.skipif(not SHARED.is_dir(), reason="../shared/data, the folder of real inputs, is not here")
+needs_shared = pytest.mark.skipif(
+    not SHARED.is_dir(), reason="../shared/data, the folder of real inputs, is not here"
+)

@@ -70,7 +70,9 @@ def test_names_that_would_clash_are_refused(tmp_path, name):
 
 
 def test_settings_go_over_the_file(tmp_path):
-    recipe = load(tmp_path, "", "distill.label_weight=0.5", "pivot.template=t.jinja", "merge.method=linear", "seed=7")
+    recipe = load(
+        tmp_path, "", "distill.label_weight=0.5", "pivot.template=t.jinja", "merge.method=linear", "seed=7"
+    )
     assert recipe.distill.label_weight == 0.5 and recipe.seed == 7
     assert recipe.pivot.model == "P" and recipe.pivot.template == "t.jinja"
     assert load(tmp_path, "merge: varm\n", "merge.granularity=layer").merge.granularity == "layer"

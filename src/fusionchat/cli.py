@@ -293,28 +293,33 @@ def guarded(arguments: list[str]) -> int:
 
     debug = "--debug" in arguments
     try:
-        cli.main([argument for argument in arguments if argument != "--debug"], prog_name="fusionchat", standalone_mode=False)
-    except FusionChatError as error:
+        cli.main([a for a in arguments if a != "--debug"], prog_name="fusionchat", standalone_mode=False)
+    except click.exceptions.Exit as stop:
+        return stop.exit_code
+    except (Exception, KeyboardInterrupt) as error:
+        if debug:
+            console.traceback()
+        return explain(error)
+    return 0
+
+
+def explain(error: BaseException) -> int:
+    """Print what went wrong in one message and return the exit code."""
+    from fusionchat import console
+
+    if isinstance(error, FusionChatError):
         console.error(str(error))
-        code = error.exit_code
-    except click.UsageError as error:
-        error.show()
-        code = 2
-    except click.exceptions.Exit as error:
         return error.exit_code
-    except (KeyboardInterrupt, click.Abort):
+    if isinstance(error, click.UsageError):
+        error.show()
+        return 2
+    if isinstance(error, KeyboardInterrupt | click.Abort):
         console.error("Stopped. Give the same command again and it goes on from here.")
-        code = 130
-    except Exception as error:
-        code = unexpected(error)
-    else:
-        return 0
-    if debug:
-        console.traceback()
-    return code
+        return 130
+    return unexpected(error)
 
 
-def unexpected(error: Exception) -> int:
+def unexpected(error: BaseException) -> int:
     """An error nobody foresaw: out of memory is the machine's, the rest is a bug."""
     from fusionchat import console
 

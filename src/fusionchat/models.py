@@ -62,7 +62,9 @@ def resolve(recipe: Recipe) -> dict[str, ModelRef]:
     for name, spec in recipe.models.items():
         where = "pivot" if name == "pivot" else f"sources.{name}"
         model = locate(spec.model, recipe.folder, where=f"{where}.model")
-        tokenizer = locate(spec.tokenizer, recipe.folder, where=f"{where}.tokenizer") if spec.tokenizer else model
+        tokenizer = (
+            locate(spec.tokenizer, recipe.folder, where=f"{where}.tokenizer") if spec.tokenizer else model
+        )
         template = _template(spec, recipe, where, refs)
         refs[name] = ModelRef(name, model, tokenizer, spec.revision, template)
     return refs
@@ -75,7 +77,9 @@ def locate(name: str, folder: str, *, where: str) -> str:
         if candidate.is_dir():
             return str(candidate)
     if name.startswith((".", "/", "~")) or name.count("/") > 1:
-        raise ModelError(f"There is no such model folder: {name}", where=where, do="paths are relative to the recipe")
+        raise ModelError(
+            f"There is no such model folder: {name}", where=where, do="paths are relative to the recipe"
+        )
     return name
 
 
@@ -112,7 +116,7 @@ def load_tokenizer(ref: ModelRef) -> "PreTrainedTokenizerBase":
     """The model's fast tokenizer; raises ModelError where it cannot be had."""
     from transformers import AutoTokenizer
 
-    _quiet()
+    quiet()
     try:
         return AutoTokenizer.from_pretrained(ref.tokenizer, revision=_revision(ref, ref.tokenizer))
     except Exception as error:  # transformers raises many kinds
@@ -127,7 +131,7 @@ def load_config(ref: ModelRef) -> "PretrainedConfig":
     """The model's configuration; raises ModelError where it cannot be had."""
     from transformers import AutoConfig
 
-    _quiet()
+    quiet()
     try:
         return AutoConfig.from_pretrained(ref.model, revision=_revision(ref, ref.model))
     except Exception as error:
@@ -142,9 +146,11 @@ def load_model(ref: ModelRef, *, dtype: "torch.dtype", device: "torch.device") -
     """The model in evaluation mode on a device; raises ModelError where it cannot be had."""
     from transformers import AutoModelForCausalLM
 
-    _quiet()
+    quiet()
     try:
-        model = AutoModelForCausalLM.from_pretrained(ref.model, revision=_revision(ref, ref.model), dtype=dtype)
+        model = AutoModelForCausalLM.from_pretrained(
+            ref.model, revision=_revision(ref, ref.model), dtype=dtype
+        )
     except Exception as error:
         raise ModelError(
             f"The model {ref.name!r} cannot be loaded: {_first_line(error)}",
@@ -154,7 +160,7 @@ def load_model(ref: ModelRef, *, dtype: "torch.dtype", device: "torch.device") -
     return model.to(device).eval()
 
 
-def _quiet() -> None:
+def quiet() -> None:
     """Progress bars and warnings of transformers would tear ours; errors still pass."""
     from transformers.utils import logging
 
@@ -197,7 +203,9 @@ def _identity(name: str, ref: ModelRef, *, weights: bool) -> str:
         return f"hub:{name}@{_hub_commit(name, ref.revision)}"
     patterns = ("*.safetensors", "*.bin", "config.json", "*.index.json") if weights else TOKENIZER_FILES
     files = sorted({path for pattern in patterns for path in folder.glob(pattern)})
-    return hashlib.sha256(canonical([(path.name, _file_identity(path)) for path in files]).encode()).hexdigest()
+    return hashlib.sha256(
+        canonical([(path.name, _file_identity(path)) for path in files]).encode()
+    ).hexdigest()
 
 
 def _file_identity(path: Path) -> str:

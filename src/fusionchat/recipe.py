@@ -11,12 +11,22 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    TypeAdapter,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
-from fusionchat.align.settings import AlignSettings
+from fusionchat.align.project import AlignSettings
 from fusionchat.errors import RecipeError
 from fusionchat.fuse.rules import FuseRule, MinCE
-from fusionchat.merge.methods import MergeMethod, Varm
+from fusionchat.merge.methods import MergeMethod
+from fusionchat.merge.methods.varm import Varm
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
@@ -26,6 +36,14 @@ def method_from_name(value: object) -> object:
     return {"method": value} if isinstance(value, str) else value
 
 
+def vocabulary_from_name(value: object) -> object:
+    """``vocabulary: exact`` is short for ``vocabulary: {method: exact}``."""
+    if isinstance(value, dict) and "vocabulary" in value:
+        return {**value, "vocabulary": method_from_name(value["vocabulary"])}
+    return value
+
+
+AnyAlign = Annotated[AlignSettings, BeforeValidator(vocabulary_from_name)]
 AnyMerge = Annotated[MergeMethod, Field(discriminator="method"), BeforeValidator(method_from_name)]
 AnyFuse = Annotated[FuseRule, Field(discriminator="method"), BeforeValidator(method_from_name)]
 
@@ -89,7 +107,9 @@ class RepresentSettings(Frozen):
 class DistillSettings(Frozen):
     """How the pivot is trained on fused distributions. The defaults are the paper's (section 4.1, arXiv 2402.16107v6)."""
 
-    label_weight: float = Field(0.9, ge=0, le=1, description="lambda: weight of the label against the distribution")
+    label_weight: float = Field(
+        0.9, ge=0, le=1, description="lambda: weight of the label against the distribution"
+    )
     sweep: tuple[float, ...] = Field((), description="further label weights; the best on validation is taken")
     tail: Literal["bucket", "renormalize"] = "bucket"
     epochs: float = Field(3, gt=0)
@@ -134,7 +154,9 @@ class CompareSettings(Frozen):
 class ExactMatchSettings(Frozen):
     """Greedy answers compared with the records' ``answer``."""
 
-    answer_pattern: str = Field(r"(?s)(.*)", description="regular expression; group 1 of its last match is the answer")
+    answer_pattern: str = Field(
+        r"(?s)(.*)", description="regular expression; group 1 of its last match is the answer"
+    )
     max_new_tokens: int = Field(256, ge=1)
     limit: int | None = Field(None, ge=1, description="at most so many conversations")
 
@@ -165,7 +187,9 @@ class RuntimeSettings(Frozen):
     )
     batch_tokens: int = Field(16384, ge=1, description="padded tokens in one forward pass")
     micro_batch_size: int = Field(8, ge=1, description="conversations in one training pass on one device")
-    gradient_checkpointing: bool = Field(False, description="recompute activations in the backward pass to save memory")
+    gradient_checkpointing: bool = Field(
+        False, description="recompute activations in the backward pass to save memory"
+    )
     checkpoint_steps: int = Field(200, ge=1, description="a training checkpoint every so many steps")
     threads: int = Field(0, ge=0, description="CPU threads, 0 for all")
 
@@ -180,7 +204,7 @@ class Recipe(Frozen):
     sources: dict[str, ModelSpec] = Field(min_length=1)
     corpus: CorpusSettings
     represent: RepresentSettings = RepresentSettings()
-    align: AlignSettings = AlignSettings()
+    align: AnyAlign = AlignSettings()
     fuse: AnyFuse = MinCE()
     distill: DistillSettings = DistillSettings()
     merge: AnyMerge = Varm()
@@ -228,15 +252,23 @@ class _Loader(yaml.SafeLoader):
 
 
 _Loader.yaml_implicit_resolvers = {
-    first: [(tag, regex) for tag, regex in resolvers if tag not in ("tag:yaml.org,2002:float", "tag:yaml.org,2002:bool")]
+    first: [
+        (tag, regex)
+        for tag, regex in resolvers
+        if tag not in ("tag:yaml.org,2002:float", "tag:yaml.org,2002:bool")
+    ]
     for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
 }
 _Loader.add_implicit_resolver(
     "tag:yaml.org,2002:float",
-    re.compile(r"^[-+]?(?:[0-9]+\.[0-9]*(?:[eE][-+]?[0-9]+)?|\.[0-9]+(?:[eE][-+]?[0-9]+)?|[0-9]+[eE][-+]?[0-9]+)$"),
+    re.compile(
+        r"^[-+]?(?:[0-9]+\.[0-9]*(?:[eE][-+]?[0-9]+)?|\.[0-9]+(?:[eE][-+]?[0-9]+)?|[0-9]+[eE][-+]?[0-9]+)$"
+    ),
     list("-+.0123456789"),
 )
-_Loader.add_implicit_resolver("tag:yaml.org,2002:bool", re.compile(r"^(?:true|True|TRUE|false|False|FALSE)$"), list("tTfF"))
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:bool", re.compile(r"^(?:true|True|TRUE|false|False|FALSE)$"), list("tTfF")
+)
 
 
 def _mapping(loader: yaml.SafeLoader, node: yaml.MappingNode) -> dict[object, object]:
@@ -244,7 +276,9 @@ def _mapping(loader: yaml.SafeLoader, node: yaml.MappingNode) -> dict[object, ob
     for key_node, _ in node.value:
         key = loader.construct_object(key_node, deep=True)
         if key in seen:
-            raise RecipeError(f"The key {key!r} stands twice", where=_at(key_node.start_mark), do="remove one of them")
+            raise RecipeError(
+                f"The key {key!r} stands twice", where=_at(key_node.start_mark), do="remove one of them"
+            )
         seen.add(key)
     return loader.construct_mapping(node, deep=True)
 
@@ -263,11 +297,15 @@ def parse_yaml(text: str, *, name: str) -> dict[str, Any]:
     try:
         value = loader.get_single_data()
     except yaml.MarkedYAMLError as error:
-        raise RecipeError(f"This is not YAML: {error.problem}", where=_at(error.problem_mark) or name) from error
+        raise RecipeError(
+            f"This is not YAML: {error.problem}", where=_at(error.problem_mark) or name
+        ) from error
     except yaml.YAMLError as error:
         raise RecipeError(f"This is not YAML: {error}", where=name) from error
     if not isinstance(value, dict):
-        raise RecipeError("A recipe is a mapping of keys to values", where=name, do="start from `fusionchat init`")
+        raise RecipeError(
+            "A recipe is a mapping of keys to values", where=name, do="start from `fusionchat init`"
+        )
     return value
 
 
@@ -289,10 +327,18 @@ def apply_setting(tree: dict[str, Any], setting: str) -> None:
     for position, key in enumerate(parents):
         child = node.setdefault(key, {})
         if isinstance(child, str):  # the short form: `pivot: NAME`, `merge: varm`
-            short = "method" if key in {"merge", "fuse", "vocabulary"} else "path" if parents[0] == "corpus" else "model"
+            short = (
+                "method"
+                if key in {"merge", "fuse", "vocabulary"}
+                else "path"
+                if parents[0] == "corpus"
+                else "model"
+            )
             child = node[key] = {short: child}
         if not isinstance(child, dict):
-            raise RecipeError(f"{'.'.join(parents[: position + 1])} is not a mapping", where=f"--set {setting}")
+            raise RecipeError(
+                f"{'.'.join(parents[: position + 1])} is not a mapping", where=f"--set {setting}"
+            )
         node = child
     node[last] = value
 
@@ -307,13 +353,28 @@ def load_recipe(path: str | Path, settings: tuple[str, ...] = ()) -> Recipe:
     try:
         text = file.read_text(encoding="utf-8")
     except FileNotFoundError as error:
-        raise RecipeError("There is no such recipe", where=str(path), do="make one with `fusionchat init`") from error
+        raise RecipeError(
+            "There is no such recipe", where=str(path), do="make one with `fusionchat init`"
+        ) from error
     except (OSError, UnicodeDecodeError) as error:
         raise RecipeError(f"The recipe cannot be read: {error}", where=str(path)) from error
     tree = parse_yaml(text, name=str(path))
     for setting in settings:
         apply_setting(tree, setting)
     return validate_recipe(tree, name=str(path), folder=str(file.parent))
+
+
+def merge_method(name: str, settings: tuple[str, ...]) -> MergeMethod:
+    """A merge method's settings from its name and ``key=value`` settings; raises RecipeError like a recipe's."""
+    tree: dict[str, Any] = {"method": name}
+    for setting in settings:
+        apply_setting(tree, setting)
+    try:
+        return TypeAdapter(AnyMerge).validate_python(tree)
+    except ValidationError as error:
+        raise RecipeError(
+            _explain(error), where="--method and --set", do="see docs/merge_methods.md"
+        ) from error
 
 
 def validate_recipe(tree: dict[str, Any], *, name: str, folder: str) -> Recipe:

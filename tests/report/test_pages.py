@@ -157,7 +157,8 @@ def test_markdown_tables_have_equal_columns(text):
 
 
 def test_markdown_without_figures(sample):
-    assert "![" not in markdown(sample, content(sample))
+    small = replace(sample, domains=(), choices=(), weights=())
+    assert "![" not in markdown(small, content(small))
 
 
 def test_the_json_is_the_report(folder, sample):

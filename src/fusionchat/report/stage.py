@@ -146,11 +146,11 @@ def make_pair(run: Run, source: str) -> Pair:
     return Pair(
         label=source,
         rows=int(figures["rows"]),
-        exact=float(figures["exact"]),
-        inside=float(figures["inside"]),
-        unaligned=float(figures["unaligned"]),
-        mass_kept=float(figures["mass_kept"]),
-        retention=None if figures["retention"] is None else float(figures["retention"]),
+        exact=float(figures["exact_share"]),
+        inside=float(figures["inside_share"]),
+        unaligned=float(figures["unaligned_share"]),
+        mass_kept=float(figures["kept_mass"]),
+        retention=float(figures["map_retention"]),
         seconds=manifest.seconds,
         method=str(manifest.summary["method"]),
     )

@@ -1,0 +1,5 @@
+"""``python -m fusionchat``: the command line."""
+
+from fusionchat.cli import main
+
+main()
