@@ -50,7 +50,8 @@ def warp(
     unique_N, mine_N = np.unique(mine, return_inverse=True)
     unique_M, theirs_M = np.unique(theirs, return_inverse=True)
     costs = _distances(pivot.data, pivot.offsets, unique_N, source.data, source.offsets, unique_M)
-    return _walk(costs, mine_N.astype(np.int64), theirs_M.astype(np.int64))
+    first_N: NDArray[np.int64] = _walk(costs, mine_N.astype(np.int64), theirs_M.astype(np.int64))
+    return first_N
 
 
 @numba.njit(cache=True, nogil=True)

@@ -29,7 +29,7 @@ def nearest_tokens(source: ByteTable, pivot: ByteTable, tokens: NDArray[np.integ
     longest = int(lengths[-1])
     starts = np.searchsorted(lengths, np.arange(longest + 2)).astype(np.int64)
     classes = class_masks(pivot.data, pivot.offsets, candidates)
-    return _nearest(
+    nearest: NDArray[np.int32] = _nearest(
         source.data,
         source.offsets,
         tokens.astype(np.int64),
@@ -39,6 +39,7 @@ def nearest_tokens(source: ByteTable, pivot: ByteTable, tokens: NDArray[np.integ
         starts,
         classes,
     )
+    return nearest
 
 
 @numba.njit(cache=True, nogil=True, inline="always")

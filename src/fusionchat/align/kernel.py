@@ -97,13 +97,12 @@ class Out(NamedTuple):
 @numba.njit(cache=True, nogil=True)
 def starts_with(data, offsets, token, low, size):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201
     """Whether a token begins with data[low:low + size]."""
-    at = offsets[token]
-    if offsets[token + 1] - at < size:
-        return False
-    for i in range(size):
-        if data[at + i] != data[low + i]:
-            return False
-    return True
+    at, stop = offsets[token], low + size
+    same = offsets[token + 1] - at >= size
+    while same and low < stop:
+        same = data[at] == data[low]
+        low, at = low + 1, at + 1
+    return same
 
 
 @numba.njit(cache=True, nogil=True)

@@ -20,12 +20,12 @@ class PairCounts(NamedTuple):
 
     Attributes:
         source, pivot: int32 [P], the two tokens of a pair; pairs in ascending order.
-        count: int64 [P].
+        times: int64 [P].
     """
 
     source: NDArray[np.int32]
     pivot: NDArray[np.int32]
-    count: NDArray[np.int64]
+    times: NDArray[np.int64]
 
 
 def count_pairs(source_labels: NDArray[np.int32], pivot_labels: NDArray[np.int32]) -> PairCounts:
@@ -45,13 +45,13 @@ def merge_counts(parts: list[PairCounts]) -> PairCounts:
     keys = np.concatenate([p.source.astype(np.int64) << 32 | p.pivot for p in parts])
     unique, inverse = np.unique(keys, return_inverse=True)
     total = np.zeros(len(unique), np.int64)
-    np.add.at(total, inverse, np.concatenate([p.count for p in parts]))
+    np.add.at(total, inverse, np.concatenate([p.times for p in parts]))
     return unpack(unique, total)
 
 
 def most_frequent(source: ByteTable, pivot: ByteTable, counts: PairCounts) -> NDArray[np.int32]:
     """The most frequent partner of each source token, ties by edit distance, then the lower id; -1 if never met."""
-    return _partners(
+    partners: NDArray[np.int32] = _partners(
         source.data,
         source.offsets,
         pivot.data,
@@ -59,8 +59,9 @@ def most_frequent(source: ByteTable, pivot: ByteTable, counts: PairCounts) -> ND
         pivot.in_text,
         counts.source,
         counts.pivot,
-        counts.count,
+        counts.times,
     )
+    return partners
 
 
 @numba.njit(cache=True, nogil=True)

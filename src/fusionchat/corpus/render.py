@@ -217,7 +217,7 @@ class Renderer:
             if edited is None or edited == conversation:
                 return rendered
             conversation = edited
-        return rendered
+        return Reject(conversation.id, EDITED, "again and again")
 
     def _edit(self, conversation: Conversation, reject: Reject) -> Conversation | None:
         from fusionchat.corpus.cut import shown_as, without_thoughts

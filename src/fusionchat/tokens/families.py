@@ -54,7 +54,7 @@ def parts(component: object) -> Iterator[Part]:
     """The leaves of a normalizer, pre-tokenizer or decoder as plain data, in order."""
     if component is None:
         return
-    state = component.__getstate__()  # type: ignore[attr-defined]
+    state: bytes = component.__getstate__()  # type: ignore[assignment]
     yield from leaves(json.loads(state) if state else None)
 
 

@@ -217,12 +217,11 @@ def match_run(text, at, ids, first, last, data, offsets, skip):  # type: ignore[
 def literal(text, at, token, data, offsets):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201
     """Whether the spelling of ``token`` stands in the text at ``at``."""
     low, high = offsets[token], offsets[token + 1]
-    if high == low or at + high - low > len(text):
-        return False
-    for source in range(low, high):
-        if text[at + source - low] != data[source]:
-            return False
-    return True
+    same = low < high and at + high - low <= len(text)
+    while same and low < high:
+        same = text[at] == data[low]
+        low, at = low + 1, at + 1
+    return same
 
 
 @numba.njit(cache=True, nogil=True)
@@ -231,6 +230,29 @@ def run_end(ids, first, flags):  # type: ignore[no-untyped-def]  # noqa: ANN001,
     while first < len(ids) and not flags[ids[first]] & (1 | 8):
         first += 1
     return first
+
+
+@numba.njit(cache=True, nogil=True)
+def match_either(text, at, ids, first, last, data, offsets, always, allowed):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201
+    """Match a run plainly or with a blank put before it: (where it ends or `match_run`'s failure, the blank's bytes)."""
+    skip = 1 if always else 0
+    stop = match_run(text, at, ids, first, last, data, offsets, skip)
+    if stop < 0 and allowed:
+        other = match_run(text, at, ids, first, last, data, offsets, 1 - skip)
+        if other >= 0:
+            return other, 1 - skip
+    return stop, skip
+
+
+@numba.njit(cache=True, nogil=True)
+def match_added(text, at, token, data, offsets, flags):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201
+    """Where an added token and the blanks it swallows end, -1 where it does not stand at ``at``."""
+    if flags[token] & 2:
+        at = skip_blanks(text, at)
+    if not literal(text, at, token, data, offsets):
+        return -1
+    at += offsets[token + 1] - offsets[token]
+    return skip_blanks(text, at) if flags[token] & 4 else at
 
 
 @numba.njit(cache=True, nogil=True)
@@ -249,12 +271,7 @@ def tile_text(text, ids, data, offsets, flags, always, allowed):  # type: ignore
     while i < count:
         last = run_end(ids, i, flags)
         if last > i:
-            skip = 1 if always else 0
-            stop = match_run(text, at, ids, i, last, data, offsets, skip)
-            if stop < 0 and allowed:
-                other = match_run(text, at, ids, i, last, data, offsets, 1 - skip)
-                if other >= 0:
-                    skip, stop = 1 - skip, other
+            stop, skip = match_either(text, at, ids, i, last, data, offsets, always, allowed)
             if stop < 0:
                 return begin, end, 2, -1 - stop, at
             at -= skip
@@ -263,16 +280,10 @@ def tile_text(text, ids, data, offsets, flags, always, allowed):  # type: ignore
                 at += offsets[ids[j] + 1] - offsets[ids[j]]
                 end[j] = at
         if last < count:
-            token = ids[last]
-            start = at
-            if flags[token] & 2:
-                at = skip_blanks(text, at)
-            if not literal(text, at, token, data, offsets):
-                return begin, end, (1 if flags[token] & 8 else 2), last, at
-            at += offsets[token + 1] - offsets[token]
-            if flags[token] & 4:
-                at = skip_blanks(text, at)
-            begin[last], end[last] = start, at
+            stop = match_added(text, at, ids[last], data, offsets, flags)
+            if stop < 0:
+                return begin, end, (1 if flags[ids[last]] & 8 else 2), last, at
+            begin[last], end[last], at = at, stop, stop
             last += 1
         i = last
     if at != len(text):

@@ -106,7 +106,8 @@ def slow_pieces(tokenizer: "PreTrainedTokenizerBase") -> tuple[Family, dict[int,
         shift = ids[0] - raw[0]
         return Family("one id a byte", str.encode, "none"), {shift + b: bytes([b]) for b in range(256)}, set()
     raise TokenizerError(
-        f"A tokenizer of type {type(tokenizer).__name__} cannot be expressed in bytes: it has no fast back end, and its ids are not bytes",
+        f"A tokenizer of type {type(tokenizer).__name__} cannot be expressed in bytes: "
+        "it has no fast back end, and its ids are not bytes",
         do="convert it to a fast tokenizer (tokenizer.json)",
     )
 
@@ -119,7 +120,7 @@ def sentencepiece_pieces(
     spelled: dict[int, bytes | None] = {}
     fallback: set[int] = set()
     for index in range(len(tokenizer)):
-        piece = tokenizer.convert_ids_to_tokens(index)
+        piece = str(tokenizer.convert_ids_to_tokens(index))
         known = model.piece_to_id(piece)
         if model.id_to_piece(known) != piece or model.is_control(known) or model.is_unused(known):
             continue
