@@ -272,8 +272,8 @@ def observe(source, j, turn, end, label, gold, room, count, words, rules):  # ty
 
 @numba.njit(cache=True, nogil=True)
 def merge(room, count):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201
-    """Add up the entries that meet on one pivot token: (output entries, mass without a pivot token)."""
-    slots, lost = 0, 0.0
+    """Add up the entries that meet on one pivot token: (output entries, mass without one, entries that met)."""
+    slots, lost, met = 0, 0.0, 0
     for e in range(count):
         goal, mass = room.goal[e], room.mass[e]
         if goal < 0:
@@ -289,7 +289,8 @@ def merge(room, count):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201
         else:
             room.slot_mass[s] += mass
             room.slot_parts[s] += 1
-    return slots, lost
+            met += 1
+    return slots, lost, met
 
 
 @numba.njit(cache=True, nogil=True)
@@ -381,10 +382,10 @@ def project_row(i, j, size, pivot, source, words, words_W, lookup, rules, room, 
         lost += room.mass[e] if room.goal[e] < 0 else 0.0
     plain = goal_mass(room, count, gold)
     count, mass = observe(source, j, pivot.turn[i], pivot.end[i], at, gold, room, count, words, rules)
-    slots, nowhere = merge(room, count)
+    slots, nowhere, met = merge(room, count)
     if slots == 0:
         return
-    if size == 0 and slots < count:
+    if size == 0 and met > 0:
         scale = tail
         for e in range(count):
             scale += room.mass[e]

@@ -1,0 +1,99 @@
+"""Small invented worlds: two vocabularies over a few letters, one text, tokenized twice, with random distributions."""
+
+from typing import NamedTuple
+
+import numpy as np
+from hypothesis import strategies as st
+
+from fusionchat.represent.topk import TopK
+from fusionchat.tokens.spans import ByteTable, make_table
+
+LETTERS = "ab c é你"
+
+
+class World(NamedTuple):
+    pivot: TopK
+    source: TopK
+    pivot_table: ByteTable
+    source_table: ByteTable
+    texts: list[list[str]]
+
+
+def table(words, *, eot_first=False):
+    """A byte-complete vocabulary: single bytes of the letters, the words, one control token."""
+    singles = sorted({bytes([b]) for b in LETTERS.encode()})
+    tokens = [*singles, *sorted({w.encode() for w in words} - set(singles))]
+    control = b"<end>"
+    tokens = [control, *tokens] if eot_first else [*tokens, control]
+    in_text = np.array([t != control for t in tokens])
+    return make_table(tokens, in_text, eos=0 if eot_first else len(tokens) - 1)
+
+
+def split(draw, vocabulary, raw):
+    """One of the ways to write ``raw`` with a vocabulary's tokens."""
+    spelled = {vocabulary.token(t): t for t in range(vocabulary.size) if vocabulary.in_text[t]}
+    longest = max(map(len, spelled))
+    at, ids = 0, []
+    while at < len(raw):
+        fits = [n for n in range(1, longest + 1) if raw[at : at + n] in spelled and at + n <= len(raw)]
+        size = draw(st.sampled_from(fits))
+        ids.append(spelled[raw[at : at + size]])
+        at += size
+    return ids
+
+
+def capture(rng, vocabulary, turns_of, k):
+    """A TopK with random distributions for token lists of conversations: [[ids of a turn, ...], ...]."""
+    labels, turn, begin, end, offsets = [], [], [], [], [0]
+    for conversation in turns_of:
+        for t, ids in enumerate(conversation):
+            at = 0
+            for i in ids:
+                size = len(vocabulary.token(i)) if vocabulary.in_text[i] else 1
+                labels.append(i)
+                turn.append(2 * t + 1)
+                begin.append(at)
+                at += size
+                end.append(at)
+        offsets.append(len(labels))
+    n, k = len(labels), min(k, vocabulary.size)
+    logits = rng.normal(size=(n, vocabulary.size)) * 3
+    logprobs = logits - np.log(np.exp(logits).sum(1, keepdims=True))
+    ids = np.argsort(-logprobs, axis=1, kind="stable")[:, :k].astype(np.int32)
+    kept = np.take_along_axis(logprobs, ids, 1)
+    left = np.maximum(1 - np.exp(kept).sum(1), 0)
+    with np.errstate(divide="ignore"):
+        tail = np.log(np.where(left < 1e-6, 0, left)).astype(np.float16)
+    labels = np.array(labels, np.int32)
+    return TopK(
+        ids=ids,
+        logprobs=kept.astype(np.float16),
+        tail=tail,
+        labels=labels,
+        label_logprob=logprobs[np.arange(n), labels].astype(np.float32),
+        turn=np.array(turn, np.int32),
+        begin=np.array(begin, np.int32),
+        end=np.array(end, np.int32),
+        present=np.ones(n, bool),
+        offsets=np.array(offsets, np.int64),
+    )
+
+
+@st.composite
+def worlds(draw, k=None, ends=True):
+    """A world; ``k`` slots a row, drawn if None; turns are complete if ``ends``."""
+    word = st.text(LETTERS, min_size=2, max_size=4)
+    tables = [table(draw(st.lists(word, max_size=8)), eot_first=draw(st.booleans())) for _ in range(2)]
+    texts = draw(st.lists(st.lists(st.text(LETTERS, max_size=8), min_size=1, max_size=2), min_size=1, max_size=2))
+    slots = draw(st.integers(1, 12)) if k is None else k
+    rng = np.random.default_rng(draw(st.integers(0, 1 << 32)))
+    captures = [
+        capture(
+            rng,
+            one,
+            [[split(draw, one, t.encode()) + ([one.eos] if ends else []) for t in turns] for turns in texts],
+            slots,
+        )
+        for one in tables
+    ]
+    return World(*captures, *tables, texts)

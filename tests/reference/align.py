@@ -1,0 +1,179 @@
+"""Slow, obvious references for alignment: strings and dictionaries, nothing shared with the package's loops."""
+
+import math
+
+import numpy as np
+
+
+def edit_distance(left, right):
+    """Levenshtein's distance of two sequences by the textbook recursion."""
+    row = list(range(len(right) + 1))
+    for i, a in enumerate(left):
+        new = [i + 1]
+        for j, b in enumerate(right):
+            new.append(min(row[j] + (a != b), row[j + 1] + 1, new[j] + 1))
+        row = new
+    return row[-1]
+
+
+def dtw(mine, theirs):
+    """The published alignment of two token lists: edit distances between all pairs, then dynamic time warping.
+
+    Returns, for each of ``mine``, the first index of ``theirs`` that the path matches with it.
+    """
+    n, m = len(mine), len(theirs)
+    far = float("inf")
+    total = [[far] * (m + 1) for _ in range(n + 1)]
+    total[0][0] = 0.0
+    for i in range(n):
+        for j in range(m):
+            cost = edit_distance(bare(mine[i]), bare(theirs[j]))
+            total[i + 1][j + 1] = cost + min(total[i][j], total[i][j + 1], total[i + 1][j])
+    first = [0] * n
+    i, j = n, m
+    while i > 0 and j > 0:
+        first[i - 1] = j - 1
+        if i == 1 and j == 1:
+            break
+        steps = [(total[i - 1][j - 1], 0), (total[i - 1][j], 1), (total[i][j - 1], 2)]
+        move = min(steps)[1]
+        i, j = (i - 1, j - 1) if move == 0 else (i - 1, j) if move == 1 else (i, j - 1)
+    return first
+
+
+def bare(token):
+    """A token without its leading blank."""
+    return token[1:] if token[:1] == b" " else token
+
+
+def attach(pivot, source):
+    """(source row or None, residual) of every pivot row, by looking at every source row of the turn."""
+    found = []
+    for c in range(pivot.conversations):
+        for i in range(pivot.offsets[c], pivot.offsets[c + 1]):
+            context = max(int(pivot.begin[i]), 0)
+            fits = [
+                j
+                for j in range(source.offsets[c], source.offsets[c + 1])
+                if source.turn[j] == pivot.turn[i] and source.begin[j] <= context < source.end[j]
+            ]
+            found.append((fits[-1], context - int(source.begin[fits[-1]])) if fits else (None, 0))
+    return found
+
+
+def known(source, j):
+    """The known tokens of a source row as a dictionary, and its tail mass."""
+    mass = {
+        int(t): math.exp(float(p))
+        for t, p in zip(source.ids[j], source.logprobs[j], strict=True)
+        if p > -np.inf
+    }
+    tail = math.exp(float(source.tail[j]))
+    label = int(source.labels[j])
+    if label not in mass and not np.isnan(source.label_logprob[j]):
+        mass[label] = math.exp(float(source.label_logprob[j]))
+        tail = max(tail - mass[label], 0.0)
+    return mass, tail
+
+
+def text_of(table, token):
+    """The bytes of a text token, None for a control token."""
+    return table.token(token) if table.in_text[token] else None
+
+
+def longest(tokens, rest, *, beyond=0, whole=False):
+    """The token (of a dictionary from bytes to ids) that is the longest prefix of ``rest``, None if there is none."""
+    sizes = [len(rest)] if whole else range(len(rest), beyond, -1)
+    return next((tokens[rest[:n]] for n in sizes if n > beyond and rest[:n] in tokens), None)
+
+
+def chain(source, j, end, words):
+    """Probability of the source tokens after row j up to byte ``end`` of the turn, None where they do not tell."""
+    product = 1.0
+    while source.end[j] < end:
+        following = j + 1
+        if following >= source.rows or source.turn[following] != source.turn[j]:
+            return None
+        if source.begin[following] != source.end[j]:
+            return None
+        j = following
+        mass, _ = known(source, j)
+        label = int(source.labels[j])
+        if source.end[j] <= end:
+            product *= math.exp(float(source.label_logprob[j]))
+        else:
+            start = words.token(label)[: end - source.begin[j]]
+            product *= sum(
+                p for t, p in mass.items() if words.in_text[t] and words.token(t).startswith(start)
+            )
+    return product
+
+
+def project_row(pivot, i, source, j, residual, words, words_pivot, *, target, observed, min_mass, whole=False):
+    """One row by the text of design.md, section 5.3.
+
+    Args:
+        target: Dictionary from source ids to pivot ids for whole tokens, control tokens included.
+
+    Returns:
+        None for an unaligned row, else (mass by pivot id, tail, mass by the map alone, chain-rule mass or None).
+    """
+    tokens = {}
+    for t in reversed(range(words_pivot.size)):
+        if words_pivot.in_text[t]:
+            tokens[words_pivot.token(t)] = t
+    gold, label = int(pivot.labels[i]), int(source.labels[j])
+    begin, end = int(pivot.begin[i]), int(pivot.end[i])
+    seen = words.token(label)[:residual]
+    before = words_pivot.token(gold)[: max(-begin, 0)]
+    shared = min(len(seen), len(before))
+    if shared and seen[-shared:] == before[-shared:]:
+        seen, before = seen[:-shared], before[:-shared]
+    mass, tail = known(source, j)
+    if seen:
+        mass = {t: p for t, p in mass.items() if words.in_text[t] and words.token(t).startswith(seen)}
+        tail = 0.0
+        if sum(mass.values()) < min_mass:
+            return None
+    goal = {}
+    for t in mass:
+        own = text_of(words, t)
+        if own is None or (not seen and not before):
+            goal[t] = target.get(t)
+        else:
+            rest = before + own[len(seen) :]
+            goal[t] = longest(tokens, rest, beyond=len(before), whole=whole) if own[len(seen) :] else None
+    plain = sum(p for t, p in mass.items() if goal[t] == gold)
+    moved = 0.0
+    if end < source.end[j]:
+        start = words.token(label)[: end - source.begin[j]]
+        same = [t for t in mass if words.in_text[t] and words.token(t).startswith(start)]
+        path = sum(mass[t] for t in same)
+        goal.update(dict.fromkeys(same, gold) if observed else {})
+    elif end == source.end[j]:
+        path = mass[label]
+        if observed or not words.in_text[label]:
+            goal[label] = gold
+    else:
+        rest = chain(source, j, end, words)
+        path = None if rest is None else mass[label] * rest
+        if observed and path is not None and goal[label] != gold:
+            moved = max(path - plain, 0.0)
+    result = {}
+    for t, p in mass.items():
+        p = p - moved if t == label else p
+        if goal[t] is None:
+            tail += p
+        else:
+            result[goal[t]] = result.get(goal[t], 0.0) + p
+    if moved:
+        result[gold] = result.get(gold, 0.0) + moved
+    total = tail + sum(result.values())
+    if not result:
+        return None
+    return (
+        {t: p / total for t, p in result.items()},
+        tail / total,
+        plain / total,
+        None if path is None else path / total,
+    )
