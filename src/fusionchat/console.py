@@ -31,9 +31,12 @@ def say(text: str = "", style: str | None = None) -> None:
     _out.print(text, style=style, markup=False, soft_wrap=True)
 
 
-def stream(text: str) -> None:
-    """Print text without a line end, at once: streamed answers."""
-    sys.stdout.write(text)
+def stream(text: str, style: str | None = None) -> None:
+    """Print text without a line end, at once: streamed answers and what stands before them."""
+    if style is not None:
+        _out.print(text, style=style, markup=False, soft_wrap=True, end="")
+    else:
+        sys.stdout.write(text)
     sys.stdout.flush()
 
 
@@ -63,12 +66,18 @@ def ask(prompt: str) -> str:
     if sys.stdin.isatty():
         with suppress(ImportError):
             import readline  # noqa: F401 (input() uses it once it is imported)
-        return input(prompt)
+        bold, plain = ("\001\033[1m\002", "\001\033[0m\002") if is_terminal() else ("", "")
+        return input(bold + prompt + plain)
     line = sys.stdin.readline()
     if not line:
         raise EOFError
     say(prompt + line.rstrip("\n"))
     return line.rstrip("\n")
+
+
+def is_terminal() -> bool:
+    """Whether what is printed is seen by somebody on a terminal with colours."""
+    return _out.is_terminal and _out.color_system is not None
 
 
 def width() -> int:

@@ -5,6 +5,7 @@ from pathlib import Path
 from fusionchat import console
 from fusionchat.chat.answer import Answerer
 from fusionchat.chat.session import COMMANDS, HELP, Session, command
+from fusionchat.chat.wrap import Wrap
 from fusionchat.corpus.conversation import Message
 from fusionchat.errors import ModelError
 
@@ -119,13 +120,14 @@ class Chat:
 
     def reply(self) -> None:
         """Answer the last question; a question that cannot be asked is taken back."""
+        wrap = Wrap(console.width() if console.is_terminal() else None, len(NAME))
         try:
             if not self.make_room():
                 return
-            console.stream(NAME)
+            console.stream(NAME, style="bold cyan")
             answer = self.answerer.answer(
                 self.session.messages,
-                console.stream,
+                lambda text: console.stream(wrap.feed(text)),
                 max_new_tokens=self.max_new_tokens,
                 temperature=self.temperature,
             )
@@ -137,7 +139,7 @@ class Chat:
             self.session.take_back()
             console.say()
             return
-        console.stream("\n")
+        console.stream(wrap.flush() + "\n")
         if answer.stopped:
             console.say("(stopped)", style="dim")
         elif not answer.text.strip():
