@@ -18,6 +18,7 @@ class Wrap:
 
     def __init__(self, width: int | None, column: int = 0) -> None:
         self.width, self.column, self.word = width, column, ""
+        self._begun = False  # whether the beginning of the word is out already
 
     def feed(self, text: str) -> str:
         """What can be shown after the next piece of text."""
@@ -29,20 +30,32 @@ class Wrap:
                 out += self.flush() + self._space(char)
                 continue
             self.word += char
-            if cell_len(char) > 1 or cell_len(self.word) > min(LONGEST, self.width):
+            if cell_len(char) > 1:
                 out += self.flush()
+            elif cell_len(self.word) > min(LONGEST, self.width):
+                out += self._out()
+                self._begun = True
         return out
 
     def flush(self) -> str:
-        """What is held back, on a new line where it does not fit."""
+        """What is held back, at the end of a word."""
+        out = self._out()
+        self._begun = False
+        return out
+
+    def _out(self) -> str:
+        """The held part of a word, on a new line where it does not fit; the rest of a long word just goes on."""
         word, self.word = self.word, ""
+        if self.width is None:
+            return word
         size = cell_len(word)
-        assert self.width is not None or not word
-        if self.width is not None and self.column and self.column + size > self.width:
-            self.column = size
-            return "\n" + word
-        self.column += size
-        return word
+        if self._begun or self.column + size <= self.width or not self.column:
+            self.column += size
+            while self.column > self.width:  # the terminal breaks it
+                self.column -= self.width
+            return word
+        self.column = size
+        return "\n" + word
 
     def _space(self, char: str) -> str:
         """A space or line end; a space at the end of a line becomes the line end that the next word brings."""
