@@ -26,9 +26,9 @@ def model_card(report: Report, recipe: "Recipe") -> str:
     blocks = [
         f"---\n{yaml.safe_dump(front_matter(report, recipe), sort_keys=False, allow_unicode=True)}---",
         f"# {report.name}",
-        f"A chat model fused from {_and([name_of(spec) for spec in recipe.models.values()])} with FusionChat "
+        f"A chat model fused from {_and([name_of(spec, recipe.folder) for spec in recipe.models.values()])} with FusionChat "
         f"([arXiv 2402.16107]({PAPER})). It has the structure, the size and the tokenizer of "
-        f"{name_of(recipe.pivot)}.",
+        f"{name_of(recipe.pivot, recipe.folder)}.",
         headline(report),
         "## Results",
         *(markdown.table(_for_card(table)) for table in tables.result_tables(report)),
@@ -48,7 +48,9 @@ def model_card(report: Report, recipe: "Recipe") -> str:
 
 def front_matter(report: Report, recipe: "Recipe") -> dict[str, Json]:
     """The hub's metadata of the card."""
-    bases: list[Json] = [spec.model for spec in recipe.models.values() if is_hub_id(spec.model)]
+    bases: list[Json] = [
+        spec.model for spec in recipe.models.values() if is_hub_id(spec.model, recipe.folder)
+    ]
     matter: dict[str, Json] = {"base_model": bases, "base_model_relation": "merge"} if bases else {}
     matter |= {
         "library_name": "transformers",
@@ -71,14 +73,15 @@ def front_matter(report: Report, recipe: "Recipe") -> dict[str, Json]:
     return matter
 
 
-def is_hub_id(model: str) -> bool:
-    """Whether a model of a recipe can be a hub id: no folder of that name, and the form ``owner/name``."""
-    return not Path(model).exists() and model.count("/") == 1 and not model.startswith((".", "/", "~"))
+def is_hub_id(model: str, folder: str = ".") -> bool:
+    """Whether a model of a recipe in ``folder`` can be a hub id: no folder, and of the form ``owner/name``."""
+    there = any((base / model).is_dir() for base in (Path(folder), Path()))
+    return not there and model.count("/") == 1 and not model.startswith((".", "/", "~"))
 
 
-def name_of(spec: "ModelSpec") -> str:
+def name_of(spec: "ModelSpec", folder: str = ".") -> str:
     """A model's name for readers: a link to the hub, or the last part of its folder."""
-    if is_hub_id(spec.model):
+    if is_hub_id(spec.model, folder):
         return f"[{spec.model}](https://huggingface.co/{spec.model})"
     return f"`{Path(spec.model).name}`"
 
@@ -109,10 +112,10 @@ print(tokenizer.decode(answer, skip_special_tokens=True))
 
 def lineage(report: Report, recipe: "Recipe") -> str:
     """Which model did what, and how each source was carried over."""
-    lines = [f"- pivot: {name_of(recipe.pivot)}"]
+    lines = [f"- pivot: {name_of(recipe.pivot, recipe.folder)}"]
     pairs = {pair.label: pair for pair in report.pairs}
     for name, spec in recipe.sources.items():
-        line = f"- source `{name}`: {name_of(spec)}"
+        line = f"- source `{name}`: {name_of(spec, recipe.folder)}"
         if name in pairs:
             pair = pairs[name]
             retention = "" if pair.retention is None else f", retention {pair.retention:.3f}"

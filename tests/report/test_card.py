@@ -1,0 +1,94 @@
+import re
+from dataclasses import replace
+
+import pytest
+import yaml
+
+from fusionchat.recipe import Recipe, validate_recipe
+from fusionchat.report import card
+from fusionchat.report.card import model_card
+from tests.report.sample import report
+
+
+def recipe(**more: object) -> Recipe:
+    tree = {
+        "name": "demo",
+        "pivot": "openchat/openchat_3.5",
+        "sources": {
+            "source_a": "NousResearch/Nous-Hermes-2-Mixtral-8x7B-DPO",
+            "source_b": "/data/models/private-b",
+        },
+        "corpus": {"train": "corpus.jsonl"},
+    }
+    return validate_recipe({**tree, **more}, name="test", folder=".")
+
+
+@pytest.fixture(scope="module")
+def text() -> str:
+    return model_card(report(), recipe())
+
+
+def test_the_front_matter_is_what_the_hub_reads(text):
+    _, matter, body = text.split("---\n", 2)
+    value = yaml.safe_load(matter)
+    assert value["base_model"] == ["openchat/openchat_3.5", "NousResearch/Nous-Hermes-2-Mixtral-8x7B-DPO"]
+    assert value["base_model_relation"] == "merge"
+    assert value["library_name"] == "transformers" and value["pipeline_tag"] == "text-generation"
+    assert {"fusionchat", "merge", "distillation"} <= set(value["tags"])
+    assert "license" not in value
+    metrics = value["model-index"][0]["results"][0]["metrics"]
+    expected = report().row("varm").bits_per_byte.overall.value
+    assert metrics[0] == {"type": "bits_per_byte", "name": "bits per byte", "value": round(expected, 4)}
+    assert body.startswith("\n# demo\n")
+
+
+def test_the_hub_accepts_the_card(text):
+    hub = pytest.importorskip("huggingface_hub")
+    data = hub.ModelCard(text).data
+    assert data.base_model == ["openchat/openchat_3.5", "NousResearch/Nous-Hermes-2-Mixtral-8x7B-DPO"]
+    assert {result.metric_type for result in data.eval_results} == {"bits_per_byte", "exact_match"}
+
+
+def test_folders_of_the_machine_stay_out_of_the_names(text):
+    before_recipe = text.split("### Recipe")[0]
+    assert "/data/models" not in before_recipe and "`private-b`" in before_recipe
+
+
+def test_results_lineage_weights_and_recipe_are_there(text):
+    assert "varm needs 0.698 bits per byte" in text
+    assert "| **varm** |" in text and "| sft |" in text
+    assert (
+        "- source `source_b`: `private-b` (vocabulary `byte_prefix`, mass kept 98.1 %, retention 0.953)"
+        in text
+    )
+    assert re.search(r"- `source_a`: mean 0\.\d{3}, from 0\.2\d\d to 0\.7\d\d", text)
+    assert "```yaml\nname: demo" in text
+    assert "licence of each of them applies" in text
+
+
+def test_the_code_to_load_it_is_python(text):
+    blocks = re.findall(r"```python\n(.*?)```", text, flags=re.DOTALL)
+    assert len(blocks) == 1
+    compile(blocks[0], "card", "exec")
+    assert "vllm serve" in text and "fusionchat chat" in text
+
+
+def test_local_models_only_give_no_base_model():
+    made = recipe(pivot="./p", sources={"a": "../models/a"})
+    value = yaml.safe_load(model_card(report(), made).split("---\n")[1])
+    assert "base_model" not in value and "base_model_relation" not in value
+
+
+def test_a_folder_of_the_form_owner_name_is_no_hub_id(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert card.is_hub_id("models/pivot")
+    (tmp_path / "models" / "pivot").mkdir(parents=True)
+    assert not card.is_hub_id("models/pivot")
+    monkeypatch.chdir("/")
+    assert card.is_hub_id("models/pivot") and not card.is_hub_id("models/pivot", str(tmp_path))
+
+
+def test_a_run_without_results_still_has_a_card():
+    bare = replace(report(), rows=(), fused="", weights=(), pairs=(), domains=())
+    text = model_card(bare, recipe())
+    assert "model-index" not in text and "no fused model that was evaluated" in text
