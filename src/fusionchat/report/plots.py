@@ -12,8 +12,8 @@ from fusionchat.report.tables import OVERALL, pick
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-PANEL, WIDE = 3.7, 7.6  # widths of panels, and what follows: inches
-ROW, TOP, BOTTOM = 0.21, 0.32, 0.46
+PANEL, WIDE = 3.7, 11.5  # widths of panels, and what follows: inches
+ROW, TOP, BOTTOM, EDGE = 0.21, 0.26, 0.46, 0.14
 LETTER, LABEL = 0.072, 24  # width of a letter, most letters of a label
 KIND_ROLES = {
     "pivot": "series-1",
@@ -38,12 +38,12 @@ def score_plots(report: Report, metric: Metric) -> list[Plot]:
     rows = [row for row in report.rows if row.value(metric)]
     return [
         _panel(
-            f"{metric}-{_slug(domain)}",
+            f"{metric}-{number}-{_slug(domain)}",
             f"{domain}: {text.NAME[metric]} of {len(rows)} models with standard errors",
             len(rows),
             partial(_scores, report=report, rows=rows, metric=metric, domain=domain),
         )
-        for domain in (OVERALL, *report.domains)
+        for number, domain in enumerate((OVERALL, *report.domains))
     ]
 
 
@@ -104,12 +104,12 @@ def gain_plots(report: Report, metric: Metric) -> list[Plot]:
     limits = _gain_range(rows, metric, domains)
     return [
         _panel(
-            f"gain-{metric}-{_slug(row.label)}",
+            f"gain-{metric}-{number}-{_slug(row.label)}",
             f"{row.label}: gain over {report.baseline} in {text.NAME[metric]} by domain, positive is better",
             len(domains),
             partial(_gains, report=report, row=row, metric=metric, limits=limits),
         )
-        for row in rows
+        for number, row in enumerate(rows)
     ]
 
 
@@ -153,12 +153,13 @@ def choice_plots(report: Report) -> list[Plot]:
     names = list(dict.fromkeys(model for choice in report.choices for model in choice.models))
     return [
         _panel(
-            f"choices-{_slug(choice.label)}",
+            f"choices-{number}-{_slug(choice.label)}",
             f"{choice.label}: share of each model's distributions by domain",
-            len(choice.won) + 1,
+            len(choice.won),
             partial(_choices, choice=choice, names=names),
+            top=TOP + ROW,
         )
-        for choice in report.choices
+        for number, choice in enumerate(report.choices)
     ]
 
 
@@ -188,31 +189,25 @@ def _choices(axes: "Axes", *, choice: Choice, names: Sequence[str]) -> None:
     _rows_axis(axes, list(choice.won), "")
 
 
-def weight_plots(report: Report) -> list[Plot]:
-    """One panel a merge and target: its weight in every module of every layer."""
+def weight_plots(merge: MergeWeights) -> list[Plot]:
+    """One panel a target of a merge: its weight in every module of every layer."""
     return [
         _panel(
-            weight_prefix(merge) + _slug(target),
+            f"weights-{_slug(merge.label)}-{number}-{_slug(target)}",
             f"{merge.label}: weight of {target}, {len(merge.modules)} modules by {len(merge.layers)} layers",
-            len(merge.modules) + 1,
-            partial(_weights, merge=merge, target=t),
+            len(merge.modules),
+            partial(_weights, merge=merge, target=number),
             wide=len(merge.layers) > 10,
         )
-        for merge in report.weights
-        for t, target in enumerate(merge.targets)
+        for number, target in enumerate(merge.targets)
     ]
-
-
-def weight_prefix(merge: MergeWeights) -> str:
-    """How the names of a merge's figures begin."""
-    return f"weights-{_slug(merge.label)}-of-"
 
 
 def _weights(axes: "Axes", *, merge: MergeWeights, target: int) -> None:
     import matplotlib as mpl
 
     table = merge.weights[target]
-    colours = mpl.colormaps["cividis"]
+    colours = mpl.colormaps["viridis"]
     small = len(merge.layers) <= 10
     for y, row in enumerate(table):
         for x, weight in enumerate(row):
@@ -223,12 +218,13 @@ def _weights(axes: "Axes", *, merge: MergeWeights, target: int) -> None:
                 mpl.patches.Rectangle((x - 0.48, y - 0.46), 0.96, 0.92, facecolor=fill, linewidth=0)
             )
             if small:
-                ink = "#ffffff" if weight < 0.55 else "#101010"
+                ink = "#ffffff" if weight < 0.62 else "#101010"
                 axes.text(x, y, f"{weight:.2f}", ha="center", va="center", color=ink, fontsize=7.5)
     axes.set_title(f"{merge.targets[target]}")
     axes.set_xlim(-0.5, len(merge.layers) - 0.5)
     step = max(1, len(merge.layers) // 16)
-    shown = [i for i, name in enumerate(merge.layers) if not name or i % step == 0 or small]
+    first = 1 if merge.layers[0] == "" else 0
+    shown = [i for i in range(len(merge.layers)) if i < first or (i - first) % step == 0]
     axes.set_xticks(shown, [merge.layers[i] or "-" for i in shown])
     axes.set_xlabel("layer (-: outside the layers); weight from 0, dark, to 1, light")
     _rows_axis(axes, merge.modules, "")
@@ -236,15 +232,24 @@ def _weights(axes: "Axes", *, merge: MergeWeights, target: int) -> None:
     axes.spines["bottom"].set_visible(False)
 
 
-def _panel(name: str, alt: str, rows: int, paint: Callable[["Axes"], None], *, wide: bool = False) -> Plot:
+def _panel(
+    name: str, alt: str, rows: int, paint: Callable[["Axes"], None], *, wide: bool = False, top: float = TOP
+) -> Plot:
     from matplotlib.figure import Figure
 
     with svg.styled():
-        figure = Figure(
-            figsize=(2 * PANEL if wide else PANEL, 0.75 + ROW * max(rows, 2)), layout="constrained"
-        )
+        width, height = WIDE if wide else PANEL, top + BOTTOM + ROW * max(rows, 2)
+        figure = Figure(figsize=(width, height))
         axes = figure.add_subplot()
         paint(axes)
+        # Margins by the length of the labels: measuring them takes most of the time of a figure.
+        letters = max((len(label.get_text()) for label in axes.get_yticklabels()), default=0)
+        figure.subplots_adjust(
+            left=(EDGE + LETTER * letters) / width,
+            right=1 - EDGE / width,
+            bottom=BOTTOM / height,
+            top=1 - top / height,
+        )
         return Plot(name, svg.draw(figure, name), alt, wide)
 
 

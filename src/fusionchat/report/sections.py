@@ -209,8 +209,7 @@ def _weights(report: Report) -> Section | None:
         return None
     parts = []
     for merge in report.weights:
-        prefix = plots.weight_prefix(merge)
-        panels = tuple(p for p in plots.weight_plots(report) if p.name.startswith(prefix))
+        panels = tuple(plots.weight_plots(merge))
         parts.append(Part(f"{merge.label} ({merge.method})" if merge.method else merge.label, (), panels))
     said = "The share each target has in every part of the fused model. Experts of one layer are averaged."
     return Section("weights", "Merge weights", said, tuple(parts))
