@@ -105,7 +105,7 @@ def starts_with(data, offsets, token, low, size):  # type: ignore[no-untyped-def
     return same
 
 
-@numba.njit(cache=True, nogil=True)
+@numba.njit(cache=True, nogil=True, inline="always")
 def load(source, j, rules, room):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201
     """Put the known tokens of source row j into the room: (entries, index of the label or -1, tail mass)."""
     count, label = 0, -1
@@ -178,7 +178,7 @@ def child(lookup, node, byte):  # type: ignore[no-untyped-def]  # noqa: ANN001, 
     return np.int64(-1)
 
 
-@numba.njit(cache=True, nogil=True)
+@numba.njit(cache=True, nogil=True, inline="always")
 def aim(room, count, words, lookup, size, before, low, high):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201
     """Give every entry its pivot token: for the whole token, or for what follows its first ``size`` bytes."""
     for e in range(count):
@@ -226,7 +226,7 @@ def chain(source, j, turn, end, words, rules):  # type: ignore[no-untyped-def]  
     return product
 
 
-@numba.njit(cache=True, nogil=True)
+@numba.njit(cache=True, nogil=True, inline="always")
 def goal_mass(room, count, token):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201
     """Mass of the entries that go to a pivot token."""
     total = 0.0
@@ -270,7 +270,7 @@ def observe(source, j, turn, end, label, gold, room, count, words, rules):  # ty
     return count, mass
 
 
-@numba.njit(cache=True, nogil=True)
+@numba.njit(cache=True, nogil=True, inline="always")
 def merge(room, count):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201
     """Add up the entries that meet on one pivot token: (output entries, mass without one, entries that met)."""
     slots, lost, met = 0, 0.0, 0
@@ -293,7 +293,7 @@ def merge(room, count):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201
     return slots, lost, met
 
 
-@numba.njit(cache=True, nogil=True)
+@numba.njit(cache=True, nogil=True, inline="always")
 def sort_slots(room, slots):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201
     """Order the output entries by mass, largest first, equal ones as they were."""
     for s in range(1, slots):
@@ -308,7 +308,7 @@ def sort_slots(room, slots):  # type: ignore[no-untyped-def]  # noqa: ANN001, AN
         room.slot_logprob[at], room.slot_parts[at] = logprob, parts
 
 
-@numba.njit(cache=True, nogil=True)
+@numba.njit(cache=True, nogil=True, inline="always")
 def emit(room, slots, tail, gold, scale, vocabulary, out, i):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201
     """Write the largest output entries, the label among them, to row i; masses are divided by ``scale``."""
     most = out.ids.shape[1]
@@ -359,6 +359,19 @@ def shorten(size, more, words, label, words_W, gold):  # type: ignore[no-untyped
 
 
 @numba.njit(cache=True, nogil=True)
+def kinds_of_rows(row_N, residual_N, begin_N, labels_N, labels_M, words, words_W):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201
+    """`UNALIGNED`, `INSIDE` or `EXACT` for every pivot row, uint8 [N]."""
+    kind_N = np.zeros(len(row_N), np.uint8)
+    for i in range(len(row_N)):
+        if row_N[i] >= 0:
+            size, more = residual_N[i], max(-begin_N[i], 0)
+            if size > 0 and more > 0:
+                size, more = shorten(size, more, words, labels_M[row_N[i]], words_W, labels_N[i])
+            kind_N[i] = 2 if size > 0 or more > 0 else 1
+    return kind_N
+
+
+@numba.njit(cache=True, nogil=True, inline="always")
 def project_row(i, j, size, pivot, source, words, words_W, lookup, rules, room, out):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201
     """Project source row j, ``size`` bytes into its token, onto pivot row i."""
     gold, label = pivot.labels[i], source.labels[j]

@@ -14,7 +14,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fusionchat.align.dtw import attach_by_dtw
-from fusionchat.align.kernel import EXACT, INSIDE, UNALIGNED, Lookup, Out, Rules, Side, Words, project_rows
+from fusionchat.align.kernel import (
+    EXACT,
+    INSIDE,
+    UNALIGNED,
+    Lookup,
+    Out,
+    Rules,
+    Side,
+    Words,
+    kinds_of_rows,
+    project_rows,
+)
 from fusionchat.align.positions import Attached, attach
 from fusionchat.align.statistics import PairCounts, count_pairs
 from fusionchat.align.trie import trie_of
@@ -22,7 +33,17 @@ from fusionchat.align.vocabulary import BytePrefix, VocabularyMap, VocabularyMet
 from fusionchat.represent.topk import TopK
 from fusionchat.tokens.spans import ByteTable
 
-__all__ = ["EXACT", "INSIDE", "UNALIGNED", "AlignSettings", "Aligned", "align", "count_partners"]
+__all__ = [
+    "EXACT",
+    "INSIDE",
+    "UNALIGNED",
+    "AlignSettings",
+    "Aligned",
+    "align",
+    "count_partners",
+    "find_rows",
+    "row_kinds",
+]
 
 
 @dataclass(frozen=True)
@@ -135,6 +156,22 @@ def find_rows(
     if settings.positions == "dtw":
         return attach_by_dtw(pivot, source, pivot_table, source_table)
     return attach(pivot, source)
+
+
+def row_kinds(
+    pivot: TopK, source: TopK, attached: Attached, pivot_table: ByteTable, source_table: ByteTable
+) -> NDArray[np.uint8]:
+    """How every pivot row would be aligned by where its context ends, uint8 [N]; template bytes both sides have are context."""
+    kinds: NDArray[np.uint8] = kinds_of_rows(
+        attached.row,
+        attached.residual,
+        pivot.begin,
+        pivot.labels,
+        source.labels,
+        words(source_table),
+        words(pivot_table),
+    )
+    return kinds
 
 
 def count_partners(

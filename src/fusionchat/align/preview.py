@@ -1,0 +1,153 @@
+# N supervised tokens of the sample
+"""What an alignment will be like, from tokenizers, templates and a sample of the corpus; no weights are loaded."""
+
+from collections import Counter
+from collections.abc import Sequence
+from itertools import groupby
+from typing import NamedTuple
+
+import numpy as np
+
+from fusionchat.align.kernel import EXACT, INSIDE, UNALIGNED
+from fusionchat.align.positions import Attached
+from fusionchat.align.project import AlignSettings, count_partners, find_rows, row_kinds
+from fusionchat.align.statistics import PairCounts
+from fusionchat.align.vocabulary import Coverage, Statistics, build_map, coverage
+from fusionchat.corpus.conversation import Conversation, Reject
+from fusionchat.corpus.cut import fit
+from fusionchat.corpus.render import Rendered, Renderer
+from fusionchat.represent.topk import TopK
+
+
+class Piece(NamedTuple):
+    """A stretch of a rendered conversation: its text, and whether its tokens are supervised."""
+
+    text: str
+    supervised: bool
+
+
+class PairPreview(NamedTuple):
+    """What aligning one source to the pivot will be like, on a sample.
+
+    Attributes:
+        name: The source's name.
+        conversations: Conversations in the sample; ``cut``: those that had to be shortened.
+        rejects: Those that cannot be used, with reasons.
+        reasons: How many rejects have each reason.
+        pivot_tokens, source_tokens: Supervised tokens on either side.
+        shared_boundaries: Share of the pivot's token boundaries inside turns that are the source's too.
+        exact, inside, unaligned: Shares of the pivot's rows by where their contexts end.
+        method: The vocabulary map; ``coverage``: how it covers the source's vocabulary and the sample's tokens.
+    """
+
+    name: str
+    conversations: int
+    cut: int
+    rejects: list[Reject]
+    reasons: dict[str, int]
+    pivot_tokens: int
+    source_tokens: int
+    shared_boundaries: float
+    exact: float
+    inside: float
+    unaligned: float
+    method: str
+    coverage: Coverage
+
+    @property
+    def accepted(self) -> float:
+        """Share of the conversations that can be used."""
+        return 1.0 - len(self.rejects) / max(self.conversations, 1)
+
+
+def preview(
+    pivot: Renderer,
+    source: Renderer,
+    conversations: Sequence[Conversation],
+    settings: AlignSettings,
+    *,
+    max_tokens: int = 1 << 30,
+) -> PairPreview:
+    """Positions and coverage of one source on a sample of conversations.
+
+    Args:
+        pivot, source: The two renderers.
+        conversations: The sample.
+        settings: The recipe's alignment.
+        max_tokens: Most tokens of a conversation on either side; longer ones are cut.
+    """
+    sides: tuple[list[Rendered], list[Rendered]] = ([], [])
+    rejects: list[Reject] = []
+    cut = 0
+    for conversation in conversations:
+        fitted = fit(conversation, [(pivot, max_tokens), (source, max_tokens)])
+        if isinstance(fitted, Reject):
+            rejects.append(fitted)
+            continue
+        cut += any(not m.complete for m in fitted.messages) or len(fitted.messages) < len(
+            conversation.messages
+        )
+        for side, renderer in zip(sides, (pivot, source), strict=True):
+            rendered = renderer.render(fitted)
+            assert not isinstance(rendered, Reject), "what fits renders"
+            side.append(rendered)
+    mine, theirs = spans_only(sides[0]), spans_only(sides[1])
+    attached = find_rows(mine, theirs, pivot.table, source.table, settings)
+    kinds = row_kinds(mine, theirs, attached, pivot.table, source.table)
+    counts: PairCounts | None = None
+    if isinstance(settings.vocabulary, Statistics):
+        counts = count_partners(mine, theirs, pivot.table, source.table, settings)
+    mapping = build_map(source.table, pivot.table, settings.vocabulary, counts)
+    shares = np.bincount(kinds, minlength=3) / max(len(kinds), 1)
+    return PairPreview(
+        name=source.name,
+        conversations=len(conversations),
+        cut=cut,
+        rejects=rejects,
+        reasons=dict(Counter(r.reason for r in rejects).most_common()),
+        pivot_tokens=mine.rows,
+        source_tokens=theirs.rows,
+        shared_boundaries=shared_boundaries(mine, attached),
+        exact=float(shares[EXACT]),
+        inside=float(shares[INSIDE]),
+        unaligned=float(shares[UNALIGNED]),
+        method=mapping.method,
+        coverage=coverage(mapping, source.table, theirs.labels),
+    )
+
+
+def shared_boundaries(pivot: TopK, attached: Attached) -> float:
+    """Share of the boundaries between the pivot's tokens, inside turns, where a source token begins too."""
+    inner = pivot.begin > 0
+    return float(((attached.residual == 0) & (attached.row >= 0))[inner].mean()) if inner.any() else 1.0
+
+
+def spans_only(rendered: Sequence[Rendered]) -> TopK:
+    """Renderings as a `TopK` without distributions: labels and spans only."""
+    rows = sum(len(one.rows) for one in rendered)
+    empty = np.zeros(0, np.int32)
+    return TopK(
+        ids=np.zeros((rows, 1), np.int32),
+        logprobs=np.full((rows, 1), -np.inf, np.float16),
+        tail=np.zeros(rows, np.float16),
+        labels=np.concatenate([empty, *(one.input_ids[one.rows] for one in rendered)]),
+        label_logprob=np.full(rows, np.nan, np.float32),
+        turn=np.concatenate([empty, *(one.turn for one in rendered)]),
+        begin=np.concatenate([empty, *(one.begin for one in rendered)]),
+        end=np.concatenate([empty, *(one.end for one in rendered)]),
+        present=np.zeros(rows, np.bool_),
+        offsets=np.cumsum([0, *(len(one.rows) for one in rendered)]).astype(np.int64),
+    )
+
+
+def show(renderer: Renderer, conversation: Conversation) -> list[Piece] | Reject:
+    """A conversation as a model sees it, in stretches of supervised and other tokens, up to the last supervised one."""
+    rendered = renderer.render(conversation)
+    if isinstance(rendered, Reject):
+        return rendered
+    supervised = set(rendered.rows.tolist())
+    marked = [(i in supervised, renderer.table.token(t)) for i, t in enumerate(rendered.input_ids.tolist())]
+    return [
+        Piece(b"".join(raw for _, raw in stretch).decode(errors="replace"), mark)
+        for mark, stretch in groupby(marked, key=lambda pair: pair[0])
+    ]
