@@ -7,6 +7,8 @@ os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
 
 from jaxtyping import install_import_hook
 
+pytest_plugins = ["tests.tiny"]
+
 PURE = [
     "fusionchat.represent.topk",
     "fusionchat.represent.select",

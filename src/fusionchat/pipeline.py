@@ -1,6 +1,6 @@
 """The pipeline: its stages in order, what of a run is done, and running the rest.
 
-    corpus -> represent -> align -> fuse -> distill -> merge -> evaluate -> report
+corpus -> represent -> align -> fuse -> distill -> merge -> evaluate -> report
 """
 
 import importlib
@@ -96,7 +96,9 @@ def execute(planned: Run, job: Job) -> None:
     started = time.monotonic()
     with machine_errors(folder):
         summary = job.work(folder)
-    files = {name: digest for name, digest in checksums(folder).items() if Path(name).name not in job.rewritten}
+    files = {
+        name: digest for name, digest in checksums(folder).items() if Path(name).name not in job.rewritten
+    }
     finish(
         folder,
         Manifest(
@@ -127,7 +129,9 @@ class lock:  # noqa: N801 (reads like a function)
         except BlockingIOError as error:
             self.file.close()
             raise FusionChatError(
-                "Another process is working on this run", where=str(self.path.parent), do="wait for it, or stop it first"
+                "Another process is working on this run",
+                where=str(self.path.parent),
+                do="wait for it, or stop it first",
             ) from error
 
     def __exit__(self, *_: object) -> None:

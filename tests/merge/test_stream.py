@@ -144,7 +144,7 @@ def test_the_same_bytes_for_any_threads_and_shard_size(tmp_path, monkeypatch):
         seen[threads] = (report.files, report.tensors)
     assert all(value == seen[1] for value in seen.values())
     sharded, report = merged(
-        pivot, targets, Varm(), tmp_path / "sharded", dtype="bfloat16", shard_bytes=30_000, threads=2
+        pivot, targets, Varm(), tmp_path / "sharded", dtype="bfloat16", shard_bytes=3_000, threads=2
     )
     whole = load(tmp_path / "out1")
     assert len(report.files) > 3

@@ -31,7 +31,9 @@ class ReadCorpus(NamedTuple):
     rejects: list[Reject]
 
 
-def read_corpus(path: str, *, format: Format = "auto", split: str = "train", limit: int | None = None) -> ReadCorpus:
+def read_corpus(
+    path: str, *, format: Format = "auto", split: str = "train", limit: int | None = None
+) -> ReadCorpus:
     """Read a corpus.
 
     Args:
@@ -162,7 +164,9 @@ def _json(text: str, path: str) -> Iterable[object]:
     try:
         value = json.loads(text)
     except json.JSONDecodeError as error:
-        raise CorpusError(f"This file is not JSON: {error}", where=path, do="one record a line is .jsonl") from error
+        raise CorpusError(
+            f"This file is not JSON: {error}", where=path, do="one record a line is .jsonl"
+        ) from error
     if not isinstance(value, list):
         raise CorpusError("A JSON corpus is a list of records", where=path)
     return value
@@ -206,7 +210,9 @@ def _hub_records(name: str, split: str) -> Iterator[object]:
     except CorpusError:
         raise
     except Exception as error:
-        raise CorpusError(f"This dataset cannot be read: {error}", where=name, do="check its id and split") from error
+        raise CorpusError(
+            f"This dataset cannot be read: {error}", where=name, do="check its id and split"
+        ) from error
 
 
 def to_record(conversation: Conversation) -> dict[str, object]:

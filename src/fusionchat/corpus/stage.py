@@ -61,7 +61,9 @@ def locate(source: CorpusFile, folder: str) -> str:
         if candidate.exists():
             return str(candidate)
     if source.path.startswith((".", "/")) or source.path.count("/") > 1 or Path(source.path).suffix:
-        raise CorpusError("There is no such corpus file", where=source.path, do="paths are relative to the recipe")
+        raise CorpusError(
+            "There is no such corpus file", where=source.path, do="paths are relative to the recipe"
+        )
     return source.path
 
 
@@ -96,7 +98,10 @@ def _count(rejects: list[Reject]) -> dict[str, int]:
 
 
 def _fit_all(
-    conversations: list[Conversation], renderers: list[tuple[Renderer, int]], rejects: list[Reject], advance: Advance
+    conversations: list[Conversation],
+    renderers: list[tuple[Renderer, int]],
+    rejects: list[Reject],
+    advance: Advance,
 ) -> Iterator[Conversation]:
     for conversation in conversations:
         fitted = fit(conversation, renderers)
@@ -120,10 +125,14 @@ def read_parts(settings: CorpusSettings, folder: str) -> tuple[Parts, list[Rejec
             size = max(1, round(len(train) * source))
             train, held[name] = train[:-size], train[-size:]
     flags = near_duplicates(train, held["test"] + held["validation"])
-    rejects += [Reject(c.id, "near-duplicate of a held-out one") for c, f in zip(train, flags, strict=True) if f]
+    rejects += [
+        Reject(c.id, "near-duplicate of a held-out one") for c, f in zip(train, flags, strict=True) if f
+    ]
     train = [c for c, flag in zip(train, flags, strict=True) if not flag]
     if not train:
-        raise CorpusError("Nothing is left to train on", where="corpus.train", do=f"reasons: {_count(rejects)}")
+        raise CorpusError(
+            "Nothing is left to train on", where="corpus.train", do=f"reasons: {_count(rejects)}"
+        )
     return Parts(train, held["validation"], held["test"]), rejects
 
 

@@ -21,6 +21,7 @@ from fusionchat.demo.corpus import fusion_corpus, training_text
 from fusionchat.demo.domains import DOMAINS
 from fusionchat.demo.tokenizer import FORMATS, Kind, chat_tokenizer, train_tokenizer
 from fusionchat.demo.train import Schedule, batches, encode, train
+from fusionchat.models import quiet
 
 CONTEXT = 256
 """Positions of the models; the demo's conversations are shorter than that."""
@@ -135,6 +136,7 @@ def make_model(folder: Path, name: str, *, seed: int, scale: float, advance: Cal
         eos_token_id=tokenizer.eos_token_id,
         pad_token_id=tokenizer.pad_token_id,
     )
+    quiet()
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return loss

@@ -183,7 +183,9 @@ class _SoftCrossEntropy(torch.autograd.Function):
     ) -> tuple[Tensor, Tensor, Tensor]:
         wants = ctx.needs_input_grad
         grad_hidden = torch.empty_like(hidden_NH) if wants[0] else None
-        grad_head = torch.zeros(head_VH.shape, dtype=torch.float32, device=head_VH.device) if wants[1] else None
+        grad_head = (
+            torch.zeros(head_VH.shape, dtype=torch.float32, device=head_VH.device) if wants[1] else None
+        )
         grad_bias = torch.zeros_like(bias_V, dtype=torch.float32) if wants[2] and bias_V is not None else None
         sums = torch.zeros(3, dtype=torch.float64 if hidden_NH.device.type != "mps" else torch.float32)
         sums = sums.to(hidden_NH.device)

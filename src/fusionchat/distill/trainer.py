@@ -61,7 +61,9 @@ class _Watch(TrainerCallback):
     def __init__(self, advance: Callable[[int], None]) -> None:
         self.advance = advance
 
-    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+    def on_step_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
+    ) -> None:
         """Trainer calls this after every optimizer step."""
         self.advance(1)
 
@@ -117,6 +119,8 @@ def train(
     arguments.max_steps = steps
     arguments.warmup_steps = round(settings.warmup_ratio * steps)
     arguments.logging_steps = max(1, steps // 50)
+    if runtime.gradient_checkpointing:
+        model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
     checkpoint = last_checkpoint(folder)
     with progress(steps) as advance:
         trainer = DistillTrainer(
@@ -149,7 +153,6 @@ def _arguments(
         optim="adamw_torch",
         bf16=settings.precision == "bf16",
         use_cpu=device.type == "cpu",
-        gradient_checkpointing=runtime.gradient_checkpointing,
         save_strategy="steps",
         save_steps=runtime.checkpoint_steps,
         save_total_limit=2,

@@ -164,8 +164,12 @@ def score(
         for place, right, reply in zip(result.asked, result.correct, result.replies, strict=True):
             conversation = conversations[asked[place]]
             correct[asked[place]] = bool(right)
-            replies.append({"id": conversation.id, "answer": conversation.answer, "reply": reply, "correct": bool(right)})
-        write_text(folder / "replies.jsonl", "".join(json.dumps(r, ensure_ascii=False) + "\n" for r in replies))
+            replies.append(
+                {"id": conversation.id, "answer": conversation.answer, "reply": reply, "correct": bool(right)}
+            )
+        write_text(
+            folder / "replies.jsonl", "".join(json.dumps(r, ensure_ascii=False) + "\n" for r in replies)
+        )
     write_json(
         folder / SCORES,
         {

@@ -80,4 +80,3 @@ def _count(total: dict[str, np.ndarray], fused: Fused, domains: Sequence[str]) -
     sums = np.add.reduceat(fused.weights.astype(np.float64), fused.topk.offsets[:-1], axis=1)
     for column, domain in zip((sums / sizes).T, domains, strict=True):
         total[domain] = total.get(domain, np.zeros(len(column))) + column
-

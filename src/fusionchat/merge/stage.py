@@ -76,7 +76,9 @@ def plan(run: Run) -> None:
         "merge",
         "fused",
         lambda folder: finish(run, folder),
-        settings={"recipe": recipe.model_dump_json(exclude={"runtime", "compare", "evaluate", "output", "name"})},
+        settings={
+            "recipe": recipe.model_dump_json(exclude={"runtime", "compare", "evaluate", "output", "name"})
+        },
         needs=(SELECTION, *(job_id(label(main_merge(run), weight)) for weight in weights)),
         rewritten=(CARD,),
     )
@@ -112,7 +114,9 @@ def local_folder(model: str, revision: str | None) -> Path:
         return Path(model)
     from huggingface_hub import snapshot_download
 
-    return Path(snapshot_download(model, revision=revision, allow_patterns=["*.json", "*.safetensors", "*.jinja"]))
+    return Path(
+        snapshot_download(model, revision=revision, allow_patterns=["*.json", "*.safetensors", "*.jinja"])
+    )
 
 
 class Selection(NamedTuple):

@@ -1,0 +1,240 @@
+"""The whole pipeline: it ends with a model that loads, is not redone, and a changed setting redoes what depends on it."""
+
+import json
+import multiprocessing
+import os
+import signal
+import time
+
+import numpy as np
+import pytest
+import torch
+
+from fusionchat.artifacts import read_manifest, sha256_file
+from fusionchat.errors import FusionChatError, RecipeError
+from fusionchat.pipeline import needed, open_run, plan, run
+from fusionchat.recipe import load_recipe
+
+
+def outputs(folder):
+    """SHA-256 of everything a run leaves that has to be the same twice: no times, no dates."""
+    found = {}
+    for path in sorted(folder.rglob("*")):
+        inside = str(path.relative_to(folder))
+        if path.is_file() and path.suffix in (".safetensors", ".jsonl") or path.name == "scores.json":
+            found[inside] = sha256_file(path)
+    return found
+
+
+@pytest.fixture(scope="module")
+def finished(tiny_input, tmp_path_factory):
+    """An undisturbed run, made once."""
+    from tests.tiny import write_recipe
+
+    folder = tmp_path_factory.mktemp("finished")
+    (folder / "input").symlink_to(tiny_input)
+    write_recipe(folder / "recipe.yaml", output=str(folder / "runs"))
+    return run(load_recipe(folder / "recipe.yaml"))
+
+
+def test_the_fused_model_opens_with_plain_transformers(finished):
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    folder = finished.path("merge/fused") / "model"
+    model = AutoModelForCausalLM.from_pretrained(folder)
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    text = tokenizer.apply_chat_template([{"role": "user", "content": "Hi"}], tokenize=False)
+    tokens = tokenizer(text, return_tensors="pt", add_special_tokens=False)["input_ids"]
+    assert model(tokens).logits.shape[-1] == model.config.vocab_size
+    assert (folder / "fusionchat_recipe.yaml").is_file() and "library_name: transformers" in (folder / "README.md").read_text()
+
+
+def test_the_merge_is_varm_of_the_targets_deltas(finished):
+    """The whole way from files to files against the formula written out."""
+    from safetensors.torch import load_file
+
+    def weights(path):
+        return load_file(path / "model.safetensors")
+
+    pivot = weights(finished.folder.parent.parent / "input" / "models" / "pivot")
+    targets = [weights(finished.path(f"distill/{name}@0.5") / "model") for name in ("mixtral", "qwen")]
+    fused = weights(finished.path("merge/fused") / "model")
+    assert fused.keys() == pivot.keys()
+    for name, base in pivot.items():
+        delta = [(t[name] - base).double() for t in targets]
+        square = torch.stack([(d**2).mean() for d in delta])
+        share = square / square.sum() if square.sum() > 0 else square
+        expected = base.double() + sum(w * d for w, d in zip(share, delta, strict=True))
+        torch.testing.assert_close(fused[name].double(), expected, rtol=1e-5, atol=1e-7)
+
+
+def test_the_report_lists_every_model_with_standard_errors(finished):
+    report = json.loads((finished.path("report/report") / "report.json").read_text())
+    kinds = [row["kind"] for row in report["rows"]]
+    assert kinds == ["pivot", "source", "source", "sft", "target", "target", "merge"]
+    for row in report["rows"]:
+        overall = row["bits_per_byte"]["overall"]
+        assert overall["value"] > 0 and overall["se"] > 0
+    assert report["rows"][-1]["bits_gain"]["overall"]["n"] == overall["n"]
+
+
+def test_targets_are_saved_in_fp32_and_without_checkpoints(finished):
+    from safetensors import safe_open
+
+    folder = finished.path("distill/mixtral@0.5")
+    assert not (folder / "checkpoints").exists()
+    with safe_open(folder / "model" / "model.safetensors", "pt") as file:
+        assert {file.get_slice(name).get_dtype() for name in file.keys()} == {"F32"}  # noqa: SIM118
+
+
+def test_captured_distributions_are_the_models_own(finished):
+    """A conversation scored by hand, row by row."""
+    from transformers import AutoModelForCausalLM
+
+    from fusionchat.corpus.stage import make_renderer, read_part
+    from fusionchat.represent.stage import load
+
+    reference = finished.refs["qwen"]
+    topk = load(finished, "qwen")[0].slice(0, 1)
+    rendered = make_renderer(reference).render(read_part(finished, "train")[0])
+    model = AutoModelForCausalLM.from_pretrained(reference.model).eval()
+    with torch.no_grad():
+        logprobs = model(torch.tensor(rendered.input_ids[None], dtype=torch.long)).logits[0].log_softmax(-1)
+    own = logprobs[rendered.rows - 1]
+    np.testing.assert_allclose(
+        topk.label_logprob, own[np.arange(topk.rows), rendered.input_ids[rendered.rows]], atol=1e-4
+    )
+    np.testing.assert_allclose(topk.logprobs, own.topk(topk.k).values, atol=5e-3)
+
+
+def test_a_finished_run_does_nothing_again(finished):
+    seen = []
+    run(finished.recipe, announce=lambda job, status: seen.append(status.state))
+    assert set(seen) == {"done"}
+
+
+@pytest.mark.parametrize(
+    ("setting", "stages"),
+    [
+        ("merge.method=linear", {"merge", "evaluate", "report"}),
+        ("distill.tail=renormalize", {"distill", "merge", "evaluate", "report"}),
+        ("fuse.method=mean_ce", {"fuse", "distill", "merge", "evaluate", "report"}),
+        ("align.min_mass=0.2", {"align", "fuse", "distill", "merge", "evaluate", "report"}),
+        ("represent.k=4", {"represent", "align", "fuse", "distill", "merge", "evaluate", "report"}),
+        ("runtime.batch_tokens=512", set()),
+        ("runtime.micro_batch_size=2", set()),
+    ],
+)
+def test_a_changed_setting_makes_stale_what_depends_on_it(finished, setting, stages):
+    recipe = load_recipe(finished.folder.parent.parent / "recipe.yaml", (setting,))
+    planned = plan(recipe)
+    assert {job.stage for job, status in planned if status.state != "done"} == stages
+    stale = [status for _, status in planned if status.state == "stale"]
+    key = setting.partition("=")[0]
+    assert not stages or any(change.startswith(key) for status in stale for change in status.changed)
+
+
+def test_evaluations_of_the_pivot_survive_a_changed_merge(finished):
+    recipe = load_recipe(finished.folder.parent.parent / "recipe.yaml", ("merge.method=linear",))
+    done = {job.id for job, status in plan(recipe) if status.state == "done"}
+    assert {"evaluate/test/pivot", "evaluate/test/sft", "distill/mixtral@0.5"} <= done
+
+
+def test_a_stage_verb_runs_what_it_needs_and_no_more(finished):
+    fused = needed(open_run(finished.recipe), "fuse")
+    assert {job.stage for job in fused} == {"corpus", "represent", "align", "fuse"}
+
+
+def test_a_lost_file_is_noticed(tiny):
+    done = run(load_recipe("recipe.yaml"), until="represent")
+    next(done.path("represent/pivot").glob("shard-*")).unlink()
+    status = done.status(done.jobs["represent/pivot"])
+    assert status.state == "stale" and "missing" in status.changed[0]
+
+
+def test_two_processes_cannot_work_on_one_run(tiny):
+    from fusionchat.pipeline import lock
+
+    recipe = load_recipe("recipe.yaml")
+    recipe.run_folder.mkdir(parents=True)
+    with lock(recipe.run_folder), pytest.raises(FusionChatError, match="Another process"):
+        run(recipe)
+
+
+def test_several_processes_are_refused(tiny, monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(RecipeError, match="one process"):
+        run(load_recipe("recipe.yaml"))
+
+
+KILL_AT = [
+    "corpus/corpus",
+    "represent/mixtral",
+    "align/qwen",
+    "fuse/mixtral",
+    "distill/qwen@0.5",
+    "merge/varm@0.5",
+    "merge/fused",
+    "evaluate/test/varm@0.5",
+    "report/report",
+]
+
+
+def work(recipe_path, delays):
+    """Run with SIGKILL some moments after each named job begins."""
+    torch.set_num_threads(1)
+
+    def announce(job, status):
+        if status.state != "done" and job.id in delays:
+            delay = delays.pop(job.id)
+            signal.signal(signal.SIGALRM, lambda *_: os.kill(os.getpid(), signal.SIGKILL))
+            signal.setitimer(signal.ITIMER_REAL, delay)
+
+    run(load_recipe(recipe_path), announce=announce)
+
+
+def test_killed_inside_every_stage_it_ends_with_the_same_result(tiny, finished):
+    """One run, killed in stage after stage at different moments, against the undisturbed one."""
+    context = multiprocessing.get_context("fork")
+    rng = np.random.default_rng(0)
+    kills = 0
+    for job in KILL_AT:
+        process = context.Process(target=work, args=("recipe.yaml", {job: float(rng.uniform(0.001, 0.12))}))
+        process.start()
+        process.join(120)
+        kills += process.exitcode == -signal.SIGKILL
+        assert process.exitcode in (0, -signal.SIGKILL)
+    assert kills >= 3, "the test must kill to show anything"
+    done = run(load_recipe("recipe.yaml"))
+    assert outputs(done.folder) == outputs(finished.folder)
+    assert all(read_manifest(done.path(job)) is not None for job in done.jobs)
+    assert not list(done.folder.rglob("*.partial"))
+
+
+def test_a_training_goes_on_from_its_checkpoint(tiny, finished, monkeypatch):
+    """Killed in the middle of training: the rest is trained, not all of it, and the weights are the same bits."""
+    from fusionchat.distill import trainer as module
+
+    run(load_recipe("recipe.yaml"), until="fuse")
+    folder = load_recipe("recipe.yaml").run_folder / "distill" / "sft"
+    process = multiprocessing.get_context("fork").Process(target=work, args=("recipe.yaml", {}))
+    process.start()
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline and module.last_checkpoint(folder / "checkpoints") is None:
+        time.sleep(0.005)
+    os.kill(process.pid, signal.SIGKILL)
+    process.join()
+    found = module.last_checkpoint(folder / "checkpoints")
+    resumed = []
+    original = module.DistillTrainer.train
+
+    def spy(self, **kwargs):
+        resumed.append(kwargs["resume_from_checkpoint"])
+        return original(self, **kwargs)
+
+    monkeypatch.setattr(module.DistillTrainer, "train", spy)
+    done = run(load_recipe("recipe.yaml"), until="distill")
+    if found is not None:  # else the whole training was over before the kill
+        assert resumed[0] == str(found)
+    name = "distill/sft/model/model.safetensors"
+    assert sha256_file(done.folder / name) == sha256_file(finished.folder / name)
