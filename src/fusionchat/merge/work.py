@@ -128,8 +128,10 @@ class TensorWork:
     def prepare(self, chunk_map: ChunkMap) -> None:
         """Look at the tensor as often as the method needs to decide."""
         if self.program is not None:
-            for stage in range(self.program.stages):
+            stage = 0
+            while stage < self.program.stages:  # a program may find that it needs no further look
                 self._stage(stage, chunk_map)
+                stage += 1
         elif self.mixture is None:
             assert isinstance(self.method, MixtureMethod)
             if self.gram is None and self.method.statistics != "none":

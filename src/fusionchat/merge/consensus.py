@@ -1,0 +1,108 @@
+"""Adding pruned changes to the pivot: all of them, or only those that agree with the elected sign."""
+
+# J targets, B elements of a block
+
+import numpy as np
+
+from fusionchat.merge.kernels import SPAN, compiled, exact
+
+
+@exact
+def add_all(
+    pivot_B: np.ndarray,
+    delta_JB: np.ndarray,
+    weight_J: np.ndarray,
+    scale: float,
+    divisor: float,
+    out_B: np.ndarray,
+) -> None:
+    """Write ``pivot + scale * (sum_j weight_j * delta_j) / divisor`` in float64."""
+    for begin in range(0, out_B.size, SPAN):
+        out = out_B[begin : min(out_B.size, begin + SPAN)]
+        pivot = pivot_B[begin : begin + out.size]
+        for i in range(out.size):
+            out[i] = 0.0
+        for j in range(weight_J.size):
+            weight, delta = weight_J[j], delta_JB[j, begin : begin + out.size]
+            for i in range(out.size):
+                out[i] += weight * np.float64(delta[i])
+        for i in range(out.size):
+            out[i] = np.float64(pivot[i]) + scale * out[i] / divisor
+
+
+@exact
+def add_elected(
+    pivot_B: np.ndarray,
+    delta_JB: np.ndarray,
+    vote_J: np.ndarray,
+    weight_J: np.ndarray,
+    scale: float,
+    normalize: bool,
+    out_B: np.ndarray,
+) -> None:
+    """Write ``pivot + scale * sum_agreeing(weight_j * delta_j)``, divided by the sum of the agreeing weights if asked.
+
+    The sign of an element is that of ``sum_j vote_j * delta_j``, positive where it is 0; a change agrees if
+    ``vote_j * delta_j`` is not 0 and has that sign. All in float64.
+    """
+    ballot, total = np.empty(SPAN, np.float64), np.empty(SPAN, np.float64)
+    for begin in range(0, out_B.size, SPAN):
+        out = out_B[begin : min(out_B.size, begin + SPAN)]
+        pivot = pivot_B[begin : begin + out.size]
+        for i in range(out.size):
+            out[i] = 0.0
+            ballot[i] = 0.0
+            total[i] = 0.0
+        for j in range(weight_J.size):
+            vote, delta = vote_J[j], delta_JB[j, begin : begin + out.size]
+            for i in range(out.size):
+                ballot[i] += vote * np.float64(delta[i])
+        for j in range(weight_J.size):
+            vote, weight, delta = vote_J[j], weight_J[j], delta_JB[j, begin : begin + out.size]
+            for i in range(out.size):
+                voice = vote * np.float64(delta[i])
+                agrees = (voice > 0) if ballot[i] >= 0 else (voice < 0)
+                out[i] += weight * np.float64(delta[i]) if agrees else 0.0
+                total[i] += weight if agrees else 0.0
+        if normalize:
+            for i in range(out.size):
+                out[i] /= total[i] if total[i] != 0 else 1.0
+        for i in range(out.size):
+            out[i] = np.float64(pivot[i]) + scale * out[i]
+
+
+@exact
+def variance(delta_JB: np.ndarray, out_B: np.ndarray) -> None:
+    """Write the variance of every element over the targets, in float32."""
+    mean = np.empty(SPAN, np.float32)
+    count = np.float32(delta_JB.shape[0])
+    for begin in range(0, out_B.size, SPAN):
+        out = out_B[begin : min(out_B.size, begin + SPAN)]
+        for i in range(out.size):
+            out[i] = np.float32(0)
+            mean[i] = np.float32(0)
+        for j in range(delta_JB.shape[0]):
+            delta = delta_JB[j, begin : begin + out.size]
+            for i in range(out.size):
+                mean[i] += delta[i]
+        for i in range(out.size):
+            mean[i] /= count
+        for j in range(delta_JB.shape[0]):
+            delta = delta_JB[j, begin : begin + out.size]
+            for i in range(out.size):
+                out[i] += (delta[i] - mean[i]) * (delta[i] - mean[i])
+        for i in range(out.size):
+            out[i] /= count
+
+
+@compiled
+def add_squares(delta_JB: np.ndarray, total_J: np.ndarray) -> None:
+    """Add the sum of squares of every target's changes."""
+    for begin in range(0, delta_JB.shape[1], SPAN):
+        end = min(delta_JB.shape[1], begin + SPAN)
+        for j in range(delta_JB.shape[0]):
+            delta = delta_JB[j, begin:end]
+            total = np.float32(0)
+            for i in range(delta.size):
+                total += delta[i] * delta[i]
+            total_J[j] += total
