@@ -71,18 +71,28 @@ def teach(model, conversations: list[Conversation], steps: int = 200) -> None:
     model.eval()
 
 
+KNOWN = [talk("1+1", "2"), talk("7+15", "22"), talk("3", "3"), talk("100+200+300", "600")]
+
+
+@pytest.fixture(scope="module")
+def taught() -> LlamaForCausalLM:
+    model, threads = llama(), torch.get_num_threads()
+    torch.set_num_threads(1)  # far faster for a model as small as this
+    teach(model, KNOWN)
+    torch.set_num_threads(threads)
+    return model
+
+
 @pytest.mark.parametrize("batch_tokens", [1, 60, 1000])
-def test_a_model_that_knows_some_answers_gets_those_right(batch_tokens):
-    known = [talk("1+1", "2"), talk("7+15", "22"), talk("3", "3"), talk("100+200+300", "600")]
+def test_a_model_that_knows_some_answers_gets_those_right(taught, batch_tokens):
     unknown = Conversation("free", (Message("user", "HI"), Message("assistant", "YO")))
-    wrong = Conversation("w", known[0].messages, answer="5")
-    model, done = llama(), []
-    teach(model, known)
+    wrong = Conversation("w", KNOWN[0].messages, answer="5")
+    done: list[int] = []
     result = em.exact_match(
-        model,
+        taught,
         Letters(),
         Template(),
-        [unknown, *known, wrong],
+        [unknown, *KNOWN, wrong],
         pattern=r"= (\S+)",
         max_new_tokens=12,
         device="cpu",
