@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fusionchat.corpus.conversation import Conversation, Message, Reject
-from fusionchat.corpus.template import Place, Refusal, locate, make_marks, write
+from fusionchat.corpus.template import ChatTemplate, Place, Refusal, make_marks
 from fusionchat.errors import ModelError
 from fusionchat.tokens.spans import Spans, Untiled
 from fusionchat.tokens.table import TokenTable
@@ -67,14 +67,15 @@ class Renderer:
                     do="set `template:` to `pivot` or to a Jinja file",
                 )
             template = tokenizer.get_chat_template()
-        self.template: str = template
+        self.template = ChatTemplate(template, tokenizer.special_tokens_map)
         self.table = TokenTable.from_tokenizer(tokenizer)
-        write(tokenizer, [Message("user", "Hi"), Message("assistant", "Hi")], template)
 
     @cached_property
     def digest(self) -> str:
         """SHA-256 of what a rendering depends on: the template and the tokenizer's table."""
-        return hashlib.sha256(f"{self.table.digest}\n{self.template}".encode()).hexdigest()
+        return hashlib.sha256(
+            f"{self.table.digest}\n{self.template.special_tokens}\n{self.template.source}".encode()
+        ).hexdigest()
 
     def encode(self, text: str) -> NDArray[np.int64]:
         """Ids of a rendered text; control tokens are spelled out in it, none are added."""
@@ -92,8 +93,8 @@ class Renderer:
             "".join(m.content for m in messages).encode()
         except UnicodeEncodeError as error:
             return Reject(conversation.id, "the text is not valid Unicode", str(error))
-        text = write(self.tokenizer, messages, self.template)
-        places = text if isinstance(text, Refusal) else locate(self.tokenizer, messages, self.template, text)
+        text = self.template.write(messages)
+        places = text if isinstance(text, Refusal) else self.template.locate(messages, text)
         if isinstance(places, Refusal):
             return Reject(conversation.id, places.reason, places.detail)
         assert isinstance(text, str)
@@ -169,11 +170,11 @@ class Renderer:
         Raises:
             ModelError: The template refuses the messages.
         """
-        plain = write(self.tokenizer, messages, self.template)
-        text = write(self.tokenizer, messages, self.template, generate=True)
+        plain = self.template.write(messages)
+        text = self.template.write(messages, generate=True)
         if isinstance(text, Refusal) or text == plain:
             mark = make_marks(1, messages)[0]
-            text = write(self.tokenizer, [*messages, Message("assistant", mark)], self.template)
+            text = self.template.write([*messages, Message("assistant", mark)])
             if isinstance(text, str) and mark in text:
                 text = text[: text.index(mark)].rstrip(" ")
         if isinstance(text, Refusal):
@@ -185,23 +186,19 @@ class Renderer:
         return [int(i) for i in self.encode(text)]
 
     @cached_property
-    def closing_ids(self) -> list[int]:
-        """Ids of the template's text after an assistant turn that a user turn follows, up to that turn's content."""
-        mark, after = make_marks(2, [])
-        opening = [Message("user", "Hi"), Message("assistant", mark)]
-        for messages in ([*opening, Message("user", after)], opening, opening[1:]):
-            text = write(self.tokenizer, messages, self.template)
-            if isinstance(text, str) and mark in text:
-                rest = text[text.index(mark) + len(mark) :].split(after)[0]
-                return [int(i) for i in self.encode(rest)]
-        return []
-
-    @cached_property
     def stop_ids(self) -> list[int]:
-        """Ids at which an answer ends: the first control token of the template's closing text, and the tokenizer's eos."""
-        control = [i for i in self.closing_ids if not self.table.in_text[i]][:1]
-        eos = [] if self.table.eos is None else [self.table.eos]
-        return list(dict.fromkeys(control + eos))
+        """Ids at which an answer ends: the first control token the template puts after one, and the tokenizer's eos."""
+        mark, after = make_marks(2, [])
+        opening = (Message("user", "Hi"), Message("assistant", mark))
+        stops = []
+        for messages in (opening, (*opening, Message("user", after)), opening[1:]):
+            text = self.template.write(messages)
+            if isinstance(text, str) and mark in text:
+                closing = self.encode(text[text.index(mark) + len(mark) :].split(after)[0])
+                stops += [int(i) for i in closing if not self.table.in_text[i]][:1]
+        if self.table.eos is not None:
+            stops.append(self.table.eos)
+        return list(dict.fromkeys(stops))
 
     def agree(self, conversation: Conversation) -> Conversation | Reject:
         """The conversation with its assistant turns as this model's template shows them.
@@ -226,10 +223,10 @@ class Renderer:
         if reject.reason == SWALLOWED:
             spans = [(len(m.content) - len(m.content.lstrip()), len(m.content.rstrip())) for m in messages]
             return shown_as(conversation, spans)
-        text = write(self.tokenizer, messages, self.template)
+        text = self.template.write(messages)
         if isinstance(text, Refusal):
             return None
-        places = locate(self.tokenizer, messages, self.template, text)
+        places = self.template.locate(messages, text)
         if isinstance(places, Refusal):
             return without_thoughts(conversation)
         kept = {place.message: place.kept for place in places}

@@ -5,23 +5,28 @@ every assistant content. What stands between the marks is the template's own tex
 text with the contents, or a known edit of them (trimmed, thinking removed), in place of the marks.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
+from functools import lru_cache
 from itertools import pairwise
-from typing import TYPE_CHECKING, NamedTuple
+from json import dumps
+from typing import NamedTuple, NoReturn
 
+from jinja2 import Template
 from jinja2.exceptions import TemplateError, TemplateSyntaxError
+from jinja2.ext import Extension, loopcontrols
+from jinja2.nodes import CallBlock, Node
+from jinja2.parser import Parser
+from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from fusionchat.corpus.conversation import Message
 from fusionchat.errors import ModelError
-
-if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerBase
 
 RENDERING_DAY = datetime(2024, 7, 26)
 """Templates that print today's date print this one, so that a capture made tomorrow is the same."""
 
 THOUGHT = "</think>"
+PROBE = (Message("user", "Hi"), Message("assistant", "Hi"))
 
 
 class Refusal(NamedTuple):
@@ -48,67 +53,113 @@ class Place(NamedTuple):
     closed: bool
 
 
-def write(
-    tokenizer: "PreTrainedTokenizerBase",
-    messages: Sequence[Message],
-    template: str | None,
-    *,
-    generate: bool = False,
-) -> str | Refusal:
-    """The text of a conversation in a chat template (sandboxed Jinja), or why the template refuses it.
+class Generation(Extension):
+    """The ``{% generation %}`` block of training templates: its body, as it is."""
 
-    Args:
-        tokenizer: Gives the template where ``template`` is None, and the special tokens' spelling.
-        messages: The turns.
-        template: Jinja source.
-        generate: Add what comes before an assistant's answer.
+    tags = {"generation"}  # noqa: RUF012
+
+    def parse(self, parser: Parser) -> Node:
+        """Read the block up to ``{% endgeneration %}``."""
+        line = next(parser.stream).lineno
+        body = parser.parse_statements(("name:endgeneration",), drop_needle=True)
+        return CallBlock(self.call_method("_body"), [], [], body).set_lineno(line)
+
+    def _body(self, caller: Callable[[], str]) -> str:
+        return caller()
+
+
+def refuse(message: str) -> NoReturn:
+    """What templates call to refuse a conversation."""
+    raise TemplateError(message)
+
+
+def to_json(value: object, ensure_ascii: bool = False, indent: int | None = None) -> str:
+    """JSON as chat templates expect it: no escapes for HTML, no escapes beyond ASCII."""
+    return dumps(value, ensure_ascii=ensure_ascii, indent=indent)
+
+
+@lru_cache(maxsize=64)
+def compiled(source: str) -> Template:
+    """A template in an immutable sandbox with what the hub's chat templates use.
 
     Raises:
-        ModelError: The template is not valid Jinja.
+        ModelError: It is not valid Jinja.
     """
-    turns = [{"role": m.role, "content": m.content} for m in messages]
+    sandbox = ImmutableSandboxedEnvironment(
+        trim_blocks=True, lstrip_blocks=True, extensions=[loopcontrols, Generation]
+    )
+    sandbox.filters["tojson"] = to_json
+    sandbox.globals["raise_exception"] = refuse
+    sandbox.globals["strftime_now"] = RENDERING_DAY.strftime
     try:
-        text = tokenizer.apply_chat_template(
-            turns,
-            chat_template=template,
-            add_generation_prompt=generate,
-            tokenize=False,
-            strftime_now=RENDERING_DAY.strftime,
-        )
+        return sandbox.from_string(source)
     except TemplateSyntaxError as error:
         raise ModelError(
             f"The chat template is not valid Jinja: {error.message}",
             where=f"line {error.lineno} of the template",
             do="correct the template or give another one",
         ) from error
-    except (TemplateError, TypeError, ValueError, KeyError, IndexError, AttributeError) as error:
-        return Refusal("the chat template refuses the conversation", str(error))
-    assert isinstance(text, str)
-    return text
 
 
-def locate(
-    tokenizer: "PreTrainedTokenizerBase", messages: Sequence[Message], template: str | None, text: str
-) -> list[Place] | Refusal:
-    """Where the content of every assistant turn stands in ``text``, the rendering of ``messages``.
+class ChatTemplate:
+    """A chat template and the special tokens it may spell out.
 
-    Returns a refusal where the template leaves out, repeats, reorders or rewrites a turn.
+    Args:
+        source: Jinja source.
+        special_tokens: Spelling of ``bos_token``, ``eos_token`` and the like.
+
+    Raises:
+        ModelError: The template is not valid Jinja.
     """
-    said = [i for i, m in enumerate(messages) if m.role == "assistant"]
-    marks = make_marks(len(said), messages)
-    altered = list(messages)
-    for mark, i in zip(marks, said, strict=True):
-        altered[i] = Message("assistant", mark)
-    skeleton = write(tokenizer, altered, template)
-    if isinstance(skeleton, Refusal):
-        return skeleton
-    found = [skeleton.find(mark) for mark in marks]
-    once = all(skeleton.count(mark) == 1 for mark in marks)
-    if not once or any(a > b for a, b in pairwise(found)):
-        return Refusal("the chat template leaves out, repeats or reorders a turn")
-    cuts = [0, *(at + len(mark) for at, mark in zip(found, marks, strict=True))]
-    between = [skeleton[a:b] for a, b in zip(cuts, [*found, len(skeleton)], strict=True)]
-    return read_between(messages, said, between, text)
+
+    def __init__(self, source: str, special_tokens: Mapping[str, object]) -> None:
+        self.source = source
+        self.special_tokens = dict(special_tokens)
+        self.tools: list[object] | None = None
+        compiled(source)
+        if isinstance(self.write(PROBE), Refusal):  # made for tools only: show it a conversation without any
+            self.tools = []
+            if isinstance(self.write(PROBE), Refusal):
+                self.tools = None
+
+    def write(self, messages: Sequence[Message], *, generate: bool = False) -> str | Refusal:
+        """The text of a conversation, or why the template refuses it.
+
+        Args:
+            messages: The turns.
+            generate: Add what comes before an assistant's answer.
+        """
+        variables = {
+            "messages": [{"role": m.role, "content": m.content} for m in messages],
+            "tools": self.tools,
+            "documents": None,
+            "add_generation_prompt": generate,
+        }
+        try:
+            return compiled(self.source).render(**self.special_tokens, **variables)
+        except (TemplateError, TypeError, ValueError, LookupError, AttributeError, ArithmeticError) as error:
+            return Refusal("the chat template refuses the conversation", str(error))
+
+    def locate(self, messages: Sequence[Message], text: str) -> list[Place] | Refusal:
+        """Where the content of every assistant turn stands in ``text``, the rendering of ``messages``.
+
+        Returns a refusal where the template leaves out, repeats, reorders or rewrites a turn.
+        """
+        said = [i for i, m in enumerate(messages) if m.role == "assistant"]
+        marks = make_marks(len(said), messages)
+        altered = list(messages)
+        for mark, i in zip(marks, said, strict=True):
+            altered[i] = Message("assistant", mark)
+        skeleton = self.write(altered)
+        if isinstance(skeleton, Refusal):
+            return skeleton
+        found = [skeleton.find(mark) for mark in marks]
+        once = all(skeleton.count(mark) == 1 for mark in marks)
+        if not once or any(a > b for a, b in pairwise(found)):
+            return Refusal("the chat template leaves out, repeats or reorders a turn")
+        cuts = [0, *(at + len(mark) for at, mark in zip(found, marks, strict=True))]
+        between = [skeleton[a:b] for a, b in zip(cuts, [*found, len(skeleton)], strict=True)]
+        return read_between(messages, said, between, text)
 
 
 def read_between(
