@@ -14,5 +14,6 @@ PURE = [
     "fusionchat.represent.select",
     "fusionchat.fuse.rules",
     "fusionchat.distill.loss",
+    "fusionchat.evaluate.statistics",
 ]
 install_import_hook(PURE, "beartype.beartype")
