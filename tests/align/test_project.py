@@ -107,7 +107,9 @@ def test_with_whole_distributions_the_observed_path_costs_what_the_source_costs(
     for c in range(world.pivot.conversations):
         mine = slice(world.pivot.offsets[c], world.pivot.offsets[c + 1])
         theirs = slice(world.source.offsets[c], world.source.offsets[c + 1])
-        assert result.path_logprob[mine].sum() == pytest.approx(world.source.label_logprob[theirs].sum(), abs=2e-2)
+        assert result.path_logprob[mine].sum() == pytest.approx(
+            world.source.label_logprob[theirs].sum(), abs=2e-2
+        )
 
 
 @settings(max_examples=60, deadline=None)
@@ -134,7 +136,11 @@ def test_same_vocabulary_with_another_end_of_turn_keeps_the_bits():
     shown = source.ids != 3
     assert (result.topk.logprobs > -np.inf).sum() == shown.sum()
     for i in range(source.rows):
-        expected = [(4 if t == 4 else int(t), p) for t, p in zip(source.ids[i], source.logprobs[i], strict=True) if t != 3]
+        expected = [
+            (4 if t == 4 else int(t), p)
+            for t, p in zip(source.ids[i], source.logprobs[i], strict=True)
+            if t != 3
+        ]
         expected = [(3 if t == 4 else t, p) for t, p in expected]
         got = list(zip(result.topk.ids[i].tolist(), result.topk.logprobs[i], strict=True))[: len(expected)]
         assert got == expected

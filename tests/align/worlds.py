@@ -84,7 +84,9 @@ def worlds(draw, k=None, ends=True):
     """A world; ``k`` slots a row, drawn if None; turns are complete if ``ends``."""
     word = st.text(LETTERS, min_size=2, max_size=4)
     tables = [table(draw(st.lists(word, max_size=8)), eot_first=draw(st.booleans())) for _ in range(2)]
-    texts = draw(st.lists(st.lists(st.text(LETTERS, max_size=8), min_size=1, max_size=2), min_size=1, max_size=2))
+    texts = draw(
+        st.lists(st.lists(st.text(LETTERS, max_size=8), min_size=1, max_size=2), min_size=1, max_size=2)
+    )
     slots = draw(st.integers(1, 12)) if k is None else k
     rng = np.random.default_rng(draw(st.integers(0, 1 << 32)))
     captures = [

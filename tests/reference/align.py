@@ -109,7 +109,9 @@ def chain(source, j, end, words):
     return product
 
 
-def project_row(pivot, i, source, j, residual, words, words_pivot, *, target, observed, min_mass, whole=False):
+def project_row(
+    pivot, i, source, j, residual, words, words_pivot, *, target, observed, min_mass, whole=False
+):
     """One row by the text of design.md, section 5.3.
 
     Args:

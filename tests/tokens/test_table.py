@@ -129,7 +129,9 @@ def test_end_of_word_marks_are_refused_by_name():
 def test_real_tokenizers_tile_real_text(name):
     tokenizer = AutoTokenizer.from_pretrained(SHARED / "tokenizers" / name)
     table = TokenTable.from_tokenizer(tokenizer)
-    text = (SHARED / "text" / "wikitext2_valid.txt").read_text(encoding="utf-8")[:20000].replace("<unk>", "unk")
+    text = (
+        (SHARED / "text" / "wikitext2_valid.txt").read_text(encoding="utf-8")[:20000].replace("<unk>", "unk")
+    )
     for sample in [text, *NASTY]:
         ids, spans = tile(tokenizer, table, sample)
         assert isinstance(spans, Spans), sample[:50]

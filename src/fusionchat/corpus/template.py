@@ -5,7 +5,7 @@ every assistant content. What stands between the marks is the template's own tex
 text with the contents, or a known edit of them (trimmed, thinking removed), in place of the marks.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from functools import lru_cache
 from itertools import pairwise
@@ -194,23 +194,19 @@ def follows_bare(messages: Sequence[Message], index: int, after: str) -> bool:
     return bool(following) and messages[index + 1].role != "assistant" and after.startswith(following)
 
 
-def edits(content: str) -> Iterator[tuple[int, int]]:
+def edits(content: str) -> list[tuple[int, int]]:
     """Character spans of a content that published templates show: all of it, trimmed, without its thinking."""
     size = len(content)
     left, right = size - len(content.lstrip()), len(content.rstrip())
     newline = size - len(content.lstrip("\n"))
-    yield 0, size
-    if right > left:
-        yield left, right
-        yield left, size
-        yield 0, right
-        yield newline, size
-        yield newline, right
+    if right <= left:
+        spans = [(0, size), (0, 0)]
     else:
-        yield 0, 0
+        spans = [(0, size), (left, right), (left, size), (0, right), (newline, size), (newline, right)]
     if THOUGHT in content:
         begin = content.rindex(THOUGHT) + len(THOUGHT)
-        yield from ((begin + a, begin + b) for a, b in edits(content[begin:]))
+        spans += [(begin + a, begin + b) for a, b in edits(content[begin:])]
+    return list(dict.fromkeys(spans))
 
 
 def make_marks(count: int, messages: Sequence[Message]) -> list[str]:
