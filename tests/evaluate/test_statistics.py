@@ -147,5 +147,6 @@ def test_bits_per_byte_weighs_conversations_by_their_bytes():
     assert (breakdown.domains["a"].value, breakdown.domains["b"].value) == (1.0, 3.0)
 
 
-def test_a_clear_estimate_lies_beyond_two_errors():
-    assert Estimate(-2.1, 1.0, 5).is_clear and not Estimate(1.9, 1.0, 5).is_clear
+def test_a_clear_estimate_lies_beyond_two_errors_of_enough_conversations():
+    assert Estimate(-2.1, 1.0, 10).is_clear and not Estimate(1.9, 1.0, 10).is_clear
+    assert not Estimate(9.0, 1.0, 9).is_clear

@@ -9,6 +9,7 @@ from xml.etree import ElementTree
 
 import pytest
 
+from fusionchat.evaluate.statistics import Estimate
 from fusionchat.report import plots, svg
 from fusionchat.report.html import html, minus
 from fusionchat.report.markdown import escape, fenced, markdown
@@ -139,7 +140,7 @@ def test_figures_as_files_are_sound_xml_in_plain_colours(folder):
 
 
 def test_the_markdown_has_the_same_figures_and_links_that_hold(text, folder, sample):
-    links = re.findall(r"!\[[^\]]*\]\(([^)]+)\)", text)
+    links = re.findall(r'<img src="([^"]+)" alt="[^"<>]+" width="32%">', text)
     assert len(links) == 33 and all((folder / link).is_file() for link in links)
     value = sample.row("varm").bits_per_byte.overall
     assert f"**{value.value:.3f} ±{value.se:.3f}**" in text
@@ -158,7 +159,7 @@ def test_markdown_tables_have_equal_columns(text):
 
 def test_markdown_without_figures(sample):
     small = replace(sample, domains=(), choices=(), weights=())
-    assert "![" not in markdown(small, content(small))
+    assert "<img" not in markdown(small, content(small))
 
 
 def test_the_json_is_the_report(folder, sample):
@@ -209,6 +210,13 @@ def test_a_loss_is_called_one(sample):
         if row.label != "varm"
     )
     assert "more than sft" in headline(replace(sample, rows=rows))
+
+
+def test_a_small_gain_is_not_called_clear(sample):
+    row = sample.row("varm")
+    gain = row.bits_gain._replace(overall=Estimate(0.001, 0.002, 99))
+    rows = tuple(replace(r, bits_gain=gain) if r is row else r for r in sample.rows)
+    assert "(0.5 standard errors, no clear difference)" in headline(replace(sample, rows=rows))
 
 
 def test_a_run_without_a_baseline_claims_no_gain(sample):

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 Bits = Float[np.ndarray, " C"]
 Bytes = Int[np.ndarray, " C"]
 Correct = Bool[np.ndarray, " C"]
+ENOUGH = 10  # conversations from which on a standard error is itself known well enough to build on
 Estimator = Callable[[NDArray[np.intp]], "Estimate"]
 
 
@@ -32,8 +33,8 @@ class Estimate(NamedTuple):
 
     @property
     def is_clear(self) -> bool:
-        """Whether the value lies more than two standard errors from zero."""
-        return self.errors is not None and abs(self.errors) > 2
+        """Whether the value lies more than two standard errors from zero, these from at least `ENOUGH` conversations."""
+        return self.n >= ENOUGH and self.errors is not None and abs(self.errors) > 2
 
 
 class Breakdown(NamedTuple):

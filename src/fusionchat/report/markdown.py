@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 
 from fusionchat.report.model import Report
+from fusionchat.report.plots import Plot
 from fusionchat.report.sections import Content, Part
 from fusionchat.report.tables import Cell, Table
 
@@ -29,11 +30,17 @@ def _part(part: Part, folder: str | None) -> Iterator[str]:
     if part.title:
         yield f"### {part.title}"
     if part.plots and folder is not None:
-        yield "\n".join(f"![{plot.alt}]({folder}/{plot.name}.svg)" for plot in part.plots)
+        yield "\n".join(image(plot, folder) for plot in part.plots)
     if part.table is not None:
         yield table(part.table)
     if part.code:
         yield fenced(part.code, "yaml")
+
+
+def image(plot: Plot, folder: str) -> str:
+    """A figure, a third of the page wide where it is a panel."""
+    words = plot.alt.translate({ord(c): f"&#{ord(c)};" for c in '&<>"'})
+    return f'<img src="{folder}/{plot.name}.svg" alt="{words}" width="{"100%" if plot.wide else "32%"}">'
 
 
 def table(made: Table) -> str:

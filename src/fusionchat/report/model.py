@@ -80,8 +80,8 @@ class Choice:
         label: The target made from it.
         rule: The rule of choice.
         models: The models chosen between.
-        won: For each domain, the share of its conversations (or of what the rule chooses for) each model won
-            or its mean weight, in the order of ``models``; they sum to 1.
+        won: For each domain, the share of a conversation's supervised tokens whose distribution came from each
+            model (its weight, where the rule mixes), averaged over conversations, in the order of ``models``.
         fallback: Share of the supervised tokens where an unaligned row fell back to the pivot's distribution.
     """
 

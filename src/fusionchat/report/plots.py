@@ -181,7 +181,7 @@ def _choices(axes: "Axes", *, choice: Choice, names: Sequence[str]) -> None:
                     fontsize=8,
                 )
     axes.set_xlim(0, 100)
-    axes.set_xlabel("% of conversations")
+    axes.set_xlabel("% of the distributions")
     axes.legend(
         loc="lower left", bbox_to_anchor=(0, 1), ncols=len(choice.models), frameon=False, handlelength=0.9,
         handleheight=0.9, borderaxespad=0, borderpad=0.2, columnspacing=1.2, fontsize=8.5,

@@ -83,8 +83,10 @@ def _gain_words(gain: Estimate, baseline: str) -> str:
     places = text.decimals([gain], "bits_per_byte")
     error = "unknown" if gain.se is None else f"{gain.se:.{places}f}"
     size = f"{abs(gain.value):.{places}f} ±{error} {'less' if gain.value >= 0 else 'more'} than {baseline}"
-    distance = "" if gain.errors is None else f" ({abs(gain.errors):.1f} standard errors)"
-    return size + distance
+    if gain.errors is None:
+        return size
+    verdict = "" if gain.is_clear else ", no clear difference"
+    return f"{size} ({abs(gain.errors):.1f} standard errors{verdict})"
 
 
 def _domain_words(gain: Breakdown) -> str:
@@ -199,7 +201,10 @@ def _choices(report: Report) -> Section | None:
         return None
     rules = ", ".join(dict.fromkeys(choice.rule for choice in report.choices))
     fallback = "; ".join(f"{c.label} {text.percent(c.fallback)}" for c in report.choices)
-    said = f"Whose distributions each target learnt from ({rules}). Unaligned tokens that fell back to the pivot: {fallback}."
+    said = (
+        f"Whose distributions each target learnt from ({rules}). Tokens that were unaligned and fell back to the "
+        f"pivot's distribution, which count as the pivot's: {fallback}."
+    )
     part = Part("", (), tuple(plots.choice_plots(report)), tables.choice_table(report), "The same as a table")
     return Section("choices", "Fusion choices", said, (part,))
 

@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
-from fusionchat.evaluate.statistics import Breakdown, Estimate
+from fusionchat.evaluate.statistics import ENOUGH, Breakdown, Estimate
 from fusionchat.report import text
 from fusionchat.report.model import Metric, Report, Row
 
@@ -84,7 +84,8 @@ def gain_table(report: Report, metric: Metric) -> Table:
     strong = next((i for i, row in enumerate(rows) if row.label == report.fused), None)
     caption = (
         f"{'Percentage points' if metric == 'exact_match' else 'Bits per byte saved'}, positive is better; ± one "
-        "standard error of the paired difference. Coloured beyond two standard errors."
+        "standard error of the paired difference. Coloured beyond two standard errors of at least "
+        f"{ENOUGH} conversations."
     )
     title = f"Gain over {report.baseline} in {text.NAME[metric]}"
     return Table(title, tuple(columns), tuple(map(tuple, cells)), caption, strong)
@@ -138,7 +139,7 @@ def choice_table(report: Report) -> Table:
         for choice in report.choices
         for domain, shares in choice.won.items()
     ]
-    caption = "Share of the conversations whose distributions came from each model."
+    caption = "Share of a conversation's tokens whose distributions came from each model, averaged over conversations."
     return Table("Fusion choices", ("target: domain", *models), tuple(rows), caption)
 
 
