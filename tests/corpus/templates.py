@@ -27,12 +27,15 @@ TEMPLATES = {
     + "<s>{{ m.role }}\n{{ m.content }}<|end|>\n{% endfor %}",
     "thinks": LOOP
     + "{% if m.role == 'assistant' %}{% set c = m.content.split('</think>')[-1].lstrip('\n') %}"
-    + "<s>assistant\n<think>\n\n</think>\n\n{{ c }}<|end|>\n{% else %}<s>{{ m.role }}\n{{ m.content }}<|end|>\n{% endif %}{% endfor %}",
+    + "<s>assistant\n<think>\n\n</think>\n\n{{ c }}<|end|>\n"
+    + "{% else %}<s>{{ m.role }}\n{{ m.content }}<|end|>\n{% endif %}{% endfor %}",
     "closes with text": LOOP + "### {{ m.role }}:\n{{ m.content }}\n<|end|>\n{% endfor %}",
     "nothing after the last": LOOP + "<|end|>{{ m.role }}\n{{ m.content }}{% endfor %}",
     "nothing at all": LOOP + "{{ m.content }}{% endfor %}",
     "training block": LOOP
-    + "<s>{{ m.role }}\n{% if m.role == 'assistant' %}{% generation %}{{ m.content }}<|end|>{% endgeneration %}{% else %}{{ m.content }}<|end|>{% endif %}\n{% endfor %}",
+    + "<s>{{ m.role }}\n{% if m.role == 'assistant' %}"
+    + "{% generation %}{{ m.content }}<|end|>{% endgeneration %}"
+    + "{% else %}{{ m.content }}<|end|>{% endif %}\n{% endfor %}",
     "other end at the end": LOOP
     + "<s>{{ m.role }}\n{{ m.content }}{% if loop.last %}</s>{% else %}<|end|>{% endif %}{% endfor %}",
 }

@@ -14,7 +14,7 @@ from tests.tokens.made import add, byte_level, llama_like, made
 TEXT = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="▁"), max_size=30)
 FAMILIES = {
     "byte-level": lambda: add(byte_level(), "<|end|>", special=True),
-    "sentencepiece": lambda: llama_like(),
+    "sentencepiece": llama_like,
     "sentencepiece without prefix": lambda: llama_like(prefix=False),
     "swallowing": lambda: add(llama_like(), "<|a|>", special=True, rstrip=True),
 }

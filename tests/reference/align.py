@@ -162,8 +162,8 @@ def project_row(
         if observed and path is not None and goal[label] != gold:
             moved = max(path - plain, 0.0)
     result = {}
-    for t, p in mass.items():
-        p = p - moved if t == label else p
+    for t in mass:
+        p = mass[t] - moved if t == label else mass[t]
         if goal[t] is None:
             tail += p
         else:

@@ -1,0 +1,43 @@
+import numpy as np
+import pytest
+from hypothesis import given, settings
+
+from fusionchat.align.project import UNALIGNED, AlignSettings, align
+from fusionchat.align.summary import AlignSummary, summarize
+from fusionchat.align.vocabulary import BytePrefix, build_map
+from tests.align.worlds import worlds
+
+
+def summary(world, pivot=None, source=None, **options):
+    pivot, source = pivot or world.pivot, source or world.source
+    mapping = build_map(world.source_table, world.pivot_table, BytePrefix())
+    result = align(pivot, source, mapping, world.pivot_table, world.source_table, AlignSettings(**options))
+    return summarize(pivot, source, result), result
+
+
+@settings(max_examples=80, deadline=None)
+@given(worlds())
+def test_retention_is_at_most_one_and_its_sums_add_up(world):
+    total, result = summary(world)
+    assert total.rows == world.pivot.rows == total.exact + total.inside + total.unaligned
+    assert total.retention <= 1 + 1e-3 and total.map_retention <= total.retention + 1e-3
+    assert total.unaligned == (result.kind == UNALIGNED).sum()
+    parts = AlignSummary()
+    for c in range(world.pivot.conversations):
+        parts += summary(world, pivot=world.pivot.slice(c, c + 1), source=world.source.slice(c, c + 1))[0]
+    for name, value in total.figures().items():
+        assert parts.figures()[name] == pytest.approx(value, rel=1e-6, abs=1e-6)
+
+
+@settings(max_examples=60, deadline=None)
+@given(worlds(k=64))
+def test_the_observed_path_keeps_everything_by_construction(world):
+    total, _ = summary(world, min_mass=0.0)
+    assert total.retention == pytest.approx(1.0, abs=5e-3)
+    assert total.path_bits == pytest.approx(total.source_bits, abs=0.05 + 1e-3 * total.source_bits)
+    assert total.text_bits == pytest.approx(total.source_bits, abs=0.05 + 1e-2 * total.source_bits)
+    assert total.aligned_bytes == total.bytes
+
+
+def test_nothing_gives_ones_not_nans():
+    assert AlignSummary().retention == 1.0 and not any(np.isnan(v) for v in AlignSummary().figures().values())
