@@ -42,6 +42,12 @@ def test_figures_of_a_column_are_aligned_at_their_errors(monkeypatch, capsys):
         assert len({figure[::-1].index("±") for figure in figures}) == 1
 
 
+@pytest.mark.parametrize(("terminal_width", "room"), [(70, 70), (100, 100), (180, 100)])
+def test_the_terminal_s_width_is_used_up_to_a_hundred(terminal_width, room, monkeypatch):
+    monkeypatch.setattr(console, "_out", Console(width=terminal_width))
+    assert terminal.terminal_tables(REPORT) == terminal.terminal_tables(REPORT, room)
+
+
 def test_all_columns_come_once_and_in_order():
     for table in result_tables(REPORT):
         parts = terminal.fit(table, 100)

@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 from rich.cells import cell_len
 
+from fusionchat import console
 from fusionchat.report.model import Report
 from fusionchat.report.tables import Cell, Table, result_tables
 
@@ -26,9 +27,16 @@ class TerminalTable(NamedTuple):
     strong: int | None = None
 
 
-def terminal_tables(report: Report, width: int = WIDTH) -> list[TerminalTable]:
-    """The overall table and those by domain, each at most ``width`` columns wide (or two columns of figures)."""
-    return [part for table in result_tables(report) for part in fit(table, width)]
+def terminal_tables(report: Report, width: int | None = None) -> list[TerminalTable]:
+    """The overall table and those by domain.
+
+    Args:
+        report: The run.
+        width: Most columns of a table (it has one column of figures at least); None for those of the terminal,
+            up to `WIDTH`.
+    """
+    room = min(WIDTH, console.width()) if width is None else width
+    return [part for table in result_tables(report) for part in fit(table, room)]
 
 
 def fit(table: Table, width: int) -> list[TerminalTable]:
