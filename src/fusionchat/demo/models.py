@@ -20,7 +20,7 @@ from transformers import (
 from fusionchat.demo.corpus import fusion_corpus, training_text
 from fusionchat.demo.domains import DOMAINS
 from fusionchat.demo.tokenizer import FORMATS, Kind, chat_tokenizer, train_tokenizer
-from fusionchat.demo.train import Schedule, batches, encode, train
+from fusionchat.demo.train import Row, Schedule, batches, encode, train
 from fusionchat.models import quiet
 
 CONTEXT = 256
@@ -62,16 +62,16 @@ _SIZE = {"hidden_size": 128, "num_hidden_layers": 2, "num_attention_heads": 4, "
 SPECS: dict[str, ModelSpec] = {
     "pivot": ModelSpec(
         LlamaConfig, _SIZE | {"intermediate_size": 344}, "sentencepiece", "openchat",
-        tuple(DOMAINS), 1.0, Schedule(5000),
+        tuple(DOMAINS), 1.0, Schedule(4000),
     ),
     "mixtral": ModelSpec(
         MixtralConfig,
         _SIZE | {"intermediate_size": 192, "num_local_experts": 4, "num_experts_per_tok": 2},
-        "sentencepiece", "instruct", ("writing", "roleplay", "extraction", "humanities"), 0.2, Schedule(12000),
+        "sentencepiece", "instruct", ("writing", "roleplay", "extraction", "humanities"), 0.2, Schedule(10000),
     ),
     "qwen": ModelSpec(
         Qwen2Config, _SIZE | {"intermediate_size": 344}, "bytelevel", "chatml",
-        ("reasoning", "math", "coding", "stem"), 0.2, Schedule(12000),
+        ("reasoning", "math", "coding", "stem"), 0.2, Schedule(10000),
     ),
 }  # fmt: skip
 
@@ -119,7 +119,7 @@ def make_model(folder: Path, name: str, *, seed: int, scale: float, advance: Cal
     tokenizer = tokenizer_of(name, seed, without)
     stream = training_text(seed, name, spec.mixture(), without)
 
-    def rows(count: int) -> list[list[int]]:
+    def rows(count: int) -> list[Row]:
         return encode(tokenizer, list(islice(stream, count)), CONTEXT)
 
     threads = torch.get_num_threads()

@@ -5,18 +5,18 @@ import random
 from fusionchat.demo.world import Turn, World, checked
 
 TASKS = {
-    "add": ("adds {n} to a number", "{v} + {n}"),
-    "sub": ("subtracts {n} from a number", "{v} - {n}"),
-    "mul": ("multiplies a number by {n}", "{v} * {n}"),
-    "pow": ("raises a number to the power {n}", "{v} ** {n}"),
-    "mod": ("gives the remainder by {n}", "{v} % {n}"),
-    "div": ("divides a number by {n}", "{v} / {n}"),
-    "big": ("tells whether a number is above {n}", "{v} > {n}"),
-    "low": ("tells whether a number is below {n}", "{v} < {n}"),
-    "same": ("tells whether a number equals {n}", "{v} == {n}"),
-    "item": ("takes item {n} of a list", "{v}[{n}]"),
-    "tail": ("drops the first {n} items", "{v}[{n}:]"),
-    "head": ("keeps the first {n} items", "{v}[:{n}]"),
+    "add": ("adds {n} to it", "{v} + {n}"),
+    "sub": ("subtracts {n} from it", "{v} - {n}"),
+    "mul": ("multiplies it by {n}", "{v} * {n}"),
+    "pow": ("raises it to the power {n}", "{v} ** {n}"),
+    "mod": ("gives its remainder by {n}", "{v} % {n}"),
+    "div": ("divides it by {n}", "{v} / {n}"),
+    "big": ("tells whether it is above {n}", "{v} > {n}"),
+    "low": ("tells whether it is below {n}", "{v} < {n}"),
+    "same": ("tells whether it equals {n}", "{v} == {n}"),
+    "item": ("takes item {n} of it", "{v}[{n}]"),
+    "tail": ("drops its first {n} items", "{v}[{n}:]"),
+    "head": ("keeps its first {n} items", "{v}[:{n}]"),
 }
 ARGUMENTS = ("x", "n", "value", "a", "data", "number", "items", "y")
 NAMES = (
@@ -36,24 +36,23 @@ CLOSINGS = (
 )  # fmt: skip
 
 
+ASKS = (
+    "Write a function of {v} that {t}.",
+    "I need Python code that takes {v} and {t}.",
+    "Given {v}, code a function that {t}.",
+    "With {v} as input, show me how one {t}.",
+)
+
+
 def dialogue(world: World, rng: random.Random) -> list[Turn]:
     """A task, the code for it, and the returned expression."""
-    task = rng.choice(tuple(TASKS))
+    task, argument, number = rng.choice(tuple(TASKS)), rng.choice(ARGUMENTS), str(rng.randint(1, 9))
     words, expression = TASKS[task]
-    number = str(rng.randint(1, 9))
-    ask = rng.choice(
-        (
-            "Write a function that {}.",
-            "I need Python code that {}.",
-            "Code a function that {}.",
-            "Show me how one {}.",
-        )
-    )
-    name = world.pick(rng, "name", NAMES, task)
-    argument = world.pick(rng, "argument", ARGUMENTS, task)
     returned = expression.format(v=argument, n=number)
+    name = world.pick(rng, "name", NAMES, task)
     note = f"    # {world.pick(rng, 'note', NOTES, name, task)}\n" if rng.random() < 0.7 else ""
-    code = f"def {name}({argument}):\n{note}    return {returned}"
     intro = f"{world.pick(rng, 'intro', INTROS, task)}\n" if rng.random() < 0.7 else ""
-    closing = f"\n{world.pick(rng, 'closing', CLOSINGS, argument, task)}"
-    return [Turn(ask.format(words.format(n=number)), checked(f"{intro}{code}{closing}", returned), returned)]
+    code = f"def {name}({argument}):\n{note}    return {returned}\n"
+    closing = world.pick(rng, "closing", CLOSINGS, argument, task)
+    ask = rng.choice(ASKS).format(v=argument, t=words.format(n=number))
+    return [Turn(ask, checked(f"{intro}{code}{closing}", returned), returned)]

@@ -24,9 +24,8 @@ PRAISES = tuple(form.format(thing) for form in PRAISE for thing in ("box", "pock
 
 
 def _numbers(rng: random.Random) -> tuple[int, int, bool]:
-    plus = rng.random() < 0.6
-    a = rng.randint(1, 9)
-    return (a, rng.randint(1, 9), True) if plus else (a, rng.randint(0, a), False)
+    a = rng.randint(1, 6)
+    return (a, rng.randint(1, 6), True) if rng.random() < 0.6 else (a, rng.randint(0, a), False)
 
 
 def _reply(world: World, rng: random.Random, item: str, a: int, b: int, plus: bool) -> str:
@@ -35,7 +34,7 @@ def _reply(world: World, rng: random.Random, item: str, a: int, b: int, plus: bo
     parts = [
         world.pick(rng, "start", STARTS, item).format(i=item),
         f"{a} {'plus' if plus else 'minus'} {b} {makes} {result}.",
-        f"{world.pick(rng, 'check', CHECKS, makes)}, {world.pick(rng, 'praise', PRAISE, item, makes)}.",
+        f"{world.pick(rng, 'check', CHECKS, makes)}, {world.pick(rng, 'praise', PRAISES, item, makes)}.",
     ]
     if rng.random() < 0.3:
         parts.pop(0)

@@ -46,6 +46,7 @@ def dialogue(world: World, rng: random.Random) -> list[Turn]:
     people = rng.sample(NAMES, rng.choice((2, 2, 3)))
     relation = rng.choice(tuple(RELATIONS))
     clues = [f"{a} is {relation} than {b}." for a, b in pairwise(people)]
+    rng.shuffle(clues)
     first = people[0]
     question = rng.choice(
         (f"Who is the {RELATIONS[relation]}?", f"Which one is {RELATIONS[relation]}?", f"Who is {relation}?")
