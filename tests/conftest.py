@@ -5,6 +5,7 @@ import os
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
 
+import torch
 from jaxtyping import install_import_hook
 
 pytest_plugins = ["tests.tiny"]
@@ -17,3 +18,5 @@ PURE = [
     "fusionchat.evaluate.statistics",
 ]
 install_import_hook(PURE, "beartype.beartype")
+
+torch.set_num_threads(1)  # the models are tiny: threads only wait for each other

@@ -76,6 +76,8 @@ def test_settings_go_over_the_file(tmp_path):
     assert recipe.distill.label_weight == 0.5 and recipe.seed == 7
     assert recipe.pivot.model == "P" and recipe.pivot.template == "t.jinja"
     assert load(tmp_path, "merge: varm\n", "merge.granularity=layer").merge.granularity == "layer"
+    varm = "merge: {method: varm, granularity: layer}\n"
+    assert load(tmp_path, varm, "merge.method=linear").merge.method == "linear"
 
 
 @pytest.mark.parametrize("setting", ["seed", "=3", "seed.x=3", "seed=[1"])

@@ -99,7 +99,9 @@ def table(
         title=title, caption=caption, title_justify="left", caption_justify="left", header_style="bold"
     )
     for index, column in enumerate(columns):
-        grid.add_column(column, justify="left" if index == 0 else "right", overflow="fold")
+        grid.add_column(
+            column, justify="left" if index == 0 else "right", overflow="fold", no_wrap=index == 0
+        )
     for index, row in enumerate(rows):
         cells = (Text(t, "bold green" if (index, i) in marked else "") for i, t in enumerate(row))
         grid.add_row(*cells, style="bold" if index == strong else "")
@@ -126,3 +128,18 @@ def progress(label: str, total: int | None) -> Iterator[Advance]:
     with Progress(*columns, console=_err, transient=True) as bar:
         task = bar.add_task(label, total=total)
         yield lambda count: bar.advance(task, count)
+
+
+def marked(pieces: Sequence[tuple[str, bool]], *, limit: int) -> None:
+    """Print text of which some pieces stand out (green, or in «guillemets» where there is no colour)."""
+    text, left = Text(), limit
+    for piece, stands_out in pieces:
+        shown = piece[:left]
+        left -= len(shown)
+        if stands_out and not _out.is_terminal:
+            shown = f"«{shown}»"
+        text.append(shown, style="black on green" if stands_out else "dim")
+        if left <= 0:
+            text.append(" ...", style="dim")
+            break
+    _out.print(text, soft_wrap=True)

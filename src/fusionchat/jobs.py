@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 from fusionchat.artifacts import Json, Manifest, fingerprint, read_manifest
-from fusionchat.models import ModelRef
+from fusionchat.models import ModelRef, identity, tokenizer_identity
 from fusionchat.recipe import Recipe
 
 Summary = dict[str, Json]
@@ -46,7 +46,7 @@ class Job:
     inputs: dict[str, str]
     needs: tuple[str, ...]
     work: Callable[[Path], Summary]
-    cost: Cost = Cost()
+    cost: Cost = Cost()  # noqa: RUF009 (immutable)
     rewritten: tuple[str, ...] = ()
 
     @property
@@ -75,6 +75,22 @@ class Run:
     refs: dict[str, ModelRef]
     folder: Path
     jobs: dict[str, Job] = field(default_factory=dict)
+    identities: dict[str, str] = field(default_factory=dict)
+
+    def model(self, name: str) -> dict[str, str]:
+        """What identifies a model and its tokenizer, to be part of a job's content."""
+        return {f"model {name}": self._identity(name, "model")} | self.tokenizer(name)
+
+    def tokenizer(self, name: str) -> dict[str, str]:
+        """What identifies a model's tokenizer and template, to be part of a job's content."""
+        return {f"tokenizer of {name}": self._identity(name, "tokenizer")}
+
+    def _identity(self, name: str, what: Literal["model", "tokenizer"]) -> str:
+        key = f"{what} {name}"
+        if key not in self.identities:
+            work = identity if what == "model" else tokenizer_identity
+            self.identities[key] = work(self.refs[name])
+        return self.identities[key]
 
     def add(
         self,
@@ -123,10 +139,11 @@ def _changes(manifest: Manifest, job: Job) -> tuple[str, ...]:
     for key in sorted(before.keys() | now.keys()):
         if before.get(key) != now.get(key):
             changes.append(f"{key}: {before.get(key)} -> {now.get(key)}")
-    for name in sorted(manifest.inputs.keys() | job.inputs.keys()):
-        if manifest.inputs.get(name) != job.inputs.get(name):
-            changes.append(f"{name} changed")
-    return tuple(changes)
+    inputs = sorted(manifest.inputs.keys() | job.inputs.keys())
+    moved = [name for name in inputs if manifest.inputs.get(name) != job.inputs.get(name)]
+    content = [f"{name} changed" for name in moved if name not in job.needs]
+    follows = [f"follows {name}" for name in moved if name in job.needs]
+    return (*changes, *content, *(follows if not changes and not content else []))
 
 
 def _flat(settings: Mapping[str, Json], prefix: str = "") -> dict[str, Json]:

@@ -4,11 +4,10 @@ Nothing is decided from a model's name: an existing folder is a folder, anything
 """
 
 import hashlib
-import os
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from fusionchat.artifacts import canonical, sha256_file
 from fusionchat.errors import ModelError
@@ -72,7 +71,7 @@ def resolve(recipe: Recipe) -> dict[str, ModelRef]:
 
 def locate(name: str, folder: str, *, where: str) -> str:
     """The folder a name means (relative to the recipe's), or the name itself if it can be a hub id."""
-    path = Path(os.path.expanduser(name))
+    path = Path(name).expanduser()
     for candidate in (Path(folder) / path, path):
         if candidate.is_dir():
             return str(candidate)
@@ -144,6 +143,7 @@ def load_config(ref: ModelRef) -> "PretrainedConfig":
 
 def load_model(ref: ModelRef, *, dtype: "torch.dtype", device: "torch.device") -> "PreTrainedModel":
     """The model in evaluation mode on a device; raises ModelError where it cannot be had."""
+    import torch
     from transformers import AutoModelForCausalLM
 
     quiet()
@@ -157,7 +157,8 @@ def load_model(ref: ModelRef, *, dtype: "torch.dtype", device: "torch.device") -
             where=ref.model,
             do=_missing_advice(ref.model),
         ) from error
-    return model.to(device).eval()
+    cast(torch.nn.Module, model).to(device)
+    return model.eval()
 
 
 def quiet() -> None:

@@ -113,7 +113,7 @@ def execute(planned: Run, job: Job) -> None:
     )
 
 
-class lock:  # noqa: N801 (reads like a function)
+class lock:
     """Hold a run folder against a second process; the operating system lets go when this one dies."""
 
     def __init__(self, folder: Path) -> None:
@@ -151,7 +151,7 @@ def set_threads(threads: int) -> None:
         import torch
 
         torch.set_num_threads(threads)
-        numba.set_num_threads(min(threads, numba.config.NUMBA_NUM_THREADS))
+        numba.set_num_threads(min(threads, numba.get_num_threads()))
 
 
 def refuse_many_processes() -> None:

@@ -319,7 +319,7 @@ def apply_setting(tree: dict[str, Any], setting: str) -> None:
     if not equals or not path.strip():
         raise RecipeError("A setting is path.to.key=value", where=f"--set {setting}")
     try:
-        value = yaml.load(text, Loader=_Loader)  # noqa: S506 (a SafeLoader)
+        value = yaml.load(text, Loader=_Loader)
     except yaml.YAMLError as error:
         raise RecipeError(f"The value is not YAML: {error}", where=f"--set {setting}") from error
     *parents, last = path.strip().split(".")
@@ -340,6 +340,8 @@ def apply_setting(tree: dict[str, Any], setting: str) -> None:
                 f"{'.'.join(parents[: position + 1])} is not a mapping", where=f"--set {setting}"
             )
         node = child
+    if last == "method":  # another method has settings of its own
+        node.clear()
     node[last] = value
 
 
@@ -411,5 +413,7 @@ def _method_names() -> frozenset[str]:
 def _did_you_mean(location: tuple[str | int, ...]) -> str:
     schema = json.dumps(Recipe.model_json_schema())
     known = sorted(set(re.findall(r'"([a-z_]+)": \{', schema)))
-    close = difflib.get_close_matches(str(location[-1]), known, n=1)
+    close = [
+        name for name in difflib.get_close_matches(str(location[-1]), known, n=2) if name != location[-1]
+    ]
     return f" (did you mean {close[0]!r}?)" if close else ""

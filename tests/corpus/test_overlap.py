@@ -13,5 +13,7 @@ def test_copies_and_near_copies_are_found_and_others_kept():
     held = [talk(" ".join(words)), talk("Short answer.")]
     near = talk(" ".join([*words[:30], "other", "end"]))
     far = talk(" ".join([*words[:12], *(f"v{i}" for i in range(30))]))
-    flags = near_duplicates([talk(" ".join(words).upper()), near, far, talk("short  answer."), talk("No.")], held)
+    flags = near_duplicates(
+        [talk(" ".join(words).upper()), near, far, talk("short  answer."), talk("No.")], held
+    )
     assert flags == [True, True, False, True, False]

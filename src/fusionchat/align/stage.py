@@ -10,11 +10,12 @@ from fusionchat.align.project import align, count_partners
 from fusionchat.align.statistics import PairCounts, merge_counts
 from fusionchat.align.summary import AlignSummary, summarize
 from fusionchat.align.vocabulary import Statistics, VocabularyMap, build_map, coverage
-from fusionchat.artifacts import atomic_path, write_json
+from fusionchat.artifacts import atomic_path, canonical, write_json
 from fusionchat.console import progress
-from fusionchat.jobs import Run, Summary
+from fusionchat.estimate import shards
+from fusionchat.jobs import Cost, Run, Summary
 from fusionchat.models import load_tokenizer
-from fusionchat.represent.shards import read_shard, shard_files, shard_path, write_shard
+from fusionchat.represent.shards import Arrays, read_shard, shard_files, shard_path, write_shard
 from fusionchat.represent.stage import job_id as represent_job
 from fusionchat.represent.topk import TopK
 from fusionchat.tokens.table import TokenTable
@@ -36,6 +37,7 @@ def plan(run: Run) -> None:
             lambda folder, source=source: work(run, source, folder),  # type: ignore[misc]
             settings={"align": asdict(run.recipe.align)},
             needs=(represent_job("pivot"), represent_job(source)),
+            cost=Cost(shards(run.recipe), 0.0),
         )
 
 
@@ -54,7 +56,7 @@ def work(run: Run, source: str, folder: Path) -> Summary:
         for index in range(len(files)):
             pivot, captured = read_pair(run, source, index)
             aligned = align(pivot, captured, mapping, *tables, settings)
-            extras = {"kind": aligned.kind, "kept": aligned.kept.astype(np.float16)}
+            extras: Arrays = {"kind": aligned.kind, "kept": aligned.kept.astype(np.float16)}
             write_shard(shard_path(folder, index), aligned.topk, extras)
             total = total + summarize(pivot, captured, aligned)
             used += np.bincount(captured.labels, minlength=len(used))
@@ -85,6 +87,6 @@ def make_map(run: Run, source: str, pivot_table: TokenTable, source_table: Token
 
 
 def save_map(mapping: VocabularyMap, folder: Path) -> None:
-    """Keep the map as an artifact."""
+    """Keep the map as an artifact; one metadata entry, since safetensors writes several in no fixed order."""
     with atomic_path(folder / MAP) as partial:
-        save_file(mapping.arrays(), partial, metadata=mapping.labels())
+        save_file(mapping.arrays(), partial, metadata={"map": canonical(mapping.labels())})

@@ -3,6 +3,7 @@
 import gzip
 import json
 from collections.abc import Iterable, Iterator
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, cast
 
@@ -121,7 +122,7 @@ def _unusable(messages: tuple[Message, ...]) -> str | None:
     if any(m.role == "system" for m in messages[1:]):
         return "system turn inside"
     roles = [m.role for m in messages if m.role != "system"]
-    if any(a == b for a, b in zip(roles, roles[1:], strict=False)):
+    if any(a == b for a, b in pairwise(roles)):
         return "roles do not alternate"
     return None
 

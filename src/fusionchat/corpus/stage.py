@@ -13,8 +13,9 @@ from fusionchat.corpus.overlap import near_duplicates
 from fusionchat.corpus.read import ReadCorpus, from_record, read_corpus, to_record
 from fusionchat.corpus.render import Renderer, fit
 from fusionchat.errors import CorpusError
-from fusionchat.jobs import Run, Summary
-from fusionchat.models import ModelRef, load_config, load_tokenizer, tokenizer_identity
+from fusionchat.estimate import corpus_size
+from fusionchat.jobs import Cost, Run, Summary
+from fusionchat.models import ModelRef, load_config, load_tokenizer
 from fusionchat.recipe import CorpusFile, CorpusSettings
 
 JOB = "corpus/corpus"
@@ -32,7 +33,7 @@ class Parts(NamedTuple):
 def plan(run: Run) -> None:
     """Plan the corpus job."""
     settings = run.recipe.corpus
-    content = {f"tokenizer of {ref.name}": tokenizer_identity(ref) for ref in run.refs.values()}
+    content = {key: value for name in run.refs for key, value in run.tokenizer(name).items()}
     files = {}
     for part in PARTS:
         source = getattr(settings, part)
@@ -48,6 +49,7 @@ def plan(run: Run) -> None:
         lambda folder: work(run, folder),
         settings={"corpus": {"max_tokens": settings.max_tokens, **files}},
         content=content,
+        cost=Cost(corpus_size(run.recipe), 0.0),
     )
 
 

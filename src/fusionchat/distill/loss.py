@@ -84,7 +84,7 @@ def soft_cross_entropy(
     label_weight: float,
     tail: Tail = "bucket",
     bias_V: Float[Tensor, " V"] | None = None,
-    shape: HeadShape = HeadShape(),  # noqa: B008 (frozen)
+    shape: HeadShape = HeadShape(),
     chunk_rows: int | None = None,
 ) -> LossSums:
     """Sum over rows of lambda CE(label) + (1 - lambda) D(q || p), with gradients for hidden states, head and bias.

@@ -3,13 +3,14 @@
 from pathlib import Path
 
 from fusionchat.artifacts import Json, write_json
-from fusionchat.console import Advance, progress
+from fusionchat.console import progress
 from fusionchat.corpus.stage import JOB as CORPUS
 from fusionchat.corpus.stage import make_renderer, read_part
+from fusionchat.estimate import training_cost
 from fusionchat.fuse.stage import job_id as fuse_job
 from fusionchat.fuse.stage import targets
 from fusionchat.jobs import Run, Summary
-from fusionchat.models import copy_tokenizer, identity, load_model, pick_device, tokenizer_identity
+from fusionchat.models import copy_tokenizer, load_model, pick_device
 from fusionchat.represent.shards import read_all
 from fusionchat.represent.stage import render_all
 
@@ -31,8 +32,7 @@ def plan(run: Run) -> None:
     """Plan every training."""
     recipe = run.recipe
     own: dict[str, Json] = recipe.distill.model_dump(exclude={"label_weight", "sweep", "tail"})
-    pivot = run.refs["pivot"]
-    content = {"model pivot": identity(pivot), "tokenizer of pivot": tokenizer_identity(pivot)}
+    content, cost = run.model("pivot"), training_cost(recipe, run.refs["pivot"])
     base: dict[str, Json] = {"seed": recipe.seed}
     if recipe.compare.sft:
         run.add(
@@ -42,6 +42,7 @@ def plan(run: Run) -> None:
             settings={"distill": own, **base},
             needs=(CORPUS,),
             content=content,
+            cost=cost,
         )
     for weight in recipe.distill.label_weights:
         for target in targets(run):
@@ -52,6 +53,7 @@ def plan(run: Run) -> None:
                 settings={"distill": own | {"label_weight": weight, "tail": recipe.distill.tail}, **base},
                 needs=(CORPUS, fuse_job(target)),
                 content=content,
+                cost=cost,
             )
 
 
@@ -69,9 +71,6 @@ def work(run: Run, target: str | None, label_weight: float, folder: Path) -> Sum
     model = load_model(pivot, dtype=torch.float32, device=device)
     name = SFT if target is None else label(target, label_weight)
 
-    def bar(steps: int) -> "progress[Advance]":
-        return progress(f"distill {name}", steps)
-
     trained = train(
         model,
         rendered,
@@ -82,7 +81,7 @@ def work(run: Run, target: str | None, label_weight: float, folder: Path) -> Sum
         seed=recipe.seed,
         folder=folder / CHECKPOINTS,
         device=device,
-        progress=bar,
+        progress=lambda steps: progress(f"distill {name}", steps),
     )
     model.save_pretrained(folder / "model")
     copy_tokenizer(pivot, folder / "model")

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -86,7 +87,7 @@ def train(
     seed: int,
     folder: Path,
     device: torch.device,
-    progress: Callable[[int], Any],
+    progress: Callable[[int], AbstractContextManager[Callable[[int], None]]],
 ) -> Trained:
     """Train a model in place; a killed training goes on from its last whole checkpoint in ``folder``.
 

@@ -16,11 +16,12 @@ from fusionchat.corpus.stage import JOB as CORPUS
 from fusionchat.corpus.stage import read_part
 from fusionchat.distill.stage import SFT, label
 from fusionchat.distill.stage import job_id as distill_job
+from fusionchat.estimate import evaluation_cost
 from fusionchat.fuse.stage import targets
 from fusionchat.jobs import Run, Summary
 from fusionchat.merge.stage import SELECTION, merges, selected
 from fusionchat.merge.stage import job_id as merge_job
-from fusionchat.models import ModelRef, identity, tokenizer_identity
+from fusionchat.models import ModelRef
 from fusionchat.recipe import ExactMatchSettings
 from fusionchat.represent.stage import render_all
 
@@ -58,7 +59,8 @@ def entries(run: Run) -> list[Entry]:
     rows += [Entry(name, "source", name) for name in recipe.sources]
     rows += [Entry(SFT, "sft", SFT)] if recipe.compare.sft else []
     weights: list[float | Literal["best"]] = [recipe.distill.label_weight]
-    weights += [BEST] if recipe.distill.sweep else []
+    if recipe.distill.sweep:
+        weights.append("best")
     for weight in weights:
         for kind, bases in (("target", targets(run)), ("merge", merges(run))):
             for base in bases:
@@ -80,8 +82,7 @@ def add_job(run: Run, part: Part, entry: Entry) -> None:
     content = {}
     needs: tuple[str, ...] = (CORPUS,)
     if entry.kind in ("pivot", "source"):
-        ref = run.refs[entry.name]
-        content = {f"model {ref.name}": identity(ref), f"tokenizer of {ref.name}": tokenizer_identity(ref)}
+        content = run.model(entry.name)
     elif entry.weight == BEST:
         weights = run.recipe.distill.label_weights
         own = job_id(part, label(entry.base, run.recipe.distill.label_weight))
@@ -89,7 +90,11 @@ def add_job(run: Run, part: Part, entry: Entry) -> None:
     else:
         needs = (*needs, _maker(entry, entry.weight))
     work: Callable[[Path], Summary] = lambda folder: evaluate(run, part, entry, exact, folder)  # noqa: E731
-    run.add("evaluate", f"{part}/{entry.name}", work, settings=settings, needs=needs, content=content)
+    measured = run.refs[entry.name if entry.kind in ("pivot", "source") else "pivot"]
+    cost = evaluation_cost(run.recipe, measured, part)
+    run.add(
+        "evaluate", f"{part}/{entry.name}", work, settings=settings, needs=needs, content=content, cost=cost
+    )
 
 
 def _maker(entry: Entry, weight: float | str | None) -> str:

@@ -95,12 +95,12 @@ def cross_entropy(topk: TopK, pivot: TopK, rule: FuseRule, *, turns: int) -> Flo
     own, wanted = unit_of_row(topk, rule.per, turns), unit_of_row(pivot, rule.per, turns)
     units = {"token": pivot.rows, "conversation": pivot.conversations, "turn": pivot.conversations * turns}[rule.per]
     nats = np.bincount(own, -topk.label_logprob.astype(np.float64), minlength=units)
-    count = np.bincount(own, minlength=units)
-    if rule.unit == "nats_per_token":
-        length = count.astype(np.float64)
+    count = np.bincount(own, minlength=units).astype(np.float64)
+    if rule.unit == "bits_per_byte":
+        sizes = np.maximum(pivot.end - np.maximum(pivot.begin, 0), 1).astype(np.float64)
+        nats, length = nats / np.log(2), np.bincount(wanted, sizes, minlength=units).astype(np.float64)
     else:
-        sizes = np.maximum(pivot.end - np.maximum(pivot.begin, 0), 1)
-        nats, length = nats / np.log(2), np.bincount(wanted, sizes, minlength=units)
+        length = count
     return np.divide(nats, length, out=np.full(units, np.nan), where=(count > 0) & (length > 0))
 
 

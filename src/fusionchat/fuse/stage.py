@@ -9,8 +9,9 @@ from fusionchat.align.stage import job_id as align_job
 from fusionchat.artifacts import Json
 from fusionchat.console import progress
 from fusionchat.corpus.stage import read_part
+from fusionchat.estimate import shards
 from fusionchat.fuse.rules import Fused, fuse
-from fusionchat.jobs import Run, Summary
+from fusionchat.jobs import Cost, Run, Summary
 from fusionchat.represent.shards import read_shard, shard_files, shard_path, write_shard
 from fusionchat.represent.stage import job_id as represent_job
 
@@ -40,6 +41,7 @@ def plan(run: Run) -> None:
             lambda folder, sources=sources: work(run, sources, folder),  # type: ignore[misc]
             settings=rule,
             needs=(*captures, *(align_job(name) for name in sources)),
+            cost=Cost(shards(run.recipe), 0.0),
         )
 
 

@@ -8,6 +8,7 @@ import struct
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -97,16 +98,19 @@ class Stored:
         """The bytes, not copied."""
         return memoryview(self.file.map)[self.begin : self.begin + self.nbytes]
 
+    @cached_property
+    def _values(self) -> np.ndarray:
+        """All elements as they lie in the file; bfloat16 as uint16."""
+        return np.frombuffer(self.file.map, _VIEWS[self.dtype], self.count, self.begin)
+
     def decode(self, begin: int, out_B: Float32[np.ndarray, " B"]) -> None:
         """Write the elements from ``begin`` on as float32."""
-        view = np.frombuffer(
-            self.file.map, _VIEWS[self.dtype], out_B.size, self.begin + begin * WIDTHS[self.dtype]
-        )
+        values_B = self._values[begin : begin + out_B.size]
         if self.dtype == "BF16":
-            decode_bf16(view, out_B)
+            decode_bf16(values_B, out_B)
         else:
             with np.errstate(over="ignore"):  # fp64 beyond fp32 becomes inf, which the engine reports by name
-                np.copyto(out_B, view, casting="same_kind")
+                np.copyto(out_B, values_B, casting="same_kind")
 
     def read_ahead(self, begin: int) -> None:
         """Tell the system that the elements from ``begin`` on come next."""

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numba import njit
 
-BLOCK = 16384
+BLOCK = 32768
 SPAN = 1024
 
 _MANTISSA_ROUND = np.uint32(0x7FFF)

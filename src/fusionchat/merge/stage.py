@@ -14,9 +14,10 @@ from fusionchat.artifacts import Json, write_json, write_text
 from fusionchat.console import progress
 from fusionchat.distill.stage import job_id as distill_job
 from fusionchat.distill.stage import label
-from fusionchat.jobs import Run, Summary
+from fusionchat.estimate import merge_cost
+from fusionchat.jobs import Cost, Run, Summary
 from fusionchat.merge.methods import MergeMethod
-from fusionchat.models import copy_tokenizer, identity
+from fusionchat.models import copy_tokenizer
 from fusionchat.recipe import Recipe
 
 SELECTION = "merge/selection"
@@ -60,7 +61,8 @@ def plan(run: Run) -> None:
                 lambda folder, weight=weight, method=method: work(run, weight, method, folder),  # type: ignore[misc]
                 settings={"merge": asdict(method), "fused": recipe.fused.model_dump()},
                 needs=tuple(distill_job(label(source, weight)) for source in recipe.sources),
-                content={"model pivot": identity(run.refs["pivot"])},
+                content=run.model("pivot"),
+                cost=merge_cost(recipe, run.refs["pivot"]),
             )
     tried = [label(main_merge(run), weight) for weight in weights] if recipe.distill.sweep else []
     for name, weight in zip(tried, weights, strict=False):
@@ -71,15 +73,17 @@ def plan(run: Run) -> None:
         lambda folder: select(run, folder),
         settings={"label_weights": list(weights)},
         needs=tuple(evaluate_job("validation", name) for name in tried),
+        cost=Cost(0.0, 0.0),
     )
     run.add(
         "merge",
         "fused",
         lambda folder: finish(run, folder),
-        settings={
-            "recipe": recipe.model_dump_json(exclude={"runtime", "compare", "evaluate", "output", "name"})
-        },
+        settings=json.loads(
+            recipe.model_dump_json(exclude={"runtime", "compare", "evaluate", "output", "name"})
+        ),
         needs=(SELECTION, *(job_id(label(main_merge(run), weight)) for weight in weights)),
+        cost=Cost(0.0, 0.0),
         rewritten=(CARD,),
     )
 

@@ -261,14 +261,17 @@ class TensorWork:
         sources, auxiliary = self.job.sources, self.job.auxiliary
         for source in (*sources, *auxiliary):
             source.read_ahead(chunk * self.cut.chunk)
+        size = -1
         for begin, end in self.cut.blocks(chunk):
-            x = _scratch.get("x", len(sources), end - begin, np.float32)
-            aux = _scratch.get("aux", len(auxiliary), end - begin, np.float32)
-            delta = _scratch.get("delta", self.targets, end - begin, np.float32)
-            for n, source in enumerate(sources):
-                source.decode(begin, x[n])
-            for a, source in enumerate(auxiliary):
-                source.decode(begin, aux[a])
+            if end - begin != size:
+                size = end - begin
+                x = _scratch.get("x", len(sources), size, np.float32)
+                aux = _scratch.get("aux", len(auxiliary), size, np.float32)
+                delta = _scratch.get("delta", self.targets, size, np.float32)
+            for source, row in zip(sources, x, strict=True):
+                source.decode(begin, row)
+            for source, row in zip(auxiliary, aux, strict=True):
+                source.decode(begin, row)
             kernels.subtract(x, delta)
             yield Block(x, delta, aux, begin, chunk)
 

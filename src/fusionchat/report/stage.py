@@ -25,7 +25,7 @@ from fusionchat.evaluate.statistics import (
 )
 from fusionchat.fuse.stage import job_id as fuse_job
 from fusionchat.fuse.stage import targets
-from fusionchat.jobs import Run, Summary
+from fusionchat.jobs import Cost, Job, Run, Summary
 from fusionchat.merge.stage import CARD, FUSED, job_id, main_merge, merges, recipe_yaml, selected
 from fusionchat.report.model import Choice, MergeWeights, Pair, Reject, Report, Row, StageTime, SweepPoint
 
@@ -40,6 +40,7 @@ def plan(run: Run) -> None:
         lambda folder: work(run, folder),
         settings={"name": run.recipe.name},
         needs=(FUSED, *(evaluate_job("test", entry.name) for entry in entries(run))),
+        cost=Cost(0.0, 0.0),
     )
 
 
@@ -92,7 +93,7 @@ def gather(run: Run) -> Report:
     )
 
 
-def manifests(run: Run) -> list[tuple["object", Manifest]]:
+def manifests(run: Run) -> list[tuple[Job, Manifest]]:
     """Every finished job but the report with its manifest."""
     return [(job, run.manifest(job.id)) for job in run.jobs.values() if job.id != JOB]
 

@@ -48,7 +48,9 @@ def read_shard(path: Path) -> tuple[TopK, Arrays]:
         arrays = load_file(path)
         topk = TopK(**{name: arrays[name] for name in NAMES})
     except (OSError, SafetensorError, KeyError, AssertionError) as error:
-        raise ArtifactError(f"This shard is damaged: {error}", where=str(path), do="remove its folder and run again") from error
+        raise ArtifactError(
+            f"This shard is damaged: {error}", where=str(path), do="remove its folder and run again"
+        ) from error
     return topk, {k.removeprefix("extra."): v for k, v in arrays.items() if k.startswith("extra.")}
 
 

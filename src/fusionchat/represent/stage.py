@@ -9,8 +9,9 @@ from fusionchat.corpus.render import Rendered, Renderer
 from fusionchat.corpus.stage import JOB as CORPUS
 from fusionchat.corpus.stage import make_renderer, read_part
 from fusionchat.errors import ArtifactError
+from fusionchat.estimate import capture_cost
 from fusionchat.jobs import Run, Summary
-from fusionchat.models import ModelRef, identity, load_model, pick_device, pick_dtype, tokenizer_identity
+from fusionchat.models import ModelRef, load_model, pick_device, pick_dtype
 from fusionchat.represent.shards import iterate, shard_count, shard_path, shard_range, write_shard
 from fusionchat.represent.topk import TopK, score
 
@@ -30,7 +31,8 @@ def plan(run: Run) -> None:
             lambda folder, ref=ref: work(run, ref, folder),  # type: ignore[misc]
             settings=settings,
             needs=(CORPUS,),
-            content={f"model {ref.name}": identity(ref), f"tokenizer of {ref.name}": tokenizer_identity(ref)},
+            content=run.model(ref.name),
+            cost=capture_cost(run.recipe, ref),
         )
 
 
@@ -52,7 +54,11 @@ def work(run: Run, ref: ModelRef, folder: Path) -> Summary:
                 members = [conversations[i] for i in shard_range(index, len(conversations))]
                 rendered = render_all(renderer, members)
                 topk = capture(
-                    head, rendered, k=run.recipe.represent.k, batch_tokens=runtime.batch_tokens, advance=advance
+                    head,
+                    rendered,
+                    k=run.recipe.represent.k,
+                    batch_tokens=runtime.batch_tokens,
+                    advance=advance,
                 )
                 write_shard(shard_path(folder, index), topk)
     return summarize(folder, sum(c.supervised_bytes for c in conversations))

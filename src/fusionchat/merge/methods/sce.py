@@ -65,7 +65,7 @@ class SceProgram(Program):
             self.largest.observe(stage, variance(block.delta_JB)[None], block.chunk, counts)
             return
         quota = int(self.largest.quota(block.chunk)[0] - counts[-1])
-        counts[-1] += quota - self._select(block, quota)
+        counts[-1] += quota - self._select(block, quota)[0]
         consensus.add_squares(block.delta_JB, counts[:-1])
 
     def settle(self, stage: int, totals: np.ndarray) -> None:
@@ -79,17 +79,18 @@ class SceProgram(Program):
         """How many ties the chunk may take."""
         return self.largest.quota(chunk)
 
-    def _select(self, block: Block, quota: int) -> int:
-        """Zero the changes of elements that are not selected; returns what is left of the quota."""
+    def _select(self, block: Block, quota: int) -> tuple[int, int]:
+        """Zero the changes of elements that are not selected; returns what is left of the quota, and how many stay."""
         from fusionchat.merge.selection import keep_marked, mark_largest
 
+        kept = block.delta_JB.shape[1]
         if self.all:
-            return quota
+            return quota, kept
         mask_B = np.empty(block.delta_JB.shape[1], np.bool_)
         left = mark_largest(variance(block.delta_JB), self.largest.threshold_RK[0, 0], quota, mask_B)
         for delta_B in block.delta_JB:
-            keep_marked(delta_B, mask_B, True)
-        return int(left)
+            kept = keep_marked(delta_B, mask_B, True)
+        return int(left), kept
 
     def combine(
         self,
@@ -101,8 +102,8 @@ class SceProgram(Program):
         """Select, then average the changes that have the elected sign."""
         from fusionchat.merge import consensus
 
-        state[0] = self._select(block, int(state[0]))
-        kept_J += np.count_nonzero(block.delta_JB, axis=1)
+        state[0], kept = self._select(block, int(state[0]))
+        kept_J += kept
         votes_J = np.ones(self.targets)
         consensus.add_elected(block.x_NB[0], block.delta_JB, votes_J, self.weight_J, 1.0, True, out_B)
 

@@ -1,0 +1,176 @@
+"""`fusionchat check`: what can be known of a recipe from tokenizers, configurations and a sample of the corpus.
+
+No weights are loaded. What cannot be looked at (a hub that does not answer) is said, never passed over.
+"""
+
+from collections import Counter
+from pathlib import Path
+from typing import NamedTuple
+
+from fusionchat import console
+from fusionchat.align.preview import PairPreview, Piece, preview
+from fusionchat.align.preview import show as show_pieces
+from fusionchat.corpus.conversation import Conversation, Reject
+from fusionchat.corpus.render import Renderer
+from fusionchat.corpus.stage import locate, make_renderer
+from fusionchat.errors import CorpusError, FusionChatError, ModelError
+from fusionchat.models import ModelRef, load_config, resolve
+from fusionchat.recipe import Recipe
+
+SHOWN_CHARACTERS = 1200
+
+
+class ModelCheck(NamedTuple):
+    """What is known of one model: structure and vocabulary, "?" where they could not be looked at."""
+
+    name: str
+    structure: str
+    layers: str
+    hidden: str
+    head_rows: str
+    tokens: str
+    template: str
+
+
+class Check(NamedTuple):
+    """Everything `check` found.
+
+    Attributes:
+        models: One entry a model.
+        records: Records read, rejects by reason.
+        previews: One entry a source whose tokenizer and the pivot's could be looked at.
+        renderings: The first conversation as each model sees it.
+        unseen: What could not be looked at, and why.
+    """
+
+    models: list[ModelCheck]
+    records: int
+    rejects: dict[str, int]
+    previews: list[PairPreview]
+    renderings: dict[str, list[Piece] | Reject]
+    unseen: list[str]
+
+
+def check(recipe: Recipe, *, sample: int = 200) -> Check:
+    """Look at a recipe's models and at the first ``sample`` records of its corpus.
+
+    Raises:
+        FusionChatError: Something that is here is broken: a folder, a template, the corpus.
+    """
+    refs, unseen = resolve(recipe), list[str]()
+    conversations, rejects = _sample(recipe, sample, unseen)
+    renderers: dict[str, Renderer] = {}
+    models = [_look(ref, renderers, unseen) for ref in refs.values()]
+    previews = []
+    if "pivot" in renderers and conversations:
+        for name in recipe.sources:
+            if name in renderers:
+                found = preview(
+                    renderers["pivot"],
+                    renderers[name],
+                    conversations,
+                    recipe.align,
+                    max_tokens=recipe.corpus.max_tokens,
+                )
+                previews.append(found._replace(name=name))
+    renderings = (
+        {name: show_pieces(r, conversations[0]) for name, r in renderers.items()} if conversations else {}
+    )
+    return Check(models, len(conversations) + sum(rejects.values()), rejects, previews, renderings, unseen)
+
+
+def _sample(recipe: Recipe, sample: int, unseen: list[str]) -> tuple[list[Conversation], dict[str, int]]:
+    from fusionchat.corpus.read import read_corpus
+
+    source = recipe.corpus.train
+    path = locate(source, recipe.folder)
+    try:
+        read = read_corpus(
+            path, format=source.format, split=source.split, limit=min(sample, source.limit or sample)
+        )
+    except CorpusError as error:
+        if Path(path).exists():
+            raise
+        unseen.append(f"corpus.train {path}: {error.what}")
+        return [], {}
+    return read.conversations, dict(Counter(reject.reason for reject in read.rejects))
+
+
+def _look(ref: ModelRef, renderers: dict[str, Renderer], unseen: list[str]) -> ModelCheck:
+    structure = layers = hidden = rows = tokens = template = "?"
+    try:
+        config = load_config(ref).get_text_config()
+        structure = (config.architectures or [config.model_type])[0]
+        layers, hidden, rows = str(config.num_hidden_layers), str(config.hidden_size), str(config.vocab_size)
+    except ModelError as error:
+        _unless_here(ref.model, error, unseen)
+    try:
+        renderer = make_renderer(ref)
+        renderers[ref.name] = renderer
+        tokens = str(renderer.table.size)
+        template = "the recipe's" if ref.template is not None else "its own"
+    except ModelError as error:
+        _unless_here(ref.tokenizer, error, unseen)
+    return ModelCheck(ref.name, structure, layers, hidden, rows, tokens, template)
+
+
+def _unless_here(name: str, error: FusionChatError, unseen: list[str]) -> None:
+    """A folder that is here and broken is an error; a hub that does not answer is noted."""
+    if Path(name).is_dir():
+        raise error
+    unseen.append(f"{name}: {error.what}")
+
+
+def show(found: Check) -> None:
+    """Print what was found."""
+    console.table(
+        "Models",
+        ("model", "structure", "layers", "hidden", "head rows", "tokens", "template"),
+        [tuple(model) for model in found.models],
+    )
+    console.say(f"Corpus: {found.records} records looked at{_reasons(found.rejects)}")
+    if found.previews:
+        _show_previews(found.previews)
+    for name, pieces in found.renderings.items():
+        _show_rendering(name, pieces)
+    for line in found.unseen:
+        console.warn(f"could not look at {line}")
+    console.say("Nothing is wrong with what could be looked at." if found.unseen else "Nothing is wrong.")
+
+
+def _reasons(reasons: dict[str, int]) -> str:
+    return (
+        ""
+        if not reasons
+        else "; rejected: " + ", ".join(f"{count} {reason}" for reason, count in sorted(reasons.items()))
+    )
+
+
+def _show_previews(previews: list[PairPreview]) -> None:
+    rows = [
+        ("conversations accepted", *(_percent(p.accepted) for p in previews)),
+        ("conversations cut", *(str(p.cut) for p in previews)),
+        ("pivot token boundaries shared", *(_percent(p.shared_boundaries) for p in previews)),
+        ("pivot rows exact", *(_percent(p.exact) for p in previews)),
+        ("pivot rows inside a source token", *(_percent(p.inside) for p in previews)),
+        ("pivot rows unaligned", *(_percent(p.unaligned) for p in previews)),
+        ("vocabulary map", *(p.method for p in previews)),
+        ("source tokens with equal bytes, by use", *(_percent(p.coverage.used["exact"]) for p in previews)),
+        ("source tokens mapped, by use", *(_percent(1 - p.coverage.used["none"]) for p in previews)),
+    ]
+    console.table("Alignment to the pivot, on the sample", ("", *(p.name for p in previews)), rows)
+    for pair in previews:
+        if pair.reasons:
+            console.say(f"{pair.name}{_reasons(pair.reasons)}")
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.1f} %"
+
+
+def _show_rendering(name: str, pieces: list[Piece] | Reject) -> None:
+    console.say(f"\n{name} sees the first conversation like this (supervised tokens marked):", style="bold")
+    if isinstance(pieces, Reject):
+        console.say(f"  it cannot use it: {pieces.reason}")
+        return
+    console.marked([(piece.text, piece.supervised) for piece in pieces], limit=SHOWN_CHARACTERS)

@@ -1,0 +1,93 @@
+"""Rough costs of jobs before anything has run: parameters from checkpoint headers, tokens from the corpus's size."""
+
+import json
+import struct
+from math import prod
+from pathlib import Path
+
+from fusionchat.jobs import Cost
+from fusionchat.models import ModelRef
+from fusionchat.recipe import CorpusFile, Recipe
+
+BYTES_A_TOKEN = 4.0
+COMPRESSION = 3.0
+ROW_BYTES = 27
+SLOT_BYTES = 6
+MAX_HEADER = 100 * 2**20
+
+
+def parameters(ref: ModelRef) -> int | None:
+    """Elements of a local checkpoint's tensors, from its safetensors headers; None where it is not here."""
+    files = sorted(Path(ref.model).glob("*.safetensors")) if Path(ref.model).is_dir() else []
+    if not files:
+        return None
+    return sum(_elements(path) for path in files)
+
+
+def _elements(path: Path) -> int:
+    with path.open("rb") as file:
+        head = file.read(8)
+        size = struct.unpack("<Q", head)[0] if len(head) == 8 else 0
+        if not 0 < size < MAX_HEADER:
+            return 0
+        try:
+            header = json.loads(file.read(size))
+        except ValueError:
+            return 0
+    return sum(prod(tensor["shape"]) for name, tensor in header.items() if name != "__metadata__")
+
+
+def train_tokens(recipe: Recipe) -> float | None:
+    """Tokens of the training part, by the size of its file; None for a hub dataset."""
+    return _tokens(recipe.corpus.train, recipe.folder)
+
+
+def corpus_size(recipe: Recipe) -> float | None:
+    """Bytes of the training part's text."""
+    tokens = train_tokens(recipe)
+    return None if tokens is None else tokens * BYTES_A_TOKEN
+
+
+def _tokens(source: CorpusFile, folder: str) -> float | None:
+    for path in (Path(folder) / source.path, Path(source.path)):
+        if path.is_file():
+            factor = COMPRESSION if path.suffix in (".gz", ".parquet") else 1.0
+            return path.stat().st_size * factor / BYTES_A_TOKEN
+    return None
+
+
+def capture_cost(recipe: Recipe, ref: ModelRef) -> Cost:
+    """One forward pass over the corpus (2 operations a parameter and token), and its shards."""
+    tokens, size = train_tokens(recipe), parameters(ref)
+    return Cost(shards(recipe), None if tokens is None or size is None else 2.0 * size * tokens)
+
+
+def shards(recipe: Recipe) -> float | None:
+    """Bytes of one model's shards."""
+    tokens = train_tokens(recipe)
+    return None if tokens is None else tokens * (ROW_BYTES + SLOT_BYTES * recipe.represent.k)
+
+
+def training_cost(recipe: Recipe, pivot: ModelRef) -> Cost:
+    """Forward and backward (6 operations a parameter and token) for every epoch, and a checkpoint in fp32."""
+    tokens, size = train_tokens(recipe), parameters(pivot)
+    flops = None if tokens is None or size is None else 6.0 * size * tokens * recipe.distill.epochs
+    return Cost(None if size is None else 4.0 * size, flops)
+
+
+def merge_cost(recipe: Recipe, pivot: ModelRef) -> Cost:
+    """One model in the fused dtype; a few operations an element."""
+    size = parameters(pivot)
+    if size is None:
+        return Cost()
+    width = 4 if recipe.fused.dtype == "float32" else 2
+    return Cost(float(width * size), 4.0 * size * (len(recipe.sources) + 1))
+
+
+def evaluation_cost(recipe: Recipe, ref: ModelRef, part: str) -> Cost:
+    """One forward pass over a held-out part."""
+    source, size = getattr(recipe.corpus, part), parameters(ref)
+    train = train_tokens(recipe)
+    own = _tokens(source, recipe.folder) if isinstance(source, CorpusFile) else None
+    tokens = own if isinstance(source, CorpusFile) or train is None else train * source
+    return Cost(0.0, None if tokens is None or size is None else 2.0 * size * tokens)
