@@ -21,7 +21,7 @@ def outputs(folder):
     found = {}
     for path in sorted(folder.rglob("*")):
         inside = str(path.relative_to(folder))
-        if path.is_file() and path.suffix in (".safetensors", ".jsonl") or path.name == "scores.json":
+        if (path.is_file() and path.suffix in (".safetensors", ".jsonl")) or path.name == "scores.json":
             found[inside] = sha256_file(path)
     return found
 

@@ -41,6 +41,7 @@ def test_json_list_parquet_and_limit(tmp_path):
 def test_text_is_one_turn_a_paragraph(tmp_path):
     (tmp_path / "t.txt").write_text("One.\n\n  Two. \nThree.\n")
     read = read_corpus(str(tmp_path / "t.txt"))
+    assert read == read_corpus(str(tmp_path / "t.txt"), format="text")
     assert [c.messages for c in read.conversations] == [
         (Message("assistant", text),) for text in ("One.", "Two.", "Three.")
     ]

@@ -6,7 +6,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fusionchat.errors import ArtifactError
-from fusionchat.represent.shards import read_all, read_shard, shard_count, shard_path, shard_range, write_shard
+from fusionchat.represent.shards import (
+    read_all,
+    read_shard,
+    shard_count,
+    shard_path,
+    shard_range,
+    write_shard,
+)
 from tests.build import make_topk
 
 

@@ -77,7 +77,7 @@ def parse_record(record: object, *, default_id: str, format: Format = "auto") ->
     if not isinstance(record, dict):
         return Reject(default_id, "not a JSON object", str(record)[:80])
     identifier = str(record["id"]) if record.get("id") is not None else default_id
-    if "messages" in record and format in ("auto", "messages"):
+    if "messages" in record and format != "sharegpt":
         turns, role_key, text_key = record["messages"], "role", "content"
     elif "conversations" in record and format in ("auto", "sharegpt"):
         turns, role_key, text_key = record["conversations"], "from", "value"
