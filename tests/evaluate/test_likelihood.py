@@ -4,8 +4,6 @@ from typing import NamedTuple
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
 from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM
 
 from fusionchat.evaluate import likelihood
@@ -106,23 +104,6 @@ def test_the_first_token_cannot_be_supervised():
     bad = Rendered(np.array([1, 2], dtype=np.int32), np.array([0], dtype=np.int32))
     with pytest.raises(AssertionError, match="first token"):
         likelihood.head_bits(PlainHead(llama()), [bad], device="cpu", batch_tokens=9, progress=lambda _: None)
-
-
-@given(st.lists(st.integers(1, 50), max_size=40), st.integers(1, 200))
-def test_batches_hold_everyone_once_and_keep_to_the_budget(lengths, batch_tokens):
-    batches = likelihood.length_batches(lengths, batch_tokens)
-    assert sorted(i for batch in batches for i in batch) == list(range(len(lengths)))
-    for batch in batches:
-        assert len(batch) == 1 or max(lengths[i] for i in batch) * len(batch) <= batch_tokens
-    longest = [max(lengths[i] for i in batch) for batch in batches]
-    assert longest == sorted(longest, reverse=True)
-
-
-def test_length_sorting_keeps_most_positions_real():
-    lengths = np.random.default_rng(0).integers(10, 400, 500).tolist()
-    batches = likelihood.length_batches(lengths, 4096)
-    padded = sum(max(lengths[i] for i in batch) * len(batch) for batch in batches)
-    assert sum(lengths) / padded > 0.95
 
 
 @pytest.mark.parametrize("make", [llama, gpt2])

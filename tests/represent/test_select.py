@@ -11,7 +11,9 @@ from fusionchat.represent.select import BLOCK, largest, select
 
 
 @settings(max_examples=50, deadline=None)
-@given(seed=st.integers(0, 10**6), v=st.integers(BLOCK * 8, BLOCK * 40), k=st.integers(1, 6), flat=st.booleans())
+@given(
+    seed=st.integers(0, 10**6), v=st.integers(BLOCK * 8, BLOCK * 40), k=st.integers(1, 6), flat=st.booleans()
+)
 def test_block_maxima_find_the_same_values_as_topk(seed, v, k, flat):
     g = torch.Generator().manual_seed(seed)
     values = torch.randn(5, v, generator=g)

@@ -31,15 +31,23 @@ class Batch(NamedTuple):
 
 
 def batches(rendered: Sequence[Rendered], batch_tokens: int) -> Iterator[Batch]:
-    """Length-sorted batches of at most ``batch_tokens`` padded tokens (at least one conversation each)."""
-    order = sorted(range(len(rendered)), key=lambda i: (len(rendered[i].input_ids), i))
-    start = 0
+    """Padded batches of neighbouring lengths, longest first, so that too large a batch fails at once.
+
+    The padded size of a batch is at most ``batch_tokens``, except that every batch has one member at least.
+    """
+    for members in length_batches([len(r.input_ids) for r in rendered], batch_tokens):
+        yield pad_batch(members, rendered)
+
+
+def length_batches(lengths: Sequence[int], batch_tokens: int) -> list[list[int]]:
+    """Indices in batches of neighbouring lengths, longest first."""
+    order = sorted(range(len(lengths)), key=lambda i: (-lengths[i], i))
+    groups, start = [], 0
     while start < len(order):
-        stop = start + 1
-        while stop < len(order) and (stop + 1 - start) * len(rendered[order[stop]].input_ids) <= batch_tokens:
-            stop += 1
-        yield pad_batch(order[start:stop], rendered)
-        start = stop
+        count = max(1, batch_tokens // max(1, lengths[order[start]]))
+        groups.append(order[start : start + count])
+        start += count
+    return groups
 
 
 def pad_batch(members: list[int], rendered: Sequence[Rendered]) -> Batch:
@@ -50,6 +58,9 @@ def pad_batch(members: list[int], rendered: Sequence[Rendered]) -> Batch:
     positions, labels = [], []
     for row, i in enumerate(members):
         ids = rendered[i].input_ids
+        assert len(rendered[i].rows) == 0 or int(rendered[i].rows.min()) > 0, (
+            "nothing predicts the first token"
+        )
         tokens[row, : len(ids)] = ids
         mask[row, : len(ids)] = 1
         positions.append(row * length + rendered[i].rows.astype(np.int64) - 1)
