@@ -96,44 +96,51 @@ def capture(model: NGram, rendered: Sequence[Rendered], k: int) -> TopK:
 
 
 @numba.njit(cache=True)
-def _score(spans, labels, orders, unigram, likely, k):  # noqa: ANN001, ANN202
+def _mix(span, orders, mass, touched):  # noqa: ANN001
+    """Add up the continuations of all context lengths of one row: (tokens touched, what is left for the unigram)."""
+    used, base = 0, 1.0
+    for m in range(len(orders)):
+        tokens, counts = orders[m]
+        low, high = span[m]
+        if high == low:
+            break
+        total = high - low + counts[low:high].sum()
+        share = (high - low) / total
+        base *= share
+        for t in range(used):
+            mass[touched[t]] *= share
+        for c in range(low, high):
+            if mass[tokens[c]] == 0.0:
+                touched[used] = tokens[c]
+                used += 1
+            mass[tokens[c]] += counts[c] / total
+    return used, base
+
+
+@numba.njit(cache=True)
+def _insert(ids, probs, token, p):  # noqa: ANN001
+    """Put a token among the k likeliest of its row, which are in order."""
+    at = len(ids) - 1
+    if p <= probs[at]:
+        return
+    while at > 0 and probs[at - 1] < p:
+        probs[at], ids[at] = probs[at - 1], ids[at - 1]
+        at -= 1
+    probs[at], ids[at] = p, token
+
+
+@numba.njit(cache=True)
+def _score(spans, labels, orders, unigram, likely, k):  # noqa: ANN001
     n = len(labels)
     ids, probs, label = np.zeros((n, k), np.int32), np.zeros((n, k)), np.zeros(n)
-    mass = np.zeros(len(unigram))
-    touched = np.zeros(1 << 20, np.int32)
+    mass, touched = np.zeros(len(unigram)), np.zeros(len(unigram), np.int32)
     for i in range(n):
-        used, base = 0, 1.0
-        for m in range(len(orders)):
-            tokens, counts = orders[m]
-            low, high = spans[i, m]
-            types = high - low
-            if types == 0:
-                break
-            total = types
-            for c in range(low, high):
-                total += counts[c]
-            share = types / total
-            base *= share
-            for t in range(used):
-                mass[touched[t]] *= share
-            for c in range(low, high):
-                if mass[tokens[c]] == 0.0:
-                    touched[used] = tokens[c]
-                    used += 1
-                mass[tokens[c]] += counts[c] / total
+        used, base = _mix(spans[i], orders, mass, touched)
         label[i] = mass[labels[i]] + base * unigram[labels[i]]
-        for t in range(used + len(likely)):
-            token = touched[t] if t < used else likely[t - used]
-            if t >= used and mass[token] > 0.0:
-                continue
-            p = mass[token] + base * unigram[token]
-            if p <= probs[i, k - 1]:
-                continue
-            at = k - 1
-            while at > 0 and probs[i, at - 1] < p:
-                probs[i, at], ids[i, at] = probs[i, at - 1], ids[i, at - 1]
-                at -= 1
-            probs[i, at], ids[i, at] = p, token
         for t in range(used):
-            mass[touched[t]] = 0.0
+            _insert(ids[i], probs[i], touched[t], mass[touched[t]] + base * unigram[touched[t]])
+        for token in likely:
+            if mass[token] == 0.0:
+                _insert(ids[i], probs[i], token, base * unigram[token])
+        mass[touched[:used]] = 0.0
     return ids, probs, label

@@ -15,10 +15,21 @@ from fusionchat.tokens.spans import ByteTable
 WORD = 64
 
 
-def nearest_tokens(source: ByteTable, pivot: ByteTable, tokens: NDArray[np.integer]) -> NDArray[np.int32]:
+def nearest_tokens(
+    source: ByteTable,
+    pivot: ByteTable,
+    tokens: NDArray[np.integer],
+    within: NDArray[np.integer] | None = None,
+) -> NDArray[np.int32]:
     """For each of the source's ``tokens``, the pivot text token at the least edit distance, ties to the lower id.
 
-    Returns int32, -1 where the pivot has no text token.
+    Args:
+        source, pivot: The two tables.
+        tokens: int [T], the source's tokens.
+        within: int [T], a distance at which some pivot token is known to be (it saves time); None where unknown.
+
+    Returns:
+        int32 [T], -1 where the pivot has no text token.
     """
     candidates = np.flatnonzero(pivot.in_text).astype(np.int64)
     if candidates.size == 0:
@@ -29,10 +40,12 @@ def nearest_tokens(source: ByteTable, pivot: ByteTable, tokens: NDArray[np.integ
     longest = int(lengths[-1])
     starts = np.searchsorted(lengths, np.arange(longest + 2)).astype(np.int64)
     classes = class_masks(pivot.data, pivot.offsets, candidates)
+    bounds = np.full(len(tokens), 1 << 40) if within is None else within
     nearest: NDArray[np.int32] = _nearest(
         source.data,
         source.offsets,
         tokens.astype(np.int64),
+        bounds.astype(np.int64),
         pivot.data,
         pivot.offsets,
         candidates,
@@ -135,7 +148,7 @@ def clear_masks(peq, data, low, high):  # type: ignore[no-untyped-def]  # noqa: 
 
 
 @numba.njit(cache=True, nogil=True)
-def _nearest(data, offsets, tokens, data_W, offsets_W, candidates, starts, classes):  # type: ignore[no-untyped-def]  # noqa: ANN001
+def _nearest(data, offsets, tokens, within, data_W, offsets_W, candidates, starts, classes):  # type: ignore[no-untyped-def]  # noqa: ANN001
     out = np.full(len(tokens), -1, np.int32)
     peq = np.zeros(256, np.uint64)
     longest = len(starts) - 2
@@ -144,7 +157,7 @@ def _nearest(data, offsets, tokens, data_W, offsets_W, candidates, starts, class
         size = high - low
         mask = class_mask(data, low, high)
         fill_masks(peq, data, low, high)
-        best, best_id = np.int64(1 << 40), np.int64(-1)
+        best, best_id = within[t], np.int64(1 << 40)
         for difference in range(max(size, longest) + 1):
             if difference > best:
                 break

@@ -128,7 +128,8 @@ def build_map(
             assert counts is not None, "statistics are counted before the map is built"
             loose = _apply_statistics(source, pivot, counts, target, kind)
         if loose.size:
-            target[loose] = nearest_tokens(source, pivot, loose)
+            near = np.where(target[loose] >= 0, lengths[loose] - theirs[target[loose]], 1 << 40)
+            target[loose] = nearest_tokens(source, pivot, loose, near)
             kind[loose] = np.where(target[loose] >= 0, EDIT, NONE)
     _map_roles(source, pivot, target, kind)
     return VocabularyMap(target, rest, kind, method.method, source.digest, pivot.digest)

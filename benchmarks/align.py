@@ -1,0 +1,271 @@
+"""Alignment: speed, exactness and retention on real tokenizers and real texts.
+
+    python -m benchmarks.align [--quick]
+
+One core. Each figure is measured in this run, ours and the baseline side by side; times are the best of several.
+
+- ``positions_tokens_per_s``: pivot tokens attached to source rows by byte offsets.
+- ``dtw_ratio``: that speed over a plain-Python dynamic time warping with edit distances, as published
+  (tests/reference/align.py), on the same dialogue; ``dtw_numba_ratio``: our ``positions: dtw`` over it, same result.
+- ``stage_rows_per_s``: pivot rows from two captured shards on disk to a projected shard on disk, k = 10, 152k onto 32k.
+- ``map_s``, ``map_peak_mb``: building the maps 152k onto 32k, and the memory that takes; ``statistics_per_10m`` is counting.
+- ``wrong_context``: rows, over all pairs of tokenizers and all texts, whose context is not the source's context.
+- ``mass_error``: the largest |kept + tail - 1| of any projected row; ``accepted``: share of (conversation, pair) usable.
+- ``retention``: see ``fusionchat.align.summary``; of a 4-gram model trained with the real tokenizer on the real
+  dialogues, k = 10. ``map_retention``: without the observed path. ``aligned_bytes``: the share of bytes they speak of.
+"""
+
+import argparse
+import itertools
+import json
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+from tests.reference import align as slow
+
+from benchmarks.align_data import LARGE, SMALL, TEXTS, conversations, renderers, require_data, scored, usable
+from benchmarks.align_memory import map_peak_mb
+from fusionchat.align.dtw import attach_by_dtw
+from fusionchat.align.positions import attach
+from fusionchat.align.preview import spans_only
+from fusionchat.align.project import UNALIGNED, AlignSettings, align
+from fusionchat.align.statistics import count_pairs
+from fusionchat.align.summary import summarize
+from fusionchat.align.vocabulary import BytePrefix, MinEdit, build_map
+from fusionchat.corpus.conversation import Reject
+from fusionchat.corpus.render import Renderer
+from fusionchat.represent.shards import read_shard, write_shard
+from fusionchat.represent.topk import TopK, concatenate
+
+Sides = dict[str, Renderer]
+
+
+def best(work: Callable[[], object], times: int = 5) -> float:
+    """Seconds of the fastest of several runs, after one to warm up."""
+    work()
+    spent = []
+    for _ in range(times):
+        start = time.perf_counter()
+        work()
+        spent.append(time.perf_counter() - start)
+    return min(spent)
+
+
+def grown(topk: TopK, rows: int) -> TopK:
+    """A TopK repeated until it has at least this many rows."""
+    return concatenate([topk] * -(-rows // topk.rows))
+
+
+def random_topk(spans: TopK, renderer: Renderer, seed: int, k: int = 10) -> TopK:
+    """Random distributions for the rows of a TopK: tokens by a Zipf law, the label among them nine times in ten."""
+    rng = np.random.default_rng(seed)
+    text = np.flatnonzero(renderer.table.in_text)
+    n = spans.rows
+    ids = text[np.minimum(rng.zipf(1.3, (n, k + 4)), len(text)) - 1].astype(np.int32)
+    ids = np.stack(
+        [
+            row[np.sort(np.unique(row, return_index=True)[1])][:k] if len(set(row)) >= k else text[:k]
+            for row in ids
+        ]
+    )
+    hit = (rng.random(n) < 0.9) & ~(ids == spans.labels[:, None]).any(axis=1)
+    ids[hit, rng.integers(0, k, hit.sum())] = spans.labels[hit]
+    logits = -np.sort(-rng.normal(size=(n, k)) * 3, axis=1)
+    rest = rng.normal(size=n) * 2 - 1
+    norm = np.log(np.exp(logits).sum(axis=1) + np.exp(rest))
+    logprobs, tail = logits - norm[:, None], rest - norm
+    found = ids == spans.labels[:, None]
+    label = np.where(found.any(axis=1), (logprobs * found).sum(axis=1), tail - 3)
+    return replace(
+        spans,
+        ids=ids.astype(np.int32),
+        logprobs=logprobs.astype(np.float16),
+        tail=tail.astype(np.float16),
+        label_logprob=label.astype(np.float32),
+        present=np.ones(n, np.bool_),
+    )
+
+
+def speeds(pivot: TopK, source: TopK, sides: Sides, quick: bool) -> dict[str, float]:
+    """Positions, dynamic time warping and the stage, 152k onto 32k."""
+    tables = sides[SMALL].table, sides[LARGE].table
+    many = grown(pivot, 500_000 if quick else 4_000_000), grown(source, 1)
+    many = many[0], concatenate([source] * (many[0].conversations // pivot.conversations))
+    positions = many[0].rows / best(lambda: attach(*many))
+    lengths = np.diff(pivot.offsets)
+    one = int(np.argmin(np.abs(lengths - (150 if quick else 350))))
+    mine, theirs = pivot.slice(one, one + 1), source.slice(one, one + 1)
+    ours_dtw = best(lambda: attach_by_dtw(mine, theirs, *tables))
+    start = time.perf_counter()
+    expected = published(mine, theirs, sides)
+    python = time.perf_counter() - start
+    assert attach_by_dtw(mine, theirs, *tables).row.tolist() == expected, (
+        "the same result as the published code"
+    )
+    return {
+        "positions_tokens_per_s": round(positions),
+        "dtw_ratio": round(positions * python / mine.rows),
+        "dtw_numba_ratio": round(python / ours_dtw, 1),
+        "stage_rows_per_s": round(stage(*many, sides, 200_000 if quick else 500_000)),
+    }
+
+
+def published(pivot: TopK, source: TopK, sides: Sides) -> list[int]:
+    """The published alignment of one conversation, turn by turn, in plain Python."""
+    rows: list[int] = []
+    for turn in np.unique(pivot.turn):
+        mine, theirs = np.flatnonzero(pivot.turn == turn), np.flatnonzero(source.turn == turn)
+        spelled = [sides[SMALL].table.token(t) for t in pivot.labels[mine]]
+        rows += [
+            int(theirs[j])
+            for j in slow.dtw(spelled, [sides[LARGE].table.token(t) for t in source.labels[theirs]])
+        ]
+    return rows
+
+
+def stage(pivot: TopK, source: TopK, sides: Sides, rows: int) -> float:
+    """Rows per second from captured shards to a projected shard, files included."""
+    last = int(np.searchsorted(pivot.offsets, rows))
+    tables = sides[SMALL].table, sides[LARGE].table
+    mapping = build_map(tables[1], tables[0], BytePrefix())
+    with tempfile.TemporaryDirectory() as folder:
+        paths = [Path(folder) / f"{name}.safetensors" for name in ("pivot", "source", "aligned")]
+        write_shard(paths[0], pivot.slice(0, last))
+        write_shard(paths[1], source.slice(0, last))
+
+        def work() -> None:
+            mine, theirs = read_shard(paths[0])[0], read_shard(paths[1])[0]
+            aligned = align(mine, theirs, mapping, *tables, AlignSettings())
+            summarize(mine, theirs, aligned)
+            write_shard(
+                paths[2], aligned.topk, {"kind": aligned.kind, "kept": aligned.kept.astype(np.float16)}
+            )
+
+        return float(pivot.offsets[last]) / best(work, 4)
+
+
+def maps(pivot: TopK, source: TopK, sides: Sides) -> dict[str, float]:
+    """Seconds to build each map, 152k onto 32k."""
+    mine, theirs = sides[SMALL].table, sides[LARGE].table
+    met = attach(pivot, source)
+    exact = np.flatnonzero((met.row >= 0) & (met.residual == 0))
+    pairs = source.labels[met.row[exact]], pivot.labels[exact]
+    many = [np.tile(side, -(-10_000_000 // len(side)))[:10_000_000] for side in pairs]
+    start = time.perf_counter()
+    build_map(theirs, mine, MinEdit())
+    min_edit = time.perf_counter() - start
+    return {
+        "byte_prefix": round(best(lambda: build_map(theirs, mine, BytePrefix())), 3),
+        "min_edit": round(min_edit, 1),
+        "statistics_per_10m": round(best(lambda: count_pairs(*many), 3), 3),
+    }
+
+
+def contexts(topk: TopK, renderer: Renderer) -> list[bytes]:
+    """The text of the turn before every row, put together from token bytes: independent of the offsets."""
+    out: list[bytes] = []
+    before, turn = b"", -1
+    for i in range(topk.rows):
+        if topk.turn[i] != turn or topk.begin[i] <= 0:
+            before, turn = b"", int(topk.turn[i])
+        out.append(before)
+        before += renderer.table.token(int(topk.labels[i]))[max(-int(topk.begin[i]), 0) :]
+    return out
+
+
+def exactness(sides: Sides, most: int) -> dict[str, float]:
+    """Contexts, mass and acceptance over all pairs of tokenizers and all texts."""
+    wrong, error, accepted, total, rows = 0, 0.0, 0, 0, 0
+    mappings = {
+        (a, b): build_map(sides[b].table, sides[a].table, BytePrefix())
+        for a, b in itertools.permutations(sides, 2)
+    }
+    reasons: Counter[str] = Counter()
+    for text in TEXTS:
+        items = conversations(text, most)
+        agreed = {name: [s.agree(c) for c in items] for name, s in sides.items()}
+        refused = {name: {r.id for r in a if isinstance(r, Reject)} for name, a in agreed.items()}
+        reasons.update(
+            f"{name}: {r.reason}" for name, a in agreed.items() for r in a if isinstance(r, Reject)
+        )
+        good = list(usable(items, list(sides.values())))
+        spans = {name: spans_only([s.render(c) for c in good]) for name, s in sides.items()}  # type: ignore[misc]
+        read = {name: contexts(spans[name], s) for name, s in sides.items()}
+        dense = {name: random_topk(spans[name], s, i) for i, (name, s) in enumerate(sides.items())}
+        for (a, b), mapping in mappings.items():
+            total += len(items)
+            accepted += len([c for c in items if c.id not in refused[a] | refused[b]])
+            wrong += wrong_contexts(spans[a], spans[b], read[a], read[b], sides[b])
+            result = align(dense[a], dense[b], mapping, sides[a].table, sides[b].table, AlignSettings())
+            aligned = result.kind != UNALIGNED
+            mass = np.exp(result.topk.logprobs.astype(np.float64)).sum(axis=1)
+            mass += np.exp(result.topk.tail.astype(np.float64))
+            error = max(error, float(np.abs(mass - 1)[aligned].max(initial=0.0)))
+            rows += spans[a].rows
+    for reason, count in sorted(reasons.items()):
+        print(f"  rejected by {reason}: {count}")
+    print(f"  {rows:,} rows of {total:,} (conversation, pair) checked")
+    return {"wrong_context": wrong, "mass_error": round(error, 6), "accepted": round(accepted / total, 5)}
+
+
+def wrong_contexts(pivot: TopK, source: TopK, mine: list[bytes], theirs: list[bytes], side: Renderer) -> int:
+    """Rows whose context is not the source row's context with the residual, byte for byte; and rows without a row."""
+    met, wrong = attach(pivot, source), 0
+    for i, (j, residual) in enumerate(zip(met.row.tolist(), met.residual.tolist(), strict=True)):
+        if j < 0:
+            wrong += 1
+            continue
+        seen = side.table.token(int(source.labels[j]))[:residual][max(-int(source.begin[j]), 0) :]
+        wrong += theirs[j] + seen != mine[i]
+    return wrong
+
+
+def retention(sides: Sides, most: int) -> dict[str, dict[str, dict[str, float]]]:
+    """Retention of both directions on each language."""
+    figures: dict[str, dict[str, dict[str, float]]] = {
+        "retention": {},
+        "map_retention": {},
+        "aligned_bytes": {},
+    }
+    for text in ("en", "code", "zh"):
+        items = list(usable(conversations(text, most), list(sides.values())))
+        tops = {name: scored(s, items) for name, s in sides.items()}
+        for label, pivot, source in (("152k->32k", SMALL, LARGE), ("32k->152k", LARGE, SMALL)):
+            tables = sides[pivot].table, sides[source].table
+            mapping = build_map(tables[1], tables[0], BytePrefix())
+            aligned = align(tops[pivot], tops[source], mapping, *tables, AlignSettings())
+            total = summarize(tops[pivot], tops[source], aligned)
+            figures["retention"].setdefault(label, {})[text] = round(total.retention, 4)
+            figures["map_retention"].setdefault(label, {})[text] = round(total.map_retention, 4)
+            figures["aligned_bytes"].setdefault(label, {})[text] = round(total.aligned_bytes / total.bytes, 4)
+    return figures
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Alignment: speed, exactness, retention.")
+    parser.add_argument("--quick", action="store_true", help="smaller samples, under a minute")
+    quick = parser.parse_args().quick
+    require_data()
+    started = time.perf_counter()
+    sides = renderers()
+    pair = {name: sides[name] for name in (SMALL, LARGE)}
+    items = list(usable(conversations("en", 60 if quick else 200), list(pair.values())))
+    pivot, source = (scored(s, items) for s in pair.values())
+    figures: dict[str, object] = dict(speeds(pivot, source, pair, quick))
+    figures["map_s"] = maps(pivot, source, pair)
+    figures["map_peak_mb"] = map_peak_mb()
+    figures |= exactness(sides, 4 if quick else 60)
+    figures |= retention(pair, 120 if quick else 1000)
+    for name, value in figures.items():
+        print(f"  {name:24} {value}")
+    print(f"  {'seconds':24} {time.perf_counter() - started:.0f}")
+    print(json.dumps(figures))
+
+
+if __name__ == "__main__":
+    main()
