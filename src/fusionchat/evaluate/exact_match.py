@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 
 from fusionchat.corpus.conversation import Conversation, Message
-from fusionchat.evaluate.likelihood import length_batches
+from fusionchat.represent.batching import length_batches
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
