@@ -3,7 +3,7 @@
     python -m benchmarks.merge [--quick] [--mergekit] [--targets 2] [--keep FOLDER]
 
 Makes a pivot and targets of 0.5 B parameters in bfloat16 (``--quick``: 0.1 B) in a temporary folder. Every method is
-timed on one core with a warm page cache, after imports and compilation; the floor is timed around each of them. Our
+timed on one core (the process is pinned to it) with a warm page cache, after imports and compilation; the floor is timed around each of them. Our
 times include the SHA-256 of the output and the flush to disk; the floor includes the flush. ``--mergekit`` makes a virtual
 environment for mergekit (``MERGEKIT_PYTHON`` names one that exists) and compares whole processes, start to end.
 """
@@ -102,7 +102,7 @@ def floor_seconds(folders: list[Path], out: Path) -> float:
     """Seconds for one memory-mapped read of all inputs and one write of the size of the first, flushed to disk."""
     shutil.rmtree(out, ignore_errors=True)
     out.mkdir(parents=True)
-    began, total = time.perf_counter(), np.uint64(0)
+    began, total = time.perf_counter(), 0
     for folder in folders:
         with (
             (folder / "model.safetensors").open("rb") as file,
@@ -110,7 +110,7 @@ def floor_seconds(folders: list[Path], out: Path) -> float:
         ):
             values = np.frombuffer(view, np.uint64, len(view) // 8)
             for begin in range(0, values.size, STEP):
-                total += values[begin : begin + STEP].sum()
+                total ^= int(values[begin : begin + STEP].sum())
             del values
     chunk = np.full(STEP, total, np.uint64).view(np.uint8)
     left = (folders[0] / "model.safetensors").stat().st_size
@@ -125,7 +125,7 @@ def floor_seconds(folders: list[Path], out: Path) -> float:
 def measure_floor_ratios(
     pivot: Path, targets: dict[str, Path], out: Path, repeats: int
 ) -> tuple[float, dict[str, float]]:
-    """The floor, and each method's seconds over it: medians of interleaved runs in one process on one thread."""
+    """The floor, and each method's seconds over it: the least of interleaved runs in one process on one thread."""
     from fusionchat.merge.methods import METHODS as CLASSES
     from fusionchat.merge.stream import merge_models
 
@@ -140,12 +140,12 @@ def measure_floor_ratios(
             merge_models(pivot, targets, method, out, threads=1)
             seconds.append(time.perf_counter() - began)
         floors += around
-        ratios[name] = float(np.median(seconds) / np.median(around))
+        ratios[name] = float(min(seconds) / min(around))
         print(
-            f"  {name:16} {np.median(seconds):7.2f} s   {ratios[name]:6.2f} x floor ({np.median(around):.2f} s)",
+            f"  {name:16} {min(seconds):7.2f} s   {ratios[name]:6.2f} x floor ({min(around):.2f} s)",
             flush=True,
         )
-    return float(np.median(floors)), ratios
+    return min(floors), ratios
 
 
 def ours(pivot: Path, targets: dict[str, Path], out: Path, method: str) -> list[str]:
@@ -249,6 +249,10 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, default=None, help="where to make the temporary folder")
     arguments = parser.parse_args()
     small, large = ("0.1B", "0.3B") if arguments.quick else ("0.5B", "1.5B")
+    if arguments.mergekit:
+        mergekit_environment()
+    if hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
     root = Path(tempfile.mkdtemp(prefix="fusionchat-merge-", dir=arguments.folder))
     figures: dict[str, object] = {}
     try:

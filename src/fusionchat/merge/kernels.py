@@ -53,51 +53,85 @@ def subtract(x_NB: np.ndarray, delta_JB: np.ndarray) -> None:
 
 
 @compiled
-def products(pivot_B: np.ndarray, delta_JB: np.ndarray, with_pivot: bool, gram_NN: np.ndarray) -> None:
-    """Add the inner products of pivot (index 0, only if asked for) and changes to the lower triangle of ``gram_NN``."""
-    targets, size = delta_JB.shape
-    for begin in range(0, size, SPAN):
-        end = min(size, begin + SPAN)
-        for j in range(targets):
-            left = delta_JB[j, begin:end]
-            for k in range(j + 1):
-                right = delta_JB[k, begin:end]
-                total = np.float32(0)
-                for i in range(left.size):
-                    total += left[i] * right[i]
-                gram_NN[j + 1, k + 1] += total
-        if with_pivot:
-            right = pivot_B[begin:end]
-            for n in range(targets + 1):
-                left = pivot_B[begin:end] if n == 0 else delta_JB[n - 1, begin:end]
-                total = np.float32(0)
-                for i in range(left.size):
-                    total += left[i] * right[i]
-                gram_NN[n, 0] += total
+def _inner(left: np.ndarray, right: np.ndarray) -> np.float32:
+    total = np.float32(0)
+    for i in range(left.size):
+        total += left[i] * right[i]
+    return total
 
 
 @compiled
-def conflicts(delta_JB: np.ndarray) -> int:
+def _conflicts(delta_JB: np.ndarray, begin: int, end: int, least: np.ndarray, most: np.ndarray) -> int:
     """Number of elements that one target raises and another lowers."""
-    targets, size = delta_JB.shape
-    least, most = np.empty(SPAN, np.float32), np.empty(SPAN, np.float32)
+    first = delta_JB[0, begin:end]
+    for i in range(first.size):
+        least[i] = first[i]
+        most[i] = first[i]
+    for j in range(1, delta_JB.shape[0]):
+        delta = delta_JB[j, begin:end]
+        for i in range(delta.size):
+            least[i] = min(least[i], delta[i])
+            most[i] = max(most[i], delta[i])
     count = 0
+    for i in range(first.size):
+        count += (least[i] < 0) & (most[i] > 0)
+    return count
+
+
+@compiled
+def measure(x_NB: np.ndarray, delta_JB: np.ndarray, with_pivot: bool, gram_NN: np.ndarray) -> int:
+    """Add inner products to the lower triangle of ``gram_NN``; returns the number of sign conflicts.
+
+    Index 0 is the pivot (only if asked for), index j the change of target j. ``delta_JB`` is written first.
+    """
+    targets, size = delta_JB.shape
+    least, most, conflicts = np.empty(SPAN, np.float32), np.empty(SPAN, np.float32), 0
     for begin in range(0, size, SPAN):
         end = min(size, begin + SPAN)
-        first = delta_JB[0, begin:end]
-        for i in range(first.size):
-            least[i] = first[i]
-            most[i] = first[i]
-        for j in range(1, targets):
-            delta = delta_JB[j, begin:end]
+        pivot = x_NB[0, begin:end]
+        for j in range(targets):
+            target, delta = x_NB[j + 1, begin:end], delta_JB[j, begin:end]
             for i in range(delta.size):
-                least[i] = min(least[i], delta[i])
-                most[i] = max(most[i], delta[i])
-        here = 0
-        for i in range(first.size):
-            here += (least[i] < 0) & (most[i] > 0)
-        count += here
-    return count
+                delta[i] = target[i] - pivot[i]
+            for k in range(j + 1):
+                gram_NN[j + 1, k + 1] += _inner(delta, delta_JB[k, begin:end])
+            if with_pivot:
+                gram_NN[j + 1, 0] += _inner(delta, pivot)
+        if with_pivot:
+            gram_NN[0, 0] += _inner(pivot, pivot)
+        if targets > 1:
+            conflicts += _conflicts(delta_JB, begin, end, least, most)
+    return conflicts
+
+
+@exact
+def _mix(
+    x_NB: np.ndarray,
+    begin: int,
+    weight_J: np.ndarray,
+    of_changes: bool,
+    pivot_scale: float,
+    scale: float,
+    divisor: float,
+    out: np.ndarray,
+) -> None:
+    pivot = x_NB[0, begin : begin + out.size]
+    for i in range(out.size):
+        out[i] = 0.0
+    for j in range(weight_J.size):
+        weight, target = weight_J[j], x_NB[j + 1, begin : begin + out.size]
+        if of_changes:
+            for i in range(out.size):
+                out[i] += weight * (np.float64(target[i]) - np.float64(pivot[i]))
+        else:
+            for i in range(out.size):
+                out[i] += weight * np.float64(target[i])
+    if scale != 1.0 or divisor != 1.0:
+        for i in range(out.size):
+            out[i] = scale * out[i] / divisor
+    if pivot_scale != 0.0:
+        for i in range(out.size):
+            out[i] += pivot_scale * np.float64(pivot[i])
 
 
 @exact
@@ -117,23 +151,7 @@ def mix(
     """
     for begin in range(0, out_B.size, SPAN):
         out = out_B[begin : min(out_B.size, begin + SPAN)]
-        pivot = x_NB[0, begin : begin + out.size]
-        for i in range(out.size):
-            out[i] = 0.0
-        for j in range(weight_J.size):
-            weight, target = weight_J[j], x_NB[j + 1, begin : begin + out.size]
-            if of_changes:
-                for i in range(out.size):
-                    out[i] += weight * (np.float64(target[i]) - np.float64(pivot[i]))
-            else:
-                for i in range(out.size):
-                    out[i] += weight * np.float64(target[i])
-        if scale != 1.0 or divisor != 1.0:
-            for i in range(out.size):
-                out[i] = scale * out[i] / divisor
-        if pivot_scale != 0.0:
-            for i in range(out.size):
-                out[i] += pivot_scale * np.float64(pivot[i])
+        _mix(x_NB, begin, weight_J, of_changes, pivot_scale, scale, divisor, out)
 
 
 @exact
@@ -175,3 +193,36 @@ def account(value_B: np.ndarray, pivot_B: np.ndarray, stored_B: np.ndarray, sums
     sums[0] += change
     sums[1] += loss
     sums[2] += bad
+
+
+@exact
+def store_bf16(value_B: np.ndarray, pivot_B: np.ndarray, raw_B: np.ndarray, sums: np.ndarray) -> None:
+    """Round float64 values to bfloat16 bit patterns, and `account` for them."""
+    stored = np.empty(SPAN, np.float32)
+    for begin in range(0, value_B.size, SPAN):
+        value = value_B[begin : min(value_B.size, begin + SPAN)]
+        to_odd(value, stored[: value.size])
+        round_bf16(stored[: value.size], raw_B[begin : begin + value.size])
+        account(value, pivot_B[begin : begin + value.size], stored[: value.size], sums)
+
+
+@exact
+def mix_bf16(
+    x_NB: np.ndarray,
+    weight_J: np.ndarray,
+    of_changes: bool,
+    pivot_scale: float,
+    scale: float,
+    divisor: float,
+    raw_B: np.ndarray,
+    sums: np.ndarray,
+) -> None:
+    """`mix` and `store_bf16` in one go, without leaving the first-level cache."""
+    space, stored = np.empty(SPAN, np.float64), np.empty(SPAN, np.float32)
+    for begin in range(0, raw_B.size, SPAN):
+        raw = raw_B[begin : min(raw_B.size, begin + SPAN)]
+        value = space[: raw.size]
+        _mix(x_NB, begin, weight_J, of_changes, pivot_scale, scale, divisor, value)
+        to_odd(value, stored[: raw.size])
+        round_bf16(stored[: raw.size], raw)
+        account(value, x_NB[0, begin : begin + raw.size], stored[: raw.size], sums)

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from fusionchat.artifacts import Json, sync_folder
+from fusionchat.artifacts import Json
 from fusionchat.errors import MachineError, MergeError
 from fusionchat.merge.plan import Dtype, Shard
 
@@ -56,7 +56,7 @@ class Output:
             shutil.rmtree(self.work, ignore_errors=True)
             self._check_room()
             self.work.mkdir(parents=True)
-            self._note({"mark": mark}, sync=True)
+            self._note({"mark": mark}, sync=False)
         if self._shard < len(self.shards):
             self._open_shard()
 
@@ -151,7 +151,7 @@ class Output:
         if last or self._unsynced >= _DURABLE_EVERY:
             os.fsync(self._handle)
             self._unsynced = 0
-            self._note({"durable": len(self.entries)}, sync=True)
+            self._note({"durable": len(self.entries)}, sync=self._shard + 1 < len(self.shards) or not last)
         if last:
             os.close(self._handle)
             self._handle = -1
@@ -167,8 +167,9 @@ class Output:
             for path in self.out.glob(pattern):
                 path.unlink()
         for shard in self.shards:
-            (self.work / shard.file).replace(self.out / shard.file)
-        sync_folder(self.out)
+            (self.work / shard.file).replace(
+                self.out / shard.file
+            )  # made durable with the config that follows
 
     def finish(self) -> None:
         """Remove the working folder."""

@@ -185,12 +185,14 @@ class TensorWork:
         for block in self._blocks(chunk):
             if measure:
                 self._measure_block(block, tally)
+            else:
+                kernels.subtract(block.x_NB, block.delta_JB)
             self.program.observe(stage, block, counts)
         return counts, tally
 
     def _measure_block(self, block: Block, tally: Tally) -> None:
-        kernels.products(block.x_NB[0], block.delta_JB, self.with_pivot, tally.gram_NN)
-        tally.conflicts += kernels.conflicts(block.delta_JB)
+        """Work out the changes, and add their inner products and conflicts."""
+        tally.conflicts += kernels.measure(block.x_NB, block.delta_JB, self.with_pivot, tally.gram_NN)
 
     def combine(self, chunk_map: ChunkMap) -> Iterator[np.ndarray]:
         """The merged values as they are stored, chunk by chunk; call after `prepare`."""
@@ -219,26 +221,30 @@ class TensorWork:
         for block in self._blocks(chunk):
             if measure:
                 self._measure_block(block, tally)
-            size = block.x_NB.shape[1]
-            value = _scratch.get("value", 1, size, np.float64)[0]
-            if self.program:
-                with np.errstate(invalid="ignore", over="ignore"):
-                    self.program.combine(block, state, tally.kept_J, value)
-            else:
-                mixture = self.mixture
-                assert mixture is not None
-                kernels.mix(
-                    block.x_NB,
-                    mixture.weight_J,
-                    mixture.of == "changes",
-                    mixture.pivot,
-                    mixture.scale,
-                    mixture.divisor,
-                    value,
-                )
+            elif self.program:
+                kernels.subtract(block.x_NB, block.delta_JB)
             at = block.at - begin
-            self._store(value, block.x_NB[0], raw[at : at + size], tally)
+            self._combine_block(block, state, raw[at : at + block.x_NB.shape[1]], tally)
         return raw, tally
+
+    def _combine_block(self, block: Block, state: np.ndarray, raw: np.ndarray, tally: Tally) -> None:
+        mixture, bf16 = self.mixture, self.dtype == "bfloat16"
+        if self.program is None:
+            assert mixture is not None
+            how = (mixture.weight_J, mixture.of == "changes", mixture.pivot, mixture.scale, mixture.divisor)
+            if bf16:
+                kernels.mix_bf16(block.x_NB, *how, raw, tally.sums)
+                return
+        value = _scratch.get("value", 1, raw.size, np.float64)[0]
+        if self.program is None:
+            kernels.mix(block.x_NB, *how, value)
+        else:
+            with np.errstate(invalid="ignore", over="ignore"):
+                self.program.combine(block, state, tally.kept_J, value)
+        if bf16:
+            kernels.store_bf16(value, block.x_NB[0], raw, tally.sums)
+        else:
+            self._store(value, block.x_NB[0], raw, tally)
 
     def _store(self, value: np.ndarray, pivot: np.ndarray, raw: np.ndarray, tally: Tally) -> None:
         stored = _scratch.get("stored", 1, value.size, np.float32)[0]
@@ -247,14 +253,10 @@ class TensorWork:
         ):  # what is not finite is counted and refused by name
             if self.dtype == "float32":
                 raw[:] = value
-                stored[:] = raw
             else:
                 kernels.to_odd(value, stored)
-                if self.dtype == "bfloat16":
-                    kernels.round_bf16(stored, raw)
-                else:
-                    raw[:] = stored
-                    stored[:] = raw
+                raw[:] = stored
+            stored[:] = raw
         kernels.account(value, pivot, stored, tally.sums)
 
     def _blocks(self, chunk: int) -> Iterator[Block]:
@@ -272,7 +274,6 @@ class TensorWork:
                 source.decode(begin, row)
             for source, row in zip(auxiliary, aux, strict=True):
                 source.decode(begin, row)
-            kernels.subtract(x, delta)
             yield Block(x, delta, aux, begin, chunk)
 
     def _refuse(self) -> None:
