@@ -9,6 +9,7 @@ import errno
 import hashlib
 import json
 import os
+import re
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -62,31 +63,37 @@ def sha256_file(path: Path) -> str:
 
 @contextmanager
 def machine_errors(where: Path) -> Iterator[None]:
-    """Turn the operating system's refusals into one clear `MachineError`."""
+    """Turn the operating system's refusals into one clear `MachineError`, whichever library met them."""
     try:
         yield
-    except OSError as error:
-        known = {
-            errno.ENOSPC: (
-                "The disk is full",
-                "free some space and run the same command again; finished work is kept",
-            ),
-            errno.EDQUOT: ("The disk quota is used up", "free some space and run the same command again"),
-            errno.EACCES: (
-                "This folder cannot be written",
-                "choose another folder or change its permissions",
-            ),
-            errno.EPERM: ("This folder cannot be written", "choose another folder or change its permissions"),
-            errno.EROFS: ("This file system is read-only", "choose a folder on another one"),
-            errno.ENOTDIR: (
-                "A file stands where a folder is needed",
-                "move it away or choose another folder",
-            ),
-        }
-        if error.errno not in known:
+    except Exception as error:
+        code = _system_error(error)
+        if code not in REFUSALS:
             raise
-        what, do = known[error.errno]
-        raise MachineError(what, where=str(error.filename or where), do=do) from error
+        what, do = REFUSALS[code]
+        raise MachineError(what, where=str(getattr(error, "filename", None) or where), do=do) from error
+
+
+FREE_SPACE = "free some space and run the same command again; finished work is kept"
+REFUSALS = {
+    errno.ENOSPC: ("The disk is full", FREE_SPACE),
+    errno.EDQUOT: ("The disk quota is used up", FREE_SPACE),
+    errno.EFBIG: ("The file grew larger than the system allows", "raise the limit (ulimit -f) and run again"),
+    errno.EACCES: ("This folder cannot be written", "choose another folder or change its permissions"),
+    errno.EPERM: ("This folder cannot be written", "choose another folder or change its permissions"),
+    errno.EROFS: ("This file system is read-only", "choose a folder on another one"),
+    errno.ENOTDIR: ("A file stands where a folder is needed", "move it away or choose another folder"),
+}
+
+
+def _system_error(error: Exception) -> int:
+    """The errno behind an error, 0 if there is none: Rust libraries write it into their message, torch tells none."""
+    if isinstance(error, OSError):
+        return error.errno or 0
+    found = re.search(r"\(os error (\d+)\)", str(error))
+    if found:
+        return int(found.group(1))
+    return errno.ENOSPC if "PytorchStreamWriter failed writing" in str(error) else 0
 
 
 @contextmanager

@@ -100,7 +100,7 @@ def _look(ref: ModelRef, renderers: dict[str, Renderer], unseen: list[str]) -> M
     structure = layers = hidden = rows = tokens = template = "?"
     try:
         config = load_config(ref).get_text_config()
-        structure = (config.architectures or [config.model_type])[0]
+        structure = (config.architectures or [config.model_type])[0].removesuffix("ForCausalLM")
         layers, hidden, rows = str(config.num_hidden_layers), str(config.hidden_size), str(config.vocab_size)
     except ModelError as error:
         _unless_here(ref.model, error, unseen)
@@ -108,7 +108,7 @@ def _look(ref: ModelRef, renderers: dict[str, Renderer], unseen: list[str]) -> M
         renderer = make_renderer(ref)
         renderers[ref.name] = renderer
         tokens = str(renderer.table.size)
-        template = "the recipe's" if ref.template is not None else "its own"
+        template = "the pivot's" if ref.borrows else "a file" if ref.template is not None else "its own"
     except ModelError as error:
         _unless_here(ref.tokenizer, error, unseen)
     return ModelCheck(ref.name, structure, layers, hidden, rows, tokens, template)

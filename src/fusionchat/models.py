@@ -42,6 +42,7 @@ class ModelRef:
         tokenizer: A folder, or a hub id.
         revision: The revision on the hub.
         template: Jinja source that replaces the tokenizer's own template, or None.
+        borrows: The model whose template it uses instead, or None.
     """
 
     name: str
@@ -49,6 +50,7 @@ class ModelRef:
     tokenizer: str
     revision: str | None = None
     template: str | None = None
+    borrows: "ModelRef | None" = None
 
 
 def resolve(recipe: Recipe) -> dict[str, ModelRef]:
@@ -64,8 +66,9 @@ def resolve(recipe: Recipe) -> dict[str, ModelRef]:
         tokenizer = (
             locate(spec.tokenizer, recipe.folder, where=f"{where}.tokenizer") if spec.tokenizer else model
         )
-        template = _template(spec, recipe, where, refs)
-        refs[name] = ModelRef(name, model, tokenizer, spec.revision, template)
+        template = _template(spec, recipe, where)
+        borrows = refs["pivot"] if spec.template == "pivot" else None
+        refs[name] = ModelRef(name, model, tokenizer, spec.revision, template, borrows)
     return refs
 
 
@@ -82,12 +85,9 @@ def locate(name: str, folder: str, *, where: str) -> str:
     return name
 
 
-def _template(spec: ModelSpec, recipe: Recipe, where: str, refs: dict[str, ModelRef]) -> str | None:
-    if spec.template == "own":
+def _template(spec: ModelSpec, recipe: Recipe, where: str) -> str | None:
+    if spec.template in ("own", "pivot"):
         return None
-    if spec.template == "pivot":
-        pivot = refs["pivot"]
-        return pivot.template or own_template(pivot)
     path = Path(recipe.folder) / spec.template
     try:
         return path.read_text(encoding="utf-8")
@@ -99,16 +99,24 @@ def _template(spec: ModelSpec, recipe: Recipe, where: str, refs: dict[str, Model
         ) from error
 
 
-def own_template(ref: ModelRef) -> str:
-    """The chat template that a model's tokenizer carries; raises ModelError where it has none."""
-    template = load_tokenizer(ref).get_chat_template() if load_tokenizer(ref).chat_template else None
-    if template is None:
+def other_template(ref: ModelRef) -> str | None:
+    """The Jinja source that replaces the tokenizer's own template, or None.
+
+    Raises:
+        ModelError: The model borrows the pivot's, and that tokenizer cannot be had or has none.
+    """
+    if ref.borrows is None:
+        return ref.template
+    if ref.borrows.template is not None:
+        return ref.borrows.template
+    tokenizer = load_tokenizer(ref.borrows)
+    if not tokenizer.chat_template:
         raise ModelError(
-            "This tokenizer has no chat template",
-            where=ref.tokenizer,
-            do="give one with `template: PATH` in the recipe",
+            f"{ref.name!r} is to use the pivot's chat template, and the pivot has none",
+            where=ref.borrows.tokenizer,
+            do="give one with `pivot.template: PATH` in the recipe",
         )
-    return template
+    return tokenizer.get_chat_template()
 
 
 def load_tokenizer(ref: ModelRef) -> "PreTrainedTokenizerBase":
@@ -195,7 +203,8 @@ def identity(ref: ModelRef) -> str:
 def tokenizer_identity(ref: ModelRef) -> str:
     """What identifies a model's tokenizer and template."""
     own = _identity(ref.tokenizer, ref, weights=False)
-    return hashlib.sha256(canonical([own, ref.template]).encode()).hexdigest()
+    borrowed = None if ref.borrows is None else tokenizer_identity(ref.borrows)
+    return hashlib.sha256(canonical([own, ref.template, borrowed]).encode()).hexdigest()
 
 
 def _identity(name: str, ref: ModelRef, *, weights: bool) -> str:
@@ -240,8 +249,9 @@ def _hub_commit(name: str, revision: str | None) -> str:
 def copy_tokenizer(ref: ModelRef, folder: Path) -> None:
     """Put a model's tokenizer (with the template it is used with) and generation settings into a folder."""
     tokenizer = load_tokenizer(ref)
-    if ref.template is not None:
-        tokenizer.chat_template = ref.template
+    template = other_template(ref)
+    if template is not None:
+        tokenizer.chat_template = template
     tokenizer.save_pretrained(folder)
     generation = Path(ref.model) / "generation_config.json"
     if generation.is_file():

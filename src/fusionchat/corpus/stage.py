@@ -15,7 +15,7 @@ from fusionchat.corpus.render import Renderer, fit
 from fusionchat.errors import CorpusError
 from fusionchat.estimate import corpus_size
 from fusionchat.jobs import Cost, Run, Summary
-from fusionchat.models import ModelRef, load_config, load_tokenizer
+from fusionchat.models import ModelRef, load_config, load_tokenizer, other_template
 from fusionchat.recipe import CorpusFile, CorpusSettings
 
 JOB = "corpus/corpus"
@@ -144,7 +144,7 @@ def _read(source: CorpusFile, folder: str) -> ReadCorpus:
 
 def make_renderer(ref: ModelRef) -> Renderer:
     """The renderer of a model of the recipe."""
-    return Renderer(load_tokenizer(ref), template=ref.template, name=ref.name)
+    return Renderer(load_tokenizer(ref), template=other_template(ref), name=ref.name)
 
 
 def token_limits(run: Run) -> list[tuple[ModelRef, int]]:
