@@ -55,8 +55,10 @@ class Pair:
         exact: Share with the same context on both sides.
         inside: Share whose context ends inside a source token.
         unaligned: Share that carries no distribution.
-        mass_kept: Mean probability mass that arrived on the pivot's tokens.
-        retention: Bits per byte before alignment divided by those after, 1 = nothing lost; None where unknown.
+        mass_kept: Mean probability mass on the pivot's kept tokens, of the aligned rows (the cut to k is in it).
+        retention: Bits per byte before alignment divided by those after, on the aligned rows; 1 = nothing lost,
+            None where unknown.
+        map_retention: The same without the observed path: what the vocabulary map alone keeps.
         seconds: Wall time of the alignment.
         method: How the vocabularies were mapped.
     """
@@ -70,6 +72,7 @@ class Pair:
     retention: float | None
     seconds: float
     method: str = ""
+    map_retention: float | None = None
 
 
 @dataclass(frozen=True)

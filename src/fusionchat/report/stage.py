@@ -151,7 +151,8 @@ def make_pair(run: Run, source: str) -> Pair:
         inside=float(figures["inside_share"]),
         unaligned=float(figures["unaligned_share"]),
         mass_kept=float(figures["kept_mass"]),
-        retention=float(figures["map_retention"]),
+        retention=float(figures["retention"]),
+        map_retention=float(figures["map_retention"]),
         seconds=manifest.seconds,
         method=str(manifest.summary["method"]),
     )
