@@ -68,7 +68,7 @@ def test_models_without_a_measure_show_a_dash():
 def test_alignment_rejects_sweep_and_choices():
     made = report()
     assert [c.text for c in tables.pair_table(made).rows[1]] == [
-        "source_b", "byte_prefix", "151 K", "74.2 %", "25.1 %", "0.7 %", "98.1 %", "0.953", "3.2 s",
+        "source_b", "byte_prefix", "151 K", "74.2 %", "25.1 %", "0.7 %", "98.1 %", "0.953", "-", "3.2 s",
     ]  # fmt: skip
     assert [c.text for c in tables.reject_table(made).rows[0]] == ["corpus: no assistant turn", "3", "0.1 %"]
     sweep = tables.sweep_table(made)

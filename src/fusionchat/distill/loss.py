@@ -1,7 +1,7 @@
 # N supervised rows, K kept tokens, V pivot vocabulary, H hidden size
 """The distillation loss: sparse soft targets against a linear head, chunk by chunk. PURE.
 
-    L = sum_i  lambda * CE(label_i) + (1 - lambda) * D(q_i || p_i)          (Eq. 5, arXiv 2402.16107v6)
+    L = sum_i  lambda * CE(label_i) + (1 - lambda) * D(q_i || p_i)          (section 3.2, arXiv 2402.16107v6)
 
 q is a fused distribution: K kept tokens and the mass of the rest. p is the student's softmax. With S the kept
 tokens, m = sum_S q and P = 1 - sum_S p:
