@@ -12,7 +12,21 @@ from fusionchat.cli import guarded
 from tests.shared import ROOT, SHARED, needs_shared
 from tests.tiny import copy_input, write_recipe
 
-VERBS = ["init", "check", "plan", "run", "represent", "align", "fuse", "distill", "merge", "evaluate", "report", "chat", "demo"]
+VERBS = [
+    "init",
+    "check",
+    "plan",
+    "run",
+    "represent",
+    "align",
+    "fuse",
+    "distill",
+    "merge",
+    "evaluate",
+    "report",
+    "chat",
+    "demo",
+]
 
 
 def call(capsys, *arguments):

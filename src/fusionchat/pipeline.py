@@ -5,7 +5,6 @@ corpus -> represent -> align -> fuse -> distill -> merge -> evaluate -> report
 
 import importlib
 import os
-import shutil
 import time
 from collections.abc import Callable
 from importlib.metadata import version
@@ -137,11 +136,6 @@ class lock:
     def __exit__(self, *_: object) -> None:
         """Let go."""
         self.file.close()
-
-
-def remove(folder: Path) -> None:
-    """Remove a folder of working files, if it is there."""
-    shutil.rmtree(folder, ignore_errors=True)
 
 
 def set_threads(threads: int) -> None:

@@ -1,5 +1,6 @@
 """Stage `distill`: train copies of the pivot on fused distributions. One job a target and label weight, one for SFT."""
 
+import shutil
 from pathlib import Path
 
 from fusionchat.artifacts import Json, write_json
@@ -86,12 +87,6 @@ def work(run: Run, target: str | None, label_weight: float, folder: Path) -> Sum
     model.save_pretrained(folder / "model")
     copy_tokenizer(pivot, folder / "model")
     write_json(folder / "training.json", {"steps": trained.steps, "log": trained.log})
-    remove_checkpoints(folder)
+    shutil.rmtree(folder / CHECKPOINTS, ignore_errors=True)  # they serve a killed training only
     return {"steps": trained.steps, "loss": round(trained.log[-1]["loss"], 5) if trained.log else None}
 
-
-def remove_checkpoints(folder: Path) -> None:
-    """Checkpoints serve a killed training only."""
-    import shutil
-
-    shutil.rmtree(folder / CHECKPOINTS, ignore_errors=True)

@@ -1,0 +1,25 @@
+"""Costs before anything has run."""
+
+from safetensors.numpy import load_file
+
+from fusionchat.estimate import capture_cost, parameters, training_cost
+from fusionchat.models import ModelRef, resolve
+from fusionchat.recipe import load_recipe
+
+
+def test_parameters_are_counted_from_headers(tiny):
+    refs = resolve(load_recipe("recipe.yaml"))
+    tensors = load_file(tiny / "input/models/mixtral/model.safetensors")
+    assert parameters(refs["mixtral"]) == sum(t.size for t in tensors.values())
+    assert parameters(ModelRef("x", "org/name", "org/name")) is None
+
+
+def test_costs_follow_from_parameters_and_corpus(tiny):
+    recipe = load_recipe("recipe.yaml", ("distill.epochs=2",))
+    refs = resolve(recipe)
+    size = (tiny / "input/corpus/train.jsonl").stat().st_size
+    count = parameters(refs["pivot"])
+    assert capture_cost(recipe, refs["pivot"]).flops == 2 * count * size / 4
+    assert training_cost(recipe, refs["pivot"]).flops == 2 * 6 * count * size / 4
+    unknown = capture_cost(recipe, ModelRef("x", "org/name", "org/name"))
+    assert unknown.flops is None and unknown.disk > 0

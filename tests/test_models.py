@@ -1,0 +1,79 @@
+"""Models: what identifies them, where they are looked for, which template they use."""
+
+import json
+
+import pytest
+
+from fusionchat.errors import ModelError
+from fusionchat.models import (
+    ModelRef,
+    identity,
+    load_model,
+    load_tokenizer,
+    locate,
+    other_template,
+    resolve,
+    tokenizer_identity,
+)
+from fusionchat.recipe import load_recipe
+from tests.tiny import copy_input
+
+
+def test_folders_are_relative_to_the_recipe_and_other_names_are_hub_ids(tmp_path):
+    (tmp_path / "m").mkdir()
+    assert locate("m", str(tmp_path), where="pivot.model") == str(tmp_path / "m")
+    assert locate("org/name", str(tmp_path), where="pivot.model") == "org/name"
+    for name in ("./none", "/none", "a/b/c"):
+        with pytest.raises(ModelError, match=r"pivot\.model"):
+            locate(name, str(tmp_path), where="pivot.model")
+
+
+def test_weights_and_tokenizer_have_identities_of_their_own(tiny):
+    copy_input(tiny)
+    ref = resolve(load_recipe("recipe.yaml"))["pivot"]
+    weights, words = identity(ref), tokenizer_identity(ref)
+    assert (weights, words) == (identity(ref), tokenizer_identity(ref))
+
+    path = tiny / "input/models/pivot/model.safetensors"
+    damaged = bytearray(path.read_bytes())
+    damaged[-1] ^= 1
+    path.write_bytes(damaged)
+    assert identity(ref) != weights and tokenizer_identity(ref) == words
+
+    config = tiny / "input/models/pivot/tokenizer_config.json"
+    config.write_text(json.dumps(json.loads(config.read_text()) | {"note": 1}))
+    assert tokenizer_identity(ref) != words
+
+
+def test_large_files_are_told_apart_by_samples(tmp_path, monkeypatch):
+    from fusionchat import models
+
+    monkeypatch.setattr(models, "WHOLE_HASH_BYTES", 100)
+    path = tmp_path / "model.safetensors"
+    path.write_bytes(bytes(3_000_000))
+    ref = ModelRef("m", str(tmp_path), str(tmp_path))
+    before = identity(ref)
+    path.write_bytes(bytes(2_999_999) + b"x")
+    assert identity(ref) != before
+
+
+def test_a_template_changes_the_tokenizers_identity_and_pivot_borrows(tiny):
+    plain = resolve(load_recipe("recipe.yaml"))
+    (tiny / "t.jinja").write_text("{% for m in messages %}{{ m.content }}{{ eos_token }}{% endfor %}")
+    given = resolve(load_recipe("recipe.yaml", ("sources.qwen.template=t.jinja",)))
+    borrowed = resolve(load_recipe("recipe.yaml", ("sources.qwen.template=pivot",)))
+    ids = [tokenizer_identity(refs["qwen"]) for refs in (plain, given, borrowed)]
+    assert len(set(ids)) == 3
+    assert other_template(plain["qwen"]) is None
+    assert other_template(given["qwen"]) == (tiny / "t.jinja").read_text()
+    assert other_template(borrowed["qwen"]) == load_tokenizer(plain["pivot"]).get_chat_template()
+
+
+def test_what_cannot_be_loaded_is_named(tmp_path):
+    import torch
+
+    ref = ModelRef("source", str(tmp_path), str(tmp_path))
+    for load in (load_tokenizer, lambda r: load_model(r, dtype=torch.float32, device=torch.device("cpu"))):
+        with pytest.raises(ModelError, match="'source'") as error:
+            load(ref)
+        assert str(tmp_path) in str(error.value)
