@@ -96,11 +96,11 @@ def test_mass_is_conserved_and_the_label_has_a_slot(world, observed, k):
         assert len(set(ids.tolist())) == len(ids)
 
 
-@settings(max_examples=60, deadline=None)
-@given(worlds(k=64))
-def test_with_whole_distributions_the_observed_path_costs_what_the_source_costs(world):
-    """The chain rule telescopes: over the rows of a text it gives the source's own probability of the text."""
-    mapping, _, result = project(world, min_mass=0.0)
+@settings(max_examples=100, deadline=None)
+@given(worlds(), st.booleans())
+def test_the_observed_path_costs_what_the_source_costs(world, observed):
+    """The chain rule telescopes, whatever is in the tail: over a text it gives the source's own probability of it."""
+    mapping, _, result = project(world, min_mass=0.0, observed_path=observed)
     if mapping.method == "identity":
         return
     assert (result.kind != UNALIGNED).all()
@@ -156,15 +156,16 @@ def test_without_the_mid_token_rule_inside_rows_are_unaligned(world):
     assert (without.topk.logprobs[exact] == with_rule.topk.logprobs[exact]).all()
 
 
-def test_a_hand_written_row():
-    """Source token "hello" after "h": 0.6 hello, 0.2 hell, 0.1 ho, 0.1 x; the pivot writes h + ello."""
+def hello(k):
+    """A source at "hello" that says 0.6 hello, 0.2 hell, 0.1 ho, 0.1 x; the pivot writes h + ello."""
     source_table = make_table([b"hello", b"hell", b"ho", b"x"])
     pivot_table = make_table([b"h", b"e", b"ello", b"ell", b"o", b"x"])
+    probs = np.array([[0.6, 0.2, 0.1, 0.1]])
     with np.errstate(divide="ignore"):
         source = TopK(
-            ids=np.array([[0, 1, 2, 3]], np.int32),
-            logprobs=np.log(np.array([[0.6, 0.2, 0.1, 0.1]])).astype(np.float16),
-            tail=np.array([-np.inf], np.float16),
+            ids=np.array([[0, 1, 2, 3]], np.int32)[:, :k],
+            logprobs=np.log(probs[:, :k]).astype(np.float16),
+            tail=np.log(probs[:, k:].sum(axis=1)).astype(np.float16),
             labels=np.array([0], np.int32),
             label_logprob=np.log(np.array([0.6])).astype(np.float32),
             turn=np.array([1], np.int32),
@@ -174,13 +175,27 @@ def test_a_hand_written_row():
             offsets=np.array([0, 1]),
         )
     pivot = capture(np.random.default_rng(0), pivot_table, [[[0, 2]]], 4)
-    mapping = build_map(source_table, pivot_table, BytePrefix())
-    result = align(pivot, source, mapping, pivot_table, source_table, AlignSettings())
+    return pivot, source, build_map(source_table, pivot_table, BytePrefix()), pivot_table, source_table
+
+
+def test_a_hand_written_row():
+    result = align(*hello(4), AlignSettings())
     assert row(result.topk, 0) == pytest.approx({0: 0.9, 5: 0.1}, abs=1e-3)
     assert row(result.topk, 1) == pytest.approx({2: 6 / 9, 3: 2 / 9, 4: 1 / 9}, abs=1e-3)
     assert result.path_logprob.sum() == pytest.approx(np.log(0.6), abs=1e-3)
-    rare = align(pivot, source, mapping, pivot_table, source_table, AlignSettings(min_mass=0.95))
+
+
+def test_the_tail_has_its_share_by_hand():
+    """Of the two tokens in the tail, 0.2 in all, one begins with h: half of the tail belongs to h, and is after it unknown."""
+    result = align(*hello(2), AlignSettings())
+    assert row(result.topk, 0) == pytest.approx({0: 0.9}, abs=1e-3)
+    assert row(result.topk, 1) == pytest.approx({2: 6 / 9, 3: 2 / 9}, abs=1e-3)
+    assert np.exp(result.topk.tail.astype(np.float64)) == pytest.approx([0.1, 1 / 9], abs=1e-3)
+    assert result.path_logprob.sum() == pytest.approx(np.log(0.6), abs=1e-3)
+    rare = align(*hello(2), AlignSettings(min_mass=0.95))
     assert rare.kind.tolist() == [EXACT, UNALIGNED]
+    plain = align(*hello(2), AlignSettings(observed_path=False))
+    assert row(plain.topk, 0) == pytest.approx({0: 0.8}, abs=1e-3)
 
 
 def test_settings_are_checked():

@@ -87,6 +87,13 @@ def longest(tokens, rest, *, beyond=0, whole=False):
     return next((tokens[rest[:n]] for n in sizes if n > beyond and rest[:n] in tokens), None)
 
 
+def tail_share(mass, tail, start, words):
+    """The part of a row's tail that begins with ``start``, the tail spread evenly over the text tokens in it."""
+    outside = [t for t in range(words.size) if words.in_text[t] and t not in mass]
+    same = [t for t in outside if words.token(t).startswith(start)]
+    return tail * len(same) / len(outside) if outside else 0.0
+
+
 def chain(source, j, end, words):
     """Probability of the source tokens after row j up to byte ``end`` of the turn, None where they do not tell."""
     product = 1.0
@@ -97,15 +104,14 @@ def chain(source, j, end, words):
         if source.begin[following] != source.end[j]:
             return None
         j = following
-        mass, _ = known(source, j)
+        mass, tail = known(source, j)
         label = int(source.labels[j])
         if source.end[j] <= end:
             product *= math.exp(float(source.label_logprob[j]))
         else:
             start = words.token(label)[: end - source.begin[j]]
-            product *= sum(
-                p for t, p in mass.items() if words.in_text[t] and words.token(t).startswith(start)
-            )
+            same = [p for t, p in mass.items() if words.in_text[t] and words.token(t).startswith(start)]
+            product *= sum(same) + tail_share(mass, tail, start, words)
     return product
 
 
@@ -131,11 +137,12 @@ def project_row(
     shared = min(len(seen), len(before))
     if shared and seen[-shared:] == before[-shared:]:
         seen, before = seen[:-shared], before[:-shared]
-    mass, tail = known(source, j)
+    everything, rest_of_row = known(source, j)
+    mass, tail = dict(everything), rest_of_row
     if seen:
         mass = {t: p for t, p in mass.items() if words.in_text[t] and words.token(t).startswith(seen)}
-        tail = 0.0
-        if sum(mass.values()) < min_mass:
+        tail = tail_share(everything, rest_of_row, seen, words)
+        if sum(mass.values()) < min_mass * (sum(mass.values()) + tail):
             return None
     goal = {}
     for t in mass:
@@ -146,12 +153,15 @@ def project_row(
             rest = before + own[len(seen) :]
             goal[t] = longest(tokens, rest, beyond=len(before), whole=whole) if own[len(seen) :] else None
     plain = sum(p for t, p in mass.items() if goal[t] == gold)
-    moved = 0.0
+    moved, taken = 0.0, 0.0
     if end < source.end[j]:
         start = words.token(label)[: end - source.begin[j]]
         same = [t for t in mass if words.in_text[t] and words.token(t).startswith(start)]
-        path = sum(mass[t] for t in same)
-        goal.update(dict.fromkeys(same, gold) if observed else {})
+        share = tail_share(everything, rest_of_row, start, words)
+        path = sum(mass[t] for t in same) + share
+        if observed:
+            goal.update(dict.fromkeys(same, gold))
+            taken = share
     elif end == source.end[j]:
         path = mass[label]
         if observed or not words.in_text[label]:
@@ -168,8 +178,9 @@ def project_row(
             tail += p
         else:
             result[goal[t]] = result.get(goal[t], 0.0) + p
-    if moved:
-        result[gold] = result.get(gold, 0.0) + moved
+    if moved or taken:
+        result[gold] = result.get(gold, 0.0) + moved + taken
+        tail -= taken
     total = tail + sum(result.values())
     if not result:
         return None

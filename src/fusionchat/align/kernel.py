@@ -39,10 +39,12 @@ class Words(NamedTuple):
 
 
 class Lookup(NamedTuple):
-    """Where mass goes: the map's arrays, the pivot's trie, and whether only whole rests count."""
+    """Where mass goes: the map's arrays, the source's text tokens, the pivot's trie, and whether only whole rests count."""
 
     target: NDArray[np.int32]
     rest: NDArray[np.int32]
+    alike: NDArray[np.int32]
+    text_tokens: int
     keys: NDArray[np.int64]
     children: NDArray[np.int32]
     token: NDArray[np.int32]
@@ -132,6 +134,25 @@ def load(source, j, rules, room):  # type: ignore[no-untyped-def]  # noqa: ANN00
 
 
 @numba.njit(cache=True, nogil=True)
+def tail_share(tail, matched, known, low, size, lookup):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201
+    """What part of the tail begins with data[low:low + size] of a text token, the tail spread evenly over its tokens.
+
+    ``matched`` of the ``known`` text tokens of the row begin so; all others of the vocabulary are in the tail.
+    """
+    others = lookup.text_tokens - known
+    return tail * max(lookup.alike[low + size - 1] - matched, 0) / others if others > 0 else 0.0
+
+
+@numba.njit(cache=True, nogil=True)
+def text_entries(room, count, words):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201
+    """How many entries are text tokens."""
+    known = 0
+    for e in range(count):
+        known += words.in_text[room.token[e]]
+    return known
+
+
+@numba.njit(cache=True, nogil=True)
 def condition(room, count, label, words, low, size):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201
     """Keep the text tokens that begin with data[low:low + size]: (entries, index of the label, their mass)."""
     kept, moved, total = 0, -1, 0.0
@@ -194,22 +215,28 @@ def aim(room, count, words, lookup, size, before, low, high):  # type: ignore[no
 
 
 @numba.njit(cache=True, nogil=True)
-def prefix_mass(source, j, size, words, rules):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201
-    """Mass of the known tokens of row j that begin as its label does, ``size`` bytes of it."""
+def prefix_mass(source, j, size, words, lookup, rules):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201
+    """Mass of the tokens of row j that begin as its label does, ``size`` bytes of it, the tail's share included."""
     label, low = source.labels[j], words.offsets[source.labels[j]]
-    total, seen = 0.0, False
+    total, seen, matched, known = 0.0, False, 0, 0
     for k in range(source.ids.shape[1]):
         bits = source.logprobs[j, k]
-        if rules.exps[bits] > 0.0:
+        if rules.values[bits] > -np.inf:
             token = source.ids[j, k]
             seen = seen or token == label
+            known += words.in_text[token]
             if words.in_text[token] and starts_with(words.data, words.offsets, token, low, size):
                 total += rules.exps[bits]
-    return total if seen else total + np.exp(np.float64(source.label_logprob[j]))
+                matched += 1
+    tail = np.float64(rules.exps[source.tail[j]])
+    if not seen:
+        mass = np.exp(np.float64(source.label_logprob[j]))
+        total, tail, matched, known = total + mass, max(tail - mass, 0.0), matched + 1, known + 1
+    return total + tail_share(tail, matched, known, low, size, lookup)
 
 
 @numba.njit(cache=True, nogil=True)
-def chain(source, j, turn, end, words, rules):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201
+def chain(source, j, turn, end, words, lookup, rules):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201
     """Probability of the source tokens after row j up to byte ``end`` of the turn; NaN where the chain breaks."""
     product, at = 1.0, j
     while source.end[at] < end:
@@ -222,7 +249,7 @@ def chain(source, j, turn, end, words, rules):  # type: ignore[no-untyped-def]  
         if source.end[at] <= end:
             product *= np.exp(np.float64(source.label_logprob[at]))
         else:
-            product *= prefix_mass(source, at, end - source.begin[at], words, rules)
+            product *= prefix_mass(source, at, end - source.begin[at], words, lookup, rules)
     return product
 
 
@@ -237,36 +264,48 @@ def goal_mass(room, count, token):  # type: ignore[no-untyped-def]  # noqa: ANN0
 
 
 @numba.njit(cache=True, nogil=True)
-def observe(source, j, turn, end, label, gold, room, count, words, rules):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201
-    """The observed path: give the pivot's label ``gold`` at least its chain-rule mass: (entries, that mass or NaN).
+def give(room, count, gold, mass):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201
+    """One more entry: mass for the pivot's label."""
+    room.token[count], room.goal[count], room.mass[count] = -1, gold, mass
+    room.logprob[count] = np.float32(np.nan)
+    return count + 1
 
-    Masses are not yet divided by what they were conditioned on.
+
+@numba.njit(cache=True, nogil=True)
+def observe_inside(room, count, gold, low, size, tail, known, words, lookup, rules):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201
+    """The observed path where the label ends inside the source's token: (entries, its mass, what it took of the tail).
+
+    All tokens that begin as the source's label does, ``size`` bytes of it, go to the pivot's label ``gold``.
     """
-    if label < 0:
-        return count, np.nan
-    first, low = room.mass[label], words.offsets[source.labels[j]]
-    if end < source.end[j]:
-        size, total = end - source.begin[j], 0.0
-        for e in range(count):
-            token = room.token[e]
-            if words.in_text[token] and starts_with(words.data, words.offsets, token, low, size):
-                total += room.mass[e]
-                if rules.observed_path:
-                    room.goal[e] = gold
-        return count, total
+    total, matched = 0.0, 0
+    for e in range(count):
+        token = room.token[e]
+        if words.in_text[token] and starts_with(words.data, words.offsets, token, low, size):
+            total += room.mass[e]
+            matched += 1
+            if rules.observed_path:
+                room.goal[e] = gold
+    share = tail_share(tail, matched, known, low, size, lookup)
+    if not rules.observed_path or share <= 0.0:
+        return count, total + share, 0.0
+    return give(room, count, gold, share), total + share, share
+
+
+@numba.njit(cache=True, nogil=True)
+def observe_whole(source, j, turn, end, label, gold, room, count, words, lookup, rules):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201
+    """The observed path where the label covers the source's token: (entries, its chain-rule mass or NaN)."""
+    first = room.mass[label]
     if end == source.end[j]:
         if rules.observed_path or not words.in_text[source.labels[j]]:
             room.goal[label] = gold
         return count, first
-    mass = first * chain(source, j, turn, end, words, rules)
+    mass = first * chain(source, j, turn, end, words, lookup, rules)
     if rules.observed_path and not np.isnan(mass) and room.goal[label] != gold:
         need = mass - goal_mass(room, count, gold)
         if need > 0.0:
             room.mass[label] -= need
             room.logprob[label] = np.float32(np.nan)
-            room.goal[count], room.mass[count], room.token[count] = gold, need, -1
-            room.logprob[count] = np.float32(np.nan)
-            count += 1
+            count = give(room, count, gold, need)
     return count, mass
 
 
@@ -381,20 +420,32 @@ def project_row(i, j, size, pivot, source, words, words_W, lookup, rules, room, 
     inside = size > 0 or more > 0
     if inside and not rules.mid_token:
         return
-    count, at, tail = load(source, j, rules, room)
-    scale = 1.0
+    count, at, rest = load(source, j, rules, room)
+    if at < 0:
+        return
+    known, low = text_entries(room, count, words), words.offsets[label]
+    tail, scale = rest, 1.0
     if size > 0:
-        count, at, scale = condition(room, count, at, words, words.offsets[label], size)
-        tail = 0.0
-        if scale < rules.min_mass or scale <= 0.0:
+        count, at, mass = condition(room, count, at, words, low, size)
+        tail = tail_share(rest, count, known, low, size, lookup)
+        scale = mass + tail
+        if mass <= 0.0 or mass < rules.min_mass * scale:
             return
     before = words_W.offsets[gold]
     aim(room, count, words, lookup, size, words_W.data, before, before + more)
     lost = 0.0
     for e in range(count):
         lost += room.mass[e] if room.goal[e] < 0 else 0.0
-    plain = goal_mass(room, count, gold)
-    count, mass = observe(source, j, pivot.turn[i], pivot.end[i], at, gold, room, count, words, rules)
+    plain, full, end = goal_mass(room, count, gold), tail + lost, pivot.end[i]
+    if end < source.end[j]:
+        count, mass, taken = observe_inside(
+            room, count, gold, low, end - source.begin[j], rest, known, words, lookup, rules
+        )
+        tail = max(tail - taken, 0.0)
+    else:
+        count, mass = observe_whole(
+            source, j, pivot.turn[i], end, at, gold, room, count, words, lookup, rules
+        )
     slots, nowhere, met = merge(room, count)
     if slots == 0:
         return
@@ -405,7 +456,7 @@ def project_row(i, j, size, pivot, source, words, words_W, lookup, rules, room, 
     vocabulary = len(words_W.in_text)
     sort_slots(room, slots)
     emit(room, slots, tail + nowhere, gold, scale, vocabulary, out, i)
-    out.map_logprob[i] = np.log(plain / scale) if plain > 0.0 else spread((tail + lost) / scale, vocabulary)
+    out.map_logprob[i] = np.log(plain / scale) if plain > 0.0 else spread(full / scale, vocabulary)
     out.path_logprob[i] = np.log(mass / scale)
     out.kind[i] = INSIDE if inside else EXACT
 

@@ -2,8 +2,14 @@
 """Projection of a source's distributions onto the pivot's rows and vocabulary, a whole shard at once. PURE.
 
 design.md, section 5.3. A row is *exact* where the source has the pivot's context, *inside* where the context ends
-inside a source token (then the source's distribution is conditioned on the bytes of that token it has seen), and
+inside a source token (then the source's distribution is conditioned on the bytes u of that token it has seen), and
 *unaligned* where there is no source distribution to carry over; an unaligned row carries none.
+
+With T the source's known probabilities (its k tokens and its label) and U its tail, the mass that begins with u is
+M + t: M = sum of T over the known tokens that begin with u, t = U times the share of the vocabulary's other tokens
+that do. Conditioned, a known token has T / (M + t) and the tail t / (M + t); where M / (M + t) is under ``min_mass`` the
+row is unaligned. With the whole distribution known, t = 0 and this is the plain conditional
+(docs/decisions/alignment_tail.md says why the tail has its share).
 """
 
 from dataclasses import dataclass, field, replace
@@ -55,7 +61,7 @@ class AlignSettings:
         vocabulary: How the source's tokens are mapped.
         mid_token: Use rows whose context ends inside a source token, conditioned on the bytes seen.
         observed_path: Give the pivot's label at least its chain-rule probability under the source.
-        min_mass: Least known mass a distribution may be conditioned on; below it the row is unaligned.
+        min_mass: Least share of a conditioned distribution that is known; below it the row is unaligned.
         k: Slots of an output row, None for as many as the source has.
     """
 
@@ -123,7 +129,9 @@ def align(
         kind=np.zeros(pivot.rows, np.uint8),
     )
     target = with_turn_ends(mapping.target, pivot, source, attached, source_table)
-    lookup = Lookup(target, mapping.rest, *trie_of(pivot_table), mapping.method == "exact")
+    text_tokens = int(source_table.in_text.sum())
+    whole = mapping.method == "exact"
+    lookup = Lookup(target, mapping.rest, mapping.alike, text_tokens, *trie_of(pivot_table), whole)
     rules = Rules(settings.mid_token, settings.observed_path, settings.min_mass, *halves())
     project_rows(
         attached.row,

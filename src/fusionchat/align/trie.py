@@ -104,3 +104,21 @@ def longest_prefixes(data, offsets, in_text, keys, children, token_S, whole):  #
                 if token_S[node] >= 0 and (not whole or at == high - 1):
                     rest[low] = token_S[node]
     return rest
+
+
+@numba.njit(cache=True, nogil=True)
+def count_alike(data, offsets, in_text, keys, children, nodes):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201
+    """For every byte position of every text token: how many text tokens begin as it does up to this byte, int32."""
+    passed = np.zeros(nodes, np.int32)
+    alike = np.zeros(len(data), np.int32)
+    for last in range(2):
+        for token in range(len(in_text)):
+            if in_text[token]:
+                node = np.int64(0)
+                for at in range(offsets[token], offsets[token + 1]):
+                    node = step(keys, children, node, data[at])
+                    if last:
+                        alike[at] = passed[node]
+                    else:
+                        passed[node] += 1
+    return alike

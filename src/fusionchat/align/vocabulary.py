@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from fusionchat.align.edit import nearest_tokens
 from fusionchat.align.statistics import PairCounts, most_frequent
-from fusionchat.align.trie import longest_prefixes, trie_of
+from fusionchat.align.trie import count_alike, longest_prefixes, trie_of
 from fusionchat.tokens.spans import ByteTable
 
 UNMAPPED = -1
@@ -67,6 +67,7 @@ class VocabularyMap:
     Attributes:
         target: int32 [V], the pivot token for a whole source token, `UNMAPPED` for the tail.
         rest: int32 [B], the pivot token for the bytes of a source token from this one on.
+        alike: int32 [B], how many source tokens begin as this one does up to this byte.
         kind: uint8 [V], how ``target`` was found, an index of `KINDS`.
         method: The method's name, "identity" where both vocabularies are the same.
         source, pivot: Digests of the two tables.
@@ -74,6 +75,7 @@ class VocabularyMap:
 
     target: NDArray[np.int32]
     rest: NDArray[np.int32]
+    alike: NDArray[np.int32]
     kind: NDArray[np.uint8]
     method: str
     source: str
@@ -81,7 +83,7 @@ class VocabularyMap:
 
     def arrays(self) -> dict[str, NDArray[np.generic]]:
         """The arrays of the map by name, to be saved; `from_arrays` is the way back."""
-        return {"target": self.target, "rest": self.rest, "kind": self.kind}
+        return {"target": self.target, "rest": self.rest, "alike": self.alike, "kind": self.kind}
 
     def labels(self) -> dict[str, str]:
         """The words of the map by name, to be saved with the arrays."""
@@ -93,6 +95,7 @@ class VocabularyMap:
         return cls(
             target=arrays["target"].astype(np.int32, copy=False),
             rest=arrays["rest"].astype(np.int32, copy=False),
+            alike=arrays["alike"].astype(np.int32, copy=False),
             kind=arrays["kind"].astype(np.uint8, copy=False),
             **labels,
         )
@@ -132,7 +135,16 @@ def build_map(
             target[loose] = nearest_tokens(source, pivot, loose, near)
             kind[loose] = np.where(target[loose] >= 0, EDIT, NONE)
     _map_roles(source, pivot, target, kind)
-    return VocabularyMap(target, rest, kind, method.method, source.digest, pivot.digest)
+    return VocabularyMap(target, rest, _alike(source), kind, method.method, source.digest, pivot.digest)
+
+
+def _alike(source: ByteTable) -> NDArray[np.int32]:
+    """How many text tokens begin as each one does, byte by byte; see `VocabularyMap`."""
+    trie = trie_of(source)
+    alike: NDArray[np.int32] = count_alike(
+        source.data, source.offsets, source.in_text, trie.keys, trie.children, len(trie.token)
+    )
+    return alike
 
 
 def _apply_statistics(
@@ -169,7 +181,7 @@ def _identity(source: ByteTable, pivot: ByteTable) -> VocabularyMap:
         target, kind = np.arange(source.size, dtype=np.int32), np.full(source.size, EXACT, np.uint8)
     else:
         _map_roles(source, pivot, target, kind)
-    return VocabularyMap(target, rest, kind, "identity", source.digest, pivot.digest)
+    return VocabularyMap(target, rest, _alike(source), kind, "identity", source.digest, pivot.digest)
 
 
 class Coverage(NamedTuple):
