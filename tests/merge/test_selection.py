@@ -13,7 +13,9 @@ from tests.reference import merge as reference
 values = arrays.arrays(
     np.float32,
     st.integers(1, 300),
-    elements=st.one_of(st.sampled_from([0.0, -0.0, 1.0, -1.0, 1.0078125]), st.floats(-(2.0**90), 2.0**90, width=32)),
+    elements=st.one_of(
+        st.sampled_from([0.0, -0.0, 1.0, -1.0, 1.0078125]), st.floats(-(2.0**90), 2.0**90, width=32)
+    ),
 )
 
 

@@ -135,7 +135,7 @@ def test_inputs_of_different_types_and_shardings(tmp_path):
 
 def test_the_same_bytes_for_any_threads_and_shard_size(tmp_path, monkeypatch):
     monkeypatch.setattr(work, "CHUNK", 2 * kernels.BLOCK)
-    monkeypatch.setattr("fusionchat.merge.stream._SMALL", 3 * kernels.BLOCK)
+    monkeypatch.setattr("fusionchat.merge.engine._SMALL", 3 * kernels.BLOCK)
     shapes = {**SHAPES, "big": (401, 500), "small": (130, 300)}
     pivot, targets = family(tmp_path, 3, shapes=shapes)
     seen = {}
@@ -242,7 +242,7 @@ def test_a_model_that_is_there_is_not_replaced_unasked(tmp_path):
 
 def test_wrong_number_of_weights_is_refused(tmp_path):
     pivot, targets = family(tmp_path, 2)
-    with pytest.raises(MergeError, match="3 weights for 2 targets"):
+    with pytest.raises(MergeError, match="3 values of `weight` for 2"):
         merged(pivot, targets, Linear(weight=(1, 2, 3)), tmp_path / "out")
 
 

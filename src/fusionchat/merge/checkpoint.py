@@ -5,7 +5,7 @@ import math
 import mmap
 import os
 import struct
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -143,8 +143,12 @@ class Checkpoint:
             file.close()
 
 
-def open_checkpoint(folder: Path) -> Checkpoint:
+def open_checkpoint(folder: Path, *, files: Sequence[Path] = ()) -> Checkpoint:
     """Open a folder's safetensors, single or sharded, and check every header against its file.
+
+    Args:
+        folder: The model folder.
+        files: Weight files to read instead of the folder's own.
 
     Raises:
         MergeError: There are no weights, a file is damaged or cut short, or the index points outside the folder,
@@ -152,10 +156,10 @@ def open_checkpoint(folder: Path) -> Checkpoint:
     """
     if not folder.is_dir():
         raise MergeError("This model folder does not exist", where=str(folder), do="check the path")
-    files, wanted = _weight_files(folder)
+    paths, wanted = (list(files), {}) if files else _weight_files(folder)
     tensors: dict[str, Stored] = {}
     opened = []
-    for path in files:
+    for path in paths:
         if not path.stat().st_size:
             raise MergeError("This file is empty", where=str(path), do=_AGAIN)
         file = MappedFile(path)

@@ -116,19 +116,29 @@ def _mix(
     out: np.ndarray,
 ) -> None:
     pivot = x_NB[0, begin : begin + out.size]
-    for i in range(out.size):
-        out[i] = 0.0
+    if weight_J.size == 0:
+        for i in range(out.size):
+            out[i] = 0.0
     for j in range(weight_J.size):
         weight, target = weight_J[j], x_NB[j + 1, begin : begin + out.size]
-        if of_changes:
+        if of_changes and j == 0:
+            for i in range(out.size):
+                out[i] = weight * (np.float64(target[i]) - np.float64(pivot[i]))
+        elif of_changes:
             for i in range(out.size):
                 out[i] += weight * (np.float64(target[i]) - np.float64(pivot[i]))
+        elif j == 0:
+            for i in range(out.size):
+                out[i] = weight * np.float64(target[i])
         else:
             for i in range(out.size):
                 out[i] += weight * np.float64(target[i])
-    if scale != 1.0 or divisor != 1.0:
+    if scale != 1.0:
         for i in range(out.size):
-            out[i] = scale * out[i] / divisor
+            out[i] *= scale
+    if divisor != 1.0:  # slow, so only where multiplying by the inverse would not be exact
+        for i in range(out.size):
+            out[i] /= divisor
     if pivot_scale != 0.0:
         for i in range(out.size):
             out[i] += pivot_scale * np.float64(pivot[i])

@@ -3,7 +3,7 @@
 import json
 import math
 import struct
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
@@ -11,8 +11,7 @@ import numpy as np
 from jaxtyping import Float32
 
 from fusionchat.artifacts import Json
-from fusionchat.errors import MergeError
-from fusionchat.merge.checkpoint import Checkpoint, Stored
+from fusionchat.merge.checkpoint import Stored
 
 Dtype = Literal["float32", "bfloat16", "float16"]
 STORED_AS: dict[Dtype, str] = {"float32": "F32", "bfloat16": "BF16", "float16": "F16"}
@@ -29,6 +28,10 @@ class Source(Protocol):
     @property
     def origin(self) -> str:
         """Where it comes from, for messages."""
+
+    @property
+    def is_float(self) -> bool:
+        """Whether it can be merged."""
 
     def decode(self, begin: int, out_B: Float32[np.ndarray, " B"]) -> None:
         """Write the elements from ``begin`` on as float32."""
@@ -80,53 +83,6 @@ class Shard:
     header: bytes
     jobs: tuple[Job, ...]
     nbytes: int
-
-
-def match(pivot: Checkpoint, targets: Mapping[str, Checkpoint]) -> list[Job]:
-    """Bring the tensors of pivot and targets together by name, in the pivot's order.
-
-    Raises:
-        MergeError: A tensor is missing, extra or of another shape, is of a type that cannot be merged, or holds whole
-            numbers that differ.
-    """
-    for name, target in targets.items():
-        extra = sorted(set(target.tensors) - set(pivot.tensors))
-        if extra:
-            raise MergeError(
-                f"Target {name} has tensor {extra[0]}, which the pivot lacks",
-                where=str(target.folder),
-                do="merge only models of the pivot's structure",
-            )
-    return [_job(tensor, targets) for tensor in pivot.tensors.values()]
-
-
-def _job(tensor: Stored, targets: Mapping[str, Checkpoint]) -> Job:
-    sources = [tensor]
-    for name, target in targets.items():
-        other = target.tensors.get(tensor.name)
-        if other is None:
-            raise MergeError(
-                f"Target {name} lacks tensor {tensor.name}",
-                where=str(target.folder),
-                do="merge only models of the pivot's structure",
-            )
-        if other.shape != tensor.shape:
-            raise MergeError(
-                f"Tensor {tensor.name} has shape {list(other.shape)} in target {name}, {list(tensor.shape)} in the pivot",
-                where=str(target.folder),
-                do="merge only models of the pivot's structure",
-            )
-        sources.append(other)
-    if all(source.is_float for source in sources) and tensor.count:
-        return Job(tensor.name, tensor.shape, tuple(sources))
-    for source in sources[1:]:
-        if source.dtype != tensor.dtype or source.raw() != tensor.raw():
-            raise MergeError(
-                f"Tensor {tensor.name} ({source.dtype}) is no floating-point tensor and differs from the pivot's",
-                where=str(source.file.path),
-                do="save the models unquantized (bfloat16, float16 or float32)",
-            )
-    return Job(tensor.name, tensor.shape, copied=tensor)
 
 
 def layout(jobs: Sequence[Job], dtype: Dtype, shard_bytes: int) -> tuple[Shard, ...]:

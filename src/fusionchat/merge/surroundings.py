@@ -2,9 +2,11 @@
 
 import json
 import shutil
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from fusionchat.artifacts import atomic_path, write_json
+from fusionchat.artifacts import Json, atomic_path, write_json
+from fusionchat.merge.embeddings import with_added
 from fusionchat.merge.plan import Dtype
 
 COPIED = (
@@ -27,10 +29,17 @@ COPIED = (
 """Files that are copied as they are, where the pivot has them."""
 
 
-def copy_surroundings(pivot: Path, out: Path, dtype: Dtype) -> None:
-    """Copy the pivot's files and write its config with the fused model's dtype."""
+def copy_surroundings(
+    pivot: Path, out: Path, dtype: Dtype, changes: Mapping[str, Json], added: Sequence[Mapping[str, Json]]
+) -> None:
+    """Copy the pivot's files, and write its config with the fused model's dtype and ``changes``.
+
+    ``added`` tokens are put into ``tokenizer.json``.
+    """
     for name in COPIED:
-        if (pivot / name).is_file():
+        if name == "tokenizer.json" and added:
+            write_json(out / name, with_added(pivot / name, added))
+        elif (pivot / name).is_file():
             with atomic_path(out / name) as partial:
                 shutil.copyfile(pivot / name, partial)
         else:
@@ -39,4 +48,4 @@ def copy_surroundings(pivot: Path, out: Path, dtype: Dtype) -> None:
     if config.is_file():
         values = json.loads(config.read_text(encoding="utf-8"))
         values.pop("torch_dtype", None)
-        write_json(out / "config.json", {**values, "dtype": dtype})
+        write_json(out / "config.json", {**values, **changes, "dtype": dtype})

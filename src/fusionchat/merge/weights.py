@@ -14,7 +14,7 @@ def variation_ratio(
 ) -> Float64[np.ndarray, "J ..."]:
     """Each target's share of the change: ``m_j^power / sum_i m_i^power`` over the first axis, 0 where m_j is 0.
 
-    Eq. 5, arXiv 2402.16107v6, with a power. Scale-free down to the smallest number: the largest is divided out
+    Section 3.3, arXiv 2402.16107v6, with a power. Scale-free down to the smallest number: the largest is divided out
     first, so neither tiny nor huge values leave the range. All zero gives all zero, which is the pivot.
     """
     largest = mean_square_J.max(axis=0, keepdims=True)

@@ -151,8 +151,7 @@ class TensorWork:
         full = total.gram_NN + np.tril(total.gram_NN, -1).T
         if not np.isfinite(full).all():
             self._refuse()
-        self.total.conflicts = total.conflicts
-        self.gram = Gram(full, self.job.count)
+        self.gram = Gram(full, self.job.count, total.conflicts)
         return self.gram
 
     def _stage(self, stage: int, chunk_map: ChunkMap) -> None:
@@ -231,7 +230,7 @@ class TensorWork:
         mixture, bf16 = self.mixture, self.dtype == "bfloat16"
         if self.program is None:
             assert mixture is not None
-            how = (mixture.weight_J, mixture.of == "changes", mixture.pivot, mixture.scale, mixture.divisor)
+            how = (mixture.weight_J, mixture.of == "changes", mixture.pivot, *mixture.factors())
             if bf16:
                 kernels.mix_bf16(block.x_NB, *how, raw, tally.sums)
                 return
@@ -303,7 +302,6 @@ class TensorWork:
             self.job.shape,
             self.gram,
             mixture=self.mixture,
-            conflicts=self.total.conflicts,
             sums=self.total.sums,
             kept_J=self.total.kept_J if self.program else None,
             ties=self.program.ties() if self.program else [],

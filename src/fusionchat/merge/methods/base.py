@@ -23,10 +23,12 @@ class Gram:
     Attributes:
         products_NN: Symmetric; index 0 is the pivot (zero unless the method asked for it), index j the change of target j.
         count: Number of elements they were summed over.
+        conflicts: Number of elements that one target raises and another lowers.
     """
 
     products_NN: Float64[np.ndarray, "N N"]
     count: int
+    conflicts: int = 0
 
     @property
     def squares_J(self) -> Float64[np.ndarray, " J"]:
@@ -60,6 +62,13 @@ class Mixture(NamedTuple):
     def shares_J(self) -> Float64[np.ndarray, " J"]:
         """The weights with scale and divisor applied."""
         return self.scale * self.weight_J / self.divisor
+
+    def factors(self) -> tuple[float, float]:
+        """Scale and divisor, with a divisor that is a power of two put into the scale, which is exact and faster."""
+        fraction, _ = np.frexp(self.divisor)
+        if abs(fraction) == 0.5:
+            return self.scale / self.divisor, 1.0
+        return self.scale, self.divisor
 
     @property
     def base(self) -> float:
@@ -152,12 +161,14 @@ class Method:
         method: The name, a ``Literal`` in every method; methods are told apart by it.
         paper: Where the method is from.
         targets: Least and largest number of targets it works on; None is no limit.
+        needs_auxiliary: Whether it cannot do without `auxiliary` folders.
     """
 
     __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
     method: str
     paper: ClassVar[str] = ""
     targets: ClassVar[tuple[int, int | None]] = (1, None)
+    needs_auxiliary: ClassVar[bool] = False
 
     def auxiliary(self) -> tuple[str, ...]:
         """Folders with one more tensor per target and parameter (Fisher information), in the order of the targets."""

@@ -23,6 +23,7 @@ class Fisher(BlockMethod):
     """
 
     paper: ClassVar[str] = "https://arxiv.org/abs/2111.09832"
+    needs_auxiliary: ClassVar[bool] = True
     method: Literal["fisher"] = "fisher"
     fisher: tuple[str, ...] = ()
     weight: tuple[float, ...] | None = None

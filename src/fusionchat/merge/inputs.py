@@ -1,0 +1,276 @@
+"""The inputs of a merge brought into one shape: adapters applied, tied tensors named, vocabularies aligned, all checked.
+
+Nothing is written before this is done, except pickles turned into safetensors where the user allows pickles.
+"""
+
+from collections.abc import Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from fusionchat.artifacts import Json
+from fusionchat.errors import MergeError
+from fusionchat.merge.arrange import Arrangement, arranged, passthrough_arrangement
+from fusionchat.merge.checkpoint import Checkpoint, MappedFile, Stored, open_checkpoint
+from fusionchat.merge.embeddings import Alignment, Embeddings, align_rows, read_vocabulary, regather
+from fusionchat.merge.lora import is_adapter, open_adapter
+from fusionchat.merge.methods.base import Method
+from fusionchat.merge.methods.passthrough import Passthrough
+from fusionchat.merge.pickles import pickles_of, unpickle
+from fusionchat.merge.plan import Job, Source
+from fusionchat.merge.weights import layer_of
+
+_STRUCTURE = "merge only models of the pivot's structure"
+
+
+@dataclass
+class Inputs:
+    """What a merge reads, and what follows for the fused model.
+
+    Attributes:
+        jobs: The tensors of the fused model in order.
+        files: Weight files by input name; the pivot's is ``""``.
+        changes: Entries of the config that differ from the pivot's.
+        added: Entries of the tokens the fused tokenizer gets in addition.
+    """
+
+    jobs: list[Job]
+    files: dict[str, list[MappedFile]]
+    changes: dict[str, Json] = field(default_factory=dict)
+    added: tuple[dict[str, Json], ...] = ()
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all weight files."""
+        return sum(file.size for files in self.files.values() for file in files)
+
+
+def open_inputs(
+    stack: ExitStack,
+    pivot: Path,
+    targets: Mapping[str, Path],
+    method: Method,
+    *,
+    embeddings: Embeddings = "error",
+    allow_pickle: bool = False,
+    scratch: Path | None = None,
+    arrangement: Arrangement | None = None,
+) -> Inputs:
+    """Open and check everything a merge reads; ``stack`` closes it.
+
+    Args:
+        stack: Closes the files.
+        pivot: The pivot's folder.
+        targets: Folders of models or LoRA adapters by name.
+        method: Its auxiliary folders are opened too.
+        embeddings: What to do where vocabularies differ.
+        allow_pickle: Whether pickles are turned into safetensors, in ``scratch``.
+        scratch: A folder for that.
+        arrangement: Which layers of which input each layer of the fused model is merged from; None is one to one.
+
+    Raises:
+        MergeError: Something cannot be read or does not fit; the message names the tensor.
+    """
+    base = _open(stack, pivot, "", allow_pickle, scratch)
+    files = {"": base.files}
+    tensors: dict[str, dict[str, Source]] = {}
+    opened: dict[str, Checkpoint | None] = {}
+    for name, folder in targets.items():
+        if is_adapter(folder):
+            adapted, file = open_adapter(folder, base)
+            stack.callback(file.close)
+            tensors[name], files[name], opened[name] = dict(adapted), [file], None
+            continue
+        checkpoint = _open(stack, folder, name, allow_pickle, scratch)
+        opened[name], files[name] = checkpoint, checkpoint.files
+        tensors[name] = dict(_reconciled(name, checkpoint, base))
+        _same_kind(name, checkpoint, base)
+    aligned, changes, added = _aligned(base, tensors, opened, targets, embeddings)
+    if isinstance(method, Passthrough):
+        arrangement = passthrough_arrangement(method, base)
+    if arrangement is None:
+        jobs = [_job(name, [row[name] for row in aligned], list(targets)) for name in base.tensors]
+    else:
+        names = ["pivot", *targets]
+        jobs = [
+            _job(
+                part.name,
+                [aligned[names.index(k)][v] for k, v in part.sources],
+                [k for k, _ in part.sources][1:],
+            )
+            for part in arranged(arrangement, base, dict(zip(names, aligned, strict=True)))
+        ]
+        changes |= arrangement.config_changes(base.config)
+    jobs = _with_auxiliary(stack, jobs, method, len(targets))
+    return Inputs(jobs, files, changes, added)
+
+
+def _open(stack: ExitStack, folder: Path, name: str, allow_pickle: bool, scratch: Path | None) -> Checkpoint:
+    pickles = pickles_of(folder) if allow_pickle and folder.is_dir() else []
+    if not pickles:
+        checkpoint = open_checkpoint(folder)
+    else:
+        assert scratch is not None, "a place for the safetensors"
+        checkpoint = open_checkpoint(folder, files=unpickle(pickles, scratch / (name or "pivot")))
+    stack.callback(checkpoint.close)
+    return checkpoint
+
+
+def _same_kind(name: str, target: Checkpoint, pivot: Checkpoint) -> None:
+    mine, theirs = pivot.config.get("model_type"), target.config.get("model_type")
+    if mine and theirs and mine != theirs:
+        raise MergeError(
+            f"Target {name} is of type {theirs}, the pivot of type {mine}",
+            where=str(target.folder),
+            do=_STRUCTURE,
+        )
+
+
+def _reconciled(name: str, target: Checkpoint, pivot: Checkpoint) -> dict[str, Stored]:
+    """A target's tensors under the pivot's names: tied ones are added or left out.
+
+    Raises:
+        MergeError: A tensor is missing or extra for another reason.
+    """
+    tensors = dict(target.tensors)
+    for missing in [n for n in pivot.tensors if n not in tensors]:
+        twin = _twin(missing, pivot, bool(target.config.get("tie_word_embeddings")), set(target.tensors))
+        if twin is None:
+            raise MergeError(f"Target {name} lacks tensor {missing}", where=str(target.folder), do=_STRUCTURE)
+        tensors[missing] = target.tensors[twin]
+    for extra in sorted(set(tensors) - set(pivot.tensors)):
+        held = tensors.pop(extra)
+        twins = [t for n, t in target.tensors.items() if n in pivot.tensors and t.shape == held.shape]
+        if not any(t.dtype == held.dtype and t.raw() == held.raw() for t in twins):
+            raise MergeError(
+                f"Target {name} has tensor {extra}, which the pivot lacks",
+                where=str(target.folder),
+                do=_STRUCTURE,
+            )
+    return tensors
+
+
+def _twin(missing: str, pivot: Checkpoint, tied: bool, held: set[str]) -> str | None:
+    """The tensor a missing one is tied to: equal in the pivot, or the only one that can be where the config ties."""
+    mine = pivot.tensors[missing]
+    alike = [n for n, t in pivot.tensors.items() if n != missing and n in held and t.shape == mine.shape]
+    for name in alike:
+        if pivot.tensors[name].dtype == mine.dtype and pivot.tensors[name].raw() == mine.raw():
+            return name
+    outside = [n for n in alike if layer_of(n) is None and len(mine.shape) == 2]
+    return outside[0] if tied and layer_of(missing) is None and len(outside) == 1 else None
+
+
+def _rows_of(config: Mapping[str, Json]) -> int | None:
+    inner = config.get("text_config")
+    value = config.get("vocab_size", inner.get("vocab_size") if isinstance(inner, dict) else None)
+    return value if isinstance(value, int) else None
+
+
+def _aligned(
+    pivot: Checkpoint,
+    tensors: Mapping[str, dict[str, Source]],
+    opened: Mapping[str, Checkpoint | None],
+    targets: Mapping[str, Path],
+    embeddings: Embeddings,
+) -> tuple[list[dict[str, Source]], dict[str, Json], tuple[dict[str, Json], ...]]:
+    """Pivot's and targets' tensors with vocabulary rows brought together, config changes, and added tokens."""
+    base: dict[str, Source] = dict(pivot.tensors)
+    rows = _rows_of(pivot.config)
+    if embeddings == "error" or rows is None:
+        return [base, *(dict(held) for held in tensors.values())], {}, ()
+    names = [n for n, t in pivot.tensors.items() if t.shape[:1] == (rows,) and layer_of(n) is None]
+    if not names:
+        return [base, *(dict(held) for held in tensors.values())], {}, ()
+    counts = [held[names[0]].shape[0] for held in tensors.values()]
+    mine = read_vocabulary(pivot.folder)
+    theirs = [
+        mine if opened[n] is None and not (p / "tokenizer.json").is_file() else read_vocabulary(p)
+        for n, p in targets.items()
+    ]
+    try:
+        alignment = align_rows(rows, counts, mine, theirs, embeddings == "union")
+    except ValueError as error:
+        raise MergeError(
+            f"The vocabularies cannot be united: {error}", where=str(pivot.folder), do="use embeddings: pivot"
+        ) from error
+    merged = [base, *(dict(held) for held in tensors.values())]
+    for name in names:
+        _check_rows(name, [held[name] for held in merged], [rows, *counts], list(targets))
+        for held, source in zip(
+            merged, regather(alignment, merged[0][name], [h[name] for h in merged[1:]]), strict=True
+        ):
+            held[name] = source
+    changes: dict[str, Json] = {"vocab_size": alignment.rows} if alignment.rows != rows else {}
+    return merged, changes, _added(alignment)
+
+
+def _added(alignment: Alignment) -> tuple[dict[str, Json], ...]:
+    return alignment.added
+
+
+def _check_rows(name: str, sources: list[Source], rows: list[int], targets: list[str]) -> None:
+    for target, source, count in zip(["the pivot", *targets], sources, rows, strict=True):
+        if source.shape != (count, *sources[0].shape[1:]):
+            raise MergeError(
+                f"Tensor {name} has shape {list(source.shape)} in {target}, not {[count, *sources[0].shape[1:]]}",
+                where=source.origin,
+                do=_STRUCTURE,
+            )
+
+
+def _job(name: str, sources: list[Source], targets: list[str]) -> Job:
+    """One tensor's job; raises MergeError where shapes differ, or types cannot be merged."""
+    first = sources[0]
+    for target, source in zip(targets, sources[1:], strict=True):
+        if source.shape != first.shape:
+            hint = (
+                "; differing vocabularies: set embeddings to pivot or union"
+                if source.shape[1:] == first.shape[1:]
+                else ""
+            )
+            raise MergeError(
+                f"Tensor {name} has shape {list(source.shape)} in target {target}, {list(first.shape)} in the pivot",
+                where=source.origin,
+                do=_STRUCTURE + hint,
+            )
+    job = Job(name, first.shape, tuple(sources))
+    if all(source.is_float for source in sources) and job.count:
+        return job
+    assert isinstance(first, Stored), "only tensors of a file can be whole numbers"
+    for source in sources[1:]:
+        if not isinstance(source, Stored) or source.dtype != first.dtype or source.raw() != first.raw():
+            raise MergeError(
+                f"Tensor {name} ({first.dtype}) is no floating-point tensor and differs from the pivot's",
+                where=source.origin,
+                do="save the models unquantized (bfloat16, float16 or float32)",
+            )
+    return Job(name, first.shape, copied=first)
+
+
+def _with_auxiliary(stack: ExitStack, jobs: list[Job], method: Method, targets: int) -> list[Job]:
+    """Jobs with the method's own inputs, one tensor per target."""
+    folders = [Path(folder) for folder in method.auxiliary()]
+    if not folders and method.needs_auxiliary is False:
+        return jobs
+    if len(folders) != targets:
+        raise MergeError(
+            f"Method {method.method} needs {targets} folders, one per target, not {len(folders)}",
+            do="name one per target",
+        )
+    opened = [_open(stack, folder, "", False, None) for folder in folders]
+    made = []
+    for job in jobs:
+        if job.copied is not None:
+            made.append(job)
+            continue
+        for checkpoint in opened:
+            held = checkpoint.tensors.get(job.name)
+            if held is None or held.shape != job.shape or not held.is_float:
+                raise MergeError(
+                    f"Tensor {job.name} is missing or misshaped",
+                    where=str(checkpoint.folder),
+                    do="make it again",
+                )
+        made.append(Job(job.name, job.shape, job.sources, tuple(c.tensors[job.name] for c in opened)))
+    return made
