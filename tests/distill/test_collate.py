@@ -65,11 +65,15 @@ def test_a_micro_batch_carries_the_rows_of_its_members():
 
 
 def test_a_filler_bears_no_loss():
-    data = StudentData([rendered(4, [2, 3])], None, plan_steps([2], [4], epochs=1, batch_size=1, passes=2, seed=0))
+    data = StudentData(
+        [rendered(4, [2, 3])], None, plan_steps([2], [4], epochs=1, batch_size=1, passes=2, seed=0)
+    )
     assert [len(data[i]["labels"]) for i in range(2)] == [2, 0]
 
 
 def test_plain_fine_tuning_has_no_distribution():
-    data = StudentData([rendered(4, [2])], None, plan_steps([1], [4], epochs=1, batch_size=1, passes=1, seed=0))
+    data = StudentData(
+        [rendered(4, [2])], None, plan_steps([1], [4], epochs=1, batch_size=1, passes=1, seed=0)
+    )
     assert not data[0]["present"].any() and data[0]["ids"].shape == (1, 1)
     assert data[0]["logprobs"].item() == pytest.approx(-np.inf)

@@ -44,7 +44,9 @@ def run(function, hidden, head, *args, bias=None, **kwargs):
     biased=st.booleans(),
     chunk=st.sampled_from([1, 2, 100]),
 )
-def test_value_and_gradients_equal_the_dense_reference(seed, weight, tail, empty, absent, shape, biased, chunk):
+def test_value_and_gradients_equal_the_dense_reference(
+    seed, weight, tail, empty, absent, shape, biased, chunk
+):
     hidden, head, targets = make(seed, empty=empty, absent=absent)
     bias = torch.randn(head.shape[0], generator=torch.Generator().manual_seed(seed)) if biased else None
     options = {"label_weight": weight, "tail": tail, "shape": shape}

@@ -121,7 +121,8 @@ def train(
     arguments.warmup_steps = round(settings.warmup_ratio * steps)
     arguments.logging_steps = max(1, steps // 50)
     if runtime.gradient_checkpointing:
-        model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+        # Renamed in transformers 5.2x; the old name is the only one that older releases have.
+        getattr(model, "activation_checkpointing_enable", model.gradient_checkpointing_enable)()
     checkpoint = last_checkpoint(folder)
     with progress(steps) as advance:
         trainer = DistillTrainer(

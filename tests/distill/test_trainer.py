@@ -1,0 +1,154 @@
+"""Training on Trainer: our loss is the model's own, micro-batches do not change the result, precisions work."""
+
+from contextlib import contextmanager
+
+import numpy as np
+import pytest
+import torch
+from transformers import LlamaConfig, LlamaForCausalLM
+
+from fusionchat.corpus.render import Rendered
+from fusionchat.distill.trainer import DistillTrainer, last_checkpoint, train
+from fusionchat.recipe import DistillSettings, RuntimeSettings
+from tests.build import make_topk
+
+VOCABULARY = 29
+
+
+def student():
+    torch.manual_seed(0)
+    return LlamaForCausalLM(
+        LlamaConfig(
+            vocab_size=VOCABULARY,
+            hidden_size=16,
+            intermediate_size=24,
+            num_hidden_layers=2,
+            num_attention_heads=2,
+            num_key_value_heads=1,
+        )
+    )
+
+
+def corpus(count=10):
+    rng = np.random.default_rng(1)
+    made = []
+    for _ in range(count):
+        length = int(rng.integers(4, 12))
+        rows = np.arange(2, length, dtype=np.int32)
+        zero = np.zeros(len(rows), np.int32)
+        made.append(Rendered(rng.integers(0, VOCABULARY, length).astype(np.int32), rows, zero, zero, zero))
+    return made
+
+
+@contextmanager
+def silent(_steps):
+    yield lambda _count: None
+
+
+def run(tmp_path, soft=True, *, label_weight=0.5, settings=None, **runtime):
+    rendered = corpus()
+    topk = make_topk(3, [len(r.rows) for r in rendered], vocabulary=VOCABULARY) if soft else None
+    model = student()
+    settings = {"epochs": 2, "batch_size": 4, "learning_rate": 1e-2, "precision": "fp32"} | (settings or {})
+    trained = train(
+        model,
+        rendered,
+        topk,
+        label_weight=label_weight,
+        settings=DistillSettings(**settings),
+        runtime=RuntimeSettings(device="cpu", **({"micro_batch_size": 4} | runtime)),
+        seed=0,
+        folder=tmp_path,
+        device=torch.device("cpu"),
+        progress=silent,
+    )
+    return model, trained
+
+
+def weights(model):
+    return torch.cat([p.detach().flatten() for p in model.parameters()])
+
+
+def test_fine_tuning_lowers_the_models_own_loss(tmp_path):
+    rendered, before = corpus(), student()
+    after, trained = run(tmp_path, soft=False, label_weight=1.0, settings={"epochs": 8})
+    assert trained.steps == 20 and own_loss(after, rendered) < 0.85 * own_loss(before, rendered)
+
+
+def own_loss(model, rendered):
+    total = 0.0
+    for one in rendered:
+        labels = torch.full((1, len(one.input_ids)), -100)
+        labels[0, one.rows] = torch.tensor(one.input_ids[one.rows], dtype=torch.long)
+        with torch.no_grad():
+            total += float(
+                model(torch.tensor(one.input_ids[None], dtype=torch.long), labels=labels).loss
+            ) * len(one.rows)
+    return total / sum(len(r.rows) for r in rendered)
+
+
+def test_the_first_logged_loss_is_the_models_own(tmp_path):
+    model, trained = run(
+        tmp_path,
+        soft=False,
+        label_weight=1.0,
+        settings={"epochs": 1, "batch_size": 10, "learning_rate": 1e-9},
+        micro_batch_size=3,
+    )
+    assert trained.log[0]["loss"] == pytest.approx(own_loss(model, corpus()), rel=1e-4)
+
+
+@pytest.mark.parametrize("size", [1, 2, 3])
+def test_micro_batches_do_not_change_the_result(tmp_path, size):
+    whole, _ = run(tmp_path / "a", micro_batch_size=4)
+    parts, _ = run(tmp_path / "b", micro_batch_size=size)
+    torch.testing.assert_close(weights(parts), weights(whole), rtol=1e-3, atol=1e-4)
+
+
+def test_distributions_matter(tmp_path):
+    labels, _ = run(tmp_path / "a", label_weight=1.0)
+    both, _ = run(tmp_path / "b", label_weight=0.5)
+    assert (weights(labels) - weights(both)).abs().max() > 1e-3
+
+
+def test_bf16_and_gradient_checkpointing_come_close(tmp_path):
+    exact, _ = run(tmp_path / "a")
+    half, _ = run(tmp_path / "b", settings={"precision": "bf16"})
+    saving, _ = run(tmp_path / "c", gradient_checkpointing=True)
+    assert all(p.dtype == torch.float32 for p in half.parameters())
+    moved = (weights(exact) - weights(student())).norm()
+    assert (weights(half) - weights(exact)).norm() < 0.5 * moved
+    torch.testing.assert_close(weights(saving), weights(exact), rtol=1e-4, atol=1e-5)
+
+
+def test_a_resumed_training_ends_with_the_same_bits(tmp_path, monkeypatch):
+    whole, _ = run(tmp_path / "whole", checkpoint_steps=2)
+
+    class Stop(Exception):
+        pass
+
+    step = DistillTrainer.training_step
+    calls = []
+
+    def stop(self, *args, **kwargs):
+        calls.append(1)
+        if len(calls) == 4:
+            raise Stop
+        return step(self, *args, **kwargs)
+
+    monkeypatch.setattr(DistillTrainer, "training_step", stop)
+    with pytest.raises(Stop):
+        run(tmp_path / "cut", checkpoint_steps=2)
+    monkeypatch.setattr(DistillTrainer, "training_step", step)
+    assert last_checkpoint(tmp_path / "cut").name == "checkpoint-2"
+    resumed, _ = run(tmp_path / "cut", checkpoint_steps=2)
+    assert torch.equal(weights(resumed), weights(whole))
+
+
+def test_a_half_written_checkpoint_is_passed_over(tmp_path):
+    for step, state in ((2, "{}"), (4, '{"global'), (6, None)):
+        folder = tmp_path / f"checkpoint-{step}"
+        folder.mkdir()
+        if state is not None:
+            (folder / "trainer_state.json").write_text(state)
+    assert last_checkpoint(tmp_path).name == "checkpoint-2"
