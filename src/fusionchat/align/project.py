@@ -69,7 +69,7 @@ class AlignSettings:
     vocabulary: VocabularyMethod = field(default_factory=BytePrefix)
     mid_token: bool = True
     observed_path: bool = True
-    min_mass: float = 0.05
+    min_mass: float = 0.01
     k: int | None = None
     __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
 
