@@ -1,0 +1,103 @@
+"""The README is true: its commands run, its recipe is valid, its files exist, its tree is the tree."""
+
+import re
+import shlex
+import subprocess
+import sys
+
+import pytest
+import yaml
+
+from tests.shared import ROOT
+from tests.tiny import write_recipe
+
+README = (ROOT / "README.md").read_text()
+BLOCKS = re.findall(r"```(\w*)\n(.*?)```", README, flags=re.DOTALL)
+
+
+def commands():
+    lines = [line for kind, text in BLOCKS if kind == "bash" for line in text.splitlines()]
+    return [line.partition("#")[0].strip() for line in lines if line.partition("#")[0].strip()]
+
+
+def run(command, folder, *, given=""):
+    words = shlex.split(command)
+    assert words[0] == ".venv/bin/fusionchat"
+    done = subprocess.run(
+        [sys.executable, "-m", "fusionchat", *words[1:]],
+        cwd=folder,
+        input=given,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_every_command_runs(tiny):
+    """In the README's order; the recipe that `init` writes is filled in with tiny models."""
+    unknown = []
+    for command in commands():
+        if command == "make demo":  # the test of the demo runs what it runs
+            assert "$(BIN)/fusionchat demo" in (ROOT / "Makefile").read_text()
+        elif command == ".venv/bin/fusionchat init recipe.yaml":
+            (tiny / "recipe.yaml").unlink()
+            run(command, tiny)
+            assert "pivot:" in (tiny / "recipe.yaml").read_text()
+            write_recipe(tiny / "recipe.yaml", name="my-fusion")
+        elif command.startswith(".venv/bin/fusionchat merge"):
+            targets = {
+                name: f"runs/my-fusion/distill/{source}@0.5/model"
+                for name, source in (("A", "mixtral"), ("B", "qwen"))
+            }
+            places = targets | {"P": "input/models/pivot", "DIR": "merged"}
+            run(" ".join(places.get(word, word) for word in command.split()), tiny)
+            assert (tiny / "merged" / "model.safetensors").is_file()
+        elif command.split()[1] in {"check", "plan", "run", "chat"}:
+            run(command, tiny, given="Hello\n/quit\n")
+        else:
+            unknown.append(command)
+    assert unknown == []
+
+
+def test_the_demo_runs_at_a_small_scale(tmp_path):
+    """What `make demo` runs, small: it ends with the tables, the report and what to type next."""
+    printed = run(
+        ".venv/bin/fusionchat demo --scale 0.03 --set distill.sweep=[] --set runtime.threads=1", tmp_path
+    )
+    assert "target all, λ 0.9" in printed and "linear, λ 0.9" in printed
+    assert "Next: fusionchat chat runs/demo" in printed
+    assert (tmp_path / "runs/demo/report/report/report.html").is_file()
+
+
+def test_the_annotated_recipe_is_valid():
+    from fusionchat.recipe import parse_yaml, validate_recipe
+
+    texts = [text for kind, text in BLOCKS if kind == "yaml"]
+    assert len(texts) == 1
+    recipe = validate_recipe(parse_yaml(texts[0], name="README"), name="README", folder=".")
+    assert set(yaml.safe_load(texts[0])) <= set(recipe.model_dump())
+
+
+def test_every_link_leads_somewhere():
+    links = re.findall(r"\]\(([^)#]+)\)", README)
+    missing = [link for link in links if not link.startswith("http") and not (ROOT / link).exists()]
+    assert missing == []
+
+
+@pytest.mark.parametrize("kind", ["file", "folder"])
+def test_the_tree_names_everything_in_the_package(kind):
+    tree = README.partition("## The house")[2].partition("## Limits")[0]
+    source = ROOT / "src" / "fusionchat"
+    if kind == "file":
+        names = {p.name for p in source.glob("*.py")} - {"__init__.py", "__main__.py"}
+    else:
+        names = {f"{p.parent.name}/" for p in source.glob("*/__init__.py")}
+    assert [name for name in sorted(names) if name not in tree] == []
+
+
+def test_the_pasted_output_is_a_demos():
+    pasted = README.partition("<!-- demo-output -->")[2].partition("<!-- /demo-output -->")[0]
+    for words in ("pivot", "mixtral", "qwen", "SFT", "varm", "linear", "Next: fusionchat chat runs/demo"):
+        assert words in pasted
