@@ -16,10 +16,11 @@ def contexts(topk, table):
     """Text bytes of the turn before every row, put together from the tokens before it (template bytes left out)."""
     out = []
     for i in range(topk.rows):
-        before, j = b"", i - 1
-        while j >= 0 and topk.turn[j] == topk.turn[i] and topk.begin[j] < topk.begin[i]:
-            before = table.token(topk.labels[j])[max(-topk.begin[j], 0) :] + before
+        before, j = b"", i
+        while topk.begin[j] > 0:
+            assert topk.end[j - 1] == topk.begin[j] and topk.turn[j - 1] == topk.turn[j]
             j -= 1
+            before = table.token(topk.labels[j])[max(-topk.begin[j], 0) :] + before
         out.append(before)
     return out
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from fusionchat.align.edit import clear_masks, distance, fill_masks
 from fusionchat.align.positions import Attached
 from fusionchat.represent.topk import TopK
-from fusionchat.tokens.spans import ByteTable
+from fusionchat.tokens.spans import Array, ByteTable
 
 FAR = np.int64(1 << 40)
 
@@ -55,13 +55,15 @@ def warp(
 
 
 @numba.njit(cache=True, nogil=True)
-def _bare(data, offsets, token):  # type: ignore[no-untyped-def]  # noqa: ANN001
+def _bare(data: Array, offsets: Array, token: int) -> tuple[int, int]:
     low, high = offsets[token], offsets[token + 1]
     return low + (1 if low < high and data[low] == 32 else 0), high
 
 
 @numba.njit(cache=True, nogil=True)
-def _distances(data_N, offsets_N, ids_N, data_M, offsets_M, ids_M):  # type: ignore[no-untyped-def]  # noqa: ANN001
+def _distances(
+    data_N: Array, offsets_N: Array, ids_N: Array, data_M: Array, offsets_M: Array, ids_M: Array
+) -> Array:
     costs = np.zeros((len(ids_N), len(ids_M)), np.int32)
     peq = np.zeros(256, np.uint64)
     for i in range(len(ids_N)):
@@ -75,7 +77,7 @@ def _distances(data_N, offsets_N, ids_N, data_M, offsets_M, ids_M):  # type: ign
 
 
 @numba.njit(cache=True, nogil=True)
-def _walk(costs_UW, mine_N, theirs_M):  # type: ignore[no-untyped-def]  # noqa: ANN001
+def _walk(costs_UW: Array, mine_N: Array, theirs_M: Array) -> Array:
     n, m = len(mine_N), len(theirs_M)
     move_NM = np.zeros((n, m), np.uint8)
     above = np.full(m + 1, 1 << 40, np.int64)

@@ -10,7 +10,7 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
-from fusionchat.tokens.spans import ByteTable
+from fusionchat.tokens.spans import Array, ByteTable
 
 WORD = 64
 
@@ -56,7 +56,7 @@ def nearest_tokens(
 
 
 @numba.njit(cache=True, nogil=True, inline="always")
-def _popcount(word):  # type: ignore[no-untyped-def]  # noqa: ANN001
+def _popcount(word: np.uint64) -> np.int64:
     word = word - ((word >> np.uint64(1)) & np.uint64(0x5555555555555555))
     word = (word & np.uint64(0x3333333333333333)) + ((word >> np.uint64(2)) & np.uint64(0x3333333333333333))
     word = (word + (word >> np.uint64(4))) & np.uint64(0x0F0F0F0F0F0F0F0F)
@@ -64,7 +64,7 @@ def _popcount(word):  # type: ignore[no-untyped-def]  # noqa: ANN001
 
 
 @numba.njit(cache=True, nogil=True)
-def class_mask(data, low, high):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201
+def class_mask(data: Array, low: int, high: int) -> np.uint64:
     """Which of 64 classes of bytes occur (byte modulo 64), as bits."""
     mask = np.uint64(0)
     for at in range(low, high):
@@ -73,7 +73,7 @@ def class_mask(data, low, high):  # type: ignore[no-untyped-def]  # noqa: ANN001
 
 
 @numba.njit(cache=True, nogil=True)
-def class_masks(data, offsets, ids):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201
+def class_masks(data: Array, offsets: Array, ids: Array) -> Array:
     """`class_mask` of every token in ``ids``, uint64."""
     out = np.zeros(len(ids), np.uint64)
     for i in range(len(ids)):
@@ -82,7 +82,7 @@ def class_masks(data, offsets, ids):  # type: ignore[no-untyped-def]  # noqa: AN
 
 
 @numba.njit(cache=True, nogil=True)
-def myers(peq, size, data, low, high, most):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201
+def myers(peq: Array, size: int, data: Array, low: int, high: int, most: int) -> int:
     """Edit distance of a pattern of ``size`` <= 64 bytes, given its match masks, to data[low:high].
 
     Gives up, with a distance above ``most``, as soon as ``most`` cannot be reached.
@@ -112,7 +112,7 @@ def myers(peq, size, data, low, high, most):  # type: ignore[no-untyped-def]  # 
 
 
 @numba.njit(cache=True, nogil=True)
-def plain_distance(left, low, high, right, first, last):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201
+def plain_distance(left: Array, low: int, high: int, right: Array, first: int, last: int) -> int:
     """Edit distance of left[low:high] and right[first:last] by the recursion, two rows at a time."""
     width = last - first
     row = np.arange(width + 1)
@@ -126,7 +126,9 @@ def plain_distance(left, low, high, right, first, last):  # type: ignore[no-unty
 
 
 @numba.njit(cache=True, nogil=True)
-def distance(peq, size, left, low, right, first, last, most):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201
+def distance(
+    peq: Array, size: int, left: Array, low: int, right: Array, first: int, last: int, most: int
+) -> int:
     """Edit distance of left[low:low + size] and right[first:last]; ``peq`` are the masks of the left one if it is short."""
     if size <= 64:
         return myers(peq, size, right, first, last, most)
@@ -134,21 +136,31 @@ def distance(peq, size, left, low, right, first, last, most):  # type: ignore[no
 
 
 @numba.njit(cache=True, nogil=True)
-def fill_masks(peq, data, low, high):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201
+def fill_masks(peq: Array, data: Array, low: int, high: int) -> None:
     """Set the match masks of data[low:high], 64 bytes at most, in ``peq`` (uint64 [256], all zero before)."""
     for at in range(low, min(high, low + 64)):
         peq[data[at]] |= np.uint64(1) << np.uint64(at - low)
 
 
 @numba.njit(cache=True, nogil=True)
-def clear_masks(peq, data, low, high):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201
+def clear_masks(peq: Array, data: Array, low: int, high: int) -> None:
     """Undo `fill_masks`."""
     for at in range(low, min(high, low + 64)):
         peq[data[at]] = np.uint64(0)
 
 
 @numba.njit(cache=True, nogil=True)
-def _nearest(data, offsets, tokens, within, data_W, offsets_W, candidates, starts, classes):  # type: ignore[no-untyped-def]  # noqa: ANN001
+def _nearest(
+    data: Array,
+    offsets: Array,
+    tokens: Array,
+    within: Array,
+    data_W: Array,
+    offsets_W: Array,
+    candidates: Array,
+    starts: Array,
+    classes: Array,
+) -> Array:
     out = np.full(len(tokens), -1, np.int32)
     peq = np.zeros(256, np.uint64)
     longest = len(starts) - 2
@@ -157,7 +169,7 @@ def _nearest(data, offsets, tokens, within, data_W, offsets_W, candidates, start
         size = high - low
         mask = class_mask(data, low, high)
         fill_masks(peq, data, low, high)
-        best, best_id = within[t], np.int64(1 << 40)
+        best, best_id = within[t], 1 << 40
         for difference in range(max(size, longest) + 1):
             if difference > best:
                 break

@@ -11,6 +11,9 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
+from fusionchat.align.trie import step
+from fusionchat.tokens.spans import Array
+
 UNALIGNED, EXACT, INSIDE = 0, 1, 2
 LEAST_TAIL = 1e-7
 
@@ -97,7 +100,7 @@ class Out(NamedTuple):
 
 
 @numba.njit(cache=True, nogil=True)
-def starts_with(data, offsets, token, low, size):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201
+def starts_with(data: Array, offsets: Array, token: int, low: int, size: int) -> bool:
     """Whether a token begins with data[low:low + size]."""
     at, stop = offsets[token], low + size
     same = offsets[token + 1] - at >= size
@@ -108,7 +111,7 @@ def starts_with(data, offsets, token, low, size):  # type: ignore[no-untyped-def
 
 
 @numba.njit(cache=True, nogil=True, inline="always")
-def load(source, j, rules, room):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201
+def load(source: Side, j: int, rules: Rules, room: Entries) -> tuple[int, int, float]:
     """Put the known tokens of source row j into the room: (entries, index of the label or -1, tail mass)."""
     count, label = 0, -1
     for k in range(source.ids.shape[1]):
@@ -134,7 +137,7 @@ def load(source, j, rules, room):  # type: ignore[no-untyped-def]  # noqa: ANN00
 
 
 @numba.njit(cache=True, nogil=True)
-def tail_share(tail, matched, known, low, size, lookup):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201
+def tail_share(tail: float, matched: int, known: int, low: int, size: int, lookup: Lookup) -> float:
     """What part of the tail begins with data[low:low + size] of a text token, the tail spread evenly over its tokens.
 
     ``matched`` of the ``known`` text tokens of the row begin so; all others of the vocabulary are in the tail.
@@ -144,7 +147,7 @@ def tail_share(tail, matched, known, low, size, lookup):  # type: ignore[no-unty
 
 
 @numba.njit(cache=True, nogil=True)
-def text_entries(room, count, words):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201
+def text_entries(room: Entries, count: int, words: Words) -> int:
     """How many entries are text tokens."""
     known = 0
     for e in range(count):
@@ -153,7 +156,9 @@ def text_entries(room, count, words):  # type: ignore[no-untyped-def]  # noqa: A
 
 
 @numba.njit(cache=True, nogil=True)
-def condition(room, count, label, words, low, size):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201
+def condition(
+    room: Entries, count: int, label: int, words: Words, low: int, size: int
+) -> tuple[int, int, float]:
     """Keep the text tokens that begin with data[low:low + size]: (entries, index of the label, their mass)."""
     kept, moved, total = 0, -1, 0.0
     for e in range(count):
@@ -168,39 +173,29 @@ def condition(room, count, label, words, low, size):  # type: ignore[no-untyped-
 
 
 @numba.njit(cache=True, nogil=True)
-def after_prefix(lookup, before, low, high, words, token, size):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201
+def after_prefix(
+    lookup: Lookup, before: Array, low: int, high: int, words: Words, token: int, size: int
+) -> int:
     """The longest pivot token that is a prefix of before[low:high] and the rest of a token, and longer than the former."""
-    node, best = np.int64(0), np.int64(-1)
+    node, best = 0, -1
     for at in range(low, high):
-        node = child(lookup, node, before[at])
+        node = step(lookup.keys, lookup.children, node, before[at])
         if node < 0:
             return best
     last = words.offsets[token + 1]
     for at in range(words.offsets[token] + size, last):
-        node = child(lookup, node, words.data[at])
+        node = step(lookup.keys, lookup.children, node, words.data[at])
         if node < 0:
             return best
         if lookup.token[node] >= 0 and (not lookup.whole or at == last - 1):
-            best = np.int64(lookup.token[node])
+            best = int(lookup.token[node])
     return best
 
 
-@numba.njit(cache=True, nogil=True)
-def child(lookup, node, byte):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201
-    """The trie node below ``node`` for a byte, -1 for none."""
-    mask = len(lookup.keys) - 1
-    key = np.int64(node) * 256 + byte
-    mixed = np.uint64(key) * np.uint64(0x9E3779B97F4A7C15)
-    slot = np.int64((mixed >> np.uint64(32)) & np.uint64(mask))
-    while lookup.keys[slot] != -1:
-        if lookup.keys[slot] == key:
-            return np.int64(lookup.children[slot])
-        slot = (slot + 1) & mask
-    return np.int64(-1)
-
-
 @numba.njit(cache=True, nogil=True, inline="always")
-def aim(room, count, words, lookup, size, before, low, high):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201
+def aim(
+    room: Entries, count: int, words: Words, lookup: Lookup, size: int, before: Array, low: int, high: int
+) -> None:
     """Give every entry its pivot token: for the whole token, or for what follows its first ``size`` bytes."""
     for e in range(count):
         token = room.token[e]
@@ -215,7 +210,7 @@ def aim(room, count, words, lookup, size, before, low, high):  # type: ignore[no
 
 
 @numba.njit(cache=True, nogil=True)
-def prefix_mass(source, j, size, words, lookup, rules):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201
+def prefix_mass(source: Side, j: int, size: int, words: Words, lookup: Lookup, rules: Rules) -> float:
     """Mass of the tokens of row j that begin as its label does, ``size`` bytes of it, the tail's share included."""
     label, low = source.labels[j], words.offsets[source.labels[j]]
     total, seen, matched, known = 0.0, False, 0, 0
@@ -236,7 +231,7 @@ def prefix_mass(source, j, size, words, lookup, rules):  # type: ignore[no-untyp
 
 
 @numba.njit(cache=True, nogil=True)
-def chain(source, j, turn, end, words, lookup, rules):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201
+def chain(source: Side, j: int, turn: int, end: int, words: Words, lookup: Lookup, rules: Rules) -> float:
     """Probability of the source tokens after row j up to byte ``end`` of the turn; NaN where the chain breaks."""
     product, at = 1.0, j
     while source.end[at] < end:
@@ -254,7 +249,7 @@ def chain(source, j, turn, end, words, lookup, rules):  # type: ignore[no-untype
 
 
 @numba.njit(cache=True, nogil=True, inline="always")
-def goal_mass(room, count, token):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201
+def goal_mass(room: Entries, count: int, token: int) -> float:
     """Mass of the entries that go to a pivot token."""
     total = 0.0
     for e in range(count):
@@ -264,7 +259,7 @@ def goal_mass(room, count, token):  # type: ignore[no-untyped-def]  # noqa: ANN0
 
 
 @numba.njit(cache=True, nogil=True)
-def give(room, count, gold, mass):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201
+def give(room: Entries, count: int, gold: int, mass: float) -> int:
     """One more entry: mass for the pivot's label."""
     room.token[count], room.goal[count], room.mass[count] = -1, gold, mass
     room.logprob[count] = np.float32(np.nan)
@@ -272,7 +267,18 @@ def give(room, count, gold, mass):  # type: ignore[no-untyped-def]  # noqa: ANN0
 
 
 @numba.njit(cache=True, nogil=True)
-def observe_inside(room, count, gold, low, size, tail, known, words, lookup, rules):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201
+def observe_inside(
+    room: Entries,
+    count: int,
+    gold: int,
+    low: int,
+    size: int,
+    tail: float,
+    known: int,
+    words: Words,
+    lookup: Lookup,
+    rules: Rules,
+) -> tuple[int, float, float]:
     """The observed path where the label ends inside the source's token: (entries, its mass, what it took of the tail).
 
     All tokens that begin as the source's label does, ``size`` bytes of it, go to the pivot's label ``gold``.
@@ -292,7 +298,19 @@ def observe_inside(room, count, gold, low, size, tail, known, words, lookup, rul
 
 
 @numba.njit(cache=True, nogil=True)
-def observe_whole(source, j, turn, end, label, gold, room, count, words, lookup, rules):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201
+def observe_whole(
+    source: Side,
+    j: int,
+    turn: int,
+    end: int,
+    label: int,
+    gold: int,
+    room: Entries,
+    count: int,
+    words: Words,
+    lookup: Lookup,
+    rules: Rules,
+) -> tuple[int, float]:
     """The observed path where the label covers the source's token: (entries, its chain-rule mass or NaN)."""
     first = room.mass[label]
     if end == source.end[j]:
@@ -310,7 +328,7 @@ def observe_whole(source, j, turn, end, label, gold, room, count, words, lookup,
 
 
 @numba.njit(cache=True, nogil=True, inline="always")
-def merge(room, count):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201
+def merge(room: Entries, count: int) -> tuple[int, float, int]:
     """Add up the entries that meet on one pivot token: (output entries, mass without one, entries that met)."""
     slots, lost, met = 0, 0.0, 0
     for e in range(count):
@@ -333,7 +351,7 @@ def merge(room, count):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201
 
 
 @numba.njit(cache=True, nogil=True, inline="always")
-def sort_slots(room, slots):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201
+def sort_slots(room: Entries, slots: int) -> None:
     """Order the output entries by mass, largest first, equal ones as they were."""
     for s in range(1, slots):
         token, mass = room.slot[s], room.slot_mass[s]
@@ -348,7 +366,9 @@ def sort_slots(room, slots):  # type: ignore[no-untyped-def]  # noqa: ANN001, AN
 
 
 @numba.njit(cache=True, nogil=True, inline="always")
-def emit(room, slots, tail, gold, scale, vocabulary, out, i):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201
+def emit(
+    room: Entries, slots: int, tail: float, gold: int, scale: float, vocabulary: int, out: Out, i: int
+) -> None:
     """Write the largest output entries, the label among them, to row i; masses are divided by ``scale``."""
     most = out.ids.shape[1]
     for s in range(most, slots):
@@ -377,13 +397,13 @@ def emit(room, slots, tail, gold, scale, vocabulary, out, i):  # type: ignore[no
 
 
 @numba.njit(cache=True, nogil=True)
-def spread(tail, vocabulary):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201
+def spread(tail: float, vocabulary: int) -> np.float32:
     """Log-probability of one token of the tail, spread evenly over the vocabulary."""
     return np.float32(np.log(max(tail, LEAST_TAIL) / vocabulary))
 
 
 @numba.njit(cache=True, nogil=True)
-def shorten(size, more, words, label, words_W, gold):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201
+def shorten(size: int, more: int, words: Words, label: int, words_W: Words, gold: int) -> tuple[int, int]:
     """Template bytes left on the source's and the pivot's first token after those that both have: (source, pivot).
 
     ``size`` bytes of the source's label and ``more`` bytes of the pivot's stand in front of the content; what
@@ -398,7 +418,15 @@ def shorten(size, more, words, label, words_W, gold):  # type: ignore[no-untyped
 
 
 @numba.njit(cache=True, nogil=True)
-def kinds_of_rows(row_N, residual_N, begin_N, labels_N, labels_M, words, words_W):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201
+def kinds_of_rows(
+    row_N: Array,
+    residual_N: Array,
+    begin_N: Array,
+    labels_N: Array,
+    labels_M: Array,
+    words: Words,
+    words_W: Words,
+) -> Array:
     """`UNALIGNED`, `INSIDE` or `EXACT` for every pivot row, uint8 [N]."""
     kind_N = np.zeros(len(row_N), np.uint8)
     for i in range(len(row_N)):
@@ -411,7 +439,19 @@ def kinds_of_rows(row_N, residual_N, begin_N, labels_N, labels_M, words, words_W
 
 
 @numba.njit(cache=True, nogil=True, inline="always")
-def project_row(i, j, size, pivot, source, words, words_W, lookup, rules, room, out):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201
+def project_row(
+    i: int,
+    j: int,
+    size: int,
+    pivot: Side,
+    source: Side,
+    words: Words,
+    words_W: Words,
+    lookup: Lookup,
+    rules: Rules,
+    room: Entries,
+    out: Out,
+) -> None:
     """Project source row j, ``size`` bytes into its token, onto pivot row i."""
     gold, label = pivot.labels[i], source.labels[j]
     more = max(-pivot.begin[i], 0)
@@ -462,7 +502,17 @@ def project_row(i, j, size, pivot, source, words, words_W, lookup, rules, room, 
 
 
 @numba.njit(cache=True, nogil=True)
-def project_rows(row_N, residual_N, pivot, source, words, words_W, lookup, rules, out):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201
+def project_rows(
+    row_N: Array,
+    residual_N: Array,
+    pivot: Side,
+    source: Side,
+    words: Words,
+    words_W: Words,
+    lookup: Lookup,
+    rules: Rules,
+    out: Out,
+) -> None:
     """Project every pivot row that has a source row; the others stay as ``out`` has them."""
     most = source.ids.shape[1] + 2
     room = Entries(

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fusionchat.represent.topk import TopK
+from fusionchat.tokens.spans import Array
 
 NOWHERE = -1
 
@@ -40,7 +41,15 @@ def attach(pivot: TopK, source: TopK) -> Attached:
 
 
 @numba.njit(cache=True, nogil=True)
-def _attach(turn_N, begin_N, offsets_C, turn_M, begin_M, end_M, starts_C):  # type: ignore[no-untyped-def]  # noqa: ANN001
+def _attach(
+    turn_N: Array,
+    begin_N: Array,
+    offsets_C: Array,
+    turn_M: Array,
+    begin_M: Array,
+    end_M: Array,
+    starts_C: Array,
+) -> tuple[Array, Array]:
     row_N = np.full(len(turn_N), -1, np.int64)
     residual_N = np.zeros(len(turn_N), np.int32)
     for conversation in range(len(offsets_C) - 1):

@@ -12,7 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fusionchat.align.edit import clear_masks, distance, fill_masks
-from fusionchat.tokens.spans import ByteTable
+from fusionchat.align.trie import MIX
+from fusionchat.tokens.spans import Array, ByteTable
 
 
 class PairCounts(NamedTuple):
@@ -65,11 +66,11 @@ def most_frequent(source: ByteTable, pivot: ByteTable, counts: PairCounts) -> ND
 
 
 @numba.njit(cache=True, nogil=True)
-def _count(source_labels, pivot_labels):  # type: ignore[no-untyped-def]  # noqa: ANN001
+def _count(source_labels: Array, pivot_labels: Array) -> tuple[Array, Array]:
     room, used = 1 << 16, 0
     keys, counts = np.full(room, -1, np.int64), np.zeros(room, np.int64)
     for i in range(len(source_labels)):
-        key = np.int64(source_labels[i]) << 32 | np.int64(pivot_labels[i])
+        key = int(source_labels[i]) << 32 | int(pivot_labels[i])
         slot = _find(keys, key)
         if keys[slot] == -1:
             if 2 * used >= len(keys):
@@ -88,17 +89,26 @@ def _count(source_labels, pivot_labels):  # type: ignore[no-untyped-def]  # noqa
 
 
 @numba.njit(cache=True, nogil=True)
-def _find(keys, key):  # type: ignore[no-untyped-def]  # noqa: ANN001
+def _find(keys: Array, key: int) -> int:
     mask = len(keys) - 1
-    mixed = np.uint64(key) * np.uint64(0x9E3779B97F4A7C15)
-    slot = np.int64((mixed >> np.uint64(32)) & np.uint64(mask))
+    mixed = key * MIX
+    slot = (mixed >> 32) & mask
     while keys[slot] != -1 and keys[slot] != key:
         slot = (slot + 1) & mask
     return slot
 
 
 @numba.njit(cache=True, nogil=True)
-def _partners(data, offsets, data_W, offsets_W, text_W, left, right, count):  # type: ignore[no-untyped-def]  # noqa: ANN001
+def _partners(
+    data: Array,
+    offsets: Array,
+    data_W: Array,
+    offsets_W: Array,
+    text_W: Array,
+    left: Array,
+    right: Array,
+    count: Array,
+) -> Array:
     out = np.full(len(offsets) - 1, -1, np.int32)
     peq = np.zeros(256, np.uint64)
     first = 0
@@ -111,7 +121,7 @@ def _partners(data, offsets, data_W, offsets_W, text_W, left, right, count):  # 
             last += 1
         low, high = offsets[token], offsets[token + 1]
         fill_masks(peq, data, low, high)
-        best = np.int64(1 << 40)
+        best = 1 << 40
         for pair in range(first, last):
             other = right[pair]
             if count[pair] == most and text_W[other]:

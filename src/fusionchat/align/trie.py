@@ -12,9 +12,10 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
-from fusionchat.tokens.spans import FALLBACK, ByteTable
+from fusionchat.tokens.spans import FALLBACK, Array, ByteTable
 
-EMPTY = -1
+MIX = -7046029254386353131
+"""The golden ratio in 64 bits, to spread keys over a table (Fibonacci hashing)."""
 
 
 class Trie(NamedTuple):
@@ -43,19 +44,19 @@ def trie_of(table: ByteTable) -> Trie:
 
 
 @numba.njit(cache=True, nogil=True, inline="always")
-def _slot(key, mask):  # type: ignore[no-untyped-def]  # noqa: ANN001
-    mixed = np.uint64(key) * np.uint64(0x9E3779B97F4A7C15)
-    return np.int64((mixed >> np.uint64(32)) & np.uint64(mask))
+def _slot(key: int, mask: int) -> int:
+    mixed = key * MIX
+    return (mixed >> 32) & mask
 
 
 @numba.njit(cache=True, nogil=True)
-def _build(data, offsets, ids, room, most):  # type: ignore[no-untyped-def]  # noqa: ANN001
+def _build(data: Array, offsets: Array, ids: Array, room: int, most: int) -> tuple[Array, Array, Array]:
     keys = np.full(room, -1, np.int64)
     children = np.zeros(room, np.int32)
     token_S = np.full(most, -1, np.int32)
     nodes, mask = 1, room - 1
     for token in ids:
-        node = np.int64(0)
+        node = 0
         for at in range(offsets[token], offsets[token + 1]):
             key = node * 256 + data[at]
             slot = _slot(key, mask)
@@ -65,27 +66,29 @@ def _build(data, offsets, ids, room, most):  # type: ignore[no-untyped-def]  # n
                 keys[slot] = key
                 children[slot] = nodes
                 nodes += 1
-            node = np.int64(children[slot])
+            node = int(children[slot])
         if token_S[node] == -1:
             token_S[node] = token
     return keys, children, token_S[:nodes].copy()
 
 
 @numba.njit(cache=True, nogil=True)
-def step(keys, children, node, byte):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201
+def step(keys: Array, children: Array, node: int, byte: int) -> int:
     """The child of ``node`` for ``byte``, -1 for none."""
     mask = len(keys) - 1
-    key = np.int64(node) * 256 + byte
+    key = node * 256 + byte
     slot = _slot(key, mask)
     while keys[slot] != -1:
         if keys[slot] == key:
-            return np.int64(children[slot])
+            return int(children[slot])
         slot = (slot + 1) & mask
-    return np.int64(-1)
+    return -1
 
 
 @numba.njit(cache=True, nogil=True)
-def longest_prefixes(data, offsets, in_text, keys, children, token_S, whole):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201
+def longest_prefixes(
+    data: Array, offsets: Array, in_text: Array, keys: Array, children: Array, token_S: Array, whole: bool
+) -> Array:
     """For every byte position of every text token: the longest token that is a prefix of the rest of it.
 
     With ``whole``, only a token that is all of the rest counts. int32, one entry a byte of ``data``; -1 for none.
@@ -96,7 +99,7 @@ def longest_prefixes(data, offsets, in_text, keys, children, token_S, whole):  #
             continue
         high = offsets[token + 1]
         for low in range(offsets[token], high):
-            node = np.int64(0)
+            node = 0
             for at in range(low, high):
                 node = step(keys, children, node, data[at])
                 if node < 0:
@@ -107,14 +110,16 @@ def longest_prefixes(data, offsets, in_text, keys, children, token_S, whole):  #
 
 
 @numba.njit(cache=True, nogil=True)
-def count_alike(data, offsets, in_text, keys, children, nodes):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201
+def count_alike(
+    data: Array, offsets: Array, in_text: Array, keys: Array, children: Array, nodes: int
+) -> Array:
     """For every byte position of every text token: how many text tokens begin as it does up to this byte, int32."""
     passed = np.zeros(nodes, np.int32)
     alike = np.zeros(len(data), np.int32)
     for last in range(2):
         for token in range(len(in_text)):
             if in_text[token]:
-                node = np.int64(0)
+                node = 0
                 for at in range(offsets[token], offsets[token + 1]):
                     node = step(keys, children, node, data[at])
                     if last:

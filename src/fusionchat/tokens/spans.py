@@ -8,11 +8,14 @@ arrays. `tile_text` walks a text and its tokens together and accepts nothing but
 import hashlib
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numba
 import numpy as np
 from numpy.typing import NDArray
+
+Array = NDArray[Any]
+"""An array in the signature of a compiled loop, which reads its type at run time."""
 
 Prefix = Literal["none", "always", "if_missing"]
 """Whether a blank is put before a stretch of text: never, always (SentencePiece), or where none is there."""
@@ -150,7 +153,7 @@ def make_table(
 
 
 @numba.njit(cache=True, nogil=True)
-def gather(data, offsets, ids):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201
+def gather(data: Array, offsets: Array, ids: Array) -> Array:
     """The bytes of tokens ``ids`` one after the other, uint8."""
     total = 0
     for token in ids:
@@ -165,7 +168,7 @@ def gather(data, offsets, ids):  # type: ignore[no-untyped-def]  # noqa: ANN001,
 
 
 @numba.njit(cache=True, nogil=True)
-def blank(text, at):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201
+def blank(text: Array, at: int) -> int:
     """Bytes of the white-space character at ``at``, 0 if there is none (Unicode's White_Space property)."""
     left = len(text) - at
     if left < 1:
@@ -188,7 +191,7 @@ def blank(text, at):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201
 
 
 @numba.njit(cache=True, nogil=True)
-def skip_blanks(text, at):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201
+def skip_blanks(text: Array, at: int) -> int:
     """The first byte at or after ``at`` that is not white space."""
     step = blank(text, at)
     while step:
@@ -198,7 +201,9 @@ def skip_blanks(text, at):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN2
 
 
 @numba.njit(cache=True, nogil=True)
-def match_run(text, at, ids, first, last, data, offsets, skip):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201
+def match_run(
+    text: Array, at: int, ids: Array, first: int, last: int, data: Array, offsets: Array, skip: int
+) -> int:
     """Where tokens first..last-1, less ``skip`` leading bytes, end in the text; -1 - token where they differ."""
     for i in range(first, last):
         for source in range(offsets[ids[i]], offsets[ids[i] + 1]):
@@ -214,7 +219,7 @@ def match_run(text, at, ids, first, last, data, offsets, skip):  # type: ignore[
 
 
 @numba.njit(cache=True, nogil=True)
-def literal(text, at, token, data, offsets):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201
+def literal(text: Array, at: int, token: int, data: Array, offsets: Array) -> bool:
     """Whether the spelling of ``token`` stands in the text at ``at``."""
     low, high = offsets[token], offsets[token + 1]
     same = low < high and at + high - low <= len(text)
@@ -225,7 +230,7 @@ def literal(text, at, token, data, offsets):  # type: ignore[no-untyped-def]  # 
 
 
 @numba.njit(cache=True, nogil=True)
-def run_end(ids, first, flags):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201
+def run_end(ids: Array, first: int, flags: Array) -> int:
     """The first token at or after ``first`` that is added or unknown, or the number of tokens."""
     while first < len(ids) and not flags[ids[first]] & (1 | 8):
         first += 1
@@ -233,7 +238,17 @@ def run_end(ids, first, flags):  # type: ignore[no-untyped-def]  # noqa: ANN001,
 
 
 @numba.njit(cache=True, nogil=True)
-def match_either(text, at, ids, first, last, data, offsets, always, allowed):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201
+def match_either(
+    text: Array,
+    at: int,
+    ids: Array,
+    first: int,
+    last: int,
+    data: Array,
+    offsets: Array,
+    always: bool,
+    allowed: bool,
+) -> tuple[int, int]:
     """Match a run plainly or with a blank put before it: (where it ends or `match_run`'s failure, the blank's bytes)."""
     skip = 1 if always else 0
     stop = match_run(text, at, ids, first, last, data, offsets, skip)
@@ -245,7 +260,7 @@ def match_either(text, at, ids, first, last, data, offsets, always, allowed):  #
 
 
 @numba.njit(cache=True, nogil=True)
-def match_added(text, at, token, data, offsets, flags):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201
+def match_added(text: Array, at: int, token: int, data: Array, offsets: Array, flags: Array) -> int:
     """Where an added token and the blanks it swallows end, -1 where it does not stand at ``at``."""
     if flags[token] & 2:
         at = skip_blanks(text, at)
@@ -256,7 +271,9 @@ def match_added(text, at, token, data, offsets, flags):  # type: ignore[no-untyp
 
 
 @numba.njit(cache=True, nogil=True)
-def tile_text(text, ids, data, offsets, flags, always, allowed):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201
+def tile_text(
+    text: Array, ids: Array, data: Array, offsets: Array, flags: Array, always: bool, allowed: bool
+) -> tuple[Array, Array, int, int, int]:
     """Spans of the tokens of a text: (begin, end, code, token, byte); see `ByteTable.tile`.
 
     Between added tokens, the bytes of a run of tokens must equal the text, after one blank put before it
