@@ -276,6 +276,24 @@ def test_an_interrupted_merge_is_taken_up(tmp_path, monkeypatch):
             assert (out / file).read_bytes() == (tmp_path / "whole" / file).read_bytes()
 
 
+def test_a_merge_that_died_while_publishing_is_taken_up(tmp_path, monkeypatch):
+    pivot, targets = family(tmp_path, 2)
+    settings = {"threads": 1, "shard_bytes": 3000}
+    expected = merge_models(pivot, targets, Varm(), tmp_path / "whole", **settings)
+
+    def die(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("fusionchat.merge.stream.copy_surroundings", die)
+        with pytest.raises(KeyboardInterrupt):
+            merge_models(pivot, targets, Varm(), tmp_path / "out", **settings)
+    assert not (tmp_path / "out/config.json").exists()
+    report = merge_models(pivot, targets, Varm(), tmp_path / "out", **settings)
+    assert report.files == expected.files
+    assert load(tmp_path / "out").keys() == load(tmp_path / "whole").keys()
+
+
 def test_work_of_another_merge_is_not_taken_up(tmp_path, monkeypatch):
     monkeypatch.setattr("fusionchat.merge.output._DURABLE_EVERY", 1)
     pivot, targets = family(tmp_path, 2)

@@ -82,7 +82,15 @@ def arranged(
                 )
         first, place = layer[0]
         for name in held[first][place]:
-            yield Part(renumbered(name, number), tuple((i, renumbered(name, n)) for i, n in layer))
+            sources = tuple((i, renumbered(name, n)) for i, n in layer)
+            for i, wanted in sources:
+                if wanted not in inputs[i]:
+                    raise MergeError(
+                        f"There is no tensor {wanted} in {i!r}",
+                        where="slices",
+                        do="join layers of one structure",
+                    )
+            yield Part(renumbered(name, number), sources)
 
 
 def _by_layer(tensors: Mapping[str, Source]) -> dict[int, list[str]]:

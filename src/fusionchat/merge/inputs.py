@@ -86,7 +86,7 @@ def open_inputs(
         tensors[name] = dict(_reconciled(name, checkpoint, base))
         _same_kind(name, checkpoint, base)
     aligned, changes, added = _aligned(base, tensors, opened, targets, embeddings)
-    if isinstance(method, Passthrough):
+    if arrangement is None and isinstance(method, Passthrough):
         arrangement = passthrough_arrangement(method, base)
     if arrangement is None:
         jobs = [_job(name, [row[name] for row in aligned], list(targets)) for name in base.tensors]

@@ -105,6 +105,21 @@ def measure(x_NB: np.ndarray, delta_JB: np.ndarray, with_pivot: bool, gram_NN: n
 
 
 @exact
+def _weigh(x_NB: np.ndarray, begin: int, weight_J: np.ndarray, of_changes: bool, out: np.ndarray) -> None:
+    pivot = x_NB[0, begin : begin + out.size]
+    for i in range(out.size):
+        out[i] = 0.0
+    for j in range(weight_J.size):
+        weight, target = weight_J[j], x_NB[j + 1, begin : begin + out.size]
+        if of_changes:
+            for i in range(out.size):
+                out[i] += weight * (np.float64(target[i]) - np.float64(pivot[i]))
+        else:
+            for i in range(out.size):
+                out[i] += weight * np.float64(target[i])
+
+
+@exact
 def _mix(
     x_NB: np.ndarray,
     begin: int,
@@ -115,24 +130,8 @@ def _mix(
     divisor: float,
     out: np.ndarray,
 ) -> None:
+    _weigh(x_NB, begin, weight_J, of_changes, out)
     pivot = x_NB[0, begin : begin + out.size]
-    if weight_J.size == 0:
-        for i in range(out.size):
-            out[i] = 0.0
-    for j in range(weight_J.size):
-        weight, target = weight_J[j], x_NB[j + 1, begin : begin + out.size]
-        if of_changes and j == 0:
-            for i in range(out.size):
-                out[i] = weight * (np.float64(target[i]) - np.float64(pivot[i]))
-        elif of_changes:
-            for i in range(out.size):
-                out[i] += weight * (np.float64(target[i]) - np.float64(pivot[i]))
-        elif j == 0:
-            for i in range(out.size):
-                out[i] = weight * np.float64(target[i])
-        else:
-            for i in range(out.size):
-                out[i] += weight * np.float64(target[i])
     if scale != 1.0:
         for i in range(out.size):
             out[i] *= scale

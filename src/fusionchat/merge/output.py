@@ -43,7 +43,9 @@ class Output:
         self, out: Path, shards: Sequence[Shard], mark: str, dtype: Dtype, *, overwrite: bool
     ) -> None:
         self.out, self.work, self.shards, self.mark, self.dtype = out, out / WORK, shards, mark, dtype
-        if not overwrite and any(next(out.glob(name), None) for name in _OLD):
+        lines = _read_journal(self.work / JOURNAL)
+        ours = bool(lines) and lines[0].get("mark") == mark
+        if not (overwrite or ours) and any(next(out.glob(name), None) for name in _OLD):
             raise MergeError(
                 "There is a model in this folder already", where=str(out), do="choose another, or --overwrite"
             )
@@ -52,7 +54,9 @@ class Output:
         self._existed = out.exists()
         self._shard, self._tensor, self._unsynced = 0, 0, 0
         self._handle, self._hash = -1, hashlib.sha256()
-        if not self._take_up():
+        if ours:
+            self._take_up(lines)
+        else:
             shutil.rmtree(self.work, ignore_errors=True)
             self._check_room()
             self.work.mkdir(parents=True)
@@ -82,11 +86,8 @@ class Output:
                 journal.flush()
                 os.fsync(journal.fileno())
 
-    def _take_up(self) -> bool:
-        """Read the journal of an interrupted merge; False where there is none for this one."""
-        lines = _read_journal(self.work / JOURNAL)
-        if not lines or lines[0].get("mark") != self.mark:
-            return False
+    def _take_up(self, lines: list[dict[str, Json]]) -> None:
+        """Go on where an interrupted merge's journal ends."""
         durable = max((int(n) for line in lines if isinstance(n := line.get("durable"), int)), default=0)
         entries: list[dict[str, Json]] = [
             entry for line in lines if isinstance(entry := line.get("tensor"), dict)
@@ -117,7 +118,6 @@ class Output:
         for entry in self.entries:
             self._note({"tensor": entry}, sync=False)
         self._note({"durable": at}, sync=True)
-        return True
 
     def _open_shard(self) -> None:
         shard = self.shards[self._shard]

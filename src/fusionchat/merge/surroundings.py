@@ -9,8 +9,7 @@ from fusionchat.artifacts import Json, atomic_path, write_json
 from fusionchat.merge.embeddings import with_added
 from fusionchat.merge.plan import Dtype
 
-COPIED = (
-    "generation_config.json",
+TOKENIZER = (
     "tokenizer.json",
     "tokenizer_config.json",
     "special_tokens_map.json",
@@ -22,10 +21,9 @@ COPIED = (
     "spiece.model",
     "chat_template.jinja",
     "chat_template.json",
-    "LICENSE",
-    "LICENSE.txt",
-    "NOTICE",
 )
+"""Files that make a tokenizer and its chat template."""
+COPIED = (*TOKENIZER, "generation_config.json", "LICENSE", "LICENSE.txt", "NOTICE")
 """Files that are copied as they are, where the pivot has them."""
 
 

@@ -1,0 +1,185 @@
+"""Search among merges of the same targets: methods, granularities, powers and scales, each merged and scored.
+
+The inputs' inner products are worked out once and used by every trial; a mixing method then needs one more read, and a
+trial's model is removed after it was scored. Finished trials are kept, so an interrupted search goes on where it was.
+"""
+
+import shutil
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from fusionchat.artifacts import Json, canonical, fingerprint, read_json, write_json
+from fusionchat.console import Advance, ignore
+from fusionchat.errors import MergeError
+from fusionchat.merge.embeddings import Embeddings
+from fusionchat.merge.methods import MergeMethod
+from fusionchat.merge.methods.base import Method
+from fusionchat.merge.methods.dare import DareLinear
+from fusionchat.merge.methods.linear import Linear, TaskArithmetic
+from fusionchat.merge.methods.sce import Sce
+from fusionchat.merge.methods.ties import Ties
+from fusionchat.merge.methods.varm import Varm
+from fusionchat.merge.plan import Dtype
+from fusionchat.merge.stream import inner_products, merge_models
+
+_TRIALS = "trials.json"
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One merge that was tried.
+
+    Attributes:
+        method: Its settings.
+        score: What ``score`` gave; smaller is better (bits per byte).
+        seconds: Wall time of merging and scoring.
+    """
+
+    method: dict[str, Json]
+    score: float
+    seconds: float
+
+
+@dataclass(frozen=True)
+class SearchReport:
+    """All trials in the order in which they were made.
+
+    Attributes:
+        trials: The trials.
+        best: Settings of the best one; of equal ones the first.
+        skipped: Settings that the budget did not allow.
+        statistics_seconds: Wall time of the inner products.
+    """
+
+    trials: list[Trial]
+    best: MergeMethod
+    skipped: list[dict[str, Json]]
+    statistics_seconds: float
+
+    def to_json(self) -> dict[str, Json]:
+        """All of it as plain JSON values."""
+        return {
+            "trials": [dict(asdict(trial)) for trial in self.trials],
+            "best": dict(asdict(self.best)),
+            "skipped": list(self.skipped),
+            "statistics_seconds": self.statistics_seconds,
+        }
+
+
+def default_candidates() -> tuple[MergeMethod, ...]:
+    """Merges worth trying on any targets, the likeliest first: VaRM and its variants, averages, sums, pruned sums."""
+    granularities = ("layer", "module", "model", "element")
+    return (
+        Varm(),
+        Linear(),
+        *(Varm(power=power) for power in (0.5, 2.0)),
+        *(Varm(granularity=g) for g in granularities),  # type: ignore[arg-type]
+        *(TaskArithmetic(scale=scale, normalize=True) for scale in (0.7, 1.3)),
+        *(TaskArithmetic(scale=scale) for scale in (0.3, 0.5, 0.7, 1.0)),
+        *(Sce(select_topk=share) for share in (0.1, 0.5)),
+        *(Ties(density=density) for density in (0.2, 0.5)),
+        DareLinear(density=0.5, scale=0.5),
+    )
+
+
+def search(
+    pivot: Path,
+    targets: Mapping[str, Path],
+    candidates: Sequence[MergeMethod],
+    score: Callable[[Path], float],
+    work: Path,
+    *,
+    budget_s: float | None = None,
+    dtype: Dtype = "bfloat16",
+    threads: int = 0,
+    embeddings: Embeddings = "error",
+    progress: Advance = ignore,
+) -> SearchReport:
+    """Merge and score candidates in order, and report on all of them.
+
+    Args:
+        pivot: The pivot's folder.
+        targets: Folders of the targets by name.
+        candidates: Methods to try; settings that occur twice are tried once.
+        score: Gives a model folder's score, smaller is better: bits per byte of held-out text, say.
+        work: Folder for one trial's model and the finished trials' scores.
+        budget_s: Wall time after which no trial is begun; the first is always made. Also none that would, at the
+            mean time of those before it, end later.
+        dtype: What trials are stored as.
+        threads: 0 uses all cores.
+        embeddings: What to do where vocabularies differ.
+        progress: Told 1 after each candidate.
+
+    Raises:
+        MergeError: There are no candidates, or the targets cannot be merged.
+    """
+    if not candidates:
+        raise MergeError("There is nothing to search among", do="give at least one merge method")
+    started = time.perf_counter()
+    statistics = inner_products(pivot, targets, threads=threads, embeddings=embeddings)
+    statistics_seconds = time.perf_counter() - started
+    models = {name: str(path.absolute()) for name, path in {"pivot": pivot, **targets}.items()}
+    mark = fingerprint({"dtype": dtype, "embeddings": embeddings, "targets": list(targets)}, models)
+    known = _known(work, mark)
+    trials: list[Trial] = []
+    skipped: list[dict[str, Json]] = []
+    made: list[MergeMethod] = []
+    spent: list[float] = []
+    for method in dict.fromkeys(candidates):
+        key = canonical(asdict(method))
+        if key not in known and trials and budget_s is not None:
+            elapsed = time.perf_counter() - started
+            if elapsed + (sum(spent) / len(spent) if spent else 0.0) > budget_s:
+                skipped.append(dict(asdict(method)))
+                progress(1)
+                continue
+        if key not in known:
+            begun = time.perf_counter()
+            model = work / "model"
+            shutil.rmtree(model, ignore_errors=True)
+            merge_models(
+                pivot,
+                targets,
+                method,
+                model,
+                dtype=dtype,
+                threads=threads,
+                embeddings=embeddings,
+                statistics=statistics,
+            )
+            value = float(score(model))
+            shutil.rmtree(model)
+            spent.append(time.perf_counter() - begun)
+            known[key] = Trial(dict(asdict(method)), value, spent[-1])
+            _keep(work, mark, known)
+        trials.append(known[key])
+        made.append(method)
+        progress(1)
+    best = min(range(len(trials)), key=lambda n: (trials[n].score, n))
+    return SearchReport(trials, made[best], skipped, statistics_seconds)
+
+
+def _known(work: Path, mark: str) -> dict[str, Trial]:
+    path = work / _TRIALS
+    if not path.is_file():
+        return {}
+    held = read_json(path)
+    trials = held.get("trials")
+    if held.get("mark") != mark or not isinstance(trials, dict):
+        return {}
+    return {key: Trial(**trial) for key, trial in trials.items() if isinstance(trial, dict)}  # type: ignore[arg-type]
+
+
+def _keep(work: Path, mark: str, trials: Mapping[str, Trial]) -> None:
+    write_json(
+        work / _TRIALS, {"mark": mark, "trials": {key: asdict(trial) for key, trial in trials.items()}}
+    )
+
+
+def describe(method: Method) -> str:
+    """A method in a few words, for tables: its name and the settings that are not its defaults."""
+    default = asdict(type(method)(method.method))
+    changed = [f"{key}={value}" for key, value in asdict(method).items() if value != default[key]]
+    return " ".join([method.method, *changed])

@@ -1,0 +1,232 @@
+"""mergekit's configurations: what they mean here, and what is refused by its place."""
+
+import json
+
+import numpy as np
+import pytest
+import yaml
+
+from fusionchat.errors import MergeError, RecipeError
+from fusionchat.merge.mergekit_kinds import KINDS
+from fusionchat.merge.mergekit_yaml import load_mergekit
+from fusionchat.merge.methods.dare import DareLinear, Della
+from fusionchat.merge.methods.linear import Linear, TaskArithmetic
+from fusionchat.merge.methods.sce import Sce
+from fusionchat.merge.methods.spherical import Multislerp, Slerp
+from fusionchat.merge.methods.ties import Breadcrumbs, Ties
+from fusionchat.merge.methods.varm import Varm
+from fusionchat.merge.references import name_targets
+from fusionchat.merge.standalone import Settings, find_model, plan_standalone, run_mergekit, run_standalone
+from tests.merge.folders import SHAPES, family, load, stacked
+from tests.reference import merge as reference
+
+
+def written(tmp_path, value):
+    path = tmp_path / "merge.yaml"
+    path.write_text(value if isinstance(value, str) else yaml.safe_dump(value))
+    return path
+
+
+def models(*entries):
+    return [
+        {"model": name, **({"parameters": parameters} if parameters else {})} for name, parameters in entries
+    ]
+
+
+def test_methods_become_ours_with_mergekits_defaults(tmp_path):
+    both = models(("base", None), ("x", {"weight": 0.3}), ("y", {"weight": 0.7, "density": 0.5}))
+    job = load_mergekit(
+        written(tmp_path, {"merge_method": "ties", "base_model": "base", "models": both, "dtype": "float16"})
+    )
+    assert (job.pivot, job.targets, job.dtype) == ("base", ("x=x", "y=y"), "float16")
+    assert job.method == Ties(weight=(0.3, 0.7), density=(1.0, 0.5), normalize=True)
+    plain = models(("x", {"weight": 1}), ("y", {"weight": 2}))
+
+    def method(name, given=plain, **parameters):
+        value = {"merge_method": name, "models": given, "base_model": "base", "parameters": parameters}
+        return load_mergekit(written(tmp_path, value)).method
+
+    assert method("linear") == Linear(weight=(1.0, 2.0))
+    arithmetic = TaskArithmetic(weight=(1.0, 2.0), scale=5e-6, normalize=True)
+    assert method("task_arithmetic", **{"lambda": "5e-6", "normalize": True, "int8_mask": True}) == arithmetic
+    assert method("dare_linear", density=0.4) == DareLinear(weight=(1.0, 2.0), density=(0.4, 0.4))
+    della = Della(
+        weight=(1.0, 2.0), density=(0.4, 0.4), epsilon=(0.1, 0.1), elect_sign=False, normalize=False
+    )
+    assert method("della_linear", density=0.4, epsilon=0.1, normalize=False) == della
+    crumbs = Breadcrumbs(weight=(1.0, 2.0), density=(0.8, 0.8), gamma=(0.01, 0.01), elect_sign=True)
+    assert method("breadcrumbs_ties", density=0.8) == crumbs
+    bare = models(("x", None), ("y", None))
+    assert method("sce", bare) == Sce(select_topk=1.0)
+    assert method("multislerp", bare).origin == "pivot"
+    assert method("slerp", models(("base", None), ("x", None)), t=0.2) == Slerp(t=0.2)
+    free = load_mergekit(written(tmp_path, {"merge_method": "multislerp", "models": plain}))
+    assert (free.pivot, free.method) == ("x", Multislerp(weight=(1.0, 2.0), origin="zero"))
+
+
+def test_every_kind_names_settings_that_the_method_has():
+    from fusionchat.merge.methods import METHODS
+
+    for kind in KINDS.values():
+        fields = METHODS[kind.method].__dataclass_fields__
+        assert set(kind.each.values()) | set(kind.shared.values()) | set(kind.fixed) <= set(fields)
+        assert set(kind.defaults) <= set(kind.each) | set(kind.shared)
+
+
+def test_gradients_and_filters_follow_layers_and_names(tmp_path):
+    pivot, targets = family(tmp_path, 1)
+    value = {
+        "merge_method": "slerp",
+        "base_model": str(pivot),
+        "models": models((str(pivot), None), (str(targets["t0"]), None)),
+        "parameters": {
+            "t": [
+                {"filter": "self_attn", "value": [0, 1]},
+                {"filter": "mlp", "value": [0.2, 0.4, 0.8]},
+                {"value": 0.5},
+            ]
+        },
+    }
+    method_of = load_mergekit(written(tmp_path, value)).method_of(pivot)
+    expected = {
+        "model.layers.0.self_attn.q_proj.weight": 0.0, "model.layers.1.self_attn.q_proj.weight": 1.0,
+        "model.layers.0.mlp.up_proj.weight": 0.2, "model.layers.1.mlp.up_proj.weight": 0.8,
+        "model.layers.0.input_layernorm.weight": 0.5, "lm_head.weight": 0.5,
+    }  # fmt: skip
+    assert {name: method_of(name).t for name in expected} == pytest.approx(expected)
+    report = run_mergekit(
+        tmp_path / "merge.yaml", tmp_path / "out", settings=Settings(dtype="float32", threads=1)
+    )
+    mine, theirs, result = load(pivot), load(targets["t0"]), load(tmp_path / "out")
+    for name, t in expected.items():
+        np.testing.assert_allclose(
+            result[name], reference.slerp(mine[name], theirs[name], t), rtol=1e-5, atol=1e-8
+        )
+    assert report.targets == ["t0"]
+
+
+def test_slices_stack_or_merge_layers(tmp_path):
+    pivot, targets = family(tmp_path, 1)
+    (pivot / "config.json").write_text(json.dumps({"model_type": "llama", "num_hidden_layers": 2}))
+    one, two = str(pivot), str(targets["t0"])
+    stack = {
+        "merge_method": "passthrough",
+        "slices": [
+            {"sources": [{"model": one, "layer_range": [0, 2]}]},
+            {"sources": [{"model": two, "layer_range": [1, 2]}]},
+        ],
+    }
+    run_mergekit(written(tmp_path, stack), tmp_path / "deep", settings=Settings(dtype="float32", threads=1))
+    result = load(tmp_path / "deep")
+    up = "model.layers.{}.mlp.up_proj.weight"
+    np.testing.assert_array_equal(result[up.format(1)], load(pivot)[up.format(1)])
+    np.testing.assert_array_equal(result[up.format(2)], load(targets["t0"])[up.format(1)])
+    ranges = [{"model": m, "layer_range": [0, 2]} for m in (one, two)]
+    blend = {
+        "merge_method": "slerp",
+        "base_model": one,
+        "slices": [{"sources": ranges}],
+        "parameters": {"t": 0.25},
+    }
+    run_mergekit(written(tmp_path, blend), tmp_path / "blend", settings=Settings(dtype="float32", threads=1))
+    whole = {
+        "merge_method": "slerp",
+        "base_model": one,
+        "models": models((two, None)),
+        "parameters": {"t": 0.25},
+    }
+    run_mergekit(written(tmp_path, whole), tmp_path / "whole", settings=Settings(dtype="float32", threads=1))
+    a, b = load(tmp_path / "blend"), load(tmp_path / "whole")
+    assert sorted(a) == sorted(b) == sorted(SHAPES)
+    for name in SHAPES:
+        np.testing.assert_array_equal(a[name], b[name])
+    linear = {
+        "merge_method": "linear",
+        "slices": [{"sources": [{**r, "parameters": {"weight": 1}} for r in ranges]}],
+    }
+    run_mergekit(
+        written(tmp_path, linear), tmp_path / "linear", settings=Settings(dtype="float32", threads=1)
+    )
+    mean = (load(pivot)["lm_head.weight"] + load(targets["t0"])["lm_head.weight"]) / 2
+    np.testing.assert_allclose(load(tmp_path / "linear")["lm_head.weight"], mean, rtol=2e-7)
+
+
+GOOD = {"merge_method": "ties", "base_model": "b", "models": models(("x", {"weight": 1}))}
+
+
+@pytest.mark.parametrize(
+    ("change", "place"),
+    [
+        ({"merge_method": "nearswap"}, "merge_method"),
+        ({"base_model": None}, "base_model"),
+        ({"modules": {}}, "modules"),
+        ({"models": None}, "models"),
+        ({"models": []}, "models"),
+        ({"models": [{"model": "x", "weight": 1}]}, "models[0].weight"),
+        ({"models": models(("x", {"wieght": 1}))}, "models[0].parameters.wieght"),
+        ({"models": models(("x", {"weight": "much"}))}, "models[0].parameters.weight"),
+        (
+            {"models": models(("x", {"weight": [{"filtr": "a", "value": 1}]}))},
+            "models[0].parameters.weight.filtr",
+        ),
+        ({"parameters": {"gamma": 0.1}}, "parameters.gamma"),
+        ({"parameters": {"rescale": True}}, "parameters.rescale"),
+        ({"parameters": {"density": 7}}, "parameters"),
+        ({"dtype": "int8"}, "dtype"),
+        ({"tokenizer": {"source": "base"}}, "tokenizer"),
+        ({"chat_template": "auto"}, "chat_template"),
+        (
+            {"models": None, "slices": [{"sources": [{"model": "x", "layer_range": [3, 1]}]}]},
+            "slices[0].sources[0].layer_range",
+        ),
+    ],
+)
+def test_what_is_not_supported_is_refused_by_its_place(tmp_path, change, place):
+    value = {key: entry for key, entry in {**GOOD, **change}.items() if entry is not None}
+    with pytest.raises(RecipeError) as caught:
+        load_mergekit(written(tmp_path, value))
+    assert caught.value.where == place
+    load_mergekit(written(tmp_path, GOOD))
+
+
+def test_tokenizer_sources(tmp_path):
+    assert load_mergekit(written(tmp_path, {**GOOD, "tokenizer_source": "union"})).embeddings == "union"
+    assert load_mergekit(written(tmp_path, {**GOOD, "tokenizer_source": "base"})).embeddings == "pivot"
+    pivot, targets = family(tmp_path, 1)
+    (pivot / "tokenizer.json").write_text('{"from": "pivot"}')
+    (pivot / "vocab.json").write_text("{}")
+    (targets["t0"] / "tokenizer.json").write_text('{"from": "t0"}')
+    value = {
+        "merge_method": "linear",
+        "base_model": str(pivot),
+        "models": models((str(targets["t0"]), {"weight": 1})),
+        "tokenizer_source": str(targets["t0"]),
+    }
+    run_mergekit(written(tmp_path, value), tmp_path / "out", settings=Settings(threads=1))
+    assert json.loads((tmp_path / "out/tokenizer.json").read_text()) == {"from": "t0"}
+    assert not (tmp_path / "out/vocab.json").exists()
+
+
+def test_standalone_merges_write_a_card(tmp_path):
+    pivot, targets = family(tmp_path, 2)
+    (targets["t0"] / "README.md").write_text("---\nlicense: apache-2.0\n---\n")
+    (targets["t1"] / "LICENSE").write_text("words")
+    references = [str(path) for path in targets.values()]
+    report = run_standalone(str(pivot), references, Varm(), tmp_path / "out", settings=Settings(threads=1))
+    card = (tmp_path / "out/README.md").read_text()
+    assert "apache-2.0" in card and "see its LICENSE" in card and "unknown" in card
+    weights = report.summary()["weights"]
+    assert sum(weights) == pytest.approx(1)
+    assert f"{weights[1]:.4f}" in card
+    assert plan_standalone(str(pivot), references, Varm()).output_bytes == report.bytes_written
+    with pytest.raises(MergeError, match="no such model folder"):
+        find_model("./nowhere")
+    base, others = load(pivot), stacked(targets)
+    expected = reference.varm(base["lm_head.weight"], others["lm_head.weight"])
+    np.testing.assert_allclose(load(tmp_path / "out")["lm_head.weight"], expected, rtol=5e-3)
+
+
+def test_targets_get_names():
+    assert name_targets(["a/x", "b/x@main", "c=d/e", "pivot"]) == {
+        "x": "a/x", "x-2": "b/x@main", "c": "d/e", "pivot-2": "pivot",
+    }  # fmt: skip
