@@ -69,6 +69,7 @@ class Renderer:
             template = tokenizer.get_chat_template()
         self.template = ChatTemplate(template, tokenizer.special_tokens_map)
         self.table = TokenTable.from_tokenizer(tokenizer)
+        self._last: tuple[Conversation, Rendered | Reject] | None = None
 
     @cached_property
     def digest(self) -> str:
@@ -86,8 +87,13 @@ class Renderer:
         """The ids of a conversation and the spans of its supervised tokens, or why it cannot be used.
 
         A conversation whose content the template edits (trims, say) is rejected: `fit` makes the same edit
-        for all models first.
+        for all models first. The last rendering is kept, since `fit` and its caller ask for the same one.
         """
+        if self._last is None or self._last[0] != conversation:
+            self._last = conversation, self._render(conversation)
+        return self._last[1]
+
+    def _render(self, conversation: Conversation) -> Rendered | Reject:
         messages = conversation.messages
         try:
             "".join(m.content for m in messages).encode()
