@@ -46,7 +46,9 @@ def test_the_fused_model_opens_with_plain_transformers(finished):
     text = tokenizer.apply_chat_template([{"role": "user", "content": "Hi"}], tokenize=False)
     tokens = tokenizer(text, return_tensors="pt", add_special_tokens=False)["input_ids"]
     assert model(tokens).logits.shape[-1] == model.config.vocab_size
-    assert (folder / "fusionchat_recipe.yaml").is_file() and "library_name: transformers" in (folder / "README.md").read_text()
+    assert (folder / "fusionchat_recipe.yaml").is_file() and "library_name: transformers" in (
+        folder / "README.md"
+    ).read_text()
 
 
 def test_the_merge_is_varm_of_the_targets_deltas(finished):
