@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from fusionchat.artifacts import Json
+from fusionchat.artifacts import Json, write_text
 from fusionchat.errors import MachineError, MergeError
 from fusionchat.merge.plan import Dtype, Shard
 
@@ -113,11 +113,10 @@ class Output:
                 self._tensor = 0
             at += self._tensor
         self.entries = entries[:at]
-        (self.work / JOURNAL).unlink()
-        self._note({"mark": self.mark}, sync=False)
-        for entry in self.entries:
-            self._note({"tensor": entry}, sync=False)
-        self._note({"durable": at}, sync=True)
+        held: list[dict[str, Json]] = [{"mark": self.mark}]
+        held += [{"tensor": entry} for entry in self.entries]
+        held.append({"durable": at})
+        write_text(self.work / JOURNAL, "".join(json.dumps(line) + "\n" for line in held))
 
     def _open_shard(self) -> None:
         shard = self.shards[self._shard]
