@@ -237,11 +237,8 @@ def wrong_contexts(pivot: TopK, source: TopK, mine: list[bytes], theirs: list[by
 
 def retention(sides: Sides, most: int) -> dict[str, dict[str, dict[str, float]]]:
     """Retention of both directions on each language."""
-    figures: dict[str, dict[str, dict[str, float]]] = {
-        "retention": {},
-        "map_retention": {},
-        "aligned_bytes": {},
-    }
+    names = ("retention", "map_retention", "text_retention", "aligned_bytes")
+    figures: dict[str, dict[str, dict[str, float]]] = {name: {} for name in names}
     for text in ("en", "code", "zh"):
         items = list(usable(conversations(text, most), list(sides.values())))
         tops = {name: scored(s, items) for name, s in sides.items()}

@@ -48,7 +48,7 @@ def test_equals_the_slow_reference(world):
 
 
 @settings(max_examples=50, deadline=None)
-@given(worlds(k=1))
+@given(worlds(k=1, led=False))
 def test_attaching_to_itself_is_the_identity(world):
     attached = attach(world.pivot, world.pivot)
     assert attached.row.tolist() == list(range(world.pivot.rows)) and not attached.residual.any()

@@ -29,25 +29,32 @@ def table(words, *, eot_first=False):
     return make_table(tokens, in_text, eos=0 if eot_first else len(tokens) - 1)
 
 
-def split(draw, vocabulary, raw):
-    """One of the ways to write ``raw`` with a vocabulary's tokens."""
+def split(draw, vocabulary, raw, led):
+    """One of the ways to write ``raw`` with a vocabulary's tokens: (template bytes in the first token, ids).
+
+    The first token may be one with a blank in front that is not in the text, as SentencePiece has it.
+    """
     spelled = {vocabulary.token(t): t for t in range(vocabulary.size) if vocabulary.in_text[t]}
+    leading = [w for w in spelled if len(w) > 1 and w[:1] == b" " and raw.startswith(w[1:])]
+    at, ids, lead = 0, [], 0
+    if led and leading and draw(st.booleans()):
+        word = draw(st.sampled_from(leading))
+        ids, at, lead = [spelled[word]], len(word) - 1, 1
     longest = max(map(len, spelled))
-    at, ids = 0, []
     while at < len(raw):
         fits = [n for n in range(1, longest + 1) if raw[at : at + n] in spelled and at + n <= len(raw)]
         size = draw(st.sampled_from(fits))
         ids.append(spelled[raw[at : at + size]])
         at += size
-    return ids
+    return lead, ids
 
 
 def capture(rng, vocabulary, turns_of, k):
-    """A TopK with random distributions for token lists of conversations: [[ids of a turn, ...], ...]."""
+    """A TopK with random distributions for token lists of conversations: [[(template bytes, ids) of a turn, ...], ...]."""
     labels, turn, begin, end, offsets = [], [], [], [], [0]
     for conversation in turns_of:
-        for t, ids in enumerate(conversation):
-            at = 0
+        for t, (lead, ids) in enumerate(conversation):
+            at = -lead
             for i in ids:
                 size = len(vocabulary.token(i)) if vocabulary.in_text[i] else 1
                 labels.append(i)
@@ -79,10 +86,18 @@ def capture(rng, vocabulary, turns_of, k):
     )
 
 
+def ended(turn, vocabulary, ends):
+    """A turn with its end-of-turn token, if it is to have one."""
+    lead, ids = turn
+    return lead, [*ids, vocabulary.eos] if ends else ids
+
+
 @st.composite
-def worlds(draw, k=None, ends=True):
-    """A world; ``k`` slots a row, drawn if None; turns are complete if ``ends``."""
-    word = st.text(LETTERS, min_size=2, max_size=4)
+def worlds(draw, k=None, ends=True, led=True):
+    """A world; ``k`` slots a row, drawn if None; turns are complete if ``ends``; first tokens may have a blank in front if ``led``."""
+    word = st.text(LETTERS, min_size=2, max_size=4) | st.text(LETTERS, min_size=1, max_size=2).map(
+        " {}".format
+    )
     tables = [table(draw(st.lists(word, max_size=8)), eot_first=draw(st.booleans())) for _ in range(2)]
     texts = draw(
         st.lists(st.lists(st.text(LETTERS, max_size=8), min_size=1, max_size=2), min_size=1, max_size=2)
@@ -93,7 +108,7 @@ def worlds(draw, k=None, ends=True):
         capture(
             rng,
             one,
-            [[split(draw, one, t.encode()) + ([one.eos] if ends else []) for t in turns] for turns in texts],
+            [[ended(split(draw, one, t.encode(), led), one, ends) for t in turns] for turns in texts],
             slots,
         )
         for one in tables

@@ -89,9 +89,10 @@ class Renderer:
         A conversation whose content the template edits (trims, say) is rejected: `fit` makes the same edit
         for all models first. The last rendering is kept, since `fit` and its caller ask for the same one.
         """
-        if self._last is None or self._last[0] != conversation:
-            self._last = conversation, self._render(conversation)
-        return self._last[1]
+        last = self._last
+        if last is None or last[0] != conversation:
+            last = self._last = conversation, self._render(conversation)
+        return last[1]
 
     def _render(self, conversation: Conversation) -> Rendered | Reject:
         messages = conversation.messages
