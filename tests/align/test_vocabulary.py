@@ -2,10 +2,8 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from rapidfuzz.distance import Levenshtein
 
-from fusionchat.align.edit import nearest_tokens
-from fusionchat.align.statistics import PairCounts, count_pairs, merge_counts, most_frequent
+from fusionchat.align.statistics import PairCounts
 from fusionchat.align.trie import trie_of
 from fusionchat.align.vocabulary import (
     BytePrefix,
@@ -17,10 +15,8 @@ from fusionchat.align.vocabulary import (
     coverage,
 )
 from fusionchat.tokens.spans import ADDED, FALLBACK, make_table
-from tests.reference.align import edit_distance
 
 WORDS = st.lists(st.binary(min_size=1, max_size=9).map(lambda b: bytes(97 + x % 3 for x in b)), max_size=25)
-ANY = st.lists(st.binary(min_size=0, max_size=80), min_size=1, max_size=12)
 
 
 @settings(max_examples=150, deadline=None)
@@ -50,18 +46,6 @@ def test_exact_is_equal_bytes(source, pivot):
             assert mapping.rest[one.offsets[t] + 1] == (pivot.index(rest) if rest in pivot else -1)
 
 
-@settings(max_examples=150, deadline=None)
-@given(source=ANY, pivot=ANY)
-def test_min_edit_is_the_nearest_with_the_lowest_id(source, pivot):
-    nearest = nearest_tokens(make_table(source), make_table(pivot), np.arange(len(source)))
-    for spelled, found in zip(source, nearest, strict=True):
-        if not any(pivot):
-            assert found == -1
-            continue
-        distances = [Levenshtein.distance(spelled, p) if p else 10**6 for p in pivot]
-        assert found == int(np.argmin(distances))
-
-
 def test_min_edit_prefers_equal_bytes_and_skips_control_tokens():
     in_text = np.array([True, True, False])
     pivot = make_table([b"hat", b"cat", b"<c>"], in_text)
@@ -71,47 +55,12 @@ def test_min_edit_prefers_equal_bytes_and_skips_control_tokens():
     assert mapping.kind.tolist() == [1, 3, 3, 0]
 
 
-@settings(max_examples=100, deadline=None)
-@given(st.lists(st.tuples(st.integers(0, 4), st.integers(0, 5)), max_size=60), st.integers(1, 5))
-def test_counts(pairs, parts):
-    source, pivot = (np.array([p[i] for p in pairs], np.int32) for i in (0, 1))
-    counts = count_pairs(source, pivot)
-    expected = {}
-    for pair in pairs:
-        expected[pair] = expected.get(pair, 0) + 1
-    assert list(zip(counts.source, counts.pivot, strict=True)) == sorted(expected)
-    assert counts.times.tolist() == [expected[p] for p in sorted(expected)]
-    split = [count_pairs(source[i::parts], pivot[i::parts]) for i in range(parts)]
-    merged = merge_counts(split)
-    assert all((a == b).all() for a, b in zip(merged, counts, strict=True))
-    tables = (
-        make_table([b"a", b"bb", b"abc", b"c", b"d"]),
-        make_table([b"a", b"b", b"c", b"ab", b"abd", b"d"]),
-    )
-    best = most_frequent(*tables, counts)
-    for token in range(5):
-        met = [
-            (-n, edit_distance(tables[0].token(token), tables[1].token(p)), p)
-            for (s, p), n in expected.items()
-            if s == token
-        ]
-        assert best[token] == (min(met)[2] if met else -1)
-
-
 def test_statistics_fall_back_to_the_nearest():
     source, pivot = make_table([b"ab", b"abc", b"x"]), make_table([b"a", b"ac", b"x"])
     counts = PairCounts(*(np.array(a) for a in ([0, 0], [0, 2], [2, 3])))
     mapping = build_map(source, pivot, Statistics(), counts)
     assert mapping.target.tolist() == [2, 1, 2]
     assert mapping.kind.tolist() == [4, 3, 1]
-
-
-def test_many_counts_grow_the_table():
-    rng = np.random.default_rng(0)
-    source, pivot = rng.integers(0, 150_000, 200_000), rng.integers(0, 32_000, 200_000)
-    counts = count_pairs(source.astype(np.int32), pivot.astype(np.int32))
-    keys, times = np.unique(source << 32 | pivot, return_counts=True)
-    assert (counts.times == times).all() and (counts.source == keys >> 32).all()
 
 
 def test_roles_and_byte_pieces():

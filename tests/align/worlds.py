@@ -94,7 +94,7 @@ def ended(turn, vocabulary, ends):
 
 @st.composite
 def worlds(draw, k=None, ends=True, led=True):
-    """A world; ``k`` slots a row, drawn if None; turns are complete if ``ends``; first tokens may have a blank in front if ``led``."""
+    """A world; ``k`` slots a row, drawn if None; turns end if ``ends``; first tokens may have a blank in front if ``led``."""
     word = st.text(LETTERS, min_size=2, max_size=4) | st.text(LETTERS, min_size=1, max_size=2).map(
         " {}".format
     )
