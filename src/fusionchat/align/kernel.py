@@ -1,113 +1,19 @@
 # N pivot rows, M source rows, K source slots, S entries of one row, O output slots
-"""The numba loops of `fusionchat.align.project`: one source row onto one pivot row, over flat arrays. PURE.
+"""The loops of `fusionchat.align.project`: one source row onto one pivot row, over flat arrays. PURE.
 
 A row is worked on as a short list of entries (token, mass): the kept tokens of the source row and its label, whose
 probability is always known. Entries get a pivot token each, those that meet are added up, and the largest are kept.
 """
 
-from typing import NamedTuple
-
 import numba
 import numpy as np
-from numpy.typing import NDArray
 
+from fusionchat.align.arrays import EXACT, INSIDE, Entries, Lookup, Out, Rules, Side, Words
+from fusionchat.align.path import goal_mass, observe_inside, observe_whole, starts_with, tail_share
 from fusionchat.align.trie import step
 from fusionchat.tokens.spans import Array
 
-UNALIGNED, EXACT, INSIDE = 0, 1, 2
 LEAST_TAIL = 1e-7
-
-
-class Side(NamedTuple):
-    """The arrays of a `TopK` that the loops read; halves as their bits."""
-
-    ids: NDArray[np.int32]
-    logprobs: NDArray[np.uint16]
-    tail: NDArray[np.uint16]
-    labels: NDArray[np.int32]
-    label_logprob: NDArray[np.float32]
-    turn: NDArray[np.int32]
-    begin: NDArray[np.int32]
-    end: NDArray[np.int32]
-    present: NDArray[np.bool_]
-    offsets: NDArray[np.int64]
-
-
-class Words(NamedTuple):
-    """The arrays of a `ByteTable` that the loops read."""
-
-    data: NDArray[np.uint8]
-    offsets: NDArray[np.int64]
-    in_text: NDArray[np.bool_]
-
-
-class Lookup(NamedTuple):
-    """Where mass goes: the map's arrays, the source's text tokens, the pivot's trie, and whether only whole rests count."""
-
-    target: NDArray[np.int32]
-    rest: NDArray[np.int32]
-    alike: NDArray[np.int32]
-    text_tokens: int
-    keys: NDArray[np.int64]
-    children: NDArray[np.int32]
-    token: NDArray[np.int32]
-    whole: bool
-
-
-class Rules(NamedTuple):
-    """The switches of the projection, and the values of all halves with their exponentials (fp32 [65536])."""
-
-    mid_token: bool
-    observed_path: bool
-    min_mass: float
-    values: NDArray[np.float32]
-    exps: NDArray[np.float32]
-
-
-class Entries(NamedTuple):
-    """Room for the entries of one row.
-
-    Attributes:
-        token: int64 [S], source token.
-        mass: float64 [S].
-        logprob: float32 [S], the stored log-probability the mass was made from.
-        goal: int64 [S], pivot token, -1 for the tail.
-        slot: int64 [S], pivot token of an output entry; ``slot_mass``, ``slot_logprob`` and ``slot_parts``
-            its mass, its log-probability if it has one part only, and the number of its parts.
-    """
-
-    token: NDArray[np.int64]
-    mass: NDArray[np.float64]
-    logprob: NDArray[np.float32]
-    goal: NDArray[np.int64]
-    slot: NDArray[np.int64]
-    slot_mass: NDArray[np.float64]
-    slot_logprob: NDArray[np.float32]
-    slot_parts: NDArray[np.int64]
-
-
-class Out(NamedTuple):
-    """What the loops write, one entry a pivot row; log-probabilities in fp32."""
-
-    ids: NDArray[np.int32]
-    logprobs: NDArray[np.float32]
-    tail: NDArray[np.float32]
-    label_logprob: NDArray[np.float32]
-    map_logprob: NDArray[np.float32]
-    path_logprob: NDArray[np.float32]
-    kept: NDArray[np.float32]
-    kind: NDArray[np.uint8]
-
-
-@numba.njit(cache=True, nogil=True)
-def starts_with(data: Array, offsets: Array, token: int, low: int, size: int) -> bool:
-    """Whether a token begins with data[low:low + size]."""
-    at, stop = offsets[token], low + size
-    same = offsets[token + 1] - at >= size
-    while same and low < stop:
-        same = data[at] == data[low]
-        low, at = low + 1, at + 1
-    return same
 
 
 @numba.njit(cache=True, nogil=True, inline="always")
@@ -134,16 +40,6 @@ def load(source: Side, j: int, rules: Rules, room: Entries) -> tuple[int, int, f
         tail = max(tail - room.mass[count], 0.0)
         count += 1
     return count, label, tail
-
-
-@numba.njit(cache=True, nogil=True)
-def tail_share(tail: float, matched: int, known: int, low: int, size: int, lookup: Lookup) -> float:
-    """What part of the tail begins with data[low:low + size] of a text token, the tail spread evenly over its tokens.
-
-    ``matched`` of the ``known`` text tokens of the row begin so; all others of the vocabulary are in the tail.
-    """
-    others = lookup.text_tokens - known
-    return tail * max(lookup.alike[low + size - 1] - matched, 0) / others if others > 0 else 0.0
 
 
 @numba.njit(cache=True, nogil=True)
@@ -207,124 +103,6 @@ def aim(
             room.goal[e] = lookup.rest[words.offsets[token] + size]
         else:
             room.goal[e] = -1
-
-
-@numba.njit(cache=True, nogil=True)
-def prefix_mass(source: Side, j: int, size: int, words: Words, lookup: Lookup, rules: Rules) -> float:
-    """Mass of the tokens of row j that begin as its label does, ``size`` bytes of it, the tail's share included."""
-    label, low = source.labels[j], words.offsets[source.labels[j]]
-    total, seen, matched, known = 0.0, False, 0, 0
-    for k in range(source.ids.shape[1]):
-        bits = source.logprobs[j, k]
-        if rules.values[bits] > -np.inf:
-            token = source.ids[j, k]
-            seen = seen or token == label
-            known += words.in_text[token]
-            if words.in_text[token] and starts_with(words.data, words.offsets, token, low, size):
-                total += rules.exps[bits]
-                matched += 1
-    tail = np.float64(rules.exps[source.tail[j]])
-    if not seen:
-        mass = np.exp(np.float64(source.label_logprob[j]))
-        total, tail, matched, known = total + mass, max(tail - mass, 0.0), matched + 1, known + 1
-    return total + tail_share(tail, matched, known, low, size, lookup)
-
-
-@numba.njit(cache=True, nogil=True)
-def chain(source: Side, j: int, turn: int, end: int, words: Words, lookup: Lookup, rules: Rules) -> float:
-    """Probability of the source tokens after row j up to byte ``end`` of the turn; NaN where the chain breaks."""
-    product, at = 1.0, j
-    while source.end[at] < end:
-        follower = at + 1
-        if follower >= len(source.turn) or source.turn[follower] != turn:
-            return np.nan
-        if source.begin[follower] != source.end[at] or not source.present[follower]:
-            return np.nan
-        at = follower
-        if source.end[at] <= end:
-            product *= np.exp(np.float64(source.label_logprob[at]))
-        else:
-            product *= prefix_mass(source, at, end - source.begin[at], words, lookup, rules)
-    return product
-
-
-@numba.njit(cache=True, nogil=True, inline="always")
-def goal_mass(room: Entries, count: int, token: int) -> float:
-    """Mass of the entries that go to a pivot token."""
-    total = 0.0
-    for e in range(count):
-        if room.goal[e] == token:
-            total += room.mass[e]
-    return total
-
-
-@numba.njit(cache=True, nogil=True)
-def give(room: Entries, count: int, gold: int, mass: float) -> int:
-    """One more entry: mass for the pivot's label."""
-    room.token[count], room.goal[count], room.mass[count] = -1, gold, mass
-    room.logprob[count] = np.float32(np.nan)
-    return count + 1
-
-
-@numba.njit(cache=True, nogil=True)
-def observe_inside(
-    room: Entries,
-    count: int,
-    gold: int,
-    low: int,
-    size: int,
-    tail: float,
-    known: int,
-    words: Words,
-    lookup: Lookup,
-    rules: Rules,
-) -> tuple[int, float, float]:
-    """The observed path where the label ends inside the source's token: (entries, its mass, what it took of the tail).
-
-    All tokens that begin as the source's label does, ``size`` bytes of it, go to the pivot's label ``gold``.
-    """
-    total, matched = 0.0, 0
-    for e in range(count):
-        token = room.token[e]
-        if words.in_text[token] and starts_with(words.data, words.offsets, token, low, size):
-            total += room.mass[e]
-            matched += 1
-            if rules.observed_path:
-                room.goal[e] = gold
-    share = tail_share(tail, matched, known, low, size, lookup)
-    if not rules.observed_path or share <= 0.0:
-        return count, total + share, 0.0
-    return give(room, count, gold, share), total + share, share
-
-
-@numba.njit(cache=True, nogil=True)
-def observe_whole(
-    source: Side,
-    j: int,
-    turn: int,
-    end: int,
-    label: int,
-    gold: int,
-    room: Entries,
-    count: int,
-    words: Words,
-    lookup: Lookup,
-    rules: Rules,
-) -> tuple[int, float]:
-    """The observed path where the label covers the source's token: (entries, its chain-rule mass or NaN)."""
-    first = room.mass[label]
-    if end == source.end[j]:
-        if rules.observed_path or not words.in_text[source.labels[j]]:
-            room.goal[label] = gold
-        return count, first
-    mass = first * chain(source, j, turn, end, words, lookup, rules)
-    if rules.observed_path and not np.isnan(mass) and room.goal[label] != gold:
-        need = mass - goal_mass(room, count, gold)
-        if need > 0.0:
-            room.mass[label] -= need
-            room.logprob[label] = np.float32(np.nan)
-            count = give(room, count, gold, need)
-    return count, mass
 
 
 @numba.njit(cache=True, nogil=True, inline="always")
@@ -434,7 +212,7 @@ def kinds_of_rows(
             size, more = residual_N[i], max(-begin_N[i], 0)
             if size > 0 and more > 0:
                 size, more = shorten(size, more, words, labels_M[row_N[i]], words_W, labels_N[i])
-            kind_N[i] = 2 if size > 0 or more > 0 else 1
+            kind_N[i] = INSIDE if size > 0 or more > 0 else EXACT
     return kind_N
 
 

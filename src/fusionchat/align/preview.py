@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from fusionchat.align.kernel import EXACT, INSIDE, UNALIGNED
+from fusionchat.align.arrays import EXACT, INSIDE, UNALIGNED
 from fusionchat.align.positions import Attached
 from fusionchat.align.project import AlignSettings, count_partners, find_rows, row_kinds
 from fusionchat.align.statistics import PairCounts

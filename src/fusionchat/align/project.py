@@ -19,19 +19,9 @@ from typing import ClassVar, Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from fusionchat.align.arrays import EXACT, INSIDE, UNALIGNED, Lookup, Out, Rules, Side, Words
 from fusionchat.align.dtw import attach_by_dtw
-from fusionchat.align.kernel import (
-    EXACT,
-    INSIDE,
-    UNALIGNED,
-    Lookup,
-    Out,
-    Rules,
-    Side,
-    Words,
-    kinds_of_rows,
-    project_rows,
-)
+from fusionchat.align.kernel import kinds_of_rows, project_rows
 from fusionchat.align.positions import Attached, attach
 from fusionchat.align.statistics import PairCounts, count_pairs
 from fusionchat.align.trie import trie_of

@@ -20,7 +20,7 @@ from dataclasses import asdict, dataclass, fields
 import numpy as np
 from numpy.typing import NDArray
 
-from fusionchat.align.kernel import EXACT, INSIDE, UNALIGNED
+from fusionchat.align.arrays import EXACT, INSIDE, UNALIGNED
 from fusionchat.align.project import Aligned
 from fusionchat.represent.topk import TopK
 

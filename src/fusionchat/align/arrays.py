@@ -1,0 +1,91 @@
+# N pivot rows, M source rows, K source slots, S entries of one row, O output slots
+"""What the loops of the projection read, work in and write: tuples of flat arrays. PURE."""
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+UNALIGNED, EXACT, INSIDE = 0, 1, 2
+"""How a pivot row is aligned: not at all; the source has its context; its context ends inside a source token."""
+
+
+class Side(NamedTuple):
+    """The arrays of a `TopK` that the loops read; halves as their bits."""
+
+    ids: NDArray[np.int32]
+    logprobs: NDArray[np.uint16]
+    tail: NDArray[np.uint16]
+    labels: NDArray[np.int32]
+    label_logprob: NDArray[np.float32]
+    turn: NDArray[np.int32]
+    begin: NDArray[np.int32]
+    end: NDArray[np.int32]
+    present: NDArray[np.bool_]
+    offsets: NDArray[np.int64]
+
+
+class Words(NamedTuple):
+    """The arrays of a `ByteTable` that the loops read."""
+
+    data: NDArray[np.uint8]
+    offsets: NDArray[np.int64]
+    in_text: NDArray[np.bool_]
+
+
+class Lookup(NamedTuple):
+    """Where mass goes: the map's arrays, the source's text tokens, the pivot's trie, and whether only whole rests count."""
+
+    target: NDArray[np.int32]
+    rest: NDArray[np.int32]
+    alike: NDArray[np.int32]
+    text_tokens: int
+    keys: NDArray[np.int64]
+    children: NDArray[np.int32]
+    token: NDArray[np.int32]
+    whole: bool
+
+
+class Rules(NamedTuple):
+    """The switches of the projection, and the values of all halves with their exponentials (fp32 [65536])."""
+
+    mid_token: bool
+    observed_path: bool
+    min_mass: float
+    values: NDArray[np.float32]
+    exps: NDArray[np.float32]
+
+
+class Entries(NamedTuple):
+    """Room for the entries of one row.
+
+    Attributes:
+        token: int64 [S], source token.
+        mass: float64 [S].
+        logprob: float32 [S], the stored log-probability the mass was made from.
+        goal: int64 [S], pivot token, -1 for the tail.
+        slot: int64 [S], pivot token of an output entry; ``slot_mass``, ``slot_logprob`` and ``slot_parts``
+            its mass, its log-probability if it has one part only, and the number of its parts.
+    """
+
+    token: NDArray[np.int64]
+    mass: NDArray[np.float64]
+    logprob: NDArray[np.float32]
+    goal: NDArray[np.int64]
+    slot: NDArray[np.int64]
+    slot_mass: NDArray[np.float64]
+    slot_logprob: NDArray[np.float32]
+    slot_parts: NDArray[np.int64]
+
+
+class Out(NamedTuple):
+    """What the loops write, one entry a pivot row; log-probabilities in fp32."""
+
+    ids: NDArray[np.int32]
+    logprobs: NDArray[np.float32]
+    tail: NDArray[np.float32]
+    label_logprob: NDArray[np.float32]
+    map_logprob: NDArray[np.float32]
+    path_logprob: NDArray[np.float32]
+    kept: NDArray[np.float32]
+    kind: NDArray[np.uint8]
