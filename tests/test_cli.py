@@ -22,6 +22,7 @@ VERBS = [
     "fuse",
     "distill",
     "merge",
+    "add-source",
     "evaluate",
     "report",
     "chat",
@@ -111,6 +112,39 @@ def test_a_run_then_merge_alone_then_chat(capsys, tiny, monkeypatch):
 
     code, text = call(capsys, "evaluate", "recipe.yaml", "--set", "distill.epochs=0.5")
     assert code == 0 and "are kept" in text
+
+
+def test_add_source_makes_the_new_target_only(capsys, tiny):
+    """The paper's plug-and-play: what was made for the first source is kept."""
+    text = (tiny / "recipe.yaml").read_text().replace("  qwen:\n    model: input/models/qwen\n", "  # more\n")
+    assert "qwen" not in text
+    (tiny / "recipe.yaml").write_text(text)
+    assert call(capsys, "run", "recipe.yaml")[0] == 0
+    trained = (tiny / "runs/tiny/distill/mixtral@0.5/manifest.json").stat().st_mtime_ns
+    code, text = call(capsys, "add-source", "recipe.yaml", "--source", "qwen=input/models/qwen")
+    assert code == 0, text
+    begun = [
+        line.split()[0] for line in text.splitlines() if line.startswith(("represent/", "distill/", "align/"))
+    ]
+    assert begun == ["represent/qwen", "align/qwen", "distill/qwen@0.5"]
+    assert (tiny / "runs/tiny/distill/mixtral@0.5/manifest.json").stat().st_mtime_ns == trained
+    assert "target qwen" in text and "# more" in (tiny / "recipe.yaml").read_text()
+    assert "already" in refused(capsys, "add-source", "recipe.yaml", "--source", "qwen=x")
+    assert "NAME=MODEL" in refused(capsys, "add-source", "recipe.yaml", "--source", "x")
+
+
+def test_merge_reads_mergekit_files_and_plans(capsys, tiny):
+    (tiny / "kit.yaml").write_text(
+        "merge_method: task_arithmetic\nbase_model: input/models/pivot\ndtype: float32\n"
+        "models: [{model: input/models/pivot, parameters: {weight: 0.5}}]\n"
+    )
+    code, text = call(capsys, "merge", "kit.yaml", "--out", "merged")
+    assert code == 0, text
+    assert (tiny / "merged" / "model.safetensors").is_file()
+    code, text = call(
+        capsys, "merge", "--pivot", "input/models/pivot", "--target", "input/models/pivot", "--dry-run"
+    )
+    assert code == 0 and "memory bytes" in text and "looks" in text
 
 
 def test_misspelt_keys_and_settings(capsys, tiny):

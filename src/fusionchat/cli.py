@@ -14,6 +14,7 @@ from fusionchat import __version__
 from fusionchat.errors import FusionChatError
 
 if TYPE_CHECKING:
+    from fusionchat.artifacts import Json
     from fusionchat.jobs import Job, Run, Status
     from fusionchat.recipe import Recipe
 
@@ -142,46 +143,107 @@ stage_verb("distill", "Run up to the training of every target.")
     help="Override a setting of the recipe or the method.",
 )
 @click.option("--pivot", help="The checkpoint all targets were trained from: a folder or hub id.")
-@click.option("--target", "targets", multiple=True, help="A checkpoint to merge; give one for each target.")
-@click.option("--method", help="varm (default), linear, task_arithmetic, ties, ...")
+@click.option(
+    "--target",
+    "targets",
+    multiple=True,
+    help="A checkpoint or LoRA adapter to merge, [NAME=]PLACE; one for each target.",
+)
+@click.option("--method", default="varm", show_default=True, help="See docs/merge_methods.md.")
 @click.option("--out", type=click.Path(path_type=Path), help="Folder of the merged model.")
 @click.option(
     "--dtype", default="bfloat16", show_default=True, type=click.Choice(["float32", "bfloat16", "float16"])
 )
+@click.option(
+    "--embeddings",
+    default="error",
+    show_default=True,
+    type=click.Choice(["error", "pivot", "union"]),
+    help="What to do where a target has other tokens than the pivot.",
+)
+@click.option("--shard-gb", default=5.0, show_default=True, help="Largest weight file.")
+@click.option("--threads", default=0, show_default=True, help="0 for all cores.")
+@click.option(
+    "--allow-pickle", is_flag=True, help="Read .bin checkpoints (weights only) where there is nothing else."
+)
+@click.option("--overwrite", is_flag=True, help="Replace a model that is there.")
+@click.option("--dry-run", is_flag=True, help="Print the plan with sizes, time and memory; write nothing.")
 def merge(
-    recipe: Path | None,
-    settings: tuple[str, ...],
-    pivot: str | None,
-    targets: tuple[str, ...],
-    method: str | None,
-    out: Path | None,
-    dtype: str,
-) -> None:
-    """Run a recipe up to its merges, or merge any same-structured checkpoints.
+    recipe: Path | None, settings: tuple[str, ...], pivot: str | None, targets: tuple[str, ...], method: str,
+    out: Path | None, dtype: str, embeddings: str, shard_gb: float, threads: int, allow_pickle: bool,
+    overwrite: bool, dry_run: bool,
+) -> None:  # fmt: skip
+    """Run a recipe up to its merges, run a mergekit file, or merge any same-structured checkpoints.
 
     \b
     fusionchat merge RECIPE.yaml
+    fusionchat merge MERGEKIT.yaml --out DIR
     fusionchat merge --pivot P --target A --target B --method varm --set granularity=layer --out DIR
     """
     from fusionchat import console
+    from fusionchat.merge.mergekit_yaml import is_mergekit
 
-    if recipe is not None:
+    if recipe is not None and not is_mergekit(recipe):
         done = run_stage(load(recipe, settings), "merge")
         console.say(f"Done: {done.folder / 'merge' / 'fused' / 'model'}")
         return
     from fusionchat.errors import MergeError
-    from fusionchat.merge.standalone import run_standalone
+    from fusionchat.merge.standalone import Settings, plan_standalone, run_mergekit, run_standalone
     from fusionchat.recipe import merge_method
 
-    if pivot is None or not targets or out is None:
+    given = Settings(
+        dtype=dtype,  # type: ignore[arg-type]
+        shard_bytes=int(shard_gb * 1e9),
+        threads=threads,
+        overwrite=overwrite,
+        embeddings=embeddings,  # type: ignore[arg-type]
+        allow_pickle=allow_pickle,
+    )
+    if recipe is not None and out is not None:
+        with console.progress("merge", None) as advance:
+            run_mergekit(recipe, out, settings=given, progress=advance)
+        console.say(f"Merged as {recipe} says: {out}")
+        return
+    if pivot is None or not targets or (out is None and not dry_run):
         raise MergeError(
-            "Give a recipe, or --pivot, at least one --target, and --out",
+            "Give a recipe, or --out with a mergekit file, or --pivot, at least one --target, and --out",
             do="fusionchat merge --pivot P --target A --target B --out DIR",
         )
-    chosen = merge_method(method or "varm", settings)
-    with console.progress(f"merge {chosen.method}", None) as advance:
-        run_standalone(pivot, targets, chosen, out, dtype=dtype, progress=advance)
+    chosen = merge_method(method, settings)
+    if dry_run or out is None:
+        show_merge(plan_standalone(pivot, targets, chosen, settings=given).to_json())
+        return
+    with console.progress(f"merge by {chosen.method}", None) as advance:
+        run_standalone(pivot, targets, chosen, out, settings=given, progress=advance)
     console.say(f"Merged {len(targets)} targets by {chosen.method}: {out}")
+
+
+def show_merge(plan: "dict[str, Json]") -> None:
+    """Print a merge's plan."""
+    from fusionchat import console
+
+    sizes = {"input_bytes", "output_bytes", "memory_bytes"}
+    rows = [
+        (key.replace("_", " "), size(float(str(value))) if key in sizes else str(value))
+        for key, value in plan.items()
+    ]
+    console.table("Merge plan", ("", ""), rows)
+
+
+@cli.command("add-source")
+@with_recipe
+@click.option(
+    "--source", required=True, metavar="NAME=MODEL", help="The new source: its name, and a folder or hub id."
+)
+@click.option("--template", default="own", show_default=True, help="own, pivot, or a Jinja file.")
+def add_source(recipe: Path, settings: tuple[str, ...], source: str, template: str) -> None:
+    """Add a source to a recipe and run it: only the new target is made, then all are merged again."""
+    from fusionchat import console
+    from fusionchat.recipe_edit import insert_source
+
+    name = insert_source(recipe, source, template)
+    console.say(f"Added {name} to {recipe}")
+    finish(run_stage(load(recipe, settings), None))
 
 
 stage_verb("evaluate", "Run up to the evaluation of every model, and print the results.")

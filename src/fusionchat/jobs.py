@@ -38,6 +38,8 @@ class Job:
         work: Writes into the folder it is given and returns figures for the report.
         cost: A rough estimate for `plan`.
         rewritten: Files of its folder that a later job may write again; they are not checksummed.
+        stands_for: Files whose content alone, once it is done, decides whether later jobs are stale; empty for a
+            job that they follow by its fingerprint.
     """
 
     stage: str
@@ -48,6 +50,7 @@ class Job:
     work: Callable[[Path], Summary]
     cost: Cost = Cost()  # noqa: RUF009 (immutable)
     rewritten: tuple[str, ...] = ()
+    stands_for: tuple[str, ...] = ()
 
     @property
     def id(self) -> str:
@@ -103,13 +106,22 @@ class Run:
         content: Mapping[str, str] | None = None,
         cost: Cost = Cost(),  # noqa: B008 (immutable)
         rewritten: tuple[str, ...] = (),
+        stands_for: tuple[str, ...] = (),
     ) -> Job:
         """Plan a job; the jobs it needs must be planned already."""
-        inputs = dict(content or {}) | {need: self.jobs[need].fingerprint for need in needs}
-        job = Job(stage, name, dict(settings), inputs, needs, work, cost, rewritten)
+        inputs = dict(content or {}) | {need: self._digest(need) for need in needs}
+        job = Job(stage, name, dict(settings), inputs, needs, work, cost, rewritten, stands_for)
         assert job.id not in self.jobs, f"{job.id} is planned twice"
         self.jobs[job.id] = job
         return job
+
+    def _digest(self, job_id: str) -> str:
+        """What stands for a job in those that need it."""
+        job = self.jobs[job_id]
+        manifest = read_manifest(self.path(job_id)) if job.stands_for else None
+        if manifest is None or manifest.fingerprint != job.fingerprint:
+            return job.fingerprint
+        return fingerprint({}, {name: manifest.files.get(name, "") for name in job.stands_for})
 
     def path(self, job_id: str) -> Path:
         """The folder of a job."""

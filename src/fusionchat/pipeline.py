@@ -30,13 +30,17 @@ class Planned(NamedTuple):
     status: Status
 
 
-def open_run(recipe: Recipe) -> Run:
+def open_run(recipe: Recipe, identities: dict[str, str] | None = None) -> Run:
     """Plan all jobs of a recipe; nothing is written.
+
+    Args:
+        recipe: The recipe.
+        identities: Those of an earlier call, so that models are not hashed twice.
 
     Raises:
         ModelError, CorpusError: A model folder, a template or a corpus file is missing.
     """
-    run = Run(recipe, resolve(recipe), recipe.run_folder)
+    run = Run(recipe, resolve(recipe), recipe.run_folder, identities=identities or {})
     for stage in STAGES:
         importlib.import_module(f"fusionchat.{stage}.stage").plan(run)
     return run
@@ -68,13 +72,23 @@ def run(recipe: Recipe, *, until: str | None = None, announce: Announce | None =
         planned.folder.mkdir(parents=True, exist_ok=True)
         with lock(planned.folder):
             write_text(planned.folder / "recipe.json", recipe.model_dump_json(indent=1) + "\n")
-            for job in needed(planned, until):
-                status = planned.status(job)
-                if announce is not None:
-                    announce(job, status)
-                if status.state != "done":
-                    execute(planned, job)
+            first = [job for job in needed(planned, until) if job.stands_for]
+            advance(planned, first, announce)
+            # What they made may be what was there before: then nothing that follows is stale.
+            planned = open_run(recipe, planned.identities)
+            rest = [job for job in needed(planned, until) if job.id not in {done.id for done in first}]
+            advance(planned, rest, announce)
     return planned
+
+
+def advance(planned: Run, jobs: list[Job], announce: Announce | None) -> None:
+    """Run those of the jobs that are not done."""
+    for job in jobs:
+        status = planned.status(job)
+        if announce is not None:
+            announce(job, status)
+        if status.state != "done":
+            execute(planned, job)
 
 
 def needed(planned: Run, until: str | None) -> list[Job]:

@@ -50,6 +50,7 @@ def plan(run: Run) -> None:
         settings={"corpus": {"max_tokens": settings.max_tokens, **files}},
         content=content,
         cost=Cost(corpus_size(run.recipe), 0.0),
+        stands_for=tuple(f"{part}.jsonl" for part in PARTS),
     )
 
 

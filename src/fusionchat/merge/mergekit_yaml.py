@@ -109,6 +109,15 @@ class _Slice(NamedTuple):
     rules: dict[str, Rule]
 
 
+def is_mergekit(path: Path) -> bool:
+    """Whether a file is a mergekit configuration: it names a ``merge_method``, or ``slices``."""
+    try:
+        top = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError):
+        return False
+    return isinstance(top, dict) and bool({"merge_method", "slices"} & top.keys())
+
+
 def load_mergekit(path: Path) -> MergekitJob:
     """Read a mergekit configuration.
 
