@@ -133,17 +133,21 @@ def measure_floor_ratios(
     folders = [pivot, *targets.values()]
     floors, ratios = [floor_seconds(folders, out)], {}
     for name in METHODS:
-        method, seconds, around = CLASSES[name](**SETTINGS.get(name, {})), [], []
+        method, seconds, around, cpu, cpu_around = CLASSES[name](**SETTINGS.get(name, {})), [], [], [], []
         for _ in range(repeats):
+            busy = time.process_time()
             around.append(floor_seconds(folders, out))
+            cpu_around.append(time.process_time() - busy)
             shutil.rmtree(out)
-            began = time.perf_counter()
+            began, busy = time.perf_counter(), time.process_time()
             merge_models(pivot, targets, method, out, threads=1)
             seconds.append(time.perf_counter() - began)
+            cpu.append(time.process_time() - busy)
         floors += around
         ratios[name] = float(min(seconds) / min(around))
         print(
-            f"  {name:16} {min(seconds):7.2f} s   {ratios[name]:6.2f} x floor ({min(around):.2f} s)",
+            f"  {name:16} {min(seconds):7.2f} s   {ratios[name]:6.2f} x floor ({min(around):.2f} s)"
+            f"   processor {min(cpu):6.2f} s, floor {min(cpu_around):.2f} s",
             flush=True,
         )
     return min(floors), ratios
