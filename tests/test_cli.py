@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -117,7 +118,8 @@ def test_a_run_then_merge_alone_then_chat(capsys, tiny, monkeypatch):
 def test_add_source_makes_the_new_target_only(capsys, tiny):
     """The paper's plug-and-play: what was made for the first source is kept."""
     text = (tiny / "recipe.yaml").read_text().replace("  qwen:\n    model: input/models/qwen\n", "  # more\n")
-    assert "qwen" not in text
+    text = text.replace("max_tokens: 96", "max_tokens: 512")  # so that the new source cuts nothing
+    assert "qwen" not in text and "max_tokens: 512" in text
     (tiny / "recipe.yaml").write_text(text)
     assert call(capsys, "run", "recipe.yaml")[0] == 0
     trained = (tiny / "runs/tiny/distill/mixtral@0.5/manifest.json").stat().st_mtime_ns
@@ -134,16 +136,15 @@ def test_add_source_makes_the_new_target_only(capsys, tiny):
 
 
 def test_merge_reads_mergekit_files_and_plans(capsys, tiny):
+    shutil.copytree(tiny / "input/models/pivot", tiny / "other")
     (tiny / "kit.yaml").write_text(
         "merge_method: task_arithmetic\nbase_model: input/models/pivot\ndtype: float32\n"
-        "models: [{model: input/models/pivot, parameters: {weight: 0.5}}]\n"
+        "models: [{model: other, parameters: {weight: 0.5}}]\n"
     )
     code, text = call(capsys, "merge", "kit.yaml", "--out", "merged")
     assert code == 0, text
     assert (tiny / "merged" / "model.safetensors").is_file()
-    code, text = call(
-        capsys, "merge", "--pivot", "input/models/pivot", "--target", "input/models/pivot", "--dry-run"
-    )
+    code, text = call(capsys, "merge", "--pivot", "input/models/pivot", "--target", "other", "--dry-run")
     assert code == 0 and "memory bytes" in text and "looks" in text
 
 
