@@ -42,7 +42,18 @@ from fusionchat.corpus.render import Renderer
 from fusionchat.represent.topk import TopK
 from fusionchat.tokens.spans import Untiled
 
-METHODS: tuple[VocabularyMethod, ...] = (BytePrefix(), Exact(), MinEdit(), Statistics())
+METHODS: tuple[tuple[VocabularyMethod, bool], ...] = (
+    (BytePrefix(), True),
+    (BytePrefix(), False),
+    (Exact(), False),
+    (MinEdit(), False),
+    (Statistics(), True),
+)
+
+
+def called(method: VocabularyMethod, counted: bool) -> str:
+    """A method's name in the tables."""
+    return "byte_prefix, longest" if isinstance(method, BytePrefix) and not counted else method.method
 
 
 class Pair(NamedTuple):
@@ -54,12 +65,10 @@ class Pair(NamedTuple):
     mine: Renderer
     theirs: Renderer
 
-    def map(self, method: VocabularyMethod) -> VocabularyMap:
-        """The map by a method; statistics are counted on the text itself, as FuseChat does."""
+    def map(self, method: VocabularyMethod, *, counted: bool = True) -> VocabularyMap:
+        """The map by a method; partners are counted on the text itself, as the stage does (``counted``)."""
         tables = self.mine.table, self.theirs.table
-        counts = None
-        if isinstance(method, Statistics):
-            counts = count_partners(self.pivot, self.source, *tables, AlignSettings())
+        counts = count_partners(self.pivot, self.source, *tables, AlignSettings()) if counted else None
         return build_map(tables[1], tables[0], method, counts)
 
     def summary(self, mapping: VocabularyMap, settings: AlignSettings) -> AlignSummary:
@@ -81,9 +90,9 @@ def maps_and_rules(pairs: list[Pair]) -> None:
     """All maps, with the mid-token rule and the observed path on and off."""
     rows = []
     for pair in pairs:
-        for method in METHODS:
+        for method, counted in METHODS:
             started = time.perf_counter()
-            mapping = pair.map(method)
+            mapping = pair.map(method, counted=counted)
             built = time.perf_counter() - started
             both = {
                 (mid, path): pair.summary(mapping, AlignSettings(mid_token=mid, observed_path=path))
@@ -94,7 +103,7 @@ def maps_and_rules(pairs: list[Pair]) -> None:
             rows.append(
                 (
                     pair.name,
-                    mapping.method,
+                    called(method, counted),
                     f"{both[False, True].figures()['aligned_byte_share']:.3f}",
                     f"{on.figures()['aligned_byte_share']:.3f}",
                     f"{off.figures()['kept_mass']:.3f}",
@@ -159,13 +168,15 @@ def first_tokens(pairs: list[Pair]) -> None:
         written = {int(t): written_first(pair.mine, source.token(t)) for t in lonely}
         known = [t for t, first in written.items() if first is not None]
         weight = used[known].astype(np.float64)
-        for method in (BytePrefix(), MinEdit(), Statistics()):
-            target = pair.map(method).target[known]
+        for method, counted in METHODS:
+            if isinstance(method, Exact):
+                continue
+            target = pair.map(method, counted=counted).target[known]
             right = np.array([written[t] for t in known]) == target
             rows.append(
                 (
                     pair.name,
-                    method.method,
+                    called(method, counted),
                     f"{len(known):,}",
                     f"{right.mean():.3f}",
                     f"{(right * weight).sum() / weight.sum():.3f}",

@@ -63,6 +63,14 @@ def test_statistics_fall_back_to_the_nearest():
     assert mapping.kind.tolist() == [4, 3, 1]
 
 
+def test_the_corpus_chooses_among_prefixes():
+    source, pivot = make_table([b"embark", b"ab", b"q"]), make_table([b"em", b"emb", b"bark", b"ab", b"a"])
+    counts = PairCounts(*(np.array(a) for a in ([0, 0, 0, 1], [0, 1, 2, 4], [5, 2, 9, 9])))
+    mapping = build_map(source, pivot, BytePrefix(), counts)
+    assert mapping.target.tolist() == [0, 3, -1] and mapping.kind.tolist() == [2, 1, 0]
+    assert build_map(source, pivot, BytePrefix()).target.tolist() == [1, 3, -1]
+
+
 def test_roles_and_byte_pieces():
     flags = np.array([FALLBACK, 0, ADDED, ADDED], np.uint8)
     in_text = np.array([True, True, False, False])

@@ -12,7 +12,7 @@ from fusionchat.align.arrays import EXACT, INSIDE, UNALIGNED
 from fusionchat.align.positions import Attached
 from fusionchat.align.project import AlignSettings, count_partners, find_rows, row_kinds
 from fusionchat.align.statistics import PairCounts
-from fusionchat.align.vocabulary import Coverage, Statistics, build_map, coverage
+from fusionchat.align.vocabulary import BytePrefix, Coverage, Statistics, build_map, coverage
 from fusionchat.corpus.conversation import Conversation, Reject
 from fusionchat.corpus.cut import fit
 from fusionchat.corpus.render import Rendered, Renderer
@@ -95,7 +95,7 @@ def preview(
     attached = find_rows(mine, theirs, pivot.table, source.table, settings)
     kinds = row_kinds(mine, theirs, attached, pivot.table, source.table)
     counts: PairCounts | None = None
-    if isinstance(settings.vocabulary, Statistics):
+    if isinstance(settings.vocabulary, BytePrefix | Statistics):
         counts = count_partners(mine, theirs, pivot.table, source.table, settings)
     mapping = build_map(source.table, pivot.table, settings.vocabulary, counts)
     shares = np.bincount(kinds, minlength=3) / max(len(kinds), 1)

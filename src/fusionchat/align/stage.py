@@ -9,7 +9,7 @@ from safetensors.numpy import save_file
 from fusionchat.align.project import align, count_partners
 from fusionchat.align.statistics import PairCounts, merge_counts
 from fusionchat.align.summary import AlignSummary, summarize
-from fusionchat.align.vocabulary import Statistics, VocabularyMap, build_map, coverage
+from fusionchat.align.vocabulary import BytePrefix, Statistics, VocabularyMap, build_map, coverage
 from fusionchat.artifacts import atomic_path, canonical, write_json
 from fusionchat.console import progress
 from fusionchat.estimate import shards
@@ -76,10 +76,11 @@ def read_pair(run: Run, source: str, index: int) -> tuple[TopK, TopK]:
 
 
 def make_map(run: Run, source: str, pivot_table: TokenTable, source_table: TokenTable) -> VocabularyMap:
-    """The recipe's vocabulary map for a pair; mapping statistics are counted over the whole corpus first."""
+    """The recipe's vocabulary map for a pair; the methods that use partners have them counted over the whole corpus first."""
     settings = run.recipe.align
     counts: PairCounts | None = None
-    if isinstance(settings.vocabulary, Statistics):
+    same = source_table.same_text_tokens(pivot_table)
+    if isinstance(settings.vocabulary, BytePrefix | Statistics) and not same:
         files = shard_files(run.path(represent_job("pivot")))
         pairs = (read_pair(run, source, index) for index in range(len(files)))
         counts = merge_counts([count_partners(p, s, pivot_table, source_table, settings) for p, s in pairs])

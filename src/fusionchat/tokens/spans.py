@@ -113,6 +113,15 @@ class ByteTable:
         ids = np.flatnonzero(self.in_text[:low]).astype(np.int64)
         return np.array_equal(gather(self.data, self.offsets, ids), gather(other.data, other.offsets, ids))
 
+    def starts_with_tokens(
+        self, ids: NDArray[np.integer], other: "ByteTable", other_ids: NDArray[np.integer]
+    ) -> NDArray[np.bool_]:
+        """Whether each of this table's tokens ``ids`` begins with the other table's token beside it, bool [N]."""
+        begins: NDArray[np.bool_] = begin_with(
+            self.data, self.offsets, ids, other.data, other.offsets, other_ids
+        )
+        return begins
+
     def tile(self, ids: NDArray[np.integer], text: bytes) -> Spans | Untiled:
         """Byte spans of the tokens of ``text``, or why its tokens do not tile it exactly.
 
@@ -164,6 +173,22 @@ def gather(data: Array, offsets: Array, ids: Array) -> Array:
         for source in range(offsets[token], offsets[token + 1]):
             out[at] = data[source]
             at += 1
+    return out
+
+
+@numba.njit(cache=True, nogil=True)
+def begin_with(
+    data: Array, offsets: Array, ids: Array, data_W: Array, offsets_W: Array, ids_W: Array
+) -> Array:
+    """Whether each token of one vocabulary begins with the token of another beside it."""
+    out = np.zeros(len(ids), np.bool_)
+    for i in range(len(ids)):
+        at, low, high = offsets[ids[i]], offsets_W[ids_W[i]], offsets_W[ids_W[i] + 1]
+        same = high - low <= offsets[ids[i] + 1] - at
+        while same and low < high:
+            same = data[at] == data_W[low]
+            at, low = at + 1, low + 1
+        out[i] = same
     return out
 
 
