@@ -10,6 +10,7 @@ import json
 import os
 import shutil
 from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -54,6 +55,8 @@ class Output:
         self._existed = out.exists()
         self._shard, self._tensor, self._unsynced = 0, 0, 0
         self._handle, self._hash = -1, hashlib.sha256()
+        self._flusher = ThreadPoolExecutor(1, "flush")
+        self._flushing: Future[None] | None = None
         if ours:
             self._take_up(lines)
         else:
@@ -147,10 +150,15 @@ class Output:
         self._tensor += 1
         shard = self.shards[self._shard]
         last = self._tensor == len(shard.jobs)
-        if last or self._unsynced >= _DURABLE_EVERY:
+        if last:
+            self._settle()
             os.fsync(self._handle)
             self._unsynced = 0
-            self._note({"durable": len(self.entries)}, sync=self._shard + 1 < len(self.shards) or not last)
+            self._note({"durable": len(self.entries)}, sync=self._shard + 1 < len(self.shards))
+        elif self._unsynced >= _DURABLE_EVERY:
+            self._settle()
+            self._flushing = self._flusher.submit(self._flush, len(self.entries))
+            self._unsynced = 0
         if last:
             os.close(self._handle)
             self._handle = -1
@@ -158,6 +166,17 @@ class Output:
             self._shard, self._tensor = self._shard + 1, 0
             if self._shard < len(self.shards):
                 self._open_shard()
+
+    def _flush(self, count: int) -> None:
+        """Bring what is written so far to the disk, and note that; runs while more is written."""
+        os.fsync(self._handle)
+        self._note({"durable": count}, sync=True)
+
+    def _settle(self) -> None:
+        """Wait for the flush under way."""
+        flushing, self._flushing = self._flushing, None
+        if flushing is not None:
+            flushing.result()
 
     def publish(self) -> None:
         """Move the complete shards into the model folder, in place of what is there."""
@@ -176,6 +195,7 @@ class Output:
 
     def close(self) -> None:
         """Stop, keeping what was written for the next time."""
+        self._flusher.shutdown()
         if self._handle >= 0:
             os.close(self._handle)
             self._handle = -1
