@@ -147,7 +147,7 @@ def stage(pivot: TopK, source: TopK, sides: Sides, rows: int) -> float:
                 paths[2], aligned.topk, {"kind": aligned.kind, "kept": aligned.kept.astype(np.float16)}
             )
 
-        return float(pivot.offsets[last]) / best(work, 4)
+        return float(pivot.offsets[last]) / best(work, 8)
 
 
 def maps(pivot: TopK, source: TopK, sides: Sides) -> dict[str, float]:
