@@ -3,6 +3,7 @@
 import json
 import multiprocessing
 import os
+import shutil
 import signal
 import time
 
@@ -14,6 +15,7 @@ from fusionchat.artifacts import read_manifest, sha256_file
 from fusionchat.errors import FusionChatError, RecipeError
 from fusionchat.pipeline import needed, open_run, plan, run
 from fusionchat.recipe import load_recipe
+from tests.tiny import write_recipe
 
 
 def outputs(folder):
@@ -29,8 +31,6 @@ def outputs(folder):
 @pytest.fixture(scope="module")
 def finished(tiny_input, tmp_path_factory):
     """An undisturbed run, made once."""
-    from tests.tiny import write_recipe
-
     folder = tmp_path_factory.mktemp("finished")
     (folder / "input").symlink_to(tiny_input)
     write_recipe(folder / "recipe.yaml", output=str(folder / "runs"))
@@ -167,6 +167,34 @@ def test_several_processes_are_refused(tiny, monkeypatch):
     monkeypatch.setenv("WORLD_SIZE", "2")
     with pytest.raises(RecipeError, match="one process"):
         run(load_recipe("recipe.yaml"))
+
+
+@pytest.mark.parametrize("metric", ["bits_per_byte", "exact_match"])
+def test_a_search_tries_merges_without_training_and_takes_the_best(finished, tiny, metric):
+    shutil.copytree(finished.folder, tiny / "runs/tiny")
+    candidates = [{"method": "linear"}, {"method": "task_arithmetic", "scale": 0.01}]
+    write_recipe(
+        tiny / "recipe.yaml",
+        search={"candidates": candidates, "metric": metric},
+        evaluate={"exact_match": {"answer_pattern": "(?s)(.*)", "max_new_tokens": 2}},
+    )
+    begun = []
+    done = run(
+        load_recipe("recipe.yaml"),
+        announce=lambda job, status: begun.append(job.stage) if status.state != "done" else None,
+    )
+    assert set(begun) == {"merge", "evaluate", "report"}
+    found = json.loads((done.path("merge/search") / "search.json").read_text())
+    assert [trial["method"]["method"] for trial in found["trials"]] == ["varm", "linear", "task_arithmetic"]
+    scores = [trial["score"] for trial in found["trials"]]
+    best = found["trials"][int(np.argmin(scores))]["method"]
+    assert found["best"] == best
+    report = json.loads((done.path("report/report") / "report.json").read_text())
+    assert report["fused"].startswith(f"search: {best['method']}")
+    assert [trial["score"] for trial in report["trials"]] == scores
+    assert "Merge search" in (done.path("report/report") / "report.html").read_text()
+    fused = done.path("merge/fused") / "model" / "model.safetensors"
+    assert sha256_file(fused) == sha256_file(done.path("merge/search") / "model" / "model.safetensors")
 
 
 KILL_AT = [

@@ -2,6 +2,7 @@
 
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 
@@ -54,6 +55,13 @@ def test_every_command_runs(tiny):
             places = targets | {"P": "input/models/pivot", "DIR": "merged"}
             run(" ".join(places.get(word, word) for word in command.split()), tiny)
             assert (tiny / "merged" / "model.safetensors").is_file()
+        elif command.startswith(".venv/bin/fusionchat add-source"):
+            shutil.copytree(tiny / "input/models/qwen", tiny / "other")
+            run(command.replace("NAME=MODEL", "other=./other"), tiny)
+        elif command.endswith("merge mergekit.yaml --out DIR2"):
+            kit = "merge_method: linear\nmodels: [{model: input/models/pivot}, {model: runs/my-fusion/distill/sft/model}]\n"
+            (tiny / "mergekit.yaml").write_text(kit)
+            run(command, tiny)
         elif command.split()[1] in {"check", "plan", "run", "chat"}:
             run(command, tiny, given="Hello\n/quit\n")
         else:

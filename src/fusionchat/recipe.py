@@ -143,6 +143,16 @@ class FusedSettings(Frozen):
     shard_gb: float = Field(5.0, gt=0)
 
 
+class SearchSettings(Frozen):
+    """Other merges of the same targets, tried on the validation part without any training; the best is the fused model."""
+
+    candidates: tuple[AnyMerge, ...] = Field((), description="merges to try; empty for a list of likely ones")
+    metric: Literal["bits_per_byte", "exact_match"] = "bits_per_byte"
+    minutes: float | None = Field(
+        None, gt=0, description="no trial is begun after so long; nothing for no limit"
+    )
+
+
 class CompareSettings(Frozen):
     """Further models that are made only to be compared with; the fused model needs none of them."""
 
@@ -208,6 +218,7 @@ class Recipe(Frozen):
     fuse: AnyFuse = MinCE()
     distill: DistillSettings = DistillSettings()
     merge: AnyMerge = Varm()
+    search: SearchSettings | None = None
     fused: FusedSettings = FusedSettings()
     compare: CompareSettings = CompareSettings()
     evaluate: EvaluateSettings = EvaluateSettings()
@@ -230,6 +241,16 @@ class Recipe(Frozen):
             if name in {"pivot", "sft", "all"}:
                 raise ValueError(f"{name!r} is taken: it names a model that FusionChat makes or knows")
         return value
+
+    @model_validator(mode="after")
+    def _search_metric(self) -> "Recipe":
+        if (
+            self.search is not None
+            and self.search.metric == "exact_match"
+            and self.evaluate.exact_match is None
+        ):
+            raise ValueError("search.metric exact_match needs evaluate.exact_match")
+        return self
 
     @field_validator("pivot")
     @classmethod

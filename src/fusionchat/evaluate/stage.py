@@ -10,7 +10,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 
 from fusionchat.artifacts import Json, read_json, write_json, write_text
-from fusionchat.console import progress
+from fusionchat.console import ignore, progress
 from fusionchat.corpus.conversation import Conversation
 from fusionchat.corpus.stage import JOB as CORPUS
 from fusionchat.corpus.stage import read_part
@@ -19,7 +19,7 @@ from fusionchat.distill.stage import job_id as distill_job
 from fusionchat.estimate import evaluation_cost
 from fusionchat.fuse.stage import targets
 from fusionchat.jobs import Run, Summary
-from fusionchat.merge.stage import SELECTION, merges, selected
+from fusionchat.merge.stage import SEARCH, SELECTION, merges, selected
 from fusionchat.merge.stage import job_id as merge_job
 from fusionchat.models import ModelRef
 from fusionchat.recipe import ExactMatchSettings
@@ -66,6 +66,8 @@ def entries(run: Run) -> list[Entry]:
             for base in bases:
                 name = f"{base}@{weight}" if weight == BEST else label(base, float(weight))
                 rows.append(Entry(name, kind, base, weight))  # type: ignore[arg-type]
+    if recipe.search is not None:
+        rows.append(Entry("search", "merge", "search"))
     return rows
 
 
@@ -101,6 +103,8 @@ def _maker(entry: Entry, weight: float | str | None) -> str:
     """The job that makes an entry's model."""
     if entry.kind == "sft":
         return distill_job(SFT)
+    if entry.name == "search":
+        return SEARCH
     assert isinstance(weight, float)
     name = label(entry.base, weight)
     return distill_job(name) if entry.kind == "target" else merge_job(name)
@@ -187,6 +191,37 @@ def score(
         },
     )
     return {"bits_per_byte": round(float(bits.sum() / sizes.sum()), 6)}
+
+
+def validation_score(run: Run, metric: Literal["bits_per_byte", "exact_match"]) -> Callable[[Path], float]:
+    """A function that scores a model folder on the validation part, less is better: bits per byte, or wrong answers' share."""
+    from fusionchat.corpus.stage import make_renderer
+    from fusionchat.evaluate.exact_match import exact_match
+    from fusionchat.evaluate.likelihood import conversation_bits
+    from fusionchat.models import load_model, load_tokenizer, pick_device, pick_dtype
+
+    pivot, runtime, exact = run.refs["pivot"], run.recipe.runtime, run.recipe.evaluate.exact_match
+    renderer, device = make_renderer(pivot), pick_device(runtime.device)
+    conversations = read_part(run, "validation")
+    rendered = render_all(renderer, conversations)
+    size = sum(c.supervised_bytes for c in conversations)
+
+    def score(folder: Path) -> float:
+        ref = replace(pivot, name="trial", model=str(folder), revision=None)
+        model = load_model(ref, dtype=pick_dtype(runtime.load_dtype, device), device=device)
+        if metric == "bits_per_byte":
+            bits = conversation_bits(
+                model, rendered, device=device, batch_tokens=runtime.batch_tokens, progress=ignore
+            )
+            return float(bits.sum()) / size
+        assert exact is not None, "the recipe's validator asks for it"
+        answers = exact_match(
+            model, load_tokenizer(pivot), renderer, conversations, pattern=exact.answer_pattern,
+            max_new_tokens=exact.max_new_tokens, device=device, batch_tokens=runtime.batch_tokens, progress=ignore,
+        )  # fmt: skip
+        return 1.0 - float(np.mean(answers.correct))
+
+    return score
 
 
 class Scores(NamedTuple):

@@ -48,12 +48,14 @@ class SearchReport:
 
     Attributes:
         trials: The trials.
+        made: Their methods.
         best: Settings of the best one; of equal ones the first.
         skipped: Settings that the budget did not allow.
         statistics_seconds: Wall time of the inner products.
     """
 
     trials: list[Trial]
+    made: list[MergeMethod]
     best: MergeMethod
     skipped: list[dict[str, Json]]
     statistics_seconds: float
@@ -158,7 +160,7 @@ def search(
         made.append(method)
         progress(1)
     best = min(range(len(trials)), key=lambda n: (trials[n].score, n))
-    return SearchReport(trials, made[best], skipped, statistics_seconds)
+    return SearchReport(trials, made, made[best], skipped, statistics_seconds)
 
 
 def _known(work: Path, mark: str) -> dict[str, Trial]:

@@ -3,7 +3,6 @@
 import json
 import os
 import shutil
-from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import NamedTuple
@@ -12,6 +11,7 @@ import yaml
 
 from fusionchat.artifacts import Json, write_json, write_text
 from fusionchat.console import progress
+from fusionchat.corpus.stage import JOB as CORPUS
 from fusionchat.distill.stage import job_id as distill_job
 from fusionchat.distill.stage import label
 from fusionchat.estimate import merge_cost
@@ -21,6 +21,7 @@ from fusionchat.models import copy_tokenizer
 from fusionchat.recipe import Recipe
 
 SELECTION = "merge/selection"
+SEARCH = "merge/search"
 FUSED = "merge/fused"
 CARD = "README.md"
 
@@ -64,7 +65,8 @@ def plan(run: Run) -> None:
                 content=run.model("pivot"),
                 cost=merge_cost(recipe, run.refs["pivot"]),
             )
-    tried = [label(main_merge(run), weight) for weight in weights] if recipe.distill.sweep else []
+    merged = [label(main_merge(run), weight) for weight in weights]
+    tried = merged if recipe.distill.sweep else []
     for name, weight in zip(tried, weights, strict=False):
         add_job(run, "validation", Entry(name, "merge", main_merge(run), weight))
     run.add(
@@ -75,6 +77,20 @@ def plan(run: Run) -> None:
         needs=tuple(evaluate_job("validation", name) for name in tried),
         cost=Cost(0.0, 0.0),
     )
+    targets = tuple(distill_job(label(source, weight)) for source in recipe.sources for weight in weights)
+    if recipe.search is not None:
+        run.add(
+            "merge",
+            "search",
+            lambda folder: search(run, folder),
+            settings={
+                "search": recipe.search.model_dump(mode="json"),
+                "fused": recipe.fused.model_dump(),
+            },
+            needs=(CORPUS, SELECTION, *targets),
+            content=run.model("pivot"),
+            cost=merge_cost(recipe, run.refs["pivot"]),
+        )
     run.add(
         "merge",
         "fused",
@@ -82,7 +98,7 @@ def plan(run: Run) -> None:
         settings=json.loads(
             recipe.model_dump_json(exclude={"runtime", "compare", "evaluate", "output", "name"})
         ),
-        needs=(SELECTION, *(job_id(label(main_merge(run), weight)) for weight in weights)),
+        needs=(SELECTION, *((SEARCH,) if recipe.search else map(job_id, merged))),
         cost=Cost(0.0, 0.0),
         rewritten=(CARD,),
     )
@@ -93,9 +109,7 @@ def work(run: Run, weight: float, method: MergeMethod, folder: Path) -> Summary:
     from fusionchat.merge.stream import merge_models
 
     recipe, pivot = run.recipe, run.refs["pivot"]
-    paths: Mapping[str, Path] = {
-        source: run.path(distill_job(label(source, weight))) / "model" for source in recipe.sources
-    }
+    paths = target_folders(run, weight)
     with progress(f"merge {method.method}@{weight:g}", None) as advance:
         merge_models(
             local_folder(pivot.model, pivot.revision),
@@ -110,6 +124,55 @@ def work(run: Run, weight: float, method: MergeMethod, folder: Path) -> Summary:
         )
     copy_tokenizer(pivot, folder / "model")
     return {}
+
+
+def target_folders(run: Run, weight: float) -> dict[str, Path]:
+    """The targets of one label weight."""
+    return {source: run.path(distill_job(label(source, weight))) / "model" for source in run.recipe.sources}
+
+
+def search(run: Run, folder: Path) -> Summary:
+    """Try merges of the chosen label weight's targets on the validation part; the best is made into ``model/``."""
+    from fusionchat.evaluate.stage import validation_score
+    from fusionchat.merge.search import default_candidates, describe
+    from fusionchat.merge.search import search as try_merges
+    from fusionchat.merge.stream import merge_models
+
+    recipe, settings = run.recipe, run.recipe.search
+    assert settings is not None
+    pivot = local_folder(run.refs["pivot"].model, run.refs["pivot"].revision)
+    targets = target_folders(run, selected(run).label_weight)
+    candidates = tuple(dict.fromkeys((recipe.merge, *(settings.candidates or default_candidates()))))
+    with progress("search merges", len(candidates)) as advance:
+        found = try_merges(
+            pivot,
+            targets,
+            candidates,
+            validation_score(run, settings.metric),
+            folder / "trials",
+            budget_s=None if settings.minutes is None else 60 * settings.minutes,
+            dtype=recipe.fused.dtype,
+            threads=recipe.runtime.threads,
+            progress=advance,
+        )
+    merge_models(
+        pivot,
+        targets,
+        found.best,
+        folder / "model",
+        dtype=recipe.fused.dtype,
+        shard_bytes=int(recipe.fused.shard_gb * 1e9),
+        threads=recipe.runtime.threads,
+        overwrite=True,
+    )
+    copy_tokenizer(run.refs["pivot"], folder / "model")
+    trials = [
+        {"label": describe(method), "score": trial.score, "seconds": round(trial.seconds, 3)}
+        for method, trial in zip(found.made, found.trials, strict=True)
+    ]
+    write_json(folder / "search.json", found.to_json())
+    best = describe(found.best)
+    return {"metric": settings.metric, "best": best, "trials": trials, "skipped": len(found.skipped)}  # type: ignore[dict-item]
 
 
 def local_folder(model: str, revision: str | None) -> Path:
@@ -154,7 +217,7 @@ def selected(run: Run) -> Selection:
 def finish(run: Run, folder: Path) -> Summary:
     """Put the chosen merge into ``merge/fused/model`` (hard links where they can be), with recipe and card."""
     weight = selected(run).label_weight
-    chosen = run.path(job_id(label(main_merge(run), weight))) / "model"
+    chosen = run.path(SEARCH if run.recipe.search else job_id(label(main_merge(run), weight))) / "model"
     for source in sorted(p for p in chosen.rglob("*") if p.is_file()):
         target = folder / "model" / source.relative_to(chosen)
         target.parent.mkdir(parents=True, exist_ok=True)

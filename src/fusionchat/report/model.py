@@ -137,6 +137,16 @@ class SweepPoint:
 
 
 @dataclass(frozen=True)
+class MergeTrial:
+    """A merge tried by the search: its settings in words, and its score on validation (less is better)."""
+
+    label: str
+    score: float
+    seconds: float
+    chosen: bool
+
+
+@dataclass(frozen=True)
 class StageTime:
     """Wall time of one job of the run."""
 
@@ -156,7 +166,8 @@ class Report:
         baseline: Label of the row that gains are measured against, "" if there is none.
         fused: Label of the row of the run's fused model.
         domains: Domain names in the order of the tables.
-        pairs, choices, rejects, weights, sweep, stages: The stages' figures.
+        pairs, choices, rejects, weights, sweep, trials, stages: The stages' figures.
+        trial_metric: What the search's trials were scored by.
         recipe: The recipe as it was given, YAML.
         versions: Versions of what took part.
         notes: Anything a reader has to know, one paragraph each.
@@ -173,6 +184,8 @@ class Report:
     rejects: tuple[Reject, ...] = ()
     weights: tuple[MergeWeights, ...] = ()
     sweep: tuple[SweepPoint, ...] = ()
+    trials: tuple[MergeTrial, ...] = ()
+    trial_metric: str = ""
     stages: tuple[StageTime, ...] = ()
     recipe: str = ""
     versions: Mapping[str, str] = field(default_factory=dict)

@@ -189,6 +189,21 @@ def _choices(axes: "Axes", *, choice: Choice, names: Sequence[str]) -> None:
     _rows_axis(axes, list(choice.won), "")
 
 
+def trial_plots(report: Report) -> list[Plot]:
+    """One wide panel: every trial of the merge search and its score."""
+    words = f"{len(report.trials)} merges tried on validation, the best marked"
+    return [_panel("search", words, len(report.trials), partial(_trials, report=report), wide=True)]
+
+
+def _trials(axes: "Axes", *, report: Report) -> None:
+    for y, trial in enumerate(report.trials):
+        marker, role = ("D", "series-4") if trial.chosen else ("o", "series-2")
+        axes.plot(trial.score, y, marker=marker, color=svg.role(role), markersize=5, linestyle="none")
+    axes.set_xlabel(f"validation {report.trial_metric}, lower is better")
+    best = next((t.label for t in report.trials if t.chosen), "")
+    _rows_axis(axes, [t.label for t in report.trials], best)
+
+
 def weight_plots(merge: MergeWeights) -> list[Plot]:
     """One panel a target of a merge: its weight in every module of every layer."""
     return [

@@ -136,7 +136,7 @@ def _metric_facts(report: Report, row: Row, metric: Metric) -> list[Fact]:
 def sections(report: Report) -> list[Section]:
     """All sections that have something to say."""
     made = [_results(report), _gains(report), _alignment(report), _choices(report), _weights(report)]
-    made += [_sweep(report), _rejects(report), _time(report), _recipe(report)]
+    made += [_sweep(report), _search(report), _rejects(report), _time(report), _recipe(report)]
     return [section for section in made if section is not None]
 
 
@@ -225,6 +225,14 @@ def _sweep(report: Report) -> Section | None:
         return None
     said = "How much the label weighs against the fused distribution in the loss, and what that gave."
     return Section("sweep", "Label weights", said, (Part(table=tables.sweep_table(report)),))
+
+
+def _search(report: Report) -> Section | None:
+    if not report.trials:
+        return None
+    said = "Other merges of the same targets, and what each gave on the validation part."
+    part = Part("", (), tuple(plots.trial_plots(report)), tables.trial_table(report), "The same as a table")
+    return Section("search", "Merge search", said, (part,))
 
 
 def _rejects(report: Report) -> Section | None:

@@ -26,8 +26,18 @@ from fusionchat.evaluate.statistics import (
 from fusionchat.fuse.stage import job_id as fuse_job
 from fusionchat.fuse.stage import targets
 from fusionchat.jobs import Cost, Job, Run, Summary
-from fusionchat.merge.stage import CARD, FUSED, job_id, main_merge, merges, recipe_yaml, selected
-from fusionchat.report.model import Choice, MergeWeights, Pair, Reject, Report, Row, StageTime, SweepPoint
+from fusionchat.merge.stage import CARD, FUSED, SEARCH, job_id, main_merge, merges, recipe_yaml, selected
+from fusionchat.report.model import (
+    Choice,
+    MergeTrial,
+    MergeWeights,
+    Pair,
+    Reject,
+    Report,
+    Row,
+    StageTime,
+    SweepPoint,
+)
 
 JOB = "report/report"
 
@@ -80,13 +90,19 @@ def gather(run: Run) -> Report:
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         rows=tuple(make_row(run, e, s, baseline) for e, s in scores.items()),
         baseline=title(run, Entry(SFT, "sft", SFT)) if baseline is not None else "",
-        fused=title(run, Entry(fused, "merge", main_merge(run), weight)),
+        fused=title(run, Entry("search", "merge", "search"))
+        if recipe.search
+        else title(run, Entry(fused, "merge", main_merge(run), weight)),
         domains=tuple(sorted({d for d in any_scores.domains if d})),
         pairs=tuple(make_pair(run, name) for name in recipe.sources),
         choices=tuple(make_choice(run, target, names) for target, names in targets(run).items()),
         rejects=make_rejects(run),
         weights=make_weights(run, weight),
         sweep=make_sweep(run),
+        trials=make_trials(run),
+        trial_metric="bits per byte"
+        if recipe.search and recipe.search.metric == "bits_per_byte"
+        else "wrong answers",
         stages=tuple(StageTime(j.stage, j.name, m.seconds) for j, m in manifests(run)),
         recipe=recipe_yaml(recipe),
         versions=run.manifest(CORPUS).versions,
@@ -109,6 +125,8 @@ def title(run: Run, entry: Entry) -> str:
         return entry.name
     if entry.kind == "sft":
         return "SFT"
+    if entry.name == "search":
+        return f"search: {run.manifest(SEARCH).summary['best']}"
     weight = selected(run).label_weight if entry.weight == "best" else entry.weight
     base = f"target {entry.base}" if entry.kind == "target" else entry.base
     return f"{base}, λ {weight:g}"
@@ -186,6 +204,18 @@ def make_sweep(run: Run) -> tuple[SweepPoint, ...]:
         estimate: Estimate = ratio(scores.bits, scores.sizes)
         points.append(SweepPoint(main_merge(run), weight, estimate, weight == choice.label_weight))
     return tuple(points)
+
+
+def make_trials(run: Run) -> tuple[MergeTrial, ...]:
+    """The merges a search tried."""
+    if run.recipe.search is None:
+        return ()
+    summary = run.manifest(SEARCH).summary
+    trials = cast(list[dict[str, float | str]], summary["trials"])
+    return tuple(
+        MergeTrial(str(t["label"]), float(t["score"]), float(t["seconds"]), t["label"] == summary["best"])
+        for t in trials
+    )
 
 
 def make_weights(run: Run, weight: float) -> tuple[MergeWeights, ...]:

@@ -174,6 +174,16 @@ def sweep_table(report: Report) -> Table:
     return Table("Label weights", ("model", "label weight", "validation bits per byte"), rows, caption)
 
 
+def trial_table(report: Report) -> Table:
+    """Merges tried by the search, in the order they were tried."""
+    rows = tuple(
+        (Cell(t.label), Cell(f"{t.score:.4f}", best=t.chosen), Cell(text.duration(t.seconds)))
+        for t in report.trials
+    )
+    caption = "Tried on the validation part without any training; the test part was not looked at."
+    return Table("Merge search", ("merge", f"validation {report.trial_metric}", "time"), rows, caption)
+
+
 def time_table(report: Report) -> Table:
     """Wall time of every stage."""
     seconds: Counter[str] = Counter()
