@@ -1,6 +1,10 @@
+from dataclasses import replace
+
 import pytest
 
-from fusionchat.report.heatmap import merge_weights, short_module
+from fusionchat.report.heatmap import merge_weights, merged_tensors, short_module
+from fusionchat.report.tables import tensor_table
+from tests.report.sample import report
 
 
 def tensor(name: str, *weights: float) -> dict:
@@ -63,3 +67,23 @@ def test_methods_that_decide_by_element_have_no_weights():
 )
 def test_short_names(name, module):
     assert short_module(name) == module
+
+
+def test_tensors_are_listed_in_the_order_of_their_layers():
+    def tensor(name):
+        return {
+            "name": name, "shape": [2, 2], "weights": [0.25, 0.75], "base": 1.0, "rms": [0.1, 0.2], "cosine": [None],
+            "conflicts": 0.5, "change_rms": 0.15, "rounding_loss": 1e-3, "kept": [], "ties": [],
+        }  # fmt: skip
+
+    raw = {"targets": ["a", "b"], "tensors": [tensor(f"model.layers.{n}.w") for n in (10, 9, 0)]}
+    found = merged_tensors(raw)
+    assert [t.name for t in found] == [f"model.layers.{n}.w" for n in (0, 9, 10)]
+    table = tensor_table(replace(report(), tensors=found, tensor_targets=("a", "b")))
+    assert table.columns == (
+        "tensor", "weight a", "weight b", "rms a", "rms b", "lowest cosine", "sign conflicts", "fused rms",
+        "rounding loss",
+    )  # fmt: skip
+    assert [c.text for c in table.rows[0]] == [
+        "model.layers.0.w", "0.250", "0.750", "1.00e-01", "2.00e-01", "-", "50.0 %", "1.50e-01", "1.0e-03",
+    ]  # fmt: skip

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from fusionchat.artifacts import Json
 from fusionchat.merge.weights import layer_of, module_of
-from fusionchat.report.model import MergeWeights
+from fusionchat.report.model import MergedTensor, MergeWeights
 
 Place = tuple[str, int | None]  # module, layer
 
@@ -47,6 +47,28 @@ def merge_weights(raw: Mapping[str, Json], *, label: str, method: str) -> MergeW
             for t in range(len(targets))
         ),
     )
+
+
+def merged_tensors(raw: Mapping[str, Json]) -> tuple[MergedTensor, ...]:
+    """The merge report's tensors, by name."""
+    tensors = raw["tensors"]
+    assert isinstance(tensors, list), "not a merge report"
+    fields = MergedTensor.__dataclass_fields__
+    found = [
+        {
+            key: tuple(value) if isinstance(value, list) else value
+            for key, value in tensor.items()
+            if key in fields
+        }
+        for tensor in tensors
+        if isinstance(tensor, dict)
+    ]
+    return tuple(sorted((MergedTensor(**values) for values in found), key=lambda t: natural(t.name)))  # type: ignore[arg-type]
+
+
+def natural(name: str) -> list[tuple[int, str]]:
+    """A sort key by which layer 10 comes after layer 9."""
+    return [(int(part), "") if part.isdigit() else (-1, part) for part in name.split(".")]
 
 
 def short_module(name: str) -> str:

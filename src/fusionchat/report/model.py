@@ -127,6 +127,33 @@ class MergeWeights:
 
 
 @dataclass(frozen=True)
+class MergedTensor:
+    """What one tensor's merge did; one entry a target in ``weights``, ``rms``, ``kept`` and ``ties``, where they are known.
+
+    Attributes:
+        name: Its name.
+        weights: Each target's weight.
+        rms: Root mean square change of each target against the pivot.
+        cosine: Between the changes of each pair of targets, None where one is 0.
+        conflicts: Share of elements that one target raises and another lowers.
+        change_rms: Root mean square change of the fused tensor.
+        rounding_loss: Root mean square rounding error over that.
+        kept: Share of each target's elements that took part.
+        ties: Elements of each target on a selection's threshold.
+    """
+
+    name: str
+    weights: tuple[float, ...]
+    rms: tuple[float, ...]
+    cosine: tuple[float | None, ...]
+    conflicts: float
+    change_rms: float
+    rounding_loss: float
+    kept: tuple[float, ...] = ()
+    ties: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True)
 class SweepPoint:
     """A label weight tried on the validation part."""
 
@@ -167,6 +194,7 @@ class Report:
         fused: Label of the row of the run's fused model.
         domains: Domain names in the order of the tables.
         pairs, choices, rejects, weights, sweep, trials, stages: The stages' figures.
+        tensors: The fused model's merge tensor by tensor; ``tensor_targets`` names the targets.
         trial_metric: What the search's trials were scored by.
         recipe: The recipe as it was given, YAML.
         versions: Versions of what took part.
@@ -183,6 +211,8 @@ class Report:
     choices: tuple[Choice, ...] = ()
     rejects: tuple[Reject, ...] = ()
     weights: tuple[MergeWeights, ...] = ()
+    tensors: tuple[MergedTensor, ...] = ()
+    tensor_targets: tuple[str, ...] = ()
     sweep: tuple[SweepPoint, ...] = ()
     trials: tuple[MergeTrial, ...] = ()
     trial_metric: str = ""

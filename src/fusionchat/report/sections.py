@@ -210,12 +210,14 @@ def _choices(report: Report) -> Section | None:
 
 
 def _weights(report: Report) -> Section | None:
-    if not report.weights:
+    if not report.weights and not report.tensors:
         return None
     parts = []
     for merge in report.weights:
         panels = tuple(plots.weight_plots(merge))
         parts.append(Part(f"{merge.label} ({merge.method})" if merge.method else merge.label, (), panels))
+    if report.tensors:
+        parts.append(Part(table=tables.tensor_table(report), folded=f"All {len(report.tensors)} tensors"))
     said = "The share each target has in every part of the fused model. Experts of one layer are averaged."
     return Section("weights", "Merge weights", said, tuple(parts))
 

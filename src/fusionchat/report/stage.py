@@ -26,7 +26,8 @@ from fusionchat.evaluate.statistics import (
 from fusionchat.fuse.stage import job_id as fuse_job
 from fusionchat.fuse.stage import targets
 from fusionchat.jobs import Cost, Job, Run, Summary
-from fusionchat.merge.stage import CARD, FUSED, SEARCH, job_id, main_merge, merges, recipe_yaml, selected
+from fusionchat.merge.stage import CARD, FUSED, SEARCH, main_merge, recipe_yaml, selected
+from fusionchat.report.heatmap import merge_weights, merged_tensors
 from fusionchat.report.model import (
     Choice,
     MergeTrial,
@@ -98,6 +99,8 @@ def gather(run: Run) -> Report:
         choices=tuple(make_choice(run, target, names) for target, names in targets(run).items()),
         rejects=make_rejects(run),
         weights=make_weights(run, weight),
+        tensors=merged_tensors(merge_report(run)),
+        tensor_targets=tuple(recipe.sources),
         sweep=make_sweep(run),
         trials=make_trials(run),
         trial_metric="bits per byte"
@@ -220,10 +223,12 @@ def make_trials(run: Run) -> tuple[MergeTrial, ...]:
 
 def make_weights(run: Run, weight: float) -> tuple[MergeWeights, ...]:
     """The merge's weights by layer and module, where the method gives each tensor weights."""
-    from fusionchat.report.heatmap import merge_weights
-
-    name = label(main_merge(run), weight)
-    method = merges(run)[main_merge(run)].method
-    raw: dict[str, Json] = read_json(run.path(job_id(name)) / "model" / "merge_weights.json")
-    found = merge_weights(raw, label=name, method=method)
+    raw = merge_report(run)
+    method = str(cast(Mapping[str, Json], raw["method"])["method"])
+    found = merge_weights(raw, label=f"{method}, λ {weight:g}", method="")
     return () if found is None else (found,)
+
+
+def merge_report(run: Run) -> dict[str, Json]:
+    """What the fused model's merge left beside it."""
+    return read_json(run.path(FUSED) / "model" / "merge_weights.json")

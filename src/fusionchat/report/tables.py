@@ -6,7 +6,7 @@ from typing import Literal, NamedTuple
 
 from fusionchat.evaluate.statistics import ENOUGH, Breakdown, Estimate
 from fusionchat.report import text
-from fusionchat.report.model import Metric, Report, Row
+from fusionchat.report.model import MergedTensor, Metric, Report, Row
 
 Tone = Literal["", "gain", "loss"]
 OVERALL = "overall"
@@ -157,6 +157,35 @@ def reject_table(report: Report) -> Table:
         for r in report.rejects
     )
     return Table("Rejected records", ("where: reason", "records", "share"), rows)
+
+
+def tensor_table(report: Report) -> Table:
+    """The fused model's merge, tensor by tensor."""
+    names = report.tensor_targets
+    columns = ["tensor"]
+    for title, shown in (("weight", True), ("rms", True), ("kept", any(t.kept for t in report.tensors))):
+        columns += [f"{title} {name}" for name in names] if shown else []
+    columns += ["lowest cosine", "sign conflicts", "fused rms", "rounding loss"]
+    columns += ["ties"] if any(any(t.ties) for t in report.tensors) else []
+    rows = tuple(_tensor_row(t, len(names), columns) for t in report.tensors)
+    caption = (
+        "rms: root mean square change against the pivot. Cosine: between the changes of two targets. Sign conflicts: "
+        "elements that one target raises and another lowers. Rounding loss: error of storing over the fused change."
+    )
+    return Table("Tensors", tuple(columns), rows, caption)
+
+
+def _tensor_row(tensor: MergedTensor, targets: int, columns: Sequence[str]) -> tuple[Cell, ...]:
+    def each(values: Sequence[float], form: str) -> list[str]:
+        return [f"{v:{form}}" for v in values] if values else [text.NONE] * targets
+
+    cosines = [c for c in tensor.cosine if c is not None]
+    parts = [tensor.name, *each(tensor.weights, ".3f"), *each(tensor.rms, ".2e")]
+    parts += each(tensor.kept, ".1%") if any(c.startswith("kept") for c in columns) else []
+    parts += [f"{min(cosines):.3f}" if cosines else text.NONE, text.percent(tensor.conflicts)]
+    parts += [f"{tensor.change_rms:.2e}", f"{tensor.rounding_loss:.1e}"]
+    parts += [str(sum(tensor.ties))] if columns[-1] == "ties" else []
+    return tuple(map(Cell, parts))
 
 
 def sweep_table(report: Report) -> Table:
