@@ -7,7 +7,6 @@ import numpy as np
 
 from fusionchat.artifacts import Json
 from fusionchat.merge.methods.base import Gram, Mixture
-from fusionchat.merge.weights import layer_of, module_of
 
 
 @dataclass(frozen=True)
@@ -138,34 +137,3 @@ class MergeReport:
                 kept = np.array([t.kept for t in self.tensors])
                 figures["kept"] = [float(v) for v in (counts[:, None] * kept).sum(0) / total]
         return figures
-
-
-@dataclass(frozen=True)
-class HeatMap:
-    """Weights by layer (rows) and module (columns), one table per target; NaN where a module is absent.
-
-    Attributes:
-        layers: Row labels; ``""`` is for parameters outside the layers.
-        modules: Column labels.
-        weights_JLM: The weights.
-    """
-
-    layers: list[str]
-    modules: list[str]
-    weights_JLM: np.ndarray
-
-
-def heat_map(report: MergeReport) -> HeatMap:
-    """The weights of a merge as a picture's data: layers x modules, for each target."""
-    tensors = [t for t in report.tensors if t.weights]
-    numbers = sorted({n for t in tensors if (n := layer_of(t.name)) is not None})
-    layers = [str(n) for n in numbers]
-    if any(layer_of(t.name) is None for t in tensors):
-        layers.append("")
-    modules = list(dict.fromkeys(module_of(t.name) for t in tensors))
-    weights = np.full((len(report.targets), len(layers), len(modules)), np.nan)
-    for tensor in tensors:
-        number = layer_of(tensor.name)
-        row = layers.index("" if number is None else str(number))
-        weights[:, row, modules.index(module_of(tensor.name))] = tensor.weights
-    return HeatMap(layers, modules, weights)
