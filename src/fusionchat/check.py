@@ -10,14 +10,19 @@ from typing import NamedTuple
 from fusionchat import console
 from fusionchat.align.preview import PairPreview, Piece, preview
 from fusionchat.align.preview import show as show_pieces
+from fusionchat.align.stage import job_id as align_job
 from fusionchat.corpus.conversation import Conversation, Reject
 from fusionchat.corpus.render import Renderer
 from fusionchat.corpus.stage import locate, make_renderer
 from fusionchat.errors import CorpusError, FusionChatError, ModelError
+from fusionchat.estimate import size, total, work
+from fusionchat.jobs import Run
 from fusionchat.models import ModelRef, load_config, resolve
+from fusionchat.pipeline import open_run
 from fusionchat.recipe import Recipe
 
 SHOWN_CHARACTERS = 1200
+FLOPS_A_SECOND = 4e14
 
 
 class ModelCheck(NamedTuple):
@@ -40,6 +45,8 @@ class Check(NamedTuple):
         records: Records read, rejects by reason.
         previews: One entry a source whose tokenizer and the pivot's could be looked at.
         renderings: The first conversation as each model sees it.
+        retention: For each source whose alignment an earlier run has finished: its figures (see `AlignSummary`).
+        disk, flops: Rough total cost of the run, None where models or corpus are not here.
         unseen: What could not be looked at, and why.
     """
 
@@ -48,6 +55,9 @@ class Check(NamedTuple):
     rejects: dict[str, int]
     previews: list[PairPreview]
     renderings: dict[str, list[Piece] | Reject]
+    retention: dict[str, dict[str, float]]
+    disk: float | None
+    flops: float | None
     unseen: list[str]
 
 
@@ -76,7 +86,27 @@ def check(recipe: Recipe, *, sample: int = 200) -> Check:
     renderings = (
         {name: show_pieces(r, conversations[0]) for name, r in renderers.items()} if conversations else {}
     )
-    return Check(models, len(conversations) + sum(rejects.values()), rejects, previews, renderings, unseen)
+    planned = open_run(recipe)
+    return Check(
+        models=models,
+        records=len(conversations) + sum(rejects.values()),
+        rejects=rejects,
+        previews=previews,
+        renderings=renderings,
+        retention={name: figures for name in recipe.sources if (figures := _retention(planned, name))},
+        disk=total(job.cost.disk for job in planned.jobs.values()),
+        flops=total(job.cost.flops for job in planned.jobs.values()),
+        unseen=unseen,
+    )
+
+
+def _retention(planned: Run, source: str) -> dict[str, float]:
+    """The figures of an alignment that an earlier run has finished, none where it has not."""
+    job = planned.jobs[align_job(source)]
+    if planned.status(job).state != "done":
+        return {}
+    summary = planned.manifest(job.id).summary
+    return {key: float(value) for key, value in summary.items() if isinstance(value, int | float)}
 
 
 def _sample(recipe: Recipe, sample: int, unseen: list[str]) -> tuple[list[Conversation], dict[str, int]]:
@@ -131,11 +161,25 @@ def show(found: Check) -> None:
     console.say(f"Corpus: {found.records} records looked at{_reasons(found.rejects)}")
     if found.previews:
         _show_previews(found.previews)
-    for name, pieces in found.renderings.items():
-        _show_rendering(name, pieces)
+    if found.retention:
+        _show_retention(found.retention)
+    if found.renderings:
+        _show_renderings(found.renderings)
+    console.say(_expected(found))
     for line in found.unseen:
         console.warn(f"could not look at {line}")
     console.say("Nothing is wrong with what could be looked at." if found.unseen else "Nothing is wrong.")
+
+
+def _expected(found: Check) -> str:
+    if found.disk is None or found.flops is None:
+        return "Expected cost: unknown until the models' weights and the corpus are here (see `fusionchat plan`)."
+    hours = found.flops / FLOPS_A_SECOND / 3600
+    time = f"{hours:.1f} hours" if hours >= 0.1 else f"{hours * 3600:.1f} seconds"
+    return (
+        f"Expected: {size(found.disk)} on disk, {work(found.flops)}: about {time} "
+        f"at {FLOPS_A_SECOND / 1e12:.0f} TFLOP/s (40 % of an H100 in bf16)."
+    )
 
 
 def _reasons(reasons: dict[str, int]) -> str:
@@ -168,9 +212,25 @@ def _percent(share: float) -> str:
     return f"{100 * share:.1f} %"
 
 
-def _show_rendering(name: str, pieces: list[Piece] | Reject) -> None:
-    console.say(f"\n{name} sees the first conversation like this (supervised tokens marked):", style="bold")
-    if isinstance(pieces, Reject):
-        console.say(f"  it cannot use it: {pieces.reason}")
-        return
-    console.marked([(piece.text, piece.supervised) for piece in pieces], limit=SHOWN_CHARACTERS)
+def _show_retention(retention: dict[str, dict[str, float]]) -> None:
+    rows = [
+        (words, *(f"{figures[key]:.3f}" for figures in retention.values()))
+        for words, key in (
+            ("retention on aligned bytes", "retention"),
+            ("of the map alone, without the observed path", "map_retention"),
+            ("of the whole text, the pivot for unaligned rows", "text_retention"),
+            ("share of bytes that are aligned", "aligned_byte_share"),
+        )
+    ]
+    console.table("Retention, from this run's own alignment", ("", *retention), rows)
+
+
+def _show_renderings(renderings: dict[str, list[Piece] | Reject]) -> None:
+    columns = {
+        name: [("it cannot use it: " + pieces.reason, False)]
+        if isinstance(pieces, Reject)
+        else [(piece.text, piece.supervised) for piece in pieces]
+        for name, pieces in renderings.items()
+    }
+    title = "The first conversation as each model sees it, supervised tokens marked"
+    console.side_by_side(title, columns, limit=SHOWN_CHARACTERS)

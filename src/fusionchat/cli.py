@@ -85,6 +85,7 @@ def check(recipe: Path, settings: tuple[str, ...], sample: int) -> None:
 def plan(recipe: Path, settings: tuple[str, ...]) -> None:
     """Show each job as done, stale (and why) or to do; touch nothing."""
     from fusionchat import console
+    from fusionchat.estimate import size, work
     from fusionchat.pipeline import plan as make_plan
 
     loaded = load(recipe, settings)
@@ -221,6 +222,7 @@ def merge(
 def show_merge(plan: "dict[str, Json]") -> None:
     """Print a merge's plan."""
     from fusionchat import console
+    from fusionchat.estimate import size
 
     sizes = {"input_bytes", "output_bytes", "memory_bytes"}
     rows = [
@@ -321,27 +323,6 @@ def finish(done: "Run") -> None:
     show(done)
     console.say(f"\nRun: {done.folder}   Report: {done.folder / 'report' / 'report' / 'report.html'}")
     console.say(f"Next: fusionchat chat {done.folder}", style="bold")
-
-
-def size(count: float | None) -> str:
-    """Bytes for a table."""
-    if count is None:
-        return "?"
-    for unit in ("B", "kB", "MB", "GB"):
-        if count < 1000:
-            return f"{count:.0f} {unit}"
-        count /= 1000
-    return f"{count:.1f} TB"
-
-
-def work(flops: float | None) -> str:
-    """Floating-point operations for a table."""
-    if flops is None:
-        return "?"
-    for power, unit in ((18, "EFLOP"), (15, "PFLOP"), (12, "TFLOP"), (9, "GFLOP"), (6, "MFLOP")):
-        if flops >= 10**power:
-            return f"{flops / 10**power:.1f} {unit}"
-    return "-"
 
 
 def main() -> None:

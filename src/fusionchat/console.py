@@ -1,7 +1,7 @@
 """The only place that prints: lines, tables, progress bars and errors, on one rich console."""
 
 import sys
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 
 from rich.console import Console
@@ -130,8 +130,16 @@ def progress(label: str, total: int | None) -> Iterator[Advance]:
         yield lambda count: bar.advance(task, count)
 
 
-def marked(pieces: Sequence[tuple[str, bool]], *, limit: int) -> None:
-    """Print text of which some pieces stand out (green, or in «guillemets» where there is no colour)."""
+def side_by_side(title: str, columns: Mapping[str, Sequence[tuple[str, bool]]], *, limit: int) -> None:
+    """Print texts in columns; pieces marked True stand out: green, or in «guillemets» where there is no colour."""
+    grid = Table(title=title, title_justify="left", header_style="bold", expand=True)
+    for name in columns:
+        grid.add_column(name, ratio=1, overflow="fold")
+    grid.add_row(*(_marked(pieces, limit) for pieces in columns.values()))
+    _out.print(grid, markup=False)
+
+
+def _marked(pieces: Sequence[tuple[str, bool]], limit: int) -> Text:
     text, left = Text(), limit
     for piece, stands_out in pieces:
         shown = piece[:left]
@@ -142,4 +150,4 @@ def marked(pieces: Sequence[tuple[str, bool]], *, limit: int) -> None:
         if left <= 0:
             text.append(" ...", style="dim")
             break
-    _out.print(text, soft_wrap=True)
+    return text

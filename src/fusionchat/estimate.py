@@ -2,6 +2,7 @@
 
 import json
 import struct
+from collections.abc import Iterable
 from math import prod
 from pathlib import Path
 
@@ -91,3 +92,30 @@ def evaluation_cost(recipe: Recipe, ref: ModelRef, part: str) -> Cost:
     own = _tokens(source, recipe.folder) if isinstance(source, CorpusFile) else None
     tokens = own if isinstance(source, CorpusFile) or train is None else train * source
     return Cost(0.0, None if tokens is None or size is None else 2.0 * size * tokens)
+
+
+def total(parts: Iterable[float | None]) -> float | None:
+    """The sum, None if a part is unknown."""
+    known = list(parts)
+    return None if None in known else float(sum(part or 0.0 for part in known))
+
+
+def size(count: float | None) -> str:
+    """Bytes for a table."""
+    if count is None:
+        return "?"
+    for unit in ("B", "kB", "MB", "GB"):
+        if count < 1000:
+            return f"{count:.0f} {unit}"
+        count /= 1000
+    return f"{count:.1f} TB"
+
+
+def work(flops: float | None) -> str:
+    """Floating-point operations for a table."""
+    if flops is None:
+        return "?"
+    for power, unit in ((18, "EFLOP"), (15, "PFLOP"), (12, "TFLOP"), (9, "GFLOP"), (6, "MFLOP")):
+        if flops >= 10**power:
+            return f"{flops / 10**power:.1f} {unit}"
+    return "-"
