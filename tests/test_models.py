@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from fusionchat.errors import ModelError
+from fusionchat.errors import MachineError, ModelError
 from fusionchat.models import (
     ModelRef,
     identity,
@@ -12,6 +12,7 @@ from fusionchat.models import (
     load_tokenizer,
     locate,
     other_template,
+    pick_device,
     resolve,
     tokenizer_identity,
 )
@@ -77,3 +78,10 @@ def test_what_cannot_be_loaded_is_named(tmp_path):
         with pytest.raises(ModelError, match="'source'") as error:
             load(ref)
         assert str(tmp_path) in str(error.value)
+
+
+@pytest.mark.parametrize("name", ["cuda:99", "cuda:x", "gpu", "meta"])
+def test_a_device_that_is_not_there_is_named(name):
+    with pytest.raises(MachineError, match=f"no device '{name}'"):
+        pick_device(name)
+    assert pick_device("cpu").type == "cpu"

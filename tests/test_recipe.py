@@ -41,7 +41,15 @@ def test_numbers_with_exponents_are_numbers(tmp_path):
         ("distill: {label_weight: 2}\n", ["distill.label_weight", "less than or equal to 1"]),
         ("merge: {method: varm, granularity: row}\n", ["merge.granularity"]),
         ("merge: {method: varm, densty: 1}\n", ["merge.densty", "no such key"]),
-        ("merge: nothing\n", ["merge", "nothing"]),
+        ("merge: vram\n", ["merge: there is no method 'vram' (did you mean 'varm'?)", "task_arithmetic"]),
+        ("merge: {granularity: layer}\n", ["merge: say which method"]),
+        ("compare: {merges: [vram]}\n", ["compare.merges.0", "'varm'"]),
+        ("align: {vocabulary: exakt}\n", ["no method 'exakt'", "'exact'", "byte_prefix"]),
+        ("corpus2: {}\n", ["'corpus'"]),
+        ("distill: {epochs: two}\n", ["distill.epochs: must be a valid number, not 'two'"]),
+        ("represent: {k: 2.5}\n", ["represent.k: must be a valid integer, not 2.5"]),
+        ("search: 3\n", ["search: must be a mapping, not 3"]),
+        ("runtime: {device: gpu}\n", ["runtime.device", "cuda:N", "'gpu'"]),
         ("fuse: {method: mean_ce, temperature: 0}\n", ["fuse", "temperature"]),
         ("represent: {k: ten}\n", ["represent.k", "integer"]),
         ("evaluate: {exact_match: {answer_pattern: '('}}\n", ["answer_pattern", "regular expression"]),
@@ -55,6 +63,29 @@ def test_mistakes_name_their_yaml_path(tmp_path, extra, words):
         load(tmp_path, extra)
     for word in words:
         assert word in str(error.value)
+
+
+def test_a_mistake_in_one_kind_of_a_union_says_nothing_of_the_others(tmp_path):
+    with pytest.raises(RecipeError) as error:
+        load(tmp_path, "align: {vocabulary: {method: exact, loose: true}}\n")
+    assert str(error.value).count("no such key") == 1 and "min_edit" not in str(error.value)
+
+
+def test_only_keys_of_the_same_place_are_suggested(tmp_path):
+    with pytest.raises(RecipeError) as error:
+        load(tmp_path, "", "sources.a.nam=3")
+    assert "sources.a.nam" in str(error.value) and "did you mean" not in str(error.value)
+    assert "--set sources.a.nam=3" in str(error.value)
+    with pytest.raises(RecipeError, match="'density'"):
+        load(tmp_path, "merge: {method: ties, densty: 0.5}\n")
+
+
+def test_a_file_that_is_no_recipe_gets_a_short_answer(tmp_path):
+    with pytest.raises(RecipeError) as error:
+        load(tmp_path, "".join(f"key{i}: 1\n" for i in range(40)))
+    assert "and 32 more" in str(error.value) and len(str(error.value).splitlines()) < 15
+    with pytest.raises(RecipeError, match="folder, not a recipe"):
+        load_recipe(tmp_path)
 
 
 def test_all_mistakes_are_told_at_once(tmp_path):

@@ -4,13 +4,14 @@ Nothing is decided from a model's name: an existing folder is a folder, anything
 """
 
 import hashlib
+import re
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 from fusionchat.artifacts import canonical, sha256_file
-from fusionchat.errors import ModelError
+from fusionchat.errors import MachineError, ModelError
 from fusionchat.recipe import ModelSpec, Recipe
 
 if TYPE_CHECKING:
@@ -259,14 +260,28 @@ def copy_tokenizer(ref: ModelRef, folder: Path) -> None:
 
 
 def pick_device(name: str) -> "torch.device":
-    """The device a recipe's ``runtime.device`` means."""
+    """The device a recipe's ``runtime.device`` means; raises MachineError where it is not there."""
     import torch
 
     if name != "auto":
+        if not _is_there(name):
+            raise MachineError(
+                f"torch finds no device {name!r} on this machine",
+                where="runtime.device, or --device of chat",
+                do="give auto, cpu, cuda, cuda:N or mps; a GPU needs a torch build made for it",
+            )
         return torch.device(name)
     if torch.cuda.is_available():
         return torch.device("cuda")
     return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+
+
+def _is_there(name: str) -> bool:
+    import torch
+
+    if cuda := re.fullmatch(r"cuda(?::(\d+))?", name):
+        return int(cuda[1] or 0) < torch.cuda.device_count()
+    return name == "cpu" or (name == "mps" and torch.backends.mps.is_available())
 
 
 def pick_dtype(name: str, device: "torch.device") -> "torch.dtype":

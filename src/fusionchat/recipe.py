@@ -4,11 +4,9 @@ Settings that change a result live beside the stage they belong to. Settings tha
 reached live under ``runtime`` and never make an artifact stale.
 """
 
-import difflib
-import json
 import re
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 import yaml
 from pydantic import (
@@ -23,11 +21,14 @@ from pydantic import (
 )
 
 from fusionchat.align.project import AlignSettings
+from fusionchat.align.vocabulary import VocabularyMethod
 from fusionchat.errors import RecipeError
 from fusionchat.fuse.rules import FuseRule, MinCE
 from fusionchat.merge.methods import MergeMethod
 from fusionchat.merge.methods.varm import Varm
+from fusionchat.recipe_mistakes import explain, no_such_method
 
+DEVICE = re.compile(r"auto|cpu|mps|cuda(:\d+)?")
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 
@@ -38,9 +39,13 @@ def method_from_name(value: object) -> object:
 
 def vocabulary_from_name(value: object) -> object:
     """``vocabulary: exact`` is short for ``vocabulary: {method: exact}``."""
-    if isinstance(value, dict) and "vocabulary" in value:
-        return {**value, "vocabulary": method_from_name(value["vocabulary"])}
-    return value
+    if not isinstance(value, dict) or "vocabulary" not in value:
+        return value
+    vocabulary = method_from_name(value["vocabulary"])
+    known = [kind().method for kind in get_args(VocabularyMethod)]
+    if isinstance(vocabulary, dict) and vocabulary.get("method") not in known:
+        raise ValueError(f"vocabulary: {no_such_method(str(vocabulary.get('method')), known)}")
+    return {**value, "vocabulary": vocabulary}
 
 
 AnyAlign = Annotated[AlignSettings, BeforeValidator(vocabulary_from_name)]
@@ -203,6 +208,13 @@ class RuntimeSettings(Frozen):
     checkpoint_steps: int = Field(200, ge=1, description="a training checkpoint every so many steps")
     threads: int = Field(0, ge=0, description="CPU threads, 0 for all")
 
+    @field_validator("device")
+    @classmethod
+    def _device(cls, value: str) -> str:
+        if not DEVICE.fullmatch(value):
+            raise ValueError(f"must be auto, cpu, cuda, cuda:N or mps, not {value!r}")
+        return value
+
 
 class Recipe(Frozen):
     """Everything a run needs."""
@@ -338,7 +350,11 @@ def apply_setting(tree: dict[str, Any], setting: str) -> None:
     """
     path, equals, text = setting.partition("=")
     if not equals or not path.strip():
-        raise RecipeError("A setting is path.to.key=value", where=f"--set {setting}")
+        raise RecipeError(
+            "A setting is path.to.key=value",
+            where=f"--set {setting}",
+            do="for instance --set distill.label_weight=0.5",
+        )
     try:
         value = yaml.load(text, Loader=_Loader)
     except yaml.YAMLError as error:
@@ -379,12 +395,17 @@ def load_recipe(path: str | Path, settings: tuple[str, ...] = ()) -> Recipe:
         raise RecipeError(
             "There is no such recipe", where=str(path), do="make one with `fusionchat init`"
         ) from error
+    except IsADirectoryError as error:
+        raise RecipeError(
+            "This is a folder, not a recipe", where=str(path), do="give the recipe's YAML file"
+        ) from error
     except (OSError, UnicodeDecodeError) as error:
         raise RecipeError(f"The recipe cannot be read: {error}", where=str(path)) from error
     tree = parse_yaml(text, name=str(path))
     for setting in settings:
         apply_setting(tree, setting)
-    return validate_recipe(tree, name=str(path), folder=str(file.parent))
+    name = str(path) + "".join(f" --set {setting}" for setting in settings)
+    return validate_recipe(tree, name=name, folder=str(file.parent))
 
 
 def merge_method(name: str, settings: tuple[str, ...]) -> MergeMethod:
@@ -396,7 +417,9 @@ def merge_method(name: str, settings: tuple[str, ...]) -> MergeMethod:
         return TypeAdapter(AnyMerge).validate_python(tree)
     except ValidationError as error:
         raise RecipeError(
-            _explain(error), where="--method and --set", do="see docs/merge_methods.md"
+            explain(error, Recipe.model_json_schema()),
+            where="--method and --set",
+            do="see docs/merge_methods.md",
         ) from error
 
 
@@ -407,34 +430,6 @@ def validate_recipe(tree: dict[str, Any], *, name: str, folder: str) -> Recipe:
     try:
         return Recipe(**tree, folder=folder)
     except ValidationError as error:
-        raise RecipeError(_explain(error), where=name, do="see docs/recipe.md for every key") from error
-
-
-def _explain(error: ValidationError) -> str:
-    lines = ["The recipe has mistakes:" if error.error_count() > 1 else "The recipe has a mistake:"]
-    for mistake in error.errors():
-        path = ".".join(str(part) for part in mistake["loc"] if not _is_branch(part))
-        message = mistake["msg"].removeprefix("Value error, ")
-        if mistake["type"] in {"extra_forbidden", "unexpected_keyword_argument"}:
-            message = "there is no such key" + _did_you_mean(mistake["loc"])
-        lines.append(f"  {path}: {message}")
-    return "\n".join(dict.fromkeys(lines))
-
-
-def _is_branch(part: str | int) -> bool:
-    """Pydantic names the branch of a union in the path; a YAML path has no such part."""
-    return isinstance(part, str) and (part in {"CorpusFile", "float"} or part in _method_names())
-
-
-def _method_names() -> frozenset[str]:
-    schema = json.dumps(Recipe.model_json_schema())
-    return frozenset(re.findall(r'"const": "([a-z_]+)"', schema))
-
-
-def _did_you_mean(location: tuple[str | int, ...]) -> str:
-    schema = json.dumps(Recipe.model_json_schema())
-    known = sorted(set(re.findall(r'"([a-z_]+)": \{', schema)))
-    close = [
-        name for name in difflib.get_close_matches(str(location[-1]), known, n=2) if name != location[-1]
-    ]
-    return f" (did you mean {close[0]!r}?)" if close else ""
+        raise RecipeError(
+            explain(error, Recipe.model_json_schema()), where=name, do="see docs/recipe.md for every key"
+        ) from error

@@ -1,0 +1,96 @@
+"""A recipe's mistakes told in a reader's words: the YAML path, what was given, what was perhaps meant."""
+
+import difflib
+import re
+from typing import TYPE_CHECKING, Any
+
+from pydantic import ValidationError
+
+if TYPE_CHECKING:
+    from pydantic_core import ErrorDetails
+
+Schema = dict[str, Any]
+SHOWN_MISTAKES = 8
+BRANCHES = {"CorpusFile", "float", "BytePrefix", "Exact", "MinEdit", "Statistics"}
+
+
+def explain(error: ValidationError, schema: Schema) -> str:
+    """All mistakes, one a line, under a title; ``schema`` is the recipe's JSON schema."""
+    lines = []
+    for mistake in _of_the_chosen_branch(error.errors()):
+        path = ".".join(str(part) for part in mistake["loc"] if not _is_branch(part, schema))
+        said = _say(mistake, schema)
+        lines.append(f"  {path}: {said}" if path else f"  {said}")
+    lines = list(dict.fromkeys(lines))
+    title = "There are mistakes:" if len(lines) > 1 else "There is a mistake:"
+    more = [f"  and {len(lines) - SHOWN_MISTAKES} more"] if len(lines) > SHOWN_MISTAKES else []
+    return "\n".join([title, *lines[:SHOWN_MISTAKES], *more])
+
+
+def _say(mistake: "ErrorDetails", schema: Schema) -> str:
+    """One mistake in our words: what is wrong, what was given, what was perhaps meant."""
+    kind, given = mistake["type"], mistake["input"]
+    if kind in {"extra_forbidden", "unexpected_keyword_argument"}:
+        return "there is no such key" + _did_you_mean(mistake["loc"], schema)
+    if kind == "missing":
+        return "this key is missing"
+    if kind == "union_tag_invalid":
+        context = mistake["ctx"]
+        return no_such_method(context["tag"], re.findall(r"'(\w+)'", context["expected_tags"]))
+    if kind == "union_tag_not_found":
+        return "say which method it is for: {method: NAME, ...}"
+    message = mistake["msg"].removeprefix("Value error, ").replace("Input should be", "must be")
+    message = re.sub(r", (unable to|got a) .*", "", message)
+    message = re.sub(r"a valid dictionary or instance of \w+", "a mapping", message)
+    shown = isinstance(given, str | int | float) and kind != "value_error"
+    return f"{message}, not {given!r}" if shown else message
+
+
+def no_such_method(name: str, known: list[str]) -> str:
+    """What is said of a method nobody knows."""
+    close = difflib.get_close_matches(name, known, n=1)
+    hint = f" (did you mean {close[0]!r}?)" if close else ""
+    return f"there is no method {name!r}{hint}; there are {', '.join(known)}"
+
+
+def _of_the_chosen_branch(mistakes: "list[ErrorDetails]") -> "list[ErrorDetails]":
+    """Without the mistakes of branches of a union that the given ``method`` does not mean."""
+    other = {m["loc"][:-1] for m in mistakes if m["type"] == "literal_error" and m["loc"][-1] == "method"}
+    return [m for m in mistakes if not any(m["loc"][: len(branch)] == branch for branch in other)]
+
+
+def _is_branch(part: str | int, schema: Schema) -> bool:
+    """Pydantic names the branch of a union in the path; a YAML path has no such part."""
+    return part in BRANCHES or part in _methods(schema)
+
+
+def _methods(schema: Schema) -> set[str]:
+    kinds = (kind.get("properties", {}).get("method", {}).get("const") for kind in schema["$defs"].values())
+    return {name for name in kinds if name}
+
+
+def _did_you_mean(location: tuple[str | int, ...], schema: Schema) -> str:
+    known = _keys_at(location[:-1], schema)
+    close = difflib.get_close_matches(str(location[-1]), known, n=1)
+    return f" (did you mean {close[0]!r}?)" if close else ""
+
+
+def _keys_at(location: tuple[str | int, ...], schema: Schema) -> list[str]:
+    """The keys that a recipe may have at a place."""
+    nodes = _expand(schema, schema)
+    for part in location:
+        if _is_branch(part, schema):
+            nodes = [n for n in nodes if n.get("properties", {}).get("method", {}).get("const", part) == part]
+            continue
+        below = [n.get("properties", {}).get(part) or n.get("additionalProperties") for n in nodes]
+        below += [n.get("items") for n in nodes]
+        nodes = [found for node in below if isinstance(node, dict) for found in _expand(node, schema)]
+    return sorted({key for node in nodes for key in node.get("properties", {})})
+
+
+def _expand(node: Schema, schema: Schema) -> list[Schema]:
+    """A schema node, or the alternatives it stands for."""
+    if "$ref" in node:
+        return _expand(schema["$defs"][node["$ref"].rpartition("/")[2]], schema)
+    choices = [*node.get("anyOf", []), *node.get("oneOf", [])]
+    return [found for choice in choices for found in _expand(choice, schema)] or [node]
