@@ -104,6 +104,7 @@ def align(
     Where both sides have the same tokens in the same places, the source's distributions are returned as they
     are, bit for bit (cut to ``settings.k`` slots, or widened, where that is given).
     """
+    assert source.ids.max(initial=0) < source_table.size, "a capture keeps tokens of its tokenizer only"
     if mapping.method == "identity" and settings.k in (None, source.k) and same_rows(pivot, source, mapping):
         return _same(pivot, source)
     attached = find_rows(pivot, source, pivot_table, source_table, settings)

@@ -45,17 +45,20 @@ def largest(values: Float[Tensor, "N V"], k: int) -> tuple[Float[Tensor, "N K"],
     return top.values, ids.gather(1, top.indices)
 
 
-def select(logits: Float[Tensor, "N V"], labels: Int[Tensor, " N"], k: int) -> Selected:
+def select(
+    logits: Float[Tensor, "N V"], labels: Int[Tensor, " N"], k: int, *, vocabulary: int | None = None
+) -> Selected:
     """The k most likely tokens, log-softmax in fp32 before the cut, and the label's log-probability.
 
     Args:
         logits: fp32.
         labels: The tokens that follow.
-        k: At most V.
+        k: At most V, and at most ``vocabulary``.
+        vocabulary: Tokens of the tokenizer; rows of the head past them pad it, and their mass is tail. None for V.
     """
     assert logits.dtype == torch.float32, "log-softmax is taken in fp32"
     log_z = torch.logsumexp(logits, dim=1, keepdim=True)
-    values, ids = largest(logits, k)
+    values, ids = largest(logits[:, :vocabulary], k)
     logprobs = values - log_z
     tail = torch.log((1.0 - logprobs.exp().sum(dim=1)).clamp_min(0.0))
     label = (logits.gather(1, labels[:, None]) - log_z).squeeze(1)

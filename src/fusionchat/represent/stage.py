@@ -57,6 +57,7 @@ def work(run: Run, ref: ModelRef, folder: Path) -> Summary:
                     head,
                     rendered,
                     k=run.recipe.represent.k,
+                    vocabulary=renderer.table.size,
                     batch_tokens=runtime.batch_tokens,
                     advance=advance,
                 )

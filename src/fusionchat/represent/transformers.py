@@ -6,6 +6,7 @@ import numpy as np
 import torch
 
 from fusionchat.corpus.render import Rendered
+from fusionchat.errors import ModelError
 from fusionchat.heads import Head
 from fusionchat.represent.batching import batches
 from fusionchat.represent.select import select
@@ -16,7 +17,13 @@ HEAD_ELEMENTS = 2**26
 
 @torch.inference_mode()
 def capture(
-    head: Head, rendered: Sequence[Rendered], *, k: int, batch_tokens: int, advance: Callable[[int], None]
+    head: Head,
+    rendered: Sequence[Rendered],
+    *,
+    k: int,
+    vocabulary: int,
+    batch_tokens: int,
+    advance: Callable[[int], None],
 ) -> TopK:
     """The distributions of a model for every supervised token, in the order of the conversations.
 
@@ -24,13 +31,24 @@ def capture(
         head: The model.
         rendered: The conversations in the model's own template and tokens.
         k: Tokens kept; cut to the vocabulary's size.
+        vocabulary: Tokens of the tokenizer; rows of the head past them are never kept.
         batch_tokens: Padded tokens in one forward pass.
         advance: Called with the number of conversations done.
 
     Returns:
         A TopK in the model's own vocabulary.
+
+    Raises:
+        ModelError: The text has tokens the model has no row for, or the model gives NaN.
     """
-    k = min(k, head.weight.shape[0])
+    vocabulary = min(vocabulary, head.weight.shape[0])
+    k = min(k, vocabulary)
+    largest = max((int(r.input_ids.max()) for r in rendered), default=0)
+    if largest >= head.weight.shape[0]:
+        raise ModelError(
+            f"The tokenizer gives token {largest}, and the model has {head.weight.shape[0]} rows",
+            do="give the tokenizer that belongs to the model, or resize the model's embeddings",
+        )
     offsets = np.concatenate([[0], np.cumsum([len(r.rows) for r in rendered])]).astype(np.int64)
     n, device = int(offsets[-1]), head.weight.device
     ids = np.zeros((n, k), dtype=np.int32)
@@ -44,11 +62,16 @@ def capture(
         labels = batch.labels.to(device)
         for first in range(0, len(rows), chunk):
             part = slice(first, first + chunk)
-            kept = select(head.logits(hidden[part]), labels[part], k)
+            kept = select(head.logits(hidden[part]), labels[part], k, vocabulary=vocabulary)
             ids[rows[part]] = kept.ids.cpu().numpy()
             logprobs[rows[part]] = kept.logprobs.cpu().numpy()
             tail[rows[part]] = kept.tail.cpu().numpy()
             label_logprob[rows[part]] = kept.label_logprob.cpu().numpy()
+        if np.isnan(label_logprob[rows]).any():
+            raise ModelError(
+                "The model gives NaN instead of probabilities",
+                do="set runtime.load_dtype to bfloat16 or float32, and check the model's weights",
+            )
         advance(len(batch.members))
     join = [np.concatenate([getattr(r, name) for r in rendered]) for name in ("turn", "begin", "end")]
     return TopK(
