@@ -18,12 +18,12 @@ VERBS = [
     "check",
     "plan",
     "run",
+    "add-source",
     "represent",
     "align",
     "fuse",
     "distill",
     "merge",
-    "add-source",
     "evaluate",
     "report",
     "chat",
@@ -50,6 +50,7 @@ def test_help_lists_every_verb_in_order(capsys):
     code, text = call(capsys, "--help")
     listed = [line.split()[0] for line in text.partition("Commands:")[2].splitlines() if line.strip()]
     assert code == 0 and listed[: len(VERBS)] == VERBS
+    assert "..." not in text, "a line of help is cut"
 
 
 @pytest.mark.parametrize("verb", VERBS)
@@ -133,6 +134,29 @@ def test_add_source_makes_the_new_target_only(capsys, tiny):
     assert "target qwen" in text and "# more" in (tiny / "recipe.yaml").read_text()
     assert "already" in refused(capsys, "add-source", "recipe.yaml", "--source", "qwen=x")
     assert "NAME=MODEL" in refused(capsys, "add-source", "recipe.yaml", "--source", "x")
+
+
+def test_a_source_that_is_not_there_leaves_the_recipe_as_it_was(capsys, tiny):
+    before = (tiny / "recipe.yaml").read_bytes()
+    text = refused(capsys, "add-source", "recipe.yaml", "--source", "new=./none")
+    assert "sources.new.model" in text and (tiny / "recipe.yaml").read_bytes() == before
+
+
+def test_a_new_source_goes_last(tmp_path):
+    from fusionchat.recipe import load_recipe
+    from fusionchat.recipe_edit import insert_source
+
+    for name in ("b", "m"):
+        (tmp_path / name).mkdir()
+    path = tmp_path / "r.yaml"
+    head, tail = (
+        "name: x\npivot: P\nsources:\n  b:  # one\n    model: ./b\n",
+        "\n# the data\ncorpus: {train: t}\n",
+    )
+    path.write_text(head + tail)
+    insert_source(path, "new=./m", "pivot")
+    assert list(load_recipe(path).sources) == ["b", "new"]
+    assert path.read_text().startswith(head) and path.read_text().endswith(tail)
 
 
 def test_merge_reads_mergekit_files_and_plans(capsys, tiny):

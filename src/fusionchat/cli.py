@@ -3,6 +3,7 @@
 Nothing heavy is imported before a verb needs it, so that ``--help`` answers at once.
 """
 
+import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -73,7 +74,7 @@ def init(path: Path) -> None:
 @with_recipe
 @click.option("--sample", default=200, show_default=True, help="Conversations looked at.")
 def check(recipe: Path, settings: tuple[str, ...], sample: int) -> None:
-    """Look at models, templates, tokenizers and corpus before any weight is loaded."""
+    """Look at models, tokenizers and corpus before any weight is read."""
     from fusionchat.check import check as look
     from fusionchat.check import show
 
@@ -83,7 +84,7 @@ def check(recipe: Path, settings: tuple[str, ...], sample: int) -> None:
 @cli.command()
 @with_recipe
 def plan(recipe: Path, settings: tuple[str, ...]) -> None:
-    """Show each job as done, stale (and why) or to do; touch nothing."""
+    """Show what is done, stale (and why) or to do; touch nothing."""
     from fusionchat import console
     from fusionchat.estimate import size, work
     from fusionchat.pipeline import plan as make_plan
@@ -109,7 +110,29 @@ def plan(recipe: Path, settings: tuple[str, ...]) -> None:
 @cli.command()
 @with_recipe
 def run(recipe: Path, settings: tuple[str, ...]) -> None:
-    """Run the whole pipeline, from corpus to report; what is done is kept."""
+    """Run all of it, corpus to report; what is done is kept."""
+    finish(run_stage(load(recipe, settings), None))
+
+
+@cli.command("add-source")
+@with_recipe
+@click.option(
+    "--source",
+    required=True,
+    metavar="NAME=MODEL",
+    help="The new source: its name, and a folder (relative to the recipe) or hub id.",
+)
+@click.option("--template", default="own", show_default=True, help="own, pivot, or a Jinja file.")
+def add_source(recipe: Path, settings: tuple[str, ...], source: str, template: str) -> None:
+    """Add a source to a recipe and run it; finished work is kept.
+
+    Only the new source is captured, aligned and distilled; then all targets are merged again.
+    """
+    from fusionchat import console
+    from fusionchat.recipe_edit import insert_source
+
+    name = insert_source(recipe, source, template, settings)
+    console.say(f"Added {name} to {recipe}")
     finish(run_stage(load(recipe, settings), None))
 
 
@@ -174,7 +197,9 @@ def merge(
     out: Path | None, dtype: str, embeddings: str, shard_gb: float, threads: int, allow_pickle: bool,
     overwrite: bool, dry_run: bool,
 ) -> None:  # fmt: skip
-    """Run a recipe up to its merges, run a mergekit file, or merge any same-structured checkpoints.
+    """Run up to the merges; or merge checkpoints without a recipe.
+
+    Besides a recipe it takes a mergekit file, or a pivot and targets: any checkpoints of one structure.
 
     \b
     fusionchat merge RECIPE.yaml
@@ -216,7 +241,7 @@ def merge(
         return
     with console.progress(f"merge by {chosen.method}", None) as advance:
         run_standalone(pivot, targets, chosen, out, settings=given, progress=advance)
-    console.say(f"Merged {len(targets)} targets by {chosen.method}: {out}")
+    console.say(f"Merged {len(targets)} target{'s' * (len(targets) > 1)} by {chosen.method}: {out}")
 
 
 def show_merge(plan: "dict[str, Json]") -> None:
@@ -232,23 +257,7 @@ def show_merge(plan: "dict[str, Json]") -> None:
     console.table("Merge plan", ("", ""), rows)
 
 
-@cli.command("add-source")
-@with_recipe
-@click.option(
-    "--source", required=True, metavar="NAME=MODEL", help="The new source: its name, and a folder or hub id."
-)
-@click.option("--template", default="own", show_default=True, help="own, pivot, or a Jinja file.")
-def add_source(recipe: Path, settings: tuple[str, ...], source: str, template: str) -> None:
-    """Add a source to a recipe and run it: only the new target is made, then all are merged again."""
-    from fusionchat import console
-    from fusionchat.recipe_edit import insert_source
-
-    name = insert_source(recipe, source, template)
-    console.say(f"Added {name} to {recipe}")
-    finish(run_stage(load(recipe, settings), None))
-
-
-stage_verb("evaluate", "Run up to the evaluation of every model, and print the results.")
+stage_verb("evaluate", "Run up to the evaluation of every model; print the results.")
 stage_verb("report", "Run all of it and write the report.")
 
 
@@ -278,11 +287,17 @@ def chat(model: Path, device: str, max_new_tokens: int, temperature: float, seed
     "--set", "settings", multiple=True, metavar="PATH.TO.KEY=VALUE", help="Override a setting of the recipe."
 )
 def demo(output: str, seed: int, scale: float, settings: tuple[str, ...]) -> None:
-    """Make three tiny chat LLMs and a corpus, and fuse them: the whole pipeline in a few minutes."""
+    """Make three tiny chat LLMs and fuse them, in a few minutes."""
     from fusionchat.demo.stage import prepare
 
     recipe = prepare(Path(output), seed=seed, scale=scale)
     finish(run_stage(load(recipe, settings), None))
+
+
+def program() -> str:
+    """What to type for this program: its name where the shell finds it, else the path it was called by."""
+    called = Path(sys.argv[0])
+    return str(called) if called.name == "fusionchat" and shutil.which("fusionchat") is None else "fusionchat"
 
 
 def load(path: Path, settings: tuple[str, ...]) -> "Recipe":
@@ -304,15 +319,20 @@ def run_stage(recipe: "Recipe", until: str | None) -> "Run":
             kept.append(job.id)
             return
         if kept:
-            console.say(f"  {len(kept)} jobs were done before and are kept", style="dim")
+            console.say(f"  {kept_jobs(len(kept))}", style="dim")
             kept.clear()
         why = f" (stale: {'; '.join(status.changed[:2])})" if status.changed else ""
         console.say(f"{job.id}{why}", style="bold")
 
     done = run_pipeline(recipe, until=until, announce=announce)
     if kept:
-        console.say(f"  {len(kept)} jobs were done before and are kept", style="dim")
+        console.say(f"  {kept_jobs(len(kept))}", style="dim")
     return done
+
+
+def kept_jobs(count: int) -> str:
+    """What is said of jobs that need not run."""
+    return f"{count} jobs were done before and are kept" if count > 1 else "1 job was done before and is kept"
 
 
 def finish(done: "Run") -> None:
@@ -322,7 +342,7 @@ def finish(done: "Run") -> None:
 
     show(done)
     console.say(f"\nRun: {done.folder}   Report: {done.folder / 'report' / 'report' / 'report.html'}")
-    console.say(f"Next: fusionchat chat {done.folder}", style="bold")
+    console.say(f"Next: {program()} chat {done.folder}", style="bold")
 
 
 def main() -> None:

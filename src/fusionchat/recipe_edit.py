@@ -5,20 +5,32 @@ from pathlib import Path
 
 from fusionchat.artifacts import write_text
 from fusionchat.errors import RecipeError
-from fusionchat.recipe import NAME, load_recipe, parse_yaml
+from fusionchat.models import resolve
+from fusionchat.recipe import NAME, apply_setting, load_recipe, parse_yaml, validate_recipe
 
 
-def insert_source(path: Path, source: str, template: str) -> str:
-    """Write ``NAME=MODEL`` as a new entry under ``sources:``; returns the name.
+def insert_source(path: Path, source: str, template: str, settings: tuple[str, ...] = ()) -> str:
+    """Write ``NAME=MODEL`` as the last entry under ``sources:``; returns the name.
+
+    The file is left as it is unless the new recipe, with ``settings`` over it, is valid and the new source is there.
 
     Raises:
         RecipeError: The recipe is broken, has a source of this name, or its sources do not stand on lines of their own.
+        ModelError: The new source or its template is not there.
     """
     name, equals, model = source.partition("=")
     if not equals or not NAME.fullmatch(name) or not model:
-        raise RecipeError("A source is NAME=MODEL", where=f"--source {source}")
+        raise RecipeError(
+            "A source is NAME=MODEL",
+            where=f"--source {source}",
+            do="for instance --source solar=models/solar",
+        )
     if name in load_recipe(path).sources:
-        raise RecipeError("The recipe has a source of this name already", where=f"{path}: sources.{name}")
+        raise RecipeError(
+            "The recipe has a source of this name already",
+            where=f"{path}: sources.{name}",
+            do="give the new one another name",
+        )
     lines = path.read_text(encoding="utf-8").split("\n")
     place = next((i for i, line in enumerate(lines) if re.fullmatch(r"sources:\s*(#.*)?", line)), None)
     first = (
@@ -33,8 +45,22 @@ def insert_source(path: Path, source: str, template: str) -> str:
             where=f"{path}: sources",
             do=f"add it by hand: {name}: {{model: {model}, template: {template}}}",
         )
-    lines.insert(place + 1, f"{indent}{name}: {{model: {model!r}, template: {template!r}}}")
+    lines.insert(_end(lines, place), f"{indent}{name}: {{model: {model!r}, template: {template!r}}}")
     text = "\n".join(lines)
-    parse_yaml(text, name=str(path))
+    tree = parse_yaml(text, name=str(path))
+    for setting in settings:
+        apply_setting(tree, setting)
+    resolve(validate_recipe(tree, name=str(path), folder=str(path.parent)))
     write_text(path, text)
     return name
+
+
+def _end(lines: list[str], place: int) -> int:
+    """The line after the last entry of the block that begins in line ``place``."""
+    end = place + 1
+    for number in range(place + 1, len(lines)):
+        if lines[number].strip() and not lines[number][0].isspace() and lines[number][0] != "#":
+            break
+        if lines[number].strip() and lines[number][0].isspace():
+            end = number + 1
+    return end
