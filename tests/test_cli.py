@@ -50,7 +50,7 @@ def test_help_lists_every_verb_in_order(capsys):
     code, text = call(capsys, "--help")
     listed = [line.split()[0] for line in text.partition("Commands:")[2].splitlines() if line.strip()]
     assert code == 0 and listed[: len(VERBS)] == VERBS
-    assert "..." not in text, "a line of help is cut"
+    assert "..." not in text.partition("Commands:")[2], "a line of help is cut"
 
 
 @pytest.mark.parametrize("verb", VERBS)

@@ -175,7 +175,8 @@ def _expected(found: Check) -> str:
     if found.disk is None or found.flops is None:
         return "Expected cost: unknown until the models' weights and the corpus are here (see `fusionchat plan`)."
     hours = found.flops / FLOPS_A_SECOND / 3600
-    time = f"{hours:.1f} hours" if hours >= 0.1 else f"{hours * 3600:.1f} seconds"
+    seconds = f"{hours * 3600:.0f} seconds" if hours > 1 / 3600 else "a second or less"
+    time = f"{hours:.1f} hours" if hours >= 0.1 else seconds
     return (
         f"Expected: {size(found.disk)} on disk, {work(found.flops)}: about {time} "
         f"at {FLOPS_A_SECOND / 1e12:.0f} TFLOP/s (40 % of an H100 in bf16)."

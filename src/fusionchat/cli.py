@@ -74,7 +74,7 @@ def init(path: Path) -> None:
 @with_recipe
 @click.option("--sample", default=200, show_default=True, help="Conversations looked at.")
 def check(recipe: Path, settings: tuple[str, ...], sample: int) -> None:
-    """Look at models, tokenizers and corpus before any weight is read."""
+    """Look at models, tokenizers and corpus; no weights are read."""
     from fusionchat.check import check as look
     from fusionchat.check import show
 
