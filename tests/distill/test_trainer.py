@@ -8,7 +8,7 @@ import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from fusionchat.corpus.render import Rendered
-from fusionchat.distill.trainer import DistillTrainer, last_checkpoint, train
+from fusionchat.distill.trainer import DistillTrainer, _arguments, last_checkpoint, train
 from fusionchat.recipe import DistillSettings, RuntimeSettings
 from tests.build import make_topk
 
@@ -152,3 +152,22 @@ def test_a_half_written_checkpoint_is_passed_over(tmp_path):
         if state is not None:
             (folder / "trainer_state.json").write_text(state)
     assert last_checkpoint(tmp_path).name == "checkpoint-2"
+
+
+def test_of_several_gpus_it_takes_the_one_that_was_asked_for(tmp_path, monkeypatch):
+    """Trainer would join four micro-batches into one, of which the collator takes the first."""
+    from accelerate.state import AcceleratorState
+
+    current = []
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 4)
+    monkeypatch.setattr(torch.cuda, "set_device", current.append)
+    try:
+        settings, runtime = DistillSettings(precision="fp32"), RuntimeSettings()
+        chosen = _arguments(settings, runtime, 0, tmp_path, torch.device("cuda:1"))
+        assert (chosen.train_batch_size, chosen.device) == (1, torch.device("cuda:1"))
+        assert current[-1] == torch.device("cuda:1")
+        any_of_them = _arguments(settings, runtime, 0, tmp_path, torch.device("cuda"))
+        assert (any_of_them.train_batch_size, any_of_them.device) == (1, torch.device("cuda:0"))
+    finally:
+        AcceleratorState._reset_state(reset_partial_state=True)

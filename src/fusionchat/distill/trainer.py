@@ -56,6 +56,27 @@ class DistillTrainer(Trainer):
         return torch.utils.data.SequentialSampler(self.train_dataset)  # type: ignore[arg-type]
 
 
+class OneDevice(TrainingArguments):
+    """Arguments of a training on one device.
+
+    Trainer alone takes the first GPU, whichever was asked for, and where it sees several it joins as many batches
+    into one and splits it among them; ours are whole micro-batches that must not be joined.
+    """
+
+    chosen: torch.device | None = None
+
+    @property
+    def device(self) -> torch.device:
+        """Where the model is."""
+        found = super().device
+        return found if self.chosen is None else self.chosen
+
+    @property
+    def n_gpu(self) -> int:
+        """At most one."""
+        return min(super().n_gpu, 1)
+
+
 class _Watch(TrainerCallback):
     """Moves the progress bar a step at a time."""
 
@@ -145,7 +166,7 @@ def train(
 def _arguments(
     settings: DistillSettings, runtime: RuntimeSettings, seed: int, folder: Path, device: torch.device
 ) -> TrainingArguments:
-    return TrainingArguments(
+    arguments = OneDevice(
         output_dir=str(folder),
         per_device_train_batch_size=1,
         learning_rate=settings.learning_rate,
@@ -165,6 +186,10 @@ def _arguments(
         disable_tqdm=True,
         report_to="none",
     )
+    if device.type == "cuda" and device.index is not None:
+        torch.cuda.set_device(device)
+        arguments.chosen = device
+    return arguments
 
 
 def last_checkpoint(folder: Path) -> Path | None:
