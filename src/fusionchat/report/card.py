@@ -122,8 +122,9 @@ def lineage(report: Report, recipe: "Recipe") -> str:
             line += f" (vocabulary `{pair.method}`, mass kept {text.percent(pair.mass_kept)}{retention})"
         lines.append(line)
     distill = recipe.distill
+    epochs = "epoch" if distill.epochs == 1 else "epochs"
     lines.append(
-        f"- fusion `{recipe.fuse.method}`; distillation of one target a source: {distill.epochs:g} epochs, batch "
+        f"- fusion `{recipe.fuse.method}`; distillation of one target a source: {distill.epochs:g} {epochs}, batch "
         f"{distill.batch_size}, learning rate {distill.learning_rate:g}, {distill.schedule} schedule"
     )
     lines.append(f"- merge `{recipe.merge.method}`; stored as {recipe.fused.dtype}")

@@ -241,7 +241,7 @@ def _weights(axes: "Axes", *, merge: MergeWeights, target: int) -> None:
     first = 1 if merge.layers[0] == "" else 0
     shown = [i for i in range(len(merge.layers)) if i < first or (i - first) % step == 0]
     axes.set_xticks(shown, [merge.layers[i] or "-" for i in shown])
-    axes.set_xlabel("layer (-: outside the layers); weight from 0, dark, to 1, light")
+    axes.set_xlabel("layer; dark 0, light 1")
     _rows_axis(axes, merge.modules, "")
     axes.xaxis.grid(visible=False)
     axes.spines["bottom"].set_visible(False)

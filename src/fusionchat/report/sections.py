@@ -218,7 +218,10 @@ def _weights(report: Report) -> Section | None:
         parts.append(Part(f"{merge.label} ({merge.method})" if merge.method else merge.label, (), panels))
     if report.tensors:
         parts.append(Part(table=tables.tensor_table(report), folded=f"All {len(report.tensors)} tensors"))
-    said = "The share each target has in every part of the fused model. Experts of one layer are averaged."
+    said = (
+        "The share each target has in every part of the fused model. Experts of one layer are averaged; "
+        "the column - holds what lies outside the layers."
+    )
     return Section("weights", "Merge weights", said, tuple(parts))
 
 
