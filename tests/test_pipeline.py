@@ -6,6 +6,7 @@ import os
 import shutil
 import signal
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -268,3 +269,32 @@ def test_a_training_goes_on_from_its_checkpoint(tiny, finished, monkeypatch):
         assert resumed[0] == str(found)
     name = "distill/sft/model/model.safetensors"
     assert sha256_file(done.folder / name) == sha256_file(finished.folder / name)
+
+
+def test_killed_while_it_takes_checkpoints_away_a_training_is_done(tiny, finished, monkeypatch):
+    """Removing checkpoints of gigabytes takes seconds; what a kill leaves of them is no checkpoint."""
+    from fusionchat.distill import stage as module
+    from fusionchat.distill import trainer
+
+    shutil.copytree(finished.folder, tiny / "runs/tiny")
+    recipe = load_recipe("recipe.yaml")
+    shutil.rmtree(recipe.run_folder / "distill/sft")
+
+    remove = shutil.rmtree
+
+    def killed(folder, **options):
+        if Path(folder).name != module.CHECKPOINTS:
+            return remove(folder, **options)
+        for file in folder.rglob("model.safetensors"):
+            file.unlink()
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(module.shutil, "rmtree", killed)
+        run(recipe, until="distill")
+    monkeypatch.setattr(trainer.DistillTrainer, "train", lambda *_, **__: pytest.fail("trained again"))
+    done = run(recipe, until="distill")
+    name = "distill/sft/model/model.safetensors"
+    assert sha256_file(done.folder / name) == sha256_file(finished.folder / name)
+    assert not (done.folder / "distill/sft/checkpoints").exists()
+    assert done.manifest("distill/sft").summary == finished.manifest("distill/sft").summary

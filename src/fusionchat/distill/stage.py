@@ -3,7 +3,7 @@
 import shutil
 from pathlib import Path
 
-from fusionchat.artifacts import Json, write_json
+from fusionchat.artifacts import Json, read_json, write_json
 from fusionchat.console import progress
 from fusionchat.corpus.stage import JOB as CORPUS
 from fusionchat.corpus.stage import make_renderer, read_part
@@ -17,6 +17,7 @@ from fusionchat.represent.stage import render_all
 
 SFT = "sft"
 CHECKPOINTS = "checkpoints"
+TRAINING = "training.json"
 
 
 def label(target: str, weight: float) -> str:
@@ -59,7 +60,19 @@ def plan(run: Run) -> None:
 
 
 def work(run: Run, target: str | None, label_weight: float, folder: Path) -> Summary:
-    """Train, save the target in fp32 with the pivot's tokenizer, and take the checkpoints away."""
+    """Train, save the target in fp32 with the pivot's tokenizer, and take the checkpoints away.
+
+    ``training.json`` says that the target is saved: checkpoints that a kill left half removed are never gone on from.
+    """
+    if not (folder / TRAINING).is_file():
+        train_target(run, target, label_weight, folder)
+    shutil.rmtree(folder / CHECKPOINTS, ignore_errors=True)  # they serve a killed training only
+    saved = read_json(folder / TRAINING)
+    return {"steps": saved["steps"], "loss": saved["loss"]}
+
+
+def train_target(run: Run, target: str | None, label_weight: float, folder: Path) -> None:
+    """Train a target and save it; ``training.json`` is written last."""
     import torch
 
     from fusionchat.distill.trainer import train
@@ -86,7 +99,5 @@ def work(run: Run, target: str | None, label_weight: float, folder: Path) -> Sum
     )
     model.save_pretrained(folder / "model")
     copy_tokenizer(pivot, folder / "model")
-    write_json(folder / "training.json", {"steps": trained.steps, "log": trained.log})
-    shutil.rmtree(folder / CHECKPOINTS, ignore_errors=True)  # they serve a killed training only
-    return {"steps": trained.steps, "loss": round(trained.log[-1]["loss"], 5) if trained.log else None}
-
+    loss = round(trained.log[-1]["loss"], 5) if trained.log else None
+    write_json(folder / TRAINING, {"steps": trained.steps, "loss": loss, "log": trained.log})
