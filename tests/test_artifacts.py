@@ -42,6 +42,17 @@ def test_unfinished_work_is_kept_for_the_same_fingerprint_only(tmp_path):
     assert not (folder / "part").exists()
 
 
+def test_what_a_kill_left_half_written_is_removed(tmp_path):
+    folder = tmp_path / "job"
+    begin(folder, "one")
+    write_text(folder / "model" / "part", "x")
+    half = [folder / ".part.123.partial", folder / "model" / ".part.123.partial"]
+    for path in half:
+        path.write_text("x")
+    begin(folder, "one")
+    assert (folder / "model" / "part").is_file() and not any(path.exists() for path in half)
+
+
 def test_finished_work_of_another_fingerprint_is_cleared(tmp_path):
     folder = tmp_path / "job"
     begin(folder, "one")

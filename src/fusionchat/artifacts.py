@@ -159,11 +159,16 @@ def read_manifest(folder: Path) -> Manifest | None:
 
 
 def begin(folder: Path, mark: str) -> None:
-    """Make a job's folder ready: keep it if its unfinished work has this fingerprint, else clear it."""
+    """Make a job's folder ready: keep it if its unfinished work has this fingerprint, else clear it.
+
+    Half-written files that a kill left are removed.
+    """
     with machine_errors(folder):
         progress = folder / PROGRESS
         if folder.exists() and not (progress.is_file() and read_progress(progress) == mark):
             shutil.rmtree(folder)
+        for partial in folder.rglob(".*.partial"):
+            partial.unlink()
         folder.mkdir(parents=True, exist_ok=True)
         if not progress.is_file():
             write_json(progress, {"fingerprint": mark})
