@@ -16,7 +16,7 @@ from fusionchat.artifacts import read_manifest, sha256_file
 from fusionchat.errors import FusionChatError, RecipeError
 from fusionchat.pipeline import needed, open_run, plan, run
 from fusionchat.recipe import load_recipe
-from tests.tiny import write_recipe
+from tests.tiny import copy_input, write_recipe
 
 
 def outputs(folder):
@@ -153,6 +153,17 @@ def test_a_lost_file_is_noticed(tiny):
     next(done.path("represent/pivot").glob("shard-*")).unlink()
     status = done.status(done.jobs["represent/pivot"])
     assert status.state == "stale" and "missing" in status.changed[0]
+
+
+def test_a_model_built_for_another_length_has_the_corpus_cut_again(tiny):
+    copy_input(tiny)
+    recipe = load_recipe("recipe.yaml")
+    run(recipe, until="corpus")
+    path = tiny / "input/models/pivot/config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"max_position_embeddings": 40}))
+    again = open_run(recipe)
+    status = again.status(again.jobs["corpus/corpus"])
+    assert (status.state, status.changed) == ("stale", ("configuration of pivot changed",))
 
 
 def test_two_processes_cannot_work_on_one_run(tiny):

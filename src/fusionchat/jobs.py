@@ -11,11 +11,12 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 from fusionchat.artifacts import Json, Manifest, fingerprint, read_manifest
-from fusionchat.models import ModelRef, identity, tokenizer_identity
+from fusionchat.models import ModelRef, configuration_identity, identity, tokenizer_identity
 from fusionchat.recipe import Recipe
 
 Summary = dict[str, Json]
 State = Literal["done", "stale", "to do"]
+IDENTITIES = {"model": identity, "tokenizer": tokenizer_identity, "configuration": configuration_identity}
 
 
 class Cost(NamedTuple):
@@ -88,11 +89,14 @@ class Run:
         """What identifies a model's tokenizer and template, to be part of a job's content."""
         return {f"tokenizer of {name}": self._identity(name, "tokenizer")}
 
-    def _identity(self, name: str, what: Literal["model", "tokenizer"]) -> str:
+    def configuration(self, name: str) -> dict[str, str]:
+        """What identifies a model's configuration without its weights, to be part of a job's content."""
+        return {f"configuration of {name}": self._identity(name, "configuration")}
+
+    def _identity(self, name: str, what: Literal["model", "tokenizer", "configuration"]) -> str:
         key = f"{what} {name}"
         if key not in self.identities:
-            work = identity if what == "model" else tokenizer_identity
-            self.identities[key] = work(self.refs[name])
+            self.identities[key] = IDENTITIES[what](self.refs[name])
         return self.identities[key]
 
     def add(

@@ -7,6 +7,7 @@ import hashlib
 import re
 import shutil
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
@@ -29,6 +30,7 @@ TOKENIZER_FILES = (
     "vocab.txt",
     "chat_template.jinja",
 )
+WEIGHT_FILES = ("*.safetensors", "*.bin", "config.json", "*.index.json")
 WHOLE_HASH_BYTES = 256 * 2**20
 SAMPLES, SAMPLE_BYTES = 256, 4096
 
@@ -198,21 +200,25 @@ def identity(ref: ModelRef) -> str:
     Files up to 256 MB are hashed whole; of larger ones the size, the first megabyte (a safetensors header)
     and 256 blocks spread evenly are.
     """
-    return _identity(ref.model, ref, weights=True)
+    return _identity(ref.model, ref, WEIGHT_FILES)
+
+
+def configuration_identity(ref: ModelRef) -> str:
+    """What identifies a model's configuration alone."""
+    return _identity(ref.model, ref, ("config.json",))
 
 
 def tokenizer_identity(ref: ModelRef) -> str:
     """What identifies a model's tokenizer and template."""
-    own = _identity(ref.tokenizer, ref, weights=False)
+    own = _identity(ref.tokenizer, ref, TOKENIZER_FILES)
     borrowed = None if ref.borrows is None else tokenizer_identity(ref.borrows)
     return hashlib.sha256(canonical([own, ref.template, borrowed]).encode()).hexdigest()
 
 
-def _identity(name: str, ref: ModelRef, *, weights: bool) -> str:
+def _identity(name: str, ref: ModelRef, patterns: tuple[str, ...]) -> str:
     folder = Path(name)
     if not folder.is_dir():
         return f"hub:{name}@{_hub_commit(name, ref.revision)}"
-    patterns = ("*.safetensors", "*.bin", "config.json", "*.index.json") if weights else TOKENIZER_FILES
     files = sorted({path for pattern in patterns for path in folder.glob(pattern)})
     return hashlib.sha256(
         canonical([(path.name, _file_identity(path)) for path in files]).encode()
@@ -232,6 +238,7 @@ def _file_identity(path: Path) -> str:
     return digest.hexdigest()
 
 
+@cache
 def _hub_commit(name: str, revision: str | None) -> str:
     """The commit a hub id stands for, from the hub or from the local cache; the revision's name if neither answers."""
     from huggingface_hub import HfApi

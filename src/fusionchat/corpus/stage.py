@@ -33,7 +33,9 @@ class Parts(NamedTuple):
 def plan(run: Run) -> None:
     """Plan the corpus job."""
     settings = run.recipe.corpus
-    content = {key: value for name in run.refs for key, value in run.tokenizer(name).items()}
+    content: dict[str, str] = {}
+    for name in run.refs:
+        content |= run.tokenizer(name) | run.configuration(name)  # of the latter, the length it was built for
     files = {}
     for part in PARTS:
         source = getattr(settings, part)
@@ -140,7 +142,13 @@ def read_parts(settings: CorpusSettings, folder: str) -> tuple[Parts, list[Rejec
 
 
 def _read(source: CorpusFile, folder: str) -> ReadCorpus:
-    return read_corpus(locate(source, folder), format=source.format, split=source.split, limit=source.limit)
+    return read_corpus(
+        locate(source, folder),
+        format=source.format,
+        split=source.split,
+        pattern=source.pattern,
+        limit=source.limit,
+    )
 
 
 def make_renderer(ref: ModelRef) -> Renderer:
