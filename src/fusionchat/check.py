@@ -116,7 +116,11 @@ def _sample(recipe: Recipe, sample: int, unseen: list[str]) -> tuple[list[Conver
     path = locate(source, recipe.folder)
     try:
         read = read_corpus(
-            path, format=source.format, split=source.split, limit=min(sample, source.limit or sample)
+            path,
+            format=source.format,
+            split=source.split,
+            pattern=source.pattern,
+            limit=min(sample, source.limit or sample),
         )
     except CorpusError as error:
         if Path(path).exists():

@@ -22,6 +22,7 @@ from pydantic import (
 
 from fusionchat.align.project import AlignSettings
 from fusionchat.align.vocabulary import VocabularyMethod
+from fusionchat.corpus.conversation import PARAGRAPH
 from fusionchat.errors import RecipeError
 from fusionchat.fuse.rules import FuseRule, MinCE
 from fusionchat.merge.methods import MergeMethod
@@ -59,6 +60,17 @@ class Frozen(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
 
 
+def with_group(pattern: str) -> str:
+    """A regular expression with a group; raises ValueError otherwise."""
+    try:
+        groups = re.compile(pattern).groups
+    except re.error as error:
+        raise ValueError(f"not a regular expression: {error}") from error
+    if groups < 1:
+        raise ValueError("the pattern needs a group: what is in it is taken")
+    return pattern
+
+
 class ModelSpec(Frozen):
     """A model: a folder (relative to the recipe) or a hub id, and how its chat template is found."""
 
@@ -79,7 +91,15 @@ class CorpusFile(Frozen):
     path: str = Field(description="JSONL, JSON, Parquet, text file, or Hugging Face dataset id")
     format: Literal["auto", "messages", "sharegpt", "text"] = "auto"
     split: str = Field("train", description="the split of a hub dataset")
+    pattern: str = Field(
+        PARAGRAPH, description="plain text: each match of this regular expression (its group 1) is one conversation"
+    )
     limit: int | None = Field(None, ge=1, description="read at most so many records")
+
+    @field_validator("pattern")
+    @classmethod
+    def _pattern(cls, value: str) -> str:
+        return with_group(value)
 
     @model_validator(mode="before")
     @classmethod
@@ -178,13 +198,7 @@ class ExactMatchSettings(Frozen):
     @field_validator("answer_pattern")
     @classmethod
     def _pattern(cls, value: str) -> str:
-        try:
-            groups = re.compile(value).groups
-        except re.error as error:
-            raise ValueError(f"not a regular expression: {error}") from error
-        if groups < 1:
-            raise ValueError("the pattern needs a group: what is in it is compared")
-        return value
+        return with_group(value)
 
 
 class EvaluateSettings(Frozen):

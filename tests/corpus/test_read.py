@@ -47,6 +47,16 @@ def test_text_is_one_turn_a_paragraph(tmp_path):
     ]
 
 
+def test_text_by_a_pattern_of_ones_own(tmp_path):
+    (tmp_path / "t.txt").write_text(
+        "Opening one.\n\nMore.\nOpening two.\n\nMore.\n\nYet more.\nOpening three.\n"
+    )
+    openings = read_corpus(str(tmp_path / "t.txt"), pattern=r"(?:\A|(?<!\n)\n)([^\n]+)")
+    assert [c.messages[0].content for c in openings.conversations] == [
+        "Opening one.", "Opening two.", "Opening three.",
+    ]  # fmt: skip
+
+
 @pytest.mark.parametrize(
     ("record", "reason"),
     [

@@ -3,6 +3,9 @@
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
+PARAGRAPH = r"([^\n]+)"
+"""What a conversation is in plain text, if nothing else is said: a line that is not empty."""
+
 Role = Literal["system", "user", "assistant"]
 
 

@@ -2,12 +2,13 @@
 
 import gzip
 import json
+import re
 from collections.abc import Iterable, Iterator
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, cast
 
-from fusionchat.corpus.conversation import Conversation, Message, Reject, Role
+from fusionchat.corpus.conversation import PARAGRAPH, Conversation, Message, Reject, Role
 from fusionchat.errors import CorpusError
 
 Format = Literal["auto", "messages", "sharegpt", "text"]
@@ -33,15 +34,21 @@ class ReadCorpus(NamedTuple):
 
 
 def read_corpus(
-    path: str, *, format: Format = "auto", split: str = "train", limit: int | None = None
+    path: str,
+    *,
+    format: Format = "auto",
+    split: str = "train",
+    pattern: str = PARAGRAPH,
+    limit: int | None = None,
 ) -> ReadCorpus:
     """Read a corpus.
 
     Args:
         path: A file (.jsonl, .json, either with .gz; .parquet; .txt) or the id of a hub dataset.
         format: ``messages`` (role, content), ``sharegpt`` (conversations: from, value), ``text`` (plain text,
-            one conversation with one assistant turn a paragraph), or ``auto``: by the file's ending and keys.
+            one conversation with one assistant turn a match of ``pattern``), or ``auto``: by the file's ending and keys.
         split: The split of a hub dataset.
+        pattern: A regular expression; its group 1 is the text of a conversation.
         limit: Read at most so many records.
 
     Raises:
@@ -51,7 +58,7 @@ def read_corpus(
     conversations: list[Conversation] = []
     rejects: list[Reject] = []
     seen: set[str] = set()
-    for number, record in enumerate(_records(path, format, split)):
+    for number, record in enumerate(_records(path, format, split, pattern)):
         if limit is not None and number >= limit:
             break
         parsed = parse_record(record, default_id=f"{stem}-{number:06d}", format=format)
@@ -75,8 +82,12 @@ def read_corpus(
 def parse_record(record: object, *, default_id: str, format: Format = "auto") -> Conversation | Reject:
     """One record as a conversation, or why it cannot be one."""
     if not isinstance(record, dict):
-        return Reject(default_id, "not a JSON object", str(record)[:80])
+        return Reject(default_id, "not a JSON object", str(record)[:80].encode(errors="replace").decode())
     identifier = str(record["id"]) if record.get("id") is not None else default_id
+    domain, answer = str(record.get("domain") or ""), record.get("answer")
+    answer = None if answer is None else str(answer)
+    if not _encodable(identifier + domain + (answer or "")):
+        return Reject(default_id, "not valid Unicode")
     if "messages" in record and format != "sharegpt":
         turns, role_key, text_key = record["messages"], "role", "content"
     elif "conversations" in record and format in ("auto", "sharegpt"):
@@ -89,10 +100,17 @@ def parse_record(record: object, *, default_id: str, format: Format = "auto") ->
     problem = _unusable(messages)
     if problem:
         return Reject(identifier, problem)
-    answer = record.get("answer")
-    return Conversation(
-        identifier, messages, str(record.get("domain") or ""), None if answer is None else str(answer)
-    )
+    asks = any(m.role == "user" for m in messages)
+    return Conversation(identifier, messages, domain, answer if asks else None)
+
+
+def _encodable(text: str) -> bool:
+    """Whether a text can be written as UTF-8: it has no lone surrogate."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _messages(turns: object, role_key: str, text_key: str) -> tuple[Message, ...] | str:
@@ -105,9 +123,7 @@ def _messages(turns: object, role_key: str, text_key: str) -> tuple[Message, ...
         role = ROLES.get(str(turn.get(role_key)))
         if role is None:
             return "wrong role"
-        try:
-            turn[text_key].encode()
-        except UnicodeEncodeError:
+        if not _encodable(turn[text_key]):
             return "not valid Unicode"
         messages.append(Message(role, turn[text_key]))
     return tuple(messages)
@@ -127,7 +143,7 @@ def _unusable(messages: tuple[Message, ...]) -> str | None:
     return None
 
 
-def _records(path: str, format: Format, split: str) -> Iterator[object]:
+def _records(path: str, format: Format, split: str, pattern: str) -> Iterator[object]:
     file = Path(path)
     if not file.exists():
         yield from _hub_records(path, split)
@@ -137,7 +153,7 @@ def _records(path: str, format: Format, split: str) -> Iterator[object]:
     suffixes = [s for s in file.suffixes if s != ".gz"]
     try:
         if format == "text" or suffixes[-1:] == [".txt"]:
-            yield from _paragraphs(_text(file))
+            yield from _plain(_text(file), pattern)
         elif suffixes[-1:] == [".parquet"]:
             yield from _parquet(file)
         elif suffixes[-1:] == [".json"]:
@@ -155,10 +171,10 @@ def _text(file: Path) -> str:
     return file.read_text(encoding="utf-8")
 
 
-def _paragraphs(text: str) -> Iterator[object]:
-    for paragraph in text.split("\n"):
-        if paragraph.strip():
-            yield {"messages": [{"role": "assistant", "content": paragraph.strip()}]}
+def _plain(text: str, pattern: str) -> Iterator[object]:
+    for match in re.finditer(pattern, text):
+        if (match[1] or "").strip():
+            yield {"messages": [{"role": "assistant", "content": match[1].strip()}]}
 
 
 def _json(text: str, path: str) -> Iterable[object]:
