@@ -2,6 +2,8 @@
 
 import importlib.util
 
+import jinja2
+
 from tests.shared import ROOT
 
 
@@ -11,3 +13,12 @@ def test_the_recipe_page_is_up_to_date():
     spec.loader.exec_module(module)
     written = (ROOT / "docs" / "recipe.md").read_text()
     assert module.page() == written, "run: python docs/make_recipe_page.py"
+
+
+def test_the_template_of_story_models_ends_texts_and_leaves_what_a_user_begins_open():
+    template = jinja2.Template((ROOT / "recipes/templates/plain.jinja").read_text())
+    seen = [
+        template.render(messages=[{"role": role, "content": "Once"}], bos_token="<s>", eos_token="</s>")
+        for role in ("assistant", "user")
+    ]
+    assert seen == ["<s>Once</s>", "<s>Once"]
