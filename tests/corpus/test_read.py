@@ -120,3 +120,17 @@ def test_real_files_are_read():
     chinese = read_corpus(str(SHARED / "chat" / "instructions_zh_1000.jsonl.gz"), limit=50)
     assert len(multi.conversations) + len(multi.rejects) == 500 and len(multi.rejects) <= 25
     assert len(chinese.conversations) == 50
+
+
+def test_what_cannot_be_written_as_utf8_is_a_reject_wherever_it_stands():
+    for key in ("id", "domain", "answer"):
+        found = parse_record(GOOD | {key: "\ud800"}, default_id="d")
+        assert found == Reject("d", "not valid Unicode")
+    found = parse_record("\ud800 is no record", default_id="d")
+    assert isinstance(found, Reject) and found.detail == "? is no record"
+
+
+def test_an_answer_without_a_question_is_not_asked_for():
+    said = {"messages": [{"role": "assistant", "content": "Hello"}], "answer": "Hello"}
+    found = parse_record(said, default_id="d")
+    assert isinstance(found, Conversation) and found.answer is None
