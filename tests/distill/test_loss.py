@@ -7,7 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fusionchat.distill.loss import HeadShape, SoftTargets, soft_cross_entropy
+from fusionchat.distill.loss import HeadShape, SoftTargets, default_rows, soft_cross_entropy
 from tests.reference.loss import dense_loss
 
 
@@ -117,3 +117,10 @@ def test_a_row_without_a_distribution_is_trained_on_its_label(tail):
     label_only = run(soft_cross_entropy, hidden, head, targets, label_weight=1.0, tail=tail)
     for mine, reference in zip(ours[:3], label_only[:3], strict=True):
         torch.testing.assert_close(mine, reference)
+
+
+def test_a_gpu_takes_hundreds_of_rows_of_a_large_vocabulary_at_once():
+    """Every chunk reads the whole head three times and writes its gradient: that has to be shared by many rows."""
+    assert default_rows(152_000, torch.device("cuda")) >= 400
+    assert default_rows(152_000, torch.device("cpu")) < 30
+    assert default_rows(2**40, torch.device("cuda")) == 1
