@@ -1,0 +1,32 @@
+"""`check` on a recipe before and after a run."""
+
+from fusionchat.check import check
+from fusionchat.estimate import size, total, work
+from fusionchat.pipeline import run
+from fusionchat.recipe import load_recipe
+
+
+def test_before_and_after_a_capture(tiny):
+    recipe = load_recipe("recipe.yaml")
+    before = check(recipe, sample=8)
+    assert before.retention == {} and before.unseen == [] and before.records == 8
+    assert [pair.name for pair in before.previews] == ["mixtral", "qwen"]
+    assert before.disk > 0 and before.flops > 0
+    for name, pieces in before.renderings.items():
+        supervised = [piece.text for piece in pieces if piece.supervised]
+        assert supervised and name in ("pivot", "mixtral", "qwen")
+
+    run(recipe, until="align")
+    after = check(recipe, sample=8)
+    assert set(after.retention) == {"mixtral", "qwen"}
+    assert 0.999 < after.retention["qwen"]["retention"] <= 1.0001
+    # What the sample promised is what the whole corpus gave, roughly.
+    exact = {pair.name: pair.exact for pair in after.previews}
+    assert abs(exact["qwen"] - after.retention["qwen"]["exact_share"]) < 0.15
+    assert after.retention["mixtral"]["exact_share"] == 1.0
+
+
+def test_totals_and_words():
+    assert total([1.0, 2.0]) == 3.0 and total([1.0, None]) is None and total([]) == 0.0
+    assert (size(None), size(999), size(2.5e9)) == ("?", "999 B", "2 GB")
+    assert (work(None), work(3e15), work(10)) == ("?", "3.0 PFLOP", "-")
