@@ -1,5 +1,6 @@
 """Stage `distill`: train copies of the pivot on fused distributions. One job a target and label weight, one for SFT."""
 
+import gc
 import shutil
 from pathlib import Path
 
@@ -66,6 +67,7 @@ def work(run: Run, target: str | None, label_weight: float, folder: Path) -> Sum
     """
     if not (folder / TRAINING).is_file():
         train_target(run, target, label_weight, folder)
+        gc.collect()  # Trainer and model refer to each other; the next job needs their memory
     shutil.rmtree(folder / CHECKPOINTS, ignore_errors=True)  # they serve a killed training only
     saved = read_json(folder / TRAINING)
     return {"steps": saved["steps"], "loss": saved["loss"]}
