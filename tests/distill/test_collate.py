@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from fusionchat.corpus.render import Rendered
 from fusionchat.distill.collate import StudentData, plan_steps
+from fusionchat.errors import ArtifactError
 from tests.build import make_topk
 
 
@@ -77,3 +78,10 @@ def test_plain_fine_tuning_has_no_distribution():
     )
     assert not data[0]["present"].any() and data[0]["ids"].shape == (1, 1)
     assert data[0]["logprobs"].item() == pytest.approx(-np.inf)
+
+
+@pytest.mark.parametrize("rows", [[2, 2], [1, 2], [2]])
+def test_distributions_of_another_rendering_are_refused(rows):
+    plan = plan_steps([2, 1], [4, 6], epochs=1, batch_size=2, passes=1, seed=0)
+    with pytest.raises(ArtifactError, match="tokens have changed"):
+        StudentData([rendered(4, [2, 3]), rendered(6, [5])], make_topk(0, rows), plan)

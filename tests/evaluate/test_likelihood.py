@@ -6,6 +6,7 @@ import pytest
 import torch
 from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM
 
+from fusionchat.errors import ModelError
 from fusionchat.evaluate import likelihood
 
 
@@ -114,3 +115,12 @@ def test_the_whole_path_from_a_model_in_training_mode(make):
         model.train(), rendered, device="cpu", batch_tokens=99, progress=lambda _: None
     )
     np.testing.assert_allclose(bits, expected, rtol=2e-5)
+
+
+def test_a_model_that_gives_nan_is_an_error_that_says_so():
+    model = llama()
+    model.model.norm.weight.data[:] = float("nan")
+    with pytest.raises(ModelError, match="no finite probability"):
+        likelihood.head_bits(
+            PlainHead(model), corpus(), device="cpu", batch_tokens=64, progress=lambda _: None
+        )

@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from fusionchat.corpus.render import Rendered
+from fusionchat.errors import ArtifactError
 from fusionchat.represent.batching import pad_batch
 from fusionchat.represent.topk import TopK
 
@@ -81,9 +82,20 @@ class StudentBatch(TypedDict):
 
 
 class StudentData(Dataset[StudentBatch]):
-    """Micro-batch i of a plan as tensors; ``soft`` is None for training on the labels alone."""
+    """Micro-batch i of a plan as tensors; ``soft`` is None for training on the labels alone.
+
+    Raises:
+        ArtifactError: ``soft`` has other rows than the conversations.
+    """
 
     def __init__(self, rendered: Sequence[Rendered], soft: TopK | None, plan: Sequence[MicroBatch]) -> None:
+        rows = [len(one.rows) for one in rendered]
+        if soft is not None and not np.array_equal(np.diff(soft.offsets), rows):
+            raise ArtifactError(
+                "The fused distributions are not of these conversations: the pivot's tokens have changed since",
+                where="another version of transformers or tokenizers, perhaps",
+                do="remove the run's represent, align and fuse folders and run again",
+            )
         self.rendered, self.soft, self.plan = rendered, soft, plan
 
     def __len__(self) -> int:

@@ -10,6 +10,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from fusionchat.errors import ModelError
 from fusionchat.represent.batching import batches
 
 if TYPE_CHECKING:
@@ -50,6 +51,9 @@ def conversation_bits(
         device: Where to run.
         batch_tokens: Most padded tokens of one batch; a longer conversation is a batch of its own.
         progress: Called with the number of conversations done.
+
+    Raises:
+        ModelError: The model gives NaN, or probability 0.
     """
     from fusionchat.heads import Head
 
@@ -72,6 +76,11 @@ def head_bits(
         hidden = head.hidden(batch.tokens.to(device), batch.mask.to(device)).flatten(0, 1)
         hidden_NH = hidden[batch.positions.to(device)]
         nats_N = label_nats(head, hidden_NH, batch.labels.to(device)).double().cpu().numpy()
+        if not np.isfinite(nats_N).all():
+            raise ModelError(
+                "The model gives no finite probability to its text",
+                do="look for NaN in its weights, or set runtime.load_dtype to bfloat16 or float32",
+            )
         member_N = np.repeat(np.arange(len(batch.members)), [len(rendered[i].rows) for i in batch.members])
         bits_C[batch.members] = np.bincount(member_N, nats_N, minlength=len(batch.members)) / math.log(2)
         progress(len(batch.members))
