@@ -17,3 +17,11 @@ def test_copies_and_near_copies_are_found_and_others_kept():
         [talk(" ".join(words).upper()), near, far, talk("short  answer."), talk("No.")], held
     )
     assert flags == [True, True, False, True, False]
+
+
+def test_a_short_answer_to_another_question_is_no_copy():
+    def yes(question):
+        return Conversation("x", (Message("user", question), Message("assistant", "Yes.")))
+
+    held = [yes("Is water wet?")]
+    assert near_duplicates([yes("Is 7 prime?"), yes("is  water wet?")], held) == [False, True]

@@ -9,10 +9,13 @@ LARGEST_SHARE = 0.5
 
 
 def shingles(conversation: Conversation) -> set[int]:
-    """Hashes of all runs of 8 words of the assistant turns, lower case; of the whole text where it is shorter."""
+    """Hashes of all runs of 8 words of the assistant turns, lower case; shorter ones count with their questions.
+
+    For a short answer is the answer to many questions: only the whole conversation, as one shingle, tells.
+    """
     words = " ".join(m.content for m in conversation.messages if m.role == "assistant").lower().split()
     if len(words) <= SHINGLE_WORDS:
-        return {hash(tuple(words))}
+        return {hash(tuple(" ".join(m.content for m in conversation.messages).lower().split()))}
     return {hash(tuple(words[i : i + SHINGLE_WORDS])) for i in range(len(words) - SHINGLE_WORDS + 1)}
 
 
