@@ -72,7 +72,9 @@ def init(path: Path) -> None:
 
 @cli.command()
 @with_recipe
-@click.option("--sample", default=200, show_default=True, help="Conversations looked at.")
+@click.option(
+    "--sample", default=200, type=click.IntRange(min=1), show_default=True, help="Conversations looked at."
+)
 def check(recipe: Path, settings: tuple[str, ...], sample: int) -> None:
     """Look at models, tokenizers and corpus; no weights are read."""
     from fusionchat.check import check as look
@@ -101,7 +103,7 @@ def plan(recipe: Path, settings: tuple[str, ...]) -> None:
         f"Plan of {loaded.run_folder}",
         ("job", "state", "what changed", "disk", "compute"),
         rows,
-        caption="disk and compute are rough estimates; ? = the model or corpus is not here yet",
+        caption="rough estimates; ? = model or corpus is not here yet",
     )
     todo = sum(status.state != "done" for _, status in planned)
     console.say(f"{todo} of {len(planned)} jobs to run" if todo else "Everything is done.")
@@ -264,8 +266,14 @@ stage_verb("report", "Run all of it and write the report.")
 @cli.command()
 @click.argument("model", type=click.Path(path_type=Path))
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:N or mps.")
-@click.option("--max-new-tokens", default=512, show_default=True)
-@click.option("--temperature", default=0.7, show_default=True, help="0 for greedy answers.")
+@click.option("--max-new-tokens", default=512, type=click.IntRange(min=1), show_default=True)
+@click.option(
+    "--temperature",
+    default=0.7,
+    type=click.FloatRange(min=0),
+    show_default=True,
+    help="0 for greedy answers.",
+)
 @click.option("--seed", type=int, default=None, help="Make the answers repeatable.")
 def chat(model: Path, device: str, max_new_tokens: int, temperature: float, seed: int | None) -> None:
     """Chat with a model folder, or with the fused model of a run."""
@@ -280,6 +288,7 @@ def chat(model: Path, device: str, max_new_tokens: int, temperature: float, seed
 @click.option(
     "--scale",
     default=1.0,
+    type=click.FloatRange(0, 1, min_open=True),
     show_default=True,
     help="Size of the corpus and of the training; 1 is the real demo.",
 )

@@ -79,7 +79,7 @@ class Head:
         return self.body(input_ids=tokens_BL, attention_mask=mask_BL, use_cache=False).last_hidden_state
 
     def logits(self, hidden_NH: Float[Tensor, "N H"]) -> Float[Tensor, "N V"]:
-        """fp32 logits of hidden states; the matrix product accumulates in fp32 also for half-precision weights."""
+        """fp32 logits of hidden states. Half-precision weights on a GPU give logits rounded to their dtype."""
         bias = None if self.bias is None else self.bias.float()
         if hidden_NH.device.type == "cpu" or self.weight.dtype == torch.float32:
             logits = torch.nn.functional.linear(hidden_NH.float(), self.weight.float(), bias)

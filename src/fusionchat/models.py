@@ -127,6 +127,8 @@ def load_tokenizer(ref: ModelRef) -> "PreTrainedTokenizerBase":
     from transformers import AutoTokenizer
 
     quiet()
+    if not Path(ref.tokenizer).is_dir():
+        ask_the_hub_once()
     try:
         return AutoTokenizer.from_pretrained(ref.tokenizer, revision=_revision(ref, ref.tokenizer))
     except Exception as error:  # transformers raises many kinds
@@ -142,6 +144,8 @@ def load_config(ref: ModelRef) -> "PretrainedConfig":
     from transformers import AutoConfig
 
     quiet()
+    if not Path(ref.model).is_dir():
+        ask_the_hub_once()
     try:
         return AutoConfig.from_pretrained(ref.model, revision=_revision(ref, ref.model))
     except Exception as error:
@@ -158,6 +162,8 @@ def load_model(ref: ModelRef, *, dtype: "torch.dtype", device: "torch.device") -
     from transformers import AutoModelForCausalLM
 
     quiet()
+    if not Path(ref.model).is_dir():
+        ask_the_hub_once()
     try:
         model = AutoModelForCausalLM.from_pretrained(
             ref.model, revision=_revision(ref, ref.model), dtype=dtype
@@ -172,12 +178,25 @@ def load_model(ref: ModelRef, *, dtype: "torch.dtype", device: "torch.device") -
     return model.eval()
 
 
+@cache
+def ask_the_hub_once() -> None:
+    """Where the hub cannot be reached, say so to its client, which else tries every file five times; the cache serves."""
+    from huggingface_hub import constants, get_session
+
+    try:
+        get_session().head(constants.ENDPOINT, timeout=5)
+    except Exception:  # no answer of any kind
+        constants.HF_HUB_OFFLINE = True
+
+
 def quiet() -> None:
     """Progress bars and warnings of transformers would tear ours; errors still pass."""
+    from huggingface_hub.utils import logging as hub_logging
     from transformers.utils import logging
 
     logging.set_verbosity_error()
     logging.disable_progress_bar()
+    hub_logging.set_verbosity_error()
 
 
 def _revision(ref: ModelRef, name: str) -> str | None:
@@ -292,7 +311,7 @@ def _is_there(name: str) -> bool:
 
 
 def pick_dtype(name: str, device: "torch.device") -> "torch.dtype":
-    """The dtype a recipe's ``runtime.load_dtype`` means on a device."""
+    """The dtype a recipe's ``represent.dtype`` means on a device."""
     import torch
 
     if name == "auto":

@@ -92,7 +92,8 @@ class CorpusFile(Frozen):
     format: Literal["auto", "messages", "sharegpt", "text"] = "auto"
     split: str = Field("train", description="the split of a hub dataset")
     pattern: str = Field(
-        PARAGRAPH, description="plain text: each match of this regular expression (its group 1) is one conversation"
+        PARAGRAPH,
+        description="plain text: each match of this regular expression (its group 1) is one conversation",
     )
     limit: int | None = Field(None, ge=1, description="read at most so many records")
 
@@ -127,6 +128,10 @@ class RepresentSettings(Frozen):
     """What is stored of each distribution."""
 
     k: int = Field(10, ge=1, le=1024, description="tokens kept of each distribution")
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field(
+        "auto",
+        description="dtype models are scored in, here and in evaluation; auto is float32 on CPU, bfloat16 elsewhere",
+    )
 
 
 class DistillSettings(Frozen):
@@ -211,9 +216,6 @@ class RuntimeSettings(Frozen):
     """How the work is done; never part of a fingerprint."""
 
     device: str = Field("auto", description="auto | cpu | cuda | cuda:N | mps")
-    load_dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field(
-        "auto", description="dtype models are scored in; auto is float32 on CPU, bfloat16 elsewhere"
-    )
     batch_tokens: int = Field(16384, ge=1, description="padded tokens in one forward pass")
     micro_batch_size: int = Field(8, ge=1, description="conversations in one training pass on one device")
     gradient_checkpointing: bool = Field(

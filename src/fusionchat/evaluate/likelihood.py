@@ -79,7 +79,7 @@ def head_bits(
         if not np.isfinite(nats_N).all():
             raise ModelError(
                 "The model gives no finite probability to its text",
-                do="look for NaN in its weights, or set runtime.load_dtype to bfloat16 or float32",
+                do="look for NaN in its weights, or set represent.dtype to bfloat16 or float32",
             )
         member_N = np.repeat(np.arange(len(batch.members)), [len(rendered[i].rows) for i in batch.members])
         bits_C[batch.members] = np.bincount(member_N, nats_N, minlength=len(batch.members)) / math.log(2)

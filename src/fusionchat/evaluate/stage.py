@@ -80,7 +80,11 @@ def plan(run: Run) -> None:
 def add_job(run: Run, part: Part, entry: Entry) -> None:
     """Plan the evaluation of one model; a sweep's choice is looked up when the job runs."""
     exact = run.recipe.evaluate.exact_match if part == "test" else None
-    settings: dict[str, Json] = {"part": part, "exact_match": exact.model_dump() if exact else None}
+    settings: dict[str, Json] = {
+        "part": part,
+        "exact_match": exact.model_dump() if exact else None,
+        "dtype": run.recipe.represent.dtype,
+    }
     content = {}
     needs: tuple[str, ...] = (CORPUS,)
     if entry.kind in ("pivot", "source"):
@@ -146,7 +150,7 @@ def score(
 
     runtime = run.recipe.runtime
     device = pick_device(runtime.device)
-    model = load_model(ref, dtype=pick_dtype(runtime.load_dtype, device), device=device)
+    model = load_model(ref, dtype=pick_dtype(run.recipe.represent.dtype, device), device=device)
     renderer = make_renderer(ref)
     rendered = render_all(renderer, conversations)
     with progress(f"evaluate {name}", len(conversations)) as advance:
@@ -208,7 +212,7 @@ def validation_score(run: Run, metric: Literal["bits_per_byte", "exact_match"]) 
 
     def score(folder: Path) -> float:
         ref = replace(pivot, name="trial", model=str(folder), revision=None)
-        model = load_model(ref, dtype=pick_dtype(runtime.load_dtype, device), device=device)
+        model = load_model(ref, dtype=pick_dtype(run.recipe.represent.dtype, device), device=device)
         if metric == "bits_per_byte":
             bits = conversation_bits(
                 model, rendered, device=device, batch_tokens=runtime.batch_tokens, progress=ignore

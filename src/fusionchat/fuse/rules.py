@@ -93,7 +93,9 @@ def cross_entropy(topk: TopK, pivot: TopK, rule: FuseRule, *, turns: int) -> Flo
         turns: Messages of the longest conversation, see `unit_of_row`.
     """
     own, wanted = unit_of_row(topk, rule.per, turns), unit_of_row(pivot, rule.per, turns)
-    units = {"token": pivot.rows, "conversation": pivot.conversations, "turn": pivot.conversations * turns}[rule.per]
+    units = {"token": pivot.rows, "conversation": pivot.conversations, "turn": pivot.conversations * turns}[
+        rule.per
+    ]
     nats = np.bincount(own, -topk.label_logprob.astype(np.float64), minlength=units)
     count = np.bincount(own, minlength=units).astype(np.float64)
     if rule.unit == "bits_per_byte":
@@ -201,4 +203,3 @@ def combine(
     take = np.argsort(-summed, axis=1, kind="stable")[:, :k]
     kept = np.take_along_axis(summed, take, 1).astype(np.float32)
     return np.where(kept > 0, np.take_along_axis(ids, take, 1), 0).astype(np.int32), kept
-

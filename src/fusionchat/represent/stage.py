@@ -47,7 +47,7 @@ def work(run: Run, ref: ModelRef, folder: Path) -> Summary:
         renderer = make_renderer(ref)
         runtime = run.recipe.runtime
         device = pick_device(runtime.device)
-        head = Head.of(load_model(ref, dtype=pick_dtype(runtime.load_dtype, device), device=device))
+        head = Head.of(load_model(ref, dtype=pick_dtype(run.recipe.represent.dtype, device), device=device))
         total = sum(len(shard_range(i, len(conversations))) for i in missing)
         with progress(f"represent {ref.name}", total) as advance:
             for index in missing:

@@ -70,7 +70,7 @@ def capture(
         if np.isnan(label_logprob[rows]).any():
             raise ModelError(
                 "The model gives NaN instead of probabilities",
-                do="set runtime.load_dtype to bfloat16 or float32, and check the model's weights",
+                do="set represent.dtype to bfloat16 or float32, and check the model's weights",
             )
         advance(len(batch.members))
     join = [np.concatenate([getattr(r, name) for r in rendered]) for name in ("turn", "begin", "end")]
