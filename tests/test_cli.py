@@ -192,6 +192,13 @@ def test_missing_models_and_corpora(capsys, tiny):
     assert not list((tiny / "runs").rglob("manifest.json"))
 
 
+@pytest.mark.parametrize(
+    "words", [["demo", "--scale", "0"], ["chat", "x", "--temperature", "-1"], ["check", "x", "--sample", "0"]]
+)
+def test_options_out_of_range(capsys, words):
+    assert guarded(words) == 2 and "range" in capsys.readouterr().err
+
+
 def test_a_hub_that_does_not_answer(capsys, tiny):
     text = refused(capsys, "run", "recipe.yaml", "--set", "pivot.model=nobody/nothing")
     assert "nobody/nothing" in text
