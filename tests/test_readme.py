@@ -107,5 +107,5 @@ def test_the_tree_names_everything_in_the_package(kind):
 
 def test_the_pasted_output_is_a_demos():
     pasted = README.partition("<!-- demo-output -->")[2].partition("<!-- /demo-output -->")[0]
-    for words in ("pivot", "mixtral", "qwen", "SFT", "varm", "linear", "Next: fusionchat chat runs/demo"):
+    for words in ("pivot", "mixtral", "qwen", "SFT", "varm", "linear", "fusionchat chat runs/demo"):
         assert words in pasted

@@ -297,10 +297,14 @@ def chat(model: Path, device: str, max_new_tokens: int, temperature: float, seed
 )
 def demo(output: str, seed: int, scale: float, settings: tuple[str, ...]) -> None:
     """Make three tiny chat LLMs and fuse them, in a few minutes."""
+    from fusionchat import console
     from fusionchat.demo.stage import prepare
 
     recipe = prepare(Path(output), seed=seed, scale=scale)
     finish(run_stage(load(recipe, settings), None))
+    console.say(
+        "It knows the eight domains of its corpus only. Ask it: Play the dragon. What are you looking for?"
+    )
 
 
 def program() -> str:

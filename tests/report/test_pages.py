@@ -226,6 +226,11 @@ def test_a_run_without_a_baseline_claims_no_gain(sample):
     assert "gains" not in [section.anchor for section in content(made).sections]
 
 
+def test_a_domain_without_values_has_no_panel():
+    shown = plots.score_plots(replace(report(), domains=(*report().domains, "unseen")), "bits_per_byte")
+    assert len(shown) == len(report().domains) + 1 and "unseen" not in str([plot.alt for plot in shown])
+
+
 def test_models_far_off_do_not_hide_the_others():
     rows = [row for row in report().rows if row.bits_per_byte]
     found = [(row, row.bits_per_byte.overall) for row in rows]

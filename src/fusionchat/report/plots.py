@@ -34,7 +34,7 @@ class Plot(NamedTuple):
 
 
 def score_plots(report: Report, metric: Metric) -> list[Plot]:
-    """One panel for all conversations and one a domain: every model's value with its standard error."""
+    """One panel for all conversations and one a domain that has values: every model's with its standard error."""
     rows = [row for row in report.rows if row.value(metric)]
     return [
         _panel(
@@ -44,6 +44,7 @@ def score_plots(report: Report, metric: Metric) -> list[Plot]:
             partial(_scores, report=report, rows=rows, metric=metric, domain=domain),
         )
         for number, domain in enumerate((OVERALL, *report.domains))
+        if any(pick(row.value(metric), domain) for row in rows)
     ]
 
 
