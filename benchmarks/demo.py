@@ -3,8 +3,8 @@
     python -m benchmarks.demo [--scale 1] [--seed 0] [--set path.to.key=value]
 
 Runs `fusionchat demo` in a temporary folder and reads its report. The last line is one JSON object:
-``seconds``; ``bpb`` of pivot, sources, sft, targets, all, varm, linear (at the paper's label weight and at the one
-the sweep chose); ``gain`` over SFT and ``se`` its paired standard error; ``exact_match``; ``retention`` of each source.
+``seconds``; ``bpb`` of pivot, sources, sft, targets, varm, linear at the paper's label weight, and under ``best`` at the
+one the sweep chose; ``gain`` over SFT and ``se``, its paired standard error; ``exact_match``; ``retention`` of each source.
 """
 
 import argparse
@@ -38,17 +38,14 @@ def main() -> None:
 
 
 def figures(report: dict) -> dict:
-    """The JSON object of a report."""
+    """The JSON object of a report: figures at the paper's label weight, and under ``best`` at the sweep's choice."""
     rows = {row["label"]: row for row in report["rows"]}
     chosen = report["fused"].partition("λ ")[2]
     paper = next(label for label in rows if label.startswith("varm")).partition("λ ")[2]
 
     def at(weight: str) -> dict:
-        return {
-            label.partition(",")[0].removeprefix("target "): row
-            for label, row in rows.items()
-            if label.endswith(f"λ {weight}")
-        }
+        names = {label: label.partition(",")[0].removeprefix("target ") for label in rows}
+        return {names[label]: row for label, row in rows.items() if label.endswith(f"λ {weight}")}
 
     fixed = {"sft": rows["SFT"]} | {r["label"]: r for r in report["rows"] if r["kind"] in ("pivot", "source")}
 
@@ -57,22 +54,24 @@ def figures(report: dict) -> dict:
             return row[key] and row[key]["overall"]["value"]
 
         def group(found: dict) -> dict:
-            named = {n: value(r) for n, r in found.items() if r["kind"] == "merge"}
-            return named | {"targets": {n: value(r) for n, r in found.items() if r["kind"] == "target"}}
+            merges = {name: value(row) for name, row in found.items() if row["kind"] == "merge"}
+            targets = {name: value(row) for name, row in found.items() if row["kind"] == "target"}
+            return merges | {"targets": list(targets.values()), "target_names": list(targets)}
 
-        main = {n: value(r) for n, r in fixed.items()} | group(at(paper))
+        main = {name: value(row) for name, row in fixed.items()} | group(at(paper))
         return main | {"best": {"label_weight": float(chosen), **group(at(chosen))}}
 
-    gains = {
-        f"{name}_vs_sft@{weight}": row["bits_gain"]["overall"]
-        for weight in dict.fromkeys((paper, chosen))
-        for name, row in at(weight).items()
-    }
+    def gains(part: str) -> dict:
+        def group(found: dict) -> dict:
+            return {f"{name}_vs_sft": row["bits_gain"]["overall"][part] for name, row in found.items()}
+
+        return group(at(paper)) | {"best": group(at(chosen))}
+
     return {
         "bpb": table("bits_per_byte"),
         "exact_match": table("exact_match"),
-        "gain": {name: gain["value"] for name, gain in gains.items()},
-        "se": {name: gain["se"] for name, gain in gains.items()},
+        "gain": gains("value"),
+        "se": gains("se"),
         "retention": {pair["label"]: pair["retention"] for pair in report["pairs"]},
     }
 
