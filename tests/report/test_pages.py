@@ -144,7 +144,7 @@ def test_the_markdown_has_the_same_figures_and_links_that_hold(text, folder, sam
     assert len(links) == 33 and all((folder / link).is_file() for link in links)
     value = sample.row("varm").bits_per_byte.overall
     assert f"**{value.value:.3f} ±{value.se:.3f}**" in text
-    assert text.startswith("# demo\n\nvarm needs ")
+    assert text.startswith("# demo\n\nThe fused model (varm) needs ")
     assert "```yaml\nname: demo" in text
 
 

@@ -73,7 +73,7 @@ def headline(report: Report) -> str:
         return "This run has no fused model that was evaluated."
     value = row.bits_per_byte.overall
     places = text.decimals([value], "bits_per_byte")
-    said = f"{row.label} needs {value.value:.{places}f} bits per byte of held-out text"
+    said = f"The fused model ({row.label}) needs {value.value:.{places}f} bits per byte of held-out text"
     if row.bits_gain is None:
         return said + "."
     return f"{said}, {_gain_words(row.bits_gain.overall, report.baseline)}.{_domain_words(row.bits_gain)}"
