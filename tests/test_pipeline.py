@@ -6,6 +6,7 @@ import os
 import shutil
 import signal
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -207,6 +208,15 @@ def test_a_search_tries_merges_without_training_and_takes_the_best(finished, tin
     assert "Merge search" in (done.path("report/report") / "report.html").read_text()
     fused = done.path("merge/fused") / "model" / "model.safetensors"
     assert sha256_file(fused) == sha256_file(done.path("merge/search") / "model" / "model.safetensors")
+
+
+def test_a_search_by_exact_match_needs_answers(finished, monkeypatch):
+    from fusionchat.evaluate import stage
+
+    unanswered = [replace(c, answer=None) for c in stage.read_part(finished, "validation")]
+    monkeypatch.setattr(stage, "read_part", lambda *_: unanswered)
+    with pytest.raises(FusionChatError, match=r"search\.metric"):
+        stage.validation_score(finished, "exact_match")
 
 
 KILL_AT = [

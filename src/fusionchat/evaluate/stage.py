@@ -16,6 +16,7 @@ from fusionchat.corpus.stage import JOB as CORPUS
 from fusionchat.corpus.stage import read_part
 from fusionchat.distill.stage import SFT, label
 from fusionchat.distill.stage import job_id as distill_job
+from fusionchat.errors import CorpusError
 from fusionchat.estimate import evaluation_cost
 from fusionchat.fuse.stage import targets
 from fusionchat.jobs import Run, Summary
@@ -198,7 +199,11 @@ def score(
 
 
 def validation_score(run: Run, metric: Literal["bits_per_byte", "exact_match"]) -> Callable[[Path], float]:
-    """A function that scores a model folder on the validation part, less is better: bits per byte, or wrong answers' share."""
+    """A function that scores a model folder on the validation part, less is better: bits per byte, or wrong answers' share.
+
+    Raises:
+        CorpusError: Exact match is asked for, and no conversation of the validation part has an answer.
+    """
     from fusionchat.corpus.stage import make_renderer
     from fusionchat.evaluate.exact_match import exact_match
     from fusionchat.evaluate.likelihood import conversation_bits
@@ -207,6 +212,12 @@ def validation_score(run: Run, metric: Literal["bits_per_byte", "exact_match"]) 
     pivot, runtime, exact = run.refs["pivot"], run.recipe.runtime, run.recipe.evaluate.exact_match
     renderer, device = make_renderer(pivot), pick_device(runtime.device)
     conversations = read_part(run, "validation")
+    if metric == "exact_match" and all(c.answer is None for c in conversations):
+        raise CorpusError(
+            "No conversation of the validation part has an answer to match",
+            where="search.metric",
+            do="give records with an `answer`, or search by bits_per_byte",
+        )
     rendered = render_all(renderer, conversations)
     size = sum(c.supervised_bytes for c in conversations)
 
