@@ -241,7 +241,8 @@ def test_wrong_number_of_weights_is_refused(tmp_path):
 
 
 def test_an_interrupted_merge_is_taken_up(tmp_path, monkeypatch):
-    monkeypatch.setattr("fusionchat.merge.output._DURABLE_EVERY", 1500)
+    monkeypatch.setattr("fusionchat.merge.writer._DURABLE_EVERY", 1500)
+    monkeypatch.setattr("fusionchat.merge.writer._BUFFER", 4096)
     pivot, targets = family(tmp_path, 2)
     settings = {"dtype": "float32", "threads": 2, "shard_bytes": 5000}
     expected = merge_models(pivot, targets, Varm(), tmp_path / "whole", **settings)
@@ -289,7 +290,8 @@ def test_a_merge_that_died_while_publishing_is_taken_up(tmp_path, monkeypatch):
 
 
 def test_work_of_another_merge_is_not_taken_up(tmp_path, monkeypatch):
-    monkeypatch.setattr("fusionchat.merge.output._DURABLE_EVERY", 1)
+    monkeypatch.setattr("fusionchat.merge.writer._DURABLE_EVERY", 1)
+    monkeypatch.setattr("fusionchat.merge.writer._BUFFER", 4096)
     pivot, targets = family(tmp_path, 2)
 
     def interrupt(count):

@@ -5,12 +5,11 @@ of the tensors that are safely on the disk. The output folder gets them, by rena
 comes after the weights, ``merge_weights.json`` last.
 """
 
-import hashlib
 import json
 import os
 import shutil
+from bisect import bisect_right
 from collections.abc import Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -18,10 +17,9 @@ import numpy as np
 from fusionchat.artifacts import Json, write_text
 from fusionchat.errors import MachineError, MergeError
 from fusionchat.merge.plan import Dtype, Shard
+from fusionchat.merge.writer import Writer, hash_prefix
 
 WORK, JOURNAL, REPORT = ".merge", "journal.jsonl", "merge_weights.json"
-_DURABLE_EVERY = 256 * 2**20
-_HASH_STEP = 2**22
 _OLD = ("model*.safetensors", "model.safetensors.index.json", "config.json", REPORT)
 
 
@@ -53,10 +51,9 @@ class Output:
         self.entries: list[dict[str, Json]] = []
         self.files: dict[str, str] = {}
         self._existed = out.exists()
-        self._shard, self._tensor, self._unsynced = 0, 0, 0
-        self._handle, self._hash = -1, hashlib.sha256()
-        self._flusher = ThreadPoolExecutor(1, "flush")
-        self._flushing: Future[None] | None = None
+        self._shard, self._tensor = 0, 0
+        self._writer: Writer | None = None
+        self._ends: list[int] = []
         if ours:
             self._take_up(lines)
         else:
@@ -105,7 +102,7 @@ class Output:
             ):
                 break
             at += len(shard.jobs)
-            self.files[shard.file] = _sha256_prefix(file, shard.nbytes).hexdigest()
+            self.files[shard.file] = hash_prefix(file, shard.nbytes).hexdigest()
             self._shard += 1
         if self._shard < len(self.shards):
             shard = self.shards[self._shard]
@@ -122,61 +119,42 @@ class Output:
         write_text(self.work / JOURNAL, "".join(json.dumps(line) + "\n" for line in held))
 
     def _open_shard(self) -> None:
-        shard = self.shards[self._shard]
-        path = self.work / shard.file
-        self._handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
-        if self._tensor:
-            size = len(shard.header) + sum(job.nbytes(self.dtype) for job in shard.jobs[: self._tensor])
-            os.ftruncate(self._handle, size)
-            self._hash = _sha256_prefix(path, size)
-            os.lseek(self._handle, 0, os.SEEK_END)
-        else:
-            os.ftruncate(self._handle, 0)
-            self._hash = hashlib.sha256()
-            self.write(np.frombuffer(shard.header, np.uint8))
+        """Begin the current shard, or go on behind its finished tensors."""
+        shard, before, ends = self.shards[self._shard], self.finished - self._tensor, []
+        at = len(shard.header)
+        for job in shard.jobs[: self._tensor]:
+            at += job.nbytes(self.dtype)
+            ends.append(at)
+
+        def durable(size: int) -> None:
+            self._note({"durable": before + bisect_right(ends, size)}, sync=True)
+
+        self._ends = ends
+        self._writer = Writer(self.work / shard.file, at if ends else 0, durable)
+        if not ends:
+            self._writer.write(np.frombuffer(shard.header, np.uint8))
 
     def write(self, values: np.ndarray) -> None:
         """Write the next values of the current tensor."""
-        view = values.view(np.uint8).data
-        self._hash.update(view)
-        self._unsynced += len(view)
-        while view:
-            view = view[os.write(self._handle, view) :]
+        assert self._writer is not None, "write after the last tensor"
+        self._writer.write(values)
 
     def end_tensor(self, entry: dict[str, Json]) -> None:
         """Note that the current tensor is complete, and what is to be reported of it."""
+        assert self._writer is not None
         self.entries.append(entry)
         self._note({"tensor": entry}, sync=False)
+        self._ends.append(self._writer.size)
         self._tensor += 1
         shard = self.shards[self._shard]
-        last = self._tensor == len(shard.jobs)
-        if last:
-            self._settle()
-            os.fsync(self._handle)
-            self._unsynced = 0
-            self._note({"durable": len(self.entries)}, sync=self._shard + 1 < len(self.shards))
-        elif self._unsynced >= _DURABLE_EVERY:
-            self._settle()
-            self._flushing = self._flusher.submit(self._flush, len(self.entries))
-            self._unsynced = 0
-        if last:
-            os.close(self._handle)
-            self._handle = -1
-            self.files[shard.file] = self._hash.hexdigest()
-            self._shard, self._tensor = self._shard + 1, 0
-            if self._shard < len(self.shards):
-                self._open_shard()
-
-    def _flush(self, count: int) -> None:
-        """Bring what is written so far to the disk, and note that; runs while more is written."""
-        os.fsync(self._handle)
-        self._note({"durable": count}, sync=True)
-
-    def _settle(self) -> None:
-        """Wait for the flush under way."""
-        flushing, self._flushing = self._flushing, None
-        if flushing is not None:
-            flushing.result()
+        if self._tensor < len(shard.jobs):
+            return
+        self.files[shard.file] = self._writer.finish()
+        self._writer = None
+        self._shard, self._tensor = self._shard + 1, 0
+        self._note({"durable": len(self.entries)}, sync=self._shard < len(self.shards))
+        if self._shard < len(self.shards):
+            self._open_shard()
 
     def publish(self) -> None:
         """Move the complete shards into the model folder, in place of what is there."""
@@ -195,10 +173,9 @@ class Output:
 
     def close(self) -> None:
         """Stop, keeping what was written for the next time."""
-        self._flusher.shutdown()
-        if self._handle >= 0:
-            os.close(self._handle)
-            self._handle = -1
+        if self._writer is not None:
+            self._writer.close()
+            self._writer = None
 
     def abandon(self) -> None:
         """Stop and leave nothing behind: the inputs cannot be merged."""
@@ -221,14 +198,3 @@ def _read_journal(path: Path) -> list[dict[str, Json]]:
             break
         lines.append(line)
     return lines
-
-
-def _sha256_prefix(path: Path, size: int) -> "hashlib._Hash":
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while size > 0:
-            data = file.read(min(size, _HASH_STEP))
-            assert data, "the file is shorter than its journal says"
-            digest.update(data)
-            size -= len(data)
-    return digest
