@@ -4,9 +4,9 @@
 
 Makes a pivot and targets of 0.5 B parameters in bfloat16 (``--quick``: 0.1 B) in a temporary folder. Every method is
 timed on one core (the process is pinned to it) with a warm page cache, after imports and compilation; the floor is
-timed around each of them. Our times include the SHA-256 of the output and the flush to disk; the floor includes the
-flush. ``--mergekit`` makes a virtual environment for mergekit (``MERGEKIT_PYTHON`` names one that exists) and compares
-whole processes, start to end, with their default number of threads.
+timed before each of them, and the least one counts. Our times include the SHA-256 of the output and the flush to
+disk; the floor includes the flush. ``--mergekit`` makes a virtual environment for mergekit (``MERGEKIT_PYTHON`` names
+one that exists) and compares whole processes, start to end, with their default number of threads.
 """
 
 import argparse
@@ -14,6 +14,7 @@ import json
 import mmap
 import os
 import shutil
+import statistics
 import struct
 import subprocess
 import sys
@@ -126,31 +127,36 @@ def floor_seconds(folders: list[Path], out: Path) -> float:
 def measure_floor_ratios(
     pivot: Path, targets: dict[str, Path], out: Path, repeats: int
 ) -> tuple[float, dict[str, float]]:
-    """The floor, and each method's seconds over it: the least of interleaved runs in one process on one thread."""
+    """The floor, and each method's seconds over it: the least of interleaved runs in one process on one thread.
+
+    All methods are divided by the least floor of the whole run: what the kernel pays for page cache varies by a factor
+    of four within minutes on a virtual machine, and a method measured beside an expensive floor would look fast.
+    """
     from fusionchat.merge.methods import METHODS as CLASSES
     from fusionchat.merge.stream import merge_models
 
-    folders = [pivot, *targets.values()]
-    floors, ratios = [floor_seconds(folders, out)], {}
-    for name in METHODS:
-        method, seconds, around, cpu, cpu_around = CLASSES[name](**SETTINGS.get(name, {})), [], [], [], []
-        for _ in range(repeats):
-            busy = time.process_time()
-            around.append(floor_seconds(folders, out))
-            cpu_around.append(time.process_time() - busy)
+    folders, floors = [pivot, *targets.values()], []
+    seconds: dict[str, list[float]] = {name: [] for name in METHODS}
+    busy: dict[str, list[float]] = {name: [] for name in METHODS}
+    for _ in range(repeats):
+        for name in METHODS:
+            floors.append(floor_seconds(folders, out))
             shutil.rmtree(out)
-            began, busy = time.perf_counter(), time.process_time()
+            method = CLASSES[name](**SETTINGS.get(name, {}))
+            began, begun = time.perf_counter(), time.process_time()
             merge_models(pivot, targets, method, out, threads=1)
-            seconds.append(time.perf_counter() - began)
-            cpu.append(time.process_time() - busy)
-        floors += around
-        ratios[name] = float(min(seconds) / min(around))
+            seconds[name].append(time.perf_counter() - began)
+            busy[name].append(time.process_time() - begun)
+            shutil.rmtree(out)
+    floor = min(floors)
+    ratios = {name: min(seconds[name]) / floor for name in METHODS}
+    print(f"  floor {floor:.2f} s (median {statistics.median(floors):.2f} s, largest {max(floors):.2f} s)")
+    for name in METHODS:
         print(
-            f"  {name:16} {min(seconds):7.2f} s   {ratios[name]:6.2f} x floor ({min(around):.2f} s)"
-            f"   processor {min(cpu):6.2f} s, floor {min(cpu_around):.2f} s",
+            f"  {name:16} {min(seconds[name]):7.2f} s   {ratios[name]:6.2f} x floor   processor {min(busy[name]):6.2f} s",
             flush=True,
         )
-    return min(floors), ratios
+    return floor, ratios
 
 
 def ours(pivot: Path, targets: dict[str, Path], out: Path, method: str, threads: int = 1) -> list[str]:
@@ -202,8 +208,11 @@ def mergekit_environment() -> list[str]:
     python = folder / "bin" / "python"
     if not (folder / ".ready").is_file():
         subprocess.run([sys.executable, "-m", "venv", str(folder)], check=True)
-        subprocess.run([str(python), "-m", "pip", "install", "-q", "torch==2.13.0"], check=True)
-        subprocess.run([str(python), "-m", "pip", "install", "-q", "mergekit"], check=True)
+        for package in ("torch==2.13.0", "mergekit"):
+            pip = [str(python), "-m", "pip", "install", "-q", package]
+            done = subprocess.run(pip, stderr=subprocess.PIPE, text=True, check=False)
+            if done.returncode:
+                raise RuntimeError(f"mergekit cannot be installed:\n{done.stderr[-3000:]}")
         (folder / ".ready").touch()
     return [str(python)]
 
