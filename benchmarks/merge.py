@@ -1,6 +1,6 @@
 """Merging against the floor (one read of the inputs and one write), and against mergekit.
 
-    python -m benchmarks.merge [--quick] [--mergekit] [--targets 2] [--keep FOLDER]
+    python -m benchmarks.merge [--quick] [--mergekit] [--targets 2] [--folder FOLDER]
 
 Makes a pivot and targets of 0.5 B parameters in bfloat16 (``--quick``: 0.1 B) in a temporary folder. Every method is
 timed on one core (the process is pinned to it) with a warm page cache, after imports and compilation; the floor is
