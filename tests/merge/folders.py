@@ -75,6 +75,15 @@ def family(
     return pivot, paths
 
 
+def adapter(folder: Path, tensors: Mapping[str, torch.Tensor], **config) -> Path:
+    """Write a LoRA adapter of rank 2, scale 3."""
+    folder.mkdir()
+    save_file({name: t.contiguous() for name, t in tensors.items()}, folder / "adapter_model.safetensors")
+    config = {"peft_type": "LORA", "r": 2, "lora_alpha": 6, **config}
+    (folder / "adapter_config.json").write_text(json.dumps(config))
+    return folder
+
+
 def load(folder: Path) -> dict[str, np.ndarray]:
     """All tensors of a folder as float64."""
     found = {}

@@ -5,7 +5,6 @@ import json
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import save_file
 
 from fusionchat.errors import MergeError
 from fusionchat.merge import kernels
@@ -19,7 +18,7 @@ from fusionchat.merge.methods.ties import Ties
 from fusionchat.merge.methods.varm import Varm
 from fusionchat.merge.planning import plan_merge
 from fusionchat.merge.stream import merge_models
-from tests.merge.folders import SHAPES, family, load, random_tensors, save, stacked
+from tests.merge.folders import SHAPES, adapter, family, load, random_tensors, save, stacked
 from tests.reference import merge as reference
 
 near = {"rtol": 3e-6, "atol": 1e-7}
@@ -32,14 +31,6 @@ def merged(pivot, targets, method, out, **settings):
 
 def as_torch(folder):
     return {name: torch.from_numpy(values).float() for name, values in load(folder).items()}
-
-
-def adapter(folder, tensors, **config):
-    folder.mkdir()
-    save_file({name: t.contiguous() for name, t in tensors.items()}, folder / "adapter_model.safetensors")
-    config = {"peft_type": "LORA", "r": 2, "lora_alpha": 6, **config}
-    (folder / "adapter_config.json").write_text(json.dumps(config))
-    return folder
 
 
 @pytest.mark.parametrize("rslora", [False, True])

@@ -4,6 +4,7 @@ import json
 
 import numpy as np
 import pytest
+import torch
 import yaml
 
 from fusionchat.errors import MergeError, RecipeError
@@ -17,7 +18,7 @@ from fusionchat.merge.methods.ties import Breadcrumbs, Ties
 from fusionchat.merge.methods.varm import Varm
 from fusionchat.merge.references import name_targets
 from fusionchat.merge.standalone import Settings, find_model, plan_standalone, run_mergekit, run_standalone
-from tests.merge.folders import SHAPES, family, load, stacked
+from tests.merge.folders import SHAPES, adapter, family, load, stacked
 from tests.reference import merge as reference
 
 
@@ -173,7 +174,11 @@ GOOD = {"merge_method": "ties", "base_model": "b", "models": models(("x", {"weig
         ({"parameters": {"rescale": True}}, "parameters.rescale"),
         ({"parameters": {"density": 7}}, "parameters"),
         ({"dtype": "int8"}, "dtype"),
-        ({"tokenizer": {"source": "base"}}, "tokenizer"),
+        ({"tokenizer": {"source": "base", "tokens": {}}}, "tokenizer.tokens"),
+        ({"tokenizer": {"source": "base"}, "tokenizer_source": "base"}, "tokenizer"),
+        ({"models": models(("other+x", {"weight": 1}))}, "models"),
+        ({"models": models(("b+", {"weight": 1}))}, "models[0].model"),
+        ({"models": models(("b+x+y", {"weight": 1}))}, "models[0].model"),
         ({"chat_template": "auto"}, "chat_template"),
         (
             {"models": None, "slices": [{"sources": [{"model": "x", "layer_range": [3, 1]}]}]},
@@ -192,6 +197,8 @@ def test_what_is_not_supported_is_refused_by_its_place(tmp_path, change, place):
 def test_tokenizer_sources(tmp_path):
     assert load_mergekit(written(tmp_path, {**GOOD, "tokenizer_source": "union"})).embeddings == "union"
     assert load_mergekit(written(tmp_path, {**GOOD, "tokenizer_source": "base"})).embeddings == "pivot"
+    assert load_mergekit(written(tmp_path, {**GOOD, "tokenizer": {"source": "base"}})).embeddings == "pivot"
+    assert load_mergekit(written(tmp_path, {**GOOD, "tokenizer": {}})).embeddings == "union"
     pivot, targets = family(tmp_path, 1)
     (pivot / "tokenizer.json").write_text('{"from": "pivot"}')
     (pivot / "vocab.json").write_text("{}")
@@ -205,6 +212,24 @@ def test_tokenizer_sources(tmp_path):
     run_mergekit(written(tmp_path, value), tmp_path / "out", settings=Settings(threads=1))
     assert json.loads((tmp_path / "out/tokenizer.json").read_text()) == {"from": "t0"}
     assert not (tmp_path / "out/vocab.json").exists()
+
+
+def test_adapters_in_one_word_are_targets_over_the_pivot(tmp_path):
+    pivot, targets = family(tmp_path, 1)
+    rng = np.random.default_rng(0)
+    name = "model.layers.0.mlp.up_proj"
+    down, up = rng.normal(size=(2, 16)).astype(np.float32), rng.normal(size=(40, 2)).astype(np.float32)
+    factors = {f"base_model.model.{name}.lora_{side}.weight": m for side, m in (("A", down), ("B", up))}
+    lora = adapter(tmp_path / "lora", {key: torch.from_numpy(m) for key, m in factors.items()})
+    value = {
+        "merge_method": "linear",
+        "models": models((f"{pivot}+{lora}", {"weight": 1}), (str(targets["t0"]), {"weight": 3})),
+        "dtype": "float32",
+    }
+    run_mergekit(written(tmp_path, value), tmp_path / "out", settings=Settings(threads=1))
+    base, other = load(pivot)[f"{name}.weight"], load(targets["t0"])[f"{name}.weight"]
+    expected = (base + 3 * up @ down + 3 * other) / 4
+    np.testing.assert_allclose(load(tmp_path / "out")[f"{name}.weight"], expected, rtol=1e-5, atol=1e-6)
 
 
 def test_standalone_merges_write_a_card(tmp_path):

@@ -5,7 +5,7 @@ itself, ``sce`` has no absolute epsilon, ``int8_mask`` has no effect (it only sa
 takes everything outside the layers from the base model (or the first slice's model).
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -17,13 +17,13 @@ from fusionchat.merge.arrange import Arrangement
 from fusionchat.merge.checkpoint import open_checkpoint
 from fusionchat.merge.embeddings import Embeddings
 from fusionchat.merge.mergekit_kinds import KINDS, Kind, Setting
+from fusionchat.merge.mergekit_rules import Rule, Value, only_keys, rules_of
 from fusionchat.merge.methods import METHODS, MergeMethod
 from fusionchat.merge.methods.base import Method
 from fusionchat.merge.plan import Dtype
 from fusionchat.merge.references import name_targets
 from fusionchat.merge.weights import layer_of
 
-Value = bool | int | float | str | None | list["Value"] | dict[str, "Value"]
 _TOP = {
     "merge_method",
     "models",
@@ -33,21 +33,10 @@ _TOP = {
     "dtype",
     "out_dtype",
     "tokenizer_source",
+    "tokenizer",
 }
 _DTYPES: dict[str, Dtype] = {"bfloat16": "bfloat16", "float16": "float16", "float32": "float32"}
 _FIRST = ("embed", "wte", "wpe")
-
-
-@dataclass(frozen=True)
-class Rule:
-    """A setting as the file gives it: a value, a gradient over the layers, or a list of either by filter."""
-
-    value: Value
-    where: str
-
-    def at(self, tensor: str, t: float) -> Setting | None:
-        """The value for a tensor at the relative depth ``t``; None where no filter matches."""
-        return _evaluate(self.value, tensor, t, self.where)
 
 
 @dataclass(frozen=True)
@@ -99,7 +88,10 @@ def _layers(pivot: Path) -> int:
 
 
 class _Source(NamedTuple):
+    """A model of a merge; ``over`` is the model an adapter was written with (``over+model``)."""
+
     model: str
+    over: str | None
     span: tuple[int, int] | None
     rules: dict[str, Rule]
 
@@ -125,7 +117,7 @@ def load_mergekit(path: Path) -> MergekitJob:
         RecipeError: It cannot be read, or has a key, method or value that is not supported; the place is named.
     """
     top = _read(path)
-    _only(top, _TOP, "")
+    only_keys(top, _TOP, "")
     name = top.get("merge_method")
     if not isinstance(name, str) or name not in KINDS:
         raise RecipeError(
@@ -135,14 +127,15 @@ def load_mergekit(path: Path) -> MergekitJob:
         )
     kind = KINDS[name]
     slices = _slices(top)
-    shared = _rules(top.get("parameters"), "parameters")
+    shared = rules_of(top.get("parameters"), "parameters")
     base = top.get("base_model")
     if base is not None and not isinstance(base, str):
         raise RecipeError(
             "A model is a folder or a hub id", where="base_model", do="write it as a plain string"
         )
     models = list(dict.fromkeys(source.model for part in slices for source in part.sources))
-    pivot, targets = _roles(kind, name, base, models)
+    pivot, targets = _roles(kind, name, base, slices[0].sources[0].over, models)
+    _check_adapters(slices, pivot)
     named = name_targets(targets)
     ordered = {reference: target for target, reference in named.items()}
     _check_rules(kind, slices, shared)
@@ -171,15 +164,6 @@ def _read(path: Path) -> dict[str, Value]:
     return value
 
 
-def _only(mapping: Mapping[str, Value], known: Iterable[str], where: str) -> None:
-    for key in mapping:
-        if key not in known:
-            place = f"{where}.{key}" if where else str(key)
-            raise RecipeError(
-                "This key is unknown or not supported", where=place, do=f"use: {', '.join(sorted(known))}"
-            )
-
-
 def _slices(top: Mapping[str, Value]) -> list[_Slice]:
     models, slices = top.get("models"), top.get("slices")
     if (models is None) == (slices is None):
@@ -192,14 +176,14 @@ def _slices(top: Mapping[str, Value]) -> list[_Slice]:
         where = f"slices[{n}]"
         if not isinstance(entry, dict):
             raise RecipeError("A slice is a mapping", where=where, do="give `sources`")
-        _only(entry, {"sources", "parameters"}, where)
+        only_keys(entry, {"sources", "parameters"}, where)
         parts = _list(entry.get("sources"), f"{where}.sources")
         sources = [_source(part, f"{where}.sources[{i}]", True) for i, part in enumerate(parts)]
         if len({s.span[1] - s.span[0] for s in sources if s.span}) != 1:
             raise RecipeError(
                 "The sources of a slice have different numbers of layers", where=where, do="make them equal"
             )
-        made.append(_Slice(sources, _rules(entry.get("parameters"), f"{where}.parameters")))
+        made.append(_Slice(sources, rules_of(entry.get("parameters"), f"{where}.parameters")))
     return made
 
 
@@ -214,18 +198,18 @@ def _source(entry: Value, where: str, sliced: bool) -> _Source:
         raise RecipeError(
             "A model is a folder or a hub id", where=f"{where}.model", do="write it as a plain string"
         )
-    _only(entry, {"model", "parameters"} | ({"layer_range"} if sliced else set()), where)
-    model = str(entry["model"])
+    only_keys(entry, {"model", "parameters"} | ({"layer_range"} if sliced else set()), where)
+    model, over = str(entry["model"]), None
     if "+" in model and not Path(model).exists():
-        raise RecipeError(
-            "A model with an adapter (model+adapter) is not supported in one word",
-            where=f"{where}.model",
-            do="name the adapter's folder alone, and its base as base_model",
-        )
+        over, _, model = model.partition("+")
+        if not over or not model or "+" in model:
+            raise RecipeError(
+                "A model with an adapter is MODEL+ADAPTER", where=f"{where}.model", do="name one of each"
+            )
     span = None
     if sliced:
         span = _span(entry.get("layer_range"), f"{where}.layer_range")
-    return _Source(model, span, _rules(entry.get("parameters"), f"{where}.parameters"))
+    return _Source(model, over, span, rules_of(entry.get("parameters"), f"{where}.parameters"))
 
 
 def _span(value: Value, where: str) -> tuple[int, int]:
@@ -236,55 +220,26 @@ def _span(value: Value, where: str) -> tuple[int, int]:
     raise RecipeError("A layer range is [first, end]", where=where, do="give two whole numbers")
 
 
-def _rules(value: Value, where: str) -> dict[str, Rule]:
-    if value is None:
-        return {}
-    if not isinstance(value, dict):
-        raise RecipeError("Parameters are a mapping", where=where, do="give names and values")
-    rules = {name: Rule(setting, f"{where}.{name}") for name, setting in value.items()}
-    for rule in rules.values():
-        rule.at("", 0.0)
-    return rules
+def _check_adapters(slices: list[_Slice], pivot: str) -> None:
+    """Raise RecipeError where an adapter is not to be applied to the pivot."""
+    for source in (source for part in slices for source in part.sources):
+        if source.over not in (None, pivot):
+            raise RecipeError(
+                f"The adapter {source.model} belongs to {source.over}, but adapters are applied to {pivot}",
+                where="models",
+                do="name its model as base_model, or merge the adapter into it first (peft's merge_and_unload)",
+            )
 
 
-def _evaluate(value: Value, tensor: str, t: float, where: str) -> Setting | None:
-    if isinstance(value, dict):
-        value = [value]
-    if isinstance(value, list) and value and all(isinstance(entry, dict) for entry in value):
-        for entry in value:
-            assert isinstance(entry, dict)
-            _only(entry, {"filter", "value"}, where)
-            pattern = entry.get("filter")
-            if pattern is None or pattern == "*" or (tensor and str(pattern) in tensor):
-                return _evaluate(entry.get("value"), tensor, t, where)
-        return None
-    if isinstance(value, list) and value:
-        numbers = [_number(entry, where) for entry in value]
-        place = t * (len(numbers) - 1)
-        low = int(place)
-        high = min(low + 1, len(numbers) - 1)
-        return (1 - (place - low)) * numbers[low] + (place - low) * numbers[high]
-    return value if isinstance(value, bool) else _number(value, where)
-
-
-def _number(value: Value, where: str) -> float:
-    try:
-        if isinstance(value, int | float | str) and not isinstance(value, bool):
-            return float(value)  # PyYAML reads 5e-6 as text
-    except ValueError:
-        pass
-    raise RecipeError(
-        f"This is no number: {value!r}", where=where, do="give a number, a list of numbers, or filters"
-    )
-
-
-def _roles(kind: Kind, name: str, base: str | None, models: list[str]) -> tuple[str, list[str]]:
-    """The pivot and the targets."""
+def _roles(
+    kind: Kind, name: str, base: str | None, over: str | None, models: list[str]
+) -> tuple[str, list[str]]:
+    """The pivot and the targets; ``over`` is the model under the first one, where that is an adapter."""
     if base is None and kind.base is not None:
         raise RecipeError(
             f"Method {name} needs a base model", where="base_model", do="name one of the models, or another"
         )
-    pivot = base or models[0]
+    pivot = base or over or models[0]
     others = [model for model in models if model != base]
     if kind.base is False:
         if len(others) != 1:
@@ -367,7 +322,14 @@ def _outputs(top: Mapping[str, Value]) -> tuple[Dtype | None, Embeddings | None,
         raise RecipeError(
             f"The dtype {name!r} is not supported", where="dtype", do=f"use one of: {', '.join(_DTYPES)}"
         )
-    source = top.get("tokenizer_source")
+    source, longer = top.get("tokenizer_source"), top.get("tokenizer")
+    if longer is not None:
+        if source is not None or not isinstance(longer, dict):
+            raise RecipeError(
+                "A file has either tokenizer_source or tokenizer: {source}", where="tokenizer", do="give one"
+            )
+        only_keys(longer, {"source"}, "tokenizer")
+        source = longer.get("source", "union")
     if source is not None and not isinstance(source, str):
         raise RecipeError(
             "A tokenizer source is union, base, or a model",
