@@ -53,9 +53,9 @@ def test_row_ranks_are_those_of_a_comparison(value):
 def test_random_numbers_do_not_depend_on_blocks_and_look_random():
     key = np.uint64(masks.stream_key(0, 1, "w"))
     whole = np.empty(200_000, np.uint32)
-    masks.uniform_bits(key, 2**33 + 65_000, whole)
+    masks.uniform_bits(whole, key, 2**33 + 65_000)
     part = np.empty(70_000, np.uint32)
-    masks.uniform_bits(key, 2**33 + 65_000 + 1234, part)
+    masks.uniform_bits(part, key, 2**33 + 65_000 + 1234)
     np.testing.assert_array_equal(whole[1234 : 1234 + part.size], part)
     unit = whole / 2.0**32
     assert unit.mean() == pytest.approx(0.5, abs=0.003)
@@ -66,5 +66,5 @@ def test_random_numbers_do_not_depend_on_blocks_and_look_random():
     for bit in range(32):
         assert ((whole >> bit) & 1).mean() == pytest.approx(0.5, abs=0.006)
     other = np.empty_like(whole)
-    masks.uniform_bits(np.uint64(masks.stream_key(0, 2, "w")), 2**33 + 65_000, other)
+    masks.uniform_bits(other, np.uint64(masks.stream_key(0, 2, "w")), 2**33 + 65_000)
     assert abs(np.corrcoef(unit, other / 2.0**32)[0, 1]) < 0.012

@@ -99,13 +99,13 @@ class Stored:
         return memoryview(self.file.map)[self.begin : self.begin + self.nbytes]
 
     @cached_property
-    def _values(self) -> np.ndarray:
+    def values(self) -> np.ndarray:
         """All elements as they lie in the file; bfloat16 as uint16."""
         return np.frombuffer(self.file.map, _VIEWS[self.dtype], self.count, self.begin)
 
     def decode(self, begin: int, out_B: Float32[np.ndarray, " B"]) -> None:
         """Write the elements from ``begin`` on as float32."""
-        values_B = self._values[begin : begin + out_B.size]
+        values_B = self.values[begin : begin + out_B.size]
         if self.dtype == "BF16":
             decode_bf16(values_B, out_B)
         else:

@@ -2,11 +2,17 @@
 
 # J targets, B elements of a block
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 
-from fusionchat.merge.kernels import SPAN, compiled, exact
+from fusionchat.merge.kernels import SPAN, Kernel, compiled, exact
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
+@Kernel
 @exact
 def add_all(
     pivot_B: np.ndarray,
@@ -30,6 +36,19 @@ def add_all(
             out[i] = np.float64(pivot[i]) + scale * out[i] / divisor
 
 
+@add_all.on_device
+def _(
+    pivot_B: "Tensor", delta_JB: "Tensor", weight_J: np.ndarray, scale: float, divisor: float, out_B: "Tensor"
+) -> None:
+    out_B.zero_()
+    for weight, delta_B in zip(weight_J.tolist(), delta_JB, strict=True):
+        out_B += delta_B.double().mul_(weight)
+    out_B *= float(scale)
+    out_B /= out_B.new_full((), float(divisor))
+    out_B += pivot_B
+
+
+@Kernel
 @exact
 def add_elected(
     pivot_B: np.ndarray,
@@ -71,6 +90,36 @@ def add_elected(
             out[i] = np.float64(pivot[i]) + scale * out[i]
 
 
+@add_elected.on_device
+def _(
+    pivot_B: "Tensor",
+    delta_JB: "Tensor",
+    vote_J: np.ndarray,
+    weight_J: np.ndarray,
+    scale: float,
+    normalize: bool,
+    out_B: "Tensor",
+) -> None:
+    import torch
+
+    ballot_B, total_B = torch.zeros_like(out_B), torch.zeros_like(out_B)
+    out_B.zero_()
+    for vote, delta_B in zip(vote_J.tolist(), delta_JB, strict=True):
+        ballot_B += delta_B.double().mul_(vote)
+    raised_B = ballot_B >= 0
+    for vote, weight, delta_B in zip(vote_J.tolist(), weight_J.tolist(), delta_JB, strict=True):
+        wide_B = delta_B.double()
+        voice_B = wide_B * vote
+        dissents_B = ~torch.where(raised_B, voice_B > 0, voice_B < 0)
+        out_B += wide_B.mul_(weight).masked_fill_(dissents_B, 0.0)
+        total_B += torch.full_like(out_B, weight).masked_fill_(dissents_B, 0.0)
+    if normalize:
+        out_B /= total_B.masked_fill_(total_B == 0, 1.0)
+    out_B *= float(scale)
+    out_B += pivot_B
+
+
+@Kernel
 @exact
 def variance(delta_JB: np.ndarray, out_B: np.ndarray) -> None:
     """Write the variance of every element over the targets, in float32."""
@@ -95,6 +144,21 @@ def variance(delta_JB: np.ndarray, out_B: np.ndarray) -> None:
             out[i] /= count
 
 
+@variance.on_device
+def _(delta_JB: "Tensor", out_B: "Tensor") -> None:
+    count = out_B.new_full((), float(len(delta_JB)))
+    out_B.zero_()
+    mean_B = out_B.clone()
+    for delta_B in delta_JB:
+        mean_B += delta_B
+    mean_B /= count
+    for delta_B in delta_JB:
+        apart_B = delta_B - mean_B
+        out_B += apart_B.mul_(apart_B)
+    out_B /= count
+
+
+@Kernel
 @compiled
 def add_squares(delta_JB: np.ndarray, total_J: np.ndarray) -> None:
     """Add the sum of squares of every target's changes."""
@@ -106,3 +170,8 @@ def add_squares(delta_JB: np.ndarray, total_J: np.ndarray) -> None:
             for i in range(delta.size):
                 total += delta[i] * delta[i]
             total_J[j] += total
+
+
+@add_squares.on_device
+def _(delta_JB: "Tensor", total_J: np.ndarray) -> None:
+    total_J += delta_JB.double().square_().sum(1).cpu().numpy()

@@ -13,6 +13,7 @@ import numpy as np
 
 from fusionchat.artifacts import Json
 from fusionchat.console import Advance
+from fusionchat.merge.device import HOST, Place
 from fusionchat.merge.methods.base import Gram, Method, Mixture, MixtureMethod
 from fusionchat.merge.output import Output
 from fusionchat.merge.plan import Dtype, Job
@@ -37,8 +38,10 @@ class Engine:
         method_of: Callable[[str], Method] | None = None,
         statistics: Mapping[str, Gram] | None = None,
         release: bool = False,
+        place: Place = HOST,
     ) -> None:
         self.jobs, self.method, self.dtype, self.threads, self.release = jobs, method, dtype, threads, release
+        self.place = place
         self.method_of = method_of or (lambda _: method)
         self.known = statistics
         self.pool = stack.enter_context(ThreadPoolExecutor(threads, "merge")) if threads > 1 else None
@@ -60,7 +63,9 @@ class Engine:
         if job.copied is not None:
             return job
         method = self.method_of(job.name)
-        return TensorWork(job, method, self.dtype, gram=gram, mixture=mixture, release=self.release)
+        return TensorWork(
+            job, method, self.dtype, gram=gram, mixture=mixture, release=self.release, place=self.place
+        )
 
     def decide_groups(self) -> tuple[dict[str, Gram], dict[str, Mixture]]:
         """Inner products of every tensor and weights of every group, for methods whose groups are larger than a tensor."""
@@ -81,7 +86,10 @@ class Engine:
     def statistics(self) -> dict[str, Gram]:
         """Inner products of every tensor, from one read of the inputs."""
         merged = [job for job in self.jobs if job.copied is None]
-        return {job.name: TensorWork(job, self.method, self.dtype).measure(self._on_chunks) for job in merged}
+        return {
+            job.name: TensorWork(job, self.method, self.dtype, place=self.place).measure(self._on_chunks)
+            for job in merged
+        }
 
     def _results(
         self, works: Iterator["TensorWork | Job"]

@@ -6,10 +6,15 @@ threshold those with the lowest index are taken.
 
 # R rows selected from independently, B elements of a block, K thresholds a row
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 from jaxtyping import Float32, Int64
 
-from fusionchat.merge.kernels import SPAN, compiled
+from fusionchat.merge.kernels import SPAN, Kernel, compiled
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 _HIGH, _LOW = 2**16, 2**15
 _MAGNITUDE = np.uint32(0x7FFFFFFF)
@@ -17,6 +22,7 @@ _LOW_MASK, _LOW_BITS = np.uint32(0x7FFF), np.uint32(15)
 _NOTHING = 2**32 - 1
 
 
+@Kernel
 @compiled
 def histogram_high(value_B: np.ndarray, count: np.ndarray) -> None:
     """Count elements by the upper 16 bits of their magnitude; the entry after the last counts zeros."""
@@ -29,6 +35,21 @@ def histogram_high(value_B: np.ndarray, count: np.ndarray) -> None:
         count[(bits[i] & _MAGNITUDE) >> _LOW_BITS] += 1
 
 
+@histogram_high.on_device
+def _(value_B: "Tensor", count: np.ndarray) -> None:
+    magnitude_B = _magnitude(value_B)
+    count[:_HIGH] += (magnitude_B >> int(_LOW_BITS)).bincount(minlength=_HIGH).cpu().numpy()
+    count[_HIGH] += int((magnitude_B == 0).sum())
+
+
+def _magnitude(value_B: "Tensor") -> "Tensor":
+    """The bits without the sign, int32."""
+    import torch
+
+    return value_B.view(torch.int32) & int(_MAGNITUDE)
+
+
+@Kernel
 @compiled
 def histogram_low(value_B: np.ndarray, high: int, count: np.ndarray) -> None:
     """Count the elements whose upper bits are ``high`` by the lower 15 bits of their magnitude."""
@@ -44,6 +65,14 @@ def histogram_low(value_B: np.ndarray, high: int, count: np.ndarray) -> None:
                     count[part[i] & _LOW_MASK] += 1
 
 
+@histogram_low.on_device
+def _(value_B: "Tensor", high: int, count: np.ndarray) -> None:
+    magnitude_B = _magnitude(value_B)
+    found = magnitude_B[(magnitude_B >> int(_LOW_BITS)) == int(high)] & int(_LOW_MASK)
+    count += found.bincount(minlength=_LOW).cpu().numpy()
+
+
+@Kernel
 @compiled
 def count_equal(value_B: np.ndarray, threshold: int) -> int:
     """Number of elements whose magnitude is exactly the threshold."""
@@ -54,6 +83,12 @@ def count_equal(value_B: np.ndarray, threshold: int) -> int:
     return total
 
 
+@count_equal.on_device
+def _(value_B: "Tensor", threshold: int) -> int:
+    return 0 if threshold > _MAGNITUDE else int((_magnitude(value_B) == int(threshold)).sum())
+
+
+@Kernel
 @compiled
 def mark_largest(value_B: np.ndarray, threshold: int, quota: int, mask_B: np.ndarray) -> int:
     """Mark the elements above the threshold and the first ``quota`` on it; returns what is left of the quota."""
@@ -80,6 +115,19 @@ def mark_largest(value_B: np.ndarray, threshold: int, quota: int, mask_B: np.nda
     return quota
 
 
+@mark_largest.on_device
+def _(value_B: "Tensor", threshold: int, quota: int, mask_B: "Tensor") -> int:
+    if threshold > _MAGNITUDE:
+        mask_B.zero_()
+        return int(quota)
+    magnitude_B = _magnitude(value_B)
+    tied_B = magnitude_B == int(threshold)
+    mask_B.copy_(magnitude_B > int(threshold))
+    mask_B |= tied_B & (tied_B.cumsum(0) <= int(quota))
+    return int(quota) - min(int(quota), int(tied_B.sum()))
+
+
+@Kernel
 @compiled
 def keep_marked(value_B: np.ndarray, mask_B: np.ndarray, wanted: bool) -> int:
     """Zero the elements whose mark is not ``wanted``; returns how many stay."""
@@ -89,6 +137,12 @@ def keep_marked(value_B: np.ndarray, mask_B: np.ndarray, wanted: bool) -> int:
         value_B[i] = value_B[i] if stays else np.float32(0)
         kept += stays
     return kept
+
+
+@keep_marked.on_device
+def _(value_B: "Tensor", mask_B: "Tensor", wanted: bool) -> int:
+    value_B.masked_fill_(mask_B != wanted, 0.0)
+    return int((mask_B == wanted).sum())
 
 
 class Largest:

@@ -16,6 +16,7 @@ from fusionchat.console import Advance, ignore
 from fusionchat.errors import MergeError
 from fusionchat.merge.arrange import Arrangement
 from fusionchat.merge.checkpoint import INDEX, MappedFile
+from fusionchat.merge.device import place_of
 from fusionchat.merge.embeddings import Embeddings
 from fusionchat.merge.engine import Engine
 from fusionchat.merge.inputs import Inputs, open_inputs
@@ -39,6 +40,7 @@ def merge_models(
     dtype: Dtype = "bfloat16",
     shard_bytes: int = 5 * 10**9,
     threads: int = 0,
+    device: str = "cpu",
     overwrite: bool = False,
     hash_inputs: bool = False,
     embeddings: Embeddings = "error",
@@ -61,6 +63,7 @@ def merge_models(
         dtype: What it is stored as.
         shard_bytes: Largest weight file; a single larger tensor gets a file of its own.
         threads: 0 uses all cores this process may use.
+        device: Where the arithmetic is done: ``cpu``, ``cuda``, ``cuda:N`` or ``xpu``.
         overwrite: Whether a model that is there is replaced.
         hash_inputs: Whether the report says the inputs' SHA-256 too, which costs one more read of them.
         embeddings: What to do where a target has another vocabulary: refuse, keep the pivot's, or add its added tokens.
@@ -71,12 +74,15 @@ def merge_models(
         progress: Told bytes written, `MergePlan.output_bytes` in all.
 
     Raises:
-        MergeError: The inputs cannot be merged; the message names the tensor, and nothing is left in ``out``.
-        MachineError: The disk is full or not writable.
+        MergeError: The inputs cannot be merged; the message names the tensor, and nothing is left in ``out``. Or the
+            device is not there.
+        MachineError: The disk is full or not writable, or the device's memory is full.
     """
     started = time.perf_counter()
+    place = place_of(device)
     with ExitStack() as stack:
         stack.enter_context(machine_errors(out))
+        stack.enter_context(place.errors())
         if allow_pickle:
             stack.callback(_tidy, out)
         inputs = open_inputs(
@@ -103,6 +109,7 @@ def merge_models(
             method_of=method_of,
             statistics=statistics,
             release=inputs.nbytes > available_memory() / 2,
+            place=place,
         )
         try:
             engine.run(output, progress)

@@ -6,7 +6,6 @@ so the result does not depend on the number of threads.
 
 # N inputs (pivot first), J targets, A auxiliary inputs, B elements of a block
 
-import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
@@ -14,6 +13,7 @@ import numpy as np
 
 from fusionchat.errors import MergeError
 from fusionchat.merge import kernels
+from fusionchat.merge.device import HOST, Place
 from fusionchat.merge.methods.base import Block, Gram, Method, Mixture, MixtureMethod, TensorInfo
 from fusionchat.merge.plan import Dtype, Job
 from fusionchat.merge.result import TensorReport
@@ -35,11 +35,12 @@ class Cut:
         """Number of chunks."""
         return -(-self.size // self.chunk)
 
-    def blocks(self, chunk: int) -> Iterator[tuple[int, int]]:
-        """First and past-the-last element of every block of a chunk."""
+    def blocks(self, chunk: int, *, whole: bool = False) -> Iterator[tuple[int, int]]:
+        """First and past-the-last element of every block of a chunk, or of the ``whole`` chunk."""
         end = min(self.size, (chunk + 1) * self.chunk)
-        for begin in range(chunk * self.chunk, end, self.block):
-            yield begin, min(end, begin + self.block)
+        step = self.chunk if whole else self.block
+        for begin in range(chunk * self.chunk, end, step):
+            yield begin, min(end, begin + step)
 
 
 def cut_of(size: int, row: int, by_rows: bool) -> Cut:
@@ -72,23 +73,6 @@ class Tally:
         self.conflicts += other.conflicts
 
 
-class Scratch(threading.local):
-    """Arrays of one thread, made when they are first needed."""
-
-    def __init__(self) -> None:
-        self.arrays: dict[str, np.ndarray] = {}
-
-    def get(self, name: str, rows: int, size: int, dtype: type) -> np.ndarray:
-        """An array of at least this size, cut to it; its content is left from before."""
-        held = self.arrays.get(name)
-        if held is None or held.shape[0] < rows or held.shape[1] < size:
-            held = self.arrays[name] = np.empty((max(rows, 1), max(size, kernels.BLOCK)), dtype)
-        if size == held.shape[1]:
-            return held[:rows]
-        return held.reshape(-1)[: rows * size].reshape(rows, size)
-
-
-_scratch = Scratch()
 ChunkMap = Callable[[Callable[[int], object], int], Iterator[object]]
 """Runs a function on the chunks 0 .. n-1, perhaps at the same time, and yields the results in order."""
 
@@ -103,6 +87,7 @@ class TensorWork:
         gram: Inner products of the tensor where they are known already.
         mixture: Weights where they are decided already (by the group the tensor is in).
         release: Whether to drop pages that were read.
+        place: Where the arithmetic is done.
     """
 
     def __init__(
@@ -114,11 +99,12 @@ class TensorWork:
         gram: Gram | None = None,
         mixture: Mixture | None = None,
         release: bool = False,
+        place: Place = HOST,
     ) -> None:
         targets = len(job.sources) - 1
         row = job.shape[-1] if job.shape else 1
         self.job, self.method, self.dtype, self.gram, self.mixture = job, method, dtype, gram, mixture
-        self.targets, self.release = targets, release
+        self.targets, self.release, self.place = targets, release, place
         chunks = cut_of(job.count, row, False).chunks
         self.program = method.program(TensorInfo(job.name, job.shape, targets, chunks))
         self.cut = cut_of(job.count, row, self.program is not None and self.program.by_rows)
@@ -222,57 +208,42 @@ class TensorWork:
                 self._measure_block(block, tally)
             elif self.program:
                 kernels.subtract(block.x_NB, block.delta_JB)
-            at = block.at - begin
-            self._combine_block(block, state, raw[at : at + block.x_NB.shape[1]], tally)
+            part = raw[block.at - begin :][: block.x_NB.shape[1]]
+            made = self.place.result(part)
+            self._combine_block(block, state, made, tally)
+            self.place.fetch(made, part)
         return raw, tally
 
     def _combine_block(self, block: Block, state: np.ndarray, raw: np.ndarray, tally: Tally) -> None:
-        mixture, bf16 = self.mixture, self.dtype == "bfloat16"
+        mixture = self.mixture
         if self.program is None:
             assert mixture is not None
             how = (mixture.weight_J, mixture.of == "changes", mixture.pivot, *mixture.factors())
-            if bf16:
+            if self.dtype == "bfloat16":
                 kernels.mix_bf16(block.x_NB, *how, raw, tally.sums)
                 return
-        value = _scratch.get("value", 1, raw.size, np.float64)[0]
+        value = self.place.get("value", 1, len(raw), "float64")[0]
         if self.program is None:
             kernels.mix(block.x_NB, *how, value)
         else:
             with np.errstate(invalid="ignore", over="ignore"):
                 self.program.combine(block, state, tally.kept_J, value)
-        if bf16:
-            kernels.store_bf16(value, block.x_NB[0], raw, tally.sums)
-        else:
-            self._store(value, block.x_NB[0], raw, tally)
-
-    def _store(self, value: np.ndarray, pivot: np.ndarray, raw: np.ndarray, tally: Tally) -> None:
-        stored = _scratch.get("stored", 1, value.size, np.float32)[0]
-        with np.errstate(
-            over="ignore", invalid="ignore"
-        ):  # what is not finite is counted and refused by name
-            if self.dtype == "float32":
-                raw[:] = value
-            else:
-                kernels.to_odd(value, stored)
-                raw[:] = stored
-            stored[:] = raw
-        kernels.account(value, pivot, stored, tally.sums)
+        kernels.store(value, block.x_NB[0], raw, tally.sums)
 
     def _blocks(self, chunk: int) -> Iterator[Block]:
         sources, auxiliary = self.job.sources, self.job.auxiliary
         for source in (*sources, *auxiliary):
             source.read_ahead(chunk * self.cut.chunk)
         size = -1
-        for begin, end in self.cut.blocks(chunk):
+        place = self.place
+        for begin, end in self.cut.blocks(chunk, whole=place.whole_chunks):
             if end - begin != size:
                 size = end - begin
-                x = _scratch.get("x", len(sources), size, np.float32)
-                aux = _scratch.get("aux", len(auxiliary), size, np.float32)
-                delta = _scratch.get("delta", self.targets, size, np.float32)
-            for source, row in zip(sources, x, strict=True):
-                source.decode(begin, row)
-            for source, row in zip(auxiliary, aux, strict=True):
-                source.decode(begin, row)
+                x = place.get("x", len(sources), size, "float32")
+                aux = place.get("aux", len(auxiliary), size, "float32")
+                delta = place.get("delta", self.targets, size, "float32")
+            for source, row in zip((*sources, *auxiliary), (*x, *aux), strict=True):
+                place.load(source, begin, row, self.cut.block)
             yield Block(x, delta, aux, begin, chunk)
 
     def _refuse(self) -> None:

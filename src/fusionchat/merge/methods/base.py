@@ -96,7 +96,7 @@ class TensorInfo(NamedTuple):
 
 
 class Block(NamedTuple):
-    """Consecutive elements of one tensor.
+    """Consecutive elements of one tensor: numpy arrays, or PyTorch tensors on a device, which kernels take alike.
 
     Attributes:
         x_NB: Values of pivot and targets.

@@ -120,11 +120,11 @@ class ChanceProgram(PruningProgram):
 
     def prune(self, block: Block, state: Int64[np.ndarray, " K"], kept_J: Int64[np.ndarray, " J"]) -> None:
         """Drop by chance."""
-        from fusionchat.merge import masks
+        from fusionchat.merge import kernels, masks
 
-        random_B = np.empty(block.delta_JB.shape[1], np.uint32)
+        random_B = kernels.empty(block.delta_JB, block.delta_JB.shape[1:], "uint32")
         for j, delta_B in enumerate(block.delta_JB):
-            masks.uniform_bits(self.keys[j], block.at, random_B)
+            masks.uniform_bits(random_B, self.keys[j], block.at)
             kept_J[j] += masks.drop(delta_B, random_B, self.limit_J[j])
 
 
@@ -143,14 +143,14 @@ class RankChanceProgram(PruningProgram):
 
     def prune(self, block: Block, state: Int64[np.ndarray, " K"], kept_J: Int64[np.ndarray, " J"]) -> None:
         """Drop by rank and chance."""
-        from fusionchat.merge import masks
+        from fusionchat.merge import kernels, masks
 
-        random_B = np.empty(block.delta_JB.shape[1], np.uint32)
+        random_B = kernels.empty(block.delta_JB, block.delta_JB.shape[1:], "uint32")
         for j, delta_B in enumerate(block.delta_JB):
             if self.density_J[j] >= 1:
-                kept_J[j] += delta_B.size
+                kept_J[j] += len(delta_B)
                 continue
-            masks.uniform_bits(self.keys[j], block.at, random_B)
+            masks.uniform_bits(random_B, self.keys[j], block.at)
             kept_J[j] += masks.drop_by_rank(delta_B, random_B, self.row, self.density_J[j], self.epsilon_J[j])
 
 

@@ -57,8 +57,6 @@ class FisherProgram(Program):
         out_B: Float64[np.ndarray, " B"],
     ) -> None:
         """Write the weighted average."""
-        raw_JB = self.weight_J[:, None] * block.aux_JB.astype(np.float64)
-        informed_B = raw_JB.sum(0) > 0
-        weight_JB = np.where(informed_B, raw_JB, self.weight_J[:, None])
-        np.divide((weight_JB * block.x_NB[1:]).sum(0), weight_JB.sum(0), out=out_B)
-        kept_J += np.count_nonzero(weight_JB, axis=1)
+        from fusionchat.merge.elements import average_by_information
+
+        average_by_information(block.x_NB, block.aux_JB, self.weight_J, kept_J, out_B)

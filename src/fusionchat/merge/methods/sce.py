@@ -81,12 +81,13 @@ class SceProgram(Program):
 
     def _select(self, block: Block, quota: int) -> tuple[int, int]:
         """Zero the changes of elements that are not selected; returns what is left of the quota, and how many stay."""
+        from fusionchat.merge.kernels import empty
         from fusionchat.merge.selection import keep_marked, mark_largest
 
         kept = block.delta_JB.shape[1]
         if self.all:
             return quota, kept
-        mask_B = np.empty(block.delta_JB.shape[1], np.bool_)
+        mask_B = empty(block.delta_JB, (kept,), "bool")
         left = mark_largest(variance(block.delta_JB), self.largest.threshold_RK[0, 0], quota, mask_B)
         for delta_B in block.delta_JB:
             kept = keep_marked(delta_B, mask_B, True)
@@ -114,8 +115,8 @@ class SceProgram(Program):
 
 def variance(delta_JB: Float32[np.ndarray, "J B"]) -> Float32[np.ndarray, " B"]:
     """Variance over the targets of every element, in float32: mean of squared distances from the mean."""
-    from fusionchat.merge import consensus
+    from fusionchat.merge import consensus, kernels
 
-    out_B = np.empty(delta_JB.shape[1], np.float32)
+    out_B: np.ndarray = kernels.empty(delta_JB, delta_JB.shape[1:], "float32")
     consensus.variance(delta_JB, out_B)
     return out_B

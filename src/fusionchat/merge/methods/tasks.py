@@ -84,8 +84,9 @@ class Consensus:
             weight_J = self.weight_J * self.rescale_J
             consensus.add_all(pivot_B, delta_JB, weight_J, self.scale, self.divisor, out_B)
             return
-        if (self.rescale_J != 1).any():
-            delta_JB *= self.rescale_J[:, None].astype(np.float32)
+        for j, rescale in enumerate(self.rescale_J.astype(np.float32).tolist()):
+            if rescale != 1:
+                delta_JB[j] *= rescale
         consensus.add_elected(
             pivot_B, delta_JB, self.weight_J, self.weight_J, self.scale, self.normalize, out_B
         )

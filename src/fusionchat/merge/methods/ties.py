@@ -104,10 +104,10 @@ class RankProgram(PruningProgram):
 
     def prune(self, block: Block, state: Int64[np.ndarray, " K"], kept_J: Int64[np.ndarray, " J"]) -> None:
         """Zero what lies outside the ranks."""
+        from fusionchat.merge.kernels import empty
         from fusionchat.merge.selection import keep_marked, mark_largest
 
-        count = block.delta_JB.shape[1]
-        mask_KB = np.empty((self.thresholds, count), np.bool_)
+        mask_KB = empty(block.delta_JB, (self.thresholds, block.delta_JB.shape[1]), "bool")
         for j, delta_B in enumerate(block.delta_JB):
             for k in range(self.thresholds):
                 place = j * self.thresholds + k

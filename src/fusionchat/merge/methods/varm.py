@@ -65,8 +65,6 @@ class ElementProgram(Program):
         out_B: Float64[np.ndarray, " B"],
     ) -> None:
         """Write ``pivot + sum_j w_j delta_j`` with the ratios taken element by element."""
-        pivot_B = block.x_NB[0].astype(np.float64)
-        delta_JB = block.x_NB[1:] - pivot_B
-        weight_JB = variation_ratio(delta_JB * delta_JB, self.power)
-        np.add(pivot_B, (weight_JB * delta_JB).sum(0), out=out_B)
-        kept_J += np.count_nonzero(delta_JB, axis=1)
+        from fusionchat.merge.elements import add_by_change
+
+        add_by_change(block.x_NB, self.power, kept_J, out_B)
