@@ -24,6 +24,7 @@ VERBS = [
     "fuse",
     "distill",
     "merge",
+    "fisher",
     "evaluate",
     "report",
     "chat",
@@ -170,6 +171,8 @@ def test_merge_reads_mergekit_files_and_plans(capsys, tiny):
     assert (tiny / "merged" / "model.safetensors").is_file()
     code, text = call(capsys, "merge", "--pivot", "input/models/pivot", "--target", "other", "--dry-run")
     assert code == 0 and "memory bytes" in text and "looks" in text
+    again = ["merge", "kit.yaml", "--out", "other-place", "--device", "mps"]
+    assert "float64" in refused(capsys, *again) and not (tiny / "other-place").exists()
 
 
 def test_misspelt_keys_and_settings(capsys, tiny):

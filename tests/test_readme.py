@@ -62,6 +62,10 @@ def test_every_command_runs(tiny):
             kit = "merge_method: linear\nmodels: [{model: input/models/pivot}, {model: runs/my-fusion/distill/sft/model}]\n"
             (tiny / "mergekit.yaml").write_text(kit)
             run(command, tiny)
+        elif command.startswith(".venv/bin/fusionchat fisher"):
+            places = {"A": "input/models/pivot", "chats.jsonl": "input/corpus/validation.jsonl"}
+            run(" ".join(places.get(word, word) for word in command.split()), tiny)
+            assert (tiny / "A.fisher" / "model.safetensors").is_file()
         elif command.split()[1] in {"check", "plan", "run", "chat"}:
             run(command, tiny, given="Hello\n/quit\n")
         else:

@@ -189,6 +189,7 @@ stage_verb("distill", "Run up to the training of every target.")
 )
 @click.option("--shard-gb", default=5.0, show_default=True, help="Largest weight file.")
 @click.option("--threads", default=0, show_default=True, help="0 for all cores.")
+@click.option("--device", default="cpu", show_default=True, help="Where to compute: cpu, cuda, cuda:N or xpu.")
 @click.option(
     "--allow-pickle", is_flag=True, help="Read .bin checkpoints (weights only) where there is nothing else."
 )
@@ -196,8 +197,8 @@ stage_verb("distill", "Run up to the training of every target.")
 @click.option("--dry-run", is_flag=True, help="Print the plan with sizes, time and memory; write nothing.")
 def merge(
     recipe: Path | None, settings: tuple[str, ...], pivot: str | None, targets: tuple[str, ...], method: str,
-    out: Path | None, dtype: str, embeddings: str, shard_gb: float, threads: int, allow_pickle: bool,
-    overwrite: bool, dry_run: bool,
+    out: Path | None, dtype: str, embeddings: str, shard_gb: float, threads: int, device: str,
+    allow_pickle: bool, overwrite: bool, dry_run: bool,
 ) -> None:  # fmt: skip
     """Run up to the merges; or merge checkpoints without a recipe.
 
@@ -223,6 +224,7 @@ def merge(
         dtype=dtype,  # type: ignore[arg-type]
         shard_bytes=int(shard_gb * 1e9),
         threads=threads,
+        device=device,
         overwrite=overwrite,
         embeddings=embeddings,  # type: ignore[arg-type]
         allow_pickle=allow_pickle,
@@ -239,7 +241,8 @@ def merge(
         )
     chosen = merge_method(method, settings)
     if dry_run or out is None:
-        show_merge(plan_standalone(pivot, targets, chosen, settings=given).to_json())
+        planned = plan_standalone(pivot, targets, chosen, settings=given)
+        show_merge({**planned.to_json(), "device": device})
         return
     with console.progress(f"merge by {chosen.method}", None) as advance:
         run_standalone(pivot, targets, chosen, out, settings=given, progress=advance)
@@ -257,6 +260,41 @@ def show_merge(plan: "dict[str, Json]") -> None:
         for key, value in plan.items()
     ]
     console.table("Merge plan", ("", ""), rows)
+
+
+@cli.command()
+@click.argument("model")
+@click.argument("corpus")
+@click.option("--out", required=True, type=click.Path(path_type=Path), help="Folder of the diagonal.")
+@click.option(
+    "--examples", default=256, type=click.IntRange(min=1), show_default=True, help="Conversations drawn."
+)
+@click.option(
+    "--max-tokens",
+    default=2048,
+    type=click.IntRange(min=8),
+    show_default=True,
+    help="Longer conversations are cut.",
+)
+@click.option("--seed", default=0, show_default=True, help="Of the draw.")
+@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:N or mps.")
+def fisher(
+    model: str, corpus: str, out: Path, examples: int, max_tokens: int, seed: int, device: str
+) -> None:
+    """Make the folder that a Fisher merge needs of a target.
+
+    It holds the diagonal of the Fisher information of MODEL (a folder or hub id) on CORPUS (a file or hub dataset).
+
+    \b
+    fusionchat fisher A chats.jsonl --out A.fisher
+    fusionchat fisher B chats.jsonl --out B.fisher
+    fusionchat merge --pivot P --target A --target B --method fisher --set fisher=[A.fisher,B.fisher] --out DIR
+    """
+    from fusionchat import console
+    from fusionchat.merge.information import describe, make_fisher
+
+    made = make_fisher(model, corpus, out, examples=examples, max_tokens=max_tokens, seed=seed, device=device)
+    console.say(f"Fisher information of {model}: {out} ({describe(made)})")
 
 
 stage_verb("evaluate", "Run up to the evaluation of every model; print the results.")

@@ -2,10 +2,12 @@
 
 import math
 from collections.abc import Iterable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fusionchat.artifacts import atomic_path
+from fusionchat.console import Advance, ignore
 from fusionchat.errors import MergeError
 
 if TYPE_CHECKING:
@@ -13,19 +15,22 @@ if TYPE_CHECKING:
 
 
 def fisher_diagonal(
-    model: "torch.nn.Module", batches: Iterable[Mapping[str, "torch.Tensor"]]
+    model: "torch.nn.Module", batches: Iterable[Mapping[str, "torch.Tensor"]], *, progress: Advance = ignore
 ) -> dict[str, "torch.Tensor"]:
     """Mean over examples of the squared gradient of the log-likelihood, float32 on the CPU, by parameter name.
 
     The empirical Fisher information (section 3, arXiv 2111.09832, with the labels given instead of sampled). Each batch
-    is one example (batch size 1), because squares of summed gradients are not sums of squares.
+    is one example (batch size 1), because squares of summed gradients are not sums of squares. Gradients are taken as
+    they come and given back, so that those of all parameters never lie in memory together. A parameter with several
+    names (tied embeddings) has one entry, under its first name, of the gradient summed over all its uses.
 
     Args:
         model: Called with a batch's tensors; returns an object with ``loss``, the mean over ``labels`` that are not -100.
         batches: Examples with ``input_ids`` and ``labels``, [1, tokens].
+        progress: Told 1 after each example.
 
     Raises:
-        MergeError: A batch holds several examples, there is none, or a loss is not finite.
+        MergeError: A batch holds several examples, there is none, or a loss or a gradient is not finite.
     """
     import torch
 
@@ -33,31 +38,60 @@ def fisher_diagonal(
         name: torch.zeros_like(p, dtype=torch.float32, device="cpu") for name, p in model.named_parameters()
     }
     model.eval()
-    count = 0
-    for batch in batches:
-        labels = batch["labels"]
-        if labels.shape[0] != 1:
-            raise MergeError(f"A batch holds {labels.shape[0]} examples", do="give one example at a time")
-        model.zero_grad(set_to_none=True)
-        loss = model(**batch).loss * (labels[:, 1:] != -100).sum()
-        if not math.isfinite(loss.item()):
-            raise MergeError(
-                f"The loss of example {count} is {loss.item()}", do="look at the example and the model"
-            )
-        loss.backward()
-        for name, parameter in model.named_parameters():
-            if parameter.grad is not None:
-                totals[name] += parameter.grad.detach().float().cpu().square()
-        count += 1
     model.zero_grad(set_to_none=True)
+    handles = [
+        p.register_post_accumulate_grad_hook(partial(_add_square, totals[name]))
+        for name, p in model.named_parameters()
+        if p.requires_grad
+    ]
+    count = 0
+    try:
+        for batch in batches:
+            labels = batch["labels"]
+            if labels.shape[0] != 1:
+                raise MergeError(f"A batch holds {labels.shape[0]} examples", do="give one example at a time")
+            loss = model(**batch).loss * (labels[:, 1:] != -100).sum()
+            if not math.isfinite(loss.item()):
+                raise MergeError(
+                    f"The loss of example {count} is {loss.item()}", do="look at the example and the model"
+                )
+            loss.backward()
+            count += 1
+            progress(1)
+    finally:
+        for handle in handles:
+            handle.remove()
     if not count:
         raise MergeError("There are no examples to take the Fisher information from", do="give at least one")
-    return {name: total / count for name, total in totals.items()}
+    for name, total in totals.items():
+        if not total.div_(count).isfinite().all():
+            raise MergeError(
+                f"The gradient of parameter {name} is not finite", do="look at the model's weights for inf"
+            )
+    return totals
+
+
+def _add_square(total: "torch.Tensor", parameter: "torch.Tensor") -> None:
+    """Add a parameter's squared gradient and give the gradient back."""
+    assert parameter.grad is not None
+    gradient = parameter.grad.detach().float().cpu()
+    total.addcmul_(gradient, gradient)
+    parameter.grad = None
 
 
 def write_fisher(folder: Path, diagonal: Mapping[str, "torch.Tensor"]) -> None:
-    """Write a diagonal as the folder that `fusionchat.merge.methods.fisher.Fisher` reads."""
+    """Write a diagonal as the folder that `fusionchat.merge.methods.fisher.Fisher` reads.
+
+    A tensor that stands there under several names (tied embeddings) is written under each.
+    """
     from safetensors.torch import save_file
 
-    with atomic_path(folder / "model.safetensors") as partial:
-        save_file({name: value.contiguous() for name, value in diagonal.items()}, partial)
+    held: dict[str, torch.Tensor] = {}
+    seen: set[int] = set()
+    for name, value in diagonal.items():
+        whole = value.contiguous()
+        pointer = whole.untyped_storage().data_ptr()
+        held[name] = whole.clone() if pointer in seen else whole  # save_file refuses shared memory
+        seen.add(pointer)
+    with atomic_path(folder / "model.safetensors") as partial_path:
+        save_file(held, partial_path)

@@ -101,7 +101,7 @@ def open_inputs(
             for part in arranged(arrangement, base, dict(zip(names, aligned, strict=True)))
         ]
         changes |= arrangement.config_changes(base.config)
-    jobs = _with_auxiliary(stack, jobs, method, len(targets))
+    jobs = _with_auxiliary(stack, jobs, method, len(targets), base)
     return Inputs(jobs, files, changes, added)
 
 
@@ -248,8 +248,10 @@ def _job(name: str, sources: list[Source], targets: list[str]) -> Job:
     return Job(name, first.shape, copied=first)
 
 
-def _with_auxiliary(stack: ExitStack, jobs: list[Job], method: Method, targets: int) -> list[Job]:
-    """Jobs with the method's own inputs, one tensor per target."""
+def _with_auxiliary(
+    stack: ExitStack, jobs: list[Job], method: Method, targets: int, base: Checkpoint
+) -> list[Job]:
+    """Jobs with the method's own inputs, one tensor per target; a tied one is taken under its twin's name."""
     folders = [Path(folder) for folder in method.auxiliary()]
     if not folders and method.needs_auxiliary is False:
         return jobs
@@ -264,13 +266,18 @@ def _with_auxiliary(stack: ExitStack, jobs: list[Job], method: Method, targets: 
         if job.copied is not None:
             made.append(job)
             continue
-        for checkpoint in opened:
-            held = checkpoint.tensors.get(job.name)
-            if held is None or held.shape != job.shape or not held.is_float:
-                raise MergeError(
-                    f"Tensor {job.name} is missing or misshaped",
-                    where=str(checkpoint.folder),
-                    do="make it again",
-                )
-        made.append(Job(job.name, job.shape, job.sources, tuple(c.tensors[job.name] for c in opened)))
+        held = tuple(_auxiliary(job, checkpoint, base) for checkpoint in opened)
+        made.append(Job(job.name, job.shape, job.sources, held))
     return made
+
+
+def _auxiliary(job: Job, checkpoint: Checkpoint, base: Checkpoint) -> Stored:
+    name = job.name
+    if name not in checkpoint.tensors and name in base.tensors and layer_of(name) is None:
+        name = _twin(name, base, False, set(checkpoint.tensors)) or name
+    held = checkpoint.tensors.get(name)
+    if held is None or held.shape != job.shape or not held.is_float:
+        raise MergeError(
+            f"Tensor {job.name} is missing or misshaped", where=str(checkpoint.folder), do="make it again"
+        )
+    return held
