@@ -50,6 +50,7 @@ def test_numbers_with_exponents_are_numbers(tmp_path):
         ("represent: {k: 2.5}\n", ["represent.k: must be a valid integer, not 2.5"]),
         ("search: 3\n", ["search: must be a mapping, not 3"]),
         ("runtime: {device: gpu}\n", ["runtime.device", "cuda:N", "'gpu'"]),
+        ("runtime: {merge_device: mps}\n", ["runtime.merge_device", "cuda:N", "float64"]),
         ("fuse: {method: mean_ce, temperature: 0}\n", ["fuse", "temperature"]),
         ("represent: {k: ten}\n", ["represent.k", "integer"]),
         ("evaluate: {exact_match: {answer_pattern: '('}}\n", ["answer_pattern", "regular expression"]),

@@ -30,6 +30,7 @@ from fusionchat.merge.methods.varm import Varm
 from fusionchat.recipe_mistakes import explain, no_such_method
 
 DEVICE = re.compile(r"auto|cpu|mps|cuda(:\d+)?")
+MERGE_DEVICE = re.compile(r"cpu|(cuda|xpu)(:\d+)?")
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 
@@ -223,12 +224,23 @@ class RuntimeSettings(Frozen):
     )
     checkpoint_steps: int = Field(200, ge=1, description="a training checkpoint every so many steps")
     threads: int = Field(0, ge=0, description="CPU threads, 0 for all")
+    merge_device: str = Field(
+        "cpu",
+        description="cpu | cuda | cuda:N | xpu; a merge is bound by reading and writing weights, which a GPU does not speed up",
+    )
 
     @field_validator("device")
     @classmethod
     def _device(cls, value: str) -> str:
         if not DEVICE.fullmatch(value):
             raise ValueError(f"must be auto, cpu, cuda, cuda:N or mps, not {value!r}")
+        return value
+
+    @field_validator("merge_device")
+    @classmethod
+    def _merge_device(cls, value: str) -> str:
+        if not MERGE_DEVICE.fullmatch(value):
+            raise ValueError(f"must be cpu, cuda, cuda:N or xpu, not {value!r} (mps has no float64)")
         return value
 
 

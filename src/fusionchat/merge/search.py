@@ -96,6 +96,7 @@ def search(
     budget_s: float | None = None,
     dtype: Dtype = "bfloat16",
     threads: int = 0,
+    device: str = "cpu",
     embeddings: Embeddings = "error",
     progress: Advance = ignore,
 ) -> SearchReport:
@@ -111,6 +112,7 @@ def search(
             mean time of those before it, end later.
         dtype: What trials are stored as.
         threads: 0 uses all cores.
+        device: Where merges are computed, as in `merge_models`.
         embeddings: What to do where vocabularies differ.
         progress: Told 1 after each candidate.
 
@@ -120,7 +122,7 @@ def search(
     if not candidates:
         raise MergeError("There is nothing to search among", do="give at least one merge method")
     started = time.perf_counter()
-    statistics = inner_products(pivot, targets, threads=threads, embeddings=embeddings)
+    statistics = inner_products(pivot, targets, threads=threads, device=device, embeddings=embeddings)
     statistics_seconds = time.perf_counter() - started
     models = {name: str(path.absolute()) for name, path in {"pivot": pivot, **targets}.items()}
     mark = fingerprint({"dtype": dtype, "embeddings": embeddings, "targets": list(targets)}, models)
@@ -148,6 +150,7 @@ def search(
                 model,
                 dtype=dtype,
                 threads=threads,
+                device=device,
                 embeddings=embeddings,
                 statistics=statistics,
             )

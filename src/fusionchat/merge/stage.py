@@ -119,6 +119,7 @@ def work(run: Run, weight: float, method: MergeMethod, folder: Path) -> Summary:
             dtype=recipe.fused.dtype,
             shard_bytes=int(recipe.fused.shard_gb * 1e9),
             threads=recipe.runtime.threads,
+            device=recipe.runtime.merge_device,
             overwrite=True,
             progress=advance,
         )
@@ -153,6 +154,7 @@ def search(run: Run, folder: Path) -> Summary:
             budget_s=None if settings.minutes is None else 60 * settings.minutes,
             dtype=recipe.fused.dtype,
             threads=recipe.runtime.threads,
+            device=recipe.runtime.merge_device,
             progress=advance,
         )
     merge_models(
@@ -163,6 +165,7 @@ def search(run: Run, folder: Path) -> Summary:
         dtype=recipe.fused.dtype,
         shard_bytes=int(recipe.fused.shard_gb * 1e9),
         threads=recipe.runtime.threads,
+        device=recipe.runtime.merge_device,
         overwrite=True,
     )
     copy_tokenizer(run.refs["pivot"], folder / "model")

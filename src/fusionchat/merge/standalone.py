@@ -8,6 +8,7 @@ from pathlib import Path
 from fusionchat.artifacts import Json, canonical, write_text
 from fusionchat.console import Advance, ignore
 from fusionchat.merge.arrange import Arrangement
+from fusionchat.merge.device import place_of
 from fusionchat.merge.embeddings import Embeddings
 from fusionchat.merge.mergekit_yaml import load_mergekit
 from fusionchat.merge.methods import MergeMethod
@@ -29,6 +30,7 @@ class Settings:
         dtype: What the fused model is stored as.
         shard_bytes: Largest weight file.
         threads: 0 uses all cores.
+        device: Where the arithmetic is done: ``cpu``, ``cuda``, ``cuda:N`` or ``xpu``.
         overwrite: Whether a model that is there is replaced.
         hash_inputs: Whether the inputs' SHA-256 are worked out too.
         embeddings: What to do where vocabularies differ.
@@ -38,6 +40,7 @@ class Settings:
     dtype: Dtype = "bfloat16"
     shard_bytes: int = 5 * 10**9
     threads: int = 0
+    device: str = "cpu"
     overwrite: bool = False
     hash_inputs: bool = False
     embeddings: Embeddings = "error"
@@ -84,6 +87,7 @@ def plan_standalone(
 ) -> MergePlan:
     """What `run_standalone` would do (``--dry-run``)."""
     settings = settings or Settings()
+    place_of(settings.device)  # which must be there
     named = name_targets(targets)
     return plan_merge(
         find_model(pivot),

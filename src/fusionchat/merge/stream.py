@@ -144,17 +144,21 @@ def inner_products(
     targets: Mapping[str, Path],
     *,
     threads: int = 0,
+    device: str = "cpu",
     embeddings: Embeddings = "error",
     allow_pickle: bool = False,
     scratch: Path | None = None,
 ) -> dict[str, Gram]:
     """Inner products of pivot and changes, by tensor: all that mixing methods need to know, from one read."""
+    place = place_of(device)
     with ExitStack() as stack:
+        stack.enter_context(place.errors())
         method = Slerp()  # any method that needs all products
         inputs = open_inputs(
             stack, pivot, targets, method, embeddings=embeddings, allow_pickle=allow_pickle, scratch=scratch
         )
-        return Engine(inputs.jobs, method, "float32", threads or available_cores(), stack).statistics()
+        cores = threads or available_cores()
+        return Engine(inputs.jobs, method, "float32", cores, stack, place=place).statistics()
 
 
 def _tidy(out: Path) -> None:
