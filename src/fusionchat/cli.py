@@ -189,7 +189,9 @@ stage_verb("distill", "Run up to the training of every target.")
 )
 @click.option("--shard-gb", default=5.0, show_default=True, help="Largest weight file.")
 @click.option("--threads", default=0, show_default=True, help="0 for all cores.")
-@click.option("--device", default="cpu", show_default=True, help="Where to compute: cpu, cuda, cuda:N or xpu.")
+@click.option(
+    "--device", default="cpu", show_default=True, help="Where to compute: cpu, cuda, cuda:N or xpu."
+)
 @click.option(
     "--allow-pickle", is_flag=True, help="Read .bin checkpoints (weights only) where there is nothing else."
 )

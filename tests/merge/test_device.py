@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from fusionchat.errors import MachineError, MergeError
-from fusionchat.merge import kernels, work
+from fusionchat.merge import consensus, elements, kernels, masks, selection, work
 from fusionchat.merge.checkpoint import open_checkpoint
 from fusionchat.merge.device import HOST, Accelerator, Host, place_of
 from fusionchat.merge.kernels import Kernel
@@ -277,6 +277,14 @@ def test_a_full_device_is_an_error_of_the_machine(tmp_path, on_device, monkeypat
     pivot, targets = family(tmp_path, 1)
     with pytest.raises(MachineError, match="fewer threads"):
         merge_models(pivot, targets, Linear(), tmp_path / "out", device="cuda", threads=2)
+
+
+def test_every_kernel_has_a_twin():
+    rooms = (kernels, consensus, elements, masks, selection)
+    found = [value for room in rooms for value in vars(room).values() if isinstance(value, Kernel)]
+    assert len(set(found)) > 15
+    for kernel in found:
+        assert kernel.twin.__name__ == "_", kernel.__name__
 
 
 def test_a_kernel_without_a_twin_says_so():

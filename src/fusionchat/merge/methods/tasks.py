@@ -86,7 +86,8 @@ class Consensus:
             return
         for j, rescale in enumerate(self.rescale_J.astype(np.float32).tolist()):
             if rescale != 1:
-                delta_JB[j] *= rescale
+                delta_B = delta_JB[j]
+                delta_B *= rescale
         consensus.add_elected(
             pivot_B, delta_JB, self.weight_J, self.weight_J, self.scale, self.normalize, out_B
         )
