@@ -42,7 +42,8 @@ DTYPES = ("bfloat16", "float16", "float32")
 METHODS = [
     *EVERY, Fisher(), Fisher(weight=(2.0, 0.0, 1.0)), *(Varm(granularity="element", power=p) for p in (0, 0.5, 2)),
     Linear(weight=(0.3, 0.9, -0.1)), TaskArithmetic(weight=(1.0, 0.5, -0.3), normalize=True),
-    Ties(density=0.0), Ties(density=1.0, weight=(1.0, 0.5, 2.0), scale=0.7), Sce(select_topk=1.0), Sce(select_topk=0.0),
+    Ties(density=0.0), Ties(density=1.0, weight=(1.0, -1.0, 0.0)), Ties(density=1.0, weight=(1.0, 0.5, 2.0), scale=0.7),
+    Sce(select_topk=1.0), Sce(select_topk=0.0),
     DareLinear(density=(0.0, 1.0, 0.3), weight=(1.0, 0.4, 0.7), normalize=True), DareTies(density=0.9, normalize=True),
     Della(density=(0.3, 1.0, 0.6), epsilon=0.1), Breadcrumbs(density=0.5, gamma=0.3, weight=(1.0, -0.5, 2.0)),
 ]  # fmt: skip
@@ -115,6 +116,17 @@ def test_float32_inputs_of_other_sizes(method, monkeypatch):
 def test_rows_of_every_length(shape):
     for method in (Della(), DareLinear(), Ties(), Sce()):
         assert_same(*both(method, held(shape=shape), "bfloat16"))
+
+
+@pytest.mark.parametrize("method", EVERY, ids=repr)
+def test_changes_of_every_size(method):
+    """From nothing to subnormal to large in one row: more octaves than ranks tell apart."""
+    rng = np.random.default_rng(5)
+    delta = rng.normal(size=(2, 40, 900)) * 10.0 ** rng.uniform(-44, 3, (2, 40, 900))
+    delta[rng.random(delta.shape) < 0.1] = 0
+    zero = np.zeros((40, 900), np.float32)
+    sources = (Held(zero), *(Held(d.astype(np.float32)) for d in delta))
+    assert_same(*both(method, sources, "float32"))
 
 
 ONE = [m for m in EVERY if m.targets[0] == 1]
@@ -196,6 +208,23 @@ def test_stored_tensors_arrive_as_the_host_decodes_them(tmp_path, dtype):
         np.testing.assert_array_equal(made.numpy(), expected)
     del stored
     checkpoint.close()
+
+
+def test_a_block_is_a_whole_chunk(monkeypatch):
+    monkeypatch.setattr(work, "CHUNK", 4 * kernels.BLOCK)
+    place, seen = cpu_device(), []
+    load = place.load
+    monkeypatch.setattr(
+        place,
+        "load",
+        lambda source, begin, out, step: (seen.append(len(out)), load(source, begin, out, step)),
+    )
+    sources = held(shape=(500, 300), targets=1)
+    finish(start(Linear(), sources, "bfloat16", place))
+    assert seen == [131_072] * 2 + [18_928] * 2
+    seen.clear()
+    finish(start(Della(), sources, "bfloat16", place))
+    assert set(seen) == {4 * 109 * 300, 150_000 - 4 * 109 * 300}
 
 
 @pytest.fixture
