@@ -186,6 +186,7 @@ def test_several_processes_are_refused(tiny, monkeypatch):
 def test_a_search_tries_merges_without_training_and_takes_the_best(finished, tiny, metric):
     shutil.copytree(finished.folder, tiny / "runs/tiny")
     candidates = [{"method": "linear"}, {"method": "task_arithmetic", "scale": 0.01}]
+    candidates += [{"method": "ties", "density": [0.1, 0.2, 0.3]}]  # fails: there are two targets
     write_recipe(
         tiny / "recipe.yaml",
         search={"candidates": candidates, "metric": metric},
@@ -198,13 +199,20 @@ def test_a_search_tries_merges_without_training_and_takes_the_best(finished, tin
     )
     assert set(begun) == {"merge", "evaluate", "report"}
     found = json.loads((done.path("merge/search") / "search.json").read_text())
-    assert [trial["method"]["method"] for trial in found["trials"]] == ["varm", "linear", "task_arithmetic"]
-    scores = [trial["score"] for trial in found["trials"]]
+    assert [trial["method"]["method"] for trial in found["trials"]] == [
+        "varm",
+        "linear",
+        "task_arithmetic",
+        "ties",
+    ]
+    failed, scores = found["trials"][3], [trial["score"] for trial in found["trials"][:3]]
+    assert failed["score"] is None and "3 values" in failed["reason"] and found["failed"] == 1
     best = found["trials"][int(np.argmin(scores))]["method"]
     assert found["best"] == best
     report = json.loads((done.path("report/report") / "report.json").read_text())
     assert report["fused"].startswith(f"search: {best['method']}")
-    assert [trial["score"] for trial in report["trials"]] == scores
+    assert [trial["score"] for trial in report["trials"]] == [*scores, None]
+    assert report["trials"][3]["reason"] == failed["reason"]
     assert "Merge search" in (done.path("report/report") / "report.html").read_text()
     fused = done.path("merge/fused") / "model" / "model.safetensors"
     assert sha256_file(fused) == sha256_file(done.path("merge/search") / "model" / "model.safetensors")

@@ -13,7 +13,7 @@ from fusionchat.evaluate.statistics import Estimate
 from fusionchat.report import plots, svg
 from fusionchat.report.html import html, minus
 from fusionchat.report.markdown import escape, fenced, markdown
-from fusionchat.report.model import Report, Row
+from fusionchat.report.model import MergeTrial, Report, Row
 from fusionchat.report.sections import content, headline
 from fusionchat.report.write import write_report
 from tests.report.sample import DOMAINS, report
@@ -261,3 +261,12 @@ def test_small_dressings():
     assert minus("-0.5 ±0.1") == "−0.5 ±0.1" and minus("-") == "–" and minus("a-b") == "a-b"
     assert escape("a|b*c_d") == r"a\|b\*c\_d"
     assert fenced("a\n```\nb", "yaml") == "````yaml\na\n```\nb\n````"
+
+
+def test_a_failed_trial_is_drawn_as_one(sample):
+    tried = tuple(MergeTrial(f"ties {n}", 0.5 + 0.01 * n, 2.0, n == 0) for n in range(3))
+    failed = MergeTrial("slerp", None, 0.1, False, "needs 1 to 2 targets")
+    (whole,) = plots.trial_plots(replace(sample, trials=tried, trial_metric="bits per byte"))
+    (drawn,) = plots.trial_plots(replace(sample, trials=(*tried, failed), trial_metric="bits per byte"))
+    assert ">failed<" in drawn.svg and ">slerp<" in drawn.svg and drawn.alt.endswith("1 failed")
+    assert ">failed<" not in whole.svg and "failed" not in whole.alt

@@ -2,7 +2,7 @@ from dataclasses import replace
 
 from fusionchat.evaluate.statistics import Breakdown, Estimate
 from fusionchat.report import tables
-from fusionchat.report.model import Row
+from fusionchat.report.model import MergeTrial, Row
 from tests.report.sample import DOMAINS, report
 
 
@@ -90,3 +90,14 @@ def test_nothing_was_timed_or_rejected():
     empty = replace(report(), stages=(), rejects=())
     assert [c.text for c in tables.time_table(empty).rows[0]] == ["all", "0", "0.0 s", "100.0 %"]
     assert tables.reject_table(empty).rows == ()
+
+
+def test_a_failed_trial_has_no_score_but_a_reason():
+    tried = MergeTrial("varm", 0.5, 2.0, True), MergeTrial("slerp", None, 0.1, False, "needs 1 to 2 targets")
+    table = tables.trial_table(replace(report(), trials=tried, trial_metric="bits per byte"))
+    assert table.columns == ("merge", "validation bits per byte", "time", "failed because")
+    assert [cell.text for cell in column(table, "validation bits per byte")] == ["0.5000", "-"]
+    assert [cell.text for cell in column(table, "failed because")] == ["", "needs 1 to 2 targets"]
+    assert table.caption.endswith("1 of 2 could not be merged or scored.")
+    fine = tables.trial_table(replace(report(), trials=tried[:1], trial_metric="bits per byte"))
+    assert len(fine.columns) == 3 and "could not" not in fine.caption

@@ -2,17 +2,21 @@
 
 The inputs' inner products are worked out once and used by every trial; a mixing method then needs one more read, and a
 trial's model is removed after it was scored. Finished trials are kept, so an interrupted search goes on where it was.
+A candidate that cannot be merged or scored is a failed trial with its reason; it is kept, too, and not tried again.
 """
 
+import math
 import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 from fusionchat.artifacts import Json, canonical, fingerprint, read_json, write_json
 from fusionchat.console import Advance, ignore
-from fusionchat.errors import MergeError
+from fusionchat.errors import MergeError, ModelError
 from fusionchat.merge.embeddings import Embeddings
 from fusionchat.merge.methods import MergeMethod
 from fusionchat.merge.methods.base import Method
@@ -33,13 +37,15 @@ class Trial:
 
     Attributes:
         method: Its settings.
-        score: What ``score`` gave; smaller is better (bits per byte).
+        score: What ``score`` gave; smaller is better (bits per byte). None where the trial failed.
         seconds: Wall time of merging and scoring.
+        reason: Why it failed, one line; empty where it did not.
     """
 
     method: dict[str, Json]
-    score: float
+    score: float | None
     seconds: float
+    reason: str = ""
 
 
 @dataclass(frozen=True)
@@ -49,7 +55,7 @@ class SearchReport:
     Attributes:
         trials: The trials.
         made: Their methods.
-        best: Settings of the best one; of equal ones the first.
+        best: Settings of the best one that did not fail; of equal ones the first.
         skipped: Settings that the budget did not allow.
         statistics_seconds: Wall time of the inner products.
     """
@@ -60,11 +66,17 @@ class SearchReport:
     skipped: list[dict[str, Json]]
     statistics_seconds: float
 
+    @property
+    def failed(self) -> int:
+        """Number of trials that failed."""
+        return sum(trial.score is None for trial in self.trials)
+
     def to_json(self) -> dict[str, Json]:
         """All of it as plain JSON values."""
         return {
             "trials": [dict(asdict(trial)) for trial in self.trials],
             "best": dict(asdict(self.best)),
+            "failed": self.failed,
             "skipped": list(self.skipped),
             "statistics_seconds": self.statistics_seconds,
         }
@@ -106,10 +118,11 @@ def search(
         pivot: The pivot's folder.
         targets: Folders of the targets by name.
         candidates: Methods to try; settings that occur twice are tried once.
-        score: Gives a model folder's score, smaller is better: bits per byte of held-out text, say.
+        score: Gives a model folder's score, smaller is better: bits per byte of held-out text, say. Where it raises
+            ModelError or gives no finite number, the trial failed.
         work: Folder for one trial's model and the finished trials' scores.
-        budget_s: Wall time after which no trial is begun; the first is always made. Also none that would, at the
-            mean time of those before it, end later.
+        budget_s: Wall time after which no trial is begun; trials are made until one did not fail. Also none that
+            would, at the mean time of those before it, end later.
         dtype: What trials are stored as.
         threads: 0 uses all cores.
         device: Where merges are computed, as in `merge_models`.
@@ -117,7 +130,7 @@ def search(
         progress: Told 1 after each candidate.
 
     Raises:
-        MergeError: There are no candidates, or the targets cannot be merged.
+        MergeError: There are no candidates, the targets cannot be merged by any method, or all trials failed.
     """
     if not candidates:
         raise MergeError("There is nothing to search among", do="give at least one merge method")
@@ -127,13 +140,20 @@ def search(
     models = {name: str(path.absolute()) for name, path in {"pivot": pivot, **targets}.items()}
     mark = fingerprint({"dtype": dtype, "embeddings": embeddings, "targets": list(targets)}, models)
     known = _known(work, mark)
+
+    def merge(method: MergeMethod, model: Path) -> None:
+        merge_models(
+            pivot, targets, method, model,
+            dtype=dtype, threads=threads, device=device, embeddings=embeddings, statistics=statistics,
+        )  # fmt: skip
+
     trials: list[Trial] = []
     skipped: list[dict[str, Json]] = []
     made: list[MergeMethod] = []
     spent: list[float] = []
     for method in dict.fromkeys(candidates):
         key = canonical(asdict(method))
-        if key not in known and trials and budget_s is not None:
+        if key not in known and budget_s is not None and any(trial.score is not None for trial in trials):
             elapsed = time.perf_counter() - started
             if elapsed + (sum(spent) / len(spent) if spent else 0.0) > budget_s:
                 skipped.append(dict(asdict(method)))
@@ -141,29 +161,41 @@ def search(
                 continue
         if key not in known:
             begun = time.perf_counter()
-            model = work / "model"
-            shutil.rmtree(model, ignore_errors=True)
-            merge_models(
-                pivot,
-                targets,
-                method,
-                model,
-                dtype=dtype,
-                threads=threads,
-                device=device,
-                embeddings=embeddings,
-                statistics=statistics,
-            )
-            value = float(score(model))
-            shutil.rmtree(model)
-            spent.append(time.perf_counter() - begun)
-            known[key] = Trial(dict(asdict(method)), value, spent[-1])
+            outcome = _attempt(partial(merge, method), score, work / "model")
+            seconds = time.perf_counter() - begun
+            if outcome.score is not None:
+                spent.append(seconds)
+            known[key] = Trial(dict(asdict(method)), outcome.score, seconds, outcome.reason)
             _keep(work, mark, known)
         trials.append(known[key])
         made.append(method)
         progress(1)
-    best = min(range(len(trials)), key=lambda n: (trials[n].score, n))
-    return SearchReport(trials, made, made[best], skipped, statistics_seconds)
+    scored = [(trial.score, n) for n, trial in enumerate(trials) if trial.score is not None]
+    if not scored:
+        raise MergeError(
+            f"None of the {len(trials)} merges could be made and scored. The first: {trials[0].reason}",
+            where=describe(made[0]),
+            do="give other candidates",
+        )
+    return SearchReport(trials, made, made[min(scored)[1]], skipped, statistics_seconds)
+
+
+class _Outcome(NamedTuple):
+    score: float | None
+    reason: str = ""
+
+
+def _attempt(merge: Callable[[Path], object], score: Callable[[Path], float], model: Path) -> _Outcome:
+    """Merge and score one candidate; what is wrong with it alone is its outcome, the machine's errors pass."""
+    shutil.rmtree(model, ignore_errors=True)
+    try:
+        merge(model)
+        value = float(score(model))
+    except (MergeError, ModelError) as error:
+        return _Outcome(None, error.what)
+    finally:
+        shutil.rmtree(model, ignore_errors=True)
+    return _Outcome(value) if math.isfinite(value) else _Outcome(None, f"its score is {value}")
 
 
 def _known(work: Path, mark: str) -> dict[str, Trial]:

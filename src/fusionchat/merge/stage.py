@@ -10,7 +10,7 @@ from typing import NamedTuple
 import yaml
 
 from fusionchat.artifacts import Json, write_json, write_text
-from fusionchat.console import progress
+from fusionchat.console import progress, warn
 from fusionchat.corpus.stage import JOB as CORPUS
 from fusionchat.distill.stage import job_id as distill_job
 from fusionchat.distill.stage import label
@@ -169,13 +169,16 @@ def search(run: Run, folder: Path) -> Summary:
         overwrite=True,
     )
     copy_tokenizer(run.refs["pivot"], folder / "model")
-    trials = [
-        {"label": describe(method), "score": trial.score, "seconds": round(trial.seconds, 3)}
-        for method, trial in zip(found.made, found.trials, strict=True)
+    trials: list[Json] = [
+        {"label": describe(m), "score": t.score, "seconds": round(t.seconds, 3), "reason": t.reason}
+        for m, t in zip(found.made, found.trials, strict=True)
     ]
     write_json(folder / "search.json", found.to_json())
-    best = describe(found.best)
-    return {"metric": settings.metric, "best": best, "trials": trials, "skipped": len(found.skipped)}  # type: ignore[dict-item]
+    for method, trial in zip(found.made, found.trials, strict=True):
+        if trial.score is None:
+            warn(f"the search could not try {describe(method)}: {trial.reason}")
+    counts: Summary = {"skipped": len(found.skipped), "failed": found.failed}
+    return {"metric": settings.metric, "best": describe(found.best), "trials": trials, **counts}
 
 
 def local_folder(model: str, revision: str | None) -> Path:

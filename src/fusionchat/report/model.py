@@ -165,12 +165,16 @@ class SweepPoint:
 
 @dataclass(frozen=True)
 class MergeTrial:
-    """A merge tried by the search: its settings in words, and its score on validation (less is better)."""
+    """A merge tried by the search: its settings in words, and its score on validation (less is better).
+
+    The score is None where the merge could not be made or scored; ``reason`` says why.
+    """
 
     label: str
-    score: float
+    score: float | None
     seconds: float
     chosen: bool
+    reason: str = ""
 
 
 @dataclass(frozen=True)

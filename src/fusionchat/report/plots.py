@@ -192,12 +192,20 @@ def _choices(axes: "Axes", *, choice: Choice, names: Sequence[str]) -> None:
 
 def trial_plots(report: Report) -> list[Plot]:
     """One wide panel: every trial of the merge search and its score."""
+    failed = sum(t.score is None for t in report.trials)
     words = f"{len(report.trials)} merges tried on validation, the best marked"
+    words += f", {failed} failed" if failed else ""
     return [_panel("search", words, len(report.trials), partial(_trials, report=report), wide=True)]
 
 
 def _trials(axes: "Axes", *, report: Report) -> None:
     for y, trial in enumerate(report.trials):
+        if trial.score is None:
+            axes.text(
+                0.015, y, "failed", transform=axes.get_yaxis_transform(), va="center", color=svg.role("muted"),
+                fontsize=8.5,
+            )  # fmt: skip
+            continue
         marker, role = ("D", "series-4") if trial.chosen else ("o", "series-2")
         axes.plot(trial.score, y, marker=marker, color=svg.role(role), markersize=5, linestyle="none")
     axes.set_xlabel(f"validation {report.trial_metric}, lower is better")

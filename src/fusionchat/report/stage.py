@@ -210,14 +210,19 @@ def make_sweep(run: Run) -> tuple[SweepPoint, ...]:
 
 
 def make_trials(run: Run) -> tuple[MergeTrial, ...]:
-    """The merges a search tried."""
+    """The merges a search tried, failed ones included."""
     if run.recipe.search is None:
         return ()
     summary = run.manifest(SEARCH).summary
-    trials = cast(list[dict[str, float | str]], summary["trials"])
     return tuple(
-        MergeTrial(str(t["label"]), float(t["score"]), float(t["seconds"]), t["label"] == summary["best"])
-        for t in trials
+        MergeTrial(
+            label=str(t["label"]),
+            score=None if t["score"] is None else float(t["score"]),
+            seconds=float(t["seconds"] or 0),
+            chosen=t["label"] == summary["best"],
+            reason=str(t.get("reason") or ""),
+        )
+        for t in cast(list[dict[str, float | str | None]], summary["trials"])
     )
 
 

@@ -8,12 +8,12 @@ from fusionchat.evaluate.statistics import ENOUGH, Breakdown, Estimate
 from fusionchat.report import text
 from fusionchat.report.model import MergedTensor, Metric, Report, Row
 
-Tone = Literal["", "gain", "loss"]
+Tone = Literal["", "gain", "loss", "words"]
 OVERALL = "overall"
 
 
 class Cell(NamedTuple):
-    """Text, whether it is the best of its column, and whether it is a clear gain or loss."""
+    """Text, whether it is the best of its column, and whether it is a clear gain or loss, or words that may be broken."""
 
     text: str
     best: bool = False
@@ -204,13 +204,18 @@ def sweep_table(report: Report) -> Table:
 
 
 def trial_table(report: Report) -> Table:
-    """Merges tried by the search, in the order they were tried."""
-    rows = tuple(
-        (Cell(t.label), Cell(f"{t.score:.4f}", best=t.chosen), Cell(text.duration(t.seconds)))
-        for t in report.trials
-    )
+    """Merges tried by the search, in the order they were tried; of those that failed the reason."""
+    failed = sum(t.score is None for t in report.trials)
+    columns = ("merge", f"validation {report.trial_metric}", "time", *(("failed because",) if failed else ()))
+    rows = []
+    for t in report.trials:
+        score = text.NONE if t.score is None else f"{t.score:.4f}"
+        row = (Cell(t.label), Cell(score, best=t.chosen), Cell(text.duration(t.seconds)))
+        rows.append((*row, Cell(t.reason, tone="words")) if failed else row)
     caption = "Tried on the validation part without any training; the test part was not looked at."
-    return Table("Merge search", ("merge", f"validation {report.trial_metric}", "time"), rows, caption)
+    if failed:
+        caption += f" {failed} of {len(report.trials)} could not be merged or scored."
+    return Table("Merge search", columns, tuple(rows), caption)
 
 
 def time_table(report: Report) -> Table:
