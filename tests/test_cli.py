@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
@@ -160,6 +161,12 @@ def test_a_new_source_goes_last(tmp_path):
     assert path.read_text().startswith(head) and path.read_text().endswith(tail)
 
 
+def header(folder: Path) -> dict:
+    """A weight file's header."""
+    with (folder / "model.safetensors").open("rb") as file:
+        return json.loads(file.read(int.from_bytes(file.read(8), "little")))
+
+
 def test_merge_reads_mergekit_files_and_plans(capsys, tiny):
     shutil.copytree(tiny / "input/models/pivot", tiny / "other")
     (tiny / "kit.yaml").write_text(
@@ -171,8 +178,26 @@ def test_merge_reads_mergekit_files_and_plans(capsys, tiny):
     assert (tiny / "merged" / "model.safetensors").is_file()
     code, text = call(capsys, "merge", "--pivot", "input/models/pivot", "--target", "other", "--dry-run")
     assert code == 0 and "memory bytes" in text and "looks" in text
+    assert header(tiny / "merged")["model.norm.weight"]["dtype"] == "F32"
+    code, text = call(capsys, "merge", "kit.yaml", "--dry-run", "--dtype", "float16")
+    assert code == 0 and "task_arithmetic" in text
+    assert "--out" in refused(capsys, "merge", "kit.yaml")
+    assert call(capsys, "merge", "kit.yaml", "--out", "half", "--dtype", "float16", "--hash-inputs")[0] == 0
+    assert header(tiny / "half")["model.norm.weight"]["dtype"] == "F16"
+    inputs = json.loads((tiny / "half" / "merge_weights.json").read_text())["inputs"]
+    assert all(len(file["sha256"]) == 64 for files in inputs.values() for file in files.values())
     again = ["merge", "kit.yaml", "--out", "other-place", "--device", "mps"]
     assert "float64" in refused(capsys, *again) and not (tiny / "other-place").exists()
+
+
+def test_merge_refuses_options_that_would_do_nothing(capsys, tiny):
+    (tiny / "kit.yaml").write_text("merge_method: linear\nmodels: [{model: input/models/pivot}]\n")
+    assert "--method" in refused(capsys, "merge", "kit.yaml", "--out", "x", "--method", "varm")
+    assert "--set" in refused(capsys, "merge", "kit.yaml", "--out", "x", "--set", "power=2")
+    assert "--dry-run" in refused(capsys, "merge", "recipe.yaml", "--dry-run")
+    assert "--out" in refused(capsys, "merge", "recipe.yaml", "--out", "x")
+    assert "--target" in refused(capsys, "merge", "--pivot", "input/models/pivot", "--out", "x")
+    assert not (tiny / "x").exists()
 
 
 def test_misspelt_keys_and_settings(capsys, tiny):

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from fusionchat import __version__
+from fusionchat.cli_merge import fisher, merge
 from fusionchat.errors import FusionChatError
 
 if TYPE_CHECKING:
-    from fusionchat.artifacts import Json
     from fusionchat.jobs import Job, Run, Status
     from fusionchat.recipe import Recipe
 
@@ -159,146 +159,8 @@ stage_verb("fuse", "Run up to the fused distributions of every target.")
 stage_verb("distill", "Run up to the training of every target.")
 
 
-@cli.command()
-@click.argument("recipe", type=click.Path(path_type=Path), required=False)
-@click.option(
-    "--set",
-    "settings",
-    multiple=True,
-    metavar="KEY=VALUE",
-    help="Override a setting of the recipe or the method.",
-)
-@click.option("--pivot", help="The checkpoint all targets were trained from: a folder or hub id.")
-@click.option(
-    "--target",
-    "targets",
-    multiple=True,
-    help="A checkpoint or LoRA adapter to merge, [NAME=]PLACE; one for each target.",
-)
-@click.option("--method", default="varm", show_default=True, help="See docs/merge_methods.md.")
-@click.option("--out", type=click.Path(path_type=Path), help="Folder of the merged model.")
-@click.option(
-    "--dtype", default="bfloat16", show_default=True, type=click.Choice(["float32", "bfloat16", "float16"])
-)
-@click.option(
-    "--embeddings",
-    default="error",
-    show_default=True,
-    type=click.Choice(["error", "pivot", "union"]),
-    help="What to do where a target has other tokens than the pivot.",
-)
-@click.option("--shard-gb", default=5.0, show_default=True, help="Largest weight file.")
-@click.option("--threads", default=0, show_default=True, help="0 for all cores.")
-@click.option(
-    "--device", default="cpu", show_default=True, help="Where to compute: cpu, cuda, cuda:N or xpu."
-)
-@click.option(
-    "--allow-pickle", is_flag=True, help="Read .bin checkpoints (weights only) where there is nothing else."
-)
-@click.option("--overwrite", is_flag=True, help="Replace a model that is there.")
-@click.option("--dry-run", is_flag=True, help="Print the plan with sizes, time and memory; write nothing.")
-def merge(
-    recipe: Path | None, settings: tuple[str, ...], pivot: str | None, targets: tuple[str, ...], method: str,
-    out: Path | None, dtype: str, embeddings: str, shard_gb: float, threads: int, device: str,
-    allow_pickle: bool, overwrite: bool, dry_run: bool,
-) -> None:  # fmt: skip
-    """Run up to the merges; or merge checkpoints without a recipe.
-
-    Besides a recipe it takes a mergekit file, or a pivot and targets: any checkpoints of one structure.
-
-    \b
-    fusionchat merge RECIPE.yaml
-    fusionchat merge MERGEKIT.yaml --out DIR
-    fusionchat merge --pivot P --target A --target B --method varm --set granularity=layer --out DIR
-    """
-    from fusionchat import console
-    from fusionchat.merge.mergekit_yaml import is_mergekit
-
-    if recipe is not None and not is_mergekit(recipe):
-        done = run_stage(load(recipe, settings), "merge")
-        console.say(f"Done: {done.folder / 'merge' / 'fused' / 'model'}")
-        return
-    from fusionchat.errors import MergeError
-    from fusionchat.merge.standalone import Settings, plan_standalone, run_mergekit, run_standalone
-    from fusionchat.recipe import merge_method
-
-    given = Settings(
-        dtype=dtype,  # type: ignore[arg-type]
-        shard_bytes=int(shard_gb * 1e9),
-        threads=threads,
-        device=device,
-        overwrite=overwrite,
-        embeddings=embeddings,  # type: ignore[arg-type]
-        allow_pickle=allow_pickle,
-    )
-    if recipe is not None and out is not None:
-        with console.progress("merge", None) as advance:
-            run_mergekit(recipe, out, settings=given, progress=advance)
-        console.say(f"Merged as {recipe} says: {out}")
-        return
-    if pivot is None or not targets or (out is None and not dry_run):
-        raise MergeError(
-            "Give a recipe, or --out with a mergekit file, or --pivot, at least one --target, and --out",
-            do="fusionchat merge --pivot P --target A --target B --out DIR",
-        )
-    chosen = merge_method(method, settings)
-    if dry_run or out is None:
-        planned = plan_standalone(pivot, targets, chosen, settings=given)
-        show_merge({**planned.to_json(), "device": device})
-        return
-    with console.progress(f"merge by {chosen.method}", None) as advance:
-        run_standalone(pivot, targets, chosen, out, settings=given, progress=advance)
-    console.say(f"Merged {len(targets)} target{'s' * (len(targets) > 1)} by {chosen.method}: {out}")
-
-
-def show_merge(plan: "dict[str, Json]") -> None:
-    """Print a merge's plan."""
-    from fusionchat import console
-    from fusionchat.estimate import size
-
-    sizes = {"input_bytes", "output_bytes", "memory_bytes"}
-    rows = [
-        (key.replace("_", " "), size(float(str(value))) if key in sizes else str(value))
-        for key, value in plan.items()
-    ]
-    console.table("Merge plan", ("", ""), rows)
-
-
-@cli.command()
-@click.argument("model")
-@click.argument("corpus")
-@click.option("--out", required=True, type=click.Path(path_type=Path), help="Folder of the diagonal.")
-@click.option(
-    "--examples", default=256, type=click.IntRange(min=1), show_default=True, help="Conversations drawn."
-)
-@click.option(
-    "--max-tokens",
-    default=2048,
-    type=click.IntRange(min=8),
-    show_default=True,
-    help="Longer conversations are cut.",
-)
-@click.option("--seed", default=0, show_default=True, help="Of the draw.")
-@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:N or mps.")
-def fisher(
-    model: str, corpus: str, out: Path, examples: int, max_tokens: int, seed: int, device: str
-) -> None:
-    """Make the folder that a Fisher merge needs of a target.
-
-    It holds the diagonal of the Fisher information of MODEL (a folder or hub id) on CORPUS (a file or hub dataset).
-
-    \b
-    fusionchat fisher A chats.jsonl --out A.fisher
-    fusionchat fisher B chats.jsonl --out B.fisher
-    fusionchat merge --pivot P --target A --target B --method fisher --set fisher=[A.fisher,B.fisher] --out DIR
-    """
-    from fusionchat import console
-    from fusionchat.merge.information import describe, make_fisher
-
-    made = make_fisher(model, corpus, out, examples=examples, max_tokens=max_tokens, seed=seed, device=device)
-    console.say(f"Fisher information of {model}: {out} ({describe(made)})")
-
-
+cli.add_command(merge)
+cli.add_command(fisher)
 stage_verb("evaluate", "Run up to the evaluation of every model; print the results.")
 stage_verb("report", "Run all of it and write the report.")
 

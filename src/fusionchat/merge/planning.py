@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from fusionchat.artifacts import Json
+from fusionchat.merge.arrange import Arrangement
 from fusionchat.merge.embeddings import Embeddings
 from fusionchat.merge.inputs import open_inputs
 from fusionchat.merge.kernels import BLOCK
@@ -16,7 +17,7 @@ from fusionchat.merge.stream import available_cores, check_method
 from fusionchat.merge.work import CHUNK
 
 _READ_SPEED, _WRITE_SPEED = 2.0e9, 1.0e9
-_LOOK_SPEED = 4.0e8
+_LOOK_SPEED, _HASH_SPEED = 1.2e9, 1.5e9
 _FIXED_MEMORY = 60 * 2**20
 
 
@@ -32,7 +33,7 @@ class MergePlan:
         output_bytes: Bytes of the weight files.
         files: Weight files and their sizes.
         looks: Times that the inputs are looked at, at most (the first look reads the disk, later ones memory if it fits).
-        seconds: Rough time on this machine's cores, if the disk gives 2 GB/s.
+        seconds: Rough time on this machine's cores, if the disk reads 2 GB/s and writes 1.
         memory_bytes: Private memory, about; it does not grow with the model.
     """
 
@@ -60,6 +61,7 @@ def plan_merge(
     shard_bytes: int = 5 * 10**9,
     threads: int = 0,
     embeddings: Embeddings = "error",
+    arrangement: Arrangement | None = None,
 ) -> MergePlan:
     """Open and check the inputs as a merge would, and work out its sizes, time and memory.
 
@@ -68,14 +70,14 @@ def plan_merge(
     """
     threads = threads or available_cores()
     with ExitStack() as stack:
-        inputs = open_inputs(stack, pivot, targets, method, embeddings=embeddings)
+        inputs = open_inputs(stack, pivot, targets, method, embeddings=embeddings, arrangement=arrangement)
         check_method(method, len(targets))
         shards = layout(inputs.jobs, dtype, shard_bytes)
         parameters = sum(job.count for job in inputs.jobs)
         output = sum(shard.nbytes for shard in shards)
         looks = _looks(method, len(targets))
         elements = sum(job.count * (len(job.sources) + len(job.auxiliary)) for job in inputs.jobs)
-        compute = looks * elements / _LOOK_SPEED / threads
+        compute = (looks * elements / _LOOK_SPEED + output / _HASH_SPEED) / threads
         rows = max((job.shape[-1] for job in inputs.jobs if job.shape), default=1)
         block = max(BLOCK, rows) * (len(targets) * 2 + 1 + 4) * 4
         return MergePlan(
@@ -86,7 +88,7 @@ def plan_merge(
             output_bytes=output,
             files={shard.file: shard.nbytes for shard in shards},
             looks=looks,
-            seconds=max(compute, inputs.nbytes / _READ_SPEED) + output / _WRITE_SPEED + 1.0,
+            seconds=max(compute, inputs.nbytes / _READ_SPEED, output / _WRITE_SPEED) + 1.0,
             memory_bytes=_FIXED_MEMORY + threads * (block + 6 * CHUNK * BYTES[dtype]),
         )
 

@@ -2,7 +2,7 @@
 
 import shutil
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from fusionchat.artifacts import Json, canonical, write_text
@@ -10,7 +10,7 @@ from fusionchat.console import Advance, ignore
 from fusionchat.merge.arrange import Arrangement
 from fusionchat.merge.device import place_of
 from fusionchat.merge.embeddings import Embeddings
-from fusionchat.merge.mergekit_yaml import load_mergekit
+from fusionchat.merge.mergekit_yaml import MergekitJob, load_mergekit
 from fusionchat.merge.methods import MergeMethod
 from fusionchat.merge.methods.base import Method
 from fusionchat.merge.plan import Dtype
@@ -27,24 +27,29 @@ class Settings:
     """How a merge is run, whatever the method.
 
     Attributes:
-        dtype: What the fused model is stored as.
+        dtype: What the fused model is stored as; None is what a mergekit file says, else bfloat16.
         shard_bytes: Largest weight file.
         threads: 0 uses all cores.
         device: Where the arithmetic is done: ``cpu``, ``cuda``, ``cuda:N`` or ``xpu``.
         overwrite: Whether a model that is there is replaced.
         hash_inputs: Whether the inputs' SHA-256 are worked out too.
-        embeddings: What to do where vocabularies differ.
+        embeddings: What to do where vocabularies differ; None is what a mergekit file says, else refuse.
         allow_pickle: Whether pickles are read where there are no safetensors.
     """
 
-    dtype: Dtype = "bfloat16"
+    dtype: Dtype | None = None
     shard_bytes: int = 5 * 10**9
     threads: int = 0
     device: str = "cpu"
     overwrite: bool = False
     hash_inputs: bool = False
-    embeddings: Embeddings = "error"
+    embeddings: Embeddings | None = None
     allow_pickle: bool = False
+
+    def filled(self, job: MergekitJob | None = None) -> "Settings":
+        """With what a mergekit file says, or else the defaults, where nothing is set."""
+        dtype = self.dtype or (job and job.dtype) or "bfloat16"
+        return replace(self, dtype=dtype, embeddings=self.embeddings or (job and job.embeddings) or "error")
 
 
 def run_standalone(
@@ -64,7 +69,7 @@ def run_standalone(
         MergeError: The inputs cannot be found or merged.
         MachineError: The disk is full or not writable.
     """
-    settings = settings or Settings()
+    settings = (settings or Settings()).filled()
     named = name_targets(targets)
     base = find_model(pivot, allow_pickle=settings.allow_pickle)
     folders = {name: find_model(ref, allow_pickle=settings.allow_pickle) for name, ref in named.items()}
@@ -83,21 +88,30 @@ def run_standalone(
 
 
 def plan_standalone(
-    pivot: str, targets: Sequence[str], method: MergeMethod, *, settings: Settings | None = None
+    pivot: str,
+    targets: Sequence[str],
+    method: MergeMethod,
+    *,
+    settings: Settings | None = None,
+    arrangement: Arrangement | None = None,
 ) -> MergePlan:
     """What `run_standalone` would do (``--dry-run``)."""
-    settings = settings or Settings()
-    place_of(settings.device)  # which must be there
-    named = name_targets(targets)
+    given = asdict((settings or Settings()).filled())
+    place_of(given["device"])  # which must be there
     return plan_merge(
         find_model(pivot),
-        {name: find_model(reference) for name, reference in named.items()},
+        {name: find_model(reference) for name, reference in name_targets(targets).items()},
         method,
-        dtype=settings.dtype,
-        shard_bytes=settings.shard_bytes,
-        threads=settings.threads,
-        embeddings=settings.embeddings,
+        arrangement=arrangement,
+        **{key: given[key] for key in ("dtype", "shard_bytes", "threads", "embeddings")},
     )
+
+
+def plan_mergekit(config: Path, *, settings: Settings | None = None) -> MergePlan:
+    """What `run_mergekit` would do (``--dry-run``)."""
+    job = load_mergekit(config)
+    settings = (settings or Settings()).filled(job)
+    return plan_standalone(job.pivot, job.targets, job.method, settings=settings, arrangement=job.arrangement)
 
 
 def run_mergekit(
@@ -110,14 +124,7 @@ def run_mergekit(
         MergeError: The inputs cannot be found or merged.
     """
     job = load_mergekit(config)
-    given = settings or Settings()
-    settings = Settings(
-        **{
-            **asdict(given),
-            "dtype": job.dtype or given.dtype,
-            "embeddings": job.embeddings or given.embeddings,
-        }
-    )
+    settings = (settings or Settings()).filled(job)
     report = run_standalone(
         job.pivot,
         job.targets,
