@@ -82,6 +82,35 @@ def test_the_report_lists_every_model_with_standard_errors(finished):
     assert report["rows"][-1]["bits_gain"]["overall"]["n"] == overall["n"]
 
 
+def test_the_report_says_which_files_were_merged(finished):
+    """Checksums of targets and pivot are known without reading them again."""
+    report = json.loads((finished.path("report/report") / "report.json").read_text())
+    files = {file["model"]: file for file in report["merge_files"]}
+    assert list(files) == ["pivot", "mixtral", "qwen", "fused model"]
+    assert len(report["merge_files"]) == 4
+    places = {
+        "pivot": Path(finished.refs["pivot"].model),
+        "qwen": finished.path("distill/qwen@0.5") / "model",
+        "fused model": finished.path("merge/fused") / "model",
+    }
+    for model, folder in places.items():
+        path = folder / "model.safetensors"
+        assert files[model]["sha256"] == sha256_file(path) and files[model]["bytes"] == path.stat().st_size
+    page = (finished.path("report/report") / "report.html").read_text()
+    assert files["qwen"]["sha256"] in page
+
+
+def test_a_run_s_models_are_known_to_a_later_merge(finished, monkeypatch):
+    from fusionchat import artifacts
+    from fusionchat.merge.provenance import known_hash, records_of
+
+    monkeypatch.setattr(artifacts, "_HASHED", {})
+    for job, source in (("distill/qwen@0.5", "manifest.json"), ("merge/fused", "merge_weights.json")):
+        folder = finished.path(job) / "model"
+        known = known_hash(folder / "model.safetensors", records_of(folder))
+        assert known == (finished.manifest(job).files["model/model.safetensors"], source)
+
+
 def test_targets_are_saved_in_fp32_and_without_checkpoints(finished):
     from safetensors import safe_open
 

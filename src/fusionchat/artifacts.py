@@ -56,9 +56,27 @@ def fingerprint(settings: Mapping[str, Json], inputs: Mapping[str, str]) -> str:
 
 
 def sha256_file(path: Path) -> str:
-    """SHA-256 of a file's bytes."""
+    """SHA-256 of a file's bytes; `sha256_known` tells it again as long as the file is not changed."""
+    before = _stamp(path)
     with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    if _stamp(path) == before:
+        _HASHED[before] = digest
+    return digest
+
+
+def sha256_known(path: Path) -> str | None:
+    """What `sha256_file` gave in this process, None where it was not asked or the file was changed since."""
+    return _HASHED.get(_stamp(path))
+
+
+_HASHED: dict[tuple[int, ...], str] = {}
+
+
+def _stamp(path: Path) -> tuple[int, ...]:
+    """What changes when a file does."""
+    status = path.stat()
+    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
 
 
 @contextmanager

@@ -51,7 +51,7 @@ if TYPE_CHECKING:
 @click.option(
     "--hash-inputs",
     is_flag=True,
-    help="Put the SHA-256 of all inputs into the report: one more read of them.",
+    help="Put the SHA-256 of all inputs into the report: one more read of those whose is not known.",
 )
 @click.option("--overwrite", is_flag=True, help="Replace a model that is there.")
 @click.option("--dry-run", is_flag=True, help="Print the plan with sizes, time and memory; write nothing.")

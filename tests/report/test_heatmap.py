@@ -2,7 +2,8 @@ from dataclasses import replace
 
 import pytest
 
-from fusionchat.report.heatmap import merge_weights, merged_tensors, short_module
+from fusionchat.report.heatmap import merge_files, merge_weights, merged_tensors, short_module
+from fusionchat.report.model import MergeFile
 from fusionchat.report.tables import tensor_table
 from tests.report.sample import report
 
@@ -87,3 +88,15 @@ def test_tensors_are_listed_in_the_order_of_their_layers():
     assert [c.text for c in table.rows[0]] == [
         "model.layers.0.w", "0.250", "0.750", "1.00e-01", "2.00e-01", "-", "50.0 %", "1.50e-01", "1.0e-03",
     ]  # fmt: skip
+
+
+def test_files_of_a_merge_are_those_read_and_those_written():
+    said = {
+        "inputs": {"pivot": {"x": {"bytes": 3}}, "a": {"y": {"bytes": 4, "sha256": "ab", "source": "read"}}},
+        "files": {"z": "cd"},
+    }
+    assert merge_files(said, {"z": 5}) == (
+        MergeFile("pivot", "x", 3),
+        MergeFile("a", "y", 4, "ab", "read"),
+        MergeFile("fused model", "z", 5, "cd", "written"),
+    )

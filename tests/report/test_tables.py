@@ -2,7 +2,7 @@ from dataclasses import replace
 
 from fusionchat.evaluate.statistics import Breakdown, Estimate
 from fusionchat.report import tables
-from fusionchat.report.model import MergeTrial, Row
+from fusionchat.report.model import MergeFile, MergeTrial, Row
 from tests.report.sample import DOMAINS, report
 
 
@@ -101,3 +101,15 @@ def test_a_failed_trial_has_no_score_but_a_reason():
     assert table.caption.endswith("1 of 2 could not be merged or scored.")
     fine = tables.trial_table(replace(report(), trials=tried[:1], trial_metric="bits per byte"))
     assert len(fine.columns) == 3 and "could not" not in fine.caption
+
+
+def test_files_are_listed_with_their_checksums_or_without():
+    files = (
+        MergeFile("pivot", "model.safetensors", 988_097_824, "ab" * 32, "hub cache"),
+        MergeFile("source_a", "model.safetensors", 12),
+    )
+    table = tables.file_table(replace(report(), merge_files=files))
+    assert [[cell.text for cell in row] for row in table.rows] == [
+        ["pivot", "model.safetensors", "988 MB", "ab" * 32, "hub cache"],
+        ["source_a", "model.safetensors", "12 B", "not computed", "-"],
+    ]

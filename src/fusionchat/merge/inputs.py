@@ -29,7 +29,7 @@ class Inputs:
 
     Attributes:
         jobs: The tensors of the fused model in order.
-        files: Weight files by input name; the pivot's is ``""``.
+        files: Weight files by input name; the pivot's is ``""``, the method's own are named after it and the target.
         changes: Entries of the config that differ from the pivot's.
         added: Entries of the tokens the fused tokenizer gets in addition.
     """
@@ -101,7 +101,7 @@ def open_inputs(
             for part in arranged(arrangement, base, dict(zip(names, aligned, strict=True)))
         ]
         changes |= arrangement.config_changes(base.config)
-    jobs = _with_auxiliary(stack, jobs, method, len(targets), base)
+    jobs = _with_auxiliary(stack, jobs, method, list(targets), base, files)
     return Inputs(jobs, files, changes, added)
 
 
@@ -249,18 +249,24 @@ def _job(name: str, sources: list[Source], targets: list[str]) -> Job:
 
 
 def _with_auxiliary(
-    stack: ExitStack, jobs: list[Job], method: Method, targets: int, base: Checkpoint
+    stack: ExitStack,
+    jobs: list[Job],
+    method: Method,
+    targets: list[str],
+    base: Checkpoint,
+    files: dict[str, list[MappedFile]],
 ) -> list[Job]:
     """Jobs with the method's own inputs, one tensor per target; a tied one is taken under its twin's name."""
     folders = [Path(folder) for folder in method.auxiliary()]
     if not folders and method.needs_auxiliary is False:
         return jobs
-    if len(folders) != targets:
+    if len(folders) != len(targets):
         raise MergeError(
-            f"Method {method.method} needs {targets} folders, one per target, not {len(folders)}",
+            f"Method {method.method} needs {len(targets)} folders, one per target, not {len(folders)}",
             do="name one per target",
         )
     opened = [_open(stack, folder, "", False, None) for folder in folders]
+    files |= {f"{method.method} of {t}": c.files for t, c in zip(targets, opened, strict=True)}
     made = []
     for job in jobs:
         if job.copied is not None:

@@ -90,7 +90,8 @@ class MergeReport:
         tensors: One report per merged tensor.
         copied: Names of tensors that were copied byte for byte.
         files: SHA-256 of every weight file written.
-        inputs: For each input and weight file its size in bytes, and its SHA-256 where that was asked for.
+        inputs: For each input and weight file its size in bytes, and its SHA-256 with the source it is known from, where
+            it is known or was asked for.
         fingerprint: SHA-256 of settings and inputs' headers.
         seconds: Wall time.
         bytes_read: Bytes of the inputs.

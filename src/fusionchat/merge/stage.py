@@ -224,7 +224,9 @@ def finish(run: Run, folder: Path) -> Summary:
     """Put the chosen merge into ``merge/fused/model`` (hard links where they can be), with recipe and card."""
     weight = selected(run).label_weight
     chosen = run.path(SEARCH if run.recipe.search else job_id(label(main_merge(run), weight))) / "model"
-    for source in sorted(p for p in chosen.rglob("*") if p.is_file()):
+    # Weights first: a link changes their inode, and the merge's report of their checksums has to be younger than they are.
+    files = [p for p in chosen.rglob("*") if p.is_file()]
+    for source in sorted(files, key=lambda p: (p.suffix != ".safetensors", p)):
         target = folder / "model" / source.relative_to(chosen)
         target.parent.mkdir(parents=True, exist_ok=True)
         target.unlink(missing_ok=True)

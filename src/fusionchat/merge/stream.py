@@ -11,11 +11,11 @@ from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
 
-from fusionchat.artifacts import Json, fingerprint, machine_errors, sha256_file, write_json
+from fusionchat.artifacts import Json, fingerprint, machine_errors, write_json
 from fusionchat.console import Advance, ignore
 from fusionchat.errors import MergeError
 from fusionchat.merge.arrange import Arrangement
-from fusionchat.merge.checkpoint import INDEX, MappedFile
+from fusionchat.merge.checkpoint import INDEX
 from fusionchat.merge.device import place_of
 from fusionchat.merge.embeddings import Embeddings
 from fusionchat.merge.engine import Engine
@@ -25,6 +25,7 @@ from fusionchat.merge.methods.base import Gram, Method
 from fusionchat.merge.methods.spherical import Slerp
 from fusionchat.merge.output import REPORT, WORK, Output
 from fusionchat.merge.plan import Dtype, Shard, index_of, layout
+from fusionchat.merge.provenance import describe_files
 from fusionchat.merge.result import MergeReport, TensorReport
 from fusionchat.merge.surroundings import copy_surroundings
 
@@ -65,7 +66,7 @@ def merge_models(
         threads: 0 uses all cores this process may use.
         device: Where the arithmetic is done: ``cpu``, ``cuda``, ``cuda:N`` or ``xpu``.
         overwrite: Whether a model that is there is replaced.
-        hash_inputs: Whether the report says the inputs' SHA-256 too, which costs one more read of them.
+        hash_inputs: Whether inputs whose SHA-256 is not known already (`merge.provenance`) are read once more for it.
         embeddings: What to do where a target has another vocabulary: refuse, keep the pivot's, or add its added tokens.
         allow_pickle: Whether PyTorch pickles are read, as weights only, where there are no safetensors.
         arrangement: Which layers the fused layers are merged from; None is one to one.
@@ -128,7 +129,10 @@ def merge_models(
             tensors=[TensorReport(**e) for e in output.entries if "rms" in e],  # type: ignore[arg-type]
             copied=[str(e["name"]) for e in output.entries if "rms" not in e],
             files=output.files,
-            inputs={name or "pivot": _files(files, hash_inputs) for name, files in inputs.files.items()},
+            inputs={
+                name or "pivot": describe_files(files, compute=hash_inputs)
+                for name, files in inputs.files.items()
+            },
             fingerprint=mark,
             seconds=time.perf_counter() - started,
             bytes_read=inputs.nbytes,
@@ -221,10 +225,3 @@ def check_method(method: Method, targets: int) -> None:
                 f"Method {method.method} has {len(value)} values of `{setting}` for {targets} targets",
                 do="give one per target",
             )
-
-
-def _files(files: Sequence[MappedFile], hashes: bool) -> dict[str, Json]:
-    return {
-        file.path.name: {"bytes": file.size, **({"sha256": sha256_file(file.path)} if hashes else {})}
-        for file in files
-    }

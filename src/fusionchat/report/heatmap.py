@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from fusionchat.artifacts import Json
 from fusionchat.merge.weights import layer_of, module_of
-from fusionchat.report.model import MergedTensor, MergeWeights
+from fusionchat.report.model import MergedTensor, MergeFile, MergeWeights
 
 Place = tuple[str, int | None]  # module, layer
 
@@ -64,6 +64,21 @@ def merged_tensors(raw: Mapping[str, Json]) -> tuple[MergedTensor, ...]:
         if isinstance(tensor, dict)
     ]
     return tuple(sorted((MergedTensor(**values) for values in found), key=lambda t: natural(t.name)))  # type: ignore[arg-type]
+
+
+def merge_files(raw: Mapping[str, Json], sizes: Mapping[str, int]) -> tuple[MergeFile, ...]:
+    """The weight files a merge report names: its inputs', then those written, whose ``sizes`` are given by name."""
+    inputs, written = raw["inputs"], raw["files"]
+    assert isinstance(inputs, dict) and isinstance(written, dict), "not a merge report"
+    found = []
+    for model, files in inputs.items():
+        assert isinstance(files, dict)
+        for name, said in files.items():
+            assert isinstance(said, dict)
+            digest, source = str(said.get("sha256", "")), str(said.get("source", ""))
+            found.append(MergeFile(model, name, int(str(said["bytes"])), digest, source))
+    found += [MergeFile("fused model", n, sizes[n], str(digest), "written") for n, digest in written.items()]
+    return tuple(found)
 
 
 def natural(name: str) -> list[tuple[int, str]]:

@@ -154,6 +154,25 @@ class MergedTensor:
 
 
 @dataclass(frozen=True)
+class MergeFile:
+    """A weight file that the fused model's merge read or wrote.
+
+    Attributes:
+        model: The input it belongs to, or "fused model".
+        name: Its name.
+        bytes: Its size.
+        sha256: Its SHA-256, empty where it was not computed.
+        source: Where that is known from.
+    """
+
+    model: str
+    name: str
+    bytes: int
+    sha256: str = ""
+    source: str = ""
+
+
+@dataclass(frozen=True)
 class SweepPoint:
     """A label weight tried on the validation part."""
 
@@ -199,6 +218,7 @@ class Report:
         domains: Domain names in the order of the tables.
         pairs, choices, rejects, weights, sweep, trials, stages: The stages' figures.
         tensors: The fused model's merge tensor by tensor; ``tensor_targets`` names the targets.
+        merge_files: What that merge read and wrote.
         trial_metric: What the search's trials were scored by.
         recipe: The recipe as it was given, YAML.
         versions: Versions of what took part.
@@ -217,6 +237,7 @@ class Report:
     weights: tuple[MergeWeights, ...] = ()
     tensors: tuple[MergedTensor, ...] = ()
     tensor_targets: tuple[str, ...] = ()
+    merge_files: tuple[MergeFile, ...] = ()
     sweep: tuple[SweepPoint, ...] = ()
     trials: tuple[MergeTrial, ...] = ()
     trial_metric: str = ""

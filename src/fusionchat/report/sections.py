@@ -218,6 +218,8 @@ def _weights(report: Report) -> Section | None:
         parts.append(Part(f"{merge.label} ({merge.method})" if merge.method else merge.label, (), panels))
     if report.tensors:
         parts.append(Part(table=tables.tensor_table(report), folded=f"All {len(report.tensors)} tensors"))
+    if report.merge_files:
+        parts.append(Part(table=tables.file_table(report), folded="Files read and written, with checksums"))
     said = (
         "The share each target has in every part of the fused model. Experts of one layer are averaged; "
         "the column - holds what lies outside the layers."

@@ -27,9 +27,10 @@ from fusionchat.fuse.stage import job_id as fuse_job
 from fusionchat.fuse.stage import targets
 from fusionchat.jobs import Cost, Job, Run, Summary
 from fusionchat.merge.stage import CARD, FUSED, SEARCH, main_merge, recipe_yaml, selected
-from fusionchat.report.heatmap import merge_weights, merged_tensors
+from fusionchat.report.heatmap import merge_files, merge_weights, merged_tensors
 from fusionchat.report.model import (
     Choice,
+    MergeFile,
     MergeTrial,
     MergeWeights,
     Pair,
@@ -101,6 +102,7 @@ def gather(run: Run) -> Report:
         weights=make_weights(run, weight),
         tensors=merged_tensors(merge_report(run)),
         tensor_targets=tuple(recipe.sources),
+        merge_files=make_files(run),
         sweep=make_sweep(run),
         trials=make_trials(run),
         trial_metric="bits per byte"
@@ -232,6 +234,12 @@ def make_weights(run: Run, weight: float) -> tuple[MergeWeights, ...]:
     method = str(cast(Mapping[str, Json], raw["method"])["method"])
     found = merge_weights(raw, label=f"{method}, λ {weight:g}", method="")
     return () if found is None else (found,)
+
+
+def make_files(run: Run) -> tuple[MergeFile, ...]:
+    """The weight files that the fused model was merged from, and its own."""
+    folder = run.path(FUSED) / "model"
+    return merge_files(merge_report(run), {p.name: p.stat().st_size for p in folder.glob("*.safetensors")})
 
 
 def merge_report(run: Run) -> dict[str, Json]:

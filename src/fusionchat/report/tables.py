@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
+from fusionchat.estimate import size
 from fusionchat.evaluate.statistics import ENOUGH, Breakdown, Estimate
 from fusionchat.report import text
 from fusionchat.report.model import MergedTensor, Metric, Report, Row
@@ -173,6 +174,25 @@ def tensor_table(report: Report) -> Table:
         "elements that one target raises and another lowers. Rounding loss: error of storing over the fused change."
     )
     return Table("Tensors", tuple(columns), rows, caption)
+
+
+def file_table(report: Report) -> Table:
+    """The weight files that the fused model was merged from, and its own, with their checksums."""
+    rows = tuple(
+        (
+            Cell(f.model),
+            Cell(f.name),
+            Cell(size(f.bytes)),
+            Cell(f.sha256 or "not computed", tone="words"),
+            Cell(f.source or text.NONE),
+        )
+        for f in report.merge_files
+    )
+    caption = (
+        "Known from: read = the whole file was read for it; manifest.json = the run that made the file; "
+        "merge_weights.json = the merge that made it; hub cache = the hub's own checksum, by which the cache names it."
+    )
+    return Table("Files", ("model", "file", "size", "SHA-256", "known from"), rows, caption)
 
 
 def _tensor_row(tensor: MergedTensor, targets: int, columns: Sequence[str]) -> tuple[Cell, ...]:
