@@ -167,6 +167,24 @@ def test_a_changed_setting_makes_stale_what_depends_on_it(finished, setting, sta
     assert not stages or any(change.startswith(key) for status in stale for change in status.changed)
 
 
+def test_new_fisher_information_makes_its_merges_stale(finished, tmp_path):
+    folders = [str(tmp_path / name) for name in ("one", "two")]
+    fisher = ("merge.method=fisher", f"merge.fisher={json.dumps(folders)}")
+    recipe = load_recipe(finished.folder.parent.parent / "recipe.yaml", fisher)
+
+    def fingerprints():
+        return {job.id: job.fingerprint for job, _ in plan(recipe)}
+
+    missing = fingerprints()
+    for folder in folders:
+        Path(folder).mkdir()
+        (Path(folder) / "model.safetensors").write_bytes(b"first")
+    first = fingerprints()
+    (tmp_path / "two" / "model.safetensors").write_bytes(b"other")
+    assert len({held["merge/fisher@0.5"] for held in (missing, first, fingerprints())}) == 3
+    assert missing["distill/mixtral@0.5"] == first["distill/mixtral@0.5"]
+
+
 def test_evaluations_of_the_pivot_survive_a_changed_merge(finished):
     recipe = load_recipe(finished.folder.parent.parent / "recipe.yaml", ("merge.method=linear",))
     done = {job.id for job, status in plan(recipe) if status.state == "done"}

@@ -238,6 +238,11 @@ def _identity(name: str, ref: ModelRef, patterns: tuple[str, ...]) -> str:
     folder = Path(name)
     if not folder.is_dir():
         return f"hub:{name}@{_hub_commit(name, ref.revision)}"
+    return folder_identity(folder, patterns)
+
+
+def folder_identity(folder: Path, patterns: tuple[str, ...] = WEIGHT_FILES) -> str:
+    """What identifies a folder's files, as `identity` does; a folder that is not there yet has none."""
     files = sorted({path for pattern in patterns for path in folder.glob(pattern)})
     return hashlib.sha256(
         canonical([(path.name, _file_identity(path)) for path in files]).encode()

@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+from collections.abc import Iterable
 from dataclasses import asdict
 from pathlib import Path
 from typing import NamedTuple
@@ -17,7 +18,7 @@ from fusionchat.distill.stage import label
 from fusionchat.estimate import merge_cost
 from fusionchat.jobs import Cost, Run, Summary
 from fusionchat.merge.methods import MergeMethod
-from fusionchat.models import copy_tokenizer
+from fusionchat.models import copy_tokenizer, folder_identity
 from fusionchat.recipe import Recipe
 
 SELECTION = "merge/selection"
@@ -62,7 +63,7 @@ def plan(run: Run) -> None:
                 lambda folder, weight=weight, method=method: work(run, weight, method, folder),  # type: ignore[misc]
                 settings={"merge": asdict(method), "fused": recipe.fused.model_dump()},
                 needs=tuple(distill_job(label(source, weight)) for source in recipe.sources),
-                content=run.model("pivot"),
+                content=content(run, (method,)),
                 cost=merge_cost(recipe, run.refs["pivot"]),
             )
     merged = [label(main_merge(run), weight) for weight in weights]
@@ -88,7 +89,7 @@ def plan(run: Run) -> None:
                 "fused": recipe.fused.model_dump(),
             },
             needs=(CORPUS, SELECTION, *targets),
-            content=run.model("pivot"),
+            content=content(run, (recipe.merge, *(recipe.search.candidates or ()))),
             cost=merge_cost(recipe, run.refs["pivot"]),
         )
     run.add(
@@ -102,6 +103,12 @@ def plan(run: Run) -> None:
         cost=Cost(0.0, 0.0),
         rewritten=(CARD,),
     )
+
+
+def content(run: Run, methods: Iterable[MergeMethod]) -> dict[str, str]:
+    """What identifies the files that merges read besides the targets."""
+    folders = {folder for method in methods for folder in method.auxiliary()}
+    return {**run.model("pivot"), **{folder: folder_identity(Path(folder)) for folder in sorted(folders)}}
 
 
 def work(run: Run, weight: float, method: MergeMethod, folder: Path) -> Summary:
