@@ -41,7 +41,9 @@ class Writer:
         self._buffers = [mmap.mmap(-1, _BUFFER) for _ in range(_BUFFERS)]
         self._busy: list[list[Future[None]]] = [[] for _ in range(_BUFFERS)]
         self._current, self._begin = 0, at // _ALIGN * _ALIGN
-        self._fill = self._new = at - self._begin  # a block that was begun is written again, but not hashed again
+        self._fill = self._new = (
+            at - self._begin
+        )  # a block that was begun is written again, but not hashed again
         self._buffers[0][: self._fill] = os.pread(self._handle, self._fill, self._begin)
         self._durable, self._flushed = durable, at
         self._hasher, self._pen = ThreadPoolExecutor(1, "hash"), ThreadPoolExecutor(1, "write")
