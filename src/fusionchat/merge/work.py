@@ -12,7 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from fusionchat.errors import MergeError
-from fusionchat.merge import kernels
+from fusionchat.merge import kernels, straight
+from fusionchat.merge.checkpoint import Stored
 from fusionchat.merge.device import HOST, Place
 from fusionchat.merge.methods.base import Block, Gram, Method, Mixture, MixtureMethod, TensorInfo
 from fusionchat.merge.plan import Dtype, Job
@@ -35,11 +36,15 @@ class Cut:
         """Number of chunks."""
         return -(-self.size // self.chunk)
 
+    def span(self, chunk: int) -> tuple[int, int]:
+        """First and past-the-last element of a chunk."""
+        return chunk * self.chunk, min(self.size, (chunk + 1) * self.chunk)
+
     def blocks(self, chunk: int, *, whole: bool = False) -> Iterator[tuple[int, int]]:
         """First and past-the-last element of every block of a chunk, or of the ``whole`` chunk."""
-        end = min(self.size, (chunk + 1) * self.chunk)
+        first, end = self.span(chunk)
         step = self.chunk if whole else self.block
-        for begin in range(chunk * self.chunk, end, step):
+        for begin in range(first, end, step):
             yield begin, min(end, begin + step)
 
 
@@ -49,6 +54,14 @@ def cut_of(size: int, row: int, by_rows: bool) -> Cut:
         return Cut(size, CHUNK, kernels.BLOCK)
     block = max(1, kernels.BLOCK // row) * row
     return Cut(size, max(1, CHUNK // block) * block, block)
+
+
+def _addresses(job: Job) -> np.ndarray | None:
+    """Where the inputs' values lie in memory, if all of them lie there as bfloat16."""
+    sources = [source for source in job.sources if isinstance(source, Stored) and source.dtype == "BF16"]
+    if len(sources) < len(job.sources):
+        return None
+    return np.array([source.values.ctypes.data for source in sources], np.uint64)
 
 
 @dataclass
@@ -110,6 +123,7 @@ class TensorWork:
         self.cut = cut_of(job.count, row, self.program is not None and self.program.by_rows)
         self.total = Tally.blank(targets)
         self.with_pivot = isinstance(method, MixtureMethod) and method.statistics == "all"
+        self.address_N = _addresses(job) if self.program is None and place is HOST else None
 
     def prepare(self, chunk_map: ChunkMap) -> None:
         """Look at the tensor as often as the method needs to decide."""
@@ -160,6 +174,11 @@ class TensorWork:
 
     def _measure_chunk(self, chunk: int) -> Tally:
         tally = Tally.blank(self.targets)
+        if self.address_N is not None:
+            self._read_ahead(chunk)
+            begin, end = self.cut.span(chunk)
+            tally.conflicts += straight.measure(self.address_N, begin, end, self.with_pivot, tally.gram_NN)
+            return tally
         for block in self._blocks(chunk):
             self._measure_block(block, tally)
         return tally
@@ -197,11 +216,16 @@ class TensorWork:
                 source.release()
 
     def _combine_chunk(self, chunk: int) -> tuple[np.ndarray, Tally]:
-        begin, end = chunk * self.cut.chunk, min(self.cut.size, (chunk + 1) * self.cut.chunk)
+        begin, end = self.cut.span(chunk)
         raw = np.empty(
             end - begin, {"float32": np.float32, "bfloat16": np.uint16, "float16": np.float16}[self.dtype]
         )
         tally, measure = Tally.blank(self.targets), self.gram is None
+        if self.address_N is not None and self.dtype == "bfloat16":
+            self._read_ahead(chunk)
+            more = (raw, tally.sums, not measure, self.with_pivot, tally.gram_NN)
+            tally.conflicts += straight.mix(self.address_N, begin, *self._how(), *more)
+            return raw, tally
         state = self.program.start(chunk) if self.program else np.zeros(0, np.int64)
         for block in self._blocks(chunk):
             if measure:
@@ -215,25 +239,30 @@ class TensorWork:
         return raw, tally
 
     def _combine_block(self, block: Block, state: np.ndarray, raw: np.ndarray, tally: Tally) -> None:
-        mixture = self.mixture
-        if self.program is None:
-            assert mixture is not None
-            how = (mixture.weight_J, mixture.of == "changes", mixture.pivot, *mixture.factors())
-            if self.dtype == "bfloat16":
-                kernels.mix_bf16(block.x_NB, *how, raw, tally.sums)
-                return
+        if self.program is None and self.dtype == "bfloat16":
+            kernels.mix_bf16(block.x_NB, *self._how(), raw, tally.sums)
+            return
         value = self.place.get("value", 1, len(raw), "float64")[0]
         if self.program is None:
-            kernels.mix(block.x_NB, *how, value)
+            kernels.mix(block.x_NB, *self._how(), value)
         else:
             with np.errstate(invalid="ignore", over="ignore"):
                 self.program.combine(block, state, tally.kept_J, value)
         kernels.store(value, block.x_NB[0], raw, tally.sums)
 
+    def _how(self) -> tuple[np.ndarray, bool, float, float, float]:
+        """The mixture as kernels take it."""
+        mixture = self.mixture
+        assert mixture is not None
+        return (mixture.weight_J, mixture.of == "changes", mixture.pivot, *mixture.factors())
+
+    def _read_ahead(self, chunk: int) -> None:
+        for source in (*self.job.sources, *self.job.auxiliary):
+            source.read_ahead(chunk * self.cut.chunk)
+
     def _blocks(self, chunk: int) -> Iterator[Block]:
         sources, auxiliary = self.job.sources, self.job.auxiliary
-        for source in (*sources, *auxiliary):
-            source.read_ahead(chunk * self.cut.chunk)
+        self._read_ahead(chunk)
         size = -1
         place = self.place
         for begin, end in self.cut.blocks(chunk, whole=place.whole_chunks):

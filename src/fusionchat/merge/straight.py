@@ -1,0 +1,91 @@
+"""The common case in one go: bfloat16 files mixed into a bfloat16 result, span by span in the first-level cache.
+
+The same operations in the same order as `kernels.measure` and `kernels.mix_bf16` on decoded blocks, without blocks in
+between and with one call for a whole chunk.
+"""
+
+# N inputs (pivot first), J = N - 1 targets, B elements of a chunk, S elements of a span
+
+from typing import Any
+
+import numpy as np
+from numba import carray, types
+from numba.core import cgutils
+from numba.extending import intrinsic
+
+from fusionchat.merge import kernels
+from fusionchat.merge.kernels import SPAN, decode_bf16, exact
+
+_measure, _mix = kernels.measure.host, kernels.mix_bf16.host
+
+
+@intrinsic
+def _pointer(typing: Any, address: Any) -> Any:
+    """A number as a pointer."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        return builder.inttoptr(arguments[0], cgutils.voidptr_t)
+
+    return types.voidptr(types.uintp), generate
+
+
+@exact
+def _decode(address_N: np.ndarray, begin: int, x_NS: np.ndarray) -> None:
+    end = begin + x_NS.shape[1]
+    for n in range(address_N.size):
+        values = carray(_pointer(address_N[n]), (end,), np.uint16)  # type: ignore[call-arg]
+        decode_bf16(values[begin:], x_NS[n])
+
+
+@exact
+def measure(address_N: np.ndarray, begin: int, end: int, with_pivot: bool, gram_NN: np.ndarray) -> int:
+    """Add the inner products of the elements ``begin .. end`` to ``gram_NN``; returns the number of conflicts.
+
+    Args:
+        address_N: Where the values of pivot and targets lie in memory (bfloat16), uint64.
+        begin: First element.
+        end: Behind the last one.
+        with_pivot: Whether products with the pivot are asked for.
+        gram_NN: As for `kernels.measure`.
+    """
+    inputs, size, conflicts = address_N.size, min(SPAN, end - begin), 0
+    x_NS, delta_JS = np.empty((inputs, size), np.float32), np.empty((inputs - 1, size), np.float32)
+    for at in range(begin, end, SPAN):
+        if end - at < size:
+            size = end - at
+            x_NS, delta_JS = np.empty((inputs, size), np.float32), np.empty((inputs - 1, size), np.float32)
+        _decode(address_N, at, x_NS)
+        conflicts += _measure(x_NS, delta_JS, with_pivot, gram_NN)
+    return conflicts
+
+
+@exact
+def mix(
+    address_N: np.ndarray,
+    begin: int,
+    weight_J: np.ndarray,
+    of_changes: bool,
+    pivot_scale: float,
+    scale: float,
+    divisor: float,
+    raw_B: np.ndarray,
+    sums: np.ndarray,
+    measured: bool,
+    with_pivot: bool,
+    gram_NN: np.ndarray,
+) -> int:
+    """Mix the elements from ``begin`` on into ``raw_B`` (bit patterns), and account for them in ``sums``.
+
+    Unless they were ``measured`` before, adds their inner products to ``gram_NN`` and returns the number of conflicts.
+    """
+    inputs, size, conflicts = address_N.size, min(SPAN, raw_B.size), 0
+    x_NS, delta_JS = np.empty((inputs, size), np.float32), np.empty((inputs - 1, size), np.float32)
+    for at in range(0, raw_B.size, SPAN):
+        if raw_B.size - at < size:
+            size = raw_B.size - at
+            x_NS, delta_JS = np.empty((inputs, size), np.float32), np.empty((inputs - 1, size), np.float32)
+        _decode(address_N, begin + at, x_NS)
+        if not measured:
+            conflicts += _measure(x_NS, delta_JS, with_pivot, gram_NN)
+        _mix(x_NS, weight_J, of_changes, pivot_scale, scale, divisor, raw_B[at : at + size], sums)
+    return conflicts
