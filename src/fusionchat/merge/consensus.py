@@ -12,77 +12,117 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
+@exact
+def _widen(
+    x_NB: np.ndarray, kept_JB: np.ndarray, begin: int, size: int, by_chance: bool, change_JS: np.ndarray
+) -> None:
+    """Write the kept changes of a span in float64, from pivot and target as they are stored; 0 where nothing is kept."""
+    for j in range(kept_JB.shape[0]):
+        change, kept = change_JS[j, :size], kept_JB[j, begin : begin + size]
+        pivot, target = x_NB[0, begin : begin + size], x_NB[j + 1, begin : begin + size]
+        for i in range(change.size):
+            change[i] = np.float64(target[i]) - np.float64(pivot[i])
+        if by_chance:
+            for i in range(change.size):
+                change[i] /= np.float64(kept[i]) if kept[i] != 0 else 1.0
+        for i in range(change.size):
+            change[i] = change[i] if kept[i] != 0 else 0.0
+
+
+def _widen_on_device(x_NB: "Tensor", kept_JB: "Tensor", j: int, by_chance: bool) -> "Tensor":
+    change_B, kept_B = x_NB[j + 1].double() - x_NB[0], kept_JB[j]
+    if by_chance:
+        change_B /= kept_B.double()
+    return change_B.masked_fill_(kept_B == 0, 0.0)
+
+
 @Kernel
 @exact
 def add_all(
-    pivot_B: np.ndarray,
-    delta_JB: np.ndarray,
+    x_NB: np.ndarray,
+    kept_JB: np.ndarray,
     weight_J: np.ndarray,
+    by_chance: bool,
     scale: float,
     divisor: float,
     out_B: np.ndarray,
 ) -> None:
-    """Write ``pivot + scale * (sum_j weight_j * delta_j) / divisor`` in float64."""
+    """Write ``pivot + scale * (sum_j weight_j * change_j) / divisor`` in float64.
+
+    ``kept_JB`` is 0 where a change was dropped. Where ``by_chance``, it is the chance that the change is divided by.
+    """
+    change_JS = np.empty((weight_J.size, SPAN), np.float64)
     for begin in range(0, out_B.size, SPAN):
         out = out_B[begin : min(out_B.size, begin + SPAN)]
-        pivot = pivot_B[begin : begin + out.size]
+        pivot = x_NB[0, begin : begin + out.size]
+        _widen(x_NB, kept_JB, begin, out.size, by_chance, change_JS)
         for i in range(out.size):
             out[i] = 0.0
         for j in range(weight_J.size):
-            weight, delta = weight_J[j], delta_JB[j, begin : begin + out.size]
+            weight, change = weight_J[j], change_JS[j, : out.size]
             for i in range(out.size):
-                out[i] += weight * np.float64(delta[i])
+                out[i] += weight * change[i]
         for i in range(out.size):
             out[i] = np.float64(pivot[i]) + scale * out[i] / divisor
 
 
 @add_all.on_device
 def _(
-    pivot_B: "Tensor", delta_JB: "Tensor", weight_J: np.ndarray, scale: float, divisor: float, out_B: "Tensor"
+    x_NB: "Tensor",
+    kept_JB: "Tensor",
+    weight_J: np.ndarray,
+    by_chance: bool,
+    scale: float,
+    divisor: float,
+    out_B: "Tensor",
 ) -> None:
     out_B.zero_()
-    for weight, delta_B in zip(weight_J.tolist(), delta_JB, strict=True):
-        out_B += delta_B.double().mul_(weight)
+    for j, weight in enumerate(weight_J.tolist()):
+        out_B += _widen_on_device(x_NB, kept_JB, j, by_chance).mul_(weight)
     out_B *= float(scale)
     out_B /= out_B.new_full((), float(divisor))
-    out_B += pivot_B
+    out_B += x_NB[0]
 
 
 @Kernel
 @exact
 def add_elected(
-    pivot_B: np.ndarray,
-    delta_JB: np.ndarray,
+    x_NB: np.ndarray,
+    kept_JB: np.ndarray,
     vote_J: np.ndarray,
     weight_J: np.ndarray,
+    share_J: np.ndarray,
+    by_chance: bool,
     scale: float,
     normalize: bool,
     out_B: np.ndarray,
 ) -> None:
-    """Write ``pivot + scale * sum_agreeing(weight_j * delta_j)``, divided by the sum of the agreeing weights if asked.
+    """Write ``pivot + scale * sum_agreeing(weight_j * change_j)``, divided by the sum of the agreeing shares if asked.
 
-    The sign of an element is that of ``sum_j vote_j * delta_j``, positive where it is 0; a change agrees if
-    ``vote_j * delta_j`` is not 0 and has that sign. All in float64.
+    The sign of an element is that of ``sum_j vote_j * change_j``, positive where it is 0; a change agrees if
+    ``vote_j * change_j`` is not 0 and has that sign. All in float64. ``kept_JB`` is as in `add_all`.
     """
     ballot, total = np.empty(SPAN, np.float64), np.empty(SPAN, np.float64)
+    change_JS = np.empty((weight_J.size, SPAN), np.float64)
     for begin in range(0, out_B.size, SPAN):
         out = out_B[begin : min(out_B.size, begin + SPAN)]
-        pivot = pivot_B[begin : begin + out.size]
+        pivot = x_NB[0, begin : begin + out.size]
+        _widen(x_NB, kept_JB, begin, out.size, by_chance, change_JS)
         for i in range(out.size):
             out[i] = 0.0
             ballot[i] = 0.0
             total[i] = 0.0
         for j in range(weight_J.size):
-            vote, delta = vote_J[j], delta_JB[j, begin : begin + out.size]
+            vote, change = vote_J[j], change_JS[j, : out.size]
             for i in range(out.size):
-                ballot[i] += vote * np.float64(delta[i])
+                ballot[i] += vote * change[i]
         for j in range(weight_J.size):
-            vote, weight, delta = vote_J[j], weight_J[j], delta_JB[j, begin : begin + out.size]
+            vote, weight, share, change = vote_J[j], weight_J[j], share_J[j], change_JS[j, : out.size]
             for i in range(out.size):
-                voice = vote * np.float64(delta[i])
+                voice = vote * change[i]
                 agrees = (voice > 0) if ballot[i] >= 0 else (voice < 0)
-                out[i] += weight * np.float64(delta[i]) if agrees else 0.0
-                total[i] += weight if agrees else 0.0
+                out[i] += weight * change[i] if agrees else 0.0
+                total[i] += share if agrees else 0.0
         if normalize:
             for i in range(out.size):
                 out[i] /= total[i] if total[i] != 0 else 1.0
@@ -92,10 +132,12 @@ def add_elected(
 
 @add_elected.on_device
 def _(
-    pivot_B: "Tensor",
-    delta_JB: "Tensor",
+    x_NB: "Tensor",
+    kept_JB: "Tensor",
     vote_J: np.ndarray,
     weight_J: np.ndarray,
+    share_J: np.ndarray,
+    by_chance: bool,
     scale: float,
     normalize: bool,
     out_B: "Tensor",
@@ -104,19 +146,21 @@ def _(
 
     ballot_B, total_B = torch.zeros_like(out_B), torch.zeros_like(out_B)
     out_B.zero_()
-    for vote, delta_B in zip(vote_J.tolist(), delta_JB, strict=True):
-        ballot_B += delta_B.double().mul_(vote)
+    for j, vote in enumerate(vote_J.tolist()):
+        ballot_B += _widen_on_device(x_NB, kept_JB, j, by_chance).mul_(vote)
     raised_B = ballot_B >= 0
-    for vote, weight, delta_B in zip(vote_J.tolist(), weight_J.tolist(), delta_JB, strict=True):
-        wide_B = delta_B.double()
-        voice_B = wide_B * vote
+    for j, (vote, weight, share) in enumerate(
+        zip(vote_J.tolist(), weight_J.tolist(), share_J.tolist(), strict=True)
+    ):
+        change_B = _widen_on_device(x_NB, kept_JB, j, by_chance)
+        voice_B = change_B * vote
         dissents_B = ~torch.where(raised_B, voice_B > 0, voice_B < 0)
-        out_B += wide_B.mul_(weight).masked_fill_(dissents_B, 0.0)
-        total_B += torch.full_like(out_B, weight).masked_fill_(dissents_B, 0.0)
+        out_B += change_B.mul_(weight).masked_fill_(dissents_B, 0.0)
+        total_B += torch.full_like(out_B, share).masked_fill_(dissents_B, 0.0)
     if normalize:
         out_B /= total_B.masked_fill_(total_B == 0, 1.0)
     out_B *= float(scale)
-    out_B += pivot_B
+    out_B += x_NB[0]
 
 
 @Kernel

@@ -146,7 +146,7 @@ def row_ranks(value_L: np.ndarray, place_L: np.ndarray, rank_K: np.ndarray, rank
 def drop_by_rank(value_B: np.ndarray, random_B: np.ndarray, row: int, density: float, epsilon: float) -> int:
     """Keep elements with a chance that rises from ``density - epsilon`` to ``density + epsilon`` with their rank in the row.
 
-    What stays is divided by its chance. Returns how many stay.
+    What stays becomes its chance, what goes 0. Returns how many stay.
     """
     kept = 0
     rank_L, place_L, rank_K = np.empty(row, np.float32), np.empty(row, np.uint16), np.empty(BINS, np.float32)
@@ -160,7 +160,7 @@ def drop_by_rank(value_B: np.ndarray, random_B: np.ndarray, row: int, density: f
         for i in range(value.size):
             chance = low + step * rank_L[i]
             stays = np.float32(random[i] >> np.uint32(8)) < chance * np.float32(16777216)
-            value[i] = value[i] / chance if stays else np.float32(0)
+            value[i] = chance if stays else np.float32(0)
             kept += stays
     return kept
 
@@ -174,8 +174,7 @@ def _(value_B: "Tensor", random_B: "Tensor", row: int, density: float, epsilon: 
     chance_B *= step
     chance_B += low
     goes_B = _shifted(random_B, 8).float() >= chance_B * 16777216.0
-    value_B /= chance_B
-    value_B.masked_fill_(goes_B, 0.0)
+    value_B.copy_(chance_B).masked_fill_(goes_B, 0.0)
     return len(value_B) - int(goes_B.sum())
 
 

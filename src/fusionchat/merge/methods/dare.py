@@ -135,7 +135,13 @@ class RankChanceProgram(PruningProgram):
 
     def __init__(self, settings: Della, info: TensorInfo) -> None:
         super().__init__(
-            Consensus(settings, info.targets, elect=settings.elect_sign, normalize=settings.normalize)
+            Consensus(
+                settings,
+                info.targets,
+                elect=settings.elect_sign,
+                normalize=settings.normalize,
+                by_chance=True,
+            )
         )
         self.density_J = per_target("density", settings.density, info.targets)
         self.epsilon_J = per_target("epsilon", settings.epsilon, info.targets)
@@ -148,6 +154,7 @@ class RankChanceProgram(PruningProgram):
         random_B = kernels.empty(block.delta_JB, block.delta_JB.shape[1:], "uint32")
         for j, delta_B in enumerate(block.delta_JB):
             if self.density_J[j] >= 1:
+                delta_B[:] = 1
                 kept_J[j] += len(delta_B)
                 continue
             masks.uniform_bits(random_B, self.keys[j], block.at)

@@ -106,7 +106,10 @@ class SceProgram(Program):
         state[0], kept = self._select(block, int(state[0]))
         kept_J += kept
         votes_J = np.ones(self.targets)
-        consensus.add_elected(block.x_NB[0], block.delta_JB, votes_J, self.weight_J, 1.0, True, out_B)
+        weight_J = self.weight_J
+        consensus.add_elected(
+            block.x_NB, block.delta_JB, votes_J, weight_J, weight_J, False, 1.0, True, out_B
+        )
 
     def ties(self) -> list[int]:
         """Elements whose variance is exactly the threshold (the same for all targets)."""

@@ -58,6 +58,7 @@ class Consensus:
         elect: Whether only changes with the elected sign count.
         normalize: Whether to divide by the sum of the weights that count.
         rescale_J: Multiplies each target's changes.
+        by_chance: Whether pruning leaves, in place of a change that stays, the chance it is divided by.
     """
 
     def __init__(
@@ -68,9 +69,11 @@ class Consensus:
         elect: bool,
         normalize: bool,
         rescale_J: Float64[np.ndarray, " J"] | None = None,
+        by_chance: bool = False,
     ) -> None:
         self.weight_J = weights_for(settings.weight, targets)
         self.rescale_J = np.ones(targets) if rescale_J is None else rescale_J
+        self.by_chance = by_chance
         self.scale, self.elect, self.normalize = settings.scale, elect, normalize
         total = float(self.weight_J.sum())
         self.divisor = total if normalize and abs(total) > 1e-8 else 1.0
@@ -79,18 +82,21 @@ class Consensus:
         """Write the pivot plus the changes that are left in the block."""
         from fusionchat.merge import consensus
 
-        pivot_B, delta_JB = block.x_NB[0], block.delta_JB
-        if not self.elect:
-            weight_J = self.weight_J * self.rescale_J
-            consensus.add_all(pivot_B, delta_JB, weight_J, self.scale, self.divisor, out_B)
-            return
-        for j, rescale in enumerate(self.rescale_J.astype(np.float32).tolist()):
-            if rescale != 1:
-                delta_B = delta_JB[j]
-                delta_B *= rescale
-        consensus.add_elected(
-            pivot_B, delta_JB, self.weight_J, self.weight_J, self.scale, self.normalize, out_B
-        )
+        x_NB, kept_JB, weight_J = block.x_NB, block.delta_JB, self.weight_J * self.rescale_J
+        if self.elect:
+            consensus.add_elected(
+                x_NB,
+                kept_JB,
+                weight_J,
+                weight_J,
+                self.weight_J,
+                self.by_chance,
+                self.scale,
+                self.normalize,
+                out_B,
+            )
+        else:
+            consensus.add_all(x_NB, kept_JB, weight_J, self.by_chance, self.scale, self.divisor, out_B)
 
 
 class PruningProgram(Program):
@@ -100,7 +106,7 @@ class PruningProgram(Program):
         self.consensus = consensus
 
     def prune(self, block: Block, state: Int64[np.ndarray, " K"], kept_J: Int64[np.ndarray, " J"]) -> None:
-        """Zero changes in place and count those that stay."""
+        """Zero the changes that go in place and count those that stay."""
         raise NotImplementedError
 
     def combine(
