@@ -234,6 +234,28 @@ def test_a_model_that_is_there_is_not_replaced_unasked(tmp_path):
     assert [p.name for p in sorted((tmp_path / "out").glob("model*"))] == ["model.safetensors"]
 
 
+def test_a_finished_merge_is_not_made_again(tmp_path):
+    pivot, targets = family(tmp_path, 2)
+    settings = {"threads": 1, "shard_bytes": 3000}
+    first = merge_models(pivot, targets, Varm(), tmp_path / "out", **settings)
+    (tmp_path / "out/.merge").mkdir()  # killed while it was removed
+    shard = next((tmp_path / "out").glob("model-00001*"))
+    before = shard.stat()
+    told = []
+    assert merge_models(pivot, targets, Varm(), tmp_path / "out", progress=told.append, **settings) == first
+    assert shard.stat() == before and sum(told) == first.bytes_written
+    assert not (tmp_path / "out/.merge").exists()
+    with pytest.raises(MergeError, match="already"):
+        merge_models(pivot, targets, Varm(power=2), tmp_path / "out", **settings)
+    shard.write_bytes(b"short")
+    with pytest.raises(MergeError, match="already"):
+        merge_models(pivot, targets, Varm(), tmp_path / "out", **settings)
+    assert (
+        merge_models(pivot, targets, Varm(), tmp_path / "out", overwrite=True, **settings).files
+        == first.files
+    )
+
+
 def test_wrong_number_of_weights_is_refused(tmp_path):
     pivot, targets = family(tmp_path, 2)
     with pytest.raises(MergeError, match="3 values of `weight` for 2"):

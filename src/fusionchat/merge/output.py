@@ -17,9 +17,10 @@ import numpy as np
 from fusionchat.artifacts import Json, write_text
 from fusionchat.errors import MachineError, MergeError
 from fusionchat.merge.plan import Dtype, Shard
+from fusionchat.merge.result import REPORT
 from fusionchat.merge.writer import Writer, hash_prefix
 
-WORK, JOURNAL, REPORT = ".merge", "journal.jsonl", "merge_weights.json"
+WORK, JOURNAL = ".merge", "journal.jsonl"
 _OLD = ("model*.safetensors", "model.safetensors.index.json", "config.json", REPORT)
 
 
@@ -168,8 +169,9 @@ class Output:
             )  # made durable with the config that follows
 
     def finish(self) -> None:
-        """Remove the working folder."""
-        shutil.rmtree(self.work)
+        """Remove the working folder, the journal first."""
+        (self.work / JOURNAL).unlink()
+        sweep(self.out)
 
     def close(self) -> None:
         """Stop, keeping what was written for the next time."""
@@ -183,6 +185,12 @@ class Output:
         shutil.rmtree(self.work, ignore_errors=True)
         if not self._existed:
             self.out.rmdir()
+
+
+def sweep(out: Path) -> None:
+    """Remove a working folder whose merge was killed while it removed that: it has no journal any more."""
+    if not (out / WORK / JOURNAL).is_file():
+        shutil.rmtree(out / WORK, ignore_errors=True)
 
 
 def _read_journal(path: Path) -> list[dict[str, Json]]:

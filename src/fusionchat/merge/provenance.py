@@ -20,7 +20,7 @@ from typing import NamedTuple
 from fusionchat.artifacts import MANIFEST, Json, read_json, read_manifest, sha256_file, sha256_known
 from fusionchat.errors import ArtifactError
 from fusionchat.merge.checkpoint import MappedFile
-from fusionchat.merge.output import REPORT
+from fusionchat.merge.result import REPORT
 
 READ, HUB = "read", "hub cache"
 _BLOB = re.compile(r"[0-9a-f]{64}")

@@ -1,12 +1,18 @@
 """What is known of a merge afterwards: per tensor and overall, as JSON."""
 
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from fusionchat.artifacts import Json
+from fusionchat.artifacts import Json, read_json
+from fusionchat.errors import ArtifactError
 from fusionchat.merge.methods.base import Gram, Mixture
+
+REPORT = "merge_weights.json"
+"""Its file in the fused model's folder."""
 
 
 @dataclass(frozen=True)
@@ -115,6 +121,13 @@ class MergeReport:
         """All of it as plain JSON values."""
         return {**asdict(self), "summary": self.summary()}
 
+    @classmethod
+    def from_json(cls, values: Mapping[str, Json]) -> "MergeReport":
+        """What `to_json` was made from."""
+        given: dict[str, Any] = {field.name: values[field.name] for field in fields(cls)}
+        given["tensors"] = [TensorReport(**tensor) for tensor in given["tensors"]]
+        return cls(**given)
+
     def summary(self) -> dict[str, Json]:
         """Figures over the whole model, weighted by elements."""
         counts = np.array([np.prod(t.shape, dtype=np.int64) for t in self.tensors], dtype=np.float64)
@@ -138,3 +151,16 @@ class MergeReport:
                 kept = np.array([t.kept for t in self.tensors])
                 figures["kept"] = [float(v) for v in (counts[:, None] * kept).sum(0) / total]
         return figures
+
+
+def finished(folder: Path, mark: str, sizes: Mapping[str, int]) -> MergeReport | None:
+    """The report of a merge with this fingerprint that a folder holds with weight files of these sizes, or None."""
+    path = folder / REPORT
+    if not path.is_file() or not all((folder / name).is_file() for name in sizes):
+        return None
+    try:
+        report = MergeReport.from_json(read_json(path))
+    except (ArtifactError, KeyError, TypeError):
+        return None
+    there = {name: (folder / name).stat().st_size for name in sizes}
+    return report if report.fingerprint == mark and there == dict(sizes) else None

@@ -23,10 +23,10 @@ from fusionchat.merge.inputs import Inputs, open_inputs
 from fusionchat.merge.methods import MergeMethod
 from fusionchat.merge.methods.base import Gram, Method
 from fusionchat.merge.methods.spherical import Slerp
-from fusionchat.merge.output import REPORT, WORK, Output
+from fusionchat.merge.output import WORK, Output, sweep
 from fusionchat.merge.plan import Dtype, Shard, index_of, layout
 from fusionchat.merge.provenance import describe_files
-from fusionchat.merge.result import MergeReport, TensorReport
+from fusionchat.merge.result import REPORT, MergeReport, TensorReport, finished
 from fusionchat.merge.surroundings import copy_surroundings
 
 UNPICKLED = ".unpickled"
@@ -53,8 +53,8 @@ def merge_models(
 ) -> MergeReport:
     """Merge targets into one model folder and report on it; also written there as ``merge_weights.json``.
 
-    Interrupted, the same call takes the work up where it was. The bytes written depend on neither ``threads`` nor,
-    tensor by tensor, on ``shard_bytes``.
+    Interrupted, the same call takes the work up where it was; finished, it does nothing. The bytes written depend on
+    neither ``threads`` nor, tensor by tensor, on ``shard_bytes``.
 
     Args:
         pivot: Folder of the pivot, whose config, tokenizer and chat template the fused model gets.
@@ -99,6 +99,11 @@ def merge_models(
         check_method(method, len(targets))
         shards = layout(inputs.jobs, dtype, shard_bytes)
         mark = _fingerprint(inputs, method, method_of, dtype, shards)
+        made = None if overwrite else finished(out, mark, {shard.file: shard.nbytes for shard in shards})
+        if made is not None:
+            sweep(out)
+            progress(made.bytes_written)
+            return made
         output = Output(out, shards, mark, dtype, overwrite=overwrite)
         stack.callback(output.close)
         engine = Engine(
