@@ -192,7 +192,8 @@ def test_rounding_is_done_once():
         made, counted = torch.empty(value.size, dtype=dtype), np.zeros(3)
         kernels.store(torch.from_numpy(value.copy()), torch.from_numpy(pivot), made, counted)
         np.testing.assert_array_equal(raw.view(np.uint8), made.view(torch.uint8).numpy())
-        np.testing.assert_allclose(counted, sums, rtol=1e-12)
+        np.testing.assert_allclose(counted[:2], sums[:2], rtol=1e-12)
+        assert bool(counted[2]) == bool(sums[2])
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float16", "bfloat16", "float64"])

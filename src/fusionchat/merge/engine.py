@@ -7,7 +7,6 @@ from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
-from dataclasses import asdict
 
 import numpy as np
 
@@ -110,7 +109,7 @@ class Engine:
         work.prepare(self._on_chunks)
         for values in work.combine(self._on_chunks):
             yield values, None
-        yield None, asdict(work.report())
+        yield None, work.report().to_json()
 
     def _on_chunks(self, function: Callable[[int], object], chunks: int) -> Iterator[object]:
         """Run a function on all chunks and yield its results in order, a few ahead."""
@@ -133,7 +132,7 @@ def _here(function: Callable[[int], object], chunks: int) -> Iterator[object]:
 def _whole(work: TensorWork) -> tuple[list[np.ndarray], dict[str, Json]]:
     work.prepare(_here)
     values = list(work.combine(_here))
-    return values, asdict(work.report())
+    return values, work.report().to_json()
 
 
 def _drain(

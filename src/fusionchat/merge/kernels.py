@@ -26,10 +26,14 @@ if TYPE_CHECKING:
 BLOCK = 32768
 SPAN = 1024
 
-_MANTISSA_ROUND = np.uint32(0x7FFF)
 _ONE, _SIXTEEN = np.uint32(1), np.uint32(16)
-_UPPER = np.uint32(0xFFFF0000)
-_EXPONENT = np.int32(0x7F800000)
+# bfloat16 keeps 7 of the 52 places of a float64
+_CUT, _HALF, _KEPT = np.int64(45), np.int64(2**44 - 1), np.int64(-(2**45))
+_MAGNITUDE = np.int64(2**63 - 1)
+_LEAST, _NORMAL = 2.0**-126, np.int64((1023 - 126) << 52)
+_BEYOND = np.int64((1023 + 128) << 52)
+_GRID = 1.5 * 2.0**-81
+"""Added and taken away, it leaves multiples of 2^-133, the least number above 0."""
 
 
 def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -121,21 +125,17 @@ def _inner(left: np.ndarray, right: np.ndarray) -> np.float32:
 
 
 @compiled
-def _conflicts(delta_JB: np.ndarray, begin: int, end: int, least: np.ndarray, most: np.ndarray) -> int:
-    """Number of elements that one target raises and another lowers."""
-    first = delta_JB[0, begin:end]
-    for i in range(first.size):
-        least[i] = first[i]
-        most[i] = first[i]
-    for j in range(1, delta_JB.shape[0]):
+def _conflicts(delta_JB: np.ndarray, begin: int, end: int, moves: np.ndarray) -> int:
+    """Number of elements that one target raises and another lowers, at most `SPAN` of them."""
+    for j in range(delta_JB.shape[0]):
         delta = delta_JB[j, begin:end]
         for i in range(delta.size):
-            least[i] = min(least[i], delta[i])
-            most[i] = max(most[i], delta[i])
-    count = 0
-    for i in range(first.size):
-        count += (least[i] < 0) & (most[i] > 0)
-    return count
+            move = np.uint32(delta[i] > 0) | (np.uint32(delta[i] < 0) << _ONE)
+            moves[i] = move if j == 0 else moves[i] | move
+    count = np.float32(0)  # exact here, and added up in vectors
+    for i in range(end - begin):
+        count += np.float32(1) if moves[i] == 3 else np.float32(0)
+    return int(count)
 
 
 @Kernel
@@ -146,7 +146,7 @@ def measure(x_NB: np.ndarray, delta_JB: np.ndarray, with_pivot: bool, gram_NN: n
     Index 0 is the pivot (only if asked for), index j the change of target j. ``delta_JB`` is written first.
     """
     targets, size = delta_JB.shape
-    least, most, conflicts = np.empty(SPAN, np.float32), np.empty(SPAN, np.float32), 0
+    moves, conflicts = np.empty(SPAN, np.uint32), 0
     for begin in range(0, size, SPAN):
         end = min(size, begin + SPAN)
         pivot = x_NB[0, begin:end]
@@ -161,7 +161,7 @@ def measure(x_NB: np.ndarray, delta_JB: np.ndarray, with_pivot: bool, gram_NN: n
         if with_pivot:
             gram_NN[0, 0] += _inner(pivot, pivot)
         if targets > 1:
-            conflicts += _conflicts(delta_JB, begin, end, least, most)
+            conflicts += _conflicts(delta_JB, begin, end, moves)
     return conflicts
 
 
@@ -183,18 +183,36 @@ def _(x_NB: "Tensor", delta_JB: "Tensor", with_pivot: bool, gram_NN: np.ndarray)
 
 
 @exact
-def _weigh(x_NB: np.ndarray, begin: int, weight_J: np.ndarray, of_changes: bool, out: np.ndarray) -> None:
-    pivot = x_NB[0, begin : begin + out.size]
+def _first(
+    pivot: np.ndarray, one: np.ndarray, weight: float, own: float, times: float, plus: float, out: np.ndarray
+) -> None:
     for i in range(out.size):
-        out[i] = 0.0
-    for j in range(weight_J.size):
-        weight, target = weight_J[j], x_NB[j + 1, begin : begin + out.size]
-        if of_changes:
-            for i in range(out.size):
-                out[i] += weight * (np.float64(target[i]) - np.float64(pivot[i]))
-        else:
-            for i in range(out.size):
-                out[i] += weight * np.float64(target[i])
+        base = np.float64(pivot[i])
+        out[i] = (0.0 + weight * (np.float64(one[i]) - own * base)) * times + plus * base
+
+
+@exact
+def _first_two(
+    pivot: np.ndarray, one: np.ndarray, two: np.ndarray, weight_J: np.ndarray, own: float, times: float, plus: float,
+    out: np.ndarray,
+) -> None:  # fmt: skip
+    first, second = weight_J
+    for i in range(out.size):
+        base = np.float64(pivot[i])
+        total = 0.0 + first * (np.float64(one[i]) - own * base)
+        out[i] = (total + second * (np.float64(two[i]) - own * base)) * times + plus * base
+
+
+@exact
+def _two_more(
+    pivot: np.ndarray, one: np.ndarray, two: np.ndarray, weight_J: np.ndarray, own: float, times: float, plus: float,
+    out: np.ndarray,
+) -> None:  # fmt: skip
+    first, second = weight_J
+    for i in range(out.size):
+        base = np.float64(pivot[i])
+        total = out[i] + first * (np.float64(one[i]) - own * base)
+        out[i] = (total + second * (np.float64(two[i]) - own * base)) * times + plus * base
 
 
 @exact
@@ -208,17 +226,26 @@ def _mix(
     divisor: float,
     out: np.ndarray,
 ) -> None:
-    _weigh(x_NB, begin, weight_J, of_changes, out)
-    pivot = x_NB[0, begin : begin + out.size]
-    if scale != 1.0:
+    """`mix` of one span. Passes are what it costs, so targets go two by two, and factors of 1 and 0 replace branches."""
+    targets, end, own = weight_J.size, begin + out.size, 1.0 if of_changes else 0.0
+    pivot, odd = x_NB[0, begin:end], targets % 2
+    divides = divisor != 1.0 or targets == 0
+    if targets == 0:
         for i in range(out.size):
-            out[i] *= scale
-    if divisor != 1.0:  # slow, so only where multiplying by the inverse would not be exact
+            out[i] = 0.0
+    elif odd:
+        times, plus = (scale, pivot_scale) if targets == 1 and not divides else (1.0, 0.0)
+        _first(pivot, x_NB[1, begin:end], weight_J[0], own, times, plus, out)
+    for j in range(odd, targets, 2):
+        times, plus = (scale, pivot_scale) if j + 2 == targets and not divides else (1.0, 0.0)
+        one, two, weight = x_NB[j + 1, begin:end], x_NB[j + 2, begin:end], (weight_J[j], weight_J[j + 1])
+        if j == 0:
+            _first_two(pivot, one, two, weight, own, times, plus, out)
+        else:
+            _two_more(pivot, one, two, weight, own, times, plus, out)
+    if divides:  # slow, so only where multiplying by the inverse would not be exact
         for i in range(out.size):
-            out[i] /= divisor
-    if pivot_scale != 0.0:
-        for i in range(out.size):
-            out[i] += pivot_scale * np.float64(pivot[i])
+            out[i] = out[i] * scale / divisor + pivot_scale * np.float64(pivot[i])
 
 
 @Kernel
@@ -264,9 +291,8 @@ def _(
         out_B *= float(scale)
     if divisor != 1.0:
         out_B /= out_B.new_full((), float(divisor))
-    if pivot_scale != 0.0:
-        pivot_B *= float(pivot_scale)
-        out_B += pivot_B
+    pivot_B *= float(pivot_scale)
+    out_B += pivot_B
 
 
 @exact
@@ -284,45 +310,78 @@ def to_odd(value_B: np.ndarray, out_B: np.ndarray) -> None:
 
 
 @exact
-def round_bf16(odd_B: np.ndarray, raw_B: np.ndarray) -> None:
-    """Round float32 to bfloat16, to nearest, ties to even: bit patterns to ``raw_B``, values back to ``odd_B``."""
-    bits = odd_B.view(np.uint32)
-    for i in range(raw_B.size):
-        value = (bits[i] + _MANTISSA_ROUND + ((bits[i] >> _SIXTEEN) & _ONE)) & _UPPER
-        raw_B[i] = np.uint16(value >> _SIXTEEN)
-        bits[i] = value
+def round_bf16(value_B: np.ndarray, wide_B: np.ndarray, narrow_B: np.ndarray, raw_B: np.ndarray) -> bool:
+    """Round float64 to bfloat16, to nearest, ties to even; returns whether all of the results are finite.
+
+    Args:
+        value_B: What is rounded.
+        wide_B: The results as float64, but for those beyond bfloat16's range.
+        narrow_B: The results as float32.
+        raw_B: Their bit patterns.
+    """
+    bits, cut = value_B.view(np.int64), wide_B.view(np.int64)
+    for i in range(value_B.size):
+        cut[i] = (bits[i] + _HALF + ((bits[i] >> _CUT) & np.int64(1))) & _KEPT
+    largest, smallest = np.int64(0), _MAGNITUDE
+    for i in range(value_B.size):
+        size = cut[i] & _MAGNITUDE
+        largest = max(largest, size)
+        smallest = min(smallest, size if size != 0 else _MAGNITUDE)
+    if smallest < _NORMAL:  # below the least normal number the last place is the same for all
+        for i in range(value_B.size):
+            if abs(value_B[i]) < _LEAST:
+                wide_B[i] = np.copysign((value_B[i] + _GRID) - _GRID, value_B[i])
+    for i in range(value_B.size):
+        narrow_B[i] = np.float32(wide_B[i])
+    half = narrow_B.view(np.uint32)
+    for i in range(value_B.size):
+        raw_B[i] = np.uint16(half[i] >> _SIXTEEN)
+    return bool(largest < _BEYOND)
 
 
 @compiled
-def account(value_B: np.ndarray, pivot_B: np.ndarray, stored_B: np.ndarray, sums: np.ndarray) -> None:
-    """Add to ``sums``: squared change against the pivot, squared rounding error, number of values not finite."""
-    change, loss, bad = 0.0, 0.0, 0
-    bits = stored_B.view(np.int32)
+def _squares(value_B: np.ndarray, pivot_B: np.ndarray, stored_B: np.ndarray, sums: np.ndarray) -> None:
+    """Add to ``sums``: squared change against the pivot, squared rounding error."""
+    change, loss = 0.0, 0.0
     for i in range(value_B.size):
         moved = value_B[i] - np.float64(pivot_B[i])
         error = np.float64(stored_B[i]) - value_B[i]
         change += moved * moved
         loss += error * error
-    for i in range(value_B.size):
-        bad += (bits[i] & _EXPONENT) == _EXPONENT
     sums[0] += change
     sums[1] += loss
-    sums[2] += bad
+
+
+@exact
+def _end_bf16(
+    value: np.ndarray,
+    pivot: np.ndarray,
+    wide: np.ndarray,
+    narrow: np.ndarray,
+    raw: np.ndarray,
+    sums: np.ndarray,
+) -> None:
+    """Round one span and account for it."""
+    if not round_bf16(value, wide, narrow, raw):
+        sums[2] += 1
+    _squares(value, pivot, wide, sums)
 
 
 @exact
 def _store_bf16(value_B: np.ndarray, pivot_B: np.ndarray, raw_B: np.ndarray, sums: np.ndarray) -> None:
-    stored = np.empty(SPAN, np.float32)
+    wide, narrow = np.empty(SPAN, np.float64), np.empty(SPAN, np.float32)
     for begin in range(0, value_B.size, SPAN):
-        value = value_B[begin : min(value_B.size, begin + SPAN)]
-        to_odd(value, stored[: value.size])
-        round_bf16(stored[: value.size], raw_B[begin : begin + value.size])
-        account(value, pivot_B[begin : begin + value.size], stored[: value.size], sums)
+        end = min(value_B.size, begin + SPAN)
+        space = wide[: end - begin], narrow[: end - begin]
+        _end_bf16(value_B[begin:end], pivot_B[begin:end], *space, raw_B[begin:end], sums)
 
 
 @Kernel
 def store(value_B: np.ndarray, pivot_B: np.ndarray, raw_B: np.ndarray, sums: np.ndarray) -> None:
-    """Round float64 values to the type of ``raw_B`` (bfloat16 is uint16 there), once, and `account` for them."""
+    """Round float64 values to the type of ``raw_B`` (bfloat16 is uint16 there), once, and account for them.
+
+    Adds to ``sums``: squared change against the pivot, squared rounding error, and something where a value is not finite.
+    """
     if raw_B.dtype == np.uint16:
         _store_bf16(value_B, pivot_B, raw_B, sums)
         return
@@ -335,7 +394,8 @@ def store(value_B: np.ndarray, pivot_B: np.ndarray, raw_B: np.ndarray, sums: np.
             to_odd(value_B, stored_B)
             raw_B[:] = stored_B
             stored_B[:] = raw_B
-    account(value_B, pivot_B, stored_B, sums)
+    _squares(value_B, pivot_B, stored_B, sums)
+    sums[2] += not np.isfinite(stored_B).all()
 
 
 @store.on_device
@@ -350,7 +410,7 @@ def _(value_B: "Tensor", pivot_B: "Tensor", raw_B: "Tensor", sums: np.ndarray) -
     raw_B.copy_(stored_B)
     wide_B = raw_B.double()
     change_B, error_B = value_B - pivot_B.double(), wide_B - value_B
-    bad = (~wide_B.isfinite()).sum().double()
+    bad = (~wide_B.isfinite()).any().double()
     sums += torch.stack([(change_B * change_B).sum(), (error_B * error_B).sum(), bad]).tolist()
 
 
@@ -367,14 +427,12 @@ def mix_bf16(
     sums: np.ndarray,
 ) -> None:
     """`mix` and `store` in one go, without leaving the first-level cache."""
-    space, stored = np.empty(SPAN, np.float64), np.empty(SPAN, np.float32)
+    space, wide, narrow = np.empty(SPAN, np.float64), np.empty(SPAN, np.float64), np.empty(SPAN, np.float32)
     for begin in range(0, raw_B.size, SPAN):
-        raw = raw_B[begin : min(raw_B.size, begin + SPAN)]
-        value = space[: raw.size]
+        end = min(raw_B.size, begin + SPAN)
+        value, space_too = space[: end - begin], (wide[: end - begin], narrow[: end - begin])
         _mix(x_NB, begin, weight_J, of_changes, pivot_scale, scale, divisor, value)
-        to_odd(value, stored[: raw.size])
-        round_bf16(stored[: raw.size], raw)
-        account(value, x_NB[0, begin : begin + raw.size], stored[: raw.size], sums)
+        _end_bf16(value, x_NB[0, begin:end], *space_too, raw_B[begin:end], sums)
 
 
 @mix_bf16.on_device

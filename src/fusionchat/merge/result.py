@@ -45,6 +45,10 @@ class TensorReport:
     kept: list[float] = field(default_factory=list)
     ties: list[int] = field(default_factory=list)
 
+    def to_json(self) -> dict[str, Json]:
+        """All of it as plain JSON values."""
+        return dict(vars(self))
+
     @classmethod
     def of(
         cls,
