@@ -134,7 +134,7 @@ def test_inputs_of_different_types_and_shardings(tmp_path):
 
 def test_the_same_bytes_for_any_threads_and_shard_size(tmp_path, monkeypatch):
     monkeypatch.setattr(work, "CHUNK", 2 * kernels.BLOCK)
-    monkeypatch.setattr("fusionchat.merge.engine._SMALL", 3 * kernels.BLOCK)
+    monkeypatch.setattr("fusionchat.merge.engine._AHEAD_CHUNKS", 6)  # with two threads, one chunk is small
     shapes = {**SHAPES, "big": (401, 500), "small": (130, 300)}
     pivot, targets = family(tmp_path, 3, shapes=shapes)
     seen = {}

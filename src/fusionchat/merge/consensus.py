@@ -13,20 +13,18 @@ if TYPE_CHECKING:
 
 
 @exact
-def _widen(
-    x_NB: np.ndarray, kept_JB: np.ndarray, begin: int, size: int, by_chance: bool, change_JS: np.ndarray
+def _change(
+    pivot: np.ndarray, target: np.ndarray, kept: np.ndarray, by_chance: bool, out: np.ndarray
 ) -> None:
-    """Write the kept changes of a span in float64, from pivot and target as they are stored; 0 where nothing is kept."""
-    for j in range(kept_JB.shape[0]):
-        change, kept = change_JS[j, :size], kept_JB[j, begin : begin + size]
-        pivot, target = x_NB[0, begin : begin + size], x_NB[j + 1, begin : begin + size]
-        for i in range(change.size):
-            change[i] = np.float64(target[i]) - np.float64(pivot[i])
-        if by_chance:
-            for i in range(change.size):
-                change[i] /= np.float64(kept[i]) if kept[i] != 0 else 1.0
-        for i in range(change.size):
-            change[i] = change[i] if kept[i] != 0 else 0.0
+    """Write a target's kept changes in float64, from what is stored; 0 where nothing is kept."""
+    if by_chance:
+        for i in range(out.size):
+            chance = np.float64(kept[i])
+            change = (np.float64(target[i]) - np.float64(pivot[i])) / (chance if chance != 0 else 1.0)
+            out[i] = change if chance != 0 else 0.0
+    else:
+        for i in range(out.size):
+            out[i] = np.float64(target[i]) - np.float64(pivot[i]) if kept[i] != 0 else 0.0
 
 
 def _widen_on_device(x_NB: "Tensor", kept_JB: "Tensor", j: int, by_chance: bool) -> "Tensor":
@@ -34,6 +32,19 @@ def _widen_on_device(x_NB: "Tensor", kept_JB: "Tensor", j: int, by_chance: bool)
     if by_chance:
         change_B /= kept_B.double()
     return change_B.masked_fill_(kept_B == 0, 0.0)
+
+
+@exact
+def _add_two(
+    pivot: np.ndarray, one: np.ndarray, two: np.ndarray, kept: np.ndarray, other: np.ndarray, first: float,
+    second: float, scale: float, out: np.ndarray,
+) -> None:  # fmt: skip
+    """`add_all` of two targets in one pass."""
+    for i in range(out.size):
+        base = np.float64(pivot[i])
+        total = 0.0 + first * (np.float64(one[i]) - base if kept[i] != 0 else 0.0)
+        total = total + second * (np.float64(two[i]) - base if other[i] != 0 else 0.0)
+        out[i] = base + scale * total
 
 
 @Kernel
@@ -51,19 +62,28 @@ def add_all(
 
     ``kept_JB`` is 0 where a change was dropped. Where ``by_chance``, it is the chance that the change is divided by.
     """
-    change_JS = np.empty((weight_J.size, SPAN), np.float64)
+    space = np.empty(SPAN, np.float64)
     for begin in range(0, out_B.size, SPAN):
-        out = out_B[begin : min(out_B.size, begin + SPAN)]
-        pivot = x_NB[0, begin : begin + out.size]
-        _widen(x_NB, kept_JB, begin, out.size, by_chance, change_JS)
+        end = min(out_B.size, begin + SPAN)
+        out, change, pivot = out_B[begin:end], space[: end - begin], x_NB[0, begin:end]
+        if weight_J.size == 2 and divisor == 1.0 and not by_chance:
+            one, two = x_NB[1, begin:end], x_NB[2, begin:end]
+            kept, other = kept_JB[0, begin:end], kept_JB[1, begin:end]
+            _add_two(pivot, one, two, kept, other, weight_J[0], weight_J[1], scale, out)
+            continue
         for i in range(out.size):
             out[i] = 0.0
         for j in range(weight_J.size):
-            weight, change = weight_J[j], change_JS[j, : out.size]
+            weight = weight_J[j]
+            _change(pivot, x_NB[j + 1, begin:end], kept_JB[j, begin:end], by_chance, change)
             for i in range(out.size):
                 out[i] += weight * change[i]
-        for i in range(out.size):
-            out[i] = np.float64(pivot[i]) + scale * out[i] / divisor
+        if divisor != 1.0:
+            for i in range(out.size):
+                out[i] = np.float64(pivot[i]) + scale * out[i] / divisor
+        else:
+            for i in range(out.size):
+                out[i] = np.float64(pivot[i]) + scale * out[i]
 
 
 @add_all.on_device
@@ -102,18 +122,19 @@ def add_elected(
     The sign of an element is that of ``sum_j vote_j * change_j``, positive where it is 0; a change agrees if
     ``vote_j * change_j`` is not 0 and has that sign. All in float64. ``kept_JB`` is as in `add_all`.
     """
-    ballot, total = np.empty(SPAN, np.float64), np.empty(SPAN, np.float64)
+    ballots, totals = np.empty(SPAN, np.float64), np.empty(SPAN, np.float64)
     change_JS = np.empty((weight_J.size, SPAN), np.float64)
     for begin in range(0, out_B.size, SPAN):
-        out = out_B[begin : min(out_B.size, begin + SPAN)]
-        pivot = x_NB[0, begin : begin + out.size]
-        _widen(x_NB, kept_JB, begin, out.size, by_chance, change_JS)
+        end = min(out_B.size, begin + SPAN)
+        out, ballot, total = out_B[begin:end], ballots[: end - begin], totals[: end - begin]
+        pivot = x_NB[0, begin:end]
         for i in range(out.size):
             out[i] = 0.0
             ballot[i] = 0.0
             total[i] = 0.0
         for j in range(weight_J.size):
             vote, change = vote_J[j], change_JS[j, : out.size]
+            _change(pivot, x_NB[j + 1, begin:end], kept_JB[j, begin:end], by_chance, change)
             for i in range(out.size):
                 ballot[i] += vote * change[i]
         for j in range(weight_J.size):
@@ -125,9 +146,10 @@ def add_elected(
                 total[i] += share if agrees else 0.0
         if normalize:
             for i in range(out.size):
-                out[i] /= total[i] if total[i] != 0 else 1.0
-        for i in range(out.size):
-            out[i] = np.float64(pivot[i]) + scale * out[i]
+                out[i] = np.float64(pivot[i]) + scale * (out[i] / (total[i] if total[i] != 0 else 1.0))
+        else:
+            for i in range(out.size):
+                out[i] = np.float64(pivot[i]) + scale * out[i]
 
 
 @add_elected.on_device

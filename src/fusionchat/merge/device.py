@@ -47,7 +47,7 @@ class Scratch(threading.local):
 
 
 class Host:
-    """The CPU: blocks that fit the second-level cache, decoded straight from the files."""
+    """The CPU: blocks decoded straight from the files."""
 
     whole_chunks = False
 

@@ -1,4 +1,4 @@
-"""The engine's schedule: several small tensors at a time, one a thread; large ones chunk by chunk on all threads.
+"""The engine's schedule: chunks of tensors that are decided, small tensors one a thread, large ones on all threads.
 
 Either way results come out in order, and memory is bounded by a few chunks a thread, not by the model.
 """
@@ -7,6 +7,8 @@ from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
+from functools import partial
+from typing import Any
 
 import numpy as np
 
@@ -17,10 +19,16 @@ from fusionchat.merge.methods.base import Gram, Method, Mixture, MixtureMethod
 from fusionchat.merge.output import Output
 from fusionchat.merge.plan import Dtype, Job
 from fusionchat.merge.weights import group_of
-from fusionchat.merge.work import CHUNK, TensorWork
+from fusionchat.merge.work import Tally, TensorWork
 
-_SMALL = 4 * CHUNK
+_AHEAD_CHUNKS = 32
+"""Chunks of finished tensors that may wait for their turn, all threads together: 64 MB in bfloat16."""
 _COPY_STEP = 2**22
+
+Result = tuple[np.ndarray | None, dict[str, Json] | None]
+"""Values to write, or the report that ends a tensor."""
+Ahead = deque[tuple[Future[Any], Callable[[Any], Iterator[Result]]]]
+"""What is under way, and what to do with it when it is its turn."""
 
 
 class Engine:
@@ -43,6 +51,7 @@ class Engine:
         self.place = place
         self.method_of = method_of or (lambda _: method)
         self.known = statistics
+        self.small = _AHEAD_CHUNKS // (threads + 2)
         self.pool = stack.enter_context(ThreadPoolExecutor(threads, "merge")) if threads > 1 else None
 
     def run(self, output: Output, progress: Advance) -> None:
@@ -90,22 +99,33 @@ class Engine:
             for job in merged
         }
 
-    def _results(
-        self, works: Iterator["TensorWork | Job"]
-    ) -> Iterator[tuple[np.ndarray | None, dict[str, Json] | None]]:
-        """Values and reports of all tensors in order; small tensors ahead of time on other threads."""
-        ahead: deque[Future[tuple[list[np.ndarray], dict[str, Json]]]] = deque()
-        for work in works:
-            if isinstance(work, TensorWork) and self.pool and work.job.count <= _SMALL:
-                ahead.append(self.pool.submit(_whole, work))
-                if len(ahead) > self.threads + 1:
-                    yield from _drain(ahead, 1)
-                continue
-            yield from _drain(ahead, len(ahead))
-            yield from _copy(work) if isinstance(work, Job) else self._large(work)
-        yield from _drain(ahead, len(ahead))
+    def _results(self, works: Iterator["TensorWork | Job"]) -> Iterator[Result]:
+        """Values and reports of all tensors in order, made ahead of time on the pool.
 
-    def _large(self, work: TensorWork) -> Iterator[tuple[np.ndarray | None, dict[str, Json] | None]]:
+        Tensors that are decided go there chunk by chunk, small ones as a whole; large ones that have to be looked at
+        first take all threads for themselves.
+        """
+        ahead: Ahead = deque()
+        for work in works:
+            if self.pool is None or isinstance(work, Job):
+                yield from _drain(ahead, 0)
+                yield from _copy(work) if isinstance(work, Job) else self._large(work)
+            elif work.is_decided:
+                work.prepare(_here)
+                for chunk in range(work.cut.chunks):
+                    ahead.append(
+                        (self.pool.submit(work.combine_chunk, chunk), partial(_chunk_made, work, chunk))
+                    )
+                    yield from _drain(ahead, self.threads + 1)
+            elif work.cut.chunks <= self.small:
+                ahead.append((self.pool.submit(_whole, work), iter))
+                yield from _drain(ahead, self.threads + 1)
+            else:
+                yield from _drain(ahead, 0)
+                yield from self._large(work)
+        yield from _drain(ahead, 0)
+
+    def _large(self, work: TensorWork) -> Iterator[Result]:
         work.prepare(self._on_chunks)
         for values in work.combine(self._on_chunks):
             yield values, None
@@ -129,23 +149,28 @@ def _here(function: Callable[[int], object], chunks: int) -> Iterator[object]:
     return map(function, range(chunks))
 
 
-def _whole(work: TensorWork) -> tuple[list[np.ndarray], dict[str, Json]]:
+def _whole(work: TensorWork) -> list[Result]:
     work.prepare(_here)
     values = list(work.combine(_here))
-    return values, work.report().to_json()
+    return [*((part, None) for part in values), (None, work.report().to_json())]
 
 
-def _drain(
-    ahead: "deque[Future[tuple[list[np.ndarray], dict[str, Json]]]]", count: int
-) -> Iterator[tuple[np.ndarray | None, dict[str, Json] | None]]:
-    for _ in range(count):
-        values, entry = ahead.popleft().result()
-        for part in values:
-            yield part, None
-        yield None, entry
+def _chunk_made(work: TensorWork, chunk: int, made: tuple[np.ndarray, Tally]) -> Iterator[Result]:
+    """What a chunk gives, and the tensor's report behind the last one."""
+    yield work.collect(*made), None
+    if chunk + 1 == work.cut.chunks:
+        work.close()
+        yield None, work.report().to_json()
 
 
-def _copy(job: Job) -> Iterator[tuple[np.ndarray | None, dict[str, Json] | None]]:
+def _drain(ahead: Ahead, left: int) -> Iterator[Result]:
+    """Wait for what comes next until only ``left`` are under way."""
+    while len(ahead) > left:
+        future, take = ahead.popleft()
+        yield from take(future.result())
+
+
+def _copy(job: Job) -> Iterator[Result]:
     assert job.copied is not None
     raw = np.frombuffer(job.copied.raw(), np.uint8) if job.copied.nbytes else np.zeros(0, np.uint8)
     for begin in range(0, raw.size, _COPY_STEP):

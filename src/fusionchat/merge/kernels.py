@@ -1,7 +1,7 @@
 """The inner loops of merging: decode, mix, round, sum. Compiled once, cached on disk, free of the interpreter's lock.
 
-All of them work on one block of flattened elements that fits the second-level cache. Loops run over slices that
-begin at 0, because the compiler vectorises only those. Sums are fp32 inside `SPAN` elements and fp64 above, in
+All of them work on one block of flattened elements, a span at a time. Loops run over slices that begin at 0, because
+the compiler vectorises only those. Sums are fp32 inside `SPAN` elements and fp64 above, in
 a fixed order, so that a result depends on neither threads nor block size.
 
 A `Kernel` has a second form for PyTorch tensors on a device, its twin, right below it. Twins do the same operations in
@@ -23,7 +23,8 @@ from fusionchat.errors import MergeError
 if TYPE_CHECKING:
     from torch import Tensor
 
-BLOCK = 32768
+BLOCK = 2**17
+"""Elements of a block: a quarter would fit the second-level cache, but then calls cost more than the cache gives."""
 SPAN = 1024
 
 _ONE, _SIXTEEN = np.uint32(1), np.uint32(16)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from fusionchat.merge.kernels import Kernel, compiled, exact
+from fusionchat.merge.kernels import SPAN, Kernel, compiled, empty, exact
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -102,6 +102,29 @@ def _(value_B: "Tensor", random_B: "Tensor", limit: int) -> int:
     goes_B = (random_B ^ _signed(2**31)) > int(limit) - 1 - 2**31  # the order of unsigned numbers
     value_B.masked_fill_(goes_B, 0.0)
     return len(value_B) - int(goes_B.sum())
+
+
+_bits, _drop = uniform_bits.host, drop.host
+
+
+@Kernel
+@compiled
+def drop_by_chance(value_B: np.ndarray, key: int, at: int, limit: int) -> int:
+    """`drop` by the `uniform_bits` of key and index, which never leave the first-level cache."""
+    space, kept = np.empty(SPAN, np.uint32), 0
+    for begin in range(0, value_B.size, SPAN):
+        value = value_B[begin : min(value_B.size, begin + SPAN)]
+        random = space[: value.size]
+        _bits(random, key, at + begin)
+        kept += _drop(value, random, limit)
+    return kept
+
+
+@drop_by_chance.on_device
+def _(value_B: "Tensor", key: int, at: int, limit: int) -> int:
+    random_B = empty(value_B, value_B.shape, "uint32")
+    uniform_bits(random_B, key, at)
+    return int(drop(value_B, random_B, limit))
 
 
 @compiled

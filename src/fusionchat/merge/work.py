@@ -200,22 +200,36 @@ class TensorWork:
 
     def combine(self, chunk_map: ChunkMap) -> Iterator[np.ndarray]:
         """The merged values as they are stored, chunk by chunk; call after `prepare`."""
-        total = Tally.blank(self.targets)
-        for result in chunk_map(self._combine_chunk, self.cut.chunks):
-            assert isinstance(result, tuple)
-            raw, tally = result
-            total.add(tally)
-            yield raw
+        for made in chunk_map(self.combine_chunk, self.cut.chunks):
+            assert isinstance(made, tuple)
+            yield self.collect(*made)
+        self.close()
+
+    def collect(self, raw: np.ndarray, tally: Tally) -> np.ndarray:
+        """Count what `combine_chunk` made, chunk by chunk in order, and pass the values on."""
+        self.total.add(tally)
+        return raw
+
+    def close(self) -> None:
+        """Look at the counts of all chunks; raises MergeError where something is not finite."""
         if self.gram is None:
-            self._know(total)
-        if total.sums[2]:
+            self._know(self.total)
+        if self.total.sums[2]:
             self._refuse()
-        self.total.sums, self.total.kept_J = total.sums, total.kept_J
         if self.release:
             for source in (*self.job.sources, *self.job.auxiliary):
                 source.release()
 
-    def _combine_chunk(self, chunk: int) -> tuple[np.ndarray, Tally]:
+    @property
+    def is_decided(self) -> bool:
+        """Whether `prepare` need not look at the tensor."""
+        if self.program is not None:
+            return self.program.stages == 0
+        assert isinstance(self.method, MixtureMethod)
+        return self.mixture is not None or self.gram is not None or self.method.statistics == "none"
+
+    def combine_chunk(self, chunk: int) -> tuple[np.ndarray, Tally]:
+        """The merged values of one chunk as they are stored, and what was counted; call after `prepare`."""
         begin, end = self.cut.span(chunk)
         raw = np.empty(
             end - begin, {"float32": np.float32, "bfloat16": np.uint16, "float16": np.float16}[self.dtype]

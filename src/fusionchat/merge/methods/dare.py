@@ -120,12 +120,10 @@ class ChanceProgram(PruningProgram):
 
     def prune(self, block: Block, state: Int64[np.ndarray, " K"], kept_J: Int64[np.ndarray, " J"]) -> None:
         """Drop by chance."""
-        from fusionchat.merge import kernels, masks
+        from fusionchat.merge import masks
 
-        random_B = kernels.empty(block.delta_JB, block.delta_JB.shape[1:], "uint32")
         for j, delta_B in enumerate(block.delta_JB):
-            masks.uniform_bits(random_B, self.keys[j], block.at)
-            kept_J[j] += masks.drop(delta_B, random_B, self.limit_J[j])
+            kept_J[j] += masks.drop_by_chance(delta_B, self.keys[j], block.at, self.limit_J[j])
 
 
 class RankChanceProgram(PruningProgram):
