@@ -1,6 +1,7 @@
 """Search: statistics once, the best by score, a budget, and going on after an interruption."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -42,6 +43,9 @@ def test_search_finds_the_best_and_keeps_its_trials(tmp_path):
     )
     assert len(scored) == 5
     assert again.best == report.best
+    shutil.copy(targets["t1"] / "model.safetensors", targets["t0"] / "model.safetensors")
+    search(pivot, targets, [Varm()], score, tmp_path / "work", dtype="float32", threads=1)
+    assert len(scored) == 6
 
 
 def test_a_spent_budget_ends_the_search_after_the_first_trial(tmp_path):

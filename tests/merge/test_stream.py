@@ -11,6 +11,7 @@ import torch
 from fusionchat.errors import MergeError
 from fusionchat.merge import kernels, work
 from fusionchat.merge.methods.linear import Linear, TaskArithmetic
+from fusionchat.merge.methods.passthrough import Passthrough
 from fusionchat.merge.methods.varm import Varm
 from fusionchat.merge.stream import merge_models
 from fusionchat.merge.weights import group_of
@@ -367,3 +368,67 @@ def test_the_fused_model_opens_in_transformers(tmp_path):
     assert model.dtype == torch.bfloat16
     mean = (load(tmp_path / "a")["lm_head.weight"] + load(tmp_path / "b")["lm_head.weight"]) / 2
     np.testing.assert_array_equal(model.lm_head.weight.double().detach().numpy(), reference.to_bf16(mean))
+
+
+def test_what_decides_the_bytes_tells_merges_apart(tmp_path):
+    """A finished merge is made again where order, vocabulary rule, layers or a small file changed."""
+    pivot, targets = family(tmp_path, 2)
+    settings = {"threads": 1, "overwrite": False}
+    merge_models(pivot, targets, Linear(weight=(1.0, 3.0)), tmp_path / "out", **settings)
+    turned = dict(reversed(list(targets.items())))
+    changed = [
+        lambda: merge_models(pivot, turned, Linear(weight=(1.0, 3.0)), tmp_path / "out", **settings),
+        lambda: merge_models(
+            pivot, targets, Linear(weight=(1.0, 3.0)), tmp_path / "out", embeddings="pivot", **settings
+        ),
+    ]
+    for again in changed:
+        with pytest.raises(MergeError, match="already"):
+            again()
+    (pivot / "chat_template.jinja").write_text("new")
+    with pytest.raises(MergeError, match="already"):
+        merge_models(pivot, targets, Linear(weight=(1.0, 3.0)), tmp_path / "out", **settings)
+
+
+def test_checksums_asked_for_later_are_added_to_a_finished_report(tmp_path):
+    pivot, targets = family(tmp_path, 1)
+    assert (
+        "sha256"
+        not in merge_models(pivot, targets, Linear(), tmp_path / "out").inputs["t0"]["model.safetensors"]
+    )
+    report = merge_models(pivot, targets, Linear(), tmp_path / "out", hash_inputs=True)
+    held = json.loads((tmp_path / "out/merge_weights.json").read_text())["inputs"]["t0"]["model.safetensors"]
+    assert len(report.inputs["t0"]["model.safetensors"]["sha256"]) == len(held["sha256"]) == 64
+
+
+def test_inputs_and_strangers_files_are_not_written_over(tmp_path):
+    pivot, targets = family(tmp_path, 1)
+    for place in (pivot, targets["t0"], tmp_path):
+        with pytest.raises(MergeError, match="take the place"):
+            merge_models(pivot, targets, Linear(), place, overwrite=True)
+    assert (pivot / "config.json").is_file()
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine/notes.txt").write_text("mine")
+    with pytest.raises(MergeError, match=r"not empty .notes\.txt"):
+        merge_models(pivot, targets, Linear(), tmp_path / "mine")
+    assert [p.name for p in (tmp_path / "mine").iterdir()] == ["notes.txt"]
+
+
+def test_two_merges_cannot_write_into_one_folder(tmp_path):
+    pivot, targets = family(tmp_path, 1)
+
+    def second(_):
+        merge_models(pivot, targets, Linear(), tmp_path / "out", threads=1)
+
+    with pytest.raises(MergeError, match="Another merge"):
+        merge_models(pivot, targets, Linear(), tmp_path / "out", threads=1, progress=second)
+    merge_models(pivot, targets, Linear(), tmp_path / "out", threads=1)
+
+
+def test_nan_in_a_pivot_without_targets_is_refused(tmp_path):
+    tensors = random_tensors(0)
+    tensors["model.norm.weight"].view(torch.int32)[3] = -1  # a NaN with all bits set
+    pivot = save(tmp_path / "pivot", tensors, config={"model_type": "llama", "num_hidden_layers": 2})
+    with pytest.raises(MergeError, match=r"model\.norm\.weight has a value that is not finite"):
+        merge_models(pivot, {}, Passthrough(), tmp_path / "out")
+    assert not (tmp_path / "out").exists()

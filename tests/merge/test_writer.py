@@ -93,3 +93,24 @@ def test_a_full_disk_is_said(tmp_path, monkeypatch):
             made.write(np.zeros(8192, np.uint8))
         made.finish()
     made.close()
+
+
+def test_nothing_behind_a_hole_counts_as_safe(tmp_path, monkeypatch):
+    """A write that fails once, as on a disk that is full for a moment: later buffers must not vouch for it."""
+    pwrite, calls = os.pwrite, [0]
+
+    def fail_once(handle, data, at):
+        if at == 16_384 and calls[0] < 2:  # past the page cache and through it
+            calls[0] += 1
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return pwrite(handle, data, at)
+
+    monkeypatch.setattr(os, "pwrite", fail_once)
+    held: list[int] = []
+    made = Writer(tmp_path / "file", 0, held.append)
+    with pytest.raises(OSError, match="No space"):
+        for _ in range(20):
+            made.write(np.ones(8192, np.uint8))
+        made.finish()
+    made.close()
+    assert all(safe <= 16_384 for safe in held)

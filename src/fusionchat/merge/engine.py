@@ -51,7 +51,7 @@ class Engine:
         self.place = place
         self.method_of = method_of or (lambda _: method)
         self.known = statistics
-        self.small = _AHEAD_CHUNKS // (threads + 2)
+        self.small = max(1, _AHEAD_CHUNKS // (threads + 2))
         self.pool = stack.enter_context(ThreadPoolExecutor(threads, "merge")) if threads > 1 else None
 
     def run(self, output: Output, progress: Advance) -> None:

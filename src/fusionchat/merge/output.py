@@ -5,6 +5,7 @@ of the tensors that are safely on the disk. The output folder gets them, by rena
 comes after the weights, ``merge_weights.json`` last.
 """
 
+import fcntl
 import json
 import os
 import shutil
@@ -20,7 +21,7 @@ from fusionchat.merge.plan import Dtype, Shard
 from fusionchat.merge.result import REPORT
 from fusionchat.merge.writer import Writer, hash_prefix
 
-WORK, JOURNAL = ".merge", "journal.jsonl"
+WORK, JOURNAL, LOCK = ".merge", "journal.jsonl", "lock"
 _OLD = ("model*.safetensors", "model.safetensors.index.json", "config.json", REPORT)
 
 
@@ -43,27 +44,67 @@ class Output:
         self, out: Path, shards: Sequence[Shard], mark: str, dtype: Dtype, *, overwrite: bool
     ) -> None:
         self.out, self.work, self.shards, self.mark, self.dtype = out, out / WORK, shards, mark, dtype
-        lines = _read_journal(self.work / JOURNAL)
-        ours = bool(lines) and lines[0].get("mark") == mark
-        if not (overwrite or ours) and any(next(out.glob(name), None) for name in _OLD):
-            raise MergeError(
-                "There is a model in this folder already", where=str(out), do="choose another, or --overwrite"
-            )
+        ours = _mark(self.work) == mark
+        if not (overwrite or ours):
+            self._check_empty()
         self.entries: list[dict[str, Json]] = []
         self.files: dict[str, str] = {}
         self._existed = out.exists()
         self._shard, self._tensor = 0, 0
         self._writer: Writer | None = None
         self._ends: list[int] = []
-        if ours:
-            self._take_up(lines)
-        else:
-            shutil.rmtree(self.work, ignore_errors=True)
+        self._lock = -1
+        if not ours:
             self._check_room()
-            self.work.mkdir(parents=True)
-            self._note({"mark": mark}, sync=False)
+        self.work.mkdir(parents=True, exist_ok=True)
+        try:
+            self._begin()
+        except BaseException:
+            self.close()
+            raise
+
+    def _begin(self) -> None:
+        """Lock the working folder, and take up the work that is there, or clear it away."""
+        self._lock = self._take_lock()
+        if _mark(self.work) == self.mark:
+            self._take_up(_read_journal(self.work / JOURNAL))
+        else:
+            for path in self.work.iterdir():
+                if path.name != LOCK:
+                    path.unlink()
+            self._note({"mark": self.mark}, sync=False)
         if self._shard < len(self.shards):
             self._open_shard()
+
+    def _check_empty(self) -> None:
+        """Raise MergeError where the folder holds something that is not ours."""
+        if any(next(self.out.glob(name), None) for name in _OLD):
+            raise MergeError(
+                "There is a model in this folder already",
+                where=str(self.out),
+                do="choose another, or --overwrite",
+            )
+        found = (
+            [p.name for p in self.out.iterdir() if not p.name.startswith(".")] if self.out.is_dir() else []
+        )
+        if found:
+            raise MergeError(
+                f"This folder is not empty ({sorted(found)[0]})",
+                where=str(self.out),
+                do="choose another, or --overwrite",
+            )
+
+    def _take_lock(self) -> int:
+        """Keep other processes out until this one ends; raises MergeError where one is at work."""
+        handle = os.open(self.work / LOCK, os.O_RDWR | os.O_CREAT, 0o644)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            os.close(handle)
+            raise MergeError(
+                "Another merge is writing into this folder", where=str(self.out), do="wait for it, or stop it"
+            ) from error
+        return handle
 
     def _check_room(self) -> None:
         place = next(p for p in (self.out, *self.out.absolute().parents) if p.exists())
@@ -171,13 +212,16 @@ class Output:
     def finish(self) -> None:
         """Remove the working folder, the journal first."""
         (self.work / JOURNAL).unlink()
-        sweep(self.out)
+        sweep(self.out, self.mark)
 
     def close(self) -> None:
         """Stop, keeping what was written for the next time."""
         if self._writer is not None:
             self._writer.close()
             self._writer = None
+        if self._lock >= 0:
+            os.close(self._lock)
+            self._lock = -1
 
     def abandon(self) -> None:
         """Stop and leave nothing behind: the inputs cannot be merged."""
@@ -187,10 +231,18 @@ class Output:
             self.out.rmdir()
 
 
-def sweep(out: Path) -> None:
-    """Remove a working folder whose merge was killed while it removed that: it has no journal any more."""
-    if not (out / WORK / JOURNAL).is_file():
+def sweep(out: Path, mark: str) -> None:
+    """Remove what a merge that was killed at its very end left behind: its working folder, half-written small files."""
+    if _mark(out / WORK) in (None, mark):
         shutil.rmtree(out / WORK, ignore_errors=True)
+    for path in out.glob(".*.partial"):
+        path.unlink(missing_ok=True)
+
+
+def _mark(work: Path) -> Json:
+    """The fingerprint of the merge a working folder belongs to; None where it has no journal."""
+    lines = _read_journal(work / JOURNAL)
+    return lines[0].get("mark") if lines else None
 
 
 def _read_journal(path: Path) -> list[dict[str, Json]]:

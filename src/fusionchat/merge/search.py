@@ -137,7 +137,7 @@ def search(
     started = time.perf_counter()
     statistics = inner_products(pivot, targets, threads=threads, device=device, embeddings=embeddings)
     statistics_seconds = time.perf_counter() - started
-    models = {name: str(path.absolute()) for name, path in {"pivot": pivot, **targets}.items()}
+    models = {name: _stamp(path) for name, path in {"pivot": pivot, **targets}.items()}
     mark = fingerprint({"dtype": dtype, "embeddings": embeddings, "targets": list(targets)}, models)
     known = _known(work, mark)
 
@@ -196,6 +196,13 @@ def _attempt(merge: Callable[[Path], object], score: Callable[[Path], float], mo
     finally:
         shutil.rmtree(model, ignore_errors=True)
     return _Outcome(value) if math.isfinite(value) else _Outcome(None, f"its score is {value}")
+
+
+def _stamp(folder: Path) -> str:
+    """Where a model lies, and the sizes and times of its files."""
+    stats = [(path, path.stat()) for path in sorted(folder.iterdir()) if path.is_file()]
+    held: list[Json] = [[path.name, stat.st_size, stat.st_mtime_ns] for path, stat in stats]
+    return fingerprint({"files": held}, {"folder": str(folder.absolute())})
 
 
 def _known(work: Path, mark: str) -> dict[str, Trial]:

@@ -8,10 +8,10 @@ import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
-from fusionchat.artifacts import Json, fingerprint, machine_errors, write_json
+from fusionchat.artifacts import Json, fingerprint, machine_errors, sha256_file, write_json
 from fusionchat.console import Advance, ignore
 from fusionchat.errors import MergeError
 from fusionchat.merge.arrange import Arrangement
@@ -27,9 +27,11 @@ from fusionchat.merge.output import WORK, Output, sweep
 from fusionchat.merge.plan import Dtype, Shard, index_of, layout
 from fusionchat.merge.provenance import describe_files
 from fusionchat.merge.result import REPORT, MergeReport, TensorReport, finished
-from fusionchat.merge.surroundings import copy_surroundings
+from fusionchat.merge.surroundings import COPIED, copy_surroundings
 
 UNPICKLED = ".unpickled"
+_ENGINE = 2
+"""Counts the changes by which the same inputs give other bytes: work of an older one is not taken up."""
 
 
 def merge_models(
@@ -98,12 +100,16 @@ def merge_models(
         )
         check_method(method, len(targets))
         shards = layout(inputs.jobs, dtype, shard_bytes)
-        mark = _fingerprint(inputs, method, method_of, dtype, shards)
+        folders = {"": pivot, **targets}
+        _check_place(out, [*folders.values(), *map(Path, method.auxiliary())])
+        settings: dict[str, Json] = {"dtype": dtype, "embeddings": embeddings}
+        settings["layers"] = [list(map(list, layer)) for layer in arrangement.layers] if arrangement else None
+        mark = _fingerprint(inputs, method, method_of, settings, shards, folders)
         made = None if overwrite else finished(out, mark, {shard.file: shard.nbytes for shard in shards})
         if made is not None:
-            sweep(out)
+            sweep(out, mark)
             progress(made.bytes_written)
-            return made
+            return _with_hashes(made, inputs, out) if hash_inputs else made
         output = Output(out, shards, mark, dtype, overwrite=overwrite)
         stack.callback(output.close)
         engine = Engine(
@@ -134,10 +140,7 @@ def merge_models(
             tensors=[TensorReport(**e) for e in output.entries if "rms" in e],  # type: ignore[arg-type]
             copied=[str(e["name"]) for e in output.entries if "rms" not in e],
             files=output.files,
-            inputs={
-                name or "pivot": describe_files(files, compute=hash_inputs)
-                for name, files in inputs.files.items()
-            },
+            inputs=_describe(inputs, hash_inputs),
             fingerprint=mark,
             seconds=time.perf_counter() - started,
             bytes_read=inputs.nbytes,
@@ -178,25 +181,56 @@ def _tidy(out: Path) -> None:
             out.rmdir()
 
 
+def _check_place(out: Path, inputs: Sequence[Path]) -> None:
+    """Raise MergeError where the merged model would take the place of an input, or of what lies around one."""
+    place = out.resolve()
+    for folder in inputs:
+        if place == folder.resolve() or place in folder.resolve().parents:
+            raise MergeError(
+                f"The merged model would take the place of its input {folder}",
+                where=str(out),
+                do="choose another folder",
+            )
+
+
+def _describe(inputs: Inputs, compute: bool) -> dict[str, dict[str, Json]]:
+    return {name or "pivot": describe_files(files, compute=compute) for name, files in inputs.files.items()}
+
+
+def _with_hashes(report: MergeReport, inputs: Inputs, out: Path) -> MergeReport:
+    """A finished merge's report with all of its inputs' checksums, written again."""
+    report = replace(report, inputs=_describe(inputs, True))
+    write_json(out / REPORT, report.to_json())
+    return report
+
+
 def _fingerprint(
     inputs: Inputs,
     method: Method,
     method_of: Callable[[str], Method] | None,
-    dtype: Dtype,
+    settings: Mapping[str, Json],
     shards: Sequence[Shard],
+    folders: Mapping[str, Path],
 ) -> str:
-    """What tells this merge from another one, without reading weights: settings, and sizes and times of all files."""
+    """What tells this merge from another one: settings, small files' content, and sizes and times of weight files."""
     each: list[Json] = [dict(asdict(method_of(job.name))) for job in inputs.jobs] if method_of else []
-    settings: dict[str, Json] = {**asdict(method), "each": each, "dtype": dtype}
-    settings |= {
+    held: dict[str, Json] = {**asdict(method), "each": each, **settings, "engine": _ENGINE}
+    held |= {
+        "targets": list(folders),
         "shards": [shard.file for shard in shards],
         "tensors": [[j.name, list(j.shape)] for j in inputs.jobs],
     }
     identities = {}
     for name, files in inputs.files.items():
         stats: list[Json] = [[str(f.path.absolute()), f.size, f.path.stat().st_mtime_ns] for f in files]
-        identities[name] = fingerprint({"files": stats}, {})
-    return fingerprint(settings, identities)
+        folder = folders.get(name)
+        small: list[Json] = [
+            [file, sha256_file(folder / file)]
+            for file in ("config.json", "adapter_config.json", *COPIED)
+            if folder is not None and (folder / file).is_file()
+        ]
+        identities[name] = fingerprint({"files": stats, "small": small}, {})
+    return fingerprint(held, identities)
 
 
 def available_cores() -> int:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from fusionchat.errors import MergeError
-from fusionchat.merge import kernels, straight
+from fusionchat.merge import kernels
 from fusionchat.merge.checkpoint import Stored
 from fusionchat.merge.device import HOST, Place
 from fusionchat.merge.methods.base import Block, Gram, Method, Mixture, MixtureMethod, TensorInfo
@@ -177,7 +177,9 @@ class TensorWork:
         if self.address_N is not None:
             self._read_ahead(chunk)
             begin, end = self.cut.span(chunk)
-            tally.conflicts += straight.measure(self.address_N, begin, end, self.with_pivot, tally.gram_NN)
+            tally.conflicts += kernels.measure_files(
+                self.address_N, begin, end, self.with_pivot, tally.gram_NN
+            )
             return tally
         for block in self._blocks(chunk):
             self._measure_block(block, tally)
@@ -214,7 +216,7 @@ class TensorWork:
         """Look at the counts of all chunks; raises MergeError where something is not finite."""
         if self.gram is None:
             self._know(self.total)
-        if self.total.sums[2]:
+        if self.total.sums[2] or not np.isfinite(self.total.sums).all():
             self._refuse()
         if self.release:
             for source in (*self.job.sources, *self.job.auxiliary):
@@ -238,7 +240,7 @@ class TensorWork:
         if self.address_N is not None and self.dtype == "bfloat16":
             self._read_ahead(chunk)
             more = (raw, tally.sums, not measure, self.with_pivot, tally.gram_NN)
-            tally.conflicts += straight.mix(self.address_N, begin, *self._how(), *more)
+            tally.conflicts += kernels.mix_files(self.address_N, begin, *self._how(), *more)
             return raw, tally
         state = self.program.start(chunk) if self.program else np.zeros(0, np.int64)
         for block in self._blocks(chunk):

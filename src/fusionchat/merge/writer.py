@@ -47,7 +47,7 @@ class Writer:
         self._buffers[0][: self._fill] = os.pread(self._handle, self._fill, self._begin)
         self._durable, self._flushed = durable, at
         self._hasher, self._pen = ThreadPoolExecutor(1, "hash"), ThreadPoolExecutor(1, "write")
-        self._direct = _set_direct(self._handle, True)
+        self._direct, self._broken = _set_direct(self._handle, True), False
 
     @property
     def size(self) -> int:
@@ -100,6 +100,16 @@ class Writer:
             future.result()
 
     def _put(self, data: memoryview, at: int) -> None:
+        """Write a buffer, unless one before it failed: nothing behind a hole may count as safe."""
+        if self._broken:
+            return
+        try:
+            self._put_whole(data, at)
+        except BaseException:
+            self._broken = True
+            raise
+
+    def _put_whole(self, data: memoryview, at: int) -> None:
         """Write a buffer; all but the last one end on a block."""
         whole = len(data) // _ALIGN * _ALIGN if self._direct else len(data)
         try:

@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 
 from fusionchat.merge import kernels, work
-from fusionchat.merge import straight as straight_way
 from fusionchat.merge.methods.karcher import Karcher
 from fusionchat.merge.methods.linear import Linear, TaskArithmetic
 from fusionchat.merge.methods.spherical import Slerp
@@ -37,8 +36,8 @@ def blocks_only(monkeypatch):
 def test_both_ways_give_the_same_bytes_and_report(tmp_path, monkeypatch, blocks_only, method):
     monkeypatch.setattr(work, "CHUNK", 2 * kernels.BLOCK)
     pivot, targets = family(tmp_path, 2, dtype="bfloat16", shapes=SHAPES)
-    seen, mix = [], straight_way.mix
-    monkeypatch.setattr(straight_way, "mix", lambda *given: seen.append(given[1]) or mix(*given))
+    seen, mix = [], kernels.mix_files
+    monkeypatch.setattr(kernels, "mix_files", lambda *given: seen.append(given[1]) or mix(*given))
     straight = merge_models(pivot, targets, method, tmp_path / "straight", threads=2)
     assert sorted(seen) == [0, 0, 0, 65536]
     blocks_only()
