@@ -260,6 +260,9 @@ def test_a_search_tries_merges_without_training_and_takes_the_best(finished, tin
     assert report["fused"].startswith(f"search: {best['method']}")
     assert [trial["score"] for trial in report["trials"]] == [*scores, None]
     assert report["trials"][3]["reason"] == failed["reason"]
+    assert report["merge"] == report["fused"].removeprefix("search: ")
+    card = (done.path("merge/fused") / "model" / "README.md").read_text()
+    assert f"- merge `{report['merge']}`; stored" in card
     assert "Merge search" in (done.path("report/report") / "report.html").read_text()
     fused = done.path("merge/fused") / "model" / "model.safetensors"
     assert sha256_file(fused) == sha256_file(done.path("merge/search") / "model" / "model.safetensors")

@@ -78,6 +78,7 @@ def report(layers: int = 4) -> Report:
         rows=rows(),
         baseline="sft",
         fused="varm",
+        merge="varm granularity=layer",
         domains=DOMAINS,
         pairs=(
             Pair("source_a", 151_000, 1.0, 0.0, 0.0, 1.0, 1.0, 0.4, "identity"),

@@ -61,6 +61,7 @@ def test_results_lineage_weights_and_recipe_are_there(text):
         "- source `source_b`: `private-b` (vocabulary `byte_prefix`, mass kept 98.1 %, retention 0.953)"
         in text
     )
+    assert "- merge `varm granularity=layer`; stored as bfloat16" in text  # what was made, not the recipe's
     assert re.search(r"- `source_a`: mean 0\.\d{3}, from 0\.2\d\d to 0\.7\d\d", text)
     assert "```yaml\nname: demo" in text
     assert "licence of each of them applies" in text

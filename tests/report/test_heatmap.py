@@ -1,8 +1,10 @@
-from dataclasses import replace
+import json
+from dataclasses import asdict, replace
 
 import pytest
 
-from fusionchat.report.heatmap import merge_files, merge_weights, merged_tensors, short_module
+from fusionchat.merge.methods.ties import Ties
+from fusionchat.report.heatmap import merge_files, merge_weights, merge_words, merged_tensors, short_module
 from fusionchat.report.model import MergeFile
 from fusionchat.report.tables import tensor_table
 from tests.report.sample import report
@@ -100,3 +102,9 @@ def test_files_of_a_merge_are_those_read_and_those_written():
         MergeFile("a", "y", 4, "ab", "read"),
         MergeFile("fused model", "z", 5, "cd", "written"),
     )
+
+
+def test_a_merge_is_told_by_its_method_and_what_is_not_default():
+    made = {"method": dict(asdict(Ties(density=(0.2, 0.3))))}
+    assert merge_words(json.loads(json.dumps(made))) == "ties density=(0.2, 0.3)"
+    assert merge_words({"method": {"method": "linear"}}) == "linear"

@@ -127,7 +127,7 @@ def lineage(report: Report, recipe: "Recipe") -> str:
         f"- fusion `{recipe.fuse.method}`; distillation of one target a source: {distill.epochs:g} {epochs}, batch "
         f"{distill.batch_size}, learning rate {distill.learning_rate:g}, {distill.schedule} schedule"
     )
-    lines.append(f"- merge `{recipe.merge.method}`; stored as {recipe.fused.dtype}")
+    lines.append(f"- merge `{report.merge}`; stored as {recipe.fused.dtype}")
     versions = ", ".join(f"{name} {version}" for name, version in report.versions.items())
     return "\n".join([*lines, f"- made with {versions}"] if versions else lines)
 

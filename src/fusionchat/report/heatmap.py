@@ -5,6 +5,7 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 
 from fusionchat.artifacts import Json
+from fusionchat.merge.methods import METHODS
 from fusionchat.merge.weights import layer_of, module_of
 from fusionchat.report.model import MergedTensor, MergeFile, MergeWeights
 
@@ -79,6 +80,16 @@ def merge_files(raw: Mapping[str, Json], sizes: Mapping[str, int]) -> tuple[Merg
             found.append(MergeFile(model, name, int(str(said["bytes"])), digest, source))
     found += [MergeFile("fused model", n, sizes[n], str(digest), "written") for n, digest in written.items()]
     return tuple(found)
+
+
+def merge_words(raw: Mapping[str, Json]) -> str:
+    """A merge report's method in words: its name and the settings that are not its defaults."""
+    from fusionchat.merge.search import describe
+
+    said = raw["method"]
+    assert isinstance(said, dict), "not a merge report"
+    settings = {key: tuple(value) if isinstance(value, list) else value for key, value in said.items()}
+    return describe(METHODS[str(said["method"])](**settings))  # type: ignore[arg-type]
 
 
 def natural(name: str) -> list[tuple[int, str]]:

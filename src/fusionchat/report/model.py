@@ -215,6 +215,7 @@ class Report:
         rows: All models, in the order of the tables.
         baseline: Label of the row that gains are measured against, "" if there is none.
         fused: Label of the row of the run's fused model.
+        merge: How that model was merged, in words: method and settings that are not its defaults.
         domains: Domain names in the order of the tables.
         pairs, choices, rejects, weights, sweep, trials, stages: The stages' figures.
         tensors: The fused model's merge tensor by tensor; ``tensor_targets`` names the targets.
@@ -230,6 +231,7 @@ class Report:
     rows: tuple[Row, ...]
     baseline: str
     fused: str
+    merge: str = ""
     domains: tuple[str, ...] = ()
     pairs: tuple[Pair, ...] = ()
     choices: tuple[Choice, ...] = ()

@@ -27,7 +27,7 @@ from fusionchat.fuse.stage import job_id as fuse_job
 from fusionchat.fuse.stage import targets
 from fusionchat.jobs import Cost, Job, Run, Summary
 from fusionchat.merge.stage import CARD, FUSED, SEARCH, main_merge, recipe_yaml, selected
-from fusionchat.report.heatmap import merge_files, merge_weights, merged_tensors
+from fusionchat.report.heatmap import merge_files, merge_weights, merge_words, merged_tensors
 from fusionchat.report.model import (
     Choice,
     MergeFile,
@@ -95,6 +95,7 @@ def gather(run: Run) -> Report:
         fused=title(run, Entry("search", "merge", "search"))
         if recipe.search
         else title(run, Entry(fused, "merge", main_merge(run), weight)),
+        merge=merge_words(merge_report(run)),
         domains=tuple(sorted({d for d in any_scores.domains if d})),
         pairs=tuple(make_pair(run, name) for name in recipe.sources),
         choices=tuple(make_choice(run, target, names) for target, names in targets(run).items()),
