@@ -135,3 +135,31 @@ def test_a_merge_method_from_the_command_line():
         merge_method("varm", ("granularity=row",))
     with pytest.raises(RecipeError):
         merge_method("none", ())
+
+
+@pytest.mark.parametrize(
+    ("extra", "words"),
+    [
+        ("merge: model_stock\n", ["merge: Method model_stock needs 2 or more targets, not 1"]),
+        (
+            "merge: {method: linear, weight: [1, 2]}\n",
+            ["merge: Method linear has 2 values of `weight` for 1"],
+        ),
+        ("merge: {method: fisher, fisher: [A, B]}\n", ["merge: Method fisher has 2 folders for 1 targets"]),
+        ("merge: fisher\n", ["merge: Method fisher has 0 folders for 1 targets"]),
+        (
+            "compare: {merges: [linear, nuslerp, {method: ties, density: [1, 1]}]}\n",
+            ["compare.merges.1: Method nuslerp", "compare.merges.2: Method ties has 2"],
+        ),
+    ],
+)
+def test_merges_that_do_not_take_so_many_sources_are_refused(tmp_path, extra, words):
+    with pytest.raises(RecipeError) as error:
+        load(tmp_path, extra)
+    for word in words:
+        assert word in str(error.value)
+
+
+def test_a_search_s_candidates_may_not_fit_they_become_failed_trials(tmp_path):
+    recipe = load(tmp_path, "search: {candidates: [model_stock]}\nmerge: {method: linear, weight: [1]}\n")
+    assert recipe.search.candidates[0].method == "model_stock"

@@ -26,6 +26,7 @@ from fusionchat.corpus.conversation import PARAGRAPH
 from fusionchat.errors import RecipeError
 from fusionchat.fuse.rules import FuseRule, MinCE
 from fusionchat.merge.methods import MergeMethod
+from fusionchat.merge.methods.base import check_targets
 from fusionchat.merge.methods.varm import Varm
 from fusionchat.recipe_mistakes import explain, no_such_method
 
@@ -290,6 +291,21 @@ class Recipe(Frozen):
             and self.evaluate.exact_match is None
         ):
             raise ValueError("search.metric exact_match needs evaluate.exact_match")
+        return self
+
+    @model_validator(mode="after")
+    def _merges_fit(self) -> "Recipe":
+        """Every source becomes a target: a merge that cannot take so many is refused before any is trained."""
+        merges = {"merge": self.merge}
+        merges |= {f"compare.merges.{i}": method for i, method in enumerate(self.compare.merges)}
+        wrong = []
+        for place, method in merges.items():
+            try:
+                check_targets(method, len(self.sources))
+            except ValueError as error:
+                wrong.append(f"{place}: {error} (each source makes one)")
+        if wrong:
+            raise ValueError("; ".join(wrong))
         return self
 
     @field_validator("pivot")

@@ -21,7 +21,7 @@ from fusionchat.merge.embeddings import Embeddings
 from fusionchat.merge.engine import Engine
 from fusionchat.merge.inputs import Inputs, open_inputs
 from fusionchat.merge.methods import MergeMethod
-from fusionchat.merge.methods.base import Gram, Method
+from fusionchat.merge.methods.base import Gram, Method, check_targets
 from fusionchat.merge.methods.spherical import Slerp
 from fusionchat.merge.output import WORK, Output, sweep
 from fusionchat.merge.plan import Dtype, Shard, index_of, layout
@@ -251,16 +251,7 @@ def available_memory() -> int:
 
 def check_method(method: Method, targets: int) -> None:
     """Raise MergeError where a method does not work on this number of targets, or has settings for another number."""
-    least, most = method.targets
-    if targets < least or (most is not None and targets > most):
-        wants = f"{least}" if least == most else f"{least} or more" if most is None else f"{least} to {most}"
-        raise MergeError(
-            f"Method {method.method} needs {wants} targets, not {targets}", do="name more or fewer targets"
-        )
-    for setting in ("weight", "density", "gamma", "epsilon"):
-        value = getattr(method, setting, None)
-        if isinstance(value, tuple) and len(value) != targets:
-            raise MergeError(
-                f"Method {method.method} has {len(value)} values of `{setting}` for {targets} targets",
-                do="give one per target",
-            )
+    try:
+        check_targets(method, targets)
+    except ValueError as error:
+        raise MergeError(str(error), do="see docs/merge_methods.md for what the method needs") from error

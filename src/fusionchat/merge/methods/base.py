@@ -223,6 +223,25 @@ def weights_for(
     return np.array(weight, dtype=np.float64)
 
 
+def check_targets(method: Method, targets: int) -> None:
+    """Raise ValueError where a method does not work on so many targets, or has values or folders for another number."""
+    least, most = method.targets
+    if targets < least or (most is not None and targets > most):
+        wants = f"{least}" if least == most else f"{least} or more" if most is None else f"{least} to {most}"
+        raise ValueError(f"Method {method.method} needs {wants} targets, not {targets}")
+    for setting in ("weight", "density", "gamma", "epsilon"):
+        value = getattr(method, setting, None)
+        if isinstance(value, tuple) and len(value) != targets:
+            raise ValueError(
+                f"Method {method.method} has {len(value)} values of `{setting}` for {targets} targets"
+            )
+    folders = len(method.auxiliary())
+    if folders != targets and (folders or method.needs_auxiliary):
+        raise ValueError(
+            f"Method {method.method} has {folders} folders for {targets} targets: one per target"
+        )
+
+
 def check_weights(weight: tuple[float, ...] | None, *, positive_sum: bool = False) -> None:
     """Raise ValueError where weights are not finite, or do not add up to more than 0 where they must."""
     if weight is None:
