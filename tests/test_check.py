@@ -1,9 +1,10 @@
 """`check` on a recipe before and after a run."""
 
-from fusionchat.check import check
+from fusionchat.check import check, show
 from fusionchat.estimate import size, total, work
 from fusionchat.pipeline import run
 from fusionchat.recipe import load_recipe
+from tests.tiny import write_recipe
 
 
 def test_before_and_after_a_capture(tiny):
@@ -30,3 +31,12 @@ def test_totals_and_words():
     assert total([1.0, 2.0]) == 3.0 and total([1.0, None]) is None and total([]) == 0.0
     assert (size(None), size(999), size(2.5e9)) == ("?", "999 B", "2 GB")
     assert (work(None), work(3e15), work(10)) == ("?", "3.0 PFLOP", "-")
+
+
+def test_a_candidate_that_cannot_take_so_many_sources_is_told_beforehand(tiny, capsys):
+    candidates = ["linear", {"method": "ties", "density": [0.1, 0.2, 0.3]}]
+    write_recipe(tiny / "recipe.yaml", search={"candidates": candidates})
+    found = check(load_recipe("recipe.yaml"), sample=2)
+    assert found.unfit == ["search.candidates.1: Method ties has 3 values of `density` for 2 targets"]
+    show(found)
+    assert "search.candidates.1" in capsys.readouterr().err

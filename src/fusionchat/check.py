@@ -17,6 +17,7 @@ from fusionchat.corpus.stage import locate, make_renderer
 from fusionchat.errors import CorpusError, FusionChatError, ModelError
 from fusionchat.estimate import size, total, work
 from fusionchat.jobs import Run
+from fusionchat.merge.methods.base import check_targets
 from fusionchat.models import ModelRef, load_config, resolve
 from fusionchat.pipeline import open_run
 from fusionchat.recipe import Recipe
@@ -48,6 +49,7 @@ class Check(NamedTuple):
         retention: For each source whose alignment an earlier run has finished: its figures (see `AlignSummary`).
         disk, flops: Rough total cost of the run, None where models or corpus are not here.
         unseen: What could not be looked at, and why.
+        unfit: The search's candidates that cannot merge so many targets, and why.
     """
 
     models: list[ModelCheck]
@@ -59,6 +61,7 @@ class Check(NamedTuple):
     disk: float | None
     flops: float | None
     unseen: list[str]
+    unfit: list[str]
 
 
 def check(recipe: Recipe, *, sample: int = 200) -> Check:
@@ -97,7 +100,18 @@ def check(recipe: Recipe, *, sample: int = 200) -> Check:
         disk=total(job.cost.disk for job in planned.jobs.values()),
         flops=total(job.cost.flops for job in planned.jobs.values()),
         unseen=unseen,
+        unfit=_unfit(recipe),
     )
+
+
+def _unfit(recipe: Recipe) -> list[str]:
+    found = []
+    for i, method in enumerate(recipe.search.candidates if recipe.search else ()):
+        try:
+            check_targets(method, len(recipe.sources))
+        except ValueError as error:
+            found.append(f"search.candidates.{i}: {error}")
+    return found
 
 
 def _retention(planned: Run, source: str) -> dict[str, float]:
@@ -170,6 +184,8 @@ def show(found: Check) -> None:
     if found.renderings:
         _show_renderings(found.renderings)
     console.say(_expected(found))
+    for line in found.unfit:
+        console.warn(f"{line}; the search will count it as failed")
     for line in found.unseen:
         console.warn(f"could not look at {line}")
     console.say("Nothing is wrong with what could be looked at." if found.unseen else "Nothing is wrong.")
