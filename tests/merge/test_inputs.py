@@ -152,6 +152,59 @@ def test_vocabularies_that_differ_are_refused_unless_told(tmp_path):
     np.testing.assert_array_equal(result["lm_head.weight"], mine["lm_head.weight"])
 
 
+def test_another_tokenizer_of_the_same_size_is_refused(tmp_path):
+    pivot, target = vocabulary_family(tmp_path, [12, 12], [{"<a>": 10}, {"<a>": 10}])
+    own = target / "tokenizer.json"
+    names = [f"t{i}" for i in range(10)]
+    for tokens, added, words in (
+        ([*names[:3], "t4", "t3", *names[5:]], {"<a>": 10}, "'t4' is row 3, the pivot has it in row 4"),
+        (names, {"<a>": 10, "<b>": 11}, "'<b>' is row 11, the pivot has no such token"),
+    ):
+        tokenizer(target, tokens, added)
+        with pytest.raises(MergeError, match=f"Target t .*{words}") as caught:
+            merged(pivot, {"t": target}, Linear(), tmp_path / "no")
+        assert "pivot or union" in str(caught.value) and str(own) in str(caught.value)
+        with pytest.raises(MergeError, match=words):
+            plan_merge(pivot, {"t": target}, Linear())
+        merged(pivot, {"t": target}, Linear(), tmp_path / f"union{len(added)}", embeddings="union")
+    tokenizer(target, names[:9], {"<a>": 10})  # one that lacks a token has nothing in another place
+    merged(pivot, {"t": target}, Linear(), tmp_path / "fewer")
+    own.write_text(json.dumps(json.loads((pivot / "tokenizer.json").read_text()), indent=1))  # only formatted
+    merged(pivot, {"t": target}, Linear(), tmp_path / "formatted")
+    own.unlink()
+    merged(pivot, {"t": target}, Linear(), tmp_path / "without")
+
+
+def test_equal_tokenizers_are_not_parsed(tmp_path, monkeypatch):
+    pivot, target = vocabulary_family(tmp_path, [12, 12], [{"<a>": 10}, {"<a>": 10}])
+    monkeypatch.setattr("fusionchat.merge.inputs.read_vocabulary", lambda folder: pytest.fail("parsed"))
+    merged(pivot, {"t": target}, Linear(), tmp_path / "out")
+
+
+def test_the_quantized_model_is_blamed(tmp_path):
+    pivot, targets = family(tmp_path, 2, dtype="bfloat16")
+    name = "model.layers.0.mlp.up_proj.weight"
+    held = {k: v.to(torch.bfloat16) for k, v in as_torch(targets["t0"]).items()}
+    quantized = save(tmp_path / "q", {**held, name: held[name].to(torch.int8)})
+    for models in ((pivot, {"t1": targets["t1"], "q": quantized}), (quantized, targets)):
+        with pytest.raises(MergeError, match=rf"{name} \(I8\)") as caught:
+            merged(*models, Linear(), tmp_path / "out")
+        assert str(quantized) in str(caught.value)
+
+
+def test_an_adapter_beside_its_models_config_is_one(tmp_path):
+    pivot, _ = family(tmp_path, 1)
+    head = torch.ones(60, 16)
+    lora = adapter(tmp_path / "lora", {"base_model.model.lm_head.weight": head})
+    (lora / "config.json").write_text((pivot / "config.json").read_text())
+    (lora / "training_args.bin").write_bytes(b"no weights")
+    result, _ = merged(pivot, {"lora": lora}, Linear(), tmp_path / "out")
+    np.testing.assert_array_equal(result["lm_head.weight"], head)
+    save(lora, random_tensors(3))  # a model that kept its adapter
+    result, _ = merged(pivot, {"lora": lora}, Linear(), tmp_path / "model")
+    np.testing.assert_array_equal(result["lm_head.weight"], random_tensors(3)["lm_head.weight"])
+
+
 def test_union_adds_the_targets_tokens(tmp_path):
     pivot, one, two = vocabulary_family(
         tmp_path, [12, 12, 14], [{"<a>": 10}, {"<a>": 10, "<b>": 11}, {"<b>": 10, "<c>": 12, "<a>": 13}]

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from fusionchat.errors import MergeError
 from fusionchat.merge import kernels, work
+from fusionchat.merge.elements import average_by_information
 from fusionchat.merge.methods import METHODS, NAMES, MergeMethod
 from fusionchat.merge.methods.base import Gram, MixtureMethod
 from fusionchat.merge.methods.dare import DareLinear, DareTies, Della
@@ -236,6 +237,25 @@ def test_fisher():
     result, _ = fuse(Fisher(), pivot, targets, auxiliary=information)
     np.testing.assert_allclose(result, reference.fisher(targets, information), **near)
     np.testing.assert_array_equal(result[10:20], targets[1][10:20])
+
+
+@pytest.mark.parametrize(("value", "words"), [(np.nan, "w has .* element 7"), (-1e-9, "w is negative")])
+def test_fisher_information_that_is_none_is_refused(value, words):
+    pivot, targets = tensors(shape=(40, 60), targets=2)
+    information = np.ones_like(targets)
+    information[1, 0, 7] = value
+    with pytest.raises(MergeError, match=words):
+        fuse(Fisher(), pivot, targets, auxiliary=information)
+    x, count, out = np.stack([pivot, *targets]).reshape(3, -1), [], []
+    for form in (np.asarray, torch.from_numpy):
+        average, kept = form(np.zeros(pivot.size)), np.zeros(2, np.int64)
+        count.append(
+            average_by_information(form(x), form(information.reshape(2, -1)), np.ones(2), kept, average)
+        )
+        out.append(np.asarray(average))
+    assert count == [value < 0, value < 0]
+    np.testing.assert_array_equal(*out)
+    assert np.isnan(out[0][7]) == np.isnan(value)
 
 
 @pytest.mark.parametrize("method", EVERY, ids=repr)

@@ -96,11 +96,13 @@ def _(x_NB: "Tensor", power: float, kept_J: np.ndarray, out_B: "Tensor") -> None
 @exact
 def average_by_information(
     x_NB: np.ndarray, fisher_JB: np.ndarray, weight_J: np.ndarray, kept_J: np.ndarray, out_B: np.ndarray
-) -> None:
+) -> int:
     """Write ``sum_j w_j F_j target_j / sum_j w_j F_j`` in float64, without ``F`` where all ``w_j F_j`` are 0.
 
-    Adds to ``kept_J`` how many elements of each target have a weight that is not 0.
+    Adds to ``kept_J`` how many elements of each target have a weight that is not 0. Returns how much of the information
+    is negative, which makes the average meaningless; where it is NaN, so is the average.
     """
+    negative = 0
     informed, total = np.empty(SPAN, np.float64), np.empty(SPAN, np.float64)
     for begin in range(0, out_B.size, SPAN):
         out = out_B[begin : min(out_B.size, begin + SPAN)]
@@ -112,29 +114,32 @@ def average_by_information(
             weight, fisher = weight_J[j], fisher_JB[j, begin : begin + out.size]
             for i in range(out.size):
                 informed[i] += weight * np.float64(fisher[i])
+                negative += fisher[i] < 0
         for j in range(weight_J.size):
             weight, fisher = weight_J[j], fisher_JB[j, begin : begin + out.size]
             target, kept = x_NB[j + 1, begin : begin + out.size], 0
             for i in range(out.size):
-                own = weight * np.float64(fisher[i]) if informed[i] > 0 else weight
+                own = weight * np.float64(fisher[i]) if informed[i] != 0 else weight
                 out[i] += own * np.float64(target[i])
                 total[i] += own
                 kept += own != 0
             kept_J[j] += kept
         for i in range(out.size):
             out[i] /= total[i]
+    return negative
 
 
 @average_by_information.on_device
-def _(x_NB: "Tensor", fisher_JB: "Tensor", weight_J: np.ndarray, kept_J: np.ndarray, out_B: "Tensor") -> None:
+def _(x_NB: "Tensor", fisher_JB: "Tensor", weight_J: np.ndarray, kept_J: np.ndarray, out_B: "Tensor") -> int:
     own_JB = fisher_JB.double()
     informed_B, total_B = out_B.zero_().clone(), out_B.clone()
     for weight, own_B in zip(weight_J.tolist(), own_JB, strict=True):
         informed_B += own_B.mul_(weight)
-    plain_B = ~(informed_B > 0)
+    plain_B = informed_B == 0
     for weight, own_B, target_B in zip(weight_J.tolist(), own_JB, x_NB[1:], strict=True):
         own_B.masked_fill_(plain_B, weight)
         out_B += own_B * target_B.double()
         total_B += own_B
     out_B /= total_B
     kept_J += own_JB.count_nonzero(1).cpu().numpy()
+    return int((fisher_JB < 0).sum())

@@ -18,7 +18,9 @@ from fusionchat.errors import MergeError
 from fusionchat.merge.plan import Source
 
 Embeddings = Literal["error", "pivot", "union"]
-"""What to do where row counts differ: refuse, keep the pivot's vocabulary, or add the targets' added tokens to it."""
+"""What to do where vocabularies differ: refuse, keep the pivot's vocabulary, or add the targets' added tokens to it."""
+
+TOKENIZER = "tokenizer.json"
 
 
 @dataclass(frozen=True)
@@ -36,7 +38,7 @@ class Vocabulary:
 
 def read_vocabulary(folder: Path) -> Vocabulary | None:
     """The tokens of a folder's ``tokenizer.json``; None where there is none (rows are then matched by position)."""
-    path = folder / "tokenizer.json"
+    path = folder / TOKENIZER
     if not path.is_file():
         return None
     try:
@@ -53,6 +55,26 @@ def read_vocabulary(folder: Path) -> Vocabulary | None:
             f"This tokenizer is damaged: {error}", where=str(path), do="save it again"
         ) from error
     return Vocabulary({**ids, **{text: int(entry["id"]) for text, entry in entries.items()}}, entries)
+
+
+def first_difference(pivot: Vocabulary, target: Vocabulary) -> tuple[str, int, int | None] | None:
+    """A target's first token (by row) that the pivot has elsewhere or not at all: its text, its row, the pivot's.
+
+    None where there is none; tokens that only the pivot has do not count.
+    """
+    others = [(row, text) for text, row in target.ids.items() if pivot.ids.get(text) != row]
+    if not others:
+        return None
+    row, text = min(others)
+    return text, row, pivot.ids.get(text)
+
+
+def same_file(one: Path, two: Path) -> bool:
+    """Whether two files are the same byte by byte; one that is missing is the same as none."""
+    try:
+        return one.stat().st_size == two.stat().st_size and one.read_bytes() == two.read_bytes()
+    except OSError:
+        return False
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,17 @@ from fusionchat.artifacts import Json
 from fusionchat.errors import MergeError
 from fusionchat.merge.arrange import Arrangement, arranged, passthrough_arrangement
 from fusionchat.merge.checkpoint import Checkpoint, MappedFile, Stored, open_checkpoint
-from fusionchat.merge.embeddings import Alignment, Embeddings, align_rows, read_vocabulary, regather
+from fusionchat.merge.embeddings import (
+    TOKENIZER,
+    Alignment,
+    Embeddings,
+    Vocabulary,
+    align_rows,
+    first_difference,
+    read_vocabulary,
+    regather,
+    same_file,
+)
 from fusionchat.merge.lora import is_adapter, open_adapter
 from fusionchat.merge.methods.base import Method
 from fusionchat.merge.methods.passthrough import Passthrough
@@ -177,6 +187,8 @@ def _aligned(
     """Pivot's and targets' tensors with vocabulary rows brought together, config changes, and added tokens."""
     base: dict[str, Source] = dict(pivot.tensors)
     rows = _rows_of(pivot.config)
+    if embeddings == "error":
+        _refuse_other_tokens(pivot, opened, targets)
     if embeddings == "error" or rows is None:
         return [base, *(dict(held) for held in tensors.values())], {}, ()
     names = [n for n, t in pivot.tensors.items() if t.shape[:1] == (rows,) and layer_of(n) is None]
@@ -203,6 +215,27 @@ def _aligned(
             held[name] = source
     changes: dict[str, Json] = {"vocab_size": alignment.rows} if alignment.rows != rows else {}
     return merged, changes, _added(alignment)
+
+
+def _refuse_other_tokens(
+    pivot: Checkpoint, opened: Mapping[str, Checkpoint | None], targets: Mapping[str, Path]
+) -> None:
+    """Raise MergeError where a target (a full model with a tokenizer) has tokens in other rows than the pivot."""
+    mine: Vocabulary | None = None
+    for name, folder in targets.items():
+        if opened[name] is None or same_file(pivot.folder / TOKENIZER, folder / TOKENIZER):
+            continue
+        mine = mine or read_vocabulary(pivot.folder)
+        theirs = read_vocabulary(folder)
+        found = first_difference(mine, theirs) if mine and theirs else None
+        if found is not None:
+            text, row, here = found
+            there = "has no such token" if here is None else f"has it in row {here}"
+            raise MergeError(
+                f"Target {name} has another vocabulary: its token {text!r} is row {row}, the pivot {there}",
+                where=str(folder / TOKENIZER),
+                do="set embeddings to pivot or union (--embeddings)",
+            )
 
 
 def _added(alignment: Alignment) -> tuple[dict[str, Json], ...]:
@@ -237,15 +270,16 @@ def _job(name: str, sources: list[Source], targets: list[str]) -> Job:
     job = Job(name, first.shape, tuple(sources))
     if all(source.is_float for source in sources) and job.count:
         return job
-    assert isinstance(first, Stored), "only tensors of a file can be whole numbers"
-    for source in sources[1:]:
-        if not isinstance(source, Stored) or source.dtype != first.dtype or source.raw() != first.raw():
+    odd = next((source for source in sources if not source.is_float), first)
+    assert isinstance(odd, Stored), "only tensors of a file can be whole numbers"
+    for source in sources:
+        if not isinstance(source, Stored) or source.dtype != odd.dtype or source.raw() != odd.raw():
             raise MergeError(
-                f"Tensor {name} ({first.dtype}) is no floating-point tensor and differs from the pivot's",
-                where=source.origin,
+                f"Tensor {name} ({odd.dtype}) is no floating-point tensor and is not the same everywhere",
+                where=odd.origin,
                 do="save the models unquantized (bfloat16, float16 or float32)",
             )
-    return Job(name, first.shape, copied=first)
+    return Job(name, first.shape, copied=odd)
 
 
 def _with_auxiliary(

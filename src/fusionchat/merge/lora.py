@@ -12,8 +12,10 @@ from jaxtyping import Float32
 
 from fusionchat.errors import MergeError
 from fusionchat.merge.checkpoint import Checkpoint, MappedFile, Stored, read_header
+from fusionchat.merge.pickles import PATTERN
 
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
+_MODEL = ("*.safetensors", "*.safetensors.index.json", PATTERN)
 _PREFIX = "base_model.model."
 _FACTOR = re.compile(
     r"(?P<module>.+)\.lora_(?P<embedding>embedding_)?(?P<side>[AB])(?:\.[\w-]+)?(?:\.weight)?$"
@@ -69,8 +71,11 @@ class Adapted:
 
 
 def is_adapter(folder: Path) -> bool:
-    """Whether a folder holds a LoRA adapter and no model."""
-    return (folder / CONFIG).is_file() and not (folder / "config.json").is_file()
+    """Whether a folder holds a LoRA adapter and no model's weights; many hold their model's config."""
+    if not (folder / CONFIG).is_file():
+        return False
+    held = {path.name for kind in _MODEL for path in folder.glob(kind)}
+    return not held - {WEIGHTS}
 
 
 def open_adapter(folder: Path, pivot: Checkpoint) -> tuple[dict[str, Adapted | Stored], MappedFile]:

@@ -8,6 +8,7 @@ from typing import ClassVar, Literal
 import numpy as np
 from jaxtyping import Float64, Int64
 
+from fusionchat.errors import MergeError
 from fusionchat.merge.methods.base import Block, BlockMethod, Program, TensorInfo, check_weights, weights_for
 
 
@@ -15,10 +16,13 @@ from fusionchat.merge.methods.base import Block, BlockMethod, Program, TensorInf
 class Fisher(BlockMethod):
     """``sum_j w_j F_j target_j / sum_j w_j F_j``, element by element (Eq. 2, arXiv 2111.09832).
 
-    Where all information is 0 the weighted average is taken. `fusionchat.merge.fisher.write_fisher` makes the folders.
+    Where all information is 0 the weighted average is taken. `fusionchat fisher TARGET CORPUS --out FOLDER` makes the
+    folders. A recipe's merge needs them beforehand: `fusionchat distill RECIPE`, then `fusionchat fisher` for each
+    target (`runs/NAME/distill/SOURCE@WEIGHT/model`), then `fusionchat run RECIPE`.
 
     Attributes:
-        fisher: Folder with each target's diagonal, one tensor per parameter under the parameter's name, in order.
+        fisher: Folder with each target's diagonal, one tensor per parameter under the parameter's name, in the targets'
+            order (a recipe's: its sources'), relative to the working directory.
         weight: One per target; None is the same for all.
     """
 
@@ -40,14 +44,14 @@ class Fisher(BlockMethod):
 
     def program(self, info: TensorInfo) -> Program:
         """The work on one tensor."""
-        return FisherProgram(weights_for(self.weight, info.targets))
+        return FisherProgram(info.name, self.fisher, weights_for(self.weight, info.targets))
 
 
 class FisherProgram(Program):
     """One look that combines."""
 
-    def __init__(self, weight_J: Float64[np.ndarray, " J"]) -> None:
-        self.weight_J = weight_J
+    def __init__(self, name: str, folders: tuple[str, ...], weight_J: Float64[np.ndarray, " J"]) -> None:
+        self.name, self.folders, self.weight_J = name, folders, weight_J
 
     def combine(
         self,
@@ -56,7 +60,13 @@ class FisherProgram(Program):
         kept_J: Int64[np.ndarray, " J"],
         out_B: Float64[np.ndarray, " B"],
     ) -> None:
-        """Write the weighted average."""
+        """Write the weighted average; raises MergeError where information is negative."""
         from fusionchat.merge.elements import average_by_information
 
-        average_by_information(block.x_NB, block.aux_JB, self.weight_J, kept_J, out_B)
+        if average_by_information(block.x_NB, block.aux_JB, self.weight_J, kept_J, out_B):
+            first = next(j for j, fisher_B in enumerate(block.aux_JB) if (fisher_B < 0).any())
+            raise MergeError(
+                f"The Fisher information of tensor {self.name} is negative in places, which no square is",
+                where=self.folders[first] if self.folders else "",
+                do="name the folders that `fusionchat fisher` writes, not models",
+            )
