@@ -47,7 +47,7 @@ def section(
             name = f"{prefix}{key}" + (".NAME" if key == "sources" else "")
             if name in {"fuse", "merge", "align.vocabulary"}:
                 name += f": {branch['properties']['method']['const']}"
-            if branch["title"] not in seen or ("method" in branch["properties"] and "compare" not in name):
+            if branch["title"] not in seen:
                 seen.add(branch["title"])
                 nested += section(schema, branch, name, f"{prefix}{key}.", seen)
     return lines + nested
@@ -88,6 +88,8 @@ def kind(schema: dict[str, Any], value: dict[str, Any]) -> str:
         return f"`{value['const']}`"
     found = models(schema, value)
     if found and all("method" in model.get("properties", {}) for model in found):
+        if value.get("type") == "array":  # only merges come in lists
+            return "list, each as under `merge`"
         return "one of " + ", ".join(f"`{m['properties']['method']['const']}`" for m in found)
     parts = value.get("anyOf") or value.get("oneOf")
     if parts:

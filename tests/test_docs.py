@@ -13,6 +13,10 @@ def test_the_recipe_page_is_up_to_date():
     spec.loader.exec_module(module)
     written = (ROOT / "docs" / "recipe.md").read_text()
     assert module.page() == written, "run: python docs/make_recipe_page.py"
+    headings = [line for line in written.splitlines() if line.startswith("#")]
+    assert len(headings) == len(set(headings))
+    lists = [line for line in written.splitlines() if line.startswith(("| `candidates`", "| `merges`"))]
+    assert len(lists) == 2 and all("| list, each as under `merge` |" in line for line in lists)
 
 
 def test_the_template_of_story_models_ends_texts_and_leaves_what_a_user_begins_open():
