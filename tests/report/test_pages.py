@@ -13,7 +13,7 @@ from fusionchat.evaluate.statistics import Estimate
 from fusionchat.report import plots, svg
 from fusionchat.report.html import html, minus
 from fusionchat.report.markdown import escape, fenced, markdown
-from fusionchat.report.model import MergeTrial, Report, Row
+from fusionchat.report.model import MergedTensor, MergeFile, MergeTrial, Report, Row
 from fusionchat.report.sections import content, headline
 from fusionchat.report.write import write_report
 from tests.report.sample import DOMAINS, report
@@ -270,3 +270,26 @@ def test_a_failed_trial_is_drawn_as_one(sample):
     (drawn,) = plots.trial_plots(replace(sample, trials=(*tried, failed), trial_metric="bits per byte"))
     assert ">failed<" in drawn.svg and ">slerp<" in drawn.svg and drawn.alt.endswith("1 failed")
     assert ">failed<" not in whole.svg and "failed" not in whole.alt
+
+
+def test_a_merge_without_shares_says_why_there_is_no_picture(sample):
+    tensor = MergedTensor("w", (), (0.1, 0.2), (0.5,), 0.1, 0.1, 0.0)
+    small = replace(sample, domains=(), choices=())
+    made = replace(small, weights=(), tensors=(tensor,), merge="ties density=0.3")
+    said = next(section for section in content(made).sections if section.anchor == "weights")
+    assert "This merge (ties density=0.3) decides element by element" in said.text
+    assert "The share each target has" not in said.text
+    shares = next(section for section in content(small).sections if section.anchor == "weights")
+    assert "The share each target has" in shares.text and "element by element" not in shares.text
+
+
+def test_columns_of_text_are_aligned_left_figures_right(sample):
+    file = MergeFile("pivot", "model.safetensors", 5, "ab", "read")
+    trials = (MergeTrial("linear", 0.5, 1.0, True), MergeTrial("ties", None, 1.0, False, "too many values"))
+    made = replace(sample, domains=(), choices=(), merge_files=(file,), trials=trials)
+    said = content(made)
+    page, written = html(made, said), markdown(made, said)
+    left = re.findall(r'<th scope="col" class="text">([^<]+)</th>', page)
+    assert left == ["file", "SHA-256", "known from", "failed because"]
+    assert '<td class="text">model.safetensors</td>' in page and "td.text" in page
+    assert "| :-- | :-- | --: | :-- | :-- |" in written and "| :-- | --: | --: | :-- |" in written

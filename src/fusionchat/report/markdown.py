@@ -45,7 +45,7 @@ def image(plot: Plot, folder: str) -> str:
 
 def table(made: Table) -> str:
     """A table in GitHub's Markdown: best values bold, the fused model's name bold, clear losses in italics."""
-    lines = [_line(made.columns), _line([":--", *["--:"] * (len(made.columns) - 1)])]
+    lines = [_line(made.columns), _line([":--" if left else "--:" for left in made.aligned_left])]
     for index, row in enumerate(made.rows):
         name = f"**{escape(row[0].text)}**" if index == made.strong else escape(row[0].text)
         lines.append(_line([name, *map(_cell, row[1:])]))

@@ -9,12 +9,12 @@ from fusionchat.evaluate.statistics import ENOUGH, Breakdown, Estimate
 from fusionchat.report import text
 from fusionchat.report.model import MergedTensor, Metric, Report, Row
 
-Tone = Literal["", "gain", "loss", "words"]
+Tone = Literal["", "gain", "loss", "text", "words"]
 OVERALL = "overall"
 
 
 class Cell(NamedTuple):
-    """Text, whether it is the best of its column, and whether it is a clear gain or loss, or words that may be broken."""
+    """Text, whether it is the best of its column, and its tone: a clear gain or loss, text, or words that may be broken."""
 
     text: str
     best: bool = False
@@ -22,7 +22,7 @@ class Cell(NamedTuple):
 
 
 class Table(NamedTuple):
-    """A table: its first column names the rows, the others are figures.
+    """A table: its first column names the rows, the others are figures unless their cells are text or words.
 
     ``strong`` is the index of the row to stand out (the fused model), None for no row.
     """
@@ -32,6 +32,13 @@ class Table(NamedTuple):
     rows: tuple[tuple[Cell, ...], ...]
     caption: str = ""
     strong: int | None = None
+
+    @property
+    def aligned_left(self) -> tuple[bool, ...]:
+        """For each column whether it holds text: the first one, and those without figures."""
+        columns = zip(*(row[1:] for row in self.rows), strict=True)
+        texts = [all(cell.tone in ("text", "words") for cell in column) for column in columns]
+        return (True, *(texts or [False] * (len(self.columns) - 1)))
 
 
 def result_tables(report: Report) -> list[Table]:
@@ -181,10 +188,10 @@ def file_table(report: Report) -> Table:
     rows = tuple(
         (
             Cell(f.model),
-            Cell(f.name),
+            Cell(f.name, tone="text"),
             Cell(size(f.bytes)),
             Cell(f.sha256 or "not computed", tone="words"),
-            Cell(f.source or text.NONE),
+            Cell(f.source or text.NONE, tone="text"),
         )
         for f in report.merge_files
     )
