@@ -18,6 +18,7 @@ from fusionchat.merge.methods.ties import Ties
 from fusionchat.merge.methods.varm import Varm
 from fusionchat.merge.planning import plan_merge
 from fusionchat.merge.stream import merge_models
+from fusionchat.merge.surroundings import copy_surroundings
 from tests.merge.folders import SHAPES, adapter, family, load, random_tensors, save, stacked
 from tests.reference import merge as reference
 
@@ -173,6 +174,8 @@ def test_another_tokenizer_of_the_same_size_is_refused(tmp_path):
     merged(pivot, {"t": target}, Linear(), tmp_path / "formatted")
     own.unlink()
     merged(pivot, {"t": target}, Linear(), tmp_path / "without")
+    (pivot / "tokenizer.json").write_text("{}")  # nothing to compare, nothing is read
+    merged(pivot, {"t": target}, Linear(), tmp_path / "nothing")
 
 
 def test_equal_tokenizers_are_not_parsed(tmp_path, monkeypatch):
@@ -343,3 +346,44 @@ def test_a_plan_says_sizes_without_writing(tmp_path):
     assert plan.memory_bytes < 300e6
     with pytest.raises(MergeError):
         plan_merge(pivot, {"t": tmp_path / "nothing"}, Varm())
+
+
+def test_licences_and_the_models_own_code_come_along(tmp_path):
+    pivot, targets = family(tmp_path, 1)
+    config = {
+        "model_type": "llama",
+        "auto_map": {
+            "AutoConfig": "configuration_mine.Config",
+            "AutoModelForCausalLM": "modeling_mine.Model",
+            "AutoModel": "someone/other--modeling_far.Model",
+            "AutoProcessor": "../secret.Processor",
+        },
+    }
+    (pivot / "config.json").write_text(json.dumps(config))
+    (pivot / "tokenizer_config.json").write_text(
+        json.dumps({"auto_map": {"AutoTokenizer": ["tokenization_mine.Tokenizer", None]}})
+    )
+    files = {
+        "modeling_mine.py": "from .layers_mine import (\n    Layer,\n)\nimport os\n",
+        "layers_mine.py": "from . import modeling_mine\n",
+        "configuration_mine.py": "class Config: ...\n",
+        "tokenization_mine.py": "class Tokenizer: ...\n",
+        "LICENSE.md": "words",
+    }
+    for name, text in files.items():
+        (pivot / name).write_text(text)
+    (pivot / "setup.py").write_text("not the model's")
+    merged(pivot, targets, Linear(), tmp_path / "out")
+    assert {p.name: p.read_text() for p in (tmp_path / "out").glob("*.py")} | {"LICENSE.md": "words"} == files
+    assert (tmp_path / "out/LICENSE.md").read_text() == "words"
+    assert "auto_map" in json.loads((tmp_path / "out/config.json").read_text())
+
+
+def test_only_another_tokenizer_is_deleted(tmp_path):
+    pivot, _ = family(tmp_path, 1)
+    out = tmp_path / "out"
+    out.mkdir()
+    for name in ("LICENSE", "LICENSE.txt", "NOTICE", "vocab.txt", "chat_template.jinja"):
+        (out / name).write_text("there before")
+    copy_surroundings(pivot, out, "bfloat16", {}, ())
+    assert sorted(path.name for path in out.iterdir()) == ["LICENSE", "LICENSE.txt", "NOTICE", "config.json"]

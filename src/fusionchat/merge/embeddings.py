@@ -70,11 +70,8 @@ def first_difference(pivot: Vocabulary, target: Vocabulary) -> tuple[str, int, i
 
 
 def same_file(one: Path, two: Path) -> bool:
-    """Whether two files are the same byte by byte; one that is missing is the same as none."""
-    try:
-        return one.stat().st_size == two.stat().st_size and one.read_bytes() == two.read_bytes()
-    except OSError:
-        return False
+    """Whether two files are the same byte by byte."""
+    return one.stat().st_size == two.stat().st_size and one.read_bytes() == two.read_bytes()
 
 
 @dataclass(frozen=True)

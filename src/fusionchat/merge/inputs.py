@@ -223,7 +223,8 @@ def _refuse_other_tokens(
     """Raise MergeError where a target (a full model with a tokenizer) has tokens in other rows than the pivot."""
     mine: Vocabulary | None = None
     for name, folder in targets.items():
-        if opened[name] is None or same_file(pivot.folder / TOKENIZER, folder / TOKENIZER):
+        files = pivot.folder / TOKENIZER, folder / TOKENIZER
+        if opened[name] is None or not all(file.is_file() for file in files) or same_file(*files):
             continue
         mine = mine or read_vocabulary(pivot.folder)
         theirs = read_vocabulary(folder)
