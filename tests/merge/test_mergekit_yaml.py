@@ -39,7 +39,7 @@ def test_methods_become_ours_with_mergekits_defaults(tmp_path):
     job = load_mergekit(
         written(tmp_path, {"merge_method": "ties", "base_model": "base", "models": both, "dtype": "float16"})
     )
-    assert (job.pivot, job.targets, job.dtype) == ("base", ("x=x", "y=y"), "float16")
+    assert (job.pivot, job.targets, job.dtype) == ("base", {"x": "x", "y": "y"}, "float16")
     assert job.method == Ties(weight=(0.3, 0.7), density=(1.0, 0.5), normalize=True)
     plain = models(("x", {"weight": 1}), ("y", {"weight": 2}))
 
@@ -214,6 +214,65 @@ def test_tokenizer_sources(tmp_path):
     assert not (tmp_path / "out/vocab.json").exists()
 
 
+def lora_of(tmp_path, name="lora", seed=0):
+    """A folder of an adapter of one projection, and its change."""
+    rng = np.random.default_rng(seed)
+    key = "base_model.model.model.layers.0.mlp.up_proj"
+    down, up = rng.normal(size=(2, 16)).astype(np.float32), rng.normal(size=(40, 2)).astype(np.float32)
+    factors = {f"{key}.lora_{side}.weight": torch.from_numpy(m) for side, m in (("A", down), ("B", up))}
+    return adapter(tmp_path / name, factors), 3 * up @ down
+
+
+UP = "model.layers.0.mlp.up_proj.weight"
+
+
+def test_passthrough_of_a_whole_model_takes_it_whole(tmp_path):
+    pivot, targets = family(tmp_path, 1)
+    lora, change = lora_of(tmp_path)
+    settings = Settings(dtype="float32", threads=1)
+    config = {"merge_method": "passthrough", "models": models((f"{pivot}+{lora}", {"scale": 2}))}
+    run_mergekit(written(tmp_path, config), tmp_path / "a", settings=settings)
+    np.testing.assert_allclose(load(tmp_path / "a")[UP], 2 * (load(pivot)[UP] + change), rtol=1e-5, atol=1e-6)
+    config = {
+        "merge_method": "passthrough",
+        "base_model": str(pivot),
+        "models": models((str(targets["t0"]), None)),
+    }
+    run_mergekit(written(tmp_path, config), tmp_path / "b", settings=settings)
+    theirs, result = load(targets["t0"]), load(tmp_path / "b")
+    assert all(np.array_equal(result[name], theirs[name]) for name in SHAPES)
+    both = {"merge_method": "passthrough", "models": models((str(pivot), None), (str(targets["t0"]), None))}
+    with pytest.raises(RecipeError, match="one model whole"):
+        load_mergekit(written(tmp_path, both))
+    sliced = {"sources": [{"model": "p+a", "layer_range": [0, 2]}]}
+    with pytest.raises(RecipeError, match="without the adapter a"):
+        load_mergekit(written(tmp_path, {"merge_method": "passthrough", "slices": [sliced]}))
+    load_mergekit(written(tmp_path, {"merge_method": "passthrough", "base_model": "p", "slices": [sliced]}))
+    sliced = {"sources": [{"model": m, "layer_range": [0, 2]} for m in "pq"]}
+    with pytest.raises(RecipeError, match="one source"):
+        load_mergekit(written(tmp_path, {"merge_method": "passthrough", "slices": [sliced]}))
+
+
+@pytest.mark.parametrize("based", [True, False])
+def test_slices_over_adapters_need_not_name_the_pivot(tmp_path, based):
+    pivot, _ = family(tmp_path, 1)
+    (one, a), (two, b) = lora_of(tmp_path, "one", 0), lora_of(tmp_path, "two", 1)
+    sources = [
+        {"model": f"{pivot}+{m}", "layer_range": [0, 2], "parameters": {"weight": 1}} for m in (one, two)
+    ]
+    config = {
+        "merge_method": "linear",
+        "slices": [{"sources": sources}],
+        **({"base_model": str(pivot)} if based else {}),
+    }
+    run_mergekit(written(tmp_path, config), tmp_path / "out", settings=Settings(dtype="float32", threads=1))
+    np.testing.assert_allclose(
+        load(tmp_path / "out")[UP], load(pivot)[UP] + (a + b) / 2, rtol=1e-5, atol=1e-6
+    )
+    with pytest.raises(RecipeError, match="same models"):
+        load_mergekit(written(tmp_path, {**config, "merge_method": "ties", "base_model": str(pivot)}))
+
+
 def test_adapters_in_one_word_are_targets_over_the_pivot(tmp_path):
     pivot, targets = family(tmp_path, 1)
     rng = np.random.default_rng(0)
@@ -255,3 +314,14 @@ def test_targets_get_names():
     assert name_targets(["a/x", "b/x@main", "c=d/e", "pivot"]) == {
         "x": "a/x", "x-2": "b/x@main", "c": "d/e", "pivot-2": "pivot",
     }  # fmt: skip
+
+
+def test_equals_signs_in_paths_are_no_names(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "lr=1e-5").mkdir()
+    assert name_targets(["lr=1e-5", "runs/lr=2", "a=runs/lr=3", "b=c"]) == {
+        "lr=1e-5": "lr=1e-5", "lr=2": "runs/lr=2", "a": "runs/lr=3", "b": "c",
+    }  # fmt: skip
+    config = {"merge_method": "linear", "models": models(("x=y", {"weight": 1}), ("a/lr=1", {"weight": 1}))}
+    targets = load_mergekit(written(tmp_path, config)).targets
+    assert targets == name_targets(targets) == {"x=y": "x=y", "lr=1": "a/lr=1"}

@@ -65,3 +65,5 @@ KINDS = {
     "passthrough": Kind("passthrough", shared={"scale": "scale"}, base=None),
 }  # fmt: skip
 """mergekit's methods by its names."""
+WHOLE = Kind("linear", {"scale": "weight"}, fixed={"normalize": False}, defaults={"scale": 1.0}, base=None)
+"""mergekit's passthrough of one whole model."""

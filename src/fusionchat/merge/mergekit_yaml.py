@@ -16,7 +16,7 @@ from fusionchat.errors import RecipeError
 from fusionchat.merge.arrange import Arrangement
 from fusionchat.merge.checkpoint import open_checkpoint
 from fusionchat.merge.embeddings import Embeddings
-from fusionchat.merge.mergekit_kinds import KINDS, Kind, Setting
+from fusionchat.merge.mergekit_kinds import KINDS, WHOLE, Kind, Setting
 from fusionchat.merge.mergekit_rules import Rule, Value, only_keys, rules_of
 from fusionchat.merge.methods import METHODS, MergeMethod
 from fusionchat.merge.methods.base import Method
@@ -45,7 +45,7 @@ class MergekitJob:
 
     Attributes:
         pivot: Reference of the base model, or of the model whose structure the result has.
-        targets: References of the targets as ``name=reference``, in order.
+        targets: References of the targets by name, in order.
         method: The method at the first layer, for the record.
         dtype: What the fused model is stored as; None where the file does not say.
         embeddings: What the file's tokenizer source implies for vocabularies; None where it says nothing.
@@ -54,7 +54,7 @@ class MergekitJob:
     """
 
     pivot: str
-    targets: tuple[str, ...]
+    targets: dict[str, str]
     method: MergeMethod
     dtype: Dtype | None
     embeddings: Embeddings | None
@@ -134,9 +134,11 @@ def load_mergekit(path: Path) -> MergekitJob:
             "A model is a folder or a hub id", where="base_model", do="write it as a plain string"
         )
     models = list(dict.fromkeys(source.model for part in slices for source in part.sources))
+    if kind.method == "passthrough":
+        kind = _passthrough(kind, slices, base)
     pivot, targets = _roles(kind, name, base, slices[0].sources[0].over, models)
     _check_adapters(slices, pivot)
-    named = name_targets(targets)
+    named = name_targets(targets, split=False)
     ordered = {reference: target for target, reference in named.items()}
     _check_rules(kind, slices, shared)
     build = _builder(kind, slices, shared, list(named.values()), base is not None)
@@ -145,11 +147,15 @@ def load_mergekit(path: Path) -> MergekitJob:
     spans: tuple[int, ...] = ()
     if top.get("slices") is not None:
         arrangement = _arrangement(
-            slices, {**ordered, pivot: "pivot"} if pivot not in targets else ordered, pivot, targets
+            slices,
+            {**ordered, pivot: "pivot"} if pivot not in targets else ordered,
+            pivot,
+            targets,
+            kind.method in ("linear", "karcher") or (kind.base is None and base is None),
         )
         spans = tuple(span[1] - span[0] for part in slices if (span := part.sources[0].span))
     return MergekitJob(
-        pivot, tuple(f"{n}={r}" for n, r in named.items()), build("", 0, 0.0), dtype, embeddings, tokenizer, arrangement,
+        pivot, named, build("", 0, 0.0), dtype, embeddings, tokenizer, arrangement,
         build, spans,
     )  # fmt: skip
 
@@ -229,6 +235,31 @@ def _check_adapters(slices: list[_Slice], pivot: str) -> None:
                 where="models",
                 do="name its model as base_model, or merge the adapter into it first (peft's merge_and_unload)",
             )
+
+
+def _passthrough(kind: Kind, slices: list[_Slice], base: str | None) -> Kind:
+    """Passthrough of one whole model, which is ``linear`` of that one, or of slices; raises RecipeError for others."""
+    first = slices[0].sources[0]
+    if first.span is None:
+        if len(slices[0].sources) != 1:
+            raise RecipeError(
+                "Passthrough takes one model whole, or slices of several",
+                where="models",
+                do="give one, or slices",
+            )
+        return WHOLE
+    for number, part in enumerate(slices):
+        if len(part.sources) != 1:
+            raise RecipeError(
+                "A slice of passthrough has one source", where=f"slices[{number}].sources", do="give one"
+            )
+    if first.over is not None and base is None:
+        raise RecipeError(
+            f"What is outside the layers would be {first.over}'s without the adapter {first.model}",
+            where="slices[0].sources[0].model",
+            do="name that model as base_model, or merge the adapter into it first (peft's merge_and_unload)",
+        )
+    return kind
 
 
 def _roles(
@@ -343,8 +374,9 @@ def _outputs(top: Mapping[str, Value]) -> tuple[Dtype | None, Embeddings | None,
 
 
 def _arrangement(
-    slices: list[_Slice], names: Mapping[str, str], pivot: str, targets: list[str]
+    slices: list[_Slice], names: Mapping[str, str], pivot: str, targets: list[str], unweighed: bool
 ) -> Arrangement:
+    """The fused layers; the pivot's part may be left out of the file where its values are ``unweighed``."""
     layers = []
     order = ["pivot", *(names[target] for target in targets)] if len(slices[0].sources) > 1 else []
     for number, part in enumerate(slices):
@@ -354,6 +386,8 @@ def _arrangement(
             here = {names[model]: span[0] + i for model, span in spans.items() if span}
             if order and pivot in targets:
                 here["pivot"] = here[names[pivot]]
+            elif order and unweighed:
+                here.setdefault("pivot", next(iter(here.values())))
             if order and set(here) != set(order):
                 raise RecipeError(
                     "Every slice must name the same models",

@@ -1,6 +1,6 @@
 """How users name models: folders, hub ids, and names for targets."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from fusionchat.errors import MergeError
@@ -42,12 +42,18 @@ def find_model(reference: str, *, allow_pickle: bool = False) -> Path:
         ) from error
 
 
-def name_targets(targets: Sequence[str]) -> dict[str, str]:
-    """Targets by name: ``name=reference``, or the last part of the reference, numbered where it occurs again."""
+def name_targets(targets: Sequence[str] | Mapping[str, str], *, split: bool = True) -> dict[str, str]:
+    """Targets by name: ``name=reference``, or the last part of the reference, numbered where it occurs again.
+
+    A folder's path may hold ``=`` (``runs/lr=1e-5``): a name has no ``/``, and what is a folder is not split. Without
+    ``split`` nothing is; a mapping is taken as it is.
+    """
+    if isinstance(targets, Mapping):
+        return dict(targets)
     named: dict[str, str] = {}
     for target in targets:
         name, given, reference = target.partition("=")
-        if not given:
+        if not split or not given or "/" in name or Path(target).expanduser().is_dir():
             reference, name = target, Path(target.partition("@")[0]).name or target
         base, number = name, 2
         while name in named or name == "pivot":

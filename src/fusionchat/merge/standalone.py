@@ -54,7 +54,7 @@ class Settings:
 
 def run_standalone(
     pivot: str,
-    targets: Sequence[str],
+    targets: Sequence[str] | Mapping[str, str],
     method: MergeMethod,
     out: Path,
     *,
@@ -89,7 +89,7 @@ def run_standalone(
 
 def plan_standalone(
     pivot: str,
-    targets: Sequence[str],
+    targets: Sequence[str] | Mapping[str, str],
     method: MergeMethod,
     *,
     settings: Settings | None = None,
