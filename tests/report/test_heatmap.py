@@ -108,3 +108,5 @@ def test_a_merge_is_told_by_its_method_and_what_is_not_default():
     made = {"method": dict(asdict(Ties(density=(0.2, 0.3))))}
     assert merge_words(json.loads(json.dumps(made))) == "ties density=(0.2, 0.3)"
     assert merge_words({"method": {"method": "linear"}}) == "linear"
+    folders = {"method": {"method": "fisher", "fisher": ["/home/me/a.fisher", "b.fisher"]}}
+    assert merge_words(folders) == "fisher fisher=('a.fisher', 'b.fisher')"  # it goes into the card

@@ -3,6 +3,7 @@
 import re
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 from fusionchat.artifacts import Json
 from fusionchat.merge.methods import METHODS
@@ -83,13 +84,17 @@ def merge_files(raw: Mapping[str, Json], sizes: Mapping[str, int]) -> tuple[Merg
 
 
 def merge_words(raw: Mapping[str, Json]) -> str:
-    """A merge report's method in words: its name and the settings that are not its defaults."""
+    """A merge report's method in words: its name and the settings that are not its defaults, folders by their last part."""
     from fusionchat.merge.search import describe
 
     said = raw["method"]
     assert isinstance(said, dict), "not a merge report"
     settings = {key: tuple(value) if isinstance(value, list) else value for key, value in said.items()}
-    return describe(METHODS[str(said["method"])](**settings))  # type: ignore[arg-type]
+    method = METHODS[str(said["method"])](**settings)  # type: ignore[arg-type]
+    words = describe(method)
+    for folder in method.auxiliary():
+        words = words.replace(folder, Path(folder).name)
+    return words
 
 
 def natural(name: str) -> list[tuple[int, str]]:
