@@ -27,7 +27,7 @@ from fusionchat.merge.output import WORK, Output, sweep
 from fusionchat.merge.plan import Dtype, Shard, index_of, layout
 from fusionchat.merge.provenance import describe_files
 from fusionchat.merge.result import REPORT, MergeReport, TensorReport, finished
-from fusionchat.merge.surroundings import COPIED, copy_surroundings
+from fusionchat.merge.surroundings import COPIED, code_files, copy_surroundings
 
 UNPICKLED = ".unpickled"
 _ENGINE = 2
@@ -226,7 +226,12 @@ def _fingerprint(
         folder = folders.get(name)
         small: list[Json] = [
             [file, sha256_file(folder / file)]
-            for file in ("config.json", "adapter_config.json", *COPIED)
+            for file in (
+                "config.json",
+                "adapter_config.json",
+                *COPIED,
+                *(code_files(folder) if folder else ()),
+            )
             if folder is not None and (folder / file).is_file()
         ]
         identities[name] = fingerprint({"files": stats, "small": small}, {})
