@@ -177,7 +177,7 @@ def test_merge_reads_mergekit_files_and_plans(capsys, tiny):
     assert code == 0, text
     assert (tiny / "merged" / "model.safetensors").is_file()
     code, text = call(capsys, "merge", "--pivot", "input/models/pivot", "--target", "other", "--dry-run")
-    assert code == 0 and "memory bytes" in text and "looks" in text
+    assert code == 0 and "about 1 s" in text and "granularity" in text and "looks" in text and "{" not in text
     assert header(tiny / "merged")["model.norm.weight"]["dtype"] == "F32"
     code, text = call(capsys, "merge", "kit.yaml", "--dry-run", "--dtype", "float16")
     assert code == 0 and "task_arithmetic" in text
@@ -190,6 +190,25 @@ def test_merge_reads_mergekit_files_and_plans(capsys, tiny):
     assert "float64" in refused(capsys, *again) and not (tiny / "other-place").exists()
 
 
+def test_merge_help_names_every_method(capsys):
+    from fusionchat.cli_merge import METHODS
+    from fusionchat.merge.methods import NAMES
+
+    assert METHODS == NAMES
+    text = " ".join(call(capsys, "merge", "--help")[1].split())
+    assert all(name in text for name in NAMES)
+
+
+def test_passthrough_of_the_pivot_needs_no_target(capsys, tiny):
+    alone = ["merge", "--pivot", "input/models/pivot", "--method", "passthrough"]
+    twice = "slices=[{model: pivot, layers: [0, 1]}, {model: pivot, layers: [0, 2]}]"
+    code, text = call(capsys, *alone, "--set", twice, "--dry-run")
+    assert code == 0 and "pivot 0 to 1, pivot 0 to 2" in text and "{" not in text
+    code, text = call(capsys, *alone, "--set", twice, "--out", "deep")
+    assert code == 0, text
+    assert json.loads((tiny / "deep/config.json").read_text())["num_hidden_layers"] == 3
+
+
 def test_merge_refuses_options_that_would_do_nothing(capsys, tiny):
     (tiny / "kit.yaml").write_text("merge_method: linear\nmodels: [{model: input/models/pivot}]\n")
     assert "--method" in refused(capsys, "merge", "kit.yaml", "--out", "x", "--method", "varm")
@@ -197,6 +216,13 @@ def test_merge_refuses_options_that_would_do_nothing(capsys, tiny):
     assert "--dry-run" in refused(capsys, "merge", "recipe.yaml", "--dry-run")
     assert "--out" in refused(capsys, "merge", "recipe.yaml", "--out", "x")
     assert "--target" in refused(capsys, "merge", "--pivot", "input/models/pivot", "--out", "x")
+    assert "fusionchat plan recipe.yaml" in refused(capsys, "merge", "recipe.yaml", "--dry-run")
+    assert "no such file: nowhere.yaml" in refused(capsys, "merge", "nowhere.yaml", "--out", "x")
+    (tiny / "typo.yaml").write_text("merge_methd: linear\nmodels: [{model: a}]\n")
+    assert "merge_methd" in refused(capsys, "merge", "typo.yaml", "--out", "x")
+    pair = ["merge", "--pivot", "input/models/pivot", "--target", "a", "--out", "x"]
+    assert "--threads" in refused(capsys, *pair, "--threads", "-1")
+    assert "--shard-gb" in refused(capsys, *pair, "--shard-gb", "0")
     assert not (tiny / "x").exists()
 
 

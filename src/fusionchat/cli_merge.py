@@ -11,6 +11,12 @@ from click.core import ParameterSource
 if TYPE_CHECKING:
     from fusionchat.merge.planning import MergePlan
 
+METHODS = (
+    "breadcrumbs", "dare_linear", "dare_ties", "della", "fisher", "karcher", "linear", "model_stock", "multislerp",
+    "nuslerp", "passthrough", "sce", "slerp", "task_arithmetic", "ties", "varm",
+)  # fmt: skip
+"""`fusionchat.merge.methods.NAMES`, which cannot be had without numpy."""
+
 
 @click.command()
 @click.argument("recipe", type=click.Path(path_type=Path), required=False)
@@ -28,7 +34,12 @@ if TYPE_CHECKING:
     multiple=True,
     help="A checkpoint or LoRA adapter to merge, [NAME=]PLACE; one for each target.",
 )
-@click.option("--method", default="varm", show_default=True, help="See docs/merge_methods.md.")
+@click.option(
+    "--method",
+    default="varm",
+    show_default=True,
+    help=f"One of {', '.join(METHODS)}; docs/merge_methods.md explains them.",
+)
 @click.option("--out", type=click.Path(path_type=Path), help="Folder of the merged model.")
 @click.option(
     "--dtype",
@@ -40,8 +51,14 @@ if TYPE_CHECKING:
     type=click.Choice(["error", "pivot", "union"]),
     help="What to do where a target has other tokens; else what the mergekit file says, else error.",
 )
-@click.option("--shard-gb", default=5.0, show_default=True, help="Largest weight file.")
-@click.option("--threads", default=0, show_default=True, help="0 for all cores.")
+@click.option(
+    "--shard-gb",
+    default=5.0,
+    type=click.FloatRange(min=0, min_open=True),
+    show_default=True,
+    help="Largest weight file.",
+)
+@click.option("--threads", default=0, type=click.IntRange(min=0), show_default=True, help="0 for all cores.")
 @click.option(
     "--device", default="cpu", show_default=True, help="Where to compute: cpu, cuda, cuda:N or xpu."
 )
@@ -75,7 +92,11 @@ def merge(
     from fusionchat.merge.mergekit_yaml import is_mergekit
     from fusionchat.recipe import merge_method
 
+    if recipe is not None and not recipe.is_file():
+        raise MergeError(f"There is no such file: {recipe}", do="name a recipe or a mergekit file")
     if recipe is not None and not is_mergekit(recipe):
+        if dry_run:
+            raise MergeError("--dry-run has no effect beside a recipe", do=f"fusionchat plan {recipe}")
         refuse(ctx, "a recipe", [name for name in ctx.params if name not in ("recipe", "settings")])
         run_recipe(recipe, settings)
         return
@@ -86,8 +107,7 @@ def merge(
         refuse(ctx, "a mergekit file", ["pivot", "targets", "method", "settings"])
         plan = partial(standalone.plan_mergekit, recipe, settings=given)
         work = partial(standalone.run_mergekit, recipe, settings=given)
-    elif pivot is not None and targets:
-        chosen = merge_method(method, settings)
+    elif pivot is not None and len(targets) >= min(1, (chosen := merge_method(method, settings)).targets[0]):
         plan = partial(standalone.plan_standalone, pivot, targets, chosen, settings=given)
         work = partial(standalone.run_standalone, pivot, targets, chosen, settings=given)
     else:
@@ -130,12 +150,31 @@ def show_plan(plan: "MergePlan", device: str) -> None:
     from fusionchat import console
     from fusionchat.estimate import size
 
-    sizes = {"input_bytes", "output_bytes", "memory_bytes"}
-    rows = [
-        (key.replace("_", " "), size(float(str(value))) if key in sizes else str(value))
-        for key, value in {**plan.to_json(), "device": device}.items()
+    rows = [(name.replace("_", " "), _said(value)) for name, value in plan.method.items()]
+    rows += [
+        ("tensors", f"{plan.tensors:,}"),
+        ("parameters", f"{plan.parameters:,}"),
+        ("inputs", size(plan.input_bytes)),
+        *((file, size(count)) for file, count in plan.files.items()),
+        ("written", size(plan.output_bytes)),
+        ("looks at the inputs", str(plan.looks)),
+        (
+            "time",
+            f"about {plan.seconds:.0f} s" if plan.seconds < 120 else f"about {plan.seconds / 60:.0f} min",
+        ),
+        ("memory", f"about {size(plan.memory_bytes)}"),
+        ("device", device),
     ]
     console.table("Merge plan", ("", ""), rows)
+
+
+def _said(value: Any) -> str:
+    """A setting for a table: lists by commas, layer ranges as ``pivot 0 to 3``."""
+    if isinstance(value, dict):
+        return f"{value['model']} {' to '.join(map(str, value['layers']))}"
+    if isinstance(value, list | tuple):
+        return ", ".join(map(_said, value))
+    return "default" if value is None else str(value)
 
 
 @click.command()

@@ -17,7 +17,15 @@ from fusionchat.merge.methods.spherical import Multislerp, Slerp
 from fusionchat.merge.methods.ties import Breadcrumbs, Ties
 from fusionchat.merge.methods.varm import Varm
 from fusionchat.merge.references import name_targets
-from fusionchat.merge.standalone import Settings, find_model, plan_standalone, run_mergekit, run_standalone
+from fusionchat.merge.standalone import (
+    Settings,
+    find_model,
+    model_card,
+    plan_mergekit,
+    plan_standalone,
+    run_mergekit,
+    run_standalone,
+)
 from tests.merge.folders import SHAPES, adapter, family, load, stacked
 from tests.reference import merge as reference
 
@@ -325,3 +333,49 @@ def test_equals_signs_in_paths_are_no_names(tmp_path, monkeypatch):
     config = {"merge_method": "linear", "models": models(("x=y", {"weight": 1}), ("a/lr=1", {"weight": 1}))}
     targets = load_mergekit(written(tmp_path, config)).targets
     assert targets == name_targets(targets) == {"x=y": "x=y", "lr=1": "a/lr=1"}
+
+
+def test_the_folder_keeps_the_mergekit_file(tmp_path):
+    pivot, targets = family(tmp_path, 1)
+    config = {
+        "merge_method": "linear",
+        "models": models((str(pivot), {"weight": [1, 0]}), (str(targets["t0"]), {"weight": [0, 1]})),
+    }
+    words = written(tmp_path, config).read_text()
+    run_mergekit(tmp_path / "merge.yaml", tmp_path / "out", settings=Settings(threads=1))
+    assert (tmp_path / "out/mergekit_config.yml").read_text() == words
+    assert words in (tmp_path / "out/README.md").read_text()
+    run_standalone(
+        str(pivot), [str(targets["t0"])], Varm(), tmp_path / "out", settings=Settings(overwrite=True)
+    )
+    assert not (tmp_path / "out/mergekit_config.yml").exists()
+
+
+def test_a_tokenizer_with_other_rows_is_refused(tmp_path):
+    pivot, targets = family(tmp_path, 1)
+    other = targets["t0"]
+    (pivot / "tokenizer.json").write_text('{"model": {"vocab": {"a": 0, "b": 1}}}')
+    (other / "tokenizer.json").write_text('{"model": {"vocab": {"a": 1, "b": 0}}}')
+    config = {
+        "merge_method": "linear",
+        "models": models((str(pivot), {"weight": 1})),
+        "tokenizer_source": str(other),
+    }
+    with pytest.raises(MergeError, match=r"row 1 in .* but row 0 in the pivot"):
+        run_mergekit(written(tmp_path, config), tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+    (other / "tokenizer.json").unlink()
+    with pytest.raises(MergeError, match="cannot be compared"):
+        plan_mergekit(tmp_path / "merge.yaml")
+
+
+def test_a_card_names_hub_models_and_promises_no_weights_that_are_not_there(tmp_path):
+    pivot, targets = family(tmp_path, 1)
+    report = run_standalone(
+        str(pivot), [str(targets["t0"])], Ties(), tmp_path / "out", settings=Settings(threads=1)
+    )
+    card = model_card(report, "o/p@main", {"t0": "o/t"}, pivot, targets)
+    front = yaml.safe_load(card.split("---")[1])
+    assert front["base_model"] == ["o/p", "o/t"] and front["base_model_relation"] == "merge"
+    assert "mean weight" not in card and "Weights" not in card and "from_pretrained" in card
+    assert "base_model" not in (tmp_path / "out/README.md").read_text()

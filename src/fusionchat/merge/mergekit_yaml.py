@@ -102,12 +102,15 @@ class _Slice(NamedTuple):
 
 
 def is_mergekit(path: Path) -> bool:
-    """Whether a file is a mergekit configuration: it names a ``merge_method``, or ``slices``."""
+    """Whether a file is a mergekit configuration: it has one of its keys, and no recipe's ``pivot``."""
     try:
         top = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError):
         return False
-    return isinstance(top, dict) and bool({"merge_method", "slices"} & top.keys())
+    if not isinstance(top, dict):
+        return False
+    certain = bool({"merge_method", "slices"} & top.keys())
+    return certain or ("pivot" not in top and bool({"models", "base_model"} & top.keys()))
 
 
 def load_mergekit(path: Path) -> MergekitJob:

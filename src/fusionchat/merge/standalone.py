@@ -7,9 +7,10 @@ from pathlib import Path
 
 from fusionchat.artifacts import Json, canonical, write_text
 from fusionchat.console import Advance, ignore
+from fusionchat.errors import MergeError
 from fusionchat.merge.arrange import Arrangement
 from fusionchat.merge.device import place_of
-from fusionchat.merge.embeddings import Embeddings
+from fusionchat.merge.embeddings import Embeddings, read_vocabulary
 from fusionchat.merge.mergekit_yaml import MergekitJob, load_mergekit
 from fusionchat.merge.methods import MergeMethod
 from fusionchat.merge.methods.base import Method
@@ -20,6 +21,8 @@ from fusionchat.merge.result import MergeReport
 from fusionchat.merge.stream import merge_models
 
 CARD = "README.md"
+CONFIG = "mergekit_config.yml"
+"""The mergekit file that a model was made from, in its folder."""
 
 
 @dataclass(frozen=True)
@@ -61,9 +64,10 @@ def run_standalone(
     settings: Settings | None = None,
     arrangement: Arrangement | None = None,
     method_of: Callable[[str], Method] | None = None,
+    config: Path | None = None,
     progress: Advance = ignore,
 ) -> MergeReport:
-    """Merge folders or hub ids into a model folder with its card.
+    """Merge folders or hub ids into a model folder with its card, which quotes the mergekit file ``config``.
 
     Raises:
         MergeError: The inputs cannot be found or merged.
@@ -83,7 +87,12 @@ def run_standalone(
         method_of=method_of,
         progress=progress,
     )
-    write_text(out / CARD, model_card(report, pivot, named, base, folders))
+    words = config.read_text(encoding="utf-8") if config else None
+    if words is None:
+        (out / CONFIG).unlink(missing_ok=True)
+    else:
+        write_text(out / CONFIG, words)
+    write_text(out / CARD, model_card(report, pivot, named, base, folders, config=words))
     return report
 
 
@@ -110,6 +119,7 @@ def plan_standalone(
 def plan_mergekit(config: Path, *, settings: Settings | None = None) -> MergePlan:
     """What `run_mergekit` would do (``--dry-run``)."""
     job = load_mergekit(config)
+    _check_tokenizer(job)
     settings = (settings or Settings()).filled(job)
     return plan_standalone(job.pivot, job.targets, job.method, settings=settings, arrangement=job.arrangement)
 
@@ -124,6 +134,7 @@ def run_mergekit(
         MergeError: The inputs cannot be found or merged.
     """
     job = load_mergekit(config)
+    _check_tokenizer(job)
     settings = (settings or Settings()).filled(job)
     report = run_standalone(
         job.pivot,
@@ -133,11 +144,32 @@ def run_mergekit(
         settings=settings,
         arrangement=job.arrangement,
         method_of=job.method_of(find_model(job.pivot)),
+        config=config,
         progress=progress,
     )
     if job.tokenizer_source is not None:
         _take_tokenizer(find_model(job.tokenizer_source), out)
     return report
+
+
+def _check_tokenizer(job: MergekitJob) -> None:
+    """Raise MergeError where the tokenizer that the file names has a token in another row than the pivot's."""
+    if job.tokenizer_source is None:
+        return
+    ours, theirs = (read_vocabulary(find_model(place)) for place in (job.pivot, job.tokenizer_source))
+    if ours is None or theirs is None:
+        raise MergeError(
+            "The tokenizer cannot be compared with the pivot's: one has no tokenizer.json",
+            where="tokenizer_source",
+            do="save both with tokenizer.json, or remove it",
+        )
+    for text, row in theirs.ids.items():
+        if ours.ids.get(text, row) != row:
+            raise MergeError(
+                f"Token {text!r} is row {row} in {job.tokenizer_source}, but row {ours.ids[text]} in the pivot",
+                where="tokenizer_source",
+                do="use union or base",
+            )
 
 
 def _take_tokenizer(folder: Path, out: Path) -> None:
@@ -151,24 +183,49 @@ def _take_tokenizer(folder: Path, out: Path) -> None:
 
 
 def model_card(
-    report: MergeReport, pivot: str, named: Mapping[str, str], base: Path, folders: Mapping[str, Path]
+    report: MergeReport,
+    pivot: str,
+    named: Mapping[str, str],
+    base: Path,
+    folders: Mapping[str, Path],
+    *,
+    config: str | None = None,
 ) -> str:
-    """A model card: what was merged, how, with which weights, and under which licences the inputs are."""
+    """A model card: what was merged, how, with which weights, and under which licences the inputs are.
+
+    Its front matter names the inputs that have hub ids; ``config`` is the mergekit file, to be quoted.
+    """
     settings: dict[str, Json] = report.method
     summary = report.summary()
     weights = summary.get("weights")
-    lines = ["---", "library_name: transformers", "tags: [merge, fusionchat]", "---", "", "# Fused model", ""]
-    lines += [f"Merged by FusionChat with `{canonical(settings)}`, stored as {report.dtype}.", ""]
-    lines += ["| | model | mean weight | licence |", "|---|---|---|---|"]
-    lines += [f"| pivot | {pivot} | | {_licence(base)} |"]
-    for n, (name, reference) in enumerate(named.items()):
-        share = f"{weights[n]:.4f}" if isinstance(weights, list) and isinstance(weights[n], float) else ""
-        lines += [f"| {name} | {reference} | {share} | {_licence(folders[name])} |"]
+    lines = ["---", "library_name: transformers", "tags: [merge, fusionchat]"]
+    hub = [ref.partition("@")[0] for ref in (pivot, *named.values()) if not Path(ref).expanduser().is_dir()]
+    if hub:
+        lines += ["base_model:", *(f"- {name}" for name in dict.fromkeys(hub)), "base_model_relation: merge"]
+    lines += ["---", "", "# Fused model", ""]
+    if config is None:
+        lines += [f"Merged by FusionChat with `{canonical(settings)}`, stored as {report.dtype}.", ""]
+    else:
+        lines += [f"Merged by FusionChat from this mergekit configuration, stored as {report.dtype}:", ""]
+        lines += ["````yaml", config.rstrip("\n"), "````", ""]
     lines += [
+        "```python",
+        "from transformers import AutoModelForCausalLM, AutoTokenizer",
         "",
-        "The fused model is bound by the licences of the pivot and of all targets. Weights per tensor, changes,",
+        'place = "."  # this folder, or its hub id',
+        "model, tokenizer = AutoModelForCausalLM.from_pretrained(place), AutoTokenizer.from_pretrained(place)",
+        "```",
+        "",
     ]
-    lines += ["sign conflicts and checksums are in `merge_weights.json`.", ""]
+    column, rule = (" mean weight |", "---|") if isinstance(weights, list) else ("", "")
+    lines += [f"| | model |{column} licence |", f"|---|---|{rule}---|"]
+    lines += [f"| pivot | {pivot} |{column and ' |'} {_licence(base)} |"]
+    for n, (name, reference) in enumerate(named.items()):
+        share = f" {weights[n]:.4f} |" if isinstance(weights, list) else ""
+        lines += [f"| {name} | {reference} |{share} {_licence(folders[name])} |"]
+    lines += ["", "The fused model is bound by the licences of the pivot and of all targets."]
+    kinds = "Weights per tensor, changes" if column else "Changes per tensor"
+    lines += [f"{kinds}, sign conflicts and checksums are in `merge_weights.json`.", ""]
     return "\n".join(lines)
 
 
