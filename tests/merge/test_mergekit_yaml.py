@@ -28,6 +28,7 @@ from fusionchat.merge.standalone import (
 )
 from tests.merge.folders import SHAPES, adapter, family, load, stacked
 from tests.reference import merge as reference
+from tests.shared import ROOT
 
 
 def written(tmp_path, value):
@@ -80,6 +81,22 @@ def test_every_kind_names_settings_that_the_method_has():
         fields = METHODS[kind.method].__dataclass_fields__
         assert set(kind.each.values()) | set(kind.shared.values()) | set(kind.fixed) <= set(fields)
         assert set(kind.defaults) <= set(kind.each) | set(kind.shared)
+
+
+def test_the_documentation_says_which_defaults_differ():
+    from fusionchat.merge.methods import METHODS
+
+    text = (ROOT / "docs/merge_methods.md").read_text()
+    for name, setting in [
+        ("ties", "density"), ("dare_*", "density"), ("della*", "density"), ("breadcrumbs*", "density"),
+        ("sce", "select_topk"),
+    ]:  # fmt: skip
+        kind = next(kind for key, kind in KINDS.items() if key.startswith(name.rstrip("*")))
+        ours = METHODS[kind.method].__dataclass_fields__[setting].default
+        line = next(
+            line for line in text.splitlines() if line.startswith(f"| `{setting}` of") and f"`{name}`" in line
+        )
+        assert line.endswith(f"| {kind.defaults[setting]:g} | {ours:g} |")
 
 
 def test_gradients_and_filters_follow_layers_and_names(tmp_path):
