@@ -229,7 +229,10 @@ def mergekit_config(pivot: Path, targets: dict[str, Path], method: str) -> dict[
 
 
 def measure_mergekit(pivot: Path, targets: dict[str, Path], root: Path) -> dict[str, float]:
-    """mergekit's seconds over ours: whole processes with their default number of threads, warm cache, least of three (two above 30 s)."""
+    """mergekit's seconds over ours: whole processes with their default number of threads and a warm cache.
+
+    The least of three runs, of two where mergekit needs more than 30 s.
+    """
     python, ratios = mergekit_environment(), {}
     code = "from mergekit.scripts.run_yaml import main; main()"
     for method in AGAINST:
