@@ -23,7 +23,14 @@ PURE = [
     "evaluate/statistics.py",
     *(str(p.relative_to(SRC)) for p in sorted((SRC / "merge" / "methods").glob("*.py"))),
 ]
-ALLOWED = {*sys.stdlib_module_names, "numpy", "numba", "llvmlite", "torch", "jaxtyping"}  # llvmlite is numba's
+ALLOWED = {
+    *sys.stdlib_module_names,
+    "numpy",
+    "numba",
+    "llvmlite",
+    "torch",
+    "jaxtyping",
+}  # llvmlite is numba's
 
 
 def imports(path: Path):
