@@ -106,7 +106,7 @@ def measure_rounding(
     """Shares of wrongly rounded elements (and of halves), and mergekit's, over all sizes of change."""
     wrong: dict[str, list[Wrong]] = {}
     theirs: dict[str, list[Wrong]] = {}
-    total, masks = 0, dare_masks(root / "dare", layers, numbers.density)
+    total, masks = 0, dare_masks(root / "dare-masks", layers, numbers.density)
     information = {
         f"f{j}": {n: exponential(n, s, j) for n, s in llama_shapes(layers).items()} for j in range(3)
     }
@@ -118,7 +118,7 @@ def measure_rounding(
         base, others = load(pivot), [load(folder) for folder in targets.values()]
         total += sum(v.size for v in base.values())
         given = {"dare_linear": masks, "dare_ties": masks, "fisher": fisher}
-        given["della"] = della_masks(here / "della", base, others, layers, numbers)
+        given["della"] = della_masks(here / "della-masks", base, others, layers, numbers)
         chosen = {
             n: c for n, c in cases(numbers, tuple(map(str, folders))).items() if n in names or not names
         }
