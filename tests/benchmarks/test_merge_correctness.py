@@ -38,8 +38,8 @@ def test_masks_are_found_and_right_merges_told_from_wrong_ones(tmp_path, monkeyp
     monkeypatch.setattr("benchmarks.merge_cases.llama_shapes", lambda layers: {"a": (50, 90), "b": (700,)})
     pivot, targets = family(tmp_path, 1, (1e-3, 1e-3, 2e-3), lambda: torch.bfloat16)
     base, others = load(pivot), [load(folder) for folder in targets.values()]
-    dare = dare_masks(tmp_path / "dare", 1, BINARY.density)
-    given = {"dare_linear": dare, "della": della_masks(tmp_path / "della", base, others, 1, BINARY)}
+    dare = dare_masks(tmp_path / "dare-masks", 1, BINARY.density)
+    given = {"dare_linear": dare, "della": della_masks(tmp_path / "della-masks", base, others, 1, BINARY)}
     assert 0.4 < dare["a"].mean() < 0.6
     chosen = cases(BINARY)
     for name in ("varm", "ties", "sce", "karcher", "dare_linear", "della"):
