@@ -145,8 +145,11 @@ def test_a_merge_method_from_the_command_line():
             "merge: {method: linear, weight: [1, 2]}\n",
             ["merge: Method linear has 2 values of `weight` for 1"],
         ),
-        ("merge: {method: fisher, fisher: [A, B]}\n", ["merge: Method fisher has 2 folders for 1 targets"]),
-        ("merge: fisher\n", ["merge: Method fisher has 0 folders for 1 targets"]),
+        (
+            "merge: {method: fisher, fisher: [A, B]}\n",
+            ["merge: Method fisher needs 1 folders, one per target, not 2"],
+        ),
+        ("merge: fisher\n", ["merge: Method fisher needs 1 folders, one per target, not 0"]),
         (
             "compare: {merges: [linear, nuslerp, {method: ties, density: [1, 1]}]}\n",
             ["compare.merges.1: Method nuslerp", "compare.merges.2: Method ties has 2"],

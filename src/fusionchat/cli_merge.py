@@ -70,7 +70,7 @@ METHODS = (
     is_flag=True,
     help="Put the SHA-256 of all inputs into the report: one more read of those whose is not known.",
 )
-@click.option("--overwrite", is_flag=True, help="Replace a model that is there.")
+@click.option("--overwrite", is_flag=True, help="Write into a folder that is not empty.")
 @click.option("--dry-run", is_flag=True, help="Print the plan with sizes, time and memory; write nothing.")
 @click.pass_context
 def merge(

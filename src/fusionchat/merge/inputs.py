@@ -293,13 +293,8 @@ def _with_auxiliary(
 ) -> list[Job]:
     """Jobs with the method's own inputs, one tensor per target; a tied one is taken under its twin's name."""
     folders = [Path(folder) for folder in method.auxiliary()]
-    if not folders and method.needs_auxiliary is False:
+    if not folders:
         return jobs
-    if len(folders) != len(targets):
-        raise MergeError(
-            f"Method {method.method} needs {len(targets)} folders, one per target, not {len(folders)}",
-            do="name one per target",
-        )
     opened = [_open(stack, folder, "", False, None) for folder in folders]
     files |= {f"{method.method} of {t}": c.files for t, c in zip(targets, opened, strict=True)}
     made = []

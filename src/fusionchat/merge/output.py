@@ -33,10 +33,10 @@ class Output:
         shards: What will be written.
         mark: Fingerprint of settings and inputs: work of another one is not taken up.
         dtype: What tensors are stored as.
-        overwrite: Whether a model that is there may be replaced.
+        overwrite: Whether what is there may be replaced.
 
     Raises:
-        MergeError: A model is there already.
+        MergeError: The folder is not empty, or another process writes into it.
         MachineError: There is too little room.
     """
 

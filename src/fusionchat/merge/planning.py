@@ -68,10 +68,10 @@ def plan_merge(
     Raises:
         MergeError: The inputs cannot be merged (values are not read, so not-finite ones are not found).
     """
+    check_method(method, len(targets))
     threads = threads or available_cores()
     with ExitStack() as stack:
         inputs = open_inputs(stack, pivot, targets, method, embeddings=embeddings, arrangement=arrangement)
-        check_method(method, len(targets))
         shards = layout(inputs.jobs, dtype, shard_bytes)
         parameters = sum(job.count for job in inputs.jobs)
         output = sum(shard.nbytes for shard in shards)

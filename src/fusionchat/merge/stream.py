@@ -88,6 +88,7 @@ def merge_models(
         stack.enter_context(place.errors())
         if allow_pickle:
             stack.callback(_tidy, out)
+        check_method(method, len(targets))
         inputs = open_inputs(
             stack,
             pivot,
@@ -98,7 +99,6 @@ def merge_models(
             scratch=out / UNPICKLED,
             arrangement=arrangement,
         )
-        check_method(method, len(targets))
         shards = layout(inputs.jobs, dtype, shard_bytes)
         folders = {"": pivot, **targets}
         _check_place(out, [*folders.values(), *map(Path, method.auxiliary())])

@@ -237,9 +237,7 @@ def check_targets(method: Method, targets: int) -> None:
             )
     folders = len(method.auxiliary())
     if folders != targets and (folders or method.needs_auxiliary):
-        raise ValueError(
-            f"Method {method.method} has {folders} folders for {targets} targets: one per target"
-        )
+        raise ValueError(f"Method {method.method} needs {targets} folders, one per target, not {folders}")
 
 
 def check_weights(weight: tuple[float, ...] | None, *, positive_sum: bool = False) -> None:
