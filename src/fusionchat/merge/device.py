@@ -7,6 +7,7 @@ Either place gives scratch memory of one thread, brings inputs there, and takes 
 
 import re
 import threading
+from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any
@@ -26,6 +27,8 @@ DEVICE = re.compile(r"cpu|(?P<kind>cuda|xpu)(:\d+)?")
 Array = Any
 """A numpy array, or a PyTorch tensor on a device."""
 _TYPES = {"F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16"}
+_SPARE = 2**21
+"""Bytes of a spare array, at least: a chunk in bfloat16."""
 _RESULTS = {"float32": "float32", "float16": "float16", "uint16": "bfloat16"}
 
 
@@ -44,6 +47,33 @@ class Scratch(threading.local):
         if size == held.shape[1]:
             return held[:rows]
         return held.reshape(-1)[: rows * size].reshape(rows, size)
+
+
+class Spare:
+    """Arrays that go from thread to thread and are used again: memory that is new costs a page fault every 4 KB."""
+
+    def __init__(self) -> None:
+        self._free: deque[np.ndarray] = deque()
+        self._lent: dict[int, np.ndarray] = {}
+
+    def take(self, size: int, kind: np.dtype[Any]) -> np.ndarray:
+        """An array; its content is left from before."""
+        try:
+            buffer = self._free.pop()
+        except IndexError:
+            buffer = np.empty(0, np.uint8)
+        need = size * kind.itemsize
+        if buffer.size < need:
+            buffer = np.empty(max(need, _SPARE), np.uint8)
+        array = buffer[:need].view(kind)
+        self._lent[id(array)] = buffer
+        return array
+
+    def give(self, array: np.ndarray) -> None:
+        """Take back an array that nobody needs any more; one that is not from here is left alone."""
+        buffer = self._lent.pop(id(array), None)
+        if buffer is not None:
+            self._free.append(buffer)
 
 
 class Host:

@@ -14,7 +14,7 @@ import numpy as np
 
 from fusionchat.artifacts import Json
 from fusionchat.console import Advance
-from fusionchat.merge.device import HOST, Place
+from fusionchat.merge.device import HOST, Place, Spare
 from fusionchat.merge.methods.base import Gram, Method, Mixture, MixtureMethod
 from fusionchat.merge.output import Output
 from fusionchat.merge.plan import Dtype, Job
@@ -48,7 +48,7 @@ class Engine:
         place: Place = HOST,
     ) -> None:
         self.jobs, self.method, self.dtype, self.threads, self.release = jobs, method, dtype, threads, release
-        self.place = place
+        self.place, self.spare = place, Spare()
         self.method_of = method_of or (lambda _: method)
         self.known = statistics
         self.small = max(1, _AHEAD_CHUNKS // (threads + 2))
@@ -64,6 +64,7 @@ class Engine:
             if values is not None:
                 output.write(values)
                 progress(values.nbytes)
+                self.spare.give(values)
             if entry is not None:
                 output.end_tensor(entry)
 
@@ -72,7 +73,14 @@ class Engine:
             return job
         method = self.method_of(job.name)
         return TensorWork(
-            job, method, self.dtype, gram=gram, mixture=mixture, release=self.release, place=self.place
+            job,
+            method,
+            self.dtype,
+            gram=gram,
+            mixture=mixture,
+            release=self.release,
+            place=self.place,
+            spare=self.spare,
         )
 
     def decide_groups(self) -> tuple[dict[str, Gram], dict[str, Mixture]]:

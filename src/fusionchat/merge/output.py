@@ -5,6 +5,7 @@ of the tensors that are safely on the disk. The output folder gets them, by rena
 comes after the weights, ``merge_weights.json`` last.
 """
 
+import errno
 import fcntl
 import json
 import os
@@ -53,7 +54,7 @@ class Output:
         self._shard, self._tensor = 0, 0
         self._writer: Writer | None = None
         self._ends: list[int] = []
-        self._lock = -1
+        self._lock = self._journal = -1
         if not ours:
             self._check_room()
         self.work.mkdir(parents=True, exist_ok=True)
@@ -72,7 +73,8 @@ class Output:
             for path in self.work.iterdir():
                 if path.name != LOCK:
                     path.unlink()
-            self._note({"mark": self.mark}, sync=False)
+            write_text(self.work / JOURNAL, json.dumps({"mark": self.mark}) + "\n")
+        self._journal = os.open(self.work / JOURNAL, os.O_WRONLY | os.O_APPEND)
         if self._shard < len(self.shards):
             self._open_shard()
 
@@ -122,11 +124,12 @@ class Output:
         return len(self.entries)
 
     def _note(self, line: dict[str, Json], *, sync: bool) -> None:
-        with (self.work / JOURNAL).open("a", encoding="utf-8") as journal:
-            journal.write(json.dumps(line) + "\n")
-            if sync:
-                journal.flush()
-                os.fsync(journal.fileno())
+        """Append a line to the journal, in one piece, because the writer's thread does so too."""
+        text = f"{json.dumps(line)}\n".encode()
+        if os.write(self._journal, text) < len(text):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self.work / JOURNAL))
+        if sync:
+            os.fsync(self._journal)
 
     def _take_up(self, lines: list[dict[str, Json]]) -> None:
         """Go on where an interrupted merge's journal ends."""
@@ -219,9 +222,10 @@ class Output:
         if self._writer is not None:
             self._writer.close()
             self._writer = None
-        if self._lock >= 0:
-            os.close(self._lock)
-            self._lock = -1
+        for handle in (self._journal, self._lock):
+            if handle >= 0:
+                os.close(handle)
+        self._journal = self._lock = -1
 
     def abandon(self) -> None:
         """Stop and leave nothing behind: the inputs cannot be merged."""

@@ -8,19 +8,25 @@ so the result does not depend on the number of threads.
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from fusionchat.errors import MergeError
 from fusionchat.merge import kernels
 from fusionchat.merge.checkpoint import Stored
-from fusionchat.merge.device import HOST, Place
+from fusionchat.merge.device import HOST, Place, Spare
 from fusionchat.merge.methods.base import Block, Gram, Method, Mixture, MixtureMethod, TensorInfo
 from fusionchat.merge.plan import Dtype, Job
 from fusionchat.merge.result import TensorReport
 
 CHUNK = 2**20
 """Elements of a chunk, at most (whole rows may make it larger)."""
+_STORED_AS: dict[str, np.dtype[Any]] = {
+    "float32": np.dtype(np.float32),
+    "bfloat16": np.dtype(np.uint16),
+    "float16": np.dtype(np.float16),
+}
 
 
 @dataclass(frozen=True)
@@ -101,6 +107,7 @@ class TensorWork:
         mixture: Weights where they are decided already (by the group the tensor is in).
         release: Whether to drop pages that were read.
         place: Where the arithmetic is done.
+        spare: Where the arrays of merged values come from; whoever has written one may give it back.
     """
 
     def __init__(
@@ -113,11 +120,13 @@ class TensorWork:
         mixture: Mixture | None = None,
         release: bool = False,
         place: Place = HOST,
+        spare: Spare | None = None,
     ) -> None:
         targets = len(job.sources) - 1
         row = job.shape[-1] if job.shape else 1
         self.job, self.method, self.dtype, self.gram, self.mixture = job, method, dtype, gram, mixture
         self.targets, self.release, self.place = targets, release, place
+        self.spare = spare or Spare()
         chunks = cut_of(job.count, row, False).chunks
         self.program = method.program(TensorInfo(job.name, job.shape, targets, chunks))
         self.cut = cut_of(job.count, row, self.program is not None and self.program.by_rows)
@@ -233,9 +242,7 @@ class TensorWork:
     def combine_chunk(self, chunk: int) -> tuple[np.ndarray, Tally]:
         """The merged values of one chunk as they are stored, and what was counted; call after `prepare`."""
         begin, end = self.cut.span(chunk)
-        raw = np.empty(
-            end - begin, {"float32": np.float32, "bfloat16": np.uint16, "float16": np.float16}[self.dtype]
-        )
+        raw = self.spare.take(end - begin, _STORED_AS[self.dtype])
         tally, measure = Tally.blank(self.targets), self.gram is None
         if self.address_N is not None and self.dtype == "bfloat16":
             self._read_ahead(chunk)
