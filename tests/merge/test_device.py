@@ -16,7 +16,7 @@ import torch
 from fusionchat.errors import MachineError, MergeError
 from fusionchat.merge import consensus, elements, kernels, masks, selection, work
 from fusionchat.merge.checkpoint import open_checkpoint
-from fusionchat.merge.device import HOST, Accelerator, Host, place_of
+from fusionchat.merge.device import HOST, Accelerator, Host, Spare, place_of
 from fusionchat.merge.kernels import Kernel
 from fusionchat.merge.methods.base import MixtureMethod
 from fusionchat.merge.methods.dare import DareLinear, DareTies, Della
@@ -339,3 +339,16 @@ merge_models(Path({str(pivot)!r}), targets, Sce(), Path({str(tmp_path / "out")!r
 assert "torch" not in sys.modules
 """
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_spare_arrays_are_used_again_but_never_while_they_are_lent() -> None:
+    spare, kind = Spare(), np.dtype(np.uint16)
+    first, second = spare.take(10, kind), spare.take(10, kind)
+    assert not np.shares_memory(first, second)
+    spare.give(first)
+    third = spare.take(20, kind)
+    assert third.shape == (20,) and np.shares_memory(first, third) and not np.shares_memory(second, third)
+    spare.give(np.zeros(10, kind))  # not from here
+    assert not np.shares_memory(spare.take(10, kind), second)
+    spare.give(third)
+    assert spare.take(2**22, np.dtype(np.float32)).shape == (2**22,)  # larger than what is there
