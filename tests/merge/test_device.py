@@ -343,11 +343,11 @@ assert "torch" not in sys.modules
 
 def test_spare_arrays_are_used_again_but_never_while_they_are_lent() -> None:
     spare, kind = Spare(), np.dtype(np.uint16)
-    first, second = spare.take(10, kind), spare.take(10, kind)
+    first, second = spare.take(20, kind), spare.take(10, kind)
     assert not np.shares_memory(first, second)
     spare.give(first)
-    third = spare.take(20, kind)
-    assert third.shape == (20,) and np.shares_memory(first, third) and not np.shares_memory(second, third)
+    third = spare.take(10, kind)
+    assert third.shape == (10,) and np.shares_memory(first, third) and not np.shares_memory(second, third)
     spare.give(np.zeros(10, kind))  # not from here
     assert not np.shares_memory(spare.take(10, kind), second)
     spare.give(third)

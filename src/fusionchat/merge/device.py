@@ -1,6 +1,7 @@
 """Where a merge's arithmetic is done: on the CPU with numpy and compiled loops, or on a device with PyTorch.
 
-Either place gives scratch memory of one thread, brings inputs there, and takes results back.
+Either place gives scratch memory of one thread, brings inputs there, and takes results back. The arrays that carry
+results from thread to thread are used again as well (`Spare`).
 """
 
 # B elements of a block
@@ -27,8 +28,6 @@ DEVICE = re.compile(r"cpu|(?P<kind>cuda|xpu)(:\d+)?")
 Array = Any
 """A numpy array, or a PyTorch tensor on a device."""
 _TYPES = {"F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16"}
-_SPARE = 2**21
-"""Bytes of a spare array, at least: a chunk in bfloat16."""
 _RESULTS = {"float32": "float32", "float16": "float16", "uint16": "bfloat16"}
 
 
@@ -57,14 +56,14 @@ class Spare:
         self._lent: dict[int, np.ndarray] = {}
 
     def take(self, size: int, kind: np.dtype[Any]) -> np.ndarray:
-        """An array; its content is left from before."""
+        """An array; its content is left from before. Buffers that are too small make room for larger ones."""
         try:
             buffer = self._free.pop()
         except IndexError:
             buffer = np.empty(0, np.uint8)
         need = size * kind.itemsize
         if buffer.size < need:
-            buffer = np.empty(max(need, _SPARE), np.uint8)
+            buffer = np.empty(need, np.uint8)
         array = buffer[:need].view(kind)
         self._lent[id(array)] = buffer
         return array

@@ -67,14 +67,16 @@ class Output:
     def _begin(self) -> None:
         """Lock the working folder, and take up the work that is there, or clear it away."""
         self._lock = self._take_lock()
-        if _mark(self.work) == self.mark:
+        begun = _mark(self.work) == self.mark
+        if begun:
             self._take_up(_read_journal(self.work / JOURNAL))
         else:
             for path in self.work.iterdir():
                 if path.name != LOCK:
                     path.unlink()
-            write_text(self.work / JOURNAL, json.dumps({"mark": self.mark}) + "\n")
-        self._journal = os.open(self.work / JOURNAL, os.O_WRONLY | os.O_APPEND)
+        self._journal = os.open(self.work / JOURNAL, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+        if not begun:
+            self._note({"mark": self.mark}, sync=False)
         if self._shard < len(self.shards):
             self._open_shard()
 
