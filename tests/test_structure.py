@@ -18,6 +18,7 @@ PURE = [
     "align/vocabulary.py",
     "align/project.py",
     "fuse/rules.py",
+    "distill/logits.py",
     "distill/loss.py",
     "merge/weights.py",
     "evaluate/statistics.py",

@@ -7,13 +7,14 @@ tokens, and refuses by name what it cannot reproduce.
 """
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from fusionchat.distill.loss import HeadShape
+from fusionchat.distill.logits import HeadShape, operand, product
 from fusionchat.errors import ModelError
 
 if TYPE_CHECKING:
@@ -79,11 +80,11 @@ class Head:
         return self.body(input_ids=tokens_BL, attention_mask=mask_BL, use_cache=False).last_hidden_state
 
     def logits(self, hidden_NH: Float[Tensor, "N H"]) -> Float[Tensor, "N V"]:
-        """fp32 logits of hidden states. Half-precision weights on a GPU give logits rounded to their dtype."""
-        bias = None if self.bias is None else self.bias.float()
-        if hidden_NH.device.type == "cpu" or self.weight.dtype == torch.float32:
-            logits = torch.nn.functional.linear(hidden_NH.float(), self.weight.float(), bias)
-        else:
-            logits = torch.nn.functional.linear(hidden_NH, self.weight).float()
-            logits = logits if bias is None else logits + bias
-        return self.shape.apply(logits)
+        """fp32 logits of hidden states: product, bias, scale and soft cap are fp32 for weights of any dtype."""
+        logits = product(hidden_NH, self._operand)
+        return self.shape.apply(logits if self.bias is None else logits + self.bias.float())
+
+    @cached_property
+    def _operand(self) -> Float[Tensor, "V H"]:
+        """The weight as the product takes it. A copy only where the CPU has half precision, which is never trained."""
+        return operand(self.weight, self.weight.dtype)

@@ -105,6 +105,31 @@ def test_half_precision_head_is_close():
     assert half.item() == pytest.approx(exact.item(), rel=0.03)
 
 
+def test_half_precision_logits_are_not_rounded():
+    """CE(label) against the fp64 product of the same bf16 inputs; logits rounded to bf16 are off by 1e-2 here."""
+    hidden, head, targets = make(3, n=64, v=500, h=256)
+    hidden, head = (hidden / 2).bfloat16(), head.bfloat16()
+    exact = torch.nn.functional.cross_entropy(
+        hidden.double() @ head.double().T, targets.labels, reduction="sum"
+    )
+    ours = soft_cross_entropy(hidden, head, targets, label_weight=1.0, chunk_rows=10).label
+    assert ours.item() == pytest.approx(exact.item(), rel=1e-6)
+
+
+def test_a_small_tail_counts():
+    """By hand: q = (1 - t) on token 0 and t outside, p = 1/4 each: D = (1-t) log((1-t)/(1/4)) + t log(t/(3/4))."""
+    t = 1e-9
+    targets = SoftTargets(torch.tensor([[0]]), torch.tensor([[math.log1p(-t)]]), torch.tensor([math.log(t)]),
+                          torch.tensor([0]), torch.tensor([True]))  # fmt: skip
+    hidden, head = torch.zeros(1, 2), torch.zeros(4, 2)
+    one = soft_cross_entropy(hidden, head, targets, label_weight=0.0)
+    assert one.divergence.item() == pytest.approx(math.log(4) + t * math.log(t / 3), rel=1e-6)
+    # A sharp student: P = 3 exp(-40) is 4 % of t, far under what 1 - p(0) can show in fp32.
+    sharp = torch.tensor([[30.0], [-10.0], [-10.0], [-10.0]])
+    two = soft_cross_entropy(torch.ones(1, 1), sharp, targets, label_weight=0.0)
+    assert two.divergence.item() == pytest.approx(t * (math.log(t / 3) + 40), abs=2 * t)
+
+
 @pytest.mark.parametrize("tail", ["bucket", "renormalize"])
 def test_a_row_without_a_distribution_is_trained_on_its_label(tail):
     hidden, head, targets = make(4)

@@ -76,6 +76,45 @@ def test_a_mixture_is_the_weighted_sum_of_its_distributions(seed, temperature):
     assert (np.where(kept, -1, dense).max(1) <= np.where(kept, dense, 9).min(1) + 1e-3).all()
 
 
+def row(masses, tail, label_logprob=-1.0):
+    """A one-row capture with given masses, stored as captures are."""
+    return make_topk(0, [1], k=len(masses), label_logprob=[label_logprob]).with_distributions(
+        ids=np.arange(len(masses), dtype=np.int32)[None],
+        logprobs=np.log([masses]).astype(np.float16),
+        tail=np.log([tail]).astype(np.float16),
+        present=np.ones(1, bool),
+    )
+
+
+@pytest.mark.parametrize("tail", [7e-5, 1e-9, 1e-25, 0.3])
+def test_a_mixture_adds_the_stored_tails(tail):
+    """By hand: equal scores weigh 1/2 each, so the tail is (tail + 3 tail) / 2; 1 - sum of fp16 masses is noise below 1e-3."""
+    rest = (1 - tail) / 3
+    one, two = row([rest, rest, rest], tail), row([rest, rest, rest], 3 * tail)
+    mixed = fuse([one, two], [one, two], MeanCE()).topk
+    assert np.exp(mixed.tail.astype(np.float64))[0] == pytest.approx(2 * tail, rel=0.02)
+
+
+def test_a_mixture_of_many_rows_loses_no_small_tail():
+    rng = np.random.default_rng(0)
+    rest = rng.dirichlet(np.ones(4), 500) * (1 - 7e-5)
+    models = [make_topk(s, [500], k=4, label_logprob=[-1] * 500).with_distributions(
+        ids=np.tile(np.arange(4, dtype=np.int32), (500, 1)), logprobs=np.log(rest).astype(np.float16),
+        tail=np.full(500, np.log(7e-5), np.float16), present=np.ones(500, bool)) for s in range(2)]  # fmt: skip
+    tails = np.exp(fuse(models, models, MeanCE()).topk.tail.astype(np.float64))
+    np.testing.assert_allclose(tails, 7e-5, rtol=5e-3)
+
+
+def test_what_a_narrower_mixture_cuts_off_joins_its_tail():
+    """By hand: tokens {0: .6, 1: .3} + .1 and {2: .5, 3: .4} + .1 mix to {0: .3, 2: .25} + .15 + .2 + .1."""
+    one, two = row([0.6, 0.3], 0.1), row([0.5, 0.4], 0.1)
+    two = two.with_distributions(ids=two.ids + 2, logprobs=two.logprobs, tail=two.tail, present=two.present)
+    mixed = fuse([one, two], [one, two], MeanCE()).topk
+    assert mixed.ids.tolist() == [[0, 2]]
+    np.testing.assert_allclose(np.exp(mixed.logprobs.astype(float)), [[0.3, 0.25]], rtol=2e-3)
+    assert np.exp(float(mixed.tail[0])) == pytest.approx(0.45, rel=2e-3)
+
+
 def test_a_cold_mixture_is_min_ce():
     models = [make_topk(s, [2, 2, 2]) for s in range(3)]
     cold = fuse(models, models, MeanCE(temperature=1e-4)).weights
@@ -95,9 +134,16 @@ def test_fall_back_keeps_the_sum():
 
 
 def test_combine_adds_equal_ids_and_ignores_empty_slots():
-    ids, mass = combine(np.array([[5, 3, 5, 0]]), np.array([[0.2, 0.5, 0.4, 0.0]], np.float32), 3)
+    ids, mass, cut = combine(np.array([[5, 3, 5, 0]]), np.array([[0.2, 0.5, 0.4, 0.0]], np.float32), 3)
     assert ids.tolist() == [[5, 3, 0]]
     np.testing.assert_allclose(mass, [[0.6, 0.5, 0]], rtol=1e-6)
+    assert cut.tolist() == [0]
+
+
+def test_combine_says_what_it_cut_off():
+    ids, mass, cut = combine(np.array([[5, 3, 5, 1]]), np.array([[0.2, 0.5, 0.4, 1e-9]]), 1)
+    assert ids.tolist() == [[5]] and mass[0] == pytest.approx([0.6])
+    assert cut[0] == pytest.approx(0.5 + 1e-9, abs=1e-15)
 
 
 def test_temperature_must_be_positive():

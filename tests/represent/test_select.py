@@ -44,6 +44,41 @@ def test_mass_adds_up():
     torch.testing.assert_close(kept.logprobs.exp().sum(1) + kept.tail.exp(), torch.ones(50))
 
 
+@pytest.mark.parametrize("gap", [5.0, 20.0, 60.0, 85.0, 300.0])
+def test_a_tiny_tail_is_exact(gap):
+    """A confident row: token 7 leads the other 2,999 by ``gap``, so the tail is 2,999 - 3 tokens at -gap each."""
+    logits = torch.zeros(2, 3000)
+    logits[:, 7] = gap
+    before = logits.clone()
+    kept = select(logits, torch.tensor([7, 9]), 4)
+    total = math.log(math.exp(gap) + 2999) if gap < 100 else gap
+    assert kept.tail.tolist() == pytest.approx([math.log(2996) - total] * 2, rel=1e-6, abs=1e-6)
+    assert kept.label_logprob.tolist() == pytest.approx([gap - total, -total], abs=1e-6, rel=1e-6)
+    assert torch.equal(logits, before)
+
+
+@settings(max_examples=40, deadline=None)
+@given(seed=st.integers(0, 10**6), scale=st.floats(0.1, 60), k=st.integers(1, 12), cut=st.booleans())
+def test_tail_and_label_equal_those_of_fp64(seed, scale, k, cut):
+    logits = torch.randn(8, 700, generator=torch.Generator().manual_seed(seed)) * scale
+    labels = torch.arange(8) * 80
+    kept = select(logits, labels, k, vocabulary=600 if cut else None)
+    exact = logits.double().log_softmax(1)
+    outside = exact.clone().scatter_(1, kept.ids, -math.inf)
+    torch.testing.assert_close(kept.tail.double(), outside.logsumexp(1), rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(
+        kept.label_logprob.double(), exact.gather(1, labels[:, None])[:, 0], rtol=1e-5, atol=1e-5
+    )
+    torch.testing.assert_close(kept.logprobs.double(), exact.gather(1, kept.ids), rtol=1e-5, atol=1e-5)
+
+
+def test_a_vocabulary_masked_with_minus_infinity_is_no_mass():
+    logits = torch.tensor([[1.0, -math.inf, 1.0, -math.inf]])
+    kept = select(logits, torch.tensor([0]), 3)
+    assert kept.logprobs[0].tolist() == pytest.approx([math.log(0.5)] * 2 + [-math.inf])
+    assert kept.tail.item() == -math.inf and kept.label_logprob.item() == pytest.approx(math.log(0.5))
+
+
 def test_keeping_everything_leaves_no_tail():
     kept = select(torch.zeros(1, 4), torch.tensor([0]), 4)
-    assert kept.tail.item() == -math.inf or kept.tail.exp().item() < 1e-6
+    assert kept.tail.item() == -math.inf

@@ -36,7 +36,10 @@ def conversation(*ids):
 
 
 def run(head, *conversations, k=5):
-    return capture(head, conversations, k=k, vocabulary=TOKENS, batch_tokens=64, advance=lambda _: None)
+    names = [f"talk-{i}" for i in range(len(conversations))]
+    return capture(
+        head, conversations, k=k, vocabulary=TOKENS, batch_tokens=64, names=names, advance=lambda _: None
+    )
 
 
 @pytest.mark.parametrize("k", [5, TOKENS, ROWS])
@@ -63,5 +66,39 @@ def test_a_token_without_a_row_is_an_error_that_names_it():
 def test_nan_is_an_error():
     head = made_head()
     head.model.model.norm.weight.data[:] = float("nan")
-    with pytest.raises(ModelError, match="NaN"):
+    with pytest.raises(ModelError, match="no finite probability: NaN"):
         run(head, conversation(3, 1))
+
+
+class Logits:
+    """A head that gives chosen logits: one conversation has ``value`` at ``token``, in the row of its second token."""
+
+    def __init__(self, value, token):
+        self.head, self.value, self.token = made_head(), value, token
+        self.weight = self.head.weight
+
+    def hidden(self, tokens, mask):
+        self.tokens = tokens.flatten()
+        return torch.arange(tokens.numel(), dtype=torch.float32).view(*tokens.shape, 1)
+
+    def logits(self, hidden):
+        rows = hidden[:, 0].long()
+        logits = torch.randn(len(rows), ROWS, generator=torch.Generator().manual_seed(0))
+        logits[self.tokens[rows] == 9, self.token] = self.value
+        return logits
+
+
+@pytest.mark.parametrize("value", [float("inf"), float("nan")])
+@pytest.mark.parametrize("token", [1, 4, TOKENS + 2])
+def test_infinite_logits_are_an_error_that_names_the_conversation(value, token):
+    """Also where the label's own logit (token 4 after 9) is finite, and in a row of the head past the tokenizer."""
+    with pytest.raises(ModelError) as caught:
+        run(Logits(value, token), conversation(3, 1, 5), conversation(3, 9, 4), conversation(2, 2, 2))
+    assert "no finite probability" in caught.value.what and caught.value.where == "conversation talk-1"
+
+
+def test_a_token_that_the_model_excludes_is_an_error_only_where_the_text_has_it():
+    topk = run(Logits(-float("inf"), 1), conversation(3, 9, 4))
+    assert np.isfinite(topk.label_logprob).all() and not (topk.ids[1] == 1).any()
+    with pytest.raises(ModelError, match="probability 0"):
+        run(Logits(-float("inf"), 4), conversation(3, 9, 4))

@@ -13,7 +13,8 @@ from fusionchat.align.path import goal_mass, observe_inside, observe_whole, star
 from fusionchat.align.trie import step
 from fusionchat.tokens.spans import Array
 
-LEAST_TAIL = 1e-7
+LEAST_TAIL = 1e-30
+"""Mass of a tail without mass: a label that it would have to give something keeps a finite log-probability."""
 
 
 @numba.njit(cache=True, nogil=True, inline="always")

@@ -12,35 +12,17 @@ tokens, m = sum_S q and P = 1 - sum_S p:
 The logits' gradient has a closed form, so it is made in the forward pass and no [N, V] array outlives a chunk.
 """
 
-from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from fusionchat.distill.logits import PLAIN, HeadShape, operand, product
+
 Tail = Literal["bucket", "renormalize"]
 CHUNK_ELEMENTS, CHUNK_ELEMENTS_GPU = 2**22, 2**26
 """Logits of a chunk: what a CPU's caches like; a GPU reads the head three times a chunk, and so needs many rows in one."""
-
-
-@dataclass(frozen=True)
-class HeadShape:
-    """What happens to the logits after the linear map: z = softcap * tanh(scale * x / softcap), softcap 0 for none."""
-
-    scale: float = 1.0
-    softcap: float = 0.0
-
-    def apply(self, logits: Tensor) -> Tensor:
-        """The model's logits from the linear map's output (any shape, fp32)."""
-        logits = logits * self.scale if self.scale != 1.0 else logits
-        return torch.tanh(logits / self.softcap) * self.softcap if self.softcap else logits
-
-    def slope(self, shaped: Tensor) -> Tensor | float | None:
-        """dz/dx at the shaped logits z; None where it is 1."""
-        if self.softcap:
-            return self.scale * (1 - (shaped / self.softcap) ** 2)
-        return None if self.scale == 1.0 else self.scale
 
 
 class SoftTargets(NamedTuple):
@@ -85,7 +67,7 @@ def soft_cross_entropy(
     label_weight: float,
     tail: Tail = "bucket",
     bias_V: Float[Tensor, " V"] | None = None,
-    shape: HeadShape = HeadShape(),
+    shape: HeadShape = PLAIN,
     chunk_rows: int | None = None,
 ) -> LossSums:
     """Sum over rows of lambda CE(label) + (1 - lambda) D(q || p), with gradients for hidden states, head and bias.
@@ -196,12 +178,12 @@ class _SoftCrossEntropy(torch.autograd.Function):
         sums = torch.zeros(3, dtype=torch.float64 if hidden_NH.device.type != "mps" else torch.float32)
         sums = sums.to(hidden_NH.device)
         head = head_VH.to(hidden_NH.dtype)
+        wide = operand(head, head.dtype)
         for start in range(0, hidden_NH.shape[0], rows):
             part = slice(start, start + rows)
             hidden = hidden_NH[part]
-            raw = hidden @ head.T
-            raw = raw if bias_V is None else raw + bias_V
-            shaped = shape.apply(raw.float())
+            raw = product(hidden, wide)
+            shaped = shape.apply(raw if bias_V is None else raw + bias_V.float())
             slope = shape.slope(shaped)
             weight = weight_N[part]
             chunk = logit_gradient(shaped, SoftTargets(*(t[part] for t in targets)), weight, bucket)

@@ -6,10 +6,11 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from jaxtyping import Int
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from fusionchat.corpus.render import Rendered
+from fusionchat.errors import ModelError
 
 
 class Batch(NamedTuple):
@@ -71,4 +72,34 @@ def pad_batch(members: list[int], rendered: Sequence[Rendered]) -> Batch:
         torch.from_numpy(mask),
         torch.from_numpy(np.concatenate(positions)),
         torch.from_numpy(np.concatenate(labels)),
+    )
+
+
+def require_finite(
+    logprobs_N: Float[np.ndarray, " N"], members: Sequence[int], rows: Sequence[int], names: Sequence[str]
+) -> None:
+    """Refuse log-probabilities of the text that are not finite, and name the first conversation that has one.
+
+    A row of logits with NaN or +inf gives NaN or -inf here, whatever its label; -inf elsewhere does not.
+
+    Args:
+        logprobs_N: Of the rows of ``members``, in their order.
+        members: Indices of a batch's conversations.
+        rows: Supervised tokens of every conversation.
+        names: Ids of every conversation.
+
+    Raises:
+        ModelError: One of them is NaN or infinite.
+    """
+    bad_N = ~np.isfinite(logprobs_N)
+    if not bad_N.any():
+        return
+    member = np.repeat(members, [rows[i] for i in members])[int(np.argmax(bad_N))]
+    found = (
+        "NaN or infinite logits" if np.isnan(logprobs_N[bad_N]).any() else "probability 0 or infinite logits"
+    )
+    raise ModelError(
+        f"The model gives its text no finite probability: {found} in {int(bad_N.sum())} of {len(bad_N)} tokens",
+        where=f"conversation {names[int(member)]}",
+        do="look for NaN in its weights, or set represent.dtype to bfloat16 or float32",
     )

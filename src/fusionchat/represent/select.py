@@ -16,7 +16,7 @@ class Selected(NamedTuple):
     Attributes:
         ids: int64 [N, K], most likely first.
         logprobs: fp32 [N, K].
-        tail: fp32 [N], log of the mass outside, -inf where nothing is left.
+        tail: fp32 [N], log of the mass outside, exact however small; -inf where nothing is left.
         label_logprob: fp32 [N].
     """
 
@@ -51,15 +51,17 @@ def select(
     """The k most likely tokens, log-softmax in fp32 before the cut, and the label's log-probability.
 
     Args:
-        logits: fp32.
+        logits: fp32; written to meanwhile, and as they were at the end.
         labels: The tokens that follow.
         k: At most V, and at most ``vocabulary``.
         vocabulary: Tokens of the tokenizer; rows of the head past them pad it, and their mass is tail. None for V.
     """
     assert logits.dtype == torch.float32, "log-softmax is taken in fp32"
-    log_z = torch.logsumexp(logits, dim=1, keepdim=True)
     values, ids = largest(logits[:, :vocabulary], k)
-    logprobs = values - log_z
-    tail = torch.log((1.0 - logprobs.exp().sum(dim=1)).clamp_min(0.0))
-    label = (logits.gather(1, labels[:, None]) - log_z).squeeze(1)
-    return Selected(ids, logprobs, tail, label)
+    own = logits.gather(1, labels[:, None])
+    # The rest's mass is summed over the rest: 1 minus the kept masses is lost under 1e-7. The row is read once for
+    # both sums: Z = sum of the kept + sum of the rest.
+    rest = torch.logsumexp(logits.scatter_(1, ids, -torch.inf), dim=1, keepdim=True)
+    logits.scatter_(1, ids, values)
+    log_z = torch.logsumexp(torch.cat([values, rest], dim=1), dim=1, keepdim=True)
+    return Selected(ids, values - log_z, (rest - log_z).squeeze(1), (own - log_z).squeeze(1))

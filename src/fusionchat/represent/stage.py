@@ -59,6 +59,7 @@ def work(run: Run, ref: ModelRef, folder: Path) -> Summary:
                     k=run.recipe.represent.k,
                     vocabulary=renderer.table.size,
                     batch_tokens=runtime.batch_tokens,
+                    names=[c.id for c in members],
                     advance=advance,
                 )
                 write_shard(shard_path(folder, index), topk)

@@ -8,7 +8,7 @@ import torch
 from fusionchat.corpus.render import Rendered
 from fusionchat.errors import ModelError
 from fusionchat.heads import Head
-from fusionchat.represent.batching import batches
+from fusionchat.represent.batching import batches, require_finite
 from fusionchat.represent.select import select
 from fusionchat.represent.topk import TopK
 
@@ -23,6 +23,7 @@ def capture(
     k: int,
     vocabulary: int,
     batch_tokens: int,
+    names: Sequence[str],
     advance: Callable[[int], None],
 ) -> TopK:
     """The distributions of a model for every supervised token, in the order of the conversations.
@@ -33,13 +34,15 @@ def capture(
         k: Tokens kept; cut to the vocabulary's size.
         vocabulary: Tokens of the tokenizer; rows of the head past them are never kept.
         batch_tokens: Padded tokens in one forward pass.
+        names: The conversations' ids, for messages.
         advance: Called with the number of conversations done.
 
     Returns:
         A TopK in the model's own vocabulary.
 
     Raises:
-        ModelError: The text has tokens the model has no row for, or the model gives NaN.
+        ModelError: The text has tokens the model has no row for, or the model gives a token of it no finite
+            log-probability: its logits hold NaN or +inf, or -inf at that token (elsewhere -inf is probability 0).
     """
     vocabulary = min(vocabulary, head.weight.shape[0])
     k = min(k, vocabulary)
@@ -67,11 +70,7 @@ def capture(
             logprobs[rows[part]] = kept.logprobs.cpu().numpy()
             tail[rows[part]] = kept.tail.cpu().numpy()
             label_logprob[rows[part]] = kept.label_logprob.cpu().numpy()
-        if np.isnan(label_logprob[rows]).any():
-            raise ModelError(
-                "The model gives NaN instead of probabilities",
-                do="set represent.dtype to bfloat16 or float32, and check the model's weights",
-            )
+        require_finite(label_logprob[rows], batch.members, [len(r.rows) for r in rendered], names)
         advance(len(batch.members))
     join = [np.concatenate([getattr(r, name) for r in rendered]) for name in ("turn", "begin", "end")]
     return TopK(
