@@ -13,7 +13,7 @@ from fusionchat.errors import MergeError
 from fusionchat.merge import kernels, work
 from fusionchat.merge.elements import average_by_information
 from fusionchat.merge.methods import METHODS, NAMES, MergeMethod
-from fusionchat.merge.methods.base import Gram, MixtureMethod
+from fusionchat.merge.methods.base import Gram, MixtureMethod, TensorInfo
 from fusionchat.merge.methods.dare import DareLinear, DareTies, Della
 from fusionchat.merge.methods.fisher import Fisher
 from fusionchat.merge.methods.karcher import Karcher
@@ -227,6 +227,90 @@ def test_model_stock():
     np.testing.assert_allclose(same, targets[0], rtol=1e-6)
     opposite, _ = fuse(ModelStock(), pivot, [pivot + np.float32(0.5), pivot - np.float32(0.5)])
     np.testing.assert_allclose(opposite, pivot, atol=1e-6)
+
+
+def turned(cosines, scale):
+    """Changes of one length whose pairs have these cosines (a matrix), in 1,000 dimensions."""
+    basis = np.linalg.qr(np.random.default_rng(0).normal(size=(1000, len(cosines))))[0].T
+    return (scale * np.linalg.cholesky(np.array(cosines)) @ basis).astype(np.float32)
+
+
+@pytest.mark.parametrize(
+    ("pairs", "t"),
+    [
+        ([0.5], 2 * 0.5 / 1.5),
+        ([0.2, 0.2, 0.2], 3 * 0.2 / 1.4),
+        ([-0.499, -0.499, -0.499], 0.0),  # the formula says t = -748.5
+        ([-0.999], 0.0),  # -1998
+        ([-0.3], 0.0),
+        ([0.6, -0.9, -0.6], 0.0),
+        ([1e-3], 2e-3 / 1.001),
+    ],
+)
+def test_model_stock_goes_from_the_pivot_to_the_average_and_no_further(pairs, t):
+    """arXiv 2403.19522, Eq. 4, with t held in [0, 1]: J = 2 or 3 changes of rms 1e-5 never become larger ones."""
+    count = 2 if len(pairs) == 1 else 3
+    cosines = np.eye(count)
+    cosines[np.triu_indices(count, 1)] = pairs
+    delta = turned(cosines + np.triu(cosines, 1).T, 3e-4)
+    result, task = fuse(ModelStock(), np.zeros(1000, np.float32), delta)
+    np.testing.assert_allclose(result, t * delta.astype(np.float64).mean(0), rtol=2e-3, atol=1e-9)
+    np.testing.assert_allclose(task.report().weights, [t / count] * count, rtol=2e-3, atol=1e-9)
+
+
+def degenerate():
+    """Changes that leave a ratio without a denominator: opposite, cancelling, equal, absent and tiny ones."""
+    rng = np.random.default_rng(0)
+    one, two, noise = rng.normal(0, 1e-3, (3, 40, 50)).astype(np.float32)
+    some = np.float32
+    return {
+        "opposite": [one, -one],
+        "opposite, longer": [one, some(-1.1) * one],
+        "almost opposite": [one, some(-1.1) * one + some(1e-4) * noise],
+        "nearly opposite": [one, some(-1.5) * one + some(3e-2) * noise],
+        "two against one": [one, one, -one],
+        "cancelling": [one, two, -one - two],
+        "equal": [one, one],
+        "one absent": [one, 0 * one],
+        "one tiny": [one, some(-1e-6) * one],
+        "all tiny": [some(1e-18) * one, some(1e-18) * two],
+    }
+
+
+@pytest.mark.parametrize("case", degenerate())
+@pytest.mark.parametrize("method", EVERY, ids=repr)
+def test_no_method_moves_the_pivot_further_than_its_targets(method, case):
+    """By length: mixtures stay below the longest change; what is chosen by element or summed, below all together."""
+    delta = degenerate()[case]
+    if len(delta) == 3 and isinstance(method, Slerp | Nuslerp):
+        return
+    result, _ = fuse(method, np.zeros((40, 50), np.float32), delta)
+    size, longest = np.linalg.norm(result), max(np.linalg.norm(d.astype(np.float64)) for d in delta)
+    rescaled = isinstance(method, DareLinear | DareTies | Della)
+    mixture = method.program(TensorInfo("w", (40, 50), len(delta), 1)) is None
+    limit = 2.5 * len(delta) if rescaled else 1 if mixture else len(delta)
+    limit *= len(delta) if isinstance(method, TaskArithmetic) else 1
+    assert size <= longest * limit * (1 + 1e-4)
+
+
+def test_directions_that_cancel_out_give_the_plain_average_in_any_order():
+    one = np.random.default_rng(1).normal(0, 1e-3, (30, 40)).astype(np.float32)
+    for method in (Nuslerp(), Multislerp(), Karcher(origin="pivot"), Karcher()):
+        for pair in ([one, np.float32(-1.5) * one], [np.float32(-1.5) * one, one]):
+            result, _ = fuse(method, np.zeros_like(one), pair)
+            np.testing.assert_allclose(result, -0.25 * one, rtol=1e-5)
+
+
+def test_weights_count_by_their_ratio_however_small():
+    pivot, targets = tensors(shape=(30, 40), targets=2)
+    for make in (
+        lambda *w: Nuslerp(weight=w),
+        lambda *w: TaskArithmetic(weight=w, normalize=True),
+        lambda *w: DareLinear(weight=w, density=1.0, normalize=True),
+    ):
+        small, _ = fuse(make(1e-9, 3e-9), pivot, targets)
+        plain, _ = fuse(make(1.0, 3.0), pivot, targets)
+        np.testing.assert_allclose(small, plain, rtol=1e-6)
 
 
 def test_fisher():

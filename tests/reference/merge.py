@@ -184,10 +184,10 @@ def karcher(vectors: np.ndarray, steps: int = 200) -> np.ndarray:
 
 
 def model_stock(pivot: np.ndarray, targets: np.ndarray) -> np.ndarray:
-    """Model Stock with the mean cosine of all pairs."""
+    """Model Stock with the mean cosine of all pairs, its ratio held in [0, 1]."""
     delta = changes(pivot, targets).reshape(len(targets), -1)
     pairs = [(a, b) for i, a in enumerate(delta) for b in delta[i + 1 :]]
-    cosine = np.mean([a @ b / np.linalg.norm(a) / np.linalg.norm(b) for a, b in pairs])
+    cosine = max(0.0, np.mean([a @ b / np.linalg.norm(a) / np.linalg.norm(b) for a, b in pairs]))
     t = len(delta) * cosine / (1 + (len(delta) - 1) * cosine)
     return pivot.astype(np.float64) + t * delta.mean(0).reshape(pivot.shape)
 

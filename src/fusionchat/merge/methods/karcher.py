@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Float64
 
 from fusionchat.merge.methods.base import check_range
-from fusionchat.merge.methods.spherical import Origin, Spherical, lengths, norm
+from fusionchat.merge.methods.spherical import CANCELLED, Origin, Spherical, lengths, norm
 
 
 @dataclass(frozen=True)
@@ -17,7 +17,7 @@ class Karcher(Spherical):
     """The point of the sphere with the least sum of squared angles to all vectors (arXiv 2603.04972).
 
     Starts at the mean direction and walks along the mean tangent until it is shorter than ``tol``. Zero vectors have
-    no direction and count only for the length.
+    no direction and count only for the length. Directions that cancel out have no mean: the plain average is taken.
 
     Attributes:
         max_iter: Largest number of steps.
@@ -40,18 +40,16 @@ class Karcher(Spherical):
         """The coefficients of the mean."""
         length_J, inverse_J = lengths(products_JJ)
         real_J = inverse_J > 0
-        if not real_J.any():
-            return np.full(len(length_J), 1 / len(length_J))
         cosine_JJ = products_JJ * np.outer(inverse_J, inverse_J)
-        share_J = real_J / real_J.sum()
-        mean_J = (
-            share_J / size
-            if (size := norm(share_J, cosine_JJ)) > self.tol
-            else np.eye(len(real_J))[real_J.argmax()]
-        )
+        share_J = real_J / max(real_J.sum(), 1)
+        size = norm(share_J, cosine_JJ)
+        if size < CANCELLED:
+            return np.full(len(length_J), 1 / len(length_J))
+        mean_J = share_J / size
         for _ in range(self.max_iter):
             dot_J = np.clip(cosine_JJ @ mean_J, -1, 1)
-            pull_J = share_J / np.sinc(np.arccos(dot_J) / np.pi)
+            sinc_J = np.sinc(np.arccos(dot_J) / np.pi)
+            pull_J = np.divide(share_J, sinc_J, out=np.zeros_like(sinc_J), where=sinc_J > CANCELLED)
             tangent_J = pull_J - (pull_J @ dot_J) * mean_J
             angle = norm(tangent_J, cosine_JJ)
             if angle < self.tol:

@@ -14,7 +14,8 @@ class ModelStock(MixtureMethod):
     """``t * average + (1 - t) * pivot`` with ``t = J cos / (1 + (J - 1) cos)`` (arXiv 2403.19522, Eq. 4).
 
     The cosine is the mean over all pairs of changes; a target that changed nothing has cosine 0 with all others.
-    Where the denominator is 0 the pivot stays.
+    ``t`` is an interpolation ratio, so it is held in [0, 1]: where the targets disagree (cosine 0 or less) the pivot
+    stays. The formula alone has a pole at ``cos = -1 / (J - 1)``.
     """
 
     paper: ClassVar[str] = "https://arxiv.org/abs/2403.19522"
@@ -27,7 +28,6 @@ class ModelStock(MixtureMethod):
         products_JJ, count = gram.products_NN[1:, 1:], gram.targets
         _, inverse_J = lengths(products_JJ)
         cosine_JJ = np.clip(products_JJ * np.outer(inverse_J, inverse_J), -1, 1)
-        cosine = float(cosine_JJ[np.triu_indices(count, 1)].mean())
-        denominator = 1 + (count - 1) * cosine
-        t = count * cosine / denominator if abs(denominator) > 1e-6 else 0.0
+        cosine = max(0.0, float(cosine_JJ[np.triu_indices(count, 1)].mean()))
+        t = count * cosine / (1 + (count - 1) * cosine)
         return Mixture(np.full(count, t / count))

@@ -22,6 +22,8 @@ from fusionchat.merge.methods.base import (
 )
 
 Origin = Literal["pivot", "zero"]
+CANCELLED = 1e-3
+"""Directions whose sum is shorter than this share of their number cancel out: products are sums of float32 (1e-7)."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +54,8 @@ class Spherical(MixtureMethod):
 class Slerp(MixtureMethod):
     """Spherical interpolation of two models: pivot and target, or both targets where there are two (Shoemake, 1985).
 
-    Models that point (almost) the same or the opposite way are interpolated linearly.
+    Models that point (almost) the same or the opposite way are interpolated linearly; the result is never longer than
+    the longer one.
 
     Attributes:
         t: 0 is the first model, 1 the second.
@@ -99,7 +102,7 @@ class Nuslerp(Spherical):
         """The two coefficients; equal shares where the weights add up to 0."""
         weight_J = weights_for(self.weight, 2)
         total = float(weight_J.sum())
-        t = 0.5 if abs(total) < 1e-6 else float(weight_J[1]) / total
+        t = float(weight_J[1]) / total if total != 0 else 0.5
         return np.array(slerp_coefficients(products_JJ, t, 1 - 1e-12))
 
 
@@ -129,7 +132,7 @@ class Multislerp(Spherical):
         length_J, inverse_J = lengths(products_JJ)
         cosine_JJ = products_JJ * np.outer(inverse_J, inverse_J)
         size = norm(weight_J, cosine_JJ)
-        if size < 1e-8:
+        if size < CANCELLED * np.abs(weight_J).sum():
             return weight_J
         mean_J = weight_J / size
         dot_J = cosine_JJ @ mean_J
@@ -162,10 +165,18 @@ def norm(coefficient_J: Float64[np.ndarray, " J"], products_JJ: Float64[np.ndarr
 def slerp_coefficients(
     products: Float64[np.ndarray, "2 2"], t: float, parallel: float
 ) -> tuple[float, float]:
-    """Coefficients of both vectors; linear where the size of their cosine is above ``parallel``."""
-    _, inverse = lengths(products)
+    """Coefficients of both vectors; linear where their cosine is above ``parallel`` or they (almost) cancel out.
+
+    Between vectors of unequal length at an obtuse angle Shoemake's formula leaves the sphere: at opposite ends the
+    coefficients grow without bound. So for t in [0, 1] the result is held to the longer vector's length.
+    """
+    length, inverse = lengths(products)
     cosine = float(np.clip(products[0, 1] * inverse[0] * inverse[1], -1, 1))
-    if abs(cosine) > parallel or not inverse.all():
+    if cosine > parallel or cosine < -min(parallel, 1 - CANCELLED**2) or not inverse.all():
         return 1 - t, t
     angle = np.arccos(cosine)
-    return float(np.sin((1 - t) * angle) / np.sin(angle)), float(np.sin(t * angle) / np.sin(angle))
+    both = np.array([np.sin((1 - t) * angle), np.sin(t * angle)]) / np.sin(angle)
+    longest, size = float(length.max()), norm(both, products)
+    if 0 <= t <= 1 and size > longest * (1 + 1e-6):
+        both *= longest / size
+    return float(both[0]), float(both[1])

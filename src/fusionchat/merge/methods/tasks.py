@@ -76,7 +76,8 @@ class Consensus:
         self.by_chance = by_chance
         self.scale, self.elect, self.normalize = settings.scale, elect, normalize
         total = float(self.weight_J.sum())
-        self.divisor = total if normalize and abs(total) > 1e-8 else 1.0
+        cancel = abs(total) <= 1e-8 * float(np.abs(self.weight_J).sum())
+        self.divisor = total if normalize and not cancel else 1.0
 
     def add(self, block: Block, out_B: Float64[np.ndarray, " B"]) -> None:
         """Write the pivot plus the changes that are left in the block."""
