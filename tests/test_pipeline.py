@@ -17,7 +17,7 @@ from fusionchat.artifacts import read_manifest, sha256_file
 from fusionchat.errors import FusionChatError, RecipeError
 from fusionchat.pipeline import needed, open_run, plan, run
 from fusionchat.recipe import load_recipe
-from tests.tiny import copy_input, write_recipe
+from tests.tiny import SETTINGS, copy_input, write_recipe
 
 
 def outputs(folder):
@@ -194,6 +194,47 @@ def test_evaluations_of_the_pivot_survive_a_changed_merge(finished):
 def test_a_stage_verb_runs_what_it_needs_and_no_more(finished):
     fused = needed(open_run(finished.recipe), "fuse")
     assert {job.stage for job in fused} == {"corpus", "represent", "align", "fuse"}
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ("search", "fused"),
+        ("selection", "varm"),
+        ("linear", "varm-2"),
+        ("best", "SEARCH"),
+        ("corpus", "qwen2.5"),
+    ],
+)
+def test_a_source_may_be_called_as_a_job_or_a_merge_is(tiny, names):
+    models = ("input/models/mixtral", "input/models/qwen")
+    write_recipe(
+        tiny / "recipe.yaml",
+        sources=dict(zip(names, models, strict=True)),
+        search={},
+        distill=SETTINGS["distill"] | {"sweep": [0.1]},
+        compare={"sft": True, "all_sources": True, "merges": ["linear", "varm"]},
+    )
+    planned = open_run(load_recipe("recipe.yaml"))
+    for name in names:
+        assert planned.jobs[f"evaluate/test/sources/{name}"] and planned.jobs[f"distill/{name}@0.5"]
+    assert planned.jobs["evaluate/test/search"].needs[-1] == "merge/search"
+    folders = [job.lower() for job in planned.jobs]
+    assert len(set(folders)) == len(folders), "also where file names do not tell case apart"
+
+
+def test_a_run_with_sources_called_as_jobs_are_ends_with_a_report(tiny):
+    models = ("input/models/mixtral", "input/models/qwen")
+    write_recipe(
+        tiny / "recipe.yaml", sources=dict(zip(("search", "varm"), models, strict=True)),
+        search={"candidates": ["linear"]},
+    )  # fmt: skip
+    done = run(load_recipe("recipe.yaml"))
+    labels = [
+        row["label"] for row in json.loads((done.path("report/report") / "report.json").read_text())["rows"]
+    ]
+    assert labels[:3] == ["pivot", "search", "varm"] and len(set(labels)) == len(labels)
+    assert {"target varm, λ 0.5", "varm, λ 0.5"} <= set(labels)
 
 
 def test_a_lost_file_is_noticed(tiny):

@@ -166,3 +166,12 @@ def test_merges_that_do_not_take_so_many_sources_are_refused(tmp_path, extra, wo
 def test_a_search_s_candidates_may_not_fit_they_become_failed_trials(tmp_path):
     recipe = load(tmp_path, "search: {candidates: [model_stock]}\nmerge: {method: linear, weight: [1]}\n")
     assert recipe.search.candidates[0].method == "model_stock"
+
+
+@pytest.mark.parametrize(
+    "names", [("Pivot",), ("SFT",), ("qwen", "Qwen"), ("a@b",), ("x" * 101,), ("-a",), ("a b",)]
+)
+def test_names_that_no_folder_can_keep_apart_are_refused(tmp_path, names):
+    sources = ", ".join(f"'{name}': A" for name in names)
+    with pytest.raises(RecipeError, match="sources"):
+        load(tmp_path, base=BASE.replace("{a: A}", f"{{{sources}}}"))

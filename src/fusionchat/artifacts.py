@@ -27,13 +27,14 @@ class Manifest:
     """What a finished job leaves: what it was made from and what it made.
 
     Attributes:
-        fingerprint: SHA-256 of settings and inputs.
+        fingerprint: SHA-256 of settings, inputs and the stage's version.
         settings: The settings that change the output.
         inputs: Fingerprints of what was read, by name.
         files: SHA-256 of every file written, by relative path.
         versions: Versions of the packages that took part (for the reader; not part of the fingerprint).
         seconds: Wall time of the job.
         summary: Figures for the report.
+        version: The version of the stage that made it.
     """
 
     fingerprint: str
@@ -43,6 +44,7 @@ class Manifest:
     versions: dict[str, str] = field(default_factory=dict)
     seconds: float = 0.0
     summary: dict[str, Json] = field(default_factory=dict)
+    version: int = 0
 
 
 def canonical(value: object) -> str:

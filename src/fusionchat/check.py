@@ -20,6 +20,7 @@ from fusionchat.jobs import Run
 from fusionchat.merge.methods.base import check_targets
 from fusionchat.models import ModelRef, load_config, resolve
 from fusionchat.pipeline import open_run
+from fusionchat.precision import Dtypes
 from fusionchat.recipe import Recipe
 
 SHOWN_CHARACTERS = 1200
@@ -49,6 +50,7 @@ class Check(NamedTuple):
         retention: For each source whose alignment an earlier run has finished: its figures (see `AlignSummary`).
         disk, flops: Rough total cost of the run, None where models or corpus are not here.
         unseen: What could not be looked at, and why.
+        dtypes: What models are loaded in.
         unfit: The search's candidates that cannot merge so many targets, and why.
     """
 
@@ -62,6 +64,7 @@ class Check(NamedTuple):
     flops: float | None
     unseen: list[str]
     unfit: list[str]
+    dtypes: Dtypes
 
 
 def check(recipe: Recipe, *, sample: int = 200) -> Check:
@@ -101,6 +104,7 @@ def check(recipe: Recipe, *, sample: int = 200) -> Check:
         flops=total(job.cost.flops for job in planned.jobs.values()),
         unseen=unseen,
         unfit=_unfit(recipe),
+        dtypes=planned.dtypes,
     )
 
 
@@ -183,9 +187,13 @@ def show(found: Check) -> None:
         _show_retention(found.retention)
     if found.renderings:
         _show_renderings(found.renderings)
+    if found.dtypes.auto:
+        console.say(found.dtypes.describe())
     console.say(_expected(found))
     for line in found.unfit:
         console.warn(f"{line}; the search will count it as failed")
+    for line in found.dtypes.notices():
+        console.warn(line)
     for line in found.unseen:
         console.warn(f"could not look at {line}")
     console.say("Nothing is wrong with what could be looked at." if found.unseen else "Nothing is wrong.")

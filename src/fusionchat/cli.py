@@ -90,6 +90,7 @@ def plan(recipe: Path, settings: tuple[str, ...]) -> None:
     from fusionchat import console
     from fusionchat.estimate import size, work
     from fusionchat.pipeline import plan as make_plan
+    from fusionchat.precision import resolve_dtypes
 
     loaded = load(recipe, settings)
     rows = []
@@ -106,6 +107,11 @@ def plan(recipe: Path, settings: tuple[str, ...]) -> None:
         caption="rough estimates; ? = model or corpus is not here yet",
     )
     todo = sum(status.state != "done" for _, status in planned)
+    dtypes = resolve_dtypes(loaded)
+    if dtypes.auto:
+        console.say(dtypes.describe())
+    for line in dtypes.notices():
+        console.warn(line)
     console.say(f"{todo} of {len(planned)} jobs to run" if todo else "Everything is done.")
 
 

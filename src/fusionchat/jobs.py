@@ -1,8 +1,9 @@
 """`Job` and `Run`: what a stage plans, and what all stages of a run share.
 
 A job reads artifacts, calls pure code and writes one folder. Its fingerprint covers its settings, the content
-of what it reads from outside, and the fingerprints of the jobs it needs: so a changed setting makes stale what
-depends on it and nothing else. Runtime settings never enter it.
+of what it reads from outside, the fingerprints of the jobs it needs, and the version of its stage's code: so a
+change makes stale what depends on it and nothing else. Runtime settings never enter it; where a setting is
+``auto``, the value that it has in this run does.
 """
 
 from collections.abc import Callable, Mapping
@@ -11,12 +12,25 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 from fusionchat.artifacts import Json, Manifest, fingerprint, read_manifest
-from fusionchat.models import ModelRef, configuration_identity, identity, tokenizer_identity
+from fusionchat.models import (
+    ModelRef,
+    configuration_identity,
+    generation_identity,
+    identity,
+    tokenizer_identity,
+)
+from fusionchat.precision import Dtypes
 from fusionchat.recipe import Recipe
 
 Summary = dict[str, Json]
 State = Literal["done", "stale", "to do"]
-IDENTITIES = {"model": identity, "tokenizer": tokenizer_identity, "configuration": configuration_identity}
+What = Literal["model", "tokenizer", "configuration", "generation"]
+IDENTITIES: dict[What, Callable[[ModelRef], str]] = {
+    "model": identity,
+    "tokenizer": tokenizer_identity,
+    "configuration": configuration_identity,
+    "generation": generation_identity,
+}
 
 
 class Cost(NamedTuple):
@@ -41,6 +55,7 @@ class Job:
         rewritten: Files of its folder that a later job may write again; they are not checksummed.
         stands_for: Files whose content alone, once it is done, decides whether later jobs are stale; empty for a
             job that they follow by its fingerprint.
+        version: Of its stage's code.
     """
 
     stage: str
@@ -52,6 +67,7 @@ class Job:
     cost: Cost = Cost()  # noqa: RUF009 (immutable)
     rewritten: tuple[str, ...] = ()
     stands_for: tuple[str, ...] = ()
+    version: int = 1
 
     @property
     def id(self) -> str:
@@ -60,8 +76,8 @@ class Job:
 
     @property
     def fingerprint(self) -> str:
-        """SHA-256 of settings and inputs."""
-        return fingerprint(self.settings, self.inputs)
+        """SHA-256 of settings, inputs and the stage's version."""
+        return fingerprint({"settings": self.settings, "version": self.version}, self.inputs)
 
 
 class Status(NamedTuple):
@@ -73,11 +89,23 @@ class Status(NamedTuple):
 
 @dataclass
 class Run:
-    """What all stages of a run share: the recipe, its models, the folder, and the jobs planned so far."""
+    """What all stages of a run share: the recipe, its models, the folder, and the jobs planned so far.
+
+    Attributes:
+        recipe: The recipe.
+        refs: Its models by name.
+        folder: The run's folder.
+        versions: The version of each stage's code.
+        dtypes: What models are loaded in, by the setting that says so; ``auto`` is resolved.
+        jobs: The jobs planned so far, by id.
+        identities: What identifies each model, so that it is worked out once.
+    """
 
     recipe: Recipe
     refs: dict[str, ModelRef]
     folder: Path
+    versions: dict[str, int]
+    dtypes: Dtypes
     jobs: dict[str, Job] = field(default_factory=dict)
     identities: dict[str, str] = field(default_factory=dict)
 
@@ -93,7 +121,11 @@ class Run:
         """What identifies a model's configuration without its weights, to be part of a job's content."""
         return {f"configuration of {name}": self._identity(name, "configuration")}
 
-    def _identity(self, name: str, what: Literal["model", "tokenizer", "configuration"]) -> str:
+    def generation(self, name: str) -> dict[str, str]:
+        """What identifies the generation settings that go into models made from this one."""
+        return {f"generation settings of {name}": self._identity(name, "generation")}
+
+    def _identity(self, name: str, what: What) -> str:
         key = f"{what} {name}"
         if key not in self.identities:
             self.identities[key] = IDENTITIES[what](self.refs[name])
@@ -114,7 +146,18 @@ class Run:
     ) -> Job:
         """Plan a job; the jobs it needs must be planned already."""
         inputs = dict(content or {}) | {need: self._digest(need) for need in needs}
-        job = Job(stage, name, dict(settings), inputs, needs, work, cost, rewritten, stands_for)
+        job = Job(
+            stage,
+            name,
+            dict(settings),
+            inputs,
+            needs,
+            work,
+            cost,
+            rewritten,
+            stands_for,
+            self.versions[stage],
+        )
         assert job.id not in self.jobs, f"{job.id} is planned twice"
         self.jobs[job.id] = job
         return job
@@ -151,6 +194,8 @@ class Run:
 def _changes(manifest: Manifest, job: Job) -> tuple[str, ...]:
     """What differs between a manifest and a job, in words."""
     changes = []
+    if manifest.version != job.version:
+        changes.append(f"{job.stage}: version {manifest.version} -> {job.version}")
     before, now = _flat(manifest.settings), _flat(job.settings)
     for key in sorted(before.keys() | now.keys()):
         if before.get(key) != now.get(key):

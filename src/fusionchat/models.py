@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 TOKENIZER_FILES = (
     "tokenizer.json",
     "tokenizer.model",
+    "spiece.model",
+    "*.tiktoken",
+    "tekken.json",
     "tokenizer_config.json",
     "special_tokens_map.json",
     "added_tokens.json",
@@ -29,6 +32,8 @@ TOKENIZER_FILES = (
     "merges.txt",
     "vocab.txt",
     "chat_template.jinja",
+    "chat_template.json",
+    "additional_chat_templates/*.jinja",
 )
 WEIGHT_FILES = ("*.safetensors", "*.bin", "config.json", "*.index.json")
 WHOLE_HASH_BYTES = 256 * 2**20
@@ -227,6 +232,11 @@ def configuration_identity(ref: ModelRef) -> str:
     return _identity(ref.model, ref, ("config.json",))
 
 
+def generation_identity(ref: ModelRef) -> str:
+    """What identifies the generation settings that a model made from this one is given."""
+    return _identity(ref.model, ref, ("generation_config.json",))
+
+
 def tokenizer_identity(ref: ModelRef) -> str:
     """What identifies a model's tokenizer and template."""
     own = _identity(ref.tokenizer, ref, TOKENIZER_FILES)
@@ -245,7 +255,7 @@ def folder_identity(folder: Path, patterns: tuple[str, ...] = WEIGHT_FILES) -> s
     """What identifies a folder's files, as `identity` does; a folder that is not there yet has none."""
     files = sorted({path for pattern in patterns for path in folder.glob(pattern)})
     return hashlib.sha256(
-        canonical([(path.name, _file_identity(path)) for path in files]).encode()
+        canonical([(path.relative_to(folder).as_posix(), _file_identity(path)) for path in files]).encode()
     ).hexdigest()
 
 
@@ -316,7 +326,7 @@ def _is_there(name: str) -> bool:
 
 
 def pick_dtype(name: str, device: "torch.device") -> "torch.dtype":
-    """The dtype a recipe's ``represent.dtype`` means on a device."""
+    """A dtype by its name; ``auto`` is float32 on a CPU and bfloat16 elsewhere."""
     import torch
 
     if name == "auto":

@@ -12,9 +12,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 from fusionchat.artifacts import Manifest, begin, checksums, finish, machine_errors, write_text
+from fusionchat.console import warn
 from fusionchat.errors import FusionChatError, RecipeError
 from fusionchat.jobs import Job, Run, Status
 from fusionchat.models import resolve
+from fusionchat.precision import keep_dtypes, resolve_dtypes
 from fusionchat.recipe import Recipe
 
 STAGES = ("corpus", "represent", "align", "fuse", "distill", "merge", "evaluate", "report")
@@ -40,9 +42,12 @@ def open_run(recipe: Recipe, identities: dict[str, str] | None = None) -> Run:
     Raises:
         ModelError, CorpusError: A model folder, a template or a corpus file is missing.
     """
-    run = Run(recipe, resolve(recipe), recipe.run_folder, identities=identities or {})
-    for stage in STAGES:
-        importlib.import_module(f"fusionchat.{stage}.stage").plan(run)
+    stages = {stage: importlib.import_module(f"fusionchat.{stage}.stage") for stage in STAGES}
+    versions = {stage: module.VERSION for stage, module in stages.items()}
+    dtypes = resolve_dtypes(recipe)
+    run = Run(recipe, resolve(recipe), recipe.run_folder, versions, dtypes, identities=identities or {})
+    for module in stages.values():
+        module.plan(run)
     return run
 
 
@@ -67,11 +72,14 @@ def run(recipe: Recipe, *, until: str | None = None, announce: Announce | None =
     """
     refuse_many_processes()
     planned = open_run(recipe)
+    for line in planned.dtypes.notices():
+        warn(line)
     set_threads(recipe.runtime.threads)
     with machine_errors(planned.folder):
         planned.folder.mkdir(parents=True, exist_ok=True)
         with lock(planned.folder):
             write_text(planned.folder / "recipe.json", recipe.model_dump_json(indent=1) + "\n")
+            keep_dtypes(planned.folder, planned.dtypes)
             first = [job for job in needed(planned, until) if job.stands_for]
             advance(planned, first, announce)
             # What they made may be what was there before: then nothing that follows is stale.
@@ -122,6 +130,7 @@ def execute(planned: Run, job: Job) -> None:
             versions={name: version(name) for name in PACKAGES},
             seconds=round(time.monotonic() - started, 3),
             summary=summary,
+            version=job.version,
         ),
     )
 

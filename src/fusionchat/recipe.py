@@ -30,9 +30,11 @@ from fusionchat.merge.methods.base import check_targets
 from fusionchat.merge.methods.varm import Varm
 from fusionchat.recipe_mistakes import explain, no_such_method
 
+AnyDtype = Literal["auto", "float32", "bfloat16", "float16"]
 DEVICE = re.compile(r"auto|cpu|mps|cuda(:\d+)?")
 MERGE_DEVICE = re.compile(r"cpu|(cuda|xpu)(:\d+)?")
-NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+NAME_RULE = "use letters, digits, '.', '_' and '-' only, a letter or digit first, and at most 100 characters"
 
 
 def method_from_name(value: object) -> object:
@@ -130,9 +132,10 @@ class RepresentSettings(Frozen):
     """What is stored of each distribution."""
 
     k: int = Field(10, ge=1, le=1024, description="tokens kept of each distribution")
-    dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field(
+    dtype: AnyDtype = Field(
         "auto",
-        description="dtype models are scored in, here and in evaluation; auto is float32 on CPU, bfloat16 elsewhere",
+        description="dtype models are scored in; auto is float32 on CPU and bfloat16 on a GPU that has it, "
+        "chosen when the run is first started and kept",
     )
 
 
@@ -212,6 +215,10 @@ class EvaluateSettings(Frozen):
     """What is measured on the test part: held-out bits per byte always, exact match if asked for."""
 
     exact_match: ExactMatchSettings | None = None
+    dtype: AnyDtype = Field(
+        "auto",
+        description="dtype models are evaluated in, whatever they were captured in; auto as in `represent.dtype`",
+    )
 
 
 class RuntimeSettings(Frozen):
@@ -270,17 +277,23 @@ class Recipe(Frozen):
     @classmethod
     def _name(cls, value: str) -> str:
         if not NAME.fullmatch(value):
-            raise ValueError("use letters, digits, '.', '_' and '-' only")
+            raise ValueError(NAME_RULE)
         return value
 
     @field_validator("sources")
     @classmethod
     def _sources(cls, value: dict[str, ModelSpec]) -> dict[str, ModelSpec]:
+        seen: dict[str, str] = {}
         for name in value:
             if not NAME.fullmatch(name):
-                raise ValueError(f"{name!r}: use letters, digits, '.', '_' and '-' only")
-            if name in {"pivot", "sft", "all"}:
+                raise ValueError(f"{name!r}: {NAME_RULE}")
+            if name.lower() in {"pivot", "sft", "all"}:
                 raise ValueError(f"{name!r} is taken: it names a model that FusionChat makes or knows")
+            if name.lower() in seen:  # one folder where file names do not tell them apart
+                raise ValueError(
+                    f"{seen[name.lower()]!r} and {name!r} differ by case alone; rename one of them"
+                )
+            seen[name.lower()] = name
         return value
 
     @model_validator(mode="after")

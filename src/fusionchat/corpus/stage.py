@@ -18,6 +18,7 @@ from fusionchat.jobs import Cost, Run, Summary
 from fusionchat.models import ModelRef, load_config, load_tokenizer, other_template
 from fusionchat.recipe import CorpusFile, CorpusSettings
 
+VERSION = 1  # raised when the same settings and inputs give another output
 JOB = "corpus/corpus"
 PARTS = ("train", "validation", "test")
 
@@ -41,8 +42,9 @@ def plan(run: Run) -> None:
         source = getattr(settings, part)
         if isinstance(source, CorpusFile):
             path = locate(source, run.recipe.folder)
-            content[f"corpus {part}"] = sha256_file(Path(path)) if Path(path).is_file() else path
-            files[part] = source.model_dump(exclude={"path"})
+            content[f"corpus {part}"] = content_of(path)
+            # The name is in the ids that are made up, and its ending says what format it is.
+            files[part] = source.model_dump(exclude={"path"}) | {"name": Path(path).name}
         else:
             files[part] = source
     run.add(
@@ -54,6 +56,11 @@ def plan(run: Run) -> None:
         cost=Cost(corpus_size(run.recipe), 0.0),
         stands_for=tuple(f"{part}.jsonl" for part in PARTS),
     )
+
+
+def content_of(path: str) -> str:
+    """What identifies the content of a corpus file."""
+    return sha256_file(Path(path)) if Path(path).is_file() else path
 
 
 def locate(source: CorpusFile, folder: str) -> str:

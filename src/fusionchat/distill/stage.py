@@ -13,17 +13,25 @@ from fusionchat.fuse.stage import job_id as fuse_job
 from fusionchat.fuse.stage import targets
 from fusionchat.jobs import Run, Summary
 from fusionchat.models import copy_tokenizer, load_model, pick_device
+from fusionchat.precision import torch_dtype
 from fusionchat.represent.shards import read_all
 from fusionchat.represent.stage import render_all
 
+VERSION = 1  # raised when the same settings and inputs give another output
 SFT = "sft"
 CHECKPOINTS = "checkpoints"
 TRAINING = "training.json"
 
 
+def weight_text(weight: float) -> str:
+    """A label weight in as few digits as name it and no other."""
+    short = f"{weight:g}"
+    return short if float(short) == weight else repr(weight)
+
+
 def label(target: str, weight: float) -> str:
-    """The name of a target trained with a label weight: ``mixtral@0.9``."""
-    return f"{target}@{weight:g}"
+    """The name of a target trained with a label weight: ``mixtral@0.9``; other weights give other names."""
+    return f"{target}@{weight_text(weight)}"
 
 
 def job_id(name: str) -> str:
@@ -35,7 +43,7 @@ def plan(run: Run) -> None:
     """Plan every training."""
     recipe = run.recipe
     own: dict[str, Json] = recipe.distill.model_dump(exclude={"label_weight", "sweep", "tail"})
-    content, cost = run.model("pivot"), training_cost(recipe, run.refs["pivot"])
+    content, cost = run.model("pivot") | run.generation("pivot"), training_cost(recipe, run.refs["pivot"])
     base: dict[str, Json] = {"seed": recipe.seed}
     if recipe.compare.sft:
         run.add(
@@ -83,6 +91,8 @@ def train_target(run: Run, target: str | None, label_weight: float, folder: Path
     device = pick_device(recipe.runtime.device)
     rendered = render_all(make_renderer(pivot), read_part(run, "train"))
     soft = None if target is None else read_all(run.path(fuse_job(target)))
+    if recipe.distill.precision == "bf16":
+        torch_dtype("bfloat16", device, where="distill.precision")
     torch.manual_seed(recipe.seed)
     model = load_model(pivot, dtype=torch.float32, device=device)
     name = SFT if target is None else label(target, label_weight)

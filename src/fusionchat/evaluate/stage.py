@@ -2,7 +2,7 @@
 
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import Literal, NamedTuple
@@ -23,9 +23,11 @@ from fusionchat.jobs import Run, Summary
 from fusionchat.merge.stage import SEARCH, SELECTION, merges, selected
 from fusionchat.merge.stage import job_id as merge_job
 from fusionchat.models import ModelRef
+from fusionchat.precision import torch_dtype
 from fusionchat.recipe import ExactMatchSettings
 from fusionchat.represent.stage import render_all
 
+VERSION = 1  # raised when the same settings and inputs give another output
 Part = Literal["validation", "test"]
 Kind = Literal["pivot", "source", "sft", "target", "merge"]
 SCORES = "scores.json"
@@ -36,7 +38,7 @@ class Entry(NamedTuple):
     """A model that is evaluated.
 
     Attributes:
-        name: Its job's name.
+        name: Its job's name, see `entry_name`.
         kind: What it is.
         base: The name without its label weight.
         weight: Its label weight; None where it has none, "best" where the sweep decides it.
@@ -53,20 +55,25 @@ def job_id(part: Part, name: str) -> str:
     return f"evaluate/{part}/{name}"
 
 
+def entry_name(kind: Kind, base: str, weight: float | Literal["best"] | None = None) -> str:
+    """The name of an entry's job. Those of sources and targets are apart: a source may be called as a merge is."""
+    name = base if weight is None else f"{base}@{weight}" if weight == BEST else label(base, float(weight))
+    return f"{kind}s/{name}" if kind in ("source", "target") else name
+
+
 def entries(run: Run) -> list[Entry]:
     """Every row of the results, in the order of the table."""
     recipe = run.recipe
     rows = [Entry("pivot", "pivot", "pivot")]
-    rows += [Entry(name, "source", name) for name in recipe.sources]
+    rows += [Entry(entry_name("source", name), "source", name) for name in recipe.sources]
     rows += [Entry(SFT, "sft", SFT)] if recipe.compare.sft else []
     weights: list[float | Literal["best"]] = [recipe.distill.label_weight]
     if recipe.distill.sweep:
         weights.append("best")
     for weight in weights:
-        for kind, bases in (("target", targets(run)), ("merge", merges(run))):
-            for base in bases:
-                name = f"{base}@{weight}" if weight == BEST else label(base, float(weight))
-                rows.append(Entry(name, kind, base, weight))  # type: ignore[arg-type]
+        kinds: tuple[tuple[Kind, Iterable[str]], ...] = (("target", targets(run)), ("merge", merges(run)))
+        for kind, bases in kinds:
+            rows += [Entry(entry_name(kind, base, weight), kind, base, weight) for base in bases]
     if recipe.search is not None:
         rows.append(Entry("search", "merge", "search"))
     return rows
@@ -84,20 +91,20 @@ def add_job(run: Run, part: Part, entry: Entry) -> None:
     settings: dict[str, Json] = {
         "part": part,
         "exact_match": exact.model_dump() if exact else None,
-        "dtype": run.recipe.represent.dtype,
+        "dtype": run.dtypes.of("evaluate.dtype"),
     }
     content = {}
     needs: tuple[str, ...] = (CORPUS,)
     if entry.kind in ("pivot", "source"):
-        content = run.model(entry.name)
+        content = run.model(entry.base)
     elif entry.weight == BEST:
         weights = run.recipe.distill.label_weights
-        own = job_id(part, label(entry.base, run.recipe.distill.label_weight))
+        own = job_id(part, entry_name(entry.kind, entry.base, run.recipe.distill.label_weight))
         needs = (*needs, SELECTION, own, *(_maker(entry, weight) for weight in weights))
     else:
         needs = (*needs, _maker(entry, entry.weight))
     work: Callable[[Path], Summary] = lambda folder: evaluate(run, part, entry, exact, folder)  # noqa: E731
-    measured = run.refs[entry.name if entry.kind in ("pivot", "source") else "pivot"]
+    measured = run.refs[entry.base if entry.kind in ("pivot", "source") else "pivot"]
     cost = evaluation_cost(run.recipe, measured, part)
     run.add(
         "evaluate", f"{part}/{entry.name}", work, settings=settings, needs=needs, content=content, cost=cost
@@ -118,7 +125,7 @@ def _maker(entry: Entry, weight: float | str | None) -> str:
 def model_of(run: Run, entry: Entry) -> ModelRef:
     """Where an entry's model lies; targets and merges speak the pivot's template."""
     if entry.kind in ("pivot", "source"):
-        return run.refs[entry.name]
+        return run.refs[entry.base]
     weight = selected(run).label_weight if entry.weight == BEST else entry.weight
     folder = str(run.path(_maker(entry, weight)) / "model")
     return replace(run.refs["pivot"], name=entry.name, model=folder, tokenizer=folder, revision=None)
@@ -128,7 +135,7 @@ def evaluate(run: Run, part: Part, entry: Entry, exact: ExactMatchSettings | Non
     """Score one model; where the sweep chose the recipe's own label weight, its scores are taken over."""
     own_weight = run.recipe.distill.label_weight
     if entry.weight == BEST and selected(run).label_weight == own_weight:
-        own = job_id(part, label(entry.base, own_weight))
+        own = job_id(part, entry_name(entry.kind, entry.base, own_weight))
         for name in run.manifest(own).files:
             shutil.copyfile(run.path(own) / name, folder / name)
         return run.manifest(own).summary
@@ -147,11 +154,12 @@ def score(
     from fusionchat.corpus.stage import make_renderer
     from fusionchat.evaluate.exact_match import exact_match
     from fusionchat.evaluate.likelihood import conversation_bits
-    from fusionchat.models import load_model, load_tokenizer, pick_device, pick_dtype
+    from fusionchat.models import load_model, load_tokenizer, pick_device
 
     runtime = run.recipe.runtime
     device = pick_device(runtime.device)
-    model = load_model(ref, dtype=pick_dtype(run.recipe.represent.dtype, device), device=device)
+    dtype = torch_dtype(run.dtypes.of("evaluate.dtype"), device, where="evaluate.dtype")
+    model = load_model(ref, dtype=dtype, device=device)
     renderer = make_renderer(ref)
     rendered = render_all(renderer, conversations)
     with progress(f"evaluate {name}", len(conversations)) as advance:
@@ -207,10 +215,11 @@ def validation_score(run: Run, metric: Literal["bits_per_byte", "exact_match"]) 
     from fusionchat.corpus.stage import make_renderer
     from fusionchat.evaluate.exact_match import exact_match
     from fusionchat.evaluate.likelihood import conversation_bits
-    from fusionchat.models import load_model, load_tokenizer, pick_device, pick_dtype
+    from fusionchat.models import load_model, load_tokenizer, pick_device
 
     pivot, runtime, exact = run.refs["pivot"], run.recipe.runtime, run.recipe.evaluate.exact_match
     renderer, device = make_renderer(pivot), pick_device(runtime.device)
+    dtype = torch_dtype(run.dtypes.of("evaluate.dtype"), device, where="evaluate.dtype")
     conversations = read_part(run, "validation")
     if metric == "exact_match" and all(c.answer is None for c in conversations):
         raise CorpusError(
@@ -223,7 +232,7 @@ def validation_score(run: Run, metric: Literal["bits_per_byte", "exact_match"]) 
 
     def score(folder: Path) -> float:
         ref = replace(pivot, name="trial", model=str(folder), revision=None)
-        model = load_model(ref, dtype=pick_dtype(run.recipe.represent.dtype, device), device=device)
+        model = load_model(ref, dtype=dtype, device=device)
         if metric == "bits_per_byte":
             bits = conversation_bits(
                 model, rendered, device=device, batch_tokens=runtime.batch_tokens, progress=ignore

@@ -15,6 +15,7 @@ from fusionchat.jobs import Cost, Run, Summary
 from fusionchat.represent.shards import read_shard, shard_files, shard_path, write_shard
 from fusionchat.represent.stage import job_id as represent_job
 
+VERSION = 1  # raised when the same settings and inputs give another output
 ALL = "all"
 
 
@@ -39,7 +40,7 @@ def plan(run: Run) -> None:
             "fuse",
             target,
             lambda folder, sources=sources: work(run, sources, folder),  # type: ignore[misc]
-            settings=rule,
+            settings=rule | {"sources": list(sources)},  # of equal ones the first is taken
             needs=(*captures, *(align_job(name) for name in sources)),
             cost=Cost(shards(run.recipe), 0.0),
         )

@@ -14,13 +14,14 @@ from fusionchat.artifacts import Json, write_json, write_text
 from fusionchat.console import progress, warn
 from fusionchat.corpus.stage import JOB as CORPUS
 from fusionchat.distill.stage import job_id as distill_job
-from fusionchat.distill.stage import label
+from fusionchat.distill.stage import label, weight_text
 from fusionchat.estimate import merge_cost
 from fusionchat.jobs import Cost, Run, Summary
 from fusionchat.merge.methods import MergeMethod
 from fusionchat.models import copy_tokenizer, folder_identity
 from fusionchat.recipe import Recipe
 
+VERSION = 1  # raised when the same settings and inputs give another output
 SELECTION = "merge/selection"
 SEARCH = "merge/search"
 FUSED = "merge/fused"
@@ -61,7 +62,7 @@ def plan(run: Run) -> None:
                 "merge",
                 label(name, weight),
                 lambda folder, weight=weight, method=method: work(run, weight, method, folder),  # type: ignore[misc]
-                settings={"merge": asdict(method), "fused": recipe.fused.model_dump()},
+                settings={"merge": asdict(method), **merged_as(run)},
                 needs=tuple(distill_job(label(source, weight)) for source in recipe.sources),
                 content=content(run, (method,)),
                 cost=merge_cost(recipe, run.refs["pivot"]),
@@ -84,31 +85,59 @@ def plan(run: Run) -> None:
             "merge",
             "search",
             lambda folder: search(run, folder),
-            settings={
-                "search": recipe.search.model_dump(mode="json"),
-                "fused": recipe.fused.model_dump(),
-            },
+            settings=search_settings(run) | merged_as(run),
             needs=(CORPUS, SELECTION, *targets),
-            content=content(run, (recipe.merge, *(recipe.search.candidates or ()))),
+            content=content(run, candidates(recipe)),
             cost=merge_cost(recipe, run.refs["pivot"]),
         )
     run.add(
         "merge",
         "fused",
         lambda folder: finish(run, folder),
-        settings=json.loads(
-            recipe.model_dump_json(exclude={"runtime", "compare", "evaluate", "output", "name"})
-        ),
+        settings=kept_recipe(recipe),
         needs=(SELECTION, *((SEARCH,) if recipe.search else map(job_id, merged))),
         cost=Cost(0.0, 0.0),
         rewritten=(CARD,),
     )
 
 
+def merged_as(run: Run) -> dict[str, Json]:
+    """What changes any merge: how the model is stored, and the order of the targets, which is that of their weights."""
+    return {"fused": run.recipe.fused.model_dump(), "targets": list(run.recipe.sources)}
+
+
+def candidates(recipe: Recipe) -> tuple[MergeMethod, ...]:
+    """What a search tries, in order: the recipe's own merge first, of equal ones one."""
+    from fusionchat.merge.search import default_candidates
+
+    assert recipe.search is not None
+    return tuple(dict.fromkeys((recipe.merge, *(recipe.search.candidates or default_candidates()))))
+
+
+def search_settings(run: Run) -> dict[str, Json]:
+    """What changes the outcome of a search: what is tried, for how long, and how a trial is scored."""
+    recipe = run.recipe
+    assert recipe.search is not None
+    settings = recipe.search
+    exact = recipe.evaluate.exact_match if settings.metric == "exact_match" else None
+    return {
+        "search": {
+            "candidates": [dict(asdict(method)) for method in candidates(recipe)],
+            "metric": settings.metric,
+            "minutes": settings.minutes,
+        },
+        "evaluate": {
+            "dtype": run.dtypes.of("evaluate.dtype"),
+            "exact_match": exact.model_dump() if exact else None,
+        },
+    }
+
+
 def content(run: Run, methods: Iterable[MergeMethod]) -> dict[str, str]:
     """What identifies the files that merges read besides the targets."""
     folders = {folder for method in methods for folder in method.auxiliary()}
-    return {**run.model("pivot"), **{folder: folder_identity(Path(folder)) for folder in sorted(folders)}}
+    own = run.model("pivot") | run.generation("pivot")
+    return {**own, **{folder: folder_identity(Path(folder)) for folder in sorted(folders)}}
 
 
 def work(run: Run, weight: float, method: MergeMethod, folder: Path) -> Summary:
@@ -117,7 +146,7 @@ def work(run: Run, weight: float, method: MergeMethod, folder: Path) -> Summary:
 
     recipe, pivot = run.recipe, run.refs["pivot"]
     paths = target_folders(run, weight)
-    with progress(f"merge {method.method}@{weight:g}", None) as advance:
+    with progress(f"merge {label(method.method, weight)}", None) as advance:
         merge_models(
             local_folder(pivot.model, pivot.revision),
             paths,
@@ -142,7 +171,7 @@ def target_folders(run: Run, weight: float) -> dict[str, Path]:
 def search(run: Run, folder: Path) -> Summary:
     """Try merges of the chosen label weight's targets on the validation part; the best is made into ``model/``."""
     from fusionchat.evaluate.stage import validation_score
-    from fusionchat.merge.search import default_candidates, describe
+    from fusionchat.merge.search import describe
     from fusionchat.merge.search import search as try_merges
     from fusionchat.merge.stream import merge_models
 
@@ -150,12 +179,12 @@ def search(run: Run, folder: Path) -> Summary:
     assert settings is not None
     pivot = local_folder(run.refs["pivot"].model, run.refs["pivot"].revision)
     targets = target_folders(run, selected(run).label_weight)
-    candidates = tuple(dict.fromkeys((recipe.merge, *(settings.candidates or default_candidates()))))
-    with progress("search merges", len(candidates)) as advance:
+    tried = candidates(recipe)
+    with progress("search merges", len(tried)) as advance:
         found = try_merges(
             pivot,
             targets,
-            candidates,
+            tried,
             validation_score(run, settings.metric),
             folder / "trials",
             budget_s=None if settings.minutes is None else 60 * settings.minutes,
@@ -215,8 +244,8 @@ def select(run: Run, folder: Path) -> Summary:
     if run.recipe.distill.sweep:
         for weight in weights:
             scores = load_scores(run, "validation", label(main_merge(run), weight))
-            trials[f"{weight:g}"] = float(scores.bits.sum() / scores.sizes.sum())
-    best = min(weights, key=lambda weight: trials.get(f"{weight:g}", 0.0))
+            trials[weight_text(weight)] = float(scores.bits.sum() / scores.sizes.sum())
+    best = min(weights, key=lambda weight: trials.get(weight_text(weight), 0.0))
     write_json(folder / "selection.json", {"label_weight": best, "trials": trials})
     return {"label_weight": best, "trials": {k: round(v, 6) for k, v in trials.items()}}
 
@@ -252,7 +281,12 @@ def _link(source: Path, target: Path) -> None:
         shutil.copyfile(source, target)
 
 
+def kept_recipe(recipe: Recipe) -> dict[str, Json]:
+    """The recipe as it is kept beside a model and in the report: defaults included, without ``runtime``."""
+    value: dict[str, Json] = json.loads(recipe.model_dump_json(exclude={"runtime", "output"}))
+    return value
+
+
 def recipe_yaml(recipe: Recipe) -> str:
-    """The whole recipe, defaults included, as YAML."""
-    value: Json = json.loads(recipe.model_dump_json())
-    return yaml.safe_dump(value, sort_keys=False, allow_unicode=True)
+    """The kept recipe as YAML."""
+    return yaml.safe_dump(kept_recipe(recipe), sort_keys=False, allow_unicode=True)

@@ -12,7 +12,7 @@ from fusionchat.artifacts import Json, Manifest, read_json, write_text
 from fusionchat.console import table
 from fusionchat.corpus.stage import JOB as CORPUS
 from fusionchat.corpus.stage import PARTS, reject_counts
-from fusionchat.distill.stage import SFT, label
+from fusionchat.distill.stage import SFT, label, weight_text
 from fusionchat.evaluate.stage import Entry, Scores, entries, load_scores
 from fusionchat.evaluate.stage import job_id as evaluate_job
 from fusionchat.evaluate.statistics import (
@@ -26,7 +26,7 @@ from fusionchat.evaluate.statistics import (
 from fusionchat.fuse.stage import job_id as fuse_job
 from fusionchat.fuse.stage import targets
 from fusionchat.jobs import Cost, Job, Run, Summary
-from fusionchat.merge.stage import CARD, FUSED, SEARCH, main_merge, recipe_yaml, selected
+from fusionchat.merge.stage import CARD, FUSED, SEARCH, kept_recipe, main_merge, recipe_yaml, selected
 from fusionchat.report.heatmap import merge_files, merge_weights, merge_words, merged_tensors
 from fusionchat.report.model import (
     Choice,
@@ -41,6 +41,7 @@ from fusionchat.report.model import (
     SweepPoint,
 )
 
+VERSION = 1  # raised when the same settings and inputs give another output
 JOB = "report/report"
 
 
@@ -50,8 +51,9 @@ def plan(run: Run) -> None:
         "report",
         "report",
         lambda folder: work(run, folder),
-        settings={"name": run.recipe.name},
+        settings=kept_recipe(run.recipe),
         needs=(FUSED, *(evaluate_job("test", entry.name) for entry in entries(run))),
+        content={"corpus": run.jobs[CORPUS].fingerprint},  # rejects are not among what the corpus stands for
         cost=Cost(0.0, 0.0),
     )
 
@@ -128,14 +130,15 @@ def _repeats(run: Run, entry: Entry) -> bool:
 def title(run: Run, entry: Entry) -> str:
     """What a row is called: ``varm, λ 0.9``; the sweep's choice by its value."""
     if entry.kind in ("pivot", "source"):
-        return entry.name
+        return entry.base
     if entry.kind == "sft":
         return "SFT"
     if entry.name == "search":
         return f"search: {run.manifest(SEARCH).summary['best']}"
     weight = selected(run).label_weight if entry.weight == "best" else entry.weight
+    assert weight is not None, "targets and merges have a label weight"
     base = f"target {entry.base}" if entry.kind == "target" else entry.base
-    return f"{base}, λ {weight:g}"
+    return f"{base}, λ {weight_text(weight)}"
 
 
 def make_row(run: Run, entry: Entry, scores: Scores, baseline: Scores | None) -> Row:
@@ -204,8 +207,8 @@ def make_sweep(run: Run) -> tuple[SweepPoint, ...]:
     """The label weights tried on validation, with standard errors."""
     choice = selected(run)
     points = []
-    for weight_text in choice.trials:
-        weight = float(weight_text)
+    for text in choice.trials:
+        weight = float(text)
         scores = load_scores(run, "validation", label(main_merge(run), weight))
         estimate: Estimate = ratio(scores.bits, scores.sizes)
         points.append(SweepPoint(main_merge(run), weight, estimate, weight == choice.label_weight))
@@ -233,7 +236,7 @@ def make_weights(run: Run, weight: float) -> tuple[MergeWeights, ...]:
     """The merge's weights by layer and module, where the method gives each tensor weights."""
     raw = merge_report(run)
     method = str(cast(Mapping[str, Json], raw["method"])["method"])
-    found = merge_weights(raw, label=f"{method}, λ {weight:g}", method="")
+    found = merge_weights(raw, label=f"{method}, λ {weight_text(weight)}", method="")
     return () if found is None else (found,)
 
 

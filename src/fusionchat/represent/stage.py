@@ -11,9 +11,12 @@ from fusionchat.corpus.stage import make_renderer, read_part
 from fusionchat.errors import ArtifactError
 from fusionchat.estimate import capture_cost
 from fusionchat.jobs import Run, Summary
-from fusionchat.models import ModelRef, load_model, pick_device, pick_dtype
+from fusionchat.models import ModelRef, load_model, pick_device
+from fusionchat.precision import torch_dtype
 from fusionchat.represent.shards import iterate, shard_count, shard_path, shard_range, write_shard
 from fusionchat.represent.topk import TopK, score
+
+VERSION = 1  # raised when the same settings and inputs give another output
 
 
 def job_id(name: str) -> str:
@@ -23,7 +26,8 @@ def job_id(name: str) -> str:
 
 def plan(run: Run) -> None:
     """Plan one capture for the pivot and each source."""
-    settings: dict[str, Json] = {"represent": run.recipe.represent.model_dump()}
+    represent = run.recipe.represent.model_dump() | {"dtype": run.dtypes.of("represent.dtype")}
+    settings: dict[str, Json] = {"represent": represent}
     for ref in run.refs.values():
         run.add(
             "represent",
@@ -47,7 +51,8 @@ def work(run: Run, ref: ModelRef, folder: Path) -> Summary:
         renderer = make_renderer(ref)
         runtime = run.recipe.runtime
         device = pick_device(runtime.device)
-        head = Head.of(load_model(ref, dtype=pick_dtype(run.recipe.represent.dtype, device), device=device))
+        dtype = torch_dtype(run.dtypes.of("represent.dtype"), device, where="represent.dtype")
+        head = Head.of(load_model(ref, dtype=dtype, device=device))
         total = sum(len(shard_range(i, len(conversations))) for i in missing)
         with progress(f"represent {ref.name}", total) as advance:
             for index in missing:
