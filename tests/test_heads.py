@@ -15,6 +15,8 @@ from transformers import (
     LlamaForCausalLM,
     MixtralConfig,
     MixtralForCausalLM,
+    Phi3Config,
+    Phi3ForCausalLM,
     PhiConfig,
     PhiForCausalLM,
 )
@@ -85,6 +87,34 @@ def test_a_head_that_bends_its_logits_otherwise_is_refused_by_name():
     model.forward = bent
     with pytest.raises(ModelError, match="LlamaForCausalLM"):
         Head.of(model)
+
+
+def long_rope():
+    """Other frequencies past 16 tokens, as Phi-3's models for long contexts have past 4,096."""
+    torch.manual_seed(0)
+    rope = {"rope_type": "longrope", "short_factor": [1.0] * 4, "long_factor": [9.0] * 4}
+    return Phi3ForCausalLM(
+        Phi3Config(
+            **SMALL, max_position_embeddings=64, original_max_position_embeddings=16, rope_parameters=rope,
+            pad_token_id=0, bos_token_id=None, eos_token_id=None,
+        )
+    ).eval()  # fmt: skip
+
+
+@pytest.mark.parametrize("lengths", [(20, 9, 16, 17), (5, 30), (4, 12), (18, 19)])
+def test_a_conversation_does_not_depend_on_what_shares_its_batch(lengths):
+    model = long_rope()
+    head = Head.of(model)
+    assert head.switch == 16 and Head.of(make("llama")).switch is None
+    texts = [torch.arange(n)[None] % 40 for n in lengths]
+    tokens, mask = torch.zeros(2, len(texts), max(lengths), dtype=torch.long).unbind()
+    for row, text in enumerate(texts):
+        tokens[row, : text.shape[1]], mask[row, : text.shape[1]] = text[0], 1
+    with torch.no_grad():
+        together = head.hidden(tokens, mask)
+        for row, text in enumerate(texts):
+            alone = model.model(text).last_hidden_state[0]
+            torch.testing.assert_close(together[row, : len(alone)], alone, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("shape", [HeadShape(), HeadShape(softcap=30.0), HeadShape(scale=0.25)])

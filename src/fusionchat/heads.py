@@ -18,9 +18,25 @@ from fusionchat.distill.logits import HeadShape, operand, product
 from fusionchat.errors import ModelError
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedModel
+    from transformers import PreTrainedConfig, PreTrainedModel
 
 CHECK_TOKENS = 5
+
+
+def switch_length(config: "PreTrainedConfig") -> int | None:
+    """The length past which a model takes other rotary frequencies (``longrope``), None where it never does.
+
+    transformers looks at the longest member of a batch and takes the frequencies for all of it, so that a
+    conversation would depend on what it shares a batch with.
+    """
+    rope = getattr(config, "rope_parameters", None) or {}
+    kinds = [rope, *(value for value in rope.values() if isinstance(value, dict))]
+    lengths = [
+        int(kind["original_max_position_embeddings"])
+        for kind in kinds
+        if kind.get("rope_type") == "longrope" and kind.get("original_max_position_embeddings")
+    ]
+    return min(lengths, default=None)
 
 
 @dataclass(frozen=True)
@@ -76,8 +92,27 @@ class Head:
             )
 
     def hidden(self, tokens_BL: Int[Tensor, "B L"], mask_BL: Int[Tensor, "B L"]) -> Float[Tensor, "B L H"]:
-        """Last hidden states of right-padded token ids (mask 1 = a real token)."""
+        """Last hidden states of right-padded token ids (mask 1 = a real token); each row as if it were alone."""
+        if self.switch is None or tokens_BL.shape[1] <= self.switch:
+            return self._hidden(tokens_BL, mask_BL)
+        lengths_B = mask_BL.sum(1)
+        long_B = lengths_B > self.switch
+        if bool(long_B.all()) or not bool(long_B.any()):
+            return self._hidden(tokens_BL, mask_BL)
+        parts = [(part, int(lengths_B[part].max())) for part in (long_B, ~long_B)]
+        states = [self._hidden(tokens_BL[part, :length], mask_BL[part, :length]) for part, length in parts]
+        hidden = states[0].new_zeros((*tokens_BL.shape, states[0].shape[-1]))
+        for (part, length), state in zip(parts, states, strict=True):
+            hidden[part, :length] = state
+        return hidden
+
+    def _hidden(self, tokens_BL: Int[Tensor, "B L"], mask_BL: Int[Tensor, "B L"]) -> Float[Tensor, "B L H"]:
         return self.body(input_ids=tokens_BL, attention_mask=mask_BL, use_cache=False).last_hidden_state
+
+    @cached_property
+    def switch(self) -> int | None:
+        """See `switch_length`."""
+        return switch_length(self.model.config.get_text_config())
 
     def logits(self, hidden_NH: Float[Tensor, "N H"]) -> Float[Tensor, "N V"]:
         """fp32 logits of hidden states: product, bias, scale and soft cap are fp32 for weights of any dtype."""

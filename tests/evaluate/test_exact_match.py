@@ -1,7 +1,18 @@
 import numpy as np
 import pytest
 import torch
-from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM
+from transformers import (
+    BloomConfig,
+    BloomForCausalLM,
+    GPT2Config,
+    GPT2LMHeadModel,
+    LlamaConfig,
+    LlamaForCausalLM,
+    OPTConfig,
+    OPTForCausalLM,
+    Phi3Config,
+    Phi3ForCausalLM,
+)
 
 from fusionchat.corpus.conversation import Conversation, Message
 from fusionchat.evaluate import exact_match as em
@@ -41,6 +52,36 @@ def gpt2(positions: int = 64) -> GPT2LMHeadModel:
     torch.manual_seed(0)
     sizes = {"n_embd": 16, "n_layer": 1, "n_head": 2, "n_positions": positions}
     return GPT2LMHeadModel(GPT2Config(vocab_size=68, bos_token_id=None, eos_token_id=None, **sizes)).eval()
+
+
+def opt() -> OPTForCausalLM:
+    """Learned positions that come from the attention mask."""
+    torch.manual_seed(0)
+    sizes = {"hidden_size": 16, "ffn_dim": 24, "num_hidden_layers": 1, "num_attention_heads": 2}
+    sizes |= {
+        "word_embed_proj_dim": 16,
+        "max_position_embeddings": 64,
+        "bos_token_id": None,
+        "eos_token_id": None,
+    }
+    return OPTForCausalLM(OPTConfig(vocab_size=68, **sizes)).eval()
+
+
+def bloom() -> BloomForCausalLM:
+    """No positions at all, and no limit."""
+    torch.manual_seed(0)
+    sizes = {"hidden_size": 16, "n_layer": 1, "n_head": 2, "bos_token_id": None, "eos_token_id": None}
+    return BloomForCausalLM(BloomConfig(vocab_size=68, **sizes)).eval()
+
+
+def phi3() -> Phi3ForCausalLM:
+    """Other frequencies past 32 tokens."""
+    torch.manual_seed(0)
+    sizes = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2}
+    sizes |= {"max_position_embeddings": 64, "original_max_position_embeddings": 32, "num_key_value_heads": 2}
+    rope = {"rope_type": "longrope", "short_factor": [1.0] * 8, "long_factor": [9.0] * 8}
+    ids = {"bos_token_id": None, "eos_token_id": None, "pad_token_id": None}
+    return Phi3ForCausalLM(Phi3Config(vocab_size=68, rope_parameters=rope, **sizes, **ids)).eval()
 
 
 def talk(text: str, answer: str | None) -> Conversation:
@@ -130,6 +171,47 @@ def test_a_short_context_cuts_the_answer_instead_of_failing():
     settings = {"stop_ids": (STOP,), "max_new_tokens": 6, "batch_tokens": 1, "progress": lambda _: None}
     assert [len(a) for a in em.generate(model, prompts, **settings)] == [3, 0, 6]
     assert em.context_window(model) == 16
+
+
+PLACES = {"llama": llama, "gpt2": gpt2, "opt": opt, "alibi": bloom, "longrope": phi3}
+
+
+@pytest.mark.parametrize("name", PLACES)
+def test_an_answer_depends_on_its_own_prompt_alone(name):
+    """Prompts of every length up to and past the window of 64, one a batch and all in one: the same answers.
+
+    Each has the room that its own prompt leaves: 8 tokens, fewer in the last 8 places, none from 64 on.
+    """
+    model = PLACES[name]()
+    lengths = [64, 1, 30, 63, 57, 56, 62, 5, 70, 60, 60]
+    rng = np.random.default_rng(0)
+    prompts = [rng.integers(4, 68, n).tolist() for n in lengths]
+    settings = {"stop_ids": (), "max_new_tokens": 8, "progress": lambda _: None}
+    alone = em.generate(model, prompts, batch_tokens=1, **settings)
+    window = em.context_window(model)
+    rooms = [8 if window is None else max(0, min(8, window - n)) for n in lengths]
+    assert [len(answer) for answer in alone] == rooms
+    assert window is None or rooms == [0, 8, 8, 1, 7, 8, 2, 8, 0, 4, 4]
+    for batch_tokens in (150, 300, 100_000):
+        assert em.generate(model, prompts, batch_tokens=batch_tokens, **settings) == alone
+
+
+@pytest.mark.parametrize("batch_tokens", [1, 16384])
+def test_a_long_prompt_takes_nothing_from_its_neighbours(taught, batch_tokens):
+    """A prompt of 62 of 64 tokens left its batch 2 tokens for every answer: " = 22" became " = "."""
+    long = Conversation("long", (Message("user", "7" * 60), Message("assistant", "= 1")), answer="1")
+    result = em.exact_match(taught, Letters(), Template(), [*KNOWN, long], pattern=r"= (\S+)", max_new_tokens=12,
+                            device="cpu", batch_tokens=batch_tokens, progress=lambda _: None)  # fmt: skip
+    assert result.replies[:4] == ("= 2", "= 22", "= 3", "= 600")
+    assert result.correct[:4].all() and len(result.replies[4]) <= 2
+
+
+def test_progress_counts_prompts_without_room():
+    done: list[int] = []
+    em.generate(
+        gpt2(16), [[5] * 16, [5] * 3], stop_ids=(), max_new_tokens=2, batch_tokens=9, progress=done.append
+    )
+    assert sum(done) == 2
 
 
 def test_no_checkable_conversation_gives_no_rows():

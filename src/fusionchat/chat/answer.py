@@ -156,8 +156,10 @@ class Answerer:
         """
         import torch
 
+        from fusionchat.evaluate.exact_match import answer_room
+
         prompt = self.renderer.prompt_ids(messages)
-        room = max_new_tokens if self.window is None else min(max_new_tokens, self.window - len(prompt))
+        room = answer_room(self.window, len(prompt), max_new_tokens)
         assert room > 0, "the prompt does not fit: see fits()"
         pieces = Pieces(self.tokenizer, set(self.stop_ids), tell)
         ids = torch.tensor([prompt], device=self.model.device)

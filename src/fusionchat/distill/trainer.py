@@ -18,6 +18,7 @@ from transformers import (
 from transformers.trainer_callback import PrinterCallback
 
 from fusionchat.corpus.render import Rendered
+from fusionchat.distill.chance import no_chance
 from fusionchat.distill.collate import StudentBatch, StudentData, plan_steps
 from fusionchat.distill.loss import SoftTargets, Tail, soft_cross_entropy
 from fusionchat.heads import Head
@@ -110,7 +111,7 @@ def train(
     device: torch.device,
     progress: Callable[[int], AbstractContextManager[Callable[[int], None]]],
 ) -> Trained:
-    """Train a model in place; a killed training goes on from its last whole checkpoint in ``folder``.
+    """Train a model in place, without dropout; a killed training goes on from its last whole checkpoint in ``folder``.
 
     Args:
         model: The student, in fp32: small learning rates vanish in half-precision weights.
@@ -158,7 +159,8 @@ def train(
         trainer.remove_callback(PrinterCallback)
         if checkpoint is not None:
             advance(int(checkpoint.name.rpartition("-")[2]))
-        trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
+        with no_chance(model):
+            trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
     log = [{k: float(v) for k, v in entry.items()} for entry in trainer.state.log_history if "loss" in entry]
     return Trained(steps, log)
 

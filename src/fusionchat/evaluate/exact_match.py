@@ -9,6 +9,7 @@ import torch
 from numpy.typing import NDArray
 
 from fusionchat.corpus.conversation import Conversation, Message
+from fusionchat.heads import switch_length
 from fusionchat.represent.batching import length_batches
 
 if TYPE_CHECKING:
@@ -123,19 +124,44 @@ def generate(
 ) -> list[list[int]]:
     """Greedy continuations in the order of the prompts, without the stop token that ended them.
 
-    Batches are padded on the left and sorted by length. Where a model's context is too short for a prompt
-    and its answer, the answer is cut; a prompt that fills the context gets an empty one.
+    An answer depends on its own prompt alone, never on what shares its batch: its room is ``max_new_tokens``, or what
+    its own prompt leaves of the model's context; a prompt that fills the context gets an empty answer. A batch holds
+    prompts with the same room, so that nobody is generated for past the context, is padded on the left (positions
+    count from each prompt's first token), and has neighbouring lengths.
     """
     answers: list[list[int]] = [[] for _ in prompts]
-    window = context_window(model)
-    for members in length_batches([len(p) + max_new_tokens for p in prompts], batch_tokens):
-        batch = [prompts[i] for i in members]
-        room = max_new_tokens if window is None else min(max_new_tokens, window - max(map(len, batch)))
-        if room > 0:
-            for i, ids in zip(members, continue_batch(model, batch, stop_ids, room), strict=True):
-                answers[i] = ids
-        progress(len(members))
+    window, switch = context_window(model), switch_length(model.config.get_text_config())
+    groups: dict[Alike, list[int]] = {}
+    for i, prompt in enumerate(prompts):
+        groups.setdefault(alike(len(prompt), window, switch, max_new_tokens), []).append(i)
+    for (room, _), own in sorted(groups.items(), reverse=True):
+        for group in length_batches([len(prompts[i]) + room for i in own], batch_tokens):
+            members = [own[i] for i in group]
+            if room > 0:
+                batch = continue_batch(model, [prompts[i] for i in members], stop_ids, room)
+                for i, ids in zip(members, batch, strict=True):
+                    answers[i] = ids
+            progress(len(members))
     return answers
+
+
+Alike = tuple[int, int]
+
+
+def alike(length: int, window: int | None, switch: int | None, max_new_tokens: int) -> Alike:
+    """What prompts of one batch have in common: the room for their answers, and where the model changes frequencies.
+
+    The latter is 0 for never, -1 for before the answer, and the prompt's length for within it (see `switch_length`).
+    """
+    room = answer_room(window, length, max_new_tokens)
+    if switch is None or length + room <= switch:
+        return room, 0
+    return room, length if length <= switch else -1
+
+
+def answer_room(window: int | None, prompt: int, max_new_tokens: int) -> int:
+    """Tokens an answer may have after a prompt of ``prompt`` tokens; 0 where the prompt fills the window."""
+    return max_new_tokens if window is None else max(0, min(max_new_tokens, window - prompt))
 
 
 def context_window(model: "PreTrainedModel") -> int | None:
