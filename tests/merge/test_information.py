@@ -172,7 +172,7 @@ def test_wrong_inputs_are_told(capsys, tiny):
     assert "LoRA" in refused(capsys, "fisher", "lora", CORPUS, "--out", "f")
     (tiny / "pickle").mkdir()
     (tiny / "pickle/pytorch_model.bin").write_bytes(b"x")
-    assert "pickles" in refused(capsys, "fisher", "pickle", CORPUS, "--out", "f")
+    assert "more than weights" in refused(capsys, "fisher", "pickle", CORPUS, "--out", "f")
     assert not (tiny / "f").exists()
 
 

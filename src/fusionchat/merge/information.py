@@ -13,11 +13,11 @@ from fusionchat.corpus.conversation import Reject
 from fusionchat.corpus.read import read_corpus
 from fusionchat.corpus.render import Rendered, Renderer, fit
 from fusionchat.errors import CorpusError, MergeError
-from fusionchat.merge.checkpoint import Stored, open_checkpoint
+from fusionchat.merge.checkpoint import open_checkpoint
 from fusionchat.merge.fisher import fisher_diagonal, write_fisher
 from fusionchat.merge.lora import is_adapter
-from fusionchat.merge.pickles import pickles_of
 from fusionchat.merge.references import find_model
+from fusionchat.merge.stored import Stored
 from fusionchat.models import ModelRef, load_config, load_model, load_tokenizer, pick_device, pick_dtype
 
 if TYPE_CHECKING:
@@ -67,16 +67,14 @@ def make_fisher(
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise MergeError("There is something in this folder already", where=str(out), do="choose another")
     place = pick_device(device)
-    folder = find_model(model)
+    folder = find_model(model, allow_pickle=True)
     if is_adapter(folder):
         raise MergeError(
             "This is a LoRA adapter, whose parameters are not the model's",
             where=str(folder),
             do="make it a model first: fusionchat merge --pivot P --target ADAPTER --method linear --out DIR",
         )
-    if pickles_of(folder):
-        raise MergeError("These weights are pickles", where=str(folder), do="save the model as safetensors")
-    checkpoint = open_checkpoint(folder)
+    checkpoint = open_checkpoint(folder, allow_pickle=True)  # transformers opens them below, in the same way
     checkpoint.close()
     ref = ModelRef(model, str(folder), str(folder))
     renderer = Renderer(load_tokenizer(ref), name=model)

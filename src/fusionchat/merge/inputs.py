@@ -1,6 +1,6 @@
 """The inputs of a merge brought into one shape: adapters applied, tied tensors named, vocabularies aligned, all checked.
 
-Nothing is written before this is done, except pickles turned into safetensors where the user allows pickles.
+Nothing is written before this is done.
 """
 
 from collections.abc import Mapping
@@ -9,9 +9,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from fusionchat.artifacts import Json
+from fusionchat.console import warn
 from fusionchat.errors import MergeError
 from fusionchat.merge.arrange import Arrangement, arranged, passthrough_arrangement
-from fusionchat.merge.checkpoint import Checkpoint, MappedFile, Stored, open_checkpoint
+from fusionchat.merge.checkpoint import Checkpoint, open_checkpoint
 from fusionchat.merge.embeddings import (
     TOKENIZER,
     Alignment,
@@ -26,11 +27,12 @@ from fusionchat.merge.embeddings import (
 from fusionchat.merge.lora import is_adapter, open_adapter
 from fusionchat.merge.methods.base import Method
 from fusionchat.merge.methods.passthrough import Passthrough
-from fusionchat.merge.pickles import pickles_of, unpickle
+from fusionchat.merge.names import STRUCTURE as _STRUCTURE
+from fusionchat.merge.names import Known, check_left, match, twin_of
 from fusionchat.merge.plan import Job, Source
+from fusionchat.merge.published import refuse_as_pivot, refuse_quantized
+from fusionchat.merge.stored import MappedFile, Stored
 from fusionchat.merge.weights import layer_of
-
-_STRUCTURE = "merge only models of the pivot's structure"
 
 
 @dataclass
@@ -63,7 +65,6 @@ def open_inputs(
     *,
     embeddings: Embeddings = "error",
     allow_pickle: bool = False,
-    scratch: Path | None = None,
     arrangement: Arrangement | None = None,
 ) -> Inputs:
     """Open and check everything a merge reads; ``stack`` closes it.
@@ -74,14 +75,16 @@ def open_inputs(
         targets: Folders of models or LoRA adapters by name.
         method: Its auxiliary folders are opened too.
         embeddings: What to do where vocabularies differ.
-        allow_pickle: Whether pickles are turned into safetensors, in ``scratch``.
-        scratch: A folder for that.
+        allow_pickle: Whether pickles are opened, as weights only, where there are no safetensors.
         arrangement: Which layers of which input each layer of the fused model is merged from; None is one to one.
 
     Raises:
         MergeError: Something cannot be read or does not fit; the message names the tensor.
     """
-    base = _open(stack, pivot, "", allow_pickle, scratch)
+    base = _open(stack, pivot, allow_pickle)
+    refuse_as_pivot(base)
+    known = Known(base)
+    whole = known.buffers()
     files = {"": base.files}
     tensors: dict[str, dict[str, Source]] = {}
     opened: dict[str, Checkpoint | None] = {}
@@ -91,15 +94,18 @@ def open_inputs(
             stack.callback(file.close)
             tensors[name], files[name], opened[name] = dict(adapted), [file], None
             continue
-        checkpoint = _open(stack, folder, name, allow_pickle, scratch)
+        checkpoint = _open(stack, folder, allow_pickle)
+        refuse_quantized(checkpoint)
         opened[name], files[name] = checkpoint, checkpoint.files
-        tensors[name] = dict(_reconciled(name, checkpoint, base))
         _same_kind(name, checkpoint, base)
+        tensors[name] = _reconciled(name, checkpoint, base, known, whole)
     aligned, changes, added = _aligned(base, tensors, opened, targets, embeddings)
     if arrangement is None and isinstance(method, Passthrough):
         arrangement = passthrough_arrangement(method, base)
     if arrangement is None:
-        jobs = [_job(name, [row[name] for row in aligned], list(targets)) for name in base.tensors]
+        jobs = [
+            _job(name, [row[name] for row in aligned], list(targets), name in whole) for name in base.tensors
+        ]
     else:
         names = ["pivot", *targets]
         jobs = [
@@ -107,6 +113,7 @@ def open_inputs(
                 part.name,
                 [aligned[names.index(k)][v] for k, v in part.sources],
                 [k for k, _ in part.sources][1:],
+                part.sources[0][1] in whole,
             )
             for part in arranged(arrangement, base, dict(zip(names, aligned, strict=True)))
         ]
@@ -115,13 +122,8 @@ def open_inputs(
     return Inputs(jobs, files, changes, added)
 
 
-def _open(stack: ExitStack, folder: Path, name: str, allow_pickle: bool, scratch: Path | None) -> Checkpoint:
-    pickles = pickles_of(folder) if allow_pickle and folder.is_dir() else []
-    if not pickles:
-        checkpoint = open_checkpoint(folder)
-    else:
-        assert scratch is not None, "a place for the safetensors"
-        checkpoint = open_checkpoint(folder, files=unpickle(pickles, scratch / (name or "pivot")))
+def _open(stack: ExitStack, folder: Path, allow_pickle: bool) -> Checkpoint:
+    checkpoint = open_checkpoint(folder, allow_pickle=allow_pickle)
     stack.callback(checkpoint.close)
     return checkpoint
 
@@ -136,39 +138,29 @@ def _same_kind(name: str, target: Checkpoint, pivot: Checkpoint) -> None:
         )
 
 
-def _reconciled(name: str, target: Checkpoint, pivot: Checkpoint) -> dict[str, Stored]:
-    """A target's tensors under the pivot's names: tied ones are added or left out.
+def _reconciled(
+    name: str, target: Checkpoint, pivot: Checkpoint, known: Known, whole: set[str]
+) -> dict[str, Source]:
+    """A target's tensors under the pivot's names; what is no parameter is the pivot's, and is put into ``whole``.
 
     Raises:
-        MergeError: A tensor is missing or extra for another reason.
+        MergeError: A parameter is missing or extra.
     """
-    tensors = dict(target.tensors)
-    for missing in [n for n in pivot.tensors if n not in tensors]:
-        twin = _twin(missing, pivot, bool(target.config.get("tie_word_embeddings")), set(target.tensors))
-        if twin is None:
-            raise MergeError(f"Target {name} lacks tensor {missing}", where=str(target.folder), do=_STRUCTURE)
-        tensors[missing] = target.tensors[twin]
-    for extra in sorted(set(tensors) - set(pivot.tensors)):
-        held = tensors.pop(extra)
-        twins = [t for n, t in target.tensors.items() if n in pivot.tensors and t.shape == held.shape]
-        if not any(t.dtype == held.dtype and t.raw() == held.raw() for t in twins):
-            raise MergeError(
-                f"Target {name} has tensor {extra}, which the pivot lacks",
-                where=str(target.folder),
-                do=_STRUCTURE,
-            )
-    return tensors
+    held, where = {n: t.shape for n, t in target.tensors.items()}, str(target.folder)
+    tied = bool(target.config.get("tie_word_embeddings"))
+    matched = match(name, held, pivot, known, tied=tied, where=where)
+    twins = [target.tensors[n] for n in matched.names.values()]
 
+    def is_twin(extra: str) -> bool:
+        mine = target.tensors[extra]
+        return any(t.shape == mine.shape and t.dtype == mine.dtype and t.raw() == mine.raw() for t in twins)
 
-def _twin(missing: str, pivot: Checkpoint, tied: bool, held: set[str]) -> str | None:
-    """The tensor a missing one is tied to: equal in the pivot, or the only one that can be where the config ties."""
-    mine = pivot.tensors[missing]
-    alike = [n for n, t in pivot.tensors.items() if n != missing and n in held and t.shape == mine.shape]
-    for name in alike:
-        if pivot.tensors[name].dtype == mine.dtype and pivot.tensors[name].raw() == mine.raw():
-            return name
-    outside = [n for n in alike if layer_of(n) is None and len(mine.shape) == 2]
-    return outside[0] if tied and layer_of(missing) is None and len(outside) == 1 else None
+    heads = check_left(name, matched.left, known, is_twin, where=where)
+    if heads:
+        more = f" and {len(heads) - 1} more" if len(heads) > 1 else ""
+        warn(f"{name}: {heads[0]}{more} left out of the merge: the pivot's structure has no such tensor")
+    whole.update(matched.kept)
+    return {n: pivot.tensors[n] if n in whole else target.tensors[matched.names[n]] for n in pivot.tensors}
 
 
 def _rows_of(config: Mapping[str, Json]) -> int | None:
@@ -253,9 +245,12 @@ def _check_rows(name: str, sources: list[Source], rows: list[int], targets: list
             )
 
 
-def _job(name: str, sources: list[Source], targets: list[str]) -> Job:
-    """One tensor's job; raises MergeError where shapes differ, or types cannot be merged."""
+def _job(name: str, sources: list[Source], targets: list[str], whole: bool) -> Job:
+    """One tensor's job, for a ``whole`` one to copy it; raises MergeError where shapes or types cannot be merged."""
     first = sources[0]
+    if whole:
+        assert isinstance(first, Stored), "only what a file holds is copied"
+        return Job(name, first.shape, copied=first)
     for target, source in zip(targets, sources[1:], strict=True):
         if source.shape != first.shape:
             hint = (
@@ -295,7 +290,7 @@ def _with_auxiliary(
     folders = [Path(folder) for folder in method.auxiliary()]
     if not folders:
         return jobs
-    opened = [_open(stack, folder, "", False, None) for folder in folders]
+    opened = [_open(stack, folder, False) for folder in folders]
     files |= {f"{method.method} of {t}": c.files for t, c in zip(targets, opened, strict=True)}
     made = []
     for job in jobs:
@@ -310,7 +305,7 @@ def _with_auxiliary(
 def _auxiliary(job: Job, checkpoint: Checkpoint, base: Checkpoint) -> Stored:
     name = job.name
     if name not in checkpoint.tensors and name in base.tensors and layer_of(name) is None:
-        name = _twin(name, base, False, set(checkpoint.tensors)) or name
+        name = twin_of(name, base, False, checkpoint.tensors) or name
     held = checkpoint.tensors.get(name)
     if held is None or held.shape != job.shape or not held.is_float:
         raise MergeError(

@@ -11,11 +11,11 @@ import numpy as np
 from jaxtyping import Float32
 
 from fusionchat.errors import MergeError
-from fusionchat.merge.checkpoint import Checkpoint, MappedFile, Stored, read_header
-from fusionchat.merge.pickles import PATTERN
+from fusionchat.merge.checkpoint import Checkpoint, read_header
+from fusionchat.merge.stored import MappedFile, Stored
 
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
-_MODEL = ("*.safetensors", "*.safetensors.index.json", PATTERN)
+_MODEL = ("*.safetensors", "*.safetensors.index.json", "pytorch_model*.bin")
 _PREFIX = "base_model.model."
 _FACTOR = re.compile(
     r"(?P<module>.+)\.lora_(?P<embedding>embedding_)?(?P<side>[AB])(?:\.[\w-]+)?(?:\.weight)?$"

@@ -63,9 +63,9 @@ class MergekitJob:
     _build: Callable[[str, int, float], MergeMethod]
     _spans: tuple[int, ...]
 
-    def method_of(self, pivot: Path) -> Callable[[str], Method]:
+    def method_of(self, pivot: Path, *, allow_pickle: bool = False) -> Callable[[str], Method]:
         """Settings by tensor name, with gradients laid over the layers (of each slice, where there are slices)."""
-        spans = self._spans or (_layers(pivot),)
+        spans = self._spans or (_layers(pivot, allow_pickle),)
         places = [
             (n, i / (span - 1) if span > 1 else 1.0) for n, span in enumerate(spans) for i in range(span)
         ]
@@ -80,8 +80,8 @@ class MergekitJob:
         return settings
 
 
-def _layers(pivot: Path) -> int:
-    checkpoint = open_checkpoint(pivot)
+def _layers(pivot: Path, allow_pickle: bool) -> int:
+    checkpoint = open_checkpoint(pivot, allow_pickle=allow_pickle)
     names = list(checkpoint.tensors)
     checkpoint.close()
     return 1 + max((n for name in names if (n := layer_of(name)) is not None), default=0)

@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Float32
 
 from fusionchat.artifacts import Json
-from fusionchat.merge.checkpoint import Stored
+from fusionchat.merge.stored import Stored
 
 Dtype = Literal["float32", "bfloat16", "float16"]
 STORED_AS: dict[Dtype, str] = {"float32": "F32", "bfloat16": "BF16", "float16": "F16"}

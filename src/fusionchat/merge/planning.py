@@ -61,6 +61,7 @@ def plan_merge(
     shard_bytes: int = 5 * 10**9,
     threads: int = 0,
     embeddings: Embeddings = "error",
+    allow_pickle: bool = False,
     arrangement: Arrangement | None = None,
 ) -> MergePlan:
     """Open and check the inputs as a merge would, and work out its sizes, time and memory.
@@ -71,7 +72,15 @@ def plan_merge(
     check_method(method, len(targets))
     threads = threads or available_cores()
     with ExitStack() as stack:
-        inputs = open_inputs(stack, pivot, targets, method, embeddings=embeddings, arrangement=arrangement)
+        inputs = open_inputs(
+            stack,
+            pivot,
+            targets,
+            method,
+            embeddings=embeddings,
+            allow_pickle=allow_pickle,
+            arrangement=arrangement,
+        )
         shards = layout(inputs.jobs, dtype, shard_bytes)
         parameters = sum(job.count for job in inputs.jobs)
         output = sum(shard.nbytes for shard in shards)

@@ -19,8 +19,8 @@ from typing import NamedTuple
 
 from fusionchat.artifacts import MANIFEST, Json, read_json, read_manifest, sha256_file, sha256_known
 from fusionchat.errors import ArtifactError
-from fusionchat.merge.checkpoint import MappedFile
 from fusionchat.merge.result import REPORT
+from fusionchat.merge.stored import MappedFile
 
 READ, HUB = "read", "hub cache"
 _BLOB = re.compile(r"[0-9a-f]{64}")

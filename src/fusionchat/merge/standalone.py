@@ -107,12 +107,13 @@ def plan_standalone(
     """What `run_standalone` would do (``--dry-run``)."""
     given = asdict((settings or Settings()).filled())
     place_of(given["device"])  # which must be there
+    pickles = given["allow_pickle"]
     return plan_merge(
-        find_model(pivot),
-        {name: find_model(reference) for name, reference in name_targets(targets).items()},
+        find_model(pivot, allow_pickle=pickles),
+        {name: find_model(ref, allow_pickle=pickles) for name, ref in name_targets(targets).items()},
         method,
         arrangement=arrangement,
-        **{key: given[key] for key in ("dtype", "shard_bytes", "threads", "embeddings")},
+        **{key: given[key] for key in ("dtype", "shard_bytes", "threads", "embeddings", "allow_pickle")},
     )
 
 
@@ -143,7 +144,9 @@ def run_mergekit(
         out,
         settings=settings,
         arrangement=job.arrangement,
-        method_of=job.method_of(find_model(job.pivot)),
+        method_of=job.method_of(
+            find_model(job.pivot, allow_pickle=settings.allow_pickle), allow_pickle=settings.allow_pickle
+        ),
         config=config,
         progress=progress,
     )

@@ -4,7 +4,6 @@ Weights stream from memory-mapped files through the engine into shards; transfor
 """
 
 import os
-import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
@@ -15,21 +14,20 @@ from fusionchat.artifacts import Json, fingerprint, machine_errors, sha256_file,
 from fusionchat.console import Advance, ignore
 from fusionchat.errors import MergeError
 from fusionchat.merge.arrange import Arrangement
-from fusionchat.merge.checkpoint import INDEX
 from fusionchat.merge.device import place_of
 from fusionchat.merge.embeddings import Embeddings
 from fusionchat.merge.engine import Engine
+from fusionchat.merge.files import INDEX
 from fusionchat.merge.inputs import Inputs, open_inputs
 from fusionchat.merge.methods import MergeMethod
 from fusionchat.merge.methods.base import Gram, Method, check_targets
 from fusionchat.merge.methods.spherical import Slerp
-from fusionchat.merge.output import WORK, Output, sweep
+from fusionchat.merge.output import Output, sweep
 from fusionchat.merge.plan import Dtype, Shard, index_of, layout
 from fusionchat.merge.provenance import describe_files
 from fusionchat.merge.result import REPORT, MergeReport, TensorReport, finished
 from fusionchat.merge.surroundings import COPIED, code_files, copy_surroundings
 
-UNPICKLED = ".unpickled"
 _ENGINE = 2
 """Counts the changes by which the same inputs give other bytes: work of an older one is not taken up."""
 
@@ -86,8 +84,6 @@ def merge_models(
     with ExitStack() as stack:
         stack.enter_context(machine_errors(out))
         stack.enter_context(place.errors())
-        if allow_pickle:
-            stack.callback(_tidy, out)
         check_method(method, len(targets))
         inputs = open_inputs(
             stack,
@@ -96,7 +92,6 @@ def merge_models(
             method,
             embeddings=embeddings,
             allow_pickle=allow_pickle,
-            scratch=out / UNPICKLED,
             arrangement=arrangement,
         )
         shards = layout(inputs.jobs, dtype, shard_bytes)
@@ -159,26 +154,15 @@ def inner_products(
     device: str = "cpu",
     embeddings: Embeddings = "error",
     allow_pickle: bool = False,
-    scratch: Path | None = None,
 ) -> dict[str, Gram]:
     """Inner products of pivot and changes, by tensor: all that mixing methods need to know, from one read."""
     place = place_of(device)
     with ExitStack() as stack:
         stack.enter_context(place.errors())
         method = Slerp()  # any method that needs all products
-        inputs = open_inputs(
-            stack, pivot, targets, method, embeddings=embeddings, allow_pickle=allow_pickle, scratch=scratch
-        )
+        inputs = open_inputs(stack, pivot, targets, method, embeddings=embeddings, allow_pickle=allow_pickle)
         cores = threads or available_cores()
         return Engine(inputs.jobs, method, "float32", cores, stack, place=place).statistics()
-
-
-def _tidy(out: Path) -> None:
-    """Remove what was made of pickles, unless an unfinished merge will need it again."""
-    if not (out / WORK).is_dir():
-        shutil.rmtree(out / UNPICKLED, ignore_errors=True)
-        if out.is_dir() and not any(out.iterdir()):
-            out.rmdir()
 
 
 def _check_place(out: Path, inputs: Sequence[Path]) -> None:

@@ -14,11 +14,11 @@ import numpy as np
 
 from fusionchat.errors import MergeError
 from fusionchat.merge import kernels
-from fusionchat.merge.checkpoint import Stored
 from fusionchat.merge.device import HOST, Place, Spare
 from fusionchat.merge.methods.base import Block, Gram, Method, Mixture, MixtureMethod, TensorInfo
 from fusionchat.merge.plan import Dtype, Job
 from fusionchat.merge.result import TensorReport
+from fusionchat.merge.stored import Stored
 
 CHUNK = 2**20
 """Elements of a chunk, at most (whole rows may make it larger)."""
