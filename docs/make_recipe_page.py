@@ -9,7 +9,8 @@ from fusionchat.recipe import Recipe
 HEAD = """# The recipe, key by key
 
 Made from the code by `python docs/make_recipe_page.py`. A misspelt key is an error that names its place.
-Any key can be set on the command line: `--set distill.label_weight=0.5`.
+Any key can be set on the command line: `--set distill.label_weight=0.5`, `--set merge.granularity=layer` (of the default
+method, too), `--set sources.qwen.template=pivot`, `--set compare.merges.0.density=0.3` (lists count from 0).
 
 - Paths of models, templates and corpora are relative to the recipe file; `output` to the working directory.
 - `fuse: min_ce`, `merge: varm`, `align.vocabulary: exact` are short for `{method: ...}`; a model or a corpus may be

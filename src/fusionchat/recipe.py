@@ -6,9 +6,8 @@ reached live under ``runtime`` and never make an artifact stale.
 
 import re
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, ClassVar, Literal, get_args
 
-import yaml
 from pydantic import (
     BaseModel,
     BeforeValidator,
@@ -29,6 +28,8 @@ from fusionchat.merge.methods import MergeMethod
 from fusionchat.merge.methods.base import check_targets
 from fusionchat.merge.methods.varm import Varm
 from fusionchat.recipe_mistakes import explain, no_such_method
+from fusionchat.recipe_set import apply_settings
+from fusionchat.recipe_yaml import parse_yaml
 
 AnyDtype = Literal["auto", "float32", "bfloat16", "float16"]
 DEVICE = re.compile(r"auto|cpu|mps|cuda(:\d+)?")
@@ -75,22 +76,32 @@ def with_group(pattern: str) -> str:
     return pattern
 
 
-class ModelSpec(Frozen):
+class Named(Frozen):
+    """A part of a recipe that may be given by one word: ``pivot: NAME`` is short for ``pivot: {model: NAME}``."""
+
+    short: ClassVar[str]
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_word(cls, value: object) -> object:
+        return {cls.short: value} if isinstance(value, str) else value
+
+
+class ModelSpec(Named):
     """A model: a folder (relative to the recipe) or a hub id, and how its chat template is found."""
+
+    short: ClassVar[str] = "model"
 
     model: str = Field(description="folder, relative to the recipe file, or Hugging Face hub id")
     revision: str | None = Field(None, description="branch, tag or commit on the hub")
     tokenizer: str | None = Field(None, description="folder or hub id of the tokenizer, if not the model's")
     template: str = Field("own", description="own | pivot | a Jinja file, relative to the recipe file")
 
-    @model_validator(mode="before")
-    @classmethod
-    def _from_name(cls, value: object) -> object:
-        return {"model": value} if isinstance(value, str) else value
 
-
-class CorpusFile(Frozen):
+class CorpusFile(Named):
     """A corpus file or dataset."""
+
+    short: ClassVar[str] = "path"
 
     path: str = Field(description="JSONL, JSON, Parquet, text file, or Hugging Face dataset id")
     format: Literal["auto", "messages", "sharegpt", "text"] = "auto"
@@ -105,11 +116,6 @@ class CorpusFile(Frozen):
     @classmethod
     def _pattern(cls, value: str) -> str:
         return with_group(value)
-
-    @model_validator(mode="before")
-    @classmethod
-    def _from_path(cls, value: object) -> object:
-        return {"path": value} if isinstance(value, str) else value
 
 
 class CorpusSettings(Frozen):
@@ -337,108 +343,6 @@ class Recipe(Frozen):
         return {"pivot": self.pivot, **self.sources}
 
 
-class _Loader(yaml.SafeLoader):
-    """YAML 1.1 reads ``5e-6`` as a string and ``on`` as true, and lets a key stand twice; this one does not."""
-
-
-_Loader.yaml_implicit_resolvers = {
-    first: [
-        (tag, regex)
-        for tag, regex in resolvers
-        if tag not in ("tag:yaml.org,2002:float", "tag:yaml.org,2002:bool")
-    ]
-    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
-}
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float",
-    re.compile(
-        r"^[-+]?(?:[0-9]+\.[0-9]*(?:[eE][-+]?[0-9]+)?|\.[0-9]+(?:[eE][-+]?[0-9]+)?|[0-9]+[eE][-+]?[0-9]+)$"
-    ),
-    list("-+.0123456789"),
-)
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:bool", re.compile(r"^(?:true|True|TRUE|false|False|FALSE)$"), list("tTfF")
-)
-
-
-def _mapping(loader: yaml.SafeLoader, node: yaml.MappingNode) -> dict[object, object]:
-    seen: set[object] = set()
-    for key_node, _ in node.value:
-        key = loader.construct_object(key_node, deep=True)
-        if key in seen:
-            raise RecipeError(
-                f"The key {key!r} stands twice", where=_at(key_node.start_mark), do="remove one of them"
-            )
-        seen.add(key)
-    return loader.construct_mapping(node, deep=True)
-
-
-_Loader.add_constructor("tag:yaml.org,2002:map", _mapping)
-
-
-def _at(mark: yaml.Mark | None) -> str | None:
-    return None if mark is None else f"{mark.name}, line {mark.line + 1}, column {mark.column + 1}"
-
-
-def parse_yaml(text: str, *, name: str) -> dict[str, Any]:
-    """A YAML mapping; raises RecipeError with the line where it is broken."""
-    loader = _Loader(text)
-    loader.name = name
-    try:
-        value = loader.get_single_data()
-    except yaml.MarkedYAMLError as error:
-        raise RecipeError(
-            f"This is not YAML: {error.problem}", where=_at(error.problem_mark) or name
-        ) from error
-    except yaml.YAMLError as error:
-        raise RecipeError(f"This is not YAML: {error}", where=name) from error
-    if not isinstance(value, dict):
-        raise RecipeError(
-            "A recipe is a mapping of keys to values", where=name, do="start from `fusionchat init`"
-        )
-    return value
-
-
-def apply_setting(tree: dict[str, Any], setting: str) -> None:
-    """Put ``path.to.key=value`` into a recipe's tree; the value is read as YAML.
-
-    Raises:
-        RecipeError: There is no ``=``, or the path goes through a value that is not a mapping.
-    """
-    path, equals, text = setting.partition("=")
-    if not equals or not path.strip():
-        raise RecipeError(
-            "A setting is path.to.key=value",
-            where=f"--set {setting}",
-            do="for instance --set distill.label_weight=0.5",
-        )
-    try:
-        value = yaml.load(text, Loader=_Loader)
-    except yaml.YAMLError as error:
-        raise RecipeError(f"The value is not YAML: {error}", where=f"--set {setting}") from error
-    *parents, last = path.strip().split(".")
-    node = tree
-    for position, key in enumerate(parents):
-        child = node.setdefault(key, {})
-        if isinstance(child, str):  # the short form: `pivot: NAME`, `merge: varm`
-            short = (
-                "method"
-                if key in {"merge", "fuse", "vocabulary"}
-                else "path"
-                if parents[0] == "corpus"
-                else "model"
-            )
-            child = node[key] = {short: child}
-        if not isinstance(child, dict):
-            raise RecipeError(
-                f"{'.'.join(parents[: position + 1])} is not a mapping", where=f"--set {setting}"
-            )
-        node = child
-    if last == "method":  # another method has settings of its own
-        node.clear()
-    node[last] = value
-
-
 def load_recipe(path: str | Path, settings: tuple[str, ...] = ()) -> Recipe:
     """Read a recipe file and put ``path.to.key=value`` settings over it.
 
@@ -459,8 +363,7 @@ def load_recipe(path: str | Path, settings: tuple[str, ...] = ()) -> Recipe:
     except (OSError, UnicodeDecodeError) as error:
         raise RecipeError(f"The recipe cannot be read: {error}", where=str(path)) from error
     tree = parse_yaml(text, name=str(path))
-    for setting in settings:
-        apply_setting(tree, setting)
+    apply_settings(tree, settings, Recipe)
     name = str(path) + "".join(f" --set {setting}" for setting in settings)
     return validate_recipe(tree, name=name, folder=str(file.parent))
 
@@ -468,8 +371,7 @@ def load_recipe(path: str | Path, settings: tuple[str, ...] = ()) -> Recipe:
 def merge_method(name: str, settings: tuple[str, ...]) -> MergeMethod:
     """A merge method's settings from its name and ``key=value`` settings; raises RecipeError like a recipe's."""
     tree: dict[str, Any] = {"method": name}
-    for setting in settings:
-        apply_setting(tree, setting)
+    apply_settings(tree, settings, AnyMerge)
     try:
         return TypeAdapter(AnyMerge).validate_python(tree)
     except ValidationError as error:

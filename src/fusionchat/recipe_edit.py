@@ -6,7 +6,9 @@ from pathlib import Path
 from fusionchat.artifacts import write_text
 from fusionchat.errors import RecipeError
 from fusionchat.models import resolve
-from fusionchat.recipe import NAME, apply_setting, load_recipe, parse_yaml, validate_recipe
+from fusionchat.recipe import NAME, Recipe, load_recipe, validate_recipe
+from fusionchat.recipe_set import apply_settings
+from fusionchat.recipe_yaml import parse_yaml
 
 
 def insert_source(path: Path, source: str, template: str, settings: tuple[str, ...] = ()) -> str:
@@ -48,8 +50,7 @@ def insert_source(path: Path, source: str, template: str, settings: tuple[str, .
     lines.insert(_end(lines, place), f"{indent}{name}: {{model: {model!r}, template: {template!r}}}")
     text = "\n".join(lines)
     tree = parse_yaml(text, name=str(path))
-    for setting in settings:
-        apply_setting(tree, setting)
+    apply_settings(tree, settings, Recipe)
     resolve(validate_recipe(tree, name=str(path), folder=str(path.parent)))
     write_text(path, text)
     return name

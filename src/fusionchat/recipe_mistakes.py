@@ -42,6 +42,7 @@ def _say(mistake: "ErrorDetails", schema: Schema) -> str:
     message = mistake["msg"].removeprefix("Value error, ").replace("Input should be", "must be")
     message = re.sub(r", (unable to|got a) .*", "", message)
     message = re.sub(r"a valid dictionary or instance of \w+", "a mapping", message)
+    message = message.replace("a valid tuple", "a list")
     shown = isinstance(given, str | int | float) and kind != "value_error"
     return f"{message}, not {given!r}" if shown else message
 
