@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 from fusionchat.artifacts import canonical, sha256_file
+from fusionchat.corpus.jinja import own_template
 from fusionchat.errors import MachineError, ModelError
 from fusionchat.recipe import ModelSpec, Recipe
 
@@ -98,8 +99,8 @@ def _template(spec: ModelSpec, recipe: Recipe, where: str) -> str | None:
         return None
     path = Path(recipe.folder) / spec.template
     try:
-        return path.read_text(encoding="utf-8")
-    except OSError as error:
+        return path.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
         raise ModelError(
             f"The chat template cannot be read: {spec.template}",
             where=f"{where}.template",
@@ -111,20 +112,13 @@ def other_template(ref: ModelRef) -> str | None:
     """The Jinja source that replaces the tokenizer's own template, or None.
 
     Raises:
-        ModelError: The model borrows the pivot's, and that tokenizer cannot be had or has none.
+        ModelError: The model borrows the pivot's, and that tokenizer cannot be loaded or has none to use.
     """
     if ref.borrows is None:
         return ref.template
     if ref.borrows.template is not None:
         return ref.borrows.template
-    tokenizer = load_tokenizer(ref.borrows)
-    if not tokenizer.chat_template:
-        raise ModelError(
-            f"{ref.name!r} is to use the pivot's chat template, and the pivot has none",
-            where=ref.borrows.tokenizer,
-            do="give one with `pivot.template: PATH` in the recipe",
-        )
-    return tokenizer.get_chat_template()
+    return own_template(load_tokenizer(ref.borrows), f"pivot, whose template {ref.name!r} uses")
 
 
 def load_tokenizer(ref: ModelRef) -> "PreTrainedTokenizerBase":

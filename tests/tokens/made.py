@@ -69,6 +69,26 @@ def llama_like(*, prefix=True, fallback=True):
     return wrap(Tokenizer.from_str(json.dumps(state)), unk_token="<unk>")
 
 
+def gemma_like(*, normalized=False):
+    """Gemma's form: runs of spaces, newlines and tabs and some HTML are pieces of the model *and* added tokens."""
+    letters = [*"▁abcdefghijklmnopqrstuvwxyzBHT.<>/", "\n", "\t"]
+    runs = ["▁" * n for n in range(2, 6)] + ["\n\n", "\n\n\n", "\t\t", "<table>", "</b>"]
+    special = ["<unk>", *CONTROL, "<start_of_turn>", "<end_of_turn>"]
+    pieces = [*special, *(f"<0x{b:02X}>" for b in range(256)), *letters, *runs]
+    merges = [("▁", "▁"), ("▁▁", "▁"), ("▁▁", "▁▁"), ("▁▁▁", "▁▁"), ("\n", "\n"), ("\n\n", "\n")]
+    vocab = {piece: index for index, piece in enumerate(dict.fromkeys(pieces))}
+    tokenizer = Tokenizer(
+        models.BPE(vocab=vocab, merges=merges, unk_token="<unk>", fuse_unk=True, byte_fallback=True)
+    )
+    tokenizer.normalizer = normalizers.Replace(" ", "▁")
+    tokenizer.decoder = decoders.Sequence(
+        [decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse()]
+    )
+    tokenizer.add_special_tokens([AddedToken(t, special=True, normalized=False) for t in special])
+    tokenizer.add_tokens([AddedToken(t, special=False, normalized=normalized) for t in runs])
+    return wrap(tokenizer, unk_token="<unk>")
+
+
 def metaspace(scheme, *, kind="bpe"):
     model = models.Unigram() if kind == "unigram" else models.BPE(unk_token="<unk>")
     tokenizer = Tokenizer(model)

@@ -2,14 +2,14 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tokenizers import Tokenizer, models, pre_tokenizers
+from tokenizers import AddedToken, Tokenizer, models, pre_tokenizers
 from transformers import AutoTokenizer, ByT5Tokenizer, CanineTokenizer, PreTrainedTokenizerFast
 
 from fusionchat.errors import TokenizerError
 from fusionchat.tokens.spans import Spans, Untiled
 from fusionchat.tokens.table import TokenTable
 from tests.shared import SHARED, needs_shared
-from tests.tokens.made import add, byte_level, llama_like, made
+from tests.tokens.made import add, byte_level, gemma_like, llama_like, made, metaspace
 
 NASTY = [
     "",
@@ -92,6 +92,58 @@ def test_added_tokens_by_role():
     assert table.token(ids["Ｅ"]) == "Ｅ".encode()
     for text in ("a <tool> b", "xＥ  y", "flush   z"):
         assert isinstance(tile(tokenizer, table, text)[1], Spans), text
+
+
+@pytest.mark.parametrize("normalized", [False, True])
+def test_runs_of_spaces_that_are_added_tokens_are_spaces(normalized):
+    """Gemma: ``▁▁`` is an added token that is neither special nor normalized, and two spaces."""
+    tokenizer = gemma_like(normalized=normalized)
+    table = TokenTable.from_tokenizer(tokenizer)
+    run = tokenizer.convert_tokens_to_ids("▁▁▁")
+    assert table.token(run) == b"   " and table.in_text[run]
+    for name, raw in [("\n\n", b"\n\n"), ("\t\t", b"\t\t"), ("<table>", b"<table>"), ("</b>", b"</b>")]:
+        index = tokenizer.convert_tokens_to_ids(name)
+        assert table.token(index) == raw and table.in_text[index], name
+    text = "a   b  c\n\n  d\t\te     <table> x</b>  é"
+    ids, spans = tile(tokenizer, table, text)
+    assert run in ids and isinstance(spans, Spans), spans
+    raw = text.encode()
+    assert all(table.token(i) == raw[a:b] for i, a, b in zip(ids, spans.begin, spans.end, strict=True))
+    assert not any(table.token(i).startswith(b"\xe2") for i in ids)
+
+
+def test_a_literal_mark_of_a_space_is_still_refused():
+    tokenizer = gemma_like()
+    assert isinstance(tile(tokenizer, TokenTable.from_tokenizer(tokenizer), "a ▁▁ b")[1], Untiled)
+
+
+@pytest.mark.parametrize("normalized", [False, True])
+@pytest.mark.parametrize(
+    "make",
+    [
+        llama_like,
+        lambda: llama_like(prefix=False),
+        byte_level,
+        lambda: metaspace("always"),
+        lambda: metaspace("first"),
+    ],
+)
+def test_added_tokens_with_any_flags_tile_the_text(make, normalized):
+    """``add_tokens("<tool>")`` gives a normalized token: with a space prepended it is ``▁<tool>``."""
+    tokenizer = make()
+    flags = {
+        "<tool>": {},
+        "a b": {},
+        "one": {"single_word": True},
+        "ls": {"lstrip": True},
+        "rs": {"rstrip": True},
+    }
+    tokenizer.add_tokens([AddedToken(t, special=False, normalized=normalized, **f) for t, f in flags.items()])
+    table = TokenTable.from_tokenizer(tokenizer)
+    for text in ("a <tool> b", "a<tool>b", "<tool>", "la b", "one lone one", "a  ls b", "als", "rs  b", "rs"):
+        ids, spans = tile(tokenizer, table, text)
+        assert isinstance(spans, Spans), (text, spans)
+        assert table.in_text[ids].all()
 
 
 def test_every_byte_of_a_multi_byte_text_is_a_boundary_for_byte_fallback():

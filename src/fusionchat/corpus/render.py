@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fusionchat.corpus.conversation import Conversation, Message, Reject
+from fusionchat.corpus.jinja import own_template
 from fusionchat.corpus.template import ChatTemplate, Place, Refusal, make_marks
 from fusionchat.errors import ModelError
 from fusionchat.tokens.spans import Spans, Untiled
@@ -60,13 +61,7 @@ class Renderer:
     ) -> None:
         self.tokenizer, self.name = tokenizer, name
         if template is None:
-            if not tokenizer.chat_template:
-                raise ModelError(
-                    "The tokenizer has no chat template",
-                    where=name or None,
-                    do="set `template:` to `pivot` or to a Jinja file",
-                )
-            template = tokenizer.get_chat_template()
+            template = own_template(tokenizer, name)
         self.template = ChatTemplate(template, tokenizer.special_tokens_map)
         self.table = TokenTable.from_tokenizer(tokenizer)
         self._last: tuple[Conversation, Rendered | Reject] | None = None

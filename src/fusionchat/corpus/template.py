@@ -5,25 +5,12 @@ every assistant content. What stands between the marks is the template's own tex
 text with the contents, or a known edit of them (trimmed, thinking removed), in place of the marks.
 """
 
-from collections.abc import Callable, Mapping, Sequence
-from datetime import datetime
-from functools import lru_cache
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
-from json import dumps
-from typing import NamedTuple, NoReturn
-
-from jinja2 import Template
-from jinja2.exceptions import TemplateError, TemplateSyntaxError
-from jinja2.ext import Extension, loopcontrols
-from jinja2.nodes import CallBlock, Node
-from jinja2.parser import Parser
-from jinja2.sandbox import ImmutableSandboxedEnvironment
+from typing import NamedTuple
 
 from fusionchat.corpus.conversation import Message
-from fusionchat.errors import ModelError
-
-RENDERING_DAY = datetime(2024, 7, 26)
-"""Templates that print today's date print this one, so that a capture made tomorrow is the same."""
+from fusionchat.corpus.jinja import compiled
 
 THOUGHT = "</think>"
 PROBE = (Message("user", "Hi"), Message("assistant", "Hi"))
@@ -51,54 +38,6 @@ class Place(NamedTuple):
     end: int
     kept: tuple[int, int]
     closed: bool
-
-
-class Generation(Extension):
-    """The ``{% generation %}`` block of training templates: its body, as it is."""
-
-    tags = {"generation"}  # noqa: RUF012
-
-    def parse(self, parser: Parser) -> Node:
-        """Read the block up to ``{% endgeneration %}``."""
-        line = next(parser.stream).lineno
-        body = parser.parse_statements(("name:endgeneration",), drop_needle=True)
-        return CallBlock(self.call_method("_body"), [], [], body).set_lineno(line)
-
-    def _body(self, caller: Callable[[], str]) -> str:
-        return caller()
-
-
-def refuse(message: str) -> NoReturn:
-    """What templates call to refuse a conversation."""
-    raise TemplateError(message)
-
-
-def to_json(value: object, ensure_ascii: bool = False, indent: int | None = None) -> str:
-    """JSON as chat templates expect it: no escapes for HTML, no escapes beyond ASCII."""
-    return dumps(value, ensure_ascii=ensure_ascii, indent=indent)
-
-
-@lru_cache(maxsize=64)
-def compiled(source: str) -> Template:
-    """A template in an immutable sandbox with what the hub's chat templates use.
-
-    Raises:
-        ModelError: It is not valid Jinja.
-    """
-    sandbox = ImmutableSandboxedEnvironment(
-        trim_blocks=True, lstrip_blocks=True, extensions=[loopcontrols, Generation]
-    )
-    sandbox.filters["tojson"] = to_json
-    sandbox.globals["raise_exception"] = refuse
-    sandbox.globals["strftime_now"] = RENDERING_DAY.strftime
-    try:
-        return sandbox.from_string(source)
-    except TemplateSyntaxError as error:
-        raise ModelError(
-            f"The chat template is not valid Jinja: {error.message}",
-            where=f"line {error.lineno} of the template",
-            do="correct the template or give another one",
-        ) from error
 
 
 class ChatTemplate:
@@ -137,7 +76,7 @@ class ChatTemplate:
         }
         try:
             return compiled(self.source).render(**self.special_tokens, **variables)
-        except (TemplateError, TypeError, ValueError, LookupError, AttributeError, ArithmeticError) as error:
+        except Exception as error:  # a template is a foreign program: whatever it raises is its refusal
             return Refusal("the chat template refuses the conversation", str(error))
 
     def locate(self, messages: Sequence[Message], text: str) -> list[Place] | Refusal:

@@ -25,12 +25,14 @@ class Family:
     Attributes:
         name: For messages and reports.
         spell: The bytes of a piece.
-        prefix: Whether a blank is put before a stretch of text.
+        prefix: Whether a space is put before a stretch of text.
+        blank: The character that stands for a space in the pieces, None where there is none.
     """
 
     name: str
     spell: Spell
     prefix: Prefix
+    blank: str | None = None
 
 
 @cache
@@ -150,7 +152,7 @@ def family_of(tokenizer: Tokenizer) -> Family:
         part["type"] == "ByteFallback" for part in parts(tokenizer.decoder)
     )
     if blank is not None:
-        return Family(f"SentencePiece {kind}", spell_metaspace(blank, bytes_too=falls_back), prefix)
+        return Family(f"SentencePiece {kind}", spell_metaspace(blank, bytes_too=falls_back), prefix, blank)
     if kind == "WordPiece":
         return Family(kind, spell_word_piece(model.continuing_subword_prefix), "if_missing")
     return Family(

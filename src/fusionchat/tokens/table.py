@@ -33,7 +33,9 @@ class TokenTable(ByteTable):
         pieces = {index: piece for piece, index in backend.get_vocab(with_added_tokens=True).items()}
         spelled = {index: family.spell(piece) for index, piece in pieces.items()}
         fallback = {index for index, piece in pieces.items() if BYTE_PIECE.fullmatch(piece)}
-        return cls._build(tokenizer, family, spelled, fallback)
+        ordinary = added_pieces(tokenizer, family)
+        spelled |= {index: family.spell(piece) for index, piece in ordinary.items()}
+        return cls._build(tokenizer, family, spelled, fallback, set(ordinary))
 
     @classmethod
     def _build(
@@ -42,8 +44,14 @@ class TokenTable(ByteTable):
         family: Family,
         spelled: dict[int, bytes | None],
         fallback: set[int],
+        ordinary: set[int],
     ) -> "TokenTable":
-        added: dict[int, AddedToken] = dict(tokenizer.added_tokens_decoder)
+        control = control_ids(tokenizer)
+        added: dict[int, AddedToken] = {
+            index: token
+            for index, token in tokenizer.added_tokens_decoder.items()
+            if token.special or index in control or index not in ordinary
+        }
         size = 1 + max([*spelled, *added])
         tokens = [spelled.get(index) or b"" for index in range(size)]
         in_text = np.array([bool(token) for token in tokens], dtype=np.bool_)
@@ -51,7 +59,6 @@ class TokenTable(ByteTable):
         for index in fallback:
             if index not in added and len(tokens[index]) == 1:
                 flags[index] |= FALLBACK
-        control = control_ids(tokenizer)
         for index, token in added.items():
             tokens[index] = token.content.encode("utf-8", "surrogatepass")
             in_text[index] = bool(token.content) and not (token.special or index in control)
@@ -69,6 +76,28 @@ class TokenTable(ByteTable):
             bos=tokenizer.bos_token_id,
             eos=tokenizer.eos_token_id,
         )
+
+
+def added_pieces(tokenizer: "PreTrainedTokenizerBase", family: Family) -> dict[int, str]:
+    """Added tokens of a fast tokenizer that are ordinary pieces of text, as Gemma's runs of spaces ``▁▁`` are, by id.
+
+    In a SentencePiece tokenizer these meet the text after its spaces have become ``▁``: the model writes them, whose
+    pieces they are as well, or they are matched as normalized tokens. Other added tokens stand for their own spelling.
+    """
+    if family.blank is None:
+        return {}
+    backend = tokenizer.backend_tokenizer
+    own, normalizer = backend.get_vocab(with_added_tokens=False), backend.normalizer
+    writes_blank = normalizer is not None and family.blank in normalizer.normalize_str(" ")
+    found: dict[int, str] = {}
+    for index, token in tokenizer.added_tokens_decoder.items():
+        if token.special:
+            continue
+        if token.normalized and writes_blank:
+            found[index] = normalizer.normalize_str(token.content)
+        elif own.get(token.content) == index and family.spell(token.content) != token.content.encode():
+            found[index] = token.content
+    return found
 
 
 def control_ids(tokenizer: "PreTrainedTokenizerBase") -> set[int]:
@@ -90,8 +119,10 @@ def unknown_ids(tokenizer: "PreTrainedTokenizerBase") -> list[int]:
     return [] if index is None or index == tokenizer.eos_token_id else [int(index)]
 
 
-def slow_pieces(tokenizer: "PreTrainedTokenizerBase") -> tuple[Family, dict[int, bytes | None], set[int]]:
-    """Pieces of a tokenizer without a fast back end: one id a byte, one id a character, or a SentencePiece model.
+def slow_pieces(
+    tokenizer: "PreTrainedTokenizerBase",
+) -> tuple[Family, dict[int, bytes | None], set[int], set[int]]:
+    """Pieces of a tokenizer without a fast back end (one id a byte, or a SentencePiece model), as `_build` takes them.
 
     Raises:
         TokenizerError: It is none of these.
@@ -104,7 +135,8 @@ def slow_pieces(tokenizer: "PreTrainedTokenizerBase") -> tuple[Family, dict[int,
     raw = probe.encode()
     if len(ids) == len(raw) and len({index - byte for index, byte in zip(ids, raw, strict=True)}) == 1:
         shift = ids[0] - raw[0]
-        return Family("one id a byte", str.encode, "none"), {shift + b: bytes([b]) for b in range(256)}, set()
+        pieces: dict[int, bytes | None] = {shift + b: bytes([b]) for b in range(256)}
+        return Family("one id a byte", str.encode, "none"), pieces, set(), set()
     raise TokenizerError(
         f"A tokenizer of type {type(tokenizer).__name__} cannot be expressed in bytes: "
         "it has no fast back end, and its ids are not bytes",
@@ -114,7 +146,7 @@ def slow_pieces(tokenizer: "PreTrainedTokenizerBase") -> tuple[Family, dict[int,
 
 def sentencepiece_pieces(
     tokenizer: "PreTrainedTokenizerBase",
-) -> tuple[Family, dict[int, bytes | None], set[int]]:
+) -> tuple[Family, dict[int, bytes | None], set[int], set[int]]:
     """Pieces of a slow SentencePiece tokenizer; whether it puts a blank first is seen from what it makes of one letter."""
     model = tokenizer.sp_model
     spelled: dict[int, bytes | None] = {}
@@ -130,4 +162,4 @@ def sentencepiece_pieces(
         else:
             spelled[index] = piece.replace("▁", " ").encode()
     prefix: Prefix = "always" if model.encode("x", out_type=str)[0].startswith("▁") else "none"
-    return Family("SentencePiece", str.encode, prefix), spelled, fallback
+    return Family("SentencePiece", str.encode, prefix, "▁"), spelled, fallback, set(spelled)
