@@ -274,7 +274,9 @@ def main() -> None:
 def guarded(arguments: list[str]) -> int:
     """Run the command line; 0 for success, 2 for the user's mistakes, 3 for the machine's, 1 for ours, 130 for Ctrl-C."""
     from fusionchat import console
+    from fusionchat.threads import wait_passively
 
+    wait_passively()
     debug = "--debug" in arguments
     try:
         cli.main([a for a in arguments if a != "--debug"], prog_name="fusionchat", standalone_mode=False)

@@ -14,10 +14,12 @@ from typing import NamedTuple
 from fusionchat.artifacts import Manifest, begin, checksums, finish, machine_errors, write_text
 from fusionchat.console import warn
 from fusionchat.errors import FusionChatError, RecipeError
+from fusionchat.estimate import parameters
 from fusionchat.jobs import Job, Run, Status
 from fusionchat.models import resolve
 from fusionchat.precision import keep_dtypes, resolve_dtypes
 from fusionchat.recipe import Recipe
+from fusionchat.threads import pick_threads, set_threads
 
 STAGES = ("corpus", "represent", "align", "fuse", "distill", "merge", "evaluate", "report")
 PACKAGES = ("fusionchat", "torch", "transformers", "tokenizers", "numpy", "numba")
@@ -74,7 +76,7 @@ def run(recipe: Recipe, *, until: str | None = None, announce: Announce | None =
     planned = open_run(recipe)
     for line in planned.dtypes.notices():
         warn(line)
-    set_threads(recipe.runtime.threads)
+    set_threads(pick_threads(recipe.runtime.threads, map(parameters, planned.refs.values())))
     with machine_errors(planned.folder):
         planned.folder.mkdir(parents=True, exist_ok=True)
         with lock(planned.folder):
@@ -159,16 +161,6 @@ class lock:
     def __exit__(self, *_: object) -> None:
         """Let go."""
         self.file.close()
-
-
-def set_threads(threads: int) -> None:
-    """Let torch and numba use so many threads, all cores for 0."""
-    if threads:
-        import numba
-        import torch
-
-        torch.set_num_threads(threads)
-        numba.set_num_threads(min(threads, numba.get_num_threads()))
 
 
 def refuse_many_processes() -> None:

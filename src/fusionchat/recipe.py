@@ -237,7 +237,11 @@ class RuntimeSettings(Frozen):
         False, description="recompute activations in the backward pass to save memory"
     )
     checkpoint_steps: int = Field(200, ge=1, description="a training checkpoint every so many steps")
-    threads: int = Field(0, ge=0, description="CPU threads, 0 for all")
+    threads: int = Field(
+        0,
+        ge=0,
+        description="CPU threads; 0 for all, or for one where every model has under 2 million parameters",
+    )
     merge_device: str = Field(
         "cpu",
         description="cpu | cuda | cuda:N | xpu; a merge is bound by reading and writing weights, which a GPU does not speed up",
