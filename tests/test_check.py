@@ -1,5 +1,7 @@
 """`check` on a recipe before and after a run."""
 
+import json
+
 from fusionchat.check import check, show
 from fusionchat.estimate import size, total, work
 from fusionchat.pipeline import run
@@ -40,3 +42,16 @@ def test_a_candidate_that_cannot_take_so_many_sources_is_told_beforehand(tiny, c
     assert found.unfit == ["search.candidates.1: Method ties has 3 values of `density` for 2 targets"]
     show(found)
     assert "search.candidates.1" in capsys.readouterr().err
+
+
+def test_keys_that_nothing_reads_are_said(tiny, capsys):
+    messages = [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello"}]
+    records = [
+        {"messages": messages, "persona": "a pirate"},
+        {"messages": messages, "tools": [{"name": "f"}]},
+    ]
+    (tiny / "odd.jsonl").write_text("".join(json.dumps(r) + "\n" for r in records))
+    show(check(load_recipe("recipe.yaml", ("corpus.train=odd.jsonl",))))
+    said = capsys.readouterr().out
+    assert "Corpus: 2 records looked at; rejected: 1 key `tools` cannot be followed" in said
+    assert "Corpus: keys of records that are not used: 1 persona" in said

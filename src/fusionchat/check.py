@@ -3,7 +3,6 @@
 No weights are loaded. What cannot be looked at (a hub that does not answer) is said, never passed over.
 """
 
-from collections import Counter
 from pathlib import Path
 from typing import NamedTuple
 
@@ -11,9 +10,11 @@ from fusionchat import console
 from fusionchat.align.preview import PairPreview, Piece, preview
 from fusionchat.align.preview import show as show_pieces
 from fusionchat.align.stage import job_id as align_job
-from fusionchat.corpus.conversation import Conversation, Reject
+from fusionchat.corpus.conversation import Reject
+from fusionchat.corpus.parts import count_rejects, count_words, locate, read_source
+from fusionchat.corpus.read import ReadCorpus
 from fusionchat.corpus.render import Renderer
-from fusionchat.corpus.stage import locate, make_renderer
+from fusionchat.corpus.stage import make_renderer
 from fusionchat.errors import CorpusError, FusionChatError, ModelError
 from fusionchat.estimate import size, total, work
 from fusionchat.jobs import Run
@@ -44,7 +45,9 @@ class Check(NamedTuple):
 
     Attributes:
         models: One entry a model.
-        records: Records read, rejects by reason.
+        records: Records read.
+        rejects: How many of them cannot be used, by reason.
+        unused_keys: How many of the others have a key that nothing reads, by key.
         previews: One entry a source whose tokenizer and the pivot's could be looked at.
         renderings: The first conversation as each model sees it.
         retention: For each source whose alignment an earlier run has finished: its figures (see `AlignSummary`).
@@ -57,6 +60,7 @@ class Check(NamedTuple):
     models: list[ModelCheck]
     records: int
     rejects: dict[str, int]
+    unused_keys: dict[str, int]
     previews: list[PairPreview]
     renderings: dict[str, list[Piece] | Reject]
     retention: dict[str, dict[str, float]]
@@ -74,7 +78,8 @@ def check(recipe: Recipe, *, sample: int = 200) -> Check:
         FusionChatError: Something that is here is broken: a folder, a template, the corpus.
     """
     refs, unseen = resolve(recipe), list[str]()
-    conversations, rejects = _sample(recipe, sample, unseen)
+    conversations, rejected, unused = _sample(recipe, sample, unseen)
+    rejects = count_rejects(rejected)
     renderers: dict[str, Renderer] = {}
     models = [_look(ref, renderers, unseen) for ref in refs.values()]
     previews = []
@@ -97,6 +102,7 @@ def check(recipe: Recipe, *, sample: int = 200) -> Check:
         models=models,
         records=len(conversations) + sum(rejects.values()),
         rejects=rejects,
+        unused_keys=unused,
         previews=previews,
         renderings=renderings,
         retention={name: figures for name in recipe.sources if (figures := _retention(planned, name))},
@@ -127,25 +133,16 @@ def _retention(planned: Run, source: str) -> dict[str, float]:
     return {key: float(value) for key, value in summary.items() if isinstance(value, int | float)}
 
 
-def _sample(recipe: Recipe, sample: int, unseen: list[str]) -> tuple[list[Conversation], dict[str, int]]:
-    from fusionchat.corpus.read import read_corpus
-
+def _sample(recipe: Recipe, sample: int, unseen: list[str]) -> ReadCorpus:
     source = recipe.corpus.train
     path = locate(source, recipe.folder)
     try:
-        read = read_corpus(
-            path,
-            format=source.format,
-            split=source.split,
-            pattern=source.pattern,
-            limit=min(sample, source.limit or sample),
-        )
+        return read_source(source, recipe.folder, limit=sample)
     except CorpusError as error:
         if Path(path).exists():
             raise
         unseen.append(f"corpus.train {path}: {error.what}")
-        return [], {}
-    return read.conversations, dict(Counter(reject.reason for reject in read.rejects))
+        return ReadCorpus([], [], {})
 
 
 def _look(ref: ModelRef, renderers: dict[str, Renderer], unseen: list[str]) -> ModelCheck:
@@ -181,6 +178,8 @@ def show(found: Check) -> None:
         [tuple(model) for model in found.models],
     )
     console.say(f"Corpus: {found.records} records looked at{_reasons(found.rejects)}")
+    if found.unused_keys:
+        console.say(f"Corpus: keys of records that are not used: {count_words(found.unused_keys)}")
     if found.previews:
         _show_previews(found.previews)
     if found.retention:

@@ -2,11 +2,12 @@
 
 import gzip
 import json
+from dataclasses import replace
 
 import pytest
 
-from fusionchat.corpus.conversation import Conversation, Message, Reject
-from fusionchat.corpus.read import from_record, parse_record, read_corpus, to_record
+from fusionchat.corpus.conversation import Conversation, Message
+from fusionchat.corpus.read import from_record, read_corpus, to_record
 from fusionchat.errors import CorpusError
 from tests.shared import SHARED, needs_shared
 
@@ -57,31 +58,11 @@ def test_text_by_a_pattern_of_ones_own(tmp_path):
     ]  # fmt: skip
 
 
-@pytest.mark.parametrize(
-    ("record", "reason"),
-    [
-        ("text", "not a JSON object"),
-        ({"text": "x"}, "no messages"),
-        ({"messages": []}, "empty"),
-        ({"messages": [{"role": "assistant", "content": ""}]}, "empty"),
-        ({"messages": [{"role": "assistant"}]}, "a turn without text"),
-        ({"messages": [{"role": "tool", "content": "x"}]}, "wrong role"),
-        ({"messages": [{"role": "user", "content": "x"}]}, "no assistant turn"),
-        ({"messages": GOOD["messages"] + [{"role": "assistant", "content": "x"}]}, "roles do not alternate"),
-        ({"messages": GOOD["messages"] + [{"role": "system", "content": "x"}]}, "system turn inside"),
-        ({"messages": [{"role": "assistant", "content": "\ud800"}]}, "not valid Unicode"),
-    ],
-)
-def test_unusable_records_say_why(record, reason):
-    parsed = parse_record(record, default_id="r")
-    assert isinstance(parsed, Reject) and parsed.reason == reason
-
-
 def test_rejects_are_counted_and_broken_lines_are_no_crash(tmp_path):
     (tmp_path / "c.jsonl").write_text(lines(GOOD, {"messages": []}) + "{broken\n" + lines(SHAREGPT, SHAREGPT))
     read = read_corpus(str(tmp_path / "c.jsonl"))
     assert len(read.conversations) == 2
-    assert sorted(r.reason for r in read.rejects) == ["empty", "id given twice", "not a JSON object"]
+    assert sorted(r.reason for r in read.rejects) == ["empty", "id given twice", "not JSON"]
 
 
 @pytest.mark.parametrize("content", ["", "\n", '{"messages": []}\n'])
@@ -111,6 +92,9 @@ def test_records_read_back_unchanged():
     conversation = Conversation(
         "x", (Message("user", "a"), Message("assistant", "b\u2028", complete=False)), "math", "4"
     )
+    conversation = replace(
+        conversation, messages=(Message("assistant", "No.", train=False), *conversation.messages)
+    )
     assert from_record(json.loads(json.dumps(to_record(conversation)))) == conversation
 
 
@@ -122,15 +106,25 @@ def test_real_files_are_read():
     assert len(chinese.conversations) == 50
 
 
-def test_what_cannot_be_written_as_utf8_is_a_reject_wherever_it_stands():
-    for key in ("id", "domain", "answer"):
-        found = parse_record(GOOD | {key: "\ud800"}, default_id="d")
-        assert found == Reject("d", "not valid Unicode")
-    found = parse_record("\ud800 is no record", default_id="d")
-    assert isinstance(found, Reject) and found.detail == "? is no record"
+def test_keys_that_nothing_reads_are_counted_by_name(tmp_path):
+    odd = GOOD | {"persona": "a pirate", "score": 4.5, "source": "here", "notes": None}
+    (tmp_path / "c.jsonl").write_text(lines(odd, odd, GOOD, {"persona": "x"}))
+    read = read_corpus(str(tmp_path / "c.jsonl"))
+    assert read.unused == {"persona": 2} and [r.reason for r in read.rejects] == ["no messages"]
 
 
-def test_an_answer_without_a_question_is_not_asked_for():
-    said = {"messages": [{"role": "assistant", "content": "Hello"}], "answer": "Hello"}
-    found = parse_record(said, default_id="d")
-    assert isinstance(found, Conversation) and found.answer is None
+def test_an_empty_id_is_none(tmp_path):
+    (tmp_path / "c.jsonl").write_text(lines(*[GOOD | {"id": ""}] * 3))
+    assert [c.id for c in read_corpus(str(tmp_path / "c.jsonl")).conversations] == [
+        "c-000000",
+        "c-000001",
+        "c-000002",
+    ]
+
+
+def test_the_error_says_every_reason_with_an_example(tmp_path):
+    (tmp_path / "c.jsonl").write_text(
+        lines({"text": "a"}, {"messages": [{"role": "narrator", "content": "x"}]})
+    )
+    with pytest.raises(CorpusError, match=r"no messages: keys: text; wrong role: narrator"):
+        read_corpus(str(tmp_path / "c.jsonl"))

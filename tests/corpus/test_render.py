@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -197,3 +199,17 @@ def test_real_tokenizers(name):
         check(one, conversation, rendered)
         ends = rendered.begin == [len(conversation.messages[t].content.encode()) for t in rendered.turn]
         assert np.isin(rendered.input_ids[rendered.rows[ends]], one.stop_ids).all()
+
+
+def test_turns_that_bear_no_loss_are_context_only():
+    r = renderer()
+    whole = r.render(FOUR)
+    off = replace(
+        FOUR, messages=(FOUR.messages[0], replace(FOUR.messages[1], train=False), *FOUR.messages[2:])
+    )
+    seen = r.render(off)
+    np.testing.assert_array_equal(seen.input_ids, whole.input_ids)
+    np.testing.assert_array_equal(seen.rows, whole.rows[whole.turn == 3])
+    assert set(seen.turn) == {3} and off.supervised_bytes == len(FOUR.messages[3].content.encode())
+    last = replace(FOUR, messages=(*FOUR.messages[:3], replace(FOUR.messages[3], train=False)))
+    assert set(r.render(last).turn) == {1} and r.render(last).input_ids.size < whole.input_ids.size

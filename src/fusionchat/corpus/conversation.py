@@ -11,11 +11,24 @@ Role = Literal["system", "user", "assistant"]
 
 @dataclass(frozen=True)
 class Message:
-    """One turn. ``complete`` is False where a long conversation was cut inside it: its end of turn is then not supervised."""
+    """One turn.
+
+    Attributes:
+        role: Who speaks.
+        content: The text.
+        complete: False where a long conversation was cut inside the turn: its end is then not supervised.
+        train: False where the corpus asks that the turn bears no loss; it is context for later turns only.
+    """
 
     role: Role
     content: str
     complete: bool = True
+    train: bool = True
+
+    @property
+    def supervised(self) -> bool:
+        """Whether the turn is scored and trained on."""
+        return self.role == "assistant" and self.train
 
 
 @dataclass(frozen=True)
@@ -36,8 +49,8 @@ class Conversation:
 
     @property
     def supervised_bytes(self) -> int:
-        """UTF-8 bytes of the assistant turns: the denominator of bits per byte."""
-        return sum(len(m.content.encode()) for m in self.messages if m.role == "assistant")
+        """UTF-8 bytes of the turns that bear loss: the denominator of bits per byte."""
+        return sum(len(m.content.encode()) for m in self.messages if m.supervised)
 
 
 class Reject(NamedTuple):

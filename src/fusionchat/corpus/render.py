@@ -117,6 +117,7 @@ class Renderer:
         self, ids: NDArray[np.int64], spans: Spans, messages: Sequence[Message], places: Sequence[Place]
     ) -> Rendered | Refusal:
         parts = []
+        places = [place for place in places if messages[place.message].train]
         for place in places:
             complete = messages[place.message].complete
             part = self._turn(ids, spans, place, complete=complete)

@@ -248,7 +248,10 @@ def _search(report: Report) -> Section | None:
 def _rejects(report: Report) -> Section | None:
     if not report.rejects:
         return None
-    said = "Records that could not be used, and why. None is dropped without being counted here."
+    said = (
+        "Records that could not be used, and why. None is dropped without being counted here, and no key of a record "
+        "that was used is passed over."
+    )
     return Section("rejects", "Rejected records", said, (Part(table=tables.reject_table(report)),))
 
 

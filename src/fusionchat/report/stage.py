@@ -11,7 +11,7 @@ from fusionchat.align.stage import job_id as align_job
 from fusionchat.artifacts import Json, Manifest, read_json, write_text
 from fusionchat.console import table
 from fusionchat.corpus.stage import JOB as CORPUS
-from fusionchat.corpus.stage import PARTS, reject_counts
+from fusionchat.corpus.stage import PARTS, reject_counts, unused_counts
 from fusionchat.distill.stage import SFT, label, weight_text
 from fusionchat.evaluate.stage import Entry, Scores, entries, load_scores
 from fusionchat.evaluate.stage import job_id as evaluate_job
@@ -196,11 +196,15 @@ def make_choice(run: Run, target: str, sources: tuple[str, ...]) -> Choice:
 
 
 def make_rejects(run: Run) -> tuple[Reject, ...]:
-    """Rejected records of the corpus by reason."""
+    """Rejected records of the corpus by reason, and keys of records that nothing reads."""
     counts = reject_counts(run)
+    keys = unused_counts(run)
     parts = cast(dict[str, dict[str, int]], run.manifest(CORPUS).summary)
     total = sum(parts[name]["conversations"] for name in PARTS) + sum(counts.values())
-    return tuple(Reject("corpus", reason, count, total) for reason, count in counts.items())
+    rejected = tuple(Reject("corpus", reason, count, total) for reason, count in counts.items())
+    return rejected + tuple(
+        Reject("corpus, used", f"key `{k}` is not read", n, total) for k, n in keys.items()
+    )
 
 
 def make_sweep(run: Run) -> tuple[SweepPoint, ...]:

@@ -1,0 +1,179 @@
+"""Records of a corpus file or a hub dataset, in order, as the file holds them: nothing is known here of turns."""
+
+import gzip
+import json
+import re
+import zlib
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import cast
+
+from fusionchat.errors import CorpusError
+
+MARKS = (
+    (b"\xef\xbb\xbf", "utf-8-sig"),
+    (b"\xff\xfe\x00\x00", "utf-32"),
+    (b"\x00\x00\xfe\xff", "utf-32"),
+    (b"\xff\xfe", "utf-16"),
+    (b"\xfe\xff", "utf-16"),
+)
+"""Byte order marks, and the encoding each stands for; the longer ones first."""
+
+GZIP = b"\x1f\x8b"
+WRAPPERS = ("data", "rows", "records", "examples", "instances", "items")
+
+
+class BrokenLine(str):
+    """A line that is not JSON; counted as a reject, since the lines around it are whole."""
+
+    __slots__ = ()
+
+
+def read_records(path: str, *, text: bool, split: str, pattern: str) -> Iterator[object]:
+    """The records of a file (by its ending) or of a hub dataset.
+
+    Args:
+        path: A file or the id of a dataset.
+        text: Take the file for plain text whatever its ending.
+        split: The split of a hub dataset, or the key of one in a JSON object.
+        pattern: A regular expression; its group 1 is the text of a conversation.
+
+    Raises:
+        CorpusError: The file is missing, or is not what its ending says.
+    """
+    file = Path(path)
+    if not file.exists():
+        yield from hub_records(path, split)
+        return
+    if not file.is_file():
+        raise CorpusError("A corpus is a file, this is a folder", where=path)
+    suffix = ([""] + [s.lower() for s in file.suffixes if s.lower() != ".gz"])[-1]
+    try:
+        if text or suffix == ".txt":
+            yield from plain_texts(read_text(file), pattern)
+        elif suffix == ".parquet":
+            yield from parquet_rows(file)
+        else:
+            yield from json_records(read_text(file), path, lines=suffix != ".json", split=split)
+    except (OSError, EOFError, zlib.error) as error:
+        raise CorpusError(f"This corpus cannot be read: {error}", where=path) from error
+
+
+def read_text(file: Path) -> str:
+    """A file's text: unpacked if it is gzip, decoded by its byte order mark, else as UTF-8."""
+    raw = file.read_bytes()
+    if raw.startswith(GZIP):
+        raw = gzip.decompress(raw)
+    encoding = next((name for mark, name in MARKS if raw.startswith(mark)), "utf-8")
+    try:
+        return raw.decode(encoding)
+    except UnicodeDecodeError as error:
+        line = raw.count(b"\n", 0, error.start) + 1
+        raise CorpusError(
+            f"This corpus cannot be read: it is not {encoding.upper().removesuffix('-SIG')} text",
+            where=f"{file}, line {line}",
+            do="save it as UTF-8",
+        ) from error
+
+
+def plain_texts(text: str, pattern: str) -> Iterator[object]:
+    """One conversation of one assistant turn for every match of a pattern."""
+    for match in re.finditer(pattern, text.replace("\r\n", "\n").replace("\r", "\n")):
+        if (match[1] or "").strip():
+            yield {"messages": [{"role": "assistant", "content": match[1].strip()}]}
+
+
+def json_records(text: str, path: str, *, lines: bool, split: str) -> Iterable[object]:
+    """The records of a JSON file, or of one with a record a line.
+
+    The ending decides only where the text leaves it open: a list in a .jsonl file and lines in a .json file are read.
+    """
+    text = text.removeprefix("\ufeff")  # a second mark, of a text that was encoded twice
+    start = text.lstrip()[:1]
+    if not lines or start == "[":
+        try:
+            return listed(json.loads(text), path, split)
+        except json.JSONDecodeError as error:
+            if not starts_with_a_line_of_json(text):
+                raise CorpusError(
+                    f"This file is not JSON: {error}",
+                    where=path,
+                    do=f"correct line {error.lineno}; a comma after the last element is not JSON",
+                ) from error
+    return json_lines(text)
+
+
+def starts_with_a_line_of_json(text: str) -> bool:
+    """Whether the first line that is not empty is a JSON object or list by itself."""
+    first = text.lstrip().partition("\n")[0].strip()
+    try:
+        return isinstance(json.loads(first), dict | list)
+    except json.JSONDecodeError:
+        return False
+
+
+def json_lines(text: str) -> Iterator[object]:
+    """One record a line; empty lines are passed over, a mark where files were put together is dropped."""
+    for line in text.split("\n"):
+        bare = line.strip().removeprefix("\ufeff")
+        if bare:
+            try:
+                yield json.loads(bare)
+            except (json.JSONDecodeError, RecursionError):
+                yield BrokenLine(bare)
+
+
+def listed(value: object, path: str, split: str) -> list[object]:
+    """The records of a JSON value: a list of them, an object around such a list, or one record."""
+    if isinstance(value, list):
+        return [value] if value and is_turn(value[0]) else value
+    if isinstance(value, dict):
+        for key in (*WRAPPERS, split):
+            if isinstance(value.get(key), list) and all(isinstance(one, dict | list) for one in value[key]):
+                return cast(list[object], value[key])
+        if any(isinstance(inner, str | list) for inner in value.values()):
+            return [value]
+    raise CorpusError(
+        "A JSON corpus is a list of records", where=path, do=f"give a list, or put it under {WRAPPERS[0]!r}"
+    )
+
+
+def is_turn(value: object) -> bool:
+    """Whether a list's element is a turn, so that the list is one conversation."""
+    return isinstance(value, dict) and ("role" in value or "from" in value) and "messages" not in value
+
+
+def parquet_rows(file: Path) -> Iterator[object]:
+    """The rows of a Parquet file."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        for batch in pq.ParquetFile(file).iter_batches(batch_size=1024):
+            yield from batch.to_pylist()
+    except pa.ArrowInvalid as error:
+        raise CorpusError(f"This is not a Parquet file: {error}", where=str(file)) from error
+
+
+def hub_records(name: str, split: str) -> Iterator[object]:
+    """The records of a hub dataset, streamed."""
+    looks_local = name.startswith((".", "/")) or name.count("/") > 1 or Path(name).suffix != ""
+    if looks_local:
+        raise CorpusError("There is no such corpus file", where=name, do="paths are relative to the recipe")
+    try:
+        import datasets
+    except ImportError as error:
+        raise CorpusError(
+            "There is no such file, and reading hub datasets needs the package `datasets`",
+            where=name,
+            do="pip install 'fusionchat[datasets]', or give a file",
+        ) from error
+    try:
+        dataset = cast(Iterable[object], datasets.load_dataset(name, split=split, streaming=True))
+        yield from dataset
+    except CorpusError:
+        raise
+    except Exception as error:
+        raise CorpusError(
+            f"This dataset cannot be read: {error}", where=name, do="check its id and split"
+        ) from error

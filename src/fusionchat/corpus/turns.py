@@ -1,0 +1,159 @@
+"""One turn of a record as a `Message`: its role, its text however it is written, and whether it bears loss."""
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from fusionchat.corpus.conversation import Message, Role
+from fusionchat.corpus.keys import (
+    LOSS_OFF,
+    LOSS_ON,
+    REFUSED_TURN,
+    THOUGHTS,
+    Unusable,
+    bears_loss,
+    given,
+    missing,
+    refuse,
+    unused,
+)
+
+ROLE_KEYS = ("role", "from")
+TEXT_KEYS = ("content", "value", "text")
+TEXT_PARTS = ("text", "input_text", "output_text")
+TOOL_ROLES = (
+    "tool",
+    "function",
+    "observation",
+    "ipython",
+    "tool_response",
+    "function_response",
+    "tool_call",
+    "function_call",
+)
+USED = REFUSED_TURN.union(ROLE_KEYS, TEXT_KEYS, LOSS_ON, LOSS_OFF)
+PART_USED = REFUSED_TURN.union(["type", "text", "cache_control", "annotations"])
+
+ROLES: dict[str, Role] = {
+    "system": "system",
+    "developer": "system",
+    "user": "user",
+    "human": "user",
+    "prompter": "user",
+    "assistant": "assistant",
+    "gpt": "assistant",
+    "chatgpt": "assistant",
+    "bot": "assistant",
+    "ai": "assistant",
+    "model": "assistant",
+}
+
+
+class Turn(NamedTuple):
+    """A message, and the keys of its turn that say something and that nothing reads."""
+
+    message: Message
+    unused: tuple[str, ...] = ()
+
+
+def read_turn(turn: object) -> Turn:
+    """A turn from an object like ``{"role", "content"}`` or ``{"from", "value"}``.
+
+    Raises:
+        Unusable: It has no role or text, or holds what no text can carry (images, tool calls).
+    """
+    if not isinstance(turn, dict):
+        raise Unusable("a turn is not an object", str(turn)[:80])
+    said = given(turn)
+    role = role_of(said)
+    refuse(said, REFUSED_TURN)
+    content, left = text_of(turn)
+    train = bears_loss(said)
+    used = USED
+    if role == "assistant":
+        content = with_thoughts(content, said)
+        used |= frozenset(THOUGHTS)
+    elif train:  # only assistant turns are ever trained on
+        used -= frozenset([*LOSS_ON, *LOSS_OFF])
+    left += [f"{key} (of a turn)" for key in unused(said, used)]
+    return Turn(Message(role, content, train=role != "assistant" or train is not False), tuple(left))
+
+
+def role_of(turn: Mapping[str, object]) -> Role:
+    """The role of a turn, however it is spelled."""
+    names = {str(turn[key]).strip().lower() for key in ROLE_KEYS if key in turn}
+    for name in sorted(names.intersection(TOOL_ROLES)):
+        raise Unusable(f"role `{name}` cannot be followed")
+    roles = {ROLES.get(name) for name in names}
+    role = roles.pop() if len(roles) == 1 else None
+    if role is None:
+        raise Unusable("wrong role", ", ".join(sorted(names))[:80])
+    return role
+
+
+def text_of(turn: Mapping[object, object]) -> tuple[str, list[str]]:
+    """The text of a turn, and the keys of its parts that nothing reads."""
+    values = [turn[key] for key in TEXT_KEYS if key in turn]
+    full = [value for value in values if not missing(value)] or [value for value in values if value == ""]
+    texts = [as_text(value) for value in full]
+    if not texts:
+        raise Unusable("a turn without text")
+    if any(text != texts[0] for text in texts):
+        raise Unusable("a turn with two texts")
+    return texts[0]
+
+
+def as_text(value: object) -> tuple[str, list[str]]:
+    """A content as text: a string, a whole number, or a list of text parts, which are joined.
+
+    A number with a fraction may have been written in other digits (4.50), so it is no text.
+    """
+    if isinstance(value, str):
+        return encodable(value), []
+    if isinstance(value, bool | float):
+        raise Unusable(f"content is {'a number' if isinstance(value, float) else 'true or false'}, not text")
+    if isinstance(value, int):
+        return str(value), []
+    if isinstance(value, list):
+        parts = [part_text(part) for part in value]
+        return "".join(text for text, _ in parts), [key for _, keys in parts for key in keys]
+    if isinstance(value, dict) and isinstance(value.get("text"), str):
+        return part_text(value)
+    raise Unusable("content is an object, not text")
+
+
+def part_text(part: object) -> tuple[str, list[str]]:
+    """The text of one part of a content, and the keys of it that nothing reads."""
+    if isinstance(part, str):
+        return encodable(part), []
+    if not isinstance(part, dict):
+        raise Unusable("a content part is not an object", str(part)[:80])
+    kind, text = part.get("type", "text"), part.get("text")
+    if kind not in TEXT_PARTS:
+        raise Unusable(f"a content part of type `{str(kind)[:40]}`")
+    if not isinstance(text, str):
+        raise Unusable("a turn without text")
+    said = given(part)
+    refuse(said, REFUSED_TURN)
+    return encodable(text), [f"{key} (of a content part)" for key in unused(said, PART_USED)]
+
+
+def with_thoughts(content: str, turn: Mapping[str, object]) -> str:
+    """The content with the thoughts that a turn holds in a key of their own in front, as `<think>` blocks."""
+    thoughts = {encodable(value) for key in THOUGHTS if isinstance(value := turn.get(key), str)}
+    if any(key in turn and not isinstance(turn[key], str) for key in THOUGHTS) or len(thoughts) > 1:
+        raise Unusable("thoughts that are not one text")
+    if not thoughts:
+        return content
+    if "<think>" in content:
+        raise Unusable("thoughts in a key and in the content")
+    thought = thoughts.pop().strip("\n")
+    return f"<think>\n{thought}\n</think>\n\n" + content.lstrip("\n")
+
+
+def encodable(text: str) -> str:
+    """The text, if it can be written as UTF-8: it has no lone surrogate."""
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise Unusable("not valid Unicode") from error
+    return text

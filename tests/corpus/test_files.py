@@ -1,0 +1,93 @@
+"""Files as their editors and exporters write them: byte order marks, wrapped lists, wrong endings."""
+
+import codecs
+import gzip
+import json
+
+import pytest
+
+from fusionchat.corpus.files import BrokenLine, read_records
+from fusionchat.errors import CorpusError
+
+RECORDS = [{"messages": [{"role": "user", "content": f"Hi {i}"}]} for i in range(3)]
+LINES = "".join(json.dumps(r) + "\n" for r in RECORDS)
+LIST = json.dumps(RECORDS)
+
+
+def records(path, text=False, split="train"):
+    return list(read_records(str(path), text=text, split=split, pattern=r"([^\n]+)"))
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-32"])
+@pytest.mark.parametrize("name", ["c.jsonl", "c.json", "c.jsonl.gz", "c.JSON"])
+def test_byte_order_marks(tmp_path, name, encoding):
+    raw = (LIST if name.lower().split(".")[1] == "json" else LINES).encode(encoding)
+    (tmp_path / name).write_bytes(gzip.compress(raw) if name.endswith(".gz") else raw)
+    assert records(tmp_path / name) == RECORDS
+
+
+def test_a_mark_in_plain_text_and_of_the_other_byte_order(tmp_path):
+    (tmp_path / "t.txt").write_bytes(codecs.BOM_UTF16_BE + "One.\r\nTwo.\r\n".encode("utf-16-be"))
+    assert [r["messages"][0]["content"] for r in records(tmp_path / "t.txt")] == ["One.", "Two."]
+    (tmp_path / "u.txt").write_text("One.", encoding="utf-8-sig")
+    assert records(tmp_path / "u.txt")[0]["messages"][0]["content"] == "One."
+
+
+def test_a_mark_where_two_files_were_put_together(tmp_path):
+    (tmp_path / "c.jsonl").write_bytes(LINES.encode("utf-8-sig") * 2)
+    assert records(tmp_path / "c.jsonl") == RECORDS * 2
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("c.json", LINES),
+        ("c.json", "\n\n" + LINES.replace("\n", "\r\n\r\n")),
+        ("c.jsonl", LIST),
+        ("c.jsonl", json.dumps(RECORDS, indent=2)),
+        ("c.jsonl", LINES.replace("\n", "\r\n\n")),
+        ("c", LINES),
+        ("c.json", json.dumps({"data": RECORDS, "version": "1"})),
+        ("c.json", json.dumps({"type": "conversation", "instances": RECORDS})),
+        ("c.json", json.dumps({"train": RECORDS, "test": []})),
+    ],
+)
+def test_the_ending_decides_only_where_the_text_does_not(tmp_path, name, text):
+    (tmp_path / name).write_text(text, newline="")
+    assert records(tmp_path / name) == RECORDS
+
+
+def test_one_conversation_alone(tmp_path):
+    (tmp_path / "a.json").write_text(json.dumps(RECORDS[0]))
+    (tmp_path / "b.json").write_text(json.dumps(RECORDS[0]["messages"]))
+    assert records(tmp_path / "a.json") == RECORDS[:1] and records(tmp_path / "b.json") == [
+        RECORDS[0]["messages"]
+    ]
+
+
+def test_a_list_a_line(tmp_path):
+    (tmp_path / "c.jsonl").write_text((json.dumps(RECORDS[0]["messages"]) + "\n") * 2)
+    assert records(tmp_path / "c.jsonl") == [RECORDS[0]["messages"]] * 2
+
+
+def test_lines_that_are_not_json_are_handed_on(tmp_path):
+    (tmp_path / "c.jsonl").write_text('{"a": 1},\n{"a": 1}\nNaN\n')
+    broken, whole, number = records(tmp_path / "c.jsonl")
+    assert isinstance(broken, BrokenLine) and whole == {"a": 1} and number != number
+
+
+@pytest.mark.parametrize(
+    ("name", "raw", "message"),
+    [
+        ("c.json", b'[{"a": 1},\n {"a": 2},\n]', r"(?s)not JSON.*correct line [23]; a comma after the last"),
+        ("c.json", b'{"a": {"0": 1}}', "list of records"),
+        ("c.json", b"3", "list of records"),
+        ("c.jsonl", b'{"a": 1}\n{"b": "caf\xe9"}\n', r"(?s)not UTF-8 text.*line 2.*save it as UTF-8"),
+        ("c.jsonl", b"\xff\xfe\x00", "not UTF-16 text"),
+        ("c.jsonl.gz", b"\x1f\x8b\x08 cut", "cannot be read"),
+    ],
+)
+def test_broken_files_are_errors_that_say_where(tmp_path, name, raw, message):
+    (tmp_path / name).write_bytes(raw)
+    with pytest.raises(CorpusError, match=message):
+        records(tmp_path / name)

@@ -1,0 +1,104 @@
+"""One turn: roles and texts however they are spelled, and what no text can carry."""
+
+import pytest
+
+from fusionchat.corpus.conversation import Message
+from fusionchat.corpus.keys import Unusable
+from fusionchat.corpus.turns import read_turn
+
+
+def part(text):
+    return {"type": "text", "text": text}
+
+
+@pytest.mark.parametrize(
+    ("turn", "message"),
+    [
+        ({"role": "user", "content": "Hi"}, Message("user", "Hi")),
+        ({"from": "human", "value": "Hi"}, Message("user", "Hi")),
+        ({"from": "gpt", "content": "Hi"}, Message("assistant", "Hi")),
+        ({"role": "prompter", "text": "Hi"}, Message("user", "Hi")),
+        ({"role": " ASSISTANT ", "content": "Hi"}, Message("assistant", "Hi")),
+        ({"role": "User", "from": "human", "content": "Hi", "value": "Hi"}, Message("user", "Hi")),
+        ({"role": "developer", "content": "Hi"}, Message("system", "Hi")),
+        ({"role": "user", "content": [part("H"), part("i")]}, Message("user", "Hi")),
+        ({"role": "user", "content": ["H", "i"]}, Message("user", "Hi")),
+        ({"role": "user", "content": {"type": "text", "text": "Hi"}}, Message("user", "Hi")),
+        ({"role": "user", "content": [part("Hi") | {"image_url": None}]}, Message("user", "Hi")),
+        ({"role": "assistant", "content": 42}, Message("assistant", "42")),
+        ({"role": "assistant", "content": "[]"}, Message("assistant", "[]")),
+        ({"role": "user", "content": "", "value": None}, Message("user", "")),
+        ({"role": "assistant", "content": "No.", "weight": 0}, Message("assistant", "No.", train=False)),
+        ({"from": "gpt", "value": "No.", "train": False}, Message("assistant", "No.", train=False)),
+        ({"from": "gpt", "value": "Yes.", "weight": None}, Message("assistant", "Yes.")),
+        ({"from": "human", "value": "Hi", "weight": 0}, Message("user", "Hi")),
+        (
+            {"role": "assistant", "content": "Yes.", "tool_calls": [], "function_call": None},
+            Message("assistant", "Yes."),
+        ),
+        (
+            {"role": "assistant", "content": "4", "reasoning_content": "\n2 + 2\n"},
+            Message("assistant", "<think>\n2 + 2\n</think>\n\n4"),
+        ),  # as Qwen3's template writes it
+    ],
+)
+def test_turns_are_read_however_they_are_written(turn, message):
+    assert read_turn(turn) == (message, ())
+
+
+@pytest.mark.parametrize(
+    ("turn", "reason"),
+    [
+        ("Hi", "a turn is not an object"),
+        ({"content": "Hi"}, "wrong role"),
+        ({"role": "narrator", "content": "Hi"}, "wrong role"),
+        ({"role": "user", "from": "gpt", "content": "Hi"}, "wrong role"),
+        ({"role": "tool", "content": "4"}, "role `tool` cannot be followed"),
+        ({"from": "Observation", "value": "4"}, "role `observation` cannot be followed"),
+        ({"role": "assistant", "content": None}, "a turn without text"),
+        ({"role": "assistant", "content": float("nan")}, "a turn without text"),
+        ({"role": "assistant", "content": []}, "a turn without text"),
+        (
+            {"role": "assistant", "content": None, "tool_calls": [{"id": "1"}]},
+            "key `tool_calls` cannot be followed",
+        ),
+        ({"role": "user", "content": "Hi", "images": ["a.png"]}, "key `images` cannot be followed"),
+        ({"role": "user", "content": "Hi", "value": "Ho"}, "a turn with two texts"),
+        ({"role": "user", "content": [part("Hi"), {"type": "image"}]}, "a content part of type `image`"),
+        ({"role": "user", "content": {"parts": ["Hi"]}}, "content is an object, not text"),
+        ({"role": "user", "content": 4.5}, "content is a number, not text"),
+        ({"role": "user", "content": True}, "content is true or false, not text"),
+        ({"role": "user", "content": "\ud800"}, "not valid Unicode"),
+        ({"role": "assistant", "content": "Hi", "weight": 0.5}, "`weight` is neither on nor off"),
+        (
+            {"role": "assistant", "content": "Hi", "train_detail": [{}]},
+            "key `train_detail` cannot be followed",
+        ),
+        (
+            {"role": "assistant", "content": "<think>a</think>b", "thinking": "c"},
+            "thoughts in a key and in the content",
+        ),
+    ],
+)
+def test_turns_that_cannot_be_used_say_why(turn, reason):
+    with pytest.raises(Unusable) as caught:
+        read_turn(turn)
+    assert caught.value.reason == reason
+
+
+def test_what_nothing_reads_is_handed_back():
+    turn = {
+        "role": "user",
+        "content": [part("Hi") | {"mood": "sad"}],
+        "name": "Ada",
+        "weight": 1,
+        "timestamp": 3,
+    }
+    assert read_turn(turn) == (
+        Message("user", "Hi"),
+        (
+            "mood (of a content part)",
+            "name (of a turn)",
+            "weight (of a turn)",
+        ),  # a user's turn is never trained on
+    )
