@@ -29,7 +29,17 @@ from pathlib import Path
 import numpy as np
 from tests.reference import align as slow
 
-from benchmarks.align_data import LARGE, SMALL, TEXTS, conversations, renderers, require_data, scored, usable
+from benchmarks.align_data import (
+    LARGE,
+    SMALL,
+    TEXTS,
+    conversations,
+    renderers,
+    require_data,
+    scored,
+    usable,
+    whole_turns,
+)
 from benchmarks.align_memory import map_peak_mb
 from fusionchat.align.dtw import attach_by_dtw
 from fusionchat.align.positions import attach
@@ -142,7 +152,7 @@ def stage(pivot: TopK, source: TopK, sides: Sides, rows: int) -> float:
         def work() -> None:
             mine, theirs = read_shard(paths[0])[0], read_shard(paths[1])[0]
             aligned = align(mine, theirs, mapping, *tables, AlignSettings())
-            summarize(mine, theirs, aligned)
+            summarize(mine, theirs, aligned, whole_turns(mine))
             write_shard(
                 paths[2], aligned.topk, {"kind": aligned.kind, "kept": aligned.kept.astype(np.float16)}
             )
@@ -246,7 +256,7 @@ def retention(sides: Sides, most: int) -> dict[str, dict[str, dict[str, float]]]
             tables = sides[pivot].table, sides[source].table
             mapping = build_map(tables[1], tables[0], BytePrefix())
             aligned = align(tops[pivot], tops[source], mapping, *tables, AlignSettings())
-            total = summarize(tops[pivot], tops[source], aligned)
+            total = summarize(tops[pivot], tops[source], aligned, whole_turns(tops[pivot]))
             figures["retention"].setdefault(label, {})[text] = round(total.retention, 4)
             figures["map_retention"].setdefault(label, {})[text] = round(total.map_retention, 4)
             figures["text_retention"].setdefault(label, {})[text] = round(total.text_retention, 4)

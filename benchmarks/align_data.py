@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
 from transformers import AutoTokenizer
 
 from benchmarks.ngram import capture, train
@@ -113,3 +114,11 @@ def scored(renderer: Renderer, items: Sequence[Conversation], k: int = 10) -> To
     learn, test = held_out(items)
     model = train(render_all(renderer, learn), renderer.table.size)
     return capture(model, render_all(renderer, test), k)
+
+
+def whole_turns(topk: TopK) -> np.ndarray:
+    """Bytes of every message, where every turn is whole and its end has a row, [C, T]."""
+    size = np.zeros((topk.conversations, int(topk.turn.max(initial=0)) + 1), np.int32)
+    conversation = np.repeat(np.arange(topk.conversations), np.diff(topk.offsets))
+    np.maximum.at(size, (conversation, topk.turn), topk.end - 1)
+    return size

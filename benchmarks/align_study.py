@@ -21,6 +21,7 @@ from benchmarks.align_data import (
     require_data,
     scored,
     usable,
+    whole_turns,
 )
 from benchmarks.align_models import MODELS, captured, cut
 from fusionchat.align.dtw import attach_by_dtw
@@ -74,7 +75,7 @@ class Pair(NamedTuple):
     def summary(self, mapping: VocabularyMap, settings: AlignSettings) -> AlignSummary:
         """What the settings keep."""
         result = align(self.pivot, self.source, mapping, self.mine.table, self.theirs.table, settings)
-        return summarize(self.pivot, self.source, result)
+        return summarize(self.pivot, self.source, result, whole_turns(self.pivot))
 
 
 def table(title: str, head: tuple[str, ...], rows: list[tuple[str, ...]]) -> None:

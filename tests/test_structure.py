@@ -13,6 +13,7 @@ SRC = ROOT / "src" / "fusionchat"
 PURE = [
     "tokens/spans.py",
     "represent/topk.py",
+    "represent/events.py",
     "represent/select.py",
     "align/positions.py",
     "align/vocabulary.py",

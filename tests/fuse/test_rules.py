@@ -1,12 +1,28 @@
 """Fusion rules: the least cross-entropy wins, mixtures add up, unaligned rows fall back and are counted."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fusionchat.fuse.rules import MeanCE, MinCE, combine, cross_entropy, fall_back, fuse, model_weights
+from fusionchat.fuse import rules
+from fusionchat.fuse.rules import MeanCE, MinCE, combine, fall_back, model_weights, score_units
 from tests.build import make_topk
+
+
+def fuse(models, captures, rule, sizes=None):
+    """`rules.fuse` where every turn is as long as the pivot's rows say, without an end of turn."""
+    return rules.fuse(models, captures, rule, lengths(models[0]) if sizes is None else np.array(sizes))
+
+
+def lengths(topk):
+    table = np.zeros((topk.conversations, int(topk.turn.max()) + 1), np.int32)
+    np.maximum.at(
+        table, (np.repeat(np.arange(topk.conversations), np.diff(topk.offsets)), topk.turn), topk.end
+    )
+    return table
 
 
 def test_min_ce_takes_the_better_model_of_each_conversation():
@@ -29,8 +45,8 @@ def test_bits_per_byte_do_not_favour_the_finer_tokenizer():
     # The same 4 bytes: the pivot has 2 tokens, the source 4 of half the nats and a little more in total.
     pivot = make_topk(0, [2], label_logprob=[-1, -1], width=2)
     source = make_topk(1, [4], label_logprob=[-0.6] * 4, width=1)
-    per_byte = [cross_entropy(m, pivot, MinCE(), turns=1)[0] for m in (pivot, source)]
-    per_token = [cross_entropy(m, pivot, MinCE(unit="nats_per_token"), turns=1)[0] for m in (pivot, source)]
+    per_byte = score_units([pivot, source], MinCE(), lengths(pivot)).ce[:, 0]
+    per_token = score_units([pivot, source], MinCE(unit="nats_per_token"), lengths(pivot)).ce[:, 0]
     assert per_byte[0] < per_byte[1] and per_token[0] > per_token[1]
     assert per_byte[0] == pytest.approx(2 / np.log(2) / 4)
 
@@ -38,6 +54,9 @@ def test_bits_per_byte_do_not_favour_the_finer_tokenizer():
 def test_per_turn_takes_turns_apart_and_a_missing_turn_never_wins():
     pivot = make_topk(0, [4], label_logprob=[-1, -1, -1, -1], turn=[1, 1, 3, 3])
     source = make_topk(1, [2], label_logprob=[-0.1, -0.1], turn=[3, 3])
+    source = replace(
+        source, begin=source.begin + 2, end=source.end + 2
+    )  # where the pivot's rows of turn 3 are
     aligned = make_topk(1, [4], label_logprob=[-0.1] * 4, turn=[1, 1, 3, 3])
     fused = fuse([pivot, aligned], [pivot, source], MinCE(per="turn"))
     assert fused.weights[1].tolist() == [0, 0, 1, 1]
@@ -119,6 +138,25 @@ def test_a_cold_mixture_is_min_ce():
     models = [make_topk(s, [2, 2, 2]) for s in range(3)]
     cold = fuse(models, models, MeanCE(temperature=1e-4)).weights
     np.testing.assert_allclose(cold, fuse(models, models, MinCE()).weights, atol=1e-3)
+
+
+@pytest.mark.parametrize("rule", [MinCE(per="token"), MeanCE(per="token")])
+def test_per_token_an_end_of_turn_is_compared_in_bits(rule):
+    """Rows: bytes 0..3 (4 bytes), the end of turn (none). CE in bits per byte: 8 / 4 and 3 against 4 / 4 and 6."""
+    pivot = make_topk(0, [2], label_logprob=np.array([-8, -3]) * np.log(2))
+    pivot = replace(pivot, begin=np.array([0, 4], np.int32), end=np.array([4, 5], np.int32))
+    source = replace(pivot, label_logprob=(np.array([-4, -6]) * np.log(2)).astype(np.float32))
+    ce = rules.score_rows([pivot, source], rule, np.array([[0, 4]])).ce
+    np.testing.assert_allclose(ce, [[2, 3], [1, 6]], rtol=1e-6)
+
+
+def test_rows_that_were_compared_are_marked():
+    pivot = make_topk(0, [3], label_logprob=[-1, -1, -1])
+    source = make_topk(1, [2], label_logprob=[-1, -1])
+    source = replace(source, begin=source.begin + 1, end=source.end + 1)
+    aligned = make_topk(1, [3], label_logprob=[np.nan, -1, -1], present=[False, True, True])
+    for per in ("conversation", "turn", "token"):
+        assert fuse([pivot, aligned], [pivot, source], MinCE(per=per)).shared.tolist() == [False, True, True]
 
 
 def test_nobody_scored_is_the_pivots():

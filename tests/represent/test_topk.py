@@ -1,9 +1,9 @@
-"""TopK: slices, joins and scores."""
+"""TopK: slices and joins."""
 
 import numpy as np
 import pytest
 
-from fusionchat.represent.topk import EMPTY_LOGPROB, concatenate, score, widen
+from fusionchat.represent.topk import EMPTY_LOGPROB, concatenate, widen
 from tests.build import make_topk
 
 
@@ -24,12 +24,6 @@ def test_joining_widens_with_empty_slots():
 def test_widen_cannot_cut():
     with pytest.raises(AssertionError):
         widen(make_topk(0, [1], k=3), 2)
-
-
-def test_scores_are_sums_of_each_conversation():
-    topk = make_topk(0, [2, 0, 1], label_logprob=[-1, -2, -4])
-    result = score(topk)
-    assert result.nats.tolist() == [3, 0, 4] and result.tokens.tolist() == [2, 0, 1]
 
 
 def test_shapes_are_checked():

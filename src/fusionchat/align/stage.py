@@ -12,10 +12,12 @@ from fusionchat.align.summary import AlignSummary, summarize
 from fusionchat.align.vocabulary import BytePrefix, Statistics, VocabularyMap, build_map, coverage
 from fusionchat.artifacts import atomic_path, canonical, write_json
 from fusionchat.console import progress
+from fusionchat.corpus.stage import read_part
 from fusionchat.estimate import shards
 from fusionchat.jobs import Cost, Run, Summary
 from fusionchat.models import load_tokenizer
-from fusionchat.represent.shards import Arrays, read_shard, shard_files, shard_path, write_shard
+from fusionchat.represent.events import message_bytes
+from fusionchat.represent.shards import Arrays, read_shard, shard_files, shard_path, shard_range, write_shard
 from fusionchat.represent.stage import job_id as represent_job
 from fusionchat.represent.topk import TopK
 from fusionchat.tokens.table import TokenTable
@@ -50,6 +52,7 @@ def work(run: Run, source: str, folder: Path) -> Summary:
         TokenTable.from_tokenizer(load_tokenizer(run.refs[source])),
     )
     files = shard_files(run.path(represent_job("pivot")))
+    conversations = read_part(run, "train")
     with progress(f"align {source}", len(files)) as advance:
         mapping = make_map(run, source, *tables)
         total = AlignSummary()
@@ -59,7 +62,10 @@ def work(run: Run, source: str, folder: Path) -> Summary:
             aligned = align(pivot, captured, mapping, *tables, settings)
             extras: Arrays = {"kind": aligned.kind, "kept": aligned.kept.astype(np.float16)}
             write_shard(shard_path(folder, index), aligned.topk, extras)
-            total = total + summarize(pivot, captured, aligned)
+            members = [conversations[i] for i in shard_range(index, len(conversations))]
+            total = total + summarize(
+                pivot, captured, aligned, message_bytes([c.message_bytes for c in members])
+            )
             used += np.bincount(captured.labels, minlength=len(used))
             advance(1)
     save_map(mapping, folder)

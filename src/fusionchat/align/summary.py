@@ -11,20 +11,20 @@ distributions. Both are counted on the same bytes, those of the rows that were a
 
 ``retention = path_bits / label_bits`` is 1 by construction where the observed path is on, and so it proves the
 bookkeeping, not the map. ``map_retention = path_bits / map_bits`` is the map's own merit. Neither sees the rows that
-were not aligned: ``aligned_bytes`` tells their share, and ``text_retention`` compares the whole text: the source's
-bits against those of what fusion will use, the pivot's own distribution standing in for unaligned rows.
+were not aligned: ``aligned_bytes`` tells their share, and ``text_retention`` compares the whole text that both models
+score: the source's bits against those of what fusion will use, the pivot's own distribution in place of unaligned rows.
 """
 
 from dataclasses import asdict, dataclass, fields
 
 import numpy as np
+from jaxtyping import Int
 from numpy.typing import NDArray
 
 from fusionchat.align.arrays import EXACT, INSIDE, UNALIGNED
 from fusionchat.align.project import Aligned
+from fusionchat.represent.events import NATS_PER_BIT, bits_per_byte, common, events_of
 from fusionchat.represent.topk import TopK
-
-NATS_PER_BIT = float(np.log(2.0))
 
 
 @dataclass(frozen=True)
@@ -34,11 +34,12 @@ class AlignSummary:
     Attributes:
         rows, exact, inside, unaligned: Rows.
         kept: Sum over the aligned rows of the mass in slots.
-        bytes, aligned_bytes: Supervised bytes, and those of the aligned rows; the end of a turn counts as one.
-        source_bits: Bits of the text under the source.
+        bytes, aligned_bytes: UTF-8 bytes of the pivot's rows, and of the aligned ones.
+        common_bytes: Those in regions that both models score (`fusionchat.represent.events`).
+        source_bits: Bits of these regions under the source.
         path_bits, label_bits, map_bits: See the module.
-        text_bits: Bits of the text under the aligned distributions, unaligned rows under the pivot's own.
-        pivot_bits: Bits of the text under the pivot.
+        text_bits: Bits of these regions under the aligned distributions, unaligned rows under the pivot's own.
+        pivot_bits: Bits of these regions under the pivot.
     """
 
     rows: int = 0
@@ -48,6 +49,7 @@ class AlignSummary:
     kept: float = 0.0
     bytes: int = 0
     aligned_bytes: int = 0
+    common_bytes: int = 0
     source_bits: float = 0.0
     path_bits: float = 0.0
     label_bits: float = 0.0
@@ -83,20 +85,21 @@ class AlignSummary:
             "unaligned_share": self.unaligned / max(self.rows, 1),
             "aligned_byte_share": self.aligned_bytes / max(self.bytes, 1),
             "kept_mass": self.kept / aligned,
-            "source_bits_per_byte": self.source_bits / max(self.bytes, 1),
+            "source_bits_per_byte": bits_per_byte(self.source_bits, self.common_bytes),
             "retention": self.retention,
             "map_retention": self.map_retention,
             "text_retention": self.text_retention,
         }
 
 
-def summarize(pivot: TopK, source: TopK, aligned: Aligned) -> AlignSummary:
-    """The sums of one shard, from both captures and what `align` made of them."""
+def summarize(pivot: TopK, source: TopK, aligned: Aligned, bytes_CT: Int[np.ndarray, "C T"]) -> AlignSummary:
+    """The sums of one shard, from both captures, what `align` made of them, and the bytes of every message."""
     kind, label = aligned.kind, aligned.topk.label_logprob.astype(np.float64)
     path, plain = aligned.path_logprob.astype(np.float64), aligned.map_logprob.astype(np.float64)
     scored = (kind != UNALIGNED) & ~np.isnan(path)
     capped = np.where(np.isnan(path), label, np.minimum(label, path))
-    size = pivot.end.astype(np.int64) - np.maximum(pivot.begin, 0)
+    events = events_of(pivot, bytes_CT)
+    mine, theirs = common([events, events_of(source, bytes_CT)])
     own = pivot.label_logprob.astype(np.float64)
     return AlignSummary(
         rows=pivot.rows,
@@ -104,14 +107,15 @@ def summarize(pivot: TopK, source: TopK, aligned: Aligned) -> AlignSummary:
         inside=int((kind == INSIDE).sum()),
         unaligned=int((kind == UNALIGNED).sum()),
         kept=float(aligned.kept[kind != UNALIGNED].sum(dtype=np.float64)),
-        bytes=int(size.sum()),
-        aligned_bytes=int(size[kind != UNALIGNED].sum()),
-        source_bits=_bits(source.label_logprob.astype(np.float64)),
+        bytes=int(events.bytes.sum()),
+        aligned_bytes=int(events.bytes[kind != UNALIGNED].sum()),
+        common_bytes=int(events.bytes[mine].sum()),
+        source_bits=_bits(source.label_logprob[theirs].astype(np.float64)),
         path_bits=_bits(path[scored]),
         label_bits=_bits(capped[scored]),
         map_bits=_bits(np.minimum(plain, path)[scored]),
-        text_bits=_bits(np.where(kind != UNALIGNED, capped, own)),
-        pivot_bits=_bits(own),
+        text_bits=_bits(np.where(kind != UNALIGNED, capped, own)[mine]),
+        pivot_bits=_bits(own[mine]),
     )
 
 

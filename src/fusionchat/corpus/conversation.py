@@ -52,6 +52,11 @@ class Conversation:
         """UTF-8 bytes of the turns that bear loss: the denominator of bits per byte."""
         return sum(len(m.content.encode()) for m in self.messages if m.supervised)
 
+    @property
+    def message_bytes(self) -> tuple[int, ...]:
+        """UTF-8 bytes of every message."""
+        return tuple(len(m.content.encode()) for m in self.messages)
+
 
 class Reject(NamedTuple):
     """A record that could not be used: its id, a short reason to count by, and the detail."""

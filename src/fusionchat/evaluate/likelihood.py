@@ -1,7 +1,6 @@
-# N supervised rows, V vocabulary, H hidden size, C conversations
-"""Bits a model needs for the supervised tokens of each conversation: the numerator of bits per byte."""
+# N supervised rows, V vocabulary, H hidden size
+"""Bits a model needs for each supervised token: the numerator of bits per byte."""
 
-import math
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Protocol
 
@@ -10,8 +9,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from fusionchat.errors import ModelError
-from fusionchat.represent.batching import batches
+from fusionchat.represent.batching import batches, require_finite
+from fusionchat.represent.events import NATS_PER_BIT
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -33,32 +32,34 @@ class ScoringHead(Protocol):
         ...
 
 
-def conversation_bits(
+def token_bits(
     model: "PreTrainedModel",
     rendered: Sequence["Rendered"],
     *,
+    names: Sequence[str],
     device: torch.device | str,
     batch_tokens: int,
     progress: Callable[[int], None],
-) -> Float[np.ndarray, " C"]:
-    """Bits (log2) the model needs for the supervised tokens of each conversation, fp64 [C] in the order given.
+) -> Float[np.ndarray, " N"]:
+    """Bits (log2) the model needs for each supervised token, fp64 [N], in the order of the conversations.
 
-    bits_c = -sum over its supervised tokens of log2 p(token | everything before it).
+    bits_i = -log2 p(token i | everything before it).
 
     Args:
         model: A causal language model; it is moved to ``device``.
         rendered: Conversations in the model's own template.
+        names: The conversations' ids, for messages.
         device: Where to run.
         batch_tokens: Most padded tokens of one batch; a longer conversation is a batch of its own.
         progress: Called with the number of conversations done.
 
     Raises:
-        ModelError: The model gives NaN, or probability 0.
+        ModelError: The model gives NaN, infinite logits, or a token of the text probability 0.
     """
     from fusionchat.heads import Head
 
     head = Head.of(model.to(device).eval())  # type: ignore[arg-type]
-    return head_bits(head, rendered, device=device, batch_tokens=batch_tokens, progress=progress)
+    return head_bits(head, rendered, names=names, device=device, batch_tokens=batch_tokens, progress=progress)
 
 
 @torch.inference_mode()
@@ -66,25 +67,24 @@ def head_bits(
     head: ScoringHead,
     rendered: Sequence["Rendered"],
     *,
+    names: Sequence[str],
     device: torch.device | str,
     batch_tokens: int,
     progress: Callable[[int], None],
-) -> Float[np.ndarray, " C"]:
-    """`conversation_bits` of a head whose model is already on ``device``."""
-    bits_C = np.zeros(len(rendered), dtype=np.float64)
+) -> Float[np.ndarray, " N"]:
+    """`token_bits` of a head whose model is already on ``device``."""
+    rows = [len(r.rows) for r in rendered]
+    offsets = np.concatenate([[0], np.cumsum(rows)]).astype(np.int64)
+    bits_N = np.zeros(int(offsets[-1]), dtype=np.float64)
     for batch in batches(rendered, batch_tokens):
         hidden = head.hidden(batch.tokens.to(device), batch.mask.to(device)).flatten(0, 1)
         hidden_NH = hidden[batch.positions.to(device)]
         nats_N = label_nats(head, hidden_NH, batch.labels.to(device)).double().cpu().numpy()
-        if not np.isfinite(nats_N).all():
-            raise ModelError(
-                "The model gives no finite probability to its text",
-                do="look for NaN in its weights, or set represent.dtype to bfloat16 or float32",
-            )
-        member_N = np.repeat(np.arange(len(batch.members)), [len(rendered[i].rows) for i in batch.members])
-        bits_C[batch.members] = np.bincount(member_N, nats_N, minlength=len(batch.members)) / math.log(2)
+        require_finite(-nats_N, batch.members, rows, names)
+        places = np.concatenate([np.arange(offsets[i], offsets[i + 1]) for i in batch.members])
+        bits_N[places] = nats_N / NATS_PER_BIT
         progress(len(batch.members))
-    return bits_C
+    return bits_N
 
 
 def label_nats(

@@ -18,6 +18,7 @@ from fusionchat.distill.stage import SFT, label
 from fusionchat.distill.stage import job_id as distill_job
 from fusionchat.errors import CorpusError
 from fusionchat.estimate import evaluation_cost
+from fusionchat.evaluate.scores import Scores, read_events, rendered_events, write_events
 from fusionchat.fuse.stage import targets
 from fusionchat.jobs import Run, Summary
 from fusionchat.merge.stage import SEARCH, SELECTION, merges, selected
@@ -25,6 +26,7 @@ from fusionchat.merge.stage import job_id as merge_job
 from fusionchat.models import ModelRef
 from fusionchat.precision import torch_dtype
 from fusionchat.recipe import ExactMatchSettings
+from fusionchat.represent.events import add_up, bits_per_byte
 from fusionchat.represent.stage import render_all
 
 VERSION = 1  # raised when the same settings and inputs give another output
@@ -150,10 +152,10 @@ def score(
     exact: ExactMatchSettings | None,
     folder: Path,
 ) -> Summary:
-    """Write scores.json (per conversation: id, bits, bytes, correct) and replies.jsonl."""
+    """Write scores.json (per conversation: id, bits, bytes, correct), events.safetensors (per token) and replies.jsonl."""
     from fusionchat.corpus.stage import make_renderer
     from fusionchat.evaluate.exact_match import exact_match
-    from fusionchat.evaluate.likelihood import conversation_bits
+    from fusionchat.evaluate.likelihood import token_bits
     from fusionchat.models import load_model, load_tokenizer, pick_device
 
     runtime = run.recipe.runtime
@@ -163,10 +165,17 @@ def score(
     renderer = make_renderer(ref)
     rendered = render_all(renderer, conversations)
     with progress(f"evaluate {name}", len(conversations)) as advance:
-        bits = conversation_bits(
-            model, rendered, device=device, batch_tokens=runtime.batch_tokens, progress=advance
+        bits_N = token_bits(
+            model,
+            rendered,
+            names=[c.id for c in conversations],
+            device=device,
+            batch_tokens=runtime.batch_tokens,
+            progress=advance,
         )
-    sizes = np.array([c.supervised_bytes for c in conversations])
+    events = rendered_events(rendered, conversations)
+    write_events(folder, events, bits_N)
+    bits, sizes = (add_up(part, events.conversation, len(conversations)) for part in (bits_N, events.bytes))
     correct: list[bool | None] = [None] * len(conversations)
     if exact is not None:
         asked = [i for i, c in enumerate(conversations) if c.answer is not None][: exact.limit]
@@ -199,11 +208,12 @@ def score(
             "domain": [c.domain for c in conversations],
             "bits": [round(float(b), 6) for b in bits],
             "bytes": [int(b) for b in sizes],
+            "unscored_bytes": sum(c.supervised_bytes for c in conversations) - int(sizes.sum()),
             "correct": correct,
             "parameters": sum(p.numel() for p in model.parameters()),
         },
     )
-    return {"bits_per_byte": round(float(bits.sum() / sizes.sum()), 6)}
+    return {"bits_per_byte": round(bits_per_byte(float(bits.sum()), int(sizes.sum())), 6)}
 
 
 def validation_score(run: Run, metric: Literal["bits_per_byte", "exact_match"]) -> Callable[[Path], float]:
@@ -214,7 +224,7 @@ def validation_score(run: Run, metric: Literal["bits_per_byte", "exact_match"]) 
     """
     from fusionchat.corpus.stage import make_renderer
     from fusionchat.evaluate.exact_match import exact_match
-    from fusionchat.evaluate.likelihood import conversation_bits
+    from fusionchat.evaluate.likelihood import token_bits
     from fusionchat.models import load_model, load_tokenizer, pick_device
 
     pivot, runtime, exact = run.refs["pivot"], run.recipe.runtime, run.recipe.evaluate.exact_match
@@ -228,16 +238,17 @@ def validation_score(run: Run, metric: Literal["bits_per_byte", "exact_match"]) 
             do="give records with an `answer`, or search by bits_per_byte",
         )
     rendered = render_all(renderer, conversations)
-    size = sum(c.supervised_bytes for c in conversations)
+    size = int(rendered_events(rendered, conversations).bytes.sum())
 
     def score(folder: Path) -> float:
         ref = replace(pivot, name="trial", model=str(folder), revision=None)
         model = load_model(ref, dtype=dtype, device=device)
         if metric == "bits_per_byte":
-            bits = conversation_bits(
-                model, rendered, device=device, batch_tokens=runtime.batch_tokens, progress=ignore
-            )
-            return float(bits.sum()) / size
+            bits = token_bits(
+                model, rendered, names=[c.id for c in conversations], device=device,
+                batch_tokens=runtime.batch_tokens, progress=ignore,
+            )  # fmt: skip
+            return bits_per_byte(float(bits.sum()), size)
         assert exact is not None, "the recipe's validator asks for it"
         answers = exact_match(
             model, load_tokenizer(pivot), renderer, conversations, pattern=exact.answer_pattern,
@@ -248,23 +259,16 @@ def validation_score(run: Run, metric: Literal["bits_per_byte", "exact_match"]) 
     return score
 
 
-class Scores(NamedTuple):
-    """A finished evaluation: bits and bytes [C], domains [C], correct [C] (None = not asked), parameters."""
-
-    bits: np.ndarray
-    sizes: np.ndarray
-    domains: list[str]
-    correct: list[bool | None]
-    parameters: int
-
-
 def load_scores(run: Run, part: Part, name: str) -> Scores:
     """The scores of a finished evaluation."""
-    raw = read_json(run.path(job_id(part, name)) / SCORES)
+    folder = run.path(job_id(part, name))
+    raw = read_json(folder / SCORES)
     return Scores(
         np.array(raw["bits"], dtype=np.float64),
         np.array(raw["bytes"], dtype=np.int64),
         [str(d) for d in raw["domain"]],  # type: ignore[union-attr]
         raw["correct"],  # type: ignore[arg-type]
         int(str(raw["parameters"])),
+        int(str(raw["unscored_bytes"])),
+        *read_events(folder),
     )

@@ -2,7 +2,8 @@
 """Fusion rules: which model's distribution a row takes, or how they are mixed. PURE.
 
 Section 3.2 of arXiv 2402.16107v6: MinCE takes the distribution of the model with the least cross-entropy on
-the text, AvgCE weights all of them by theirs. Model 0 is the pivot; ties go to it.
+the text, AvgCE weights all of them by theirs. Model 0 is the pivot; ties go to it. Models are compared over the events
+that all of them score (`fusionchat.represent.events`).
 """
 
 from collections.abc import Sequence
@@ -13,6 +14,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 from numpy.typing import NDArray
 
+from fusionchat.represent.events import NATS_PER_BIT, Events, add_up, common, events_of
 from fusionchat.represent.topk import TopK, widen
 
 Per = Literal["conversation", "turn", "token"]
@@ -65,45 +67,82 @@ class Fused(NamedTuple):
         topk: The pivot's rows with fused distributions; every row has one.
         weights: float32 [M, N], the weight of each model in each row; columns sum to 1.
         fallback: bool [N], rows whose chosen source had no distribution there and so took the pivot's.
+        shared: bool [N], rows over whose events all models were compared.
     """
 
     topk: TopK
     weights: Float[np.ndarray, "M N"]
     fallback: Bool[np.ndarray, " N"]
+    shared: Bool[np.ndarray, " N"]
 
 
-def unit_of_row(topk: TopK, per: Per, turns: int) -> Int[np.ndarray, " N"]:
+class Scored(NamedTuple):
+    """How models score the units, over the events that all models compared in a unit score.
+
+    Attributes:
+        ce: float64 [M, U], bits per UTF-8 byte or nats per token; NaN for a model that is not compared in the unit.
+        shared: bool [N], rows of the pivot in which all models were compared.
+    """
+
+    ce: Float[np.ndarray, "M U"]
+    shared: Bool[np.ndarray, " N"]
+
+
+def unit_of_row(events: Events, per: Per, turns: int) -> Int[np.ndarray, " N"]:
     """The unit a row is scored with: its conversation, its turn (conversation * turns + turn), or itself."""
     if per == "token":
-        return np.arange(topk.rows, dtype=np.int64)
-    conversation = np.repeat(np.arange(topk.conversations, dtype=np.int64), np.diff(topk.offsets))
-    return conversation if per == "conversation" else conversation * turns + topk.turn
+        return np.arange(len(events.turn), dtype=np.int64)
+    return events.conversation if per == "conversation" else events.conversation * turns + events.turn
 
 
-def cross_entropy(topk: TopK, pivot: TopK, rule: FuseRule, *, turns: int) -> Float[np.ndarray, " U"]:
-    """CE of a model on each unit of the pivot's rows: bits per UTF-8 byte, or nats per token of its own.
+def score_units(captures: Sequence[TopK], rule: FuseRule, bytes_CT: Int[np.ndarray, "C T"]) -> Scored:
+    """CE of every model on each conversation or turn, from the models' own captures.
 
-    CE_m(x) = -sum_i log2 p_m(x_i | x_<i) / bytes(x). The model's own tokens of the text are summed, so ``topk``
-    may have another tokenizer's rows. The end-of-turn event counts as one byte. NaN where the model has no row.
-
-    Args:
-        topk: A model's capture (for ``per: token``, its distributions on the pivot's rows).
-        pivot: The pivot's rows.
-        rule: Says what is scored as one, and the unit.
-        turns: Messages of the longest conversation, see `unit_of_row`.
+    CE_m(x) = -sum_i log2 p_m(x_i | x_<i) / bytes(x) over the tokens i of model m in the regions of x that the tokens of
+    all models tile (see `fusionchat.represent.events`, which also says what bytes(x) is). In nats per token the sum is
+    divided by the number of these tokens. A model that shares no region with the pivot in a unit is not compared there.
     """
-    own, wanted = unit_of_row(topk, rule.per, turns), unit_of_row(pivot, rule.per, turns)
-    units = {"token": pivot.rows, "conversation": pivot.conversations, "turn": pivot.conversations * turns}[
-        rule.per
-    ]
-    nats = np.bincount(own, -topk.label_logprob.astype(np.float64), minlength=units)
-    count = np.bincount(own, minlength=units).astype(np.float64)
+    (count, turns), models = bytes_CT.shape, [events_of(topk, bytes_CT) for topk in captures]
+    units = [unit_of_row(events, rule.per, turns) for events in models]
+    size = count if rule.per == "conversation" else count * turns
+    meets_MU = np.ones((len(models), size), dtype=bool)
+    for m in range(1, len(models)):
+        with_pivot = common([models[0], models[m]])[1]
+        meets_MU[m] = add_up(with_pivot, units[m], size) > 0
+    masks = common(models, units, meets_MU)
+    ce_MU = np.stack([
+        _ce(-topk.label_logprob[mask].astype(np.float64), events.bytes[mask], unit[mask], size, rule)
+        for topk, events, unit, mask in zip(captures, models, units, masks, strict=True)
+    ])  # fmt: skip
+    everybody_U = np.logical_and.reduce(meets_MU)
+    return Scored(ce_MU, masks[0] & everybody_U[units[0]])
+
+
+def score_rows(aligned: Sequence[TopK], rule: FuseRule, bytes_CT: Int[np.ndarray, "C T"]) -> Scored:
+    """CE of every model on each of the pivot's rows, from their distributions there; an unaligned row has none."""
+    events = events_of(aligned[0], bytes_CT)
+    rows = np.arange(len(events.turn), dtype=np.int64)
+    ce_MN = np.stack([
+        _ce(-topk.label_logprob.astype(np.float64), events.bytes, rows, len(rows), rule) for topk in aligned
+    ])  # fmt: skip
+    return Scored(ce_MN, ~np.isnan(ce_MN).any(axis=0))
+
+
+def _ce(
+    nats_N: Float[np.ndarray, " N"],
+    bytes_N: Int[np.ndarray, " N"],
+    unit_N: Int[np.ndarray, " N"],
+    units: int,
+    rule: FuseRule,
+) -> Float[np.ndarray, " U"]:
+    """Rows' nats in the rule's unit, by unit; NaN where there is no row."""
+    rows = add_up(np.ones(len(unit_N)), unit_N, units)
+    nats = add_up(nats_N, unit_N, units)
     if rule.unit == "bits_per_byte":
-        sizes = np.maximum(pivot.end - np.maximum(pivot.begin, 0), 1).astype(np.float64)
-        nats, length = nats / np.log(2), np.bincount(wanted, sizes, minlength=units).astype(np.float64)
+        nats, length = nats / NATS_PER_BIT, np.maximum(add_up(bytes_N, unit_N, units), 1.0)
     else:
-        length = count
-    return np.divide(nats, length, out=np.full(units, np.nan), where=(count > 0) & (length > 0))
+        length = rows
+    return np.divide(nats, length, out=np.full(units, np.nan), where=rows > 0)
 
 
 def model_weights(ce: Float[np.ndarray, "M U"], rule: FuseRule) -> Float[np.ndarray, "M U"]:
@@ -120,7 +159,9 @@ def model_weights(ce: Float[np.ndarray, "M U"], rule: FuseRule) -> Float[np.ndar
     return (weight / weight.sum(axis=0)).astype(np.float32)
 
 
-def fuse(models: Sequence[TopK], captures: Sequence[TopK], rule: FuseRule) -> Fused:
+def fuse(
+    models: Sequence[TopK], captures: Sequence[TopK], rule: FuseRule, bytes_CT: Int[np.ndarray, "C T"]
+) -> Fused:
     """Fuse the distributions of all models, given on the pivot's rows.
 
     Args:
@@ -129,19 +170,22 @@ def fuse(models: Sequence[TopK], captures: Sequence[TopK], rule: FuseRule) -> Fu
         captures: The same models' own captures, whose ``label_logprob`` scores the text; for ``per: token``
             scores come from ``models`` instead, since only those share rows.
         rule: `MinCE` or `MeanCE`.
+        bytes_CT: UTF-8 bytes of every message of these conversations.
 
     Returns:
         Rows of width K = models[0].k (the largest masses are kept, the rest joins the tail).
     """
     pivot = models[0]
     assert pivot.present.all(), "the pivot has a distribution in every row"
-    scored = models if rule.per == "token" else captures
-    turns = int(max(topk.turn.max(initial=0) for topk in scored)) + 1
-    ce = np.stack([cross_entropy(topk, pivot, rule, turns=turns) for topk in scored])
-    weights = model_weights(ce, rule)[:, unit_of_row(pivot, rule.per, turns)]
-    weights, fallback = fall_back(weights, np.stack([topk.present for topk in models]))
+    scored = (
+        score_rows(models, rule, bytes_CT) if rule.per == "token" else score_units(captures, rule, bytes_CT)
+    )
+    unit = unit_of_row(events_of(pivot, bytes_CT), rule.per, bytes_CT.shape[1])
+    weights, fallback = fall_back(
+        model_weights(scored.ce, rule)[:, unit], np.stack([topk.present for topk in models])
+    )
     pick = _pick if isinstance(rule, MinCE) else _mix
-    return Fused(pick(models, weights), weights, fallback)
+    return Fused(pick(models, weights), weights, fallback, scored.shared)
 
 
 def fall_back(

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -12,8 +13,10 @@ from fusionchat.corpus.stage import read_part
 from fusionchat.estimate import shards
 from fusionchat.fuse.rules import Fused, fuse
 from fusionchat.jobs import Cost, Run, Summary
+from fusionchat.represent.events import Events, events_of, message_bytes
 from fusionchat.represent.shards import read_shard, shard_files, shard_path, write_shard
 from fusionchat.represent.stage import job_id as represent_job
+from fusionchat.represent.topk import TopK
 
 VERSION = 1  # raised when the same settings and inputs give another output
 ALL = "all"
@@ -47,12 +50,12 @@ def plan(run: Run) -> None:
 
 
 def work(run: Run, sources: Sequence[str], folder: Path) -> Summary:
-    """Fuse shard by shard; count which model each conversation took."""
+    """Fuse shard by shard; count which model each conversation took, and over how much of the text they were compared."""
     names = ("pivot", *sources)
     conversations = read_part(run, "train")
     domains = [c.domain for c in conversations]
     weight_rows: dict[str, np.ndarray] = {}
-    fallback, rows = 0, 0
+    fallback, rows, scored = 0, 0, Coverage()
     files = shard_files(run.path(represent_job("pivot")))
     with progress(f"fuse {'+'.join(sources)}", len(files)) as advance:
         first = 0
@@ -60,13 +63,16 @@ def work(run: Run, sources: Sequence[str], folder: Path) -> Summary:
             pivot, _ = read_shard(path)
             captures = [read_shard(shard_path(run.path(represent_job(n)), index))[0] for n in names]
             models = [pivot] + [read_shard(shard_path(run.path(align_job(n)), index))[0] for n in sources]
-            fused = fuse(models, captures, run.recipe.fuse)
+            members = conversations[first : first + pivot.conversations]
+            bytes_CT = message_bytes([c.message_bytes for c in members])
+            fused = fuse(models, captures, run.recipe.fuse, bytes_CT)
             write_shard(
                 shard_path(folder, index),
                 fused.topk,
                 {"weights": fused.weights.T.astype(np.float16), "fallback": fused.fallback},
             )
             _count(weight_rows, fused, domains[first : first + pivot.conversations])
+            scored += coverage(captures, fused, bytes_CT)
             first += pivot.conversations
             fallback, rows = fallback + int(fused.fallback.sum()), rows + pivot.rows
             advance(1)
@@ -74,7 +80,33 @@ def work(run: Run, sources: Sequence[str], folder: Path) -> Summary:
         domain: {name: round(float(share), 5) for name, share in zip(names, total / total.sum(), strict=True)}
         for domain, total in sorted(weight_rows.items())
     }
-    return {"rows": rows, "fallback_rows": fallback, "shares": shares}
+    total_bytes = sum(c.supervised_bytes for c in conversations)
+    return {
+        "rows": rows,
+        "fallback_rows": fallback,
+        "shares": shares,
+        "bytes": total_bytes,
+        "unscored_bytes": total_bytes - scored.bytes,
+        "unscored_ends": scored.all_ends - scored.ends,
+    }
+
+
+class Coverage(NamedTuple):
+    """Bytes and ends of turns over which all models were compared, and the ends that at least one scores."""
+
+    bytes: int = 0
+    ends: int = 0
+    all_ends: int = 0
+
+    def __add__(self, other: "Coverage") -> "Coverage":  # type: ignore[override]
+        return Coverage(*(mine + theirs for mine, theirs in zip(self, other, strict=True)))
+
+
+def coverage(captures: Sequence[TopK], fused: Fused, bytes_CT: np.ndarray) -> Coverage:
+    """What the models of a shard were compared over."""
+    models = [events_of(topk, bytes_CT) for topk in captures]
+    shared = Events(*(part[fused.shared] for part in models[0]))
+    return Coverage(int(shared.bytes.sum()), shared.ends, max(model.ends for model in models))
 
 
 def _count(total: dict[str, np.ndarray], fused: Fused, domains: Sequence[str]) -> None:

@@ -13,7 +13,8 @@ from fusionchat.console import table
 from fusionchat.corpus.stage import JOB as CORPUS
 from fusionchat.corpus.stage import PARTS, reject_counts, unused_counts
 from fusionchat.distill.stage import SFT, label, weight_text
-from fusionchat.evaluate.stage import Entry, Scores, entries, load_scores
+from fusionchat.evaluate.scores import Scores, over_common_events
+from fusionchat.evaluate.stage import Entry, entries, load_scores
 from fusionchat.evaluate.stage import job_id as evaluate_job
 from fusionchat.evaluate.statistics import (
     Estimate,
@@ -84,7 +85,9 @@ def show(run: Run) -> None:
 def gather(run: Run) -> Report:
     """All figures of a finished run."""
     recipe = run.recipe
-    scores = {e: load_scores(run, "test", e.name) for e in entries(run) if not _repeats(run, e)}
+    shown = [e for e in entries(run) if not _repeats(run, e)]
+    shared, note = over_common_events({title(run, e): load_scores(run, "test", e.name) for e in shown})
+    scores = dict(zip(shown, shared, strict=True))
     baseline = next((s for e, s in scores.items() if e.kind == "sft"), None)
     any_scores = next(iter(scores.values()))
     weight = selected(run).label_weight
@@ -114,6 +117,19 @@ def gather(run: Run) -> Report:
         stages=tuple(StageTime(j.stage, j.name, m.seconds) for j, m in manifests(run)),
         recipe=recipe_yaml(recipe),
         versions=run.manifest(CORPUS).versions,
+        notes=tuple(n for n in (note, *(fusion_note(run, target) for target in targets(run))) if n),
+    )
+
+
+def fusion_note(run: Run, target: str) -> str:
+    """What a fusion's models could not be compared over, "" for nothing."""
+    summary = cast(Mapping[str, int], run.manifest(fuse_job(target)).summary)
+    missing, ends = summary["unscored_bytes"], summary["unscored_ends"]
+    if not missing and not ends:
+        return ""
+    return (
+        f"Fusion for target {target} compared its models without {missing:,} of {summary['bytes']:,} bytes and without "
+        f"{ends:,} ends of turns: not all of them score these."
     )
 
 

@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+import numpy as np
+
 from fusionchat.artifacts import Json
 from fusionchat.console import progress
 from fusionchat.corpus.conversation import Conversation, Reject
@@ -13,8 +15,9 @@ from fusionchat.estimate import capture_cost
 from fusionchat.jobs import Run, Summary
 from fusionchat.models import ModelRef, load_model, pick_device
 from fusionchat.precision import torch_dtype
+from fusionchat.represent.events import NATS_PER_BIT, bits_per_byte, events_of, message_bytes
 from fusionchat.represent.shards import iterate, shard_count, shard_path, shard_range, write_shard
-from fusionchat.represent.topk import TopK, score
+from fusionchat.represent.topk import TopK
 
 VERSION = 1  # raised when the same settings and inputs give another output
 
@@ -68,7 +71,7 @@ def work(run: Run, ref: ModelRef, folder: Path) -> Summary:
                     advance=advance,
                 )
                 write_shard(shard_path(folder, index), topk)
-    return summarize(folder, sum(c.supervised_bytes for c in conversations))
+    return summarize(folder, conversations)
 
 
 def render_all(renderer: Renderer, conversations: list[Conversation]) -> list[Rendered]:
@@ -86,18 +89,19 @@ def render_all(renderer: Renderer, conversations: list[Conversation]) -> list[Re
     return rendered
 
 
-def summarize(folder: Path, size: int) -> Summary:
-    """Tokens, and the model's own bits per byte of the training text."""
-    nats, tokens = 0.0, 0
-    for topk in iterate(folder):
-        result = score(topk)
-        nats, tokens = nats + float(result.nats.sum()), tokens + topk.rows
-    return {"supervised_tokens": tokens, "bits_per_byte": round(bits(nats) / max(size, 1), 5)}
-
-
-def bits(nats: float) -> float:
-    """Nats in bits."""
-    return nats / 0.6931471805599453
+def summarize(folder: Path, conversations: list[Conversation]) -> Summary:
+    """Tokens, the model's own bits per byte of the training text, and the bytes it does not score."""
+    nats, tokens, size = 0.0, 0, 0
+    for index, topk in enumerate(iterate(folder)):
+        members = [conversations[i] for i in shard_range(index, len(conversations))]
+        events = events_of(topk, message_bytes([c.message_bytes for c in members]))
+        nats -= float(topk.label_logprob.sum(dtype=np.float64))
+        tokens, size = tokens + topk.rows, size + int(events.bytes.sum())
+    return {
+        "supervised_tokens": tokens,
+        "bits_per_byte": round(bits_per_byte(nats / NATS_PER_BIT, size), 5),
+        "unscored_bytes": sum(c.supervised_bytes for c in conversations) - size,
+    }
 
 
 def load(run: Run, name: str) -> list[TopK]:

@@ -6,7 +6,6 @@ Row i of a TopK is the distribution *for* supervised token i, made from the cont
 """
 
 from dataclasses import dataclass, fields, replace
-from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -110,16 +109,3 @@ def widen(part: TopK, k: int) -> TopK:
         ids=np.pad(part.ids, ((0, 0), (0, extra))),
         logprobs=np.pad(part.logprobs, ((0, 0), (0, extra)), constant_values=EMPTY_LOGPROB),
     )
-
-
-class ConversationScore(NamedTuple):
-    """Log-likelihood of each conversation under a model, in nats, and its supervised tokens."""
-
-    nats: NDArray[np.float64]
-    tokens: NDArray[np.int64]
-
-
-def score(topk: TopK) -> ConversationScore:
-    """Negative log-likelihood (nats, fp64) and supervised tokens of each conversation, both [C]."""
-    cumulative = np.concatenate([[0.0], np.cumsum(-topk.label_logprob.astype(np.float64))])
-    return ConversationScore(np.diff(cumulative[topk.offsets]), np.diff(topk.offsets))

@@ -1,0 +1,84 @@
+"""Evaluations over the events that all models score: by hand, and through the files they are kept in."""
+
+import numpy as np
+import pytest
+
+from fusionchat.corpus.conversation import Conversation, Message
+from fusionchat.corpus.render import Rendered
+from fusionchat.errors import ArtifactError
+from fusionchat.evaluate.scores import Scores, over_common_events, read_events, rendered_events, write_events
+from fusionchat.represent.events import add_up
+
+TALKS = [
+    Conversation("a", (Message("user", "hi"), Message("assistant", "héllo"))),  # 6 bytes
+    Conversation("b", (Message("assistant", "yes"), Message("user", "so?"), Message("assistant", "no"))),
+]
+
+
+def rendered(*rows):
+    """A rendering with rows (turn, begin, end)."""
+    turn, begin, end = (np.array(part, np.int32) for part in zip(*rows, strict=True))
+    places = np.arange(1, len(rows) + 1, dtype=np.int32)
+    return Rendered(np.zeros(len(rows) + 1, np.int32), places, turn, begin, end)
+
+
+def scores(bits, *talks):
+    """What evaluating these renderings leaves, with the bits of every row."""
+    events, bits = rendered_events(talks, TALKS), np.array(bits, np.float64)
+    sums = (add_up(part, events.conversation, 2) for part in (bits, events.bytes))
+    own, sizes = sums
+    missing = sum(c.supervised_bytes for c in TALKS) - int(sizes.sum())
+    return Scores(own, sizes.astype(np.int64), ["", ""], [None, None], 1, missing, events, bits)
+
+
+WHOLE = scores(
+    [1, 2, 4, 8, 16, 32, 64],
+    rendered((1, -1, 3), (1, 3, 6), (1, 6, 7)),
+    rendered((0, 0, 3), (0, 3, 4), (2, 0, 2), (2, 2, 3)),
+)  # fmt: skip
+OTHER = scores([3, 3, 3, 3, 3], rendered((1, 0, 6), (1, 6, 7)), rendered((0, 0, 4), (2, 0, 2), (2, 2, 3)))
+NO_BOS = scores(
+    [1, 1, 1, 1, 1, 1], rendered((1, 0, 3), (1, 3, 6), (1, 6, 7)), rendered((0, 3, 4), (2, 0, 2), (2, 2, 3))
+)
+NO_ENDS = scores([5, 5, 5], rendered((1, 0, 6)), rendered((0, 0, 3), (2, 0, 2)))
+
+
+def test_models_that_score_the_same_are_left_as_they_are():
+    found, note = over_common_events({"pivot": WHOLE, "other": OTHER})
+    assert found[0] is WHOLE and found[1] is OTHER and note == ""
+    assert WHOLE.sizes.tolist() == [6, 5] and WHOLE.bits.tolist() == [7, 120] and WHOLE.unscored == 0
+
+
+def test_the_first_token_without_a_row_leaves_all_models():
+    """Turn 0 of b: the model without bos has no row for its 3 bytes; what is left of b are 2 bytes and two ends."""
+    found, note = over_common_events({"pivot": WHOLE, "source": NO_BOS})
+    assert [s.bits.tolist() for s in found] == [[7, 16 + 32 + 64], [3, 3]]
+    assert [s.sizes.tolist() for s in found] == [[6, 2], [6, 2]]
+    assert "8 of 11 bytes" in note and "3 of 3 ends of turns" in note
+    assert "source has no score of 3 bytes and 0 ends of turns" in note and "pivot" not in note
+
+
+def test_a_token_that_ends_the_turn_leaves_with_what_it_covers():
+    """OTHER's row 0..4 of turn 0 has the 3 bytes and the end; a model without ends scores that turn's bytes only."""
+    found, note = over_common_events({"pivot": WHOLE, "source": OTHER, "plain": NO_ENDS})
+    assert [s.bits.tolist() for s in found] == [[1 + 2, 32], [3, 3], [5, 5]]
+    assert all(s.sizes.tolist() == [6, 2] for s in found)
+    assert "plain has no score of 0 bytes and 3 ends of turns" in note
+
+
+def test_nothing_in_common_is_said_and_nothing_is_divided_by_zero():
+    ends = scores([1, 1], rendered((1, 6, 7)), rendered((2, 2, 3)))
+    found, note = over_common_events({"a": NO_ENDS, "b": ends})
+    assert found[0] is NO_ENDS and found[1] is ends
+    assert "no text in common" in note
+
+
+def test_events_are_kept_bit_for_bit(tmp_path):
+    write_events(tmp_path, WHOLE.events, WHOLE.row_bits)
+    events, bits = read_events(tmp_path)
+    for mine, kept in zip((*WHOLE.events, WHOLE.row_bits), (*events, bits), strict=True):
+        assert mine.dtype == kept.dtype and (mine == kept).all()
+    file = tmp_path / "events.safetensors"
+    file.write_bytes(file.read_bytes()[:40])
+    with pytest.raises(ArtifactError, match="damaged"):
+        read_events(tmp_path)
