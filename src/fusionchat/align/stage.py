@@ -22,7 +22,7 @@ from fusionchat.represent.stage import job_id as represent_job
 from fusionchat.represent.topk import TopK
 from fusionchat.tokens.table import TokenTable
 
-VERSION = 1  # raised when the same settings and inputs give another output
+VERSION = 2  # raised when the same settings and inputs give another output
 MAP = "vocabulary_map.safetensors"
 
 

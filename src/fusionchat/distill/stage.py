@@ -17,7 +17,7 @@ from fusionchat.precision import torch_dtype
 from fusionchat.represent.shards import read_all
 from fusionchat.represent.stage import render_all
 
-VERSION = 1  # raised when the same settings and inputs give another output
+VERSION = 2  # raised when the same settings and inputs give another output
 SFT = "sft"
 CHECKPOINTS = "checkpoints"
 TRAINING = "training.json"

@@ -29,7 +29,7 @@ from fusionchat.recipe import ExactMatchSettings
 from fusionchat.represent.events import add_up, bits_per_byte
 from fusionchat.represent.stage import render_all
 
-VERSION = 1  # raised when the same settings and inputs give another output
+VERSION = 2  # raised when the same settings and inputs give another output
 Part = Literal["validation", "test"]
 Kind = Literal["pivot", "source", "sft", "target", "merge"]
 SCORES = "scores.json"

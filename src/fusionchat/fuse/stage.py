@@ -18,7 +18,7 @@ from fusionchat.represent.shards import read_shard, shard_files, shard_path, wri
 from fusionchat.represent.stage import job_id as represent_job
 from fusionchat.represent.topk import TopK
 
-VERSION = 1  # raised when the same settings and inputs give another output
+VERSION = 2  # raised when the same settings and inputs give another output
 ALL = "all"
 
 

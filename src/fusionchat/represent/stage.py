@@ -19,7 +19,7 @@ from fusionchat.represent.events import NATS_PER_BIT, bits_per_byte, events_of, 
 from fusionchat.represent.shards import iterate, shard_count, shard_path, shard_range, write_shard
 from fusionchat.represent.topk import TopK
 
-VERSION = 1  # raised when the same settings and inputs give another output
+VERSION = 2  # raised when the same settings and inputs give another output
 
 
 def job_id(name: str) -> str:
