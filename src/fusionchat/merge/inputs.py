@@ -24,14 +24,15 @@ from fusionchat.merge.embeddings import (
     regather,
     same_file,
 )
-from fusionchat.merge.lora import is_adapter, open_adapter
+from fusionchat.merge.lora import Adapter, is_adapter, open_adapter
 from fusionchat.merge.methods.base import Method
 from fusionchat.merge.methods.passthrough import Passthrough
 from fusionchat.merge.names import STRUCTURE as _STRUCTURE
 from fusionchat.merge.names import Known, check_left, match, twin_of
 from fusionchat.merge.plan import Job, Source
-from fusionchat.merge.published import refuse_as_pivot, refuse_quantized
+from fusionchat.merge.published import refuse_adapter, refuse_quantized
 from fusionchat.merge.stored import MappedFile, Stored
+from fusionchat.merge.tied import tied_names, untied, with_head
 from fusionchat.merge.weights import layer_of
 
 
@@ -81,25 +82,28 @@ def open_inputs(
     Raises:
         MergeError: Something cannot be read or does not fit; the message names the tensor.
     """
+    refuse_adapter(pivot)
     base = _open(stack, pivot, allow_pickle)
-    refuse_as_pivot(base)
+    refuse_quantized(base)
     known = Known(base)
     whole = known.buffers()
+    adapters = _open_adapters(stack, base, targets, allow_pickle)
+    base, changes = _parted(base, list(adapters.values()))
     files = {"": base.files}
     tensors: dict[str, dict[str, Source]] = {}
     opened: dict[str, Checkpoint | None] = {}
     for name, folder in targets.items():
-        if is_adapter(folder):
-            adapted, file = open_adapter(folder, base)
-            stack.callback(file.close)
-            tensors[name], files[name], opened[name] = dict(adapted), [file], None
+        if name in adapters:
+            adapter = adapters[name]
+            tensors[name], files[name], opened[name] = _adapted(adapter, base), [adapter.file], None
             continue
         checkpoint = _open(stack, folder, allow_pickle)
         refuse_quantized(checkpoint)
         opened[name], files[name] = checkpoint, checkpoint.files
         _same_kind(name, checkpoint, base)
         tensors[name] = _reconciled(name, checkpoint, base, known, whole)
-    aligned, changes, added = _aligned(base, tensors, opened, targets, embeddings)
+    aligned, resized, added = _aligned(base, tensors, opened, targets, embeddings)
+    changes |= resized
     if arrangement is None and isinstance(method, Passthrough):
         arrangement = passthrough_arrangement(method, base)
     if arrangement is None:
@@ -120,6 +124,35 @@ def open_inputs(
         changes |= arrangement.config_changes(base.config)
     jobs = _with_auxiliary(stack, jobs, method, list(targets), base, files)
     return Inputs(jobs, files, changes, added)
+
+
+def _open_adapters(
+    stack: ExitStack, pivot: Checkpoint, targets: Mapping[str, Path], allow_pickle: bool
+) -> dict[str, Adapter]:
+    """The targets that are adapters, opened."""
+    opened = {}
+    for name, folder in targets.items():
+        if is_adapter(folder):
+            opened[name] = open_adapter(folder, pivot, allow_pickle=allow_pickle)
+            stack.callback(opened[name].file.close)
+    return opened
+
+
+def _parted(pivot: Checkpoint, adapters: list[Adapter]) -> tuple[Checkpoint, dict[str, Json]]:
+    """The pivot, with a head of its own where an adapter trained it apart from the embedding, and its config's changes."""
+    heads = [adapter.head for adapter in adapters if adapter.head is not None]
+    if not heads:
+        return pivot, {}
+    return with_head(pivot, tied_names(pivot)[0], heads[0]), untied(pivot.config)
+
+
+def _adapted(adapter: Adapter, base: Checkpoint) -> dict[str, Source]:
+    """All of the pivot's tensors as an adapter makes them; where it keeps the head tied, both are the embedding."""
+    tensors: dict[str, Source] = {**base.tensors, **adapter.changed}
+    tied = tied_names(base)
+    if adapter.head is None and len(tied) == 2:
+        tensors[tied[1]] = tensors[tied[0]]
+    return tensors
 
 
 def _open(stack: ExitStack, folder: Path, allow_pickle: bool) -> Checkpoint:

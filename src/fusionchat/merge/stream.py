@@ -28,7 +28,7 @@ from fusionchat.merge.provenance import describe_files
 from fusionchat.merge.result import REPORT, MergeReport, TensorReport, finished
 from fusionchat.merge.surroundings import COPIED, code_files, copy_surroundings
 
-_ENGINE = 2
+_ENGINE = 3
 """Counts the changes by which the same inputs give other bytes: work of an older one is not taken up."""
 
 

@@ -1,0 +1,97 @@
+"""A head tied to the embeddings: which tensor it is, and what becomes of it where an adapter trains the two apart."""
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from fusionchat.artifacts import Json
+from fusionchat.errors import MergeError
+from fusionchat.merge.checkpoint import Checkpoint
+from fusionchat.merge.plan import Source
+from fusionchat.merge.stored import Stored
+from fusionchat.merge.weights import layer_of
+
+TIE = "tie_word_embeddings"
+_STEP = 2**20
+
+
+def vocabulary_rows(config: Mapping[str, Json]) -> int | None:
+    """``vocab_size`` of a config or of its text model; None where it has none."""
+    inner = config.get("text_config")
+    value = config.get("vocab_size", inner.get("vocab_size") if isinstance(inner, dict) else None)
+    return value if isinstance(value, int) else None
+
+
+def tied_names(pivot: Checkpoint) -> tuple[str, ...]:
+    """The embedding's name, and the head's where it is stored too, if the two are one tensor; else nothing.
+
+    transformers ties unless the config says no. A head that is stored is tied only if it is equal byte by byte.
+    """
+    inner = pivot.config.get("text_config")
+    says = pivot.config.get(TIE, inner.get(TIE) if isinstance(inner, dict) else None)
+    rows = vocabulary_rows(pivot.config)
+    if says is False or rows is None:
+        return ()
+    found = [n for n, t in pivot.tensors.items() if len(t.shape) == 2 and t.shape[0] == rows]
+    found = [n for n in found if layer_of(n) is None]
+    first = pivot.tensors[found[0]] if found else None
+    if len(found) == 1 or (len(found) == 2 and first and _same_bytes(first, pivot.tensors[found[1]])):
+        return tuple(found)
+    return ()
+
+
+def _same_bytes(one: Source, two: Source) -> bool:
+    assert isinstance(one, Stored) and isinstance(two, Stored)
+    return (one.dtype, one.shape) == (two.dtype, two.shape) and one.raw() == two.raw()
+
+
+def alike(one: Source, two: Source) -> bool:
+    """Whether two tensors hold the same values, but for the rounding of a product."""
+    if one.shape != two.shape:
+        return False
+    size = int(np.prod(one.shape, dtype=np.int64))
+    for begin in range(0, size, _STEP):
+        values = np.empty((2, min(_STEP, size - begin)), np.float32)
+        one.decode(begin, values[0])
+        two.decode(begin, values[1])
+        if not np.allclose(values[0], values[1], rtol=1e-6, atol=1e-9, equal_nan=True):
+            return False
+    return True
+
+
+def untied(config: Mapping[str, Json]) -> dict[str, Json]:
+    """The entries of a config by which its model gets a head of its own."""
+    changes: dict[str, Json] = {TIE: False}
+    inner = config.get("text_config")
+    if isinstance(inner, dict) and TIE in inner:
+        changes["text_config"] = {**inner, TIE: False}
+    return changes
+
+
+def with_head(pivot: Checkpoint, embedding: str, head: str) -> Checkpoint:
+    """A pivot whose head is a tensor of its own, equal to the embedding."""
+    tensors = {**pivot.tensors, head: pivot.tensors[embedding]}
+    return Checkpoint(pivot.folder, tensors, pivot.config, pivot.files)
+
+
+def head_name(pivot: Checkpoint) -> str:
+    """The name of a tied head's weight, which the files do not hold, from the model's structure.
+
+    Raises:
+        MergeError: transformers cannot build the structure.
+    """
+    import torch
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    try:
+        config = AutoConfig.from_pretrained(pivot.folder)
+        with torch.device("meta"):
+            model = AutoModelForCausalLM.from_config(config)
+        head = model.get_output_embeddings()
+        return next(f"{name}.weight" for name, module in model.named_modules() if module is head)
+    except Exception as error:  # transformers raises many kinds
+        raise MergeError(
+            f"The adapter trains the embeddings apart from the tied head, whose name is not known: {error}",
+            where=str(pivot.folder),
+            do="train the adapter with ensure_weight_tying, or merge it with peft and give that model",
+        ) from error
