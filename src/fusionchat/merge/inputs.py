@@ -222,8 +222,9 @@ def _aligned(
     counts = [held[names[0]].shape[0] for held in tensors.values()]
     mine = read_vocabulary(pivot.folder)
     theirs = [
-        mine if opened[n] is None and not (p / "tokenizer.json").is_file() else read_vocabulary(p)
-        for n, p in targets.items()
+        # an adapter without a tokenizer has the pivot's, unless tokens were added
+        mine if opened[n] is None and count == rows and not (p / TOKENIZER).is_file() else read_vocabulary(p)
+        for (n, p), count in zip(targets.items(), counts, strict=True)
     ]
     try:
         alignment = align_rows(rows, counts, mine, theirs, embeddings == "union")
@@ -274,7 +275,8 @@ def _check_rows(name: str, sources: list[Source], rows: list[int], targets: list
             raise MergeError(
                 f"Tensor {name} has shape {list(source.shape)} in {target}, not {[count, *sources[0].shape[1:]]}",
                 where=source.origin,
-                do=_STRUCTURE,
+                do=f"{_STRUCTURE}, with as many rows in each tensor of the vocabulary (an adapter of a larger vocabulary: "
+                "save it with save_embedding_layers=True)",
             )
 
 

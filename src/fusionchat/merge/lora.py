@@ -224,7 +224,7 @@ class _Opening:
             raise self._misfit(name, f"which is no matrix in the pivot but has shape {list(base.shape)}")
         transposed = embedding or (sides != base.shape if sides != sides[::-1] else self._stored_as_inputs)
         if (sides[::-1] if transposed else sides) != base.shape or up_shape[1] != down_shape[0]:
-            raise self._factor_misfit(name, found, up_shape, down_shape, base, transposed)
+            raise self._factor_misfit(name, found, up_shape, down_shape, base, embedding)
         rank = self._rank(module, down_shape[0])
         scale = self.settings.scale_of(module, rank)
         taken = "smallest" if self.settings.kasa else _TAKEN[self.settings.start]
@@ -379,15 +379,9 @@ class _Opening:
         )
 
     def _factor_misfit(
-        self,
-        name: str,
-        found: str,
-        up: tuple[int, int],
-        down: tuple[int, int],
-        base: Source,
-        transposed: bool,
+        self, name: str, found: str, up: tuple[int, int], down: tuple[int, int], base: Source, embedding: bool
     ) -> MergeError:
-        sides = (down[1], up[0]) if transposed else (up[0], down[1])
+        sides = (down[1], up[0]) if embedding else (up[0], down[1])
         if self._is_vocabulary(found) and sides[1] == base.shape[1]:
             return self._refusal(
                 f"The adapter was trained with a vocabulary of {sides[0]} rows in {name}, and its file does not hold "
