@@ -2,11 +2,15 @@
 
 import json
 
+import pytest
+import torch
+
 from fusionchat.check import check, show
+from fusionchat.errors import MergeError
 from fusionchat.estimate import size, total, work
 from fusionchat.pipeline import run
 from fusionchat.recipe import load_recipe
-from tests.tiny import write_recipe
+from tests.tiny import copy_input, write_recipe
 
 
 def test_before_and_after_a_capture(tiny):
@@ -55,3 +59,23 @@ def test_keys_that_nothing_reads_are_said(tiny, capsys):
     said = capsys.readouterr().out
     assert "Corpus: 2 records looked at; rejected: 1 key `tools` cannot be followed" in said
     assert "Corpus: keys of records that are not used: 1 persona" in said
+
+
+def test_a_pivot_whose_merge_would_be_refused_is_refused_before_anything_is_run(tiny):
+    from safetensors.torch import load_file, save_file
+
+    copy_input(tiny)
+    file = tiny / "input/models/pivot/model.safetensors"
+    held = load_file(file)
+    lost = next(name for name in sorted(held) if "mlp" in name)
+    save_file({name: t for name, t in held.items() if name != lost}, file, metadata={"format": "pt"})
+    recipe = load_recipe("recipe.yaml")
+    for look in (lambda: check(recipe, sample=2), lambda: run(recipe, until="represent")):
+        with pytest.raises(MergeError, match=lost):
+            look()
+    assert not (tiny / "runs/tiny/represent").exists() and not (tiny / "runs/tiny/corpus").exists()
+    save_file(held | {"score.weight": torch.ones(1, 4)}, file, metadata={"format": "pt"})
+    found = check(recipe, sample=2)
+    assert found.pivot == [
+        "score.weight is no parameter of its structure: not trained, carried over as stored"
+    ]

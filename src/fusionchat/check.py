@@ -18,7 +18,9 @@ from fusionchat.corpus.stage import make_renderer
 from fusionchat.errors import CorpusError, FusionChatError, ModelError
 from fusionchat.estimate import size, total, work
 from fusionchat.jobs import Run
+from fusionchat.merge.files import opens_in_transformers
 from fusionchat.merge.methods.base import check_targets
+from fusionchat.merge.references import cached
 from fusionchat.models import ModelRef, load_config, resolve
 from fusionchat.pipeline import open_run
 from fusionchat.precision import Dtypes
@@ -54,6 +56,7 @@ class Check(NamedTuple):
         disk, flops: Rough total cost of the run, None where models or corpus are not here.
         unseen: What could not be looked at, and why.
         dtypes: What models are loaded in.
+        pivot: What is to be known of the pivot's tensors.
         unfit: The search's candidates that cannot merge so many targets, and why.
     """
 
@@ -68,6 +71,7 @@ class Check(NamedTuple):
     flops: float | None
     unseen: list[str]
     unfit: list[str]
+    pivot: list[str]
     dtypes: Dtypes
 
 
@@ -80,6 +84,7 @@ def check(recipe: Recipe, *, sample: int = 200) -> Check:
     refs, unseen = resolve(recipe), list[str]()
     conversations, rejected, unused = _sample(recipe, sample, unseen)
     rejects = count_rejects(rejected)
+    pivot = _rehearsed(refs["pivot"], unseen)
     renderers: dict[str, Renderer] = {}
     models = [_look(ref, renderers, unseen) for ref in refs.values()]
     previews = []
@@ -110,8 +115,20 @@ def check(recipe: Recipe, *, sample: int = 200) -> Check:
         flops=total(job.cost.flops for job in planned.jobs.values()),
         unseen=unseen,
         unfit=_unfit(recipe),
+        pivot=pivot,
         dtypes=planned.dtypes,
     )
+
+
+def _rehearsed(ref: ModelRef, unseen: list[str]) -> list[str]:
+    """What the merge's own checks say of the pivot, whose weights must be here."""
+    from fusionchat.merge.rehearsal import rehearse
+
+    folder = Path(ref.model) if Path(ref.model).is_dir() else cached(ref.model, ref.revision)
+    if folder is None or not (Path(ref.model).is_dir() or opens_in_transformers(folder)):
+        unseen.append(f"the weights of {ref.model}: they are not here yet; a run looks at them first")
+        return []
+    return rehearse(folder)
 
 
 def _unfit(recipe: Recipe) -> list[str]:
@@ -189,6 +206,8 @@ def show(found: Check) -> None:
     if found.dtypes.auto:
         console.say(found.dtypes.describe())
     console.say(_expected(found))
+    for line in found.pivot:
+        console.say(f"Pivot: {line}")
     for line in found.unfit:
         console.warn(f"{line}; the search will count it as failed")
     for line in found.dtypes.notices():

@@ -22,6 +22,7 @@ from fusionchat.recipe import Recipe
 from fusionchat.threads import pick_threads, set_threads
 
 STAGES = ("corpus", "represent", "align", "fuse", "distill", "merge", "evaluate", "report")
+REHEARSED = ("represent", "align", "fuse", "distill", "merge")
 PACKAGES = ("fusionchat", "torch", "transformers", "tokenizers", "numpy", "numba")
 
 Announce = Callable[[Job, Status], None]
@@ -82,6 +83,7 @@ def run(recipe: Recipe, *, until: str | None = None, announce: Announce | None =
         with lock(planned.folder):
             write_text(planned.folder / "recipe.json", recipe.model_dump_json(indent=1) + "\n")
             keep_dtypes(planned.folder, planned.dtypes)
+            rehearse(planned, needed(planned, until))
             first = [job for job in needed(planned, until) if job.stands_for]
             advance(planned, first, announce)
             # What they made may be what was there before: then nothing that follows is stale.
@@ -89,6 +91,19 @@ def run(recipe: Recipe, *, until: str | None = None, announce: Announce | None =
             rest = [job for job in needed(planned, until) if job.id not in {done.id for done in first}]
             advance(planned, rest, announce)
     return planned
+
+
+def rehearse(planned: Run, jobs: list[Job]) -> None:
+    """Before a model is opened, find out whether what is trained of the pivot could be merged at all.
+
+    Raises:
+        MergeError: It could not.
+    """
+    from fusionchat.merge.stage import rehearse_pivot
+
+    todo = (job for job in jobs if job.stage in REHEARSED)
+    if any(planned.status(job).state != "done" for job in todo):
+        rehearse_pivot(planned)
 
 
 def advance(planned: Run, jobs: list[Job], announce: Announce | None) -> None:

@@ -75,10 +75,11 @@ def open_checkpoint(folder: Path, *, allow_pickle: bool = False) -> Checkpoint:
             raise MergeError(
                 f"The index names tensor {name}, which the file lacks", where=str(path), do=AGAIN
             )
-    return Checkpoint(folder, tensors, _config(folder), opened)
+    return Checkpoint(folder, tensors, read_config(folder), opened)
 
 
-def _config(folder: Path) -> dict[str, Json]:
+def read_config(folder: Path) -> dict[str, Json]:
+    """A folder's ``config.json``, empty where there is none; raises MergeError where it is damaged."""
     path = folder / "config.json"
     if not path.is_file():
         return {}

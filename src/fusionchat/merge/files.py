@@ -69,6 +69,11 @@ def has_pickles_only(folder: Path) -> bool:
         return False
 
 
+def opens_in_transformers(folder: Path) -> bool:
+    """Whether transformers finds a folder's weights, which it looks for under four names only."""
+    return any((folder / name).is_file() for name in (SINGLE, INDEX, PICKLE, PICKLE_INDEX))
+
+
 def _unindexed(folder: Path, single: str) -> list[Path]:
     """Shards named ``model-00001-of-00003`` whose index is missing, all of them or none.
 

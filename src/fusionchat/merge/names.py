@@ -35,12 +35,13 @@ class Known:
 
     Args:
         pivot: The pivot.
+        found: The structure where it is known already.
     """
 
-    def __init__(self, pivot: Checkpoint) -> None:
+    def __init__(self, pivot: Checkpoint, found: Structure | None = None) -> None:
         self.pivot = pivot
-        self._asked = False
-        self._found: Structure | None = None
+        self._asked = found is not None
+        self._found = found
 
     def __call__(self) -> Structure | None:
         """The structure; None where transformers cannot build it, or where the stored tensors do not fill it."""
@@ -170,7 +171,12 @@ def _is_no_parameter(name: str, tensor: Stored, known: Known) -> bool:
 
 
 def check_left(
-    target: str, left: Iterable[str], known: Known, is_twin: Callable[[str], bool], *, where: str
+    target: str,
+    left: Iterable[str],
+    known: Known,
+    is_twin: Callable[[str], bool],
+    *,
+    where: str,
 ) -> list[str]:
     """Names of a target's tensors that are left out of the merge and are no buffers: heads that the pivot does not have.
 

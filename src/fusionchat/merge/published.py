@@ -9,7 +9,7 @@ from fusionchat.merge.checkpoint import Checkpoint
 from fusionchat.merge.lora import is_adapter
 from fusionchat.merge.stored import Stored
 
-_UNQUANTIZED = "use the unquantized model (bfloat16, float16 or float32)"
+UNQUANTIZED = "use the unquantized model (bfloat16, float16 or float32)"
 _WHOLE = ("BOOL", "I64")
 """Types that unquantized models have too, for masks, positions and counts."""
 
@@ -51,7 +51,7 @@ def refuse_quantized(checkpoint: Checkpoint) -> None:
         raise MergeError(
             f"This model is quantized{method}: tensor {odd.name} is stored as {odd.dtype}",
             where=str(checkpoint.folder),
-            do=_UNQUANTIZED,
+            do=UNQUANTIZED,
         )
 
 

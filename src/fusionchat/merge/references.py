@@ -4,9 +4,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from fusionchat.errors import MergeError
+from fusionchat.model_files import CARRIED
 
-LICENCES = ("LICENSE", "LICENSE.txt", "LICENSE.md", "NOTICE")
-"""Files with a model's licence."""
+_FETCHED = ("*.json", "*.safetensors", "*.py", *CARRIED)
 
 
 def find_model(reference: str, *, allow_pickle: bool = False) -> Path:
@@ -23,23 +23,36 @@ def find_model(reference: str, *, allow_pickle: bool = False) -> Path:
         raise MergeError(
             f"There is no such model folder: {reference}", do="give a folder or a hub id (owner/name)"
         )
+    return fetch(name, revision or None, allow_pickle=allow_pickle)
+
+
+def fetch(name: str, revision: str | None, *, allow_pickle: bool = False) -> Path:
+    """The folder of a hub model with all that a merge reads; pickles only where there are no safetensors.
+
+    Raises:
+        MergeError: The hub cannot give it.
+    """
     from huggingface_hub import snapshot_download
 
-    patterns = [
-        "*.json",
-        "*.safetensors",
-        "*.jinja",
-        "*.model",
-        "*.txt",
-        *LICENCES,
-        *(["*.bin"] if allow_pickle else []),
-    ]
     try:
-        return Path(snapshot_download(name, revision=revision or None, allow_patterns=patterns))
+        folder = Path(snapshot_download(name, revision=revision, allow_patterns=list(_FETCHED)))
+        if allow_pickle and not any(folder.glob("*.safetensors")):
+            folder = Path(snapshot_download(name, revision=revision, allow_patterns=[*_FETCHED, "*.bin"]))
     except Exception as error:  # the hub's client raises many kinds
         raise MergeError(
-            f"The hub does not give {reference}: {error}", do="check the id, the network and your login"
+            f"The hub does not give {name}: {error}", do="check the id, the network and your login"
         ) from error
+    return folder
+
+
+def cached(name: str, revision: str | None) -> Path | None:
+    """The folder of a hub model where it is here already, None where it is not."""
+    from huggingface_hub import snapshot_download
+
+    try:
+        return Path(snapshot_download(name, revision=revision, local_files_only=True))
+    except Exception:  # the hub's client raises many kinds
+        return None
 
 
 def name_targets(targets: Sequence[str] | Mapping[str, str], *, split: bool = True) -> dict[str, str]:

@@ -110,6 +110,7 @@ def search(
     threads: int = 0,
     device: str = "cpu",
     embeddings: Embeddings = "error",
+    allow_pickle: bool = False,
     progress: Advance = ignore,
 ) -> SearchReport:
     """Merge and score candidates in order, and report on all of them.
@@ -127,6 +128,7 @@ def search(
         threads: 0 uses all cores.
         device: Where merges are computed, as in `merge_models`.
         embeddings: What to do where vocabularies differ.
+        allow_pickle: Whether weights that are pickles are read, as `merge_models` does.
         progress: Told 1 after each candidate.
 
     Raises:
@@ -135,7 +137,9 @@ def search(
     if not candidates:
         raise MergeError("There is nothing to search among", do="give at least one merge method")
     started = time.perf_counter()
-    statistics = inner_products(pivot, targets, threads=threads, device=device, embeddings=embeddings)
+    statistics = inner_products(
+        pivot, targets, threads=threads, device=device, embeddings=embeddings, allow_pickle=allow_pickle
+    )
     statistics_seconds = time.perf_counter() - started
     models = {name: _stamp(path) for name, path in {"pivot": pivot, **targets}.items()}
     mark = fingerprint({"dtype": dtype, "embeddings": embeddings, "targets": list(targets)}, models)
@@ -144,7 +148,8 @@ def search(
     def merge(method: MergeMethod, model: Path) -> None:
         merge_models(
             pivot, targets, method, model,
-            dtype=dtype, threads=threads, device=device, embeddings=embeddings, statistics=statistics,
+            dtype=dtype, threads=threads, device=device, embeddings=embeddings, allow_pickle=allow_pickle,
+            statistics=statistics,
         )  # fmt: skip
 
     trials: list[Trial] = []

@@ -18,6 +18,7 @@ from fusionchat.distill.stage import label, weight_text
 from fusionchat.estimate import merge_cost
 from fusionchat.jobs import Cost, Run, Summary
 from fusionchat.merge.methods import MergeMethod
+from fusionchat.merge.references import fetch
 from fusionchat.models import copy_tokenizer, folder_identity
 from fusionchat.recipe import Recipe
 
@@ -157,6 +158,7 @@ def work(run: Run, weight: float, method: MergeMethod, folder: Path) -> Summary:
             threads=recipe.runtime.threads,
             device=recipe.runtime.merge_device,
             overwrite=True,
+            allow_pickle=True,  # transformers has opened the pivot's, in the same way
             progress=advance,
         )
     copy_tokenizer(pivot, folder / "model")
@@ -191,6 +193,7 @@ def search(run: Run, folder: Path) -> Summary:
             dtype=recipe.fused.dtype,
             threads=recipe.runtime.threads,
             device=recipe.runtime.merge_device,
+            allow_pickle=True,
             progress=advance,
         )
     merge_models(
@@ -203,6 +206,7 @@ def search(run: Run, folder: Path) -> Summary:
         threads=recipe.runtime.threads,
         device=recipe.runtime.merge_device,
         overwrite=True,
+        allow_pickle=True,
     )
     copy_tokenizer(run.refs["pivot"], folder / "model")
     trials: list[Json] = [
@@ -219,13 +223,15 @@ def search(run: Run, folder: Path) -> Summary:
 
 def local_folder(model: str, revision: str | None) -> Path:
     """The folder of a model; a hub id is looked up in the local cache or downloaded."""
-    if Path(model).is_dir():
-        return Path(model)
-    from huggingface_hub import snapshot_download
+    return Path(model) if Path(model).is_dir() else fetch(model, revision, allow_pickle=True)
 
-    return Path(
-        snapshot_download(model, revision=revision, allow_patterns=["*.json", "*.safetensors", "*.jinja"])
-    )
+
+def rehearse_pivot(run: Run) -> list[str]:
+    """What is to be known of the pivot before the first capture; raises MergeError where no merge could be made."""
+    from fusionchat.merge.rehearsal import rehearse
+
+    pivot = run.refs["pivot"]
+    return rehearse(local_folder(pivot.model, pivot.revision))
 
 
 class Selection(NamedTuple):

@@ -1,12 +1,11 @@
 """Merging without a recipe: what ``fusionchat merge`` does, but for parsing and printing."""
 
-import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from fusionchat.artifacts import Json, canonical, write_text
-from fusionchat.console import Advance, ignore
+from fusionchat.console import Advance, ignore, warn
 from fusionchat.errors import MergeError
 from fusionchat.merge.arrange import Arrangement
 from fusionchat.merge.device import place_of
@@ -16,9 +15,11 @@ from fusionchat.merge.methods import MergeMethod
 from fusionchat.merge.methods.base import Method
 from fusionchat.merge.plan import Dtype
 from fusionchat.merge.planning import MergePlan, plan_merge
-from fusionchat.merge.references import LICENCES, find_model, name_targets
+from fusionchat.merge.references import find_model, name_targets
 from fusionchat.merge.result import MergeReport
 from fusionchat.merge.stream import merge_models
+from fusionchat.merge.surroundings import carried, copy_files
+from fusionchat.model_files import LICENCES, TOKENIZER, left_out, matching
 
 CARD = "README.md"
 CONFIG = "mergekit_config.yml"
@@ -87,6 +88,9 @@ def run_standalone(
         method_of=method_of,
         progress=progress,
     )
+    others = left_out(base, carried(base))
+    if others:
+        warn(f"not taken over from the pivot's folder: {', '.join(others)}")
     words = config.read_text(encoding="utf-8") if config else None
     if words is None:
         (out / CONFIG).unlink(missing_ok=True)
@@ -176,13 +180,9 @@ def _check_tokenizer(job: MergekitJob) -> None:
 
 
 def _take_tokenizer(folder: Path, out: Path) -> None:
-    from fusionchat.merge.surroundings import TOKENIZER
-
-    for name in TOKENIZER:
-        if (folder / name).is_file():
-            shutil.copyfile(folder / name, out / name)
-        else:
-            (out / name).unlink(missing_ok=True)
+    for name in matching(out, TOKENIZER):
+        (out / name).unlink()
+    copy_files(folder, out, matching(folder, TOKENIZER))
 
 
 def model_card(
@@ -240,4 +240,4 @@ def _licence(folder: Path) -> str:
             key, found, value = line.partition(":")
             if found and key.strip() in ("license", "license_name") and value.strip():
                 return value.strip().strip("\"'")
-    return next((f"see its {name}" for name in LICENCES if (folder / name).is_file()), "unknown")
+    return next((f"see its {name}" for name in matching(folder, LICENCES)), "unknown")

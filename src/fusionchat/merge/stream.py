@@ -26,7 +26,7 @@ from fusionchat.merge.output import Output, sweep
 from fusionchat.merge.plan import Dtype, Shard, index_of, layout
 from fusionchat.merge.provenance import describe_files
 from fusionchat.merge.result import REPORT, MergeReport, TensorReport, finished
-from fusionchat.merge.surroundings import COPIED, code_files, copy_surroundings
+from fusionchat.merge.surroundings import carried, copy_surroundings
 
 _ENGINE = 3
 """Counts the changes by which the same inputs give other bytes: work of an older one is not taken up."""
@@ -208,14 +208,10 @@ def _fingerprint(
     for name, files in inputs.files.items():
         stats: list[Json] = [[str(f.path.absolute()), f.size, f.path.stat().st_mtime_ns] for f in files]
         folder = folders.get(name)
+        names = ["config.json", "adapter_config.json", *(carried(folder) if folder else ())]
         small: list[Json] = [
             [file, sha256_file(folder / file)]
-            for file in (
-                "config.json",
-                "adapter_config.json",
-                *COPIED,
-                *(code_files(folder) if folder else ()),
-            )
+            for file in names
             if folder is not None and (folder / file).is_file()
         ]
         identities[name] = fingerprint({"files": stats, "small": small}, {})

@@ -89,21 +89,23 @@ def _last(name: str) -> str:
     return name.rpartition(".")[2]
 
 
-def structure_of(folder: Path, shapes: Mapping[str, Shape]) -> Structure | None:
+def structure_of(folder: Path, shapes: Mapping[str, Shape], *, causal: bool = False) -> Structure | None:
     """What transformers knows of a folder whose weights have these names and shapes.
 
     Of the classes that the config can mean, the causal language model comes first, as a run opens it, then the one
-    that the config names; the first that needs nothing else is taken, or else the first. None where transformers cannot
-    build any of them.
+    that the config names; the first that needs nothing else is taken, or else the first. With ``causal`` it is the causal
+    language model alone. None where transformers cannot build any of them.
     """
     if not (folder / "config.json").is_file():
         return None
     with _silence():
-        found = [made for kind in _classes(folder) if (made := _look(folder, kind, shapes)) is not None]
+        found = [
+            made for kind in _classes(folder, causal) if (made := _look(folder, kind, shapes)) is not None
+        ]
     return next((made for made in found if made.fits), found[0] if found else None)
 
 
-def _classes(folder: Path) -> Iterator[type["PreTrainedModel"]]:
+def _classes(folder: Path, causal: bool) -> Iterator[type["PreTrainedModel"]]:
     import transformers
     from transformers import MODEL_FOR_CAUSAL_LM_MAPPING
 
@@ -112,7 +114,8 @@ def _classes(folder: Path) -> Iterator[type["PreTrainedModel"]]:
         return
     seen: set[type] = set()
     kind: Any = MODEL_FOR_CAUSAL_LM_MAPPING.get(type(config), None)
-    named = [getattr(transformers, name, None) for name in getattr(config, "architectures", None) or ()]
+    listed = () if causal else getattr(config, "architectures", None) or ()
+    named = [getattr(transformers, name, None) for name in listed]
     for one in (kind, *named):
         if isinstance(one, type) and issubclass(one, transformers.PreTrainedModel) and one not in seen:
             seen.add(one)
@@ -155,13 +158,14 @@ def _described(model: "PreTrainedModel", info: Mapping[str, Any]) -> Structure:
 
     tied = dict(getattr(model, "all_tied_weights_keys", None) or {})
     state: dict[str, torch.Tensor] = model.state_dict()
+    buffers = frozenset(name for name, _ in model.named_buffers())
     saved = revert_weight_conversion(model, {n: t for n, t in state.items() if n not in tied})
     return Structure(
         kind=type(model).__name__,
-        missing=tuple(sorted(info["missing_keys"])),
+        missing=tuple(sorted(set(info["missing_keys"]) - buffers)),
         misshapen=tuple(sorted((n, tuple(a), tuple(b)) for n, a, b in info["mismatched_keys"])),
         parameters=frozenset(state),
-        buffers=frozenset(name for name, _ in model.named_buffers()),
+        buffers=buffers,
         saved={name: tuple(tensor.shape) for name, tensor in saved.items()},
         canonical=_canonical(model, state, tied),
         ignored=tuple(sorted(model._keys_to_ignore_on_load_unexpected or ())),

@@ -9,24 +9,7 @@ from pathlib import Path
 from fusionchat.artifacts import Json, atomic_path, write_json
 from fusionchat.merge.embeddings import with_added
 from fusionchat.merge.plan import Dtype
-from fusionchat.merge.references import LICENCES
-
-TOKENIZER = (
-    "tokenizer.json",
-    "tokenizer_config.json",
-    "special_tokens_map.json",
-    "added_tokens.json",
-    "vocab.json",
-    "merges.txt",
-    "vocab.txt",
-    "tokenizer.model",
-    "spiece.model",
-    "chat_template.jinja",
-    "chat_template.json",
-)
-"""Files that make a tokenizer and its chat template."""
-COPIED = (*TOKENIZER, "generation_config.json", *LICENCES)
-"""Files that are copied as they are, where the pivot has them."""
+from fusionchat.model_files import CARRIED, TOKENIZER, matching
 
 _MAPS = ("config.json", "tokenizer_config.json", "processor_config.json", "preprocessor_config.json")
 _BESIDE = re.compile(r"^\s*(?:from\s+\.(\w+)\s+import|from\s+\.\s+import\s+(\w+))", re.MULTILINE)
@@ -39,19 +22,29 @@ def copy_surroundings(
 
     ``added`` tokens are put into ``tokenizer.json``. Another tokenizer's files are deleted, nothing else is.
     """
-    for name in (*COPIED, *code_files(pivot)):
-        if name == "tokenizer.json" and added:
-            write_json(out / name, with_added(pivot / name, added))
-        elif (pivot / name).is_file():
-            with atomic_path(out / name) as partial:
-                shutil.copyfile(pivot / name, partial)
-        elif name in TOKENIZER:
-            (out / name).unlink(missing_ok=True)
+    taken = carried(pivot)
+    copy_files(pivot, out, taken)
+    if added:
+        write_json(out / "tokenizer.json", with_added(pivot / "tokenizer.json", added))
+    for name in set(matching(out, TOKENIZER)) - set(taken):
+        (out / name).unlink()
     config = pivot / "config.json"
     if config.is_file():
         values = json.loads(config.read_text(encoding="utf-8"))
         values.pop("torch_dtype", None)
         write_json(out / "config.json", {**values, **changes, "dtype": dtype})
+
+
+def carried(folder: Path) -> list[str]:
+    """Relative paths of what a fused model takes over from its pivot as it is."""
+    return [*matching(folder, CARRIED), *code_files(folder)]
+
+
+def copy_files(folder: Path, out: Path, names: Sequence[str]) -> None:
+    """Copy files of a folder into another one, byte for byte."""
+    for name in names:
+        with atomic_path(out / name) as partial:
+            shutil.copyfile(folder / name, partial)
 
 
 def code_files(folder: Path) -> list[str]:

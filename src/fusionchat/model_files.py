@@ -1,0 +1,54 @@
+"""The files of a model folder besides its weights, by what they are for: the one list of them."""
+
+import re
+from pathlib import Path
+
+TOKENIZER = (
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "vocab.json",
+    "merges.txt",
+    "vocab.txt",
+    "tokenizer.model*",
+    "*.model",
+    "*.tiktoken",
+    "*.spm",
+    "tekken.json",
+    "bpe.codes",
+    "dict.txt",
+    "chat_template.jinja",
+    "chat_template.json",
+    "additional_chat_templates/*.jinja",
+)
+"""Patterns of the files that make a tokenizer and its chat templates."""
+PROCESSORS = (
+    "processor_config.json",
+    "*preprocessor_config.json",
+    "*image_processor*.json",
+    "*feature_extractor*.json",
+)
+"""Patterns of the files that say how images and sounds are brought in."""
+LICENCES = ("LICENSE*", "LICENCE*", "NOTICE*", "COPYING*", "USE_POLICY*")
+"""Patterns of the files with a model's licence."""
+GENERATION = "generation_config.json"
+CARRIED = (*TOKENIZER, *PROCESSORS, GENERATION, *LICENCES)
+"""Patterns of the files that a fused model takes over from its pivot as they are."""
+
+_REPLACED = re.compile(
+    r"config\.json|README\.md|\..*|.*\.(safetensors|bin|pt|pth|ckpt|h5|msgpack|onnx|gguf|index\.json)|merge_weights\.json"
+)
+"""Names of files that a fused model has its own of, or that hold weights in another form."""
+
+
+def matching(folder: Path, patterns: tuple[str, ...]) -> list[str]:
+    """Relative paths of a folder's files that fit one of the patterns, sorted."""
+    found = {p for pattern in patterns for p in folder.glob(pattern) if p.is_file()}
+    return sorted(str(path.relative_to(folder)) for path in found)
+
+
+def left_out(folder: Path, taken: list[str]) -> list[str]:
+    """Names in a model folder that are neither among those taken nor weights, config or card, sorted."""
+    heads = {name.partition("/")[0] for name in taken}
+    return sorted(p.name for p in folder.iterdir() if p.name not in heads and not _REPLACED.fullmatch(p.name))
