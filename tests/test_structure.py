@@ -22,7 +22,9 @@ PURE = [
     "distill/logits.py",
     "distill/loss.py",
     "merge/weights.py",
+    "evaluate/noise.py",
     "evaluate/statistics.py",
+    "evaluate/student.py",
     *(str(p.relative_to(SRC)) for p in sorted((SRC / "merge" / "methods").glob("*.py"))),
 ]
 ALLOWED = {

@@ -1,12 +1,12 @@
 # C conversations
-"""Estimates with standard errors, for one model and for two on the same conversations. PURE.
+"""Estimates with standard errors over conversations, for one model and for two on the same ones. PURE.
 
 The unit of sampling is the conversation: its tokens depend on each other, so a standard error over tokens
-would be far too small. A gain is always positive where the model is better than the baseline.
+would be far too small. `fusionchat.evaluate.noise` adds what other seeds of a training would change.
 """
 
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
@@ -14,9 +14,11 @@ from numpy.typing import NDArray
 
 Bits = Float[np.ndarray, " C"]
 Bytes = Int[np.ndarray, " C"]
-Correct = Bool[np.ndarray, " C"]
+Correct = (
+    Bool[np.ndarray, " C"] | Float[np.ndarray, " C"]
+)  # a share where it is the mean of several trainings
+E = TypeVar("E")
 ENOUGH = 10  # conversations from which on a standard error is itself known well enough to build on
-Estimator = Callable[[NDArray[np.intp]], "Estimate"]
 
 
 class Estimate(NamedTuple):
@@ -25,16 +27,6 @@ class Estimate(NamedTuple):
     value: float
     se: float | None
     n: int
-
-    @property
-    def errors(self) -> float | None:
-        """How many standard errors the value lies from zero, None where that is unknown."""
-        return self.value / self.se if self.se else None
-
-    @property
-    def is_clear(self) -> bool:
-        """Whether the value lies more than two standard errors from zero, these from at least `ENOUGH` conversations."""
-        return self.n >= ENOUGH and self.errors is not None and abs(self.errors) > 2
 
 
 class Breakdown(NamedTuple):
@@ -68,7 +60,8 @@ def proportion(correct_C: Correct) -> Estimate:
     """The share that is right, with half the width of Wilson's score interval at z = 1 as its standard error.
 
     se = sqrt(p (1 - p) / n + 1 / (4 n^2)) / (1 + 1 / n) (Wilson 1927, JASA 22:209). Near the middle it is the
-    binomial sqrt(p (1 - p) / n); at 0 and 1, where that would claim certainty, it is 1 / (2 (n + 1)).
+    binomial sqrt(p (1 - p) / n); at 0 and 1, where that would claim certainty, it is 1 / (2 (n + 1)). For the mean of
+    several trainings p (1 - p) is the variance of the conversations' shares, which it equals for one.
 
     Raises:
         ValueError: If there is no conversation.
@@ -76,8 +69,8 @@ def proportion(correct_C: Correct) -> Estimate:
     n = len(correct_C)
     if n == 0:
         raise ValueError("a proportion needs at least one conversation")
-    p = float(np.mean(correct_C))
-    return Estimate(p, float(np.sqrt(p * (1 - p) / n + 1 / (4 * n * n)) / (1 + 1 / n)), n)
+    p, variance = float(np.mean(correct_C)), float(np.var(correct_C))
+    return Estimate(p, float(np.sqrt(variance / n + 1 / (4 * n * n)) / (1 + 1 / n)), n)
 
 
 def proportion_gain(correct_C: Correct, baseline_C: Correct) -> Estimate:
@@ -86,7 +79,8 @@ def proportion_gain(correct_C: Correct, baseline_C: Correct) -> Estimate:
     With b conversations that only the model has right and c that only the baseline has,
     se = sqrt(b + c + 1 - (b - c)^2 / (n + 2)) / (n + 2): the Wald error of matched pairs after adding one half
     to each of the four cells (Agresti & Min 2005, Statistics in Medicine 24:729), which stays above zero
-    where the two never differ.
+    where the two never differ. For means of several trainings b + c is the sum of the squared differences, and
+    b - c their sum, which they equal for one.
 
     Raises:
         ValueError: If there is no conversation.
@@ -94,35 +88,24 @@ def proportion_gain(correct_C: Correct, baseline_C: Correct) -> Estimate:
     n = len(correct_C)
     if n == 0:
         raise ValueError("a proportion needs at least one conversation")
-    b = int(np.sum(correct_C & ~baseline_C))
-    c = int(np.sum(~correct_C & baseline_C))
-    return Estimate((b - c) / n, float(np.sqrt(b + c + 1 - (b - c) ** 2 / (n + 2)) / (n + 2)), n)
+    difference_C = correct_C.astype(np.float64) - baseline_C.astype(np.float64)
+    net, moved = float(np.sum(difference_C)), float(np.sum(difference_C**2))
+    return Estimate(net / n, float(np.sqrt(moved + 1 - net**2 / (n + 2)) / (n + 2)), n)
 
 
 def bits_per_byte(bits_C: Bits, bytes_C: Bytes, domains: Sequence[str]) -> Breakdown:
     """Bits of the supervised text divided by its UTF-8 bytes, see `ratio`."""
-    return break_down(domains, lambda rows: ratio(bits_C[rows], bytes_C[rows]))
-
-
-def bits_per_byte_gain(bits_C: Bits, baseline_C: Bits, bytes_C: Bytes, domains: Sequence[str]) -> Breakdown:
-    """Bits per byte of the baseline minus those of the model on the same conversations, see `ratio`."""
-    saved_C = baseline_C.astype(np.float64) - bits_C.astype(np.float64)
-    return break_down(domains, lambda rows: ratio(saved_C[rows], bytes_C[rows]))
+    return Breakdown(*break_down(domains, lambda rows: ratio(bits_C[rows], bytes_C[rows])))
 
 
 def exact_match(correct_C: Correct, domains: Sequence[str]) -> Breakdown:
     """Share of the conversations whose answer is right, see `proportion`."""
-    return break_down(domains, lambda rows: proportion(correct_C[rows]))
+    return Breakdown(*break_down(domains, lambda rows: proportion(correct_C[rows])))
 
 
-def exact_match_gain(correct_C: Correct, baseline_C: Correct, domains: Sequence[str]) -> Breakdown:
-    """Exact match of the model minus that of the baseline on the same conversations, see `proportion_gain`."""
-    return break_down(domains, lambda rows: proportion_gain(correct_C[rows], baseline_C[rows]))
-
-
-def break_down(domains: Sequence[str], estimator: Estimator) -> Breakdown:
+def break_down(domains: Sequence[str], estimator: Callable[[NDArray[np.intp]], E]) -> tuple[E, dict[str, E]]:
     """The estimator on all conversations and on those of each domain; an empty label belongs to no domain."""
     labels_C = np.asarray(domains, dtype=object)
     parts = {name: np.flatnonzero(labels_C == name) for name in dict.fromkeys(domains) if name}
     whole = estimator(np.arange(len(labels_C)))
-    return Breakdown(whole, {name: estimator(rows) for name, rows in parts.items()})
+    return whole, {name: estimator(rows) for name, rows in parts.items()}
