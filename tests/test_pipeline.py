@@ -418,3 +418,50 @@ def test_killed_while_it_takes_checkpoints_away_a_training_is_done(tiny, finishe
     assert sha256_file(done.folder / name) == sha256_file(finished.folder / name)
     assert not (done.folder / "distill/sft/checkpoints").exists()
     assert done.manifest("distill/sft").summary == finished.manifest("distill/sft").summary
+
+
+def test_more_seeds_train_only_what_is_new(finished, tiny):
+    """A run made with one seed: the first seed's models stay, and the others are compared with them."""
+    from safetensors.torch import load_file
+
+    shutil.copytree(finished.folder, tiny / "runs/tiny")
+    changes = {
+        "compare": {"sft_seeds": 2, "self_distillation": True},
+        "distill": SETTINGS["distill"] | {"seeds": 2},
+        "search": {"candidates": ["linear"]},
+    }
+    write_recipe(tiny / "recipe.yaml", **changes)
+    begun = []
+    done = run(
+        load_recipe("recipe.yaml"),
+        announce=lambda job, status: begun.append(job.id) if status.state != "done" else None,
+    )
+    trained = ["sft#2", "pivot@0.5", "mixtral@0.5#2", "qwen@0.5#2", "pivot@0.5#2"]
+    assert sorted(job for job in begun if job.startswith("distill")) == sorted(
+        f"distill/{n}" for n in trained
+    )
+    merged = {"merge/sft#soup", "merge/varm@0.5#2", "merge/search", "merge/search#2", "merge/fused"}
+    assert {job for job in begun if job.startswith("merge")} == merged
+
+    def weights(job):
+        return load_file(done.path(job) / "model" / "model.safetensors")
+
+    one, two, soup = weights("distill/sft"), weights("distill/sft#2"), weights("merge/sft#soup")
+    assert any(not torch.equal(one[name], two[name]) for name in one)
+    for name, mean in soup.items():
+        expected = ((one[name].double() + two[name].double()) / 2).float()
+        torch.testing.assert_close(mean, expected, rtol=1e-6, atol=1e-8)
+    report = json.loads((done.path("report/report") / "report.json").read_text())
+    rows = {row["label"]: row for row in report["rows"]}
+    assert list(rows)[3:8] == ["SFT seed 1", "SFT seed 2", "SFT", "SFT soup", "self-distillation, λ 0.5"]
+    scores = [
+        json.loads((done.path(f"evaluate/test/{n}") / "scores.json").read_text()) for n in ("sft", "sft#2")
+    ]
+    rates = [sum(one["bits"]) / sum(one["bytes"]) for one in scores]
+    assert rows["SFT"]["bits_per_byte"]["overall"]["value"] == pytest.approx(np.mean(rates))
+    head = report["headline"]
+    assert head["row"] == report["fused"] and head["sft_seeds"] == head["seeds"] == 2
+    assert head["se_sft"] > 0 and head["se_soup"] > 0 and head["t_sft"] > 1.96
+    page = (done.path("report/report") / "report.html").read_text()
+    assert "the soup of 2 SFT seeds" in page and "2 seeds of SFT and of 2 of each target" in page
+    assert {status.state for _, status in plan(done.recipe)} == {"done"}

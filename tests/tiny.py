@@ -19,7 +19,7 @@ SETTINGS = {
         "label_weight": 0.5, "epochs": 1, "batch_size": 8, "learning_rate": 1e-3, "precision": "fp32",
     },
     "fused": {"dtype": "float32"},
-    "compare": {"sft": True},
+    "compare": {"sft": True, "sft_seeds": 1},
     "runtime": {"micro_batch_size": 4, "checkpoint_steps": 1, "device": "cpu", "threads": 1},
 }  # fmt: skip
 

@@ -161,6 +161,12 @@ class DistillSettings(Frozen):
     weight_decay: float = Field(0.0, ge=0)
     max_grad_norm: float = Field(1.0, gt=0)
     precision: Literal["bf16", "fp32"] = "bf16"
+    seeds: int = Field(
+        1,
+        ge=1,
+        description="train every target so many times with different seeds, and merge the targets of each; the first "
+        "seed's merge is the fused model, the others show the training noise",
+    )
 
     @field_validator("sweep")
     @classmethod
@@ -198,6 +204,15 @@ class CompareSettings(Frozen):
     """Further models that are made only to be compared with; the fused model needs none of them."""
 
     sft: bool = Field(True, description="the pivot fine-tuned on the labels alone, with the same steps")
+    sft_seeds: int | None = Field(
+        None,
+        ge=0,
+        description="train it so many times with different seeds, and compare with their mean and with their soup (the "
+        "average of their parameters); nothing for as many as there are sources, 0 is `sft: false`",
+    )
+    self_distillation: bool = Field(
+        False, description="a target distilled from the pivot's own distributions, at `distill.label_weight`"
+    )
     all_sources: bool = Field(False, description="one target distilled from all sources at once")
     merges: tuple[AnyMerge, ...] = Field((), description="other merges of the same targets")
 
@@ -340,6 +355,14 @@ class Recipe(Frozen):
     def run_folder(self) -> Path:
         """Where the run's artifacts lie."""
         return Path(self.output) / self.name
+
+    @property
+    def sft_seeds(self) -> int:
+        """How many times the pivot is fine-tuned on the labels alone."""
+        compare = self.compare
+        if not compare.sft:
+            return 0
+        return len(self.sources) if compare.sft_seeds is None else compare.sft_seeds
 
     @property
     def models(self) -> dict[str, ModelSpec]:

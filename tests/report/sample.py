@@ -3,7 +3,10 @@
 import numpy as np
 
 from fusionchat.evaluate import statistics as stats
+from fusionchat.evaluate.scores import Scores
 from fusionchat.report.model import Choice, MergeWeights, Pair, Reject, Report, Row, StageTime, SweepPoint
+from fusionchat.report.rows import Trained, make_rows
+from fusionchat.represent.events import Events
 
 DOMAINS = ("writing", "roleplay", "reasoning", "math", "coding", "extraction", "stem", "humanities")
 MODELS = (
@@ -11,41 +14,46 @@ MODELS = (
     ("source_a", "source", 2_900_000, 0.83, 0.55, "mixture of experts"),
     ("source_b", "source", 1_400_000, 0.92, 0.48, ""),
     ("sft", "sft", 1_050_000, 0.700, 0.52, ""),
+    ("sft soup", "soup", 1_050_000, 0.694, 0.53, ""),
+    ("self-distillation", "self", 1_050_000, 0.699, 0.52, "label weight 0.5"),
     ("target source_a", "target", 1_050_000, 0.690, 0.53, "label weight 0.5"),
     ("target source_b", "target", 1_050_000, 0.697, 0.52, "label weight 0.5"),
     ("target all", "target", 1_050_000, 0.684, 0.56, "all sources at once"),
     ("varm", "merge", 1_050_000, 0.681, 0.56, "label weight 0.5"),
     ("linear", "merge", 1_050_000, 0.683, 0.55, "label weight 0.5"),
 )
+SFT_SEEDS = 3
 
 
-def rows(conversations: int = 480) -> tuple[Row, ...]:
+def scored(bits_C, bytes_C, domains, correct, parameters: int) -> Scores:
+    """An evaluation whose every conversation is one row."""
+    place_C = np.arange(len(bits_C), dtype=np.int32)
+    events = Events(place_C, *(np.zeros(len(bits_C), np.int32),) * 3, bytes_C)
+    return Scores(bits_C, bytes_C, domains, correct, parameters, 0, events, bits_C)
+
+
+def models(conversations: int = 480) -> list[Trained]:
     rng = np.random.default_rng(11)
     domains = [DOMAINS[i % len(DOMAINS)] for i in range(conversations)]
     bytes_C = rng.integers(40, 400, conversations)
     hard_C = np.array([0.6 + 0.12 * DOMAINS.index(d) for d in domains]) * rng.gamma(60, 1 / 60, conversations)
     luck_C = rng.random(conversations)
-    bits, right = {}, {}
-    for place, (label, _, _, rate, share, _) in enumerate(MODELS):
-        slant_C = np.array([0.06 * np.sin(place + DOMAINS.index(d)) for d in domains]) * rate
-        bits[label] = bytes_C * (hard_C * rate + 0.4 * slant_C) + rng.normal(0, 1, conversations)
-        right[label] = luck_C + rng.normal(0, 0.05, conversations) < share
     made = []
-    for label, kind, parameters, _, _, note in MODELS:
-        compared = label != "sft"
-        made.append(
-            Row(
-                label,
-                kind,
-                parameters,
-                stats.bits_per_byte(bits[label], bytes_C, domains),
-                stats.exact_match(right[label], domains),
-                stats.bits_per_byte_gain(bits[label], bits["sft"], bytes_C, domains) if compared else None,
-                stats.exact_match_gain(right[label], right["sft"], domains) if compared else None,
-                note,
-            )
-        )
-    return tuple(made)
+    places = [0, 1, 2, 3, 9, 10, 4, 5, 6, 7, 8]
+    for place, (label, kind, parameters, rate, share, note) in zip(places, MODELS, strict=True):
+        slant_C = np.array([0.06 * np.sin(place + DOMAINS.index(d)) for d in domains]) * rate
+        runs = []
+        for _ in range(SFT_SEEDS if kind == "sft" else 1):
+            shift = rng.normal(0, 0.0005)
+            bits_C = bytes_C * (hard_C * rate + 0.4 * slant_C + shift) + rng.normal(0, 1, conversations)
+            right_C = luck_C + rng.normal(0, 0.05, conversations) < share
+            runs.append(scored(bits_C, bytes_C, domains, right_C.tolist(), parameters))
+        made.append(Trained(label, kind, tuple(runs), note))
+    return made
+
+
+def rows(conversations: int = 480) -> tuple[Row, ...]:
+    return make_rows(models(conversations), "varm")
 
 
 def shares(seed: int, models: int) -> dict[str, tuple[float, ...]]:
@@ -77,6 +85,8 @@ def report(layers: int = 4) -> Report:
         created="2026-01-02T03:04:05+00:00",
         rows=rows(),
         baseline="sft",
+        soup="sft soup",
+        sft_seeds=SFT_SEEDS,
         fused="varm",
         merge="varm granularity=layer",
         domains=DOMAINS,

@@ -55,7 +55,7 @@ def test_folders_of_the_machine_stay_out_of_the_names(text):
 
 
 def test_results_lineage_weights_and_recipe_are_there(text):
-    assert "The fused model (varm) needs 0.698 bits per byte" in text
+    assert "The fused model (varm) needs 0.697 bits per byte" in text
     assert "| **varm** |" in text and "| sft |" in text
     assert (
         "- source `source_b`: `private-b` (vocabulary `byte_prefix`, mass kept 98.1 %, retention 0.953)"

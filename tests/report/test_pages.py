@@ -9,14 +9,15 @@ from xml.etree import ElementTree
 
 import pytest
 
-from fusionchat.evaluate.statistics import Estimate
-from fusionchat.report import plots, svg
+from fusionchat.evaluate.noise import Gain
+from fusionchat.report import plots, svg, tables
 from fusionchat.report.html import html, minus
 from fusionchat.report.markdown import escape, fenced, markdown
 from fusionchat.report.model import MergedTensor, MergeFile, MergeTrial, Report, Row
-from fusionchat.report.sections import content, headline
+from fusionchat.report.rows import make_rows
+from fusionchat.report.sections import content, facts, headline
 from fusionchat.report.write import write_report
-from tests.report.sample import DOMAINS, report
+from tests.report.sample import DOMAINS, models, report
 
 VOID = {"meta", "br", "hr", "img", "link", "input"}
 
@@ -105,7 +106,7 @@ def test_the_page_says_what_was_measured(page, sample):
 
 def test_every_figure_has_words_and_follows_the_theme(page):
     figures = re.findall(r"<svg[^>]*>", page)
-    expected = 2 * (len(DOMAINS) + 1) + 2 * 5 + 3 + 2
+    expected = 2 * (len(DOMAINS) + 1) + 2 * 5 + 2 + 3 + 2  # over the soup the fused model alone
     assert len(figures) == expected
     assert all('role="img"' in figure and 'aria-label="' in figure for figure in figures)
     assert all("width=" not in figure and "viewBox=" in figure for figure in figures)
@@ -132,7 +133,7 @@ def test_the_fused_model_the_best_and_the_losses_stand_out(page):
 
 def test_figures_as_files_are_sound_xml_in_plain_colours(folder):
     files = sorted((folder / "plots").glob("*.svg"))
-    assert len(files) == 33
+    assert len(files) == 35
     for file in files:
         root = ElementTree.fromstring(file.read_text())
         assert root.tag.endswith("svg")
@@ -141,7 +142,7 @@ def test_figures_as_files_are_sound_xml_in_plain_colours(folder):
 
 def test_the_markdown_has_the_same_figures_and_links_that_hold(text, folder, sample):
     links = re.findall(r'<img src="([^"]+)" alt="[^"<>]+" width="32%">', text)
-    assert len(links) == 33 and all((folder / link).is_file() for link in links)
+    assert len(links) == 35 and all((folder / link).is_file() for link in links)
     value = sample.row("varm").bits_per_byte.overall
     assert f"**{value.value:.3f} ±{value.se:.3f}**" in text
     assert text.startswith("# demo\n\nThe fused model (varm) needs ")
@@ -195,12 +196,33 @@ def test_names_with_markup_are_shown_as_they_are():
 
 def test_the_headline_counts_clear_gains_and_names_losses(sample):
     gain = sample.row("varm").bits_gain
-    won = [d for d, e in gain.domains.items() if e.value > 2 * e.se]
-    lost = [d for d, e in gain.domains.items() if e.value < -2 * e.se]
+    won = [d for d, e in gain.domains.items() if e.value > e.t * e.se]
+    lost = [d for d, e in gain.domains.items() if e.value < -e.t * e.se]
     said = headline(sample)
-    assert f"in {len(won)} of 8 domains" in said
+    assert won and lost and f"in {len(won)} of 8 domains" in said
     assert f"loses clearly in {len(lost)} ({', '.join(lost)})" in said
-    assert f"{gain.overall.value:.4f} ±{gain.overall.se:.4f} less than sft" in said
+
+
+def test_the_headline_gives_intervals_over_sft_and_over_the_soup(sample):
+    row, said = sample.row("varm"), headline(sample)
+    for gain, name in ((row.bits_gain, "sft"), (row.bits_over_soup, "the soup of 3 SFT seeds")):
+        value, reach = gain.overall.value, gain.overall.t * gain.overall.se
+        low, high = f"{value - reach:.4f}", f"{value + reach:.4f}"
+        assert f"{value:.4f} less than {name} (95 % interval {low} to {high})" in said
+    assert "Student's t, with training noise from the spread of 3 seeds of SFT." in said
+    assert "standard errors" not in said
+
+
+def test_without_a_second_seed_nothing_is_called_clear(sample):
+    """The noise of training is unknown then; the headline says so, and no gain or loss is coloured."""
+    once = tuple(model._replace(runs=model.runs[:1]) for model in models() if model.kind != "soup")
+    made = replace(sample, rows=make_rows(once, "varm"), soup="", sft_seeds=1)
+    said = headline(made)
+    assert "No training was repeated" in said and "not known to be a difference" in said
+    assert "clearly" not in said and "interval" not in said
+    tones = [cell.tone for row in tables.gain_table(made, "bits_per_byte").rows for cell in row]
+    assert not {"gain", "loss"} & set(tones)
+    assert [fact.name for fact in facts(made)].count("gain over soup") == 0
 
 
 def test_a_loss_is_called_one(sample):
@@ -214,14 +236,29 @@ def test_a_loss_is_called_one(sample):
 
 def test_a_small_gain_is_not_called_clear(sample):
     row = sample.row("varm")
-    gain = row.bits_gain._replace(overall=Estimate(0.001, 0.002, 99))
+    gain = row.bits_gain._replace(overall=Gain(0.001, 0.001, 99, 0.001, 0.0005, 2.0))
     rows = tuple(replace(r, bits_gain=gain) if r is row else r for r in sample.rows)
-    assert "(0.5 standard errors, no clear difference)" in headline(replace(sample, rows=rows))
+    said = headline(replace(sample, rows=rows))
+    assert "0.0010 less than sft (no clear difference, 95 % interval -0.0010 to 0.0030)" in said
+
+
+def test_a_gain_over_sft_that_the_soup_has_too_is_called_one(sample):
+    """What the average of two SFT seeds gives is no gain of fusion."""
+    row = sample.row("varm")
+    same = row.bits_over_soup._replace(overall=Gain(-0.0004, 0.0004, 480, 0.0003, 0.0003, 3.0))
+    rows = tuple(replace(r, bits_over_soup=same) if r is row else r for r in sample.rows)
+    said = headline(replace(sample, rows=rows))
+    words = "0.0004 more than the soup of 3 SFT seeds (no clear difference, 95 % interval -0.0008 to 0.0016)"
+    assert words in said
+    assert "not clear" in facts(replace(sample, rows=rows))[2].small
 
 
 def test_a_run_without_a_baseline_claims_no_gain(sample):
-    rows = tuple(replace(row, bits_gain=None, match_gain=None) for row in sample.rows)
-    made = replace(sample, rows=rows, baseline="", domains=())
+    rows = tuple(
+        replace(row, bits_gain=None, match_gain=None, bits_over_soup=None, match_over_soup=None)
+        for row in sample.rows
+    )
+    made = replace(sample, rows=rows, baseline="", soup="", domains=())
     assert headline(made).endswith("bits per byte of held-out text.")
     assert "gains" not in [section.anchor for section in content(made).sections]
 
@@ -237,7 +274,7 @@ def test_models_far_off_do_not_hide_the_others():
     low, high = plots._score_range(found, 1.0)
     assert low < 0.69 and 0.72 < high < 0.8
     drawn = plots.score_plots(replace(report(), domains=()), "bits_per_byte")[0]
-    assert "1.237 ▸" in drawn.svg
+    assert "1.236 ▸" in drawn.svg
 
 
 def test_gains_share_one_scale_with_zero_inside():

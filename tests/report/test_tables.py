@@ -13,10 +13,11 @@ def column(table: tables.Table, name: str) -> list[tables.Cell]:
 def test_the_overall_table_has_every_model_and_both_metrics():
     table = tables.overall_table(report())
     assert table.columns == (
-        "model", "parameters", "bits per byte", "gain over sft", "exact match (%)", "gain over sft",
+        "model", "parameters", "bits per byte", "gain over sft", "gain over soup", "exact match (%)", "gain over sft",
+        "gain over soup",
     )  # fmt: skip
     assert [row[0].text for row in table.rows] == [row.label for row in report().rows]
-    assert table.strong == 7 and table.rows[7][0].text == "varm"
+    assert table.strong == 12 and table.rows[12][0].text == "varm"
     assert all(len(row) == len(table.columns) for row in table.rows)
 
 
@@ -35,9 +36,9 @@ def test_the_best_is_sought_among_models_of_the_pivot_s_size():
 
 def test_higher_is_better_for_exact_match():
     cells = column(tables.domain_table(report(), "exact_match"), "overall")
-    rows = [row for row in report().rows if row.kind != "source"]
+    rows = [row for row in report().compared if row.kind != "source"]
     best = max(row.exact_match.overall.value for row in rows)
-    expected = [row.kind != "source" and row.exact_match.overall.value == best for row in report().rows]
+    expected = [row.kind != "source" and row.exact_match.overall.value == best for row in report().compared]
     assert [cell.best for cell in cells] == expected
 
 
@@ -53,16 +54,45 @@ def test_gains_show_their_sign_and_only_clear_ones_have_a_tone():
     for domain in DOMAINS:
         for cell, row in zip(column(table, domain), compared, strict=True):
             gain = row.bits_gain.domains[domain]
-            expected = ("gain" if gain.value > 0 else "loss") if abs(gain.value) > 2 * gain.se else ""
+            expected = ("gain" if gain.value > 0 else "loss") if abs(gain.value) > gain.t * gain.se else ""
             assert cell.tone == expected
             assert cell.text[0] in "+-"
     assert table.rows[table.strong][0].text == "varm"
 
 
+def test_gains_over_the_soup_are_a_table_of_their_own():
+    made = report()
+    table = tables.gain_table(made, "bits_per_byte", "soup")
+    assert table.title == "Gain over soup in bits per byte"
+    names = [row[0].text for row in table.rows]
+    assert "sft soup" not in names and {"sft", "varm", "self-distillation"} <= set(names)
+    shown = dict(zip(names, column(table, "overall"), strict=True))["varm"]
+    gain = made.row("varm").bits_over_soup.overall
+    assert shown.text == f"{gain.value:+.4f} ±{gain.se:.4f}" and shown.tone == "gain"
+
+
+def test_the_caption_says_where_the_training_noise_is_known_from():
+    made = report()
+    assert "known from the spread of 3 seeds of SFT." in tables.overall_table(made).caption
+    both = replace(made, seeds=2)
+    assert "3 seeds of SFT and of 2 of each target" in tables.overall_table(both).caption
+    assert "means over 2 seeds" in tables.overall_table(both).caption
+    fused = replace(made, sft_seeds=1, seeds=2, soup="")
+    assert "known from the spread of 2 seeds of each target" in tables.overall_table(fused).caption
+    once = tables.overall_table(replace(made, sft_seeds=1, soup="")).caption
+    assert "No training was repeated" in once and "none is called clear" in once
+
+
+def test_single_seeds_are_in_the_overall_table_only():
+    made = report()
+    assert [r[0].text for r in tables.overall_table(made).rows].count("sft seed 2") == 1
+    assert "sft seed 2" not in [r[0].text for r in tables.domain_table(made, "bits_per_byte").rows]
+
+
 def test_models_without_a_measure_show_a_dash():
     rows = (*report().rows, Row("new", "merge"))
     table = tables.overall_table(replace(report(), rows=rows))
-    assert [cell.text for cell in table.rows[-1]] == ["new", "-", "-", "-", "-", "-"]
+    assert [cell.text for cell in table.rows[-1]] == ["new"] + 7 * ["-"]
 
 
 def test_alignment_rejects_sweep_and_choices():

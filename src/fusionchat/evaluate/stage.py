@@ -14,14 +14,15 @@ from fusionchat.console import ignore, progress
 from fusionchat.corpus.conversation import Conversation
 from fusionchat.corpus.stage import JOB as CORPUS
 from fusionchat.corpus.stage import read_part
-from fusionchat.distill.stage import SFT, label
+from fusionchat.distill.seeds import FIRST, nth
+from fusionchat.distill.stage import SELF, SFT, label
 from fusionchat.distill.stage import job_id as distill_job
 from fusionchat.errors import CorpusError
 from fusionchat.estimate import evaluation_cost
 from fusionchat.evaluate.scores import Scores, read_events, rendered_events, write_events
 from fusionchat.fuse.stage import targets
 from fusionchat.jobs import Run, Summary
-from fusionchat.merge.stage import SEARCH, SELECTION, merges, selected
+from fusionchat.merge.stage import SELECTION, SOUP, merges, selected
 from fusionchat.merge.stage import job_id as merge_job
 from fusionchat.models import ModelRef
 from fusionchat.precision import torch_dtype
@@ -31,9 +32,9 @@ from fusionchat.represent.stage import render_all
 
 VERSION = 2  # raised when the same settings and inputs give another output
 Part = Literal["validation", "test"]
-Kind = Literal["pivot", "source", "sft", "target", "merge"]
+Kind = Literal["pivot", "source", "sft", "soup", "self", "target", "merge"]
 SCORES = "scores.json"
-BEST = "best"
+BEST: Literal["best"] = "best"
 
 
 class Entry(NamedTuple):
@@ -44,12 +45,14 @@ class Entry(NamedTuple):
         kind: What it is.
         base: The name without its label weight.
         weight: Its label weight; None where it has none, "best" where the sweep decides it.
+        number: Which of the trainings that differ in their seeds alone it is, or was merged from.
     """
 
     name: str
     kind: Kind
     base: str
     weight: float | Literal["best"] | None = None
+    number: int = FIRST
 
 
 def job_id(part: Part, name: str) -> str:
@@ -57,37 +60,40 @@ def job_id(part: Part, name: str) -> str:
     return f"evaluate/{part}/{name}"
 
 
-def entry_name(kind: Kind, base: str, weight: float | Literal["best"] | None = None) -> str:
-    """The name of an entry's job. Those of sources and targets are apart: a source may be called as a merge is."""
+def entry(kind: Kind, base: str, weight: float | Literal["best"] | None = None, number: int = FIRST) -> Entry:
+    """An entry with its job's name. Those of sources and targets are apart: a source may be called as a merge is."""
     name = base if weight is None else f"{base}@{weight}" if weight == BEST else label(base, float(weight))
-    return f"{kind}s/{name}" if kind in ("source", "target") else name
+    folder = {"source": "sources/", "target": "targets/", "self": "targets/"}.get(kind, "")
+    return Entry(nth(f"{folder}{name}", number), kind, base, weight, number)
 
 
 def entries(run: Run) -> list[Entry]:
-    """Every row of the results, in the order of the table."""
+    """Every model that is evaluated, in the order of the table; of those that differ in their seeds one after the other."""
     recipe = run.recipe
-    rows = [Entry("pivot", "pivot", "pivot")]
-    rows += [Entry(entry_name("source", name), "source", name) for name in recipe.sources]
-    rows += [Entry(SFT, "sft", SFT)] if recipe.compare.sft else []
-    weights: list[float | Literal["best"]] = [recipe.distill.label_weight]
-    if recipe.distill.sweep:
-        weights.append("best")
+    seeds = range(1, recipe.distill.seeds + 1)
+    own = recipe.distill.label_weight
+    found = [entry("pivot", "pivot"), *(entry("source", name) for name in recipe.sources)]
+    found += [entry("sft", SFT, None, number) for number in range(1, recipe.sft_seeds + 1)]
+    found += [entry("soup", SOUP)] if recipe.sft_seeds > 1 else []
+    if recipe.compare.self_distillation:
+        found += [entry("self", SELF, own, number) for number in seeds]
+    weights: list[float | Literal["best"]] = [own, *([BEST] if recipe.distill.sweep else [])]
     for weight in weights:
         kinds: tuple[tuple[Kind, Iterable[str]], ...] = (("target", targets(run)), ("merge", merges(run)))
         for kind, bases in kinds:
-            rows += [Entry(entry_name(kind, base, weight), kind, base, weight) for base in bases]
+            found += [entry(kind, base, weight, number) for base in bases for number in seeds]
     if recipe.search is not None:
-        rows.append(Entry("search", "merge", "search"))
-    return rows
+        found += [entry("merge", "search", None, number) for number in seeds]
+    return found
 
 
 def plan(run: Run) -> None:
     """Plan one job a row of the results."""
-    for entry in entries(run):
-        add_job(run, "test", entry)
+    for model in entries(run):
+        add_job(run, "test", model)
 
 
-def add_job(run: Run, part: Part, entry: Entry) -> None:
+def add_job(run: Run, part: Part, model: Entry) -> None:
     """Plan the evaluation of one model; a sweep's choice is looked up when the job runs."""
     exact = run.recipe.evaluate.exact_match if part == "test" else None
     settings: dict[str, Json] = {
@@ -97,51 +103,51 @@ def add_job(run: Run, part: Part, entry: Entry) -> None:
     }
     content = {}
     needs: tuple[str, ...] = (CORPUS,)
-    if entry.kind in ("pivot", "source"):
-        content = run.model(entry.base)
-    elif entry.weight == BEST:
+    if model.kind in ("pivot", "source"):
+        content = run.model(model.base)
+    elif model.weight == BEST:
         weights = run.recipe.distill.label_weights
-        own = job_id(part, entry_name(entry.kind, entry.base, run.recipe.distill.label_weight))
-        needs = (*needs, SELECTION, own, *(_maker(entry, weight) for weight in weights))
+        own = job_id(part, own_weight(run, model).name)
+        needs = (*needs, SELECTION, own, *(_maker(model, weight) for weight in weights))
     else:
-        needs = (*needs, _maker(entry, entry.weight))
-    work: Callable[[Path], Summary] = lambda folder: evaluate(run, part, entry, exact, folder)  # noqa: E731
-    measured = run.refs[entry.base if entry.kind in ("pivot", "source") else "pivot"]
+        needs = (*needs, _maker(model, model.weight))
+    work: Callable[[Path], Summary] = lambda folder: evaluate(run, part, model, exact, folder)  # noqa: E731
+    measured = run.refs[model.base if model.kind in ("pivot", "source") else "pivot"]
     cost = evaluation_cost(run.recipe, measured, part)
     run.add(
-        "evaluate", f"{part}/{entry.name}", work, settings=settings, needs=needs, content=content, cost=cost
+        "evaluate", f"{part}/{model.name}", work, settings=settings, needs=needs, content=content, cost=cost
     )
 
 
-def _maker(entry: Entry, weight: float | str | None) -> str:
+def own_weight(run: Run, model: Entry) -> Entry:
+    """The same model at the recipe's own label weight."""
+    return entry(model.kind, model.base, run.recipe.distill.label_weight, model.number)
+
+
+def _maker(model: Entry, weight: float | str | None) -> str:
     """The job that makes an entry's model."""
-    if entry.kind == "sft":
-        return distill_job(SFT)
-    if entry.name == "search":
-        return SEARCH
-    assert isinstance(weight, float)
-    name = label(entry.base, weight)
-    return distill_job(name) if entry.kind == "target" else merge_job(name)
+    base = model.base if weight is None else label(model.base, float(weight))
+    name = nth(base, model.number)
+    return distill_job(name) if model.kind in ("sft", "self", "target") else merge_job(name)
 
 
-def model_of(run: Run, entry: Entry) -> ModelRef:
+def model_of(run: Run, model: Entry) -> ModelRef:
     """Where an entry's model lies; targets and merges speak the pivot's template."""
-    if entry.kind in ("pivot", "source"):
-        return run.refs[entry.base]
-    weight = selected(run).label_weight if entry.weight == BEST else entry.weight
-    folder = str(run.path(_maker(entry, weight)) / "model")
-    return replace(run.refs["pivot"], name=entry.name, model=folder, tokenizer=folder, revision=None)
+    if model.kind in ("pivot", "source"):
+        return run.refs[model.base]
+    weight = selected(run).label_weight if model.weight == BEST else model.weight
+    folder = str(run.path(_maker(model, weight)) / "model")
+    return replace(run.refs["pivot"], name=model.name, model=folder, tokenizer=folder, revision=None)
 
 
-def evaluate(run: Run, part: Part, entry: Entry, exact: ExactMatchSettings | None, folder: Path) -> Summary:
+def evaluate(run: Run, part: Part, model: Entry, exact: ExactMatchSettings | None, folder: Path) -> Summary:
     """Score one model; where the sweep chose the recipe's own label weight, its scores are taken over."""
-    own_weight = run.recipe.distill.label_weight
-    if entry.weight == BEST and selected(run).label_weight == own_weight:
-        own = job_id(part, entry_name(entry.kind, entry.base, own_weight))
+    if model.weight == BEST and selected(run).label_weight == run.recipe.distill.label_weight:
+        own = job_id(part, own_weight(run, model).name)
         for name in run.manifest(own).files:
             shutil.copyfile(run.path(own) / name, folder / name)
         return run.manifest(own).summary
-    return score(run, read_part(run, part), model_of(run, entry), entry.name, exact, folder)
+    return score(run, read_part(run, part), model_of(run, model), model.name, exact, folder)
 
 
 def score(

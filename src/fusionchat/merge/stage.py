@@ -1,23 +1,29 @@
-"""Stage `merge`: the targets of each label weight become one model; the best on validation is the fused model."""
+"""Stage `merge`: the targets of each label weight and seed become one model; the best on validation is the fused model.
+
+Only the first seed's merges are chosen among and published. Those of other seeds, and the soup of the SFT models, are
+made to be compared with.
+"""
 
 import json
 import os
 import shutil
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import NamedTuple
 
 import yaml
 
-from fusionchat.artifacts import Json, write_json, write_text
-from fusionchat.console import progress, warn
+from fusionchat.artifacts import Json, canonical, read_json, write_json, write_text
+from fusionchat.console import Advance, ignore, progress, warn
 from fusionchat.corpus.stage import JOB as CORPUS
+from fusionchat.distill.seeds import FIRST, nth
+from fusionchat.distill.stage import SFT, label, weight_text
 from fusionchat.distill.stage import job_id as distill_job
-from fusionchat.distill.stage import label, weight_text
 from fusionchat.estimate import merge_cost
 from fusionchat.jobs import Cost, Run, Summary
 from fusionchat.merge.methods import MergeMethod
+from fusionchat.merge.methods.linear import Linear
 from fusionchat.merge.references import fetch
 from fusionchat.models import copy_tokenizer, folder_identity
 from fusionchat.recipe import Recipe
@@ -26,6 +32,7 @@ VERSION = 1  # raised when the same settings and inputs give another output
 SELECTION = "merge/selection"
 SEARCH = "merge/search"
 FUSED = "merge/fused"
+SOUP = "sft#soup"  # no other name holds a '#' but that of a seed
 CARD = "README.md"
 
 
@@ -52,26 +59,22 @@ def main_merge(run: Run) -> str:
 
 def plan(run: Run) -> None:
     """Plan a merge for each label weight and method, the choice among label weights, and the fused model."""
-    from fusionchat.evaluate.stage import Entry, add_job
+    from fusionchat.evaluate.stage import add_job, entry
     from fusionchat.evaluate.stage import job_id as evaluate_job
 
     recipe = run.recipe
     weights = recipe.distill.label_weights
-    for weight in weights:
-        for name, method in merges(run).items():
-            run.add(
-                "merge",
-                label(name, weight),
-                lambda folder, weight=weight, method=method: work(run, weight, method, folder),  # type: ignore[misc]
-                settings={"merge": asdict(method), **merged_as(run)},
-                needs=tuple(distill_job(label(source, weight)) for source in recipe.sources),
-                content=content(run, (method,)),
-                cost=merge_cost(recipe, run.refs["pivot"]),
-            )
+    for number in range(1, recipe.distill.seeds + 1):
+        for weight in weights:
+            for name, method in merges(run).items():
+                plan_merge(run, label(name, weight), method, targets_of(run, weight, number), number)
+    if recipe.sft_seeds > 1:
+        sft = tuple(nth(SFT, number) for number in range(1, recipe.sft_seeds + 1))
+        plan_merge(run, SOUP, Linear(), {name: distill_job(name) for name in sft})
     merged = [label(main_merge(run), weight) for weight in weights]
     tried = merged if recipe.distill.sweep else []
-    for name, weight in zip(tried, weights, strict=False):
-        add_job(run, "validation", Entry(name, "merge", main_merge(run), weight))
+    for weight in weights if tried else ():
+        add_job(run, "validation", entry("merge", main_merge(run), weight))
     run.add(
         "merge",
         "selection",
@@ -80,17 +83,8 @@ def plan(run: Run) -> None:
         needs=tuple(evaluate_job("validation", name) for name in tried),
         cost=Cost(0.0, 0.0),
     )
-    targets = tuple(distill_job(label(source, weight)) for source in recipe.sources for weight in weights)
     if recipe.search is not None:
-        run.add(
-            "merge",
-            "search",
-            lambda folder: search(run, folder),
-            settings=search_settings(run) | merged_as(run),
-            needs=(CORPUS, SELECTION, *targets),
-            content=content(run, candidates(recipe)),
-            cost=merge_cost(recipe, run.refs["pivot"]),
-        )
+        plan_search(run)
     run.add(
         "merge",
         "fused",
@@ -102,9 +96,60 @@ def plan(run: Run) -> None:
     )
 
 
-def merged_as(run: Run) -> dict[str, Json]:
+def targets_of(run: Run, weight: float, number: int = FIRST) -> dict[str, str]:
+    """The jobs that train the targets of a label weight and seed, by source."""
+    return {source: distill_job(nth(label(source, weight), number)) for source in run.recipe.sources}
+
+
+def plan_merge(
+    run: Run, name: str, method: MergeMethod, targets: Mapping[str, str], number: int = FIRST
+) -> None:
+    """Plan the merge of the models that some jobs train."""
+    run.add(
+        "merge",
+        nth(name, number),
+        lambda folder: work(run, name, method, targets, folder),
+        settings={"merge": asdict(method), **merged_as(run, targets)},
+        needs=tuple(targets.values()),
+        content=content(run, (method,)),
+        cost=merge_cost(run.recipe, run.refs["pivot"]),
+    )
+
+
+def plan_search(run: Run) -> None:
+    """Plan the search among merges of the first seed's targets, and what it finds for the targets of other seeds."""
+    recipe = run.recipe
+    weights, cost = recipe.distill.label_weights, merge_cost(recipe, run.refs["pivot"])
+    files = content(run, candidates(recipe))
+
+    def targets(number: int) -> tuple[str, ...]:
+        found = [targets_of(run, weight, number) for weight in weights]
+        return tuple(jobs[source] for source in recipe.sources for jobs in found)
+
+    run.add(
+        "merge",
+        "search",
+        lambda folder: search(run, folder),
+        settings=search_settings(run) | merged_as(run, recipe.sources),
+        needs=(CORPUS, SELECTION, *targets(FIRST)),
+        content=files,
+        cost=cost,
+    )
+    for number in range(2, recipe.distill.seeds + 1):
+        run.add(
+            "merge",
+            nth("search", number),
+            lambda folder, number=number: merge_found(run, number, folder),  # type: ignore[misc]
+            settings=merged_as(run, recipe.sources),
+            needs=(SELECTION, SEARCH, *targets(number)),
+            content=files,
+            cost=cost,
+        )
+
+
+def merged_as(run: Run, targets: Iterable[str]) -> dict[str, Json]:
     """What changes any merge: how the model is stored, and the order of the targets, which is that of their weights."""
-    return {"fused": run.recipe.fused.model_dump(), "targets": list(run.recipe.sources)}
+    return {"fused": run.recipe.fused.model_dump(), "targets": list(targets)}
 
 
 def candidates(recipe: Recipe) -> tuple[MergeMethod, ...]:
@@ -141,33 +186,47 @@ def content(run: Run, methods: Iterable[MergeMethod]) -> dict[str, str]:
     return {**own, **{folder: folder_identity(Path(folder)) for folder in sorted(folders)}}
 
 
-def work(run: Run, weight: float, method: MergeMethod, folder: Path) -> Summary:
-    """Merge the targets of one label weight into ``model/``."""
-    from fusionchat.merge.stream import merge_models
-
-    recipe, pivot = run.recipe, run.refs["pivot"]
-    paths = target_folders(run, weight)
-    with progress(f"merge {label(method.method, weight)}", None) as advance:
-        merge_models(
-            local_folder(pivot.model, pivot.revision),
-            paths,
-            method,
-            folder / "model",
-            dtype=recipe.fused.dtype,
-            shard_bytes=int(recipe.fused.shard_gb * 1e9),
-            threads=recipe.runtime.threads,
-            device=recipe.runtime.merge_device,
-            overwrite=True,
-            allow_pickle=True,  # transformers has opened the pivot's, in the same way
-            progress=advance,
-        )
-    copy_tokenizer(pivot, folder / "model")
+def work(run: Run, name: str, method: MergeMethod, targets: Mapping[str, str], folder: Path) -> Summary:
+    """Merge the models of some jobs into ``model/``."""
+    with progress(f"merge {name}", None) as advance:
+        merge_into(run, folders(run, targets), method, folder, advance)
     return {}
 
 
-def target_folders(run: Run, weight: float) -> dict[str, Path]:
-    """The targets of one label weight."""
-    return {source: run.path(distill_job(label(source, weight))) / "model" for source in run.recipe.sources}
+def merge_found(run: Run, number: int, folder: Path) -> Summary:
+    """Merge the targets of another seed by what the search found for the first seed's."""
+    best = canonical(read_json(run.path(SEARCH) / "search.json")["best"])
+    method = next(m for m in candidates(run.recipe) if canonical(asdict(m)) == best)
+    targets = targets_of(run, selected(run).label_weight, number)
+    return work(run, nth("search", number), method, targets, folder)
+
+
+def merge_into(
+    run: Run, targets: Mapping[str, Path], method: MergeMethod, folder: Path, advance: Advance = ignore
+) -> None:
+    """Merge models into ``model/`` of a job's folder, with the pivot's tokenizer."""
+    from fusionchat.merge.stream import merge_models
+
+    recipe, pivot = run.recipe, run.refs["pivot"]
+    merge_models(
+        local_folder(pivot.model, pivot.revision),
+        targets,
+        method,
+        folder / "model",
+        dtype=recipe.fused.dtype,
+        shard_bytes=int(recipe.fused.shard_gb * 1e9),
+        threads=recipe.runtime.threads,
+        device=recipe.runtime.merge_device,
+        overwrite=True,
+        allow_pickle=True,  # transformers has opened the pivot's, in the same way
+        progress=advance,
+    )
+    copy_tokenizer(pivot, folder / "model")
+
+
+def folders(run: Run, targets: Mapping[str, str]) -> dict[str, Path]:
+    """Where the models of some jobs are."""
+    return {name: run.path(job) / "model" for name, job in targets.items()}
 
 
 def search(run: Run, folder: Path) -> Summary:
@@ -175,12 +234,11 @@ def search(run: Run, folder: Path) -> Summary:
     from fusionchat.evaluate.stage import validation_score
     from fusionchat.merge.search import describe
     from fusionchat.merge.search import search as try_merges
-    from fusionchat.merge.stream import merge_models
 
     recipe, settings = run.recipe, run.recipe.search
     assert settings is not None
     pivot = local_folder(run.refs["pivot"].model, run.refs["pivot"].revision)
-    targets = target_folders(run, selected(run).label_weight)
+    targets = folders(run, targets_of(run, selected(run).label_weight))
     tried = candidates(recipe)
     with progress("search merges", len(tried)) as advance:
         found = try_merges(
@@ -196,19 +254,7 @@ def search(run: Run, folder: Path) -> Summary:
             allow_pickle=True,
             progress=advance,
         )
-    merge_models(
-        pivot,
-        targets,
-        found.best,
-        folder / "model",
-        dtype=recipe.fused.dtype,
-        shard_bytes=int(recipe.fused.shard_gb * 1e9),
-        threads=recipe.runtime.threads,
-        device=recipe.runtime.merge_device,
-        overwrite=True,
-        allow_pickle=True,
-    )
-    copy_tokenizer(run.refs["pivot"], folder / "model")
+    merge_into(run, targets, found.best, folder)
     trials: list[Json] = [
         {"label": describe(m), "score": t.score, "seconds": round(t.seconds, 3), "reason": t.reason}
         for m, t in zip(found.made, found.trials, strict=True)

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from fusionchat.report.model import Report
 from fusionchat.report.plots import Plot
 from fusionchat.report.sections import Content, Part
-from fusionchat.report.tables import Cell, Table
+from fusionchat.report.tables import COLOURED, Cell, Table
 
 
 def markdown(report: Report, content: Content, *, plots: str | None = None) -> str:
@@ -49,9 +49,7 @@ def table(made: Table) -> str:
     for index, row in enumerate(made.rows):
         name = f"**{escape(row[0].text)}**" if index == made.strong else escape(row[0].text)
         lines.append(_line([name, *map(_cell, row[1:])]))
-    caption = made.caption.replace("marked", "bold").replace(
-        "Coloured beyond two", "Bold gains and italic losses beyond two"
-    )
+    caption = made.caption.replace("marked", "bold").replace(COLOURED, "Bold gains and italic losses where")
     return "\n".join(lines) + (f"\n\n{caption}" if caption else "")
 
 

@@ -5,9 +5,12 @@ from dataclasses import dataclass, field, fields, is_dataclass
 from typing import Literal
 
 from fusionchat.artifacts import Json
+from fusionchat.evaluate.noise import Gain, Gains
 from fusionchat.evaluate.statistics import Breakdown, Estimate
+from fusionchat.evaluate.student import degrees
 
-RowKind = Literal["pivot", "source", "sft", "target", "merge"]
+RowKind = Literal["pivot", "source", "sft", "soup", "self", "target", "merge"]
+Over = Literal["sft", "soup"]
 Metric = Literal["bits_per_byte", "exact_match"]
 FORMAT_VERSION = 1
 
@@ -18,12 +21,15 @@ class Row:
 
     Attributes:
         label: Its name in every table.
-        kind: What it is: the pivot, a source, the pivot after plain fine-tuning, a target, a merge of targets.
+        kind: What it is: the pivot, a source, the pivot after plain fine-tuning, the average of the parameters of several
+            such, the pivot distilled from itself, a target, a merge of targets.
         parameters: Number of parameters, None where unknown.
         bits_per_byte: Held-out bits per UTF-8 byte (lower is better), None where not measured.
         exact_match: Share of right answers, 0 to 1, None where not measured.
-        bits_gain: Bits per byte of the baseline minus this model's, paired; None for the baseline itself.
-        match_gain: Exact match minus the baseline's, paired; None for the baseline itself.
+        bits_gain: Bits per byte of SFT minus this model's, paired; None for SFT itself.
+        match_gain: Exact match minus SFT's, paired; None for SFT itself.
+        bits_over_soup: Bits per byte of SFT's soup minus this model's, paired; None without one.
+        match_over_soup: Exact match minus that of SFT's soup, paired; None without one.
         note: How it was made, in a few words ("label weight 0.5").
     """
 
@@ -32,17 +38,21 @@ class Row:
     parameters: int | None = None
     bits_per_byte: Breakdown | None = None
     exact_match: Breakdown | None = None
-    bits_gain: Breakdown | None = None
-    match_gain: Breakdown | None = None
+    bits_gain: Gains | None = None
+    match_gain: Gains | None = None
+    bits_over_soup: Gains | None = None
+    match_over_soup: Gains | None = None
     note: str = ""
 
     def value(self, metric: Metric) -> Breakdown | None:
         """The results in a metric."""
         return self.bits_per_byte if metric == "bits_per_byte" else self.exact_match
 
-    def gain(self, metric: Metric) -> Breakdown | None:
-        """The gain over the baseline in a metric, positive where this model is better."""
-        return self.bits_gain if metric == "bits_per_byte" else self.match_gain
+    def gain(self, metric: Metric, over: Over = "sft") -> Gains | None:
+        """The gain over SFT or its soup in a metric, positive where this model is better."""
+        if metric == "bits_per_byte":
+            return self.bits_gain if over == "sft" else self.bits_over_soup
+        return self.match_gain if over == "sft" else self.match_over_soup
 
 
 @dataclass(frozen=True)
@@ -213,7 +223,10 @@ class Report:
         name: The run's name.
         created: When, ISO 8601.
         rows: All models, in the order of the tables.
-        baseline: Label of the row that gains are measured against, "" if there is none.
+        baseline: Label of SFT's row, the mean of its seeds, "" if there is none.
+        soup: Label of the row of SFT's soup, "" if there is none.
+        sft_seeds: How many times SFT was trained.
+        seeds: How many times each target was.
         fused: Label of the row of the run's fused model.
         merge: How that model was merged, in words: method and settings that are not its defaults.
         domains: Domain names in the order of the tables.
@@ -232,6 +245,9 @@ class Report:
     baseline: str
     fused: str
     merge: str = ""
+    soup: str = ""
+    sft_seeds: int = 1
+    seeds: int = 1
     domains: tuple[str, ...] = ()
     pairs: tuple[Pair, ...] = ()
     choices: tuple[Choice, ...] = ()
@@ -253,6 +269,15 @@ class Report:
         return next((row for row in self.rows if row.label == label), None)
 
     @property
+    def compared(self) -> tuple[Row, ...]:
+        """The rows without SFT's single seeds, which their mean stands for."""
+        return tuple(row for row in self.rows if row.kind != "sft" or row.label == self.baseline)
+
+    def over(self, over: Over) -> str:
+        """What gains over SFT or its soup are called by, "" if there is no such row."""
+        return self.baseline if over == "sft" else "soup" if self.soup else ""
+
+    @property
     def metrics(self) -> tuple[Metric, ...]:
         """The metrics that at least one row has."""
         both: tuple[Metric, ...] = ("bits_per_byte", "exact_match")
@@ -263,7 +288,7 @@ def to_json(value: object) -> Json:
     """Dataclasses and named tuples as objects, other sequences as arrays; what JSON has no word for fails."""
     if is_dataclass(value) and not isinstance(value, type):
         return {f.name: to_json(getattr(value, f.name)) for f in fields(value)}
-    if isinstance(value, Estimate | Breakdown):
+    if isinstance(value, Estimate | Breakdown | Gain | Gains):
         return {name: to_json(part) for name, part in value._asdict().items()}
     if isinstance(value, Mapping):
         return {str(key): to_json(part) for key, part in value.items()}
@@ -277,4 +302,30 @@ def report_json(report: Report) -> dict[str, Json]:
     """The report as the object written to ``report.json``."""
     value = to_json(report)
     assert isinstance(value, dict)
-    return {"format": FORMAT_VERSION, **value}
+    return {"format": FORMAT_VERSION, **value, "headline": headline_json(report)}
+
+
+def headline_json(report: Report) -> dict[str, Json]:
+    """The fused model's gains in bits per byte over SFT and its soup; null where something is not known.
+
+    ``se_*`` hold the sampling of conversations and the training noise; the 95 % interval reaches ``t_*`` of them to either
+    side, which is what Student's t has at ``df_*`` degrees of freedom.
+    """
+    row = report.row(report.fused)
+    found: dict[str, Json] = {"row": report.fused, "sft_seeds": report.sft_seeds, "seeds": report.seeds}
+    sides: tuple[Over, ...] = ("sft", "soup")
+    for over in sides:
+        gains = row.gain("bits_per_byte", over) if row else None
+        gain = None if gains is None else gains.overall
+        known = gain is not None and gain.t is not None
+        found |= {
+            f"over_{over}": gain.value if gain else None,
+            f"se_{over}": gain.se if gain and known else None,
+            f"sampling_se_{over}": gain.sampling_se if gain else None,
+            f"training_se_{over}": gain.training_se if gain else None,
+            f"t_{over}": gain.t if gain else None,
+            f"df_{over}": degrees(gain.t) if gain and gain.t is not None else None,
+            f"interval_{over}": to_json(gain.interval) if gain else None,
+            f"clear_{over}": gain.is_clear if gain else None,
+        }
+    return found

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from fusionchat.evaluate.statistics import Estimate
 from fusionchat.report import svg, text
-from fusionchat.report.model import Choice, MergeWeights, Metric, Report, Row
+from fusionchat.report.model import Choice, MergeWeights, Metric, Over, Report, Row
 from fusionchat.report.tables import OVERALL, pick
 
 if TYPE_CHECKING:
@@ -19,6 +19,8 @@ KIND_ROLES = {
     "pivot": "series-1",
     "source": "series-3",
     "sft": "ink",
+    "soup": "ink",
+    "self": "series-1",
     "target": "series-2",
     "merge": "series-4",
 }
@@ -35,7 +37,7 @@ class Plot(NamedTuple):
 
 def score_plots(report: Report, metric: Metric) -> list[Plot]:
     """One panel for all conversations and one a domain that has values: every model's with its standard error."""
-    rows = [row for row in report.rows if row.value(metric)]
+    rows = [row for row in report.compared if row.value(metric)]
     return [
         _panel(
             f"{metric}-{number}-{_slug(domain)}",
@@ -98,29 +100,32 @@ def _off_scale(axes: "Axes", y: int, value: str, colour: str, *, right: bool) ->
     )
 
 
-def gain_plots(report: Report, metric: Metric) -> list[Plot]:
-    """One panel a model made by fusion: its gain over the baseline overall and by domain, losses included."""
-    rows = [row for row in report.rows if row.gain(metric) and row.kind in ("target", "merge")]
+def gain_plots(report: Report, metric: Metric, over: Over = "sft") -> list[Plot]:
+    """Gains over SFT, one panel a model made by fusion, or over its soup, of the fused model alone: overall and by domain."""
+    rows = [row for row in report.rows if row.gain(metric, over) and row.kind in ("target", "merge")]
+    rows = [row for row in rows if over == "sft" or row.label == report.fused]
     domains = (OVERALL, *report.domains)
-    limits = _gain_range(rows, metric, domains)
+    limits = _gain_range(rows, metric, domains, over)
     return [
         _panel(
-            f"gain-{metric}-{number}-{_slug(row.label)}",
-            f"{row.label}: gain over {report.baseline} in {text.NAME[metric]} by domain, positive is better",
+            f"gain-over-{over}-{metric}-{number}-{_slug(row.label)}",
+            f"{row.label}: gain over {report.over(over)} in {text.NAME[metric]} by domain, positive is better",
             len(domains),
-            partial(_gains, report=report, row=row, metric=metric, limits=limits),
+            partial(_gains, report=report, row=row, metric=metric, over=over, limits=limits),
         )
         for number, row in enumerate(rows)
     ]
 
 
-def _gain_range(rows: Sequence[Row], metric: Metric, domains: Sequence[str]) -> tuple[float, float]:
+def _gain_range(
+    rows: Sequence[Row], metric: Metric, domains: Sequence[str], over: Over = "sft"
+) -> tuple[float, float]:
     """Limits that all panels share, zero inside, so that they can be compared."""
     ends = [
         text.SCALE[metric] * (e.value + side * (e.se or 0))
         for row in rows
         for domain in domains
-        if (e := pick(row.gain(metric), domain)) is not None
+        if (e := pick(row.gain(metric, over), domain)) is not None
         for side in (-1, 1)
     ]
     low, high = min([*ends, 0.0]), max([*ends, 0.0])
@@ -128,12 +133,14 @@ def _gain_range(rows: Sequence[Row], metric: Metric, domains: Sequence[str]) -> 
     return low - margin, high + margin
 
 
-def _gains(axes: "Axes", *, report: Report, row: Row, metric: Metric, limits: tuple[float, float]) -> None:
+def _gains(
+    axes: "Axes", *, report: Report, row: Row, metric: Metric, over: Over, limits: tuple[float, float]
+) -> None:
     scale = text.SCALE[metric]
     domains = (OVERALL, *report.domains)
     axes.set_title(row.label)
     for y, domain in enumerate(domains):
-        found = pick(row.gain(metric), domain)
+        found = pick(row.gain(metric, over), domain)
         if found is None:
             continue
         colour = svg.role("gain" if found.value >= 0 else "loss")
@@ -144,7 +151,7 @@ def _gains(axes: "Axes", *, report: Report, row: Row, metric: Metric, limits: tu
     axes.axvline(0, color=svg.role("ink"), linewidth=0.9)
     axes.set_xlim(*limits)
     unit = "percentage points" if metric == "exact_match" else "bits per byte saved"
-    axes.set_xlabel(f"{unit} against {report.baseline}")
+    axes.set_xlabel(f"{unit} against {report.over(over)}")
     axes.locator_params(axis="x", nbins=5)
     _rows_axis(axes, domains, OVERALL)
 

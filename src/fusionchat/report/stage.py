@@ -5,25 +5,17 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import cast
 
-import numpy as np
-
 from fusionchat.align.stage import job_id as align_job
 from fusionchat.artifacts import Json, Manifest, read_json, write_text
 from fusionchat.console import table
 from fusionchat.corpus.stage import JOB as CORPUS
 from fusionchat.corpus.stage import PARTS, reject_counts, unused_counts
-from fusionchat.distill.stage import SFT, label, weight_text
+from fusionchat.distill.seeds import nth
+from fusionchat.distill.stage import label, weight_text
 from fusionchat.evaluate.scores import Scores, over_common_events
-from fusionchat.evaluate.stage import Entry, entries, load_scores
+from fusionchat.evaluate.stage import BEST, Entry, entries, entry, load_scores
 from fusionchat.evaluate.stage import job_id as evaluate_job
-from fusionchat.evaluate.statistics import (
-    Estimate,
-    bits_per_byte,
-    bits_per_byte_gain,
-    exact_match,
-    exact_match_gain,
-    ratio,
-)
+from fusionchat.evaluate.statistics import Estimate, ratio
 from fusionchat.fuse.stage import job_id as fuse_job
 from fusionchat.fuse.stage import targets
 from fusionchat.jobs import Cost, Job, Run, Summary
@@ -37,12 +29,12 @@ from fusionchat.report.model import (
     Pair,
     Reject,
     Report,
-    Row,
     StageTime,
     SweepPoint,
 )
+from fusionchat.report.rows import Trained, make_rows
 
-VERSION = 1  # raised when the same settings and inputs give another output
+VERSION = 2  # raised when the same settings and inputs give another output
 JOB = "report/report"
 
 
@@ -85,23 +77,22 @@ def show(run: Run) -> None:
 def gather(run: Run) -> Report:
     """All figures of a finished run."""
     recipe = run.recipe
-    shown = [e for e in entries(run) if not _repeats(run, e)]
-    shared, note = over_common_events({title(run, e): load_scores(run, "test", e.name) for e in shown})
-    scores = dict(zip(shown, shared, strict=True))
-    baseline = next((s for e, s in scores.items() if e.kind == "sft"), None)
-    any_scores = next(iter(scores.values()))
+    models, note = evaluated(run)
+    named = {model.kind: model.label for model in models}
     weight = selected(run).label_weight
-    fused = label(main_merge(run), weight)
+    own = entry("merge", "search") if recipe.search else entry("merge", main_merge(run), weight)
+    fused = title(run, own)
     return Report(
         name=recipe.name,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
-        rows=tuple(make_row(run, e, s, baseline) for e, s in scores.items()),
-        baseline=title(run, Entry(SFT, "sft", SFT)) if baseline is not None else "",
-        fused=title(run, Entry("search", "merge", "search"))
-        if recipe.search
-        else title(run, Entry(fused, "merge", main_merge(run), weight)),
+        rows=make_rows(models, fused),
+        baseline=named.get("sft", ""),
+        soup=named.get("soup", ""),
+        sft_seeds=recipe.sft_seeds,
+        seeds=recipe.distill.seeds,
+        fused=fused,
         merge=merge_words(merge_report(run)),
-        domains=tuple(sorted({d for d in any_scores.domains if d})),
+        domains=tuple(sorted({d for d in models[0].runs[0].domains if d})),
         pairs=tuple(make_pair(run, name) for name in recipe.sources),
         choices=tuple(make_choice(run, target, names) for target, names in targets(run).items()),
         rejects=make_rejects(run),
@@ -138,49 +129,42 @@ def manifests(run: Run) -> list[tuple[Job, Manifest]]:
     return [(job, run.manifest(job.id)) for job in run.jobs.values() if job.id != JOB]
 
 
-def _repeats(run: Run, entry: Entry) -> bool:
-    """Whether the sweep's choice is the recipe's own label weight, whose rows stand in the table already."""
-    return entry.weight == "best" and selected(run).label_weight == run.recipe.distill.label_weight
+def evaluated(run: Run) -> tuple[list[Trained], str]:
+    """Every model's scores over the events that all score, in the order of the table, and what was left out.
 
-
-def title(run: Run, entry: Entry) -> str:
-    """What a row is called: ``varm, λ 0.9``; the sweep's choice by its value."""
-    if entry.kind in ("pivot", "source"):
-        return entry.base
-    if entry.kind == "sft":
-        return "SFT"
-    if entry.name == "search":
-        return f"search: {run.manifest(SEARCH).summary['best']}"
-    weight = selected(run).label_weight if entry.weight == "best" else entry.weight
-    assert weight is not None, "targets and merges have a label weight"
-    base = f"target {entry.base}" if entry.kind == "target" else entry.base
-    return f"{base}, λ {weight_text(weight)}"
-
-
-def make_row(run: Run, entry: Entry, scores: Scores, baseline: Scores | None) -> Row:
-    """One row of the results, with paired gains over the baseline."""
-    asked = [i for i, right in enumerate(scores.correct) if right is not None]
-    right = np.array([bool(scores.correct[i]) for i in asked])
-    domains = [scores.domains[i] for i in asked]
-    compare = baseline is not None and baseline is not scores
-    return Row(
-        label=title(run, entry),
-        kind=entry.kind,
-        parameters=scores.parameters,
-        bits_per_byte=bits_per_byte(scores.bits, scores.sizes, scores.domains),
-        exact_match=exact_match(right, domains) if asked else None,
-        bits_gain=bits_per_byte_gain(scores.bits, baseline.bits, scores.sizes, scores.domains)
-        if compare and baseline
-        else None,
-        match_gain=exact_match_gain(right, np.array([bool(baseline.correct[i]) for i in asked]), domains)
-        if compare and baseline and asked
-        else None,
-        note=""
-        if entry.weight is None
-        else "label weight chosen on validation"
-        if entry.weight == "best"
-        else "",
+    Models that differ in their seeds alone are one.
+    """
+    shown = {nth(title(run, m), m.number): m for m in entries(run) if not _repeats(run, m)}
+    shared, note = over_common_events(
+        {name: load_scores(run, "test", model.name) for name, model in shown.items()}
     )
+    groups: dict[str, list[tuple[Entry, Scores]]] = {}
+    for model, scores in zip(shown.values(), shared, strict=True):
+        groups.setdefault(title(run, model), []).append((model, scores))
+    models = []
+    for name, group in groups.items():
+        first, found = group[0][0], tuple(scores for _, scores in group)
+        chosen = "label weight chosen on validation" if first.weight == BEST else ""
+        models.append(Trained(name, first.kind, found, chosen))
+    return models, note
+
+
+def _repeats(run: Run, model: Entry) -> bool:
+    """Whether the sweep's choice is the recipe's own label weight, whose rows stand in the table already."""
+    return model.weight == BEST and selected(run).label_weight == run.recipe.distill.label_weight
+
+
+def title(run: Run, model: Entry) -> str:
+    """What a row is called, whatever the seed: ``varm, λ 0.9``; the sweep's choice by its value."""
+    if model.kind in ("pivot", "source"):
+        return model.base
+    if model.kind in ("sft", "soup"):
+        return "SFT" if model.kind == "sft" else "SFT soup"
+    if model.weight is None:
+        return f"search: {run.manifest(SEARCH).summary['best']}"
+    weight = selected(run).label_weight if model.weight == BEST else model.weight
+    names = {"self": "self-distillation", "target": f"target {model.base}"}
+    return f"{names.get(model.kind, model.base)}, λ {weight_text(weight)}"
 
 
 def make_pair(run: Run, source: str) -> Pair:

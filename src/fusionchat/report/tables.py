@@ -2,15 +2,17 @@
 
 from collections import Counter
 from collections.abc import Sequence
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, overload
 
 from fusionchat.estimate import size
+from fusionchat.evaluate.noise import Gain, Gains
 from fusionchat.evaluate.statistics import ENOUGH, Breakdown, Estimate
 from fusionchat.report import text
-from fusionchat.report.model import MergedTensor, Metric, Report, Row
+from fusionchat.report.model import MergedTensor, Metric, Over, Report, Row
 
 Tone = Literal["", "gain", "loss", "text", "words"]
 OVERALL = "overall"
+SIDES: tuple[Over, ...] = ("sft", "soup")
 
 
 class Cell(NamedTuple):
@@ -48,55 +50,84 @@ def result_tables(report: Report) -> list[Table]:
 
 
 def overall_table(report: Report) -> Table:
-    """All models: parameters, each metric with its standard error, each gain over the baseline."""
+    """All models: parameters, each metric with its standard error, each gain over SFT and over its soup."""
     columns, cells = (
         ["model", "parameters"],
         [[Cell(r.label), Cell(text.count(r.parameters))] for r in report.rows],
     )
     for metric in report.metrics:
         unit = text.NAME[metric] + (" (%)" if metric == "exact_match" else "")
-        _append(columns, cells, unit, _values(report, metric, OVERALL))
-        if any(row.gain(metric) for row in report.rows):
-            _append(columns, cells, f"gain over {report.baseline}", _gains(report, metric, OVERALL))
-    tests = _counts(report)
-    caption = f"± one standard error over {tests} conversations. " + BEST_NOTE
-    return Table("Results", tuple(columns), tuple(map(tuple, cells)), caption, _strong(report))
+        _append(columns, cells, unit, _values(report.rows, metric, OVERALL))
+        for over in SIDES:
+            if any(row.gain(metric, over) for row in report.rows):
+                _append(
+                    columns, cells, f"gain over {report.over(over)}", _gains(report, metric, OVERALL, over)
+                )
+    said = [
+        f"± one standard error over {_counts(report)} conversations.",
+        _noise_note(report),
+        _means(report),
+    ]
+    caption = " ".join(part for part in [*said, BEST_NOTE] if part)
+    return Table("Results", tuple(columns), tuple(map(tuple, cells)), caption, _strong(report.rows, report))
 
 
 def domain_table(report: Report, metric: Metric) -> Table:
     """One metric of all models, overall and in every domain."""
-    columns, cells = ["model"], [[Cell(row.label)] for row in report.rows]
+    columns, cells = ["model"], [[Cell(row.label)] for row in report.compared]
     for domain in (OVERALL, *report.domains):
-        _append(columns, cells, domain, _values(report, metric, domain))
+        _append(columns, cells, domain, _values(report.compared, metric, domain))
     unit = "Percent" if metric == "exact_match" else "Bits per UTF-8 byte of held-out answers"
     title = f"{text.NAME[metric].capitalize()} by domain"
     caption = f"{unit}, {text.BETTER[metric]}; ± one standard error. {BEST_NOTE}"
-    return Table(title, tuple(columns), tuple(map(tuple, cells)), caption, _strong(report))
+    return Table(title, tuple(columns), tuple(map(tuple, cells)), caption, _strong(report.compared, report))
 
 
+COLOURED = "Coloured where"
 BEST_NOTE = "Best of each column among models of the pivot's size marked."
 
 
-def gain_table(report: Report, metric: Metric) -> Table:
-    """The gain of every model over the baseline, overall and in every domain."""
-    rows = [row for row in report.rows if row.gain(metric)]
+def _noise_note(report: Report) -> str:
+    """What the errors of gains hold."""
+    if not report.baseline:
+        return ""
+    known = text.noise(report)
+    if not known:
+        return "No training was repeated: errors of gains leave out training noise, so none is called clear."
+    return f"Those of gains hold training noise, too, known from {known}."
+
+
+def _means(report: Report) -> str:
+    """Which rows are no single model."""
+    said = []
+    if report.sft_seeds > 1 and report.baseline:
+        said.append(
+            f"{report.baseline} is the mean of its seeds, {report.soup} the average of their parameters."
+        )
+    if report.seeds > 1:
+        said.append(f"Targets and merges are means over {report.seeds} seeds.")
+    return " ".join(said)
+
+
+def gain_table(report: Report, metric: Metric, over: Over = "sft") -> Table:
+    """The gain of every model over SFT or its soup, overall and in every domain."""
+    rows = [row for row in report.rows if row.gain(metric, over)]
     columns, cells = ["model"], [[Cell(row.label)] for row in rows]
     for domain in (OVERALL, *report.domains):
-        column = _gains(report, metric, domain)
+        column = _gains(report, metric, domain, over)
         _append(
             columns,
             cells,
             domain,
-            [c for c, row in zip(column, report.rows, strict=True) if row.gain(metric)],
+            [c for c, row in zip(column, report.rows, strict=True) if row.gain(metric, over)],
         )
-    strong = next((i for i, row in enumerate(rows) if row.label == report.fused), None)
     caption = (
         f"{'Percentage points' if metric == 'exact_match' else 'Bits per byte saved'}, positive is better; ± one "
-        "standard error of the paired difference. Coloured beyond two standard errors of at least "
-        f"{ENOUGH} conversations."
+        f"standard error of the paired difference. {COLOURED} a 95 % interval by Student's t, over at least {ENOUGH} "
+        "conversations, leaves out zero."
     )
-    title = f"Gain over {report.baseline} in {text.NAME[metric]}"
-    return Table(title, tuple(columns), tuple(map(tuple, cells)), caption, strong)
+    title = f"Gain over {report.over(over)} in {text.NAME[metric]}"
+    return Table(title, tuple(columns), tuple(map(tuple, cells)), caption, _strong(rows, report))
 
 
 def pair_table(report: Report) -> Table:
@@ -268,7 +299,19 @@ def time_table(report: Report) -> Table:
     return Table("Time", ("stage", "jobs", "wall time", "share"), tuple(rows))
 
 
-def pick(breakdown: Breakdown | None, domain: str) -> Estimate | None:
+@overload
+def pick(breakdown: None, domain: str) -> None: ...
+
+
+@overload
+def pick(breakdown: Breakdown, domain: str) -> Estimate | None: ...
+
+
+@overload
+def pick(breakdown: Gains, domain: str) -> Gain | None: ...
+
+
+def pick(breakdown: Breakdown | Gains | None, domain: str) -> Estimate | Gain | None:
     """The overall estimate or that of a domain."""
     if breakdown is None:
         return None
@@ -281,10 +324,10 @@ def _append(columns: list[str], rows: list[list[Cell]], name: str, cells: Sequen
         row.append(cell)
 
 
-def _values(report: Report, metric: Metric, domain: str) -> list[Cell]:
-    found = [pick(row.value(metric), domain) for row in report.rows]
-    places = text.decimals([pick(r.value(metric), OVERALL) for r in report.rows], metric)
-    best = _best(report.rows, found, metric)
+def _values(rows: Sequence[Row], metric: Metric, domain: str) -> list[Cell]:
+    found = [pick(row.value(metric), domain) for row in rows]
+    places = text.decimals([pick(r.value(metric), OVERALL) for r in rows], metric)
+    best = _best(rows, found, metric)
     return [Cell(text.estimate(e, metric, places), best=i in best) for i, e in enumerate(found)]
 
 
@@ -299,13 +342,13 @@ def _best(rows: Sequence[Row], found: Sequence[Estimate | None], metric: Metric)
     return {i for i, value in able.items() if value == max(able.values())}
 
 
-def _gains(report: Report, metric: Metric, domain: str) -> list[Cell]:
-    found = [pick(row.gain(metric), domain) for row in report.rows]
-    places = text.decimals([pick(r.gain(metric), OVERALL) for r in report.rows], metric)
+def _gains(report: Report, metric: Metric, domain: str, over: Over) -> list[Cell]:
+    found = [pick(row.gain(metric, over), domain) for row in report.rows]
+    places = text.decimals([pick(r.gain(metric, over), OVERALL) for r in report.rows], metric)
     return [Cell(text.estimate(e, metric, places, signed=True), tone=tone(e)) for e in found]
 
 
-def tone(gain: Estimate | None) -> Tone:
+def tone(gain: Gain | None) -> Tone:
     """Whether a gain is clearly one, clearly a loss, or neither."""
     if gain is None or not gain.is_clear:
         return ""
@@ -323,8 +366,8 @@ def _counts(report: Report) -> str:
     return " and ".join(parts) or "no"
 
 
-def _strong(report: Report) -> int | None:
-    return next((i for i, row in enumerate(report.rows) if row.label == report.fused), None)
+def _strong(rows: Sequence[Row], report: Report) -> int | None:
+    return next((i for i, row in enumerate(rows) if row.label == report.fused), None)
 
 
 def _share(models: Sequence[str], shares: Sequence[float], model: str) -> str:

@@ -2,9 +2,11 @@
 
 from collections.abc import Iterable
 
+from fusionchat.evaluate.noise import Gain
 from fusionchat.evaluate.statistics import Estimate
-from fusionchat.report.model import Metric
+from fusionchat.report.model import Metric, Report
 
+Figure = Estimate | Gain
 NONE = "-"
 SCALE: dict[Metric, float] = {"bits_per_byte": 1.0, "exact_match": 100.0}
 NAME: dict[Metric, str] = {"bits_per_byte": "bits per byte", "exact_match": "exact match"}
@@ -12,7 +14,7 @@ UNIT: dict[Metric, str] = {"bits_per_byte": "bits/byte", "exact_match": "%"}
 BETTER: dict[Metric, str] = {"bits_per_byte": "lower is better", "exact_match": "higher is better"}
 
 
-def decimals(estimates: Iterable[Estimate | None], metric: Metric) -> int:
+def decimals(estimates: Iterable[Figure | None], metric: Metric) -> int:
     """Decimals for a column: enough that its typical standard error keeps a digit, 1 for percentages."""
     if metric == "exact_match":
         return 1
@@ -20,7 +22,7 @@ def decimals(estimates: Iterable[Estimate | None], metric: Metric) -> int:
     return 4 if errors and errors[len(errors) // 2] < 0.002 else 3
 
 
-def estimate(value: Estimate | None, metric: Metric, places: int, *, signed: bool = False) -> str:
+def estimate(value: Figure | None, metric: Metric, places: int, *, signed: bool = False) -> str:
     """``0.564 ±0.003``; a dash where there is nothing, ``±?`` where the error is unknown."""
     if value is None:
         return NONE
@@ -55,3 +57,12 @@ def duration(seconds: float) -> str:
     if whole < 3600:
         return f"{whole // 60} min {whole % 60:02d} s"
     return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+
+
+def noise(report: Report) -> str:
+    """Where the training noise in the errors of gains is known from."""
+    once = report.seeds == 1
+    if report.sft_seeds > 1:
+        sft = f"{report.sft_seeds} seeds of SFT"
+        return f"the spread of {sft}" if once else f"the spread of {sft} and of {report.seeds} of each target"
+    return "" if once else f"the spread of {report.seeds} seeds of each target"

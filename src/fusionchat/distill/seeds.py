@@ -1,0 +1,20 @@
+"""Trainings that differ in their seeds alone: what they are called, and which seed each has. PURE."""
+
+import hashlib
+
+FIRST = 1
+
+
+def nth(name: str, number: int) -> str:
+    """The name of a model's training with the ``number``-th seed: ``sft``, ``sft#2``, ``mixtral@0.9#3``."""
+    return name if number == FIRST else f"{name}#{number}"
+
+
+def seed_of(seed: int, number: int) -> int:
+    """The recipe's seed for the first training; for the others 31 bits of a SHA-256 of it and the number.
+
+    Not seed + 1: then two runs of neighbouring seeds, made to see how far runs differ, would share trainings.
+    """
+    if number == FIRST:
+        return seed
+    return int.from_bytes(hashlib.sha256(f"{seed}#{number}".encode()).digest()[:4], "big") >> 1
