@@ -30,15 +30,6 @@ def outputs(folder):
     return found
 
 
-@pytest.fixture(scope="module")
-def finished(tiny_input, tmp_path_factory):
-    """An undisturbed run, made once."""
-    folder = tmp_path_factory.mktemp("finished")
-    (folder / "input").symlink_to(tiny_input)
-    write_recipe(folder / "recipe.yaml", output=str(folder / "runs"))
-    return run(load_recipe(folder / "recipe.yaml"))
-
-
 def test_the_fused_model_opens_with_plain_transformers(finished):
     from transformers import AutoModelForCausalLM, AutoTokenizer
 

@@ -39,6 +39,18 @@ def tiny_input(tmp_path_factory) -> Path:
     return root
 
 
+@pytest.fixture(scope="session")
+def finished(tiny_input, tmp_path_factory):
+    """An undisturbed run, made once a session; a test that changes it takes a copy."""
+    from fusionchat.pipeline import run
+    from fusionchat.recipe import load_recipe
+
+    folder = tmp_path_factory.mktemp("finished")
+    (folder / "input").symlink_to(tiny_input)
+    write_recipe(folder / "recipe.yaml", output=str(folder / "runs"))
+    return run(load_recipe(folder / "recipe.yaml"))
+
+
 @pytest.fixture
 def tiny(tiny_input, tmp_path, monkeypatch) -> Path:
     """A working directory with the input and `recipe.yaml`; runs go to ``runs/tiny`` in it."""

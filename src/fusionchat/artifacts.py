@@ -2,7 +2,8 @@
 
 A job's folder is done if and only if its ``manifest.json`` is there and carries the job's fingerprint
 (design.md, section 4). While a job works, ``progress.json`` says for which fingerprint, so that a killed job
-is taken up where it was, and the remains of an older one are cleared first.
+is taken up where it was, and the remains of an older one are cleared first. A file of a finished job is compared with
+its checksum in the manifest the first time a process reads it (`verified`).
 """
 
 import errno
@@ -16,9 +17,12 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from fusionchat.errors import ArtifactError, MachineError
+from fusionchat.errors import ArtifactError, DamagedError, MachineError
 
 MANIFEST, PROGRESS = "manifest.json", "progress.json"
+CHECKSUM = "checksum"
+DEEPEST = 3
+"""Folders between a job's and the deepest of its files, itself counted."""
 Json = str | int | float | bool | None | list["Json"] | dict[str, "Json"]
 
 
@@ -172,10 +176,80 @@ def read_manifest(folder: Path) -> Manifest | None:
     path = folder / MANIFEST
     if not path.is_file():
         return None
-    try:
-        return Manifest(**read_json(path))  # type: ignore[arg-type]
-    except (ArtifactError, TypeError):
-        return None
+    stamp = _stamp(path)
+    if stamp not in _MANIFESTS:
+        try:
+            held = read_json(path)
+            whole = held.pop(CHECKSUM, None) == fingerprint(held, {})
+            _MANIFESTS[stamp] = Manifest(**held) if whole else None  # type: ignore[arg-type]
+        except (ArtifactError, TypeError):
+            _MANIFESTS[stamp] = None
+    return _MANIFESTS[stamp]
+
+
+_MANIFESTS: dict[tuple[int, ...], Manifest | None] = {}
+
+
+def verified(path: Path) -> Path:
+    """The path of a file, compared with its checksum where a finished job wrote it.
+
+    It is read for that once a process, as long as it is not changed. Files of unfinished jobs and files that no job wrote
+    have no checksum.
+
+    Raises:
+        DamagedError: The content is not what the job wrote.
+    """
+    for folder in list(path.parents)[:DEEPEST]:
+        manifest = read_manifest(folder)
+        if manifest is not None:
+            _compare(path, folder, manifest.files.get(path.relative_to(folder).as_posix()))
+            break
+    return path
+
+
+def verified_folder(folder: Path, *, below: tuple[str, ...] = ("",)) -> Path:
+    """A folder all of whose files are as its job wrote them; see `verified`.
+
+    Args:
+        folder: A job's folder, or one in it.
+        below: Only files whose name ends like one of these.
+    """
+    for job in [folder, *list(folder.parents)[: DEEPEST - 1]]:
+        manifest = read_manifest(job)
+        if manifest is not None:
+            for name, digest in manifest.files.items():
+                if (job / name).is_relative_to(folder) and name.endswith(below):
+                    _compare(job / name, job, digest)
+            break
+    return folder
+
+
+def _compare(path: Path, folder: Path, digest: str | None) -> None:
+    if digest is None:
+        return
+    if not path.is_file():
+        raise DamagedError("This file is missing", path=path, folder=folder)
+    if (sha256_known(path) or sha256_file(path)) != digest:
+        raise DamagedError("This file is damaged: it is not what was written", path=path, folder=folder)
+
+
+def discard(error: DamagedError, *, keep: str = "") -> None:
+    """Take a damaged file away, so that its job is to do; of its other files those stay that match ``keep`` and are whole.
+
+    What stays is taken up by the job as it is after a kill.
+    """
+    manifest = read_manifest(error.folder)
+    if not keep or not error.path.match(keep):
+        shutil.rmtree(error.folder, ignore_errors=True)
+        return
+    error.path.unlink(missing_ok=True)
+    if manifest is not None:
+        for name, digest in manifest.files.items():
+            path = error.folder / name
+            if path.is_file() and not (path.match(keep) and sha256_file(path) == digest):
+                path.unlink()
+        write_json(error.folder / PROGRESS, {"fingerprint": manifest.fingerprint})
+        (error.folder / MANIFEST).unlink()
 
 
 def begin(folder: Path, mark: str) -> None:
@@ -205,7 +279,8 @@ def read_progress(path: Path) -> str | None:
 def finish(folder: Path, manifest: Manifest) -> None:
     """Write the manifest, last, and take the progress note away."""
     with machine_errors(folder):
-        write_json(folder / MANIFEST, asdict(manifest))
+        held: dict[str, Json] = asdict(manifest)
+        write_json(folder / MANIFEST, held | {CHECKSUM: fingerprint(held, {})})
         (folder / PROGRESS).unlink(missing_ok=True)
 
 

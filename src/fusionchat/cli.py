@@ -119,7 +119,7 @@ def plan(recipe: Path, settings: tuple[str, ...]) -> None:
 @with_recipe
 def run(recipe: Path, settings: tuple[str, ...]) -> None:
     """Run all of it, corpus to report; what is done is kept."""
-    finish(run_stage(load(recipe, settings), None))
+    finish(load(recipe, settings))
 
 
 @cli.command("add-source")
@@ -141,7 +141,7 @@ def add_source(recipe: Path, settings: tuple[str, ...], source: str, template: s
 
     name = insert_source(recipe, source, template, settings)
     console.say(f"Added {name} to {recipe}")
-    finish(run_stage(load(recipe, settings), None))
+    finish(load(recipe, settings))
 
 
 def stage_verb(stage: str, text: str) -> None:
@@ -150,11 +150,14 @@ def stage_verb(stage: str, text: str) -> None:
     def verb(recipe: Path, settings: tuple[str, ...]) -> None:
         from fusionchat import console
 
-        done = run_stage(load(recipe, settings), stage)
-        if stage in ("evaluate", "report"):
-            finish(run_stage(done.recipe, "report"))
+        loaded = load(recipe, settings)
+        if stage == "report":
+            finish(loaded)
+        elif stage == "evaluate":
+            run_stage(loaded, stage)
+            finish(loaded)
         else:
-            console.say(f"Done: {done.folder / stage}")
+            console.say(f"Done: {run_stage(loaded, stage).folder / stage}")
 
     cli.command(stage, help=text)(with_recipe(verb))
 
@@ -209,7 +212,7 @@ def demo(output: str, seed: int, scale: float, settings: tuple[str, ...]) -> Non
     from fusionchat.demo.stage import prepare
 
     recipe = prepare(Path(output), seed=seed, scale=scale)
-    finish(run_stage(load(recipe, settings), None))
+    finish(load(recipe, settings))
     console.say(
         "It knows the eight domains of its corpus only. Ask it: Play the dragon. What are you looking for?"
     )
@@ -228,8 +231,8 @@ def load(path: Path, settings: tuple[str, ...]) -> "Recipe":
     return load_recipe(path, settings)
 
 
-def run_stage(recipe: "Recipe", until: str | None) -> "Run":
-    """Run a recipe up to a stage, saying what is done and what is begun."""
+def run_stage(recipe: "Recipe", until: str | None, then: "Callable[[Run], None] | None" = None) -> "Run":
+    """Run a recipe up to a stage, saying what is done and what is begun; ``then`` is called with the finished run."""
     from fusionchat import console
     from fusionchat.pipeline import run as run_pipeline
 
@@ -245,10 +248,14 @@ def run_stage(recipe: "Recipe", until: str | None) -> "Run":
         why = f" (stale: {'; '.join(status.changed[:2])})" if status.changed else ""
         console.say(f"{job.id}{why}", style="bold")
 
-    done = run_pipeline(recipe, until=until, announce=announce)
-    if kept:
-        console.say(f"  {kept_jobs(len(kept))}", style="dim")
-    return done
+    def finished(run: "Run") -> None:
+        if kept:
+            console.say(f"  {kept_jobs(len(kept))}", style="dim")
+            kept.clear()
+        if then is not None:
+            then(run)
+
+    return run_pipeline(recipe, until=until, announce=announce, then=finished)
 
 
 def kept_jobs(count: int) -> str:
@@ -256,12 +263,12 @@ def kept_jobs(count: int) -> str:
     return f"{count} jobs were done before and are kept" if count > 1 else "1 job was done before and is kept"
 
 
-def finish(done: "Run") -> None:
-    """Print the results and what to type next."""
+def finish(recipe: "Recipe") -> None:
+    """Run all of a recipe, print the results and what to type next."""
     from fusionchat import console
     from fusionchat.report.stage import show
 
-    show(done)
+    done = run_stage(recipe, None, then=show)
     console.say(f"\nRun: {done.folder}   Report: {done.folder / 'report' / 'report' / 'report.html'}")
     console.say(f"Next: {program()} chat {done.folder}", style="bold")
 

@@ -4,6 +4,8 @@ Exit codes: 2 for a mistake in what the user gave (recipe, corpus, model), 3 for
 cannot go on (full disk, unwritable folder, out of memory). Anything else is a bug in FusionChat.
 """
 
+from pathlib import Path
+
 
 class FusionChatError(Exception):
     """A mistake in what the user gave. ``str()`` is the message as it is shown.
@@ -48,6 +50,20 @@ class MergeError(FusionChatError):
 
 class ArtifactError(FusionChatError):
     """An artifact of a run is damaged or does not belong to this recipe."""
+
+
+class DamagedError(ArtifactError):
+    """A file of a job has not the content that was written.
+
+    Args:
+        what: What is wrong with it.
+        path: The file.
+        folder: The job's folder.
+    """
+
+    def __init__(self, what: str, *, path: Path, folder: Path) -> None:
+        self.path, self.folder = path, folder
+        super().__init__(what, where=str(path), do=f"remove {folder} and run again; the rest is kept")
 
 
 class MachineError(FusionChatError):

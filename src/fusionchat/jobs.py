@@ -56,6 +56,7 @@ class Job:
         stands_for: Files whose content alone, once it is done, decides whether later jobs are stale; empty for a
             job that they follow by its fingerprint.
         version: Of its stage's code.
+        parts: What its files are called that are made one by one; those that are there are not made again.
     """
 
     stage: str
@@ -68,6 +69,7 @@ class Job:
     rewritten: tuple[str, ...] = ()
     stands_for: tuple[str, ...] = ()
     version: int = 1
+    parts: str = ""
 
     @property
     def id(self) -> str:
@@ -143,6 +145,7 @@ class Run:
         cost: Cost = Cost(),  # noqa: B008 (immutable)
         rewritten: tuple[str, ...] = (),
         stands_for: tuple[str, ...] = (),
+        parts: str = "",
     ) -> Job:
         """Plan a job; the jobs it needs must be planned already."""
         inputs = dict(content or {}) | {need: self._digest(need) for need in needs}
@@ -157,6 +160,7 @@ class Run:
             rewritten,
             stands_for,
             self.versions[stage],
+            parts,
         )
         assert job.id not in self.jobs, f"{job.id} is planned twice"
         self.jobs[job.id] = job

@@ -11,7 +11,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
-from fusionchat.artifacts import canonical, sha256_file
+from fusionchat.artifacts import canonical, sha256_file, verified_folder
 from fusionchat.corpus.jinja import own_template
 from fusionchat.errors import MachineError, ModelError
 from fusionchat.recipe import ModelSpec, Recipe
@@ -37,6 +37,7 @@ TOKENIZER_FILES = (
     "additional_chat_templates/*.jinja",
 )
 WEIGHT_FILES = ("*.safetensors", "*.bin", "config.json", "*.index.json")
+TEXT_FILES = (".json", ".jinja", ".model", ".txt")
 WHOLE_HASH_BYTES = 256 * 2**20
 SAMPLES, SAMPLE_BYTES = 256, 4096
 
@@ -125,9 +126,7 @@ def load_tokenizer(ref: ModelRef) -> "PreTrainedTokenizerBase":
     """The model's fast tokenizer; raises ModelError where it cannot be had."""
     from transformers import AutoTokenizer
 
-    quiet()
-    if not Path(ref.tokenizer).is_dir():
-        ask_the_hub_once()
+    ready(ref.tokenizer, TEXT_FILES)
     try:
         return AutoTokenizer.from_pretrained(ref.tokenizer, revision=_revision(ref, ref.tokenizer))
     except Exception as error:  # transformers raises many kinds
@@ -142,9 +141,7 @@ def load_config(ref: ModelRef) -> "PretrainedConfig":
     """The model's configuration; raises ModelError where it cannot be had."""
     from transformers import AutoConfig
 
-    quiet()
-    if not Path(ref.model).is_dir():
-        ask_the_hub_once()
+    ready(ref.model, ("config.json",))
     try:
         return AutoConfig.from_pretrained(ref.model, revision=_revision(ref, ref.model))
     except Exception as error:
@@ -160,9 +157,7 @@ def load_model(ref: ModelRef, *, dtype: "torch.dtype", device: "torch.device") -
     import torch
     from transformers import AutoModelForCausalLM
 
-    quiet()
-    if not Path(ref.model).is_dir():
-        ask_the_hub_once()
+    ready(ref.model, ("",))
     try:
         model = AutoModelForCausalLM.from_pretrained(
             ref.model, revision=_revision(ref, ref.model), dtype=dtype
@@ -175,6 +170,15 @@ def load_model(ref: ModelRef, *, dtype: "torch.dtype", device: "torch.device") -
         ) from error
     cast(torch.nn.Module, model).to(device)
     return model.eval()
+
+
+def ready(name: str, endings: tuple[str, ...]) -> None:
+    """Before a model is read: a run's own files of these endings are as they were written, or the hub was asked for."""
+    quiet()
+    if Path(name).is_dir():
+        verified_folder(Path(name), below=endings)
+    else:
+        ask_the_hub_once()
 
 
 @cache

@@ -11,9 +11,9 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import NamedTuple
 
-from fusionchat.artifacts import Manifest, begin, checksums, finish, machine_errors, write_text
+from fusionchat.artifacts import Manifest, begin, checksums, discard, finish, machine_errors, write_text
 from fusionchat.console import warn
-from fusionchat.errors import FusionChatError, RecipeError
+from fusionchat.errors import DamagedError, FusionChatError, RecipeError
 from fusionchat.estimate import parameters
 from fusionchat.jobs import Job, Run, Status
 from fusionchat.models import resolve
@@ -60,15 +60,23 @@ def plan(recipe: Recipe) -> list[Planned]:
     return [Planned(job, run.status(job)) for job in run.jobs.values()]
 
 
-def run(recipe: Recipe, *, until: str | None = None, announce: Announce | None = None) -> Run:
+def run(
+    recipe: Recipe,
+    *,
+    until: str | None = None,
+    announce: Announce | None = None,
+    then: Callable[[Run], None] | None = None,
+) -> Run:
     """Run what is not done yet, up to and including a stage (all of it by default).
 
-    Killed at any moment and started again, it goes on where it was and ends with the same result.
+    Killed at any moment and started again, it goes on where it was and ends with the same result. A damaged file is found
+    when it is read, and made again.
 
     Args:
         recipe: The recipe.
         until: A stage of `STAGES`; only it and what it needs are run.
         announce: Called before each job with its status.
+        then: Called with the finished run; what it finds damaged is made again, and it is called again.
 
     Raises:
         FusionChatError: With what is wrong, where, and what to do.
@@ -84,13 +92,20 @@ def run(recipe: Recipe, *, until: str | None = None, announce: Announce | None =
             write_text(planned.folder / "recipe.json", recipe.model_dump_json(indent=1) + "\n")
             keep_dtypes(planned.folder, planned.dtypes)
             rehearse(planned, needed(planned, until))
-            first = [job for job in needed(planned, until) if job.stands_for]
-            advance(planned, first, announce)
-            # What they made may be what was there before: then nothing that follows is stale.
-            planned = open_run(recipe, planned.identities)
-            rest = [job for job in needed(planned, until) if job.id not in {done.id for done in first}]
-            advance(planned, rest, announce)
-    return planned
+            seen: set[Path] = set()
+            while True:
+                try:
+                    planned = pass_once(recipe, planned, until, announce)
+                    if then is not None:
+                        then(planned)
+                    return planned
+                except DamagedError as error:
+                    job = _owner(planned, error)
+                    if job is None or error.path in seen:
+                        raise
+                    seen.add(error.path)
+                    warn(f"{error.path}: {error.what[0].lower()}{error.what[1:]}. It is made again.")
+                    discard(error, keep=job.parts)
 
 
 def rehearse(planned: Run, jobs: list[Job]) -> None:
@@ -104,6 +119,22 @@ def rehearse(planned: Run, jobs: list[Job]) -> None:
     todo = (job for job in jobs if job.stage in REHEARSED)
     if any(planned.status(job).state != "done" for job in todo):
         rehearse_pivot(planned)
+
+
+def pass_once(recipe: Recipe, planned: Run, until: str | None, announce: Announce | None) -> Run:
+    """Run what is not done yet; returns the run as it was planned last."""
+    first = [job for job in needed(planned, until) if job.stands_for]
+    advance(planned, first, announce)
+    # What they made may be what was there before: then nothing that follows is stale.
+    planned = open_run(recipe, planned.identities)
+    rest = [job for job in needed(planned, until) if job.id not in {done.id for done in first}]
+    advance(planned, rest, announce)
+    return planned
+
+
+def _owner(planned: Run, error: DamagedError) -> Job | None:
+    """The job of this run that wrote a damaged file, None where it is of another run."""
+    return next((job for job in planned.jobs.values() if planned.path(job.id) == error.folder), None)
 
 
 def advance(planned: Run, jobs: list[Job], announce: Announce | None) -> None:

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from fusionchat import console
-from fusionchat.artifacts import read_json, sha256_file, write_json, write_text
+from fusionchat.artifacts import read_json, sha256_file, verified, write_json, write_text
 from fusionchat.console import Advance, progress
 from fusionchat.corpus.conversation import Conversation, Reject
 from fusionchat.corpus.parts import PARTS, count_rejects, count_words, locate, read_parts
@@ -114,15 +114,15 @@ def token_limits(run: Run) -> list[tuple[ModelRef, int]]:
 
 def read_part(run: Run, part: str) -> list[Conversation]:
     """The conversations of a finished corpus job."""
-    text = (run.path(JOB) / f"{part}.jsonl").read_text(encoding="utf-8")
+    text = verified(run.path(JOB) / f"{part}.jsonl").read_text(encoding="utf-8")
     return [from_record(json.loads(line)) for line in text.split("\n") if line]
 
 
 def reject_counts(run: Run) -> dict[str, int]:
     """Rejected records of a finished corpus job by reason."""
-    return {k: int(str(v)) for k, v in read_json(run.path(JOB) / "rejects.json").items()}
+    return {k: int(str(v)) for k, v in read_json(verified(run.path(JOB) / "rejects.json")).items()}
 
 
 def unused_counts(run: Run) -> dict[str, int]:
     """How many records of a finished corpus job have a key that nothing reads, by key."""
-    return {k: int(str(v)) for k, v in read_json(run.path(JOB) / "unused.json").items()}
+    return {k: int(str(v)) for k, v in read_json(verified(run.path(JOB) / "unused.json")).items()}

@@ -9,7 +9,7 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
-from fusionchat.artifacts import Json, read_json, write_json, write_text
+from fusionchat.artifacts import Json, read_json, verified, write_json, write_text
 from fusionchat.console import ignore, progress
 from fusionchat.corpus.conversation import Conversation
 from fusionchat.corpus.stage import JOB as CORPUS
@@ -145,7 +145,7 @@ def evaluate(run: Run, part: Part, model: Entry, exact: ExactMatchSettings | Non
     if model.weight == BEST and selected(run).label_weight == run.recipe.distill.label_weight:
         own = job_id(part, own_weight(run, model).name)
         for name in run.manifest(own).files:
-            shutil.copyfile(run.path(own) / name, folder / name)
+            shutil.copyfile(verified(run.path(own) / name), folder / name)
         return run.manifest(own).summary
     return score(run, read_part(run, part), model_of(run, model), model.name, exact, folder)
 
@@ -268,7 +268,7 @@ def validation_score(run: Run, metric: Literal["bits_per_byte", "exact_match"]) 
 def load_scores(run: Run, part: Part, name: str) -> Scores:
     """The scores of a finished evaluation."""
     folder = run.path(job_id(part, name))
-    raw = read_json(folder / SCORES)
+    raw = read_json(verified(folder / SCORES))
     return Scores(
         np.array(raw["bits"], dtype=np.float64),
         np.array(raw["bytes"], dtype=np.int64),

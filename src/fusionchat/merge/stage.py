@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import yaml
 
-from fusionchat.artifacts import Json, canonical, read_json, write_json, write_text
+from fusionchat.artifacts import Json, canonical, read_json, verified, verified_folder, write_json, write_text
 from fusionchat.console import Advance, ignore, progress, warn
 from fusionchat.corpus.stage import JOB as CORPUS
 from fusionchat.distill.seeds import FIRST, nth
@@ -195,7 +195,7 @@ def work(run: Run, name: str, method: MergeMethod, targets: Mapping[str, str], f
 
 def merge_found(run: Run, number: int, folder: Path) -> Summary:
     """Merge the targets of another seed by what the search found for the first seed's."""
-    best = canonical(read_json(run.path(SEARCH) / "search.json")["best"])
+    best = canonical(read_json(verified(run.path(SEARCH) / "search.json"))["best"])
     method = next(m for m in candidates(run.recipe) if canonical(asdict(m)) == best)
     targets = targets_of(run, selected(run).label_weight, number)
     return work(run, nth("search", number), method, targets, folder)
@@ -225,8 +225,8 @@ def merge_into(
 
 
 def folders(run: Run, targets: Mapping[str, str]) -> dict[str, Path]:
-    """Where the models of some jobs are."""
-    return {name: run.path(job) / "model" for name, job in targets.items()}
+    """Where the models of some jobs are, each as it was written."""
+    return {name: verified_folder(run.path(job) / "model") for name, job in targets.items()}
 
 
 def search(run: Run, folder: Path) -> Summary:
@@ -269,7 +269,9 @@ def search(run: Run, folder: Path) -> Summary:
 
 def local_folder(model: str, revision: str | None) -> Path:
     """The folder of a model; a hub id is looked up in the local cache or downloaded."""
-    return Path(model) if Path(model).is_dir() else fetch(model, revision, allow_pickle=True)
+    if not Path(model).is_dir():
+        return fetch(model, revision, allow_pickle=True)
+    return verified_folder(Path(model))  # it may be of another run
 
 
 def rehearse_pivot(run: Run) -> list[str]:
@@ -304,7 +306,7 @@ def select(run: Run, folder: Path) -> Summary:
 
 def selected(run: Run) -> Selection:
     """What a finished selection chose."""
-    raw = json.loads((run.path(SELECTION) / "selection.json").read_text())
+    raw = json.loads(verified(run.path(SELECTION) / "selection.json").read_text())
     return Selection(float(raw["label_weight"]), {k: float(v) for k, v in raw["trials"].items()})
 
 
@@ -313,7 +315,7 @@ def finish(run: Run, folder: Path) -> Summary:
     weight = selected(run).label_weight
     chosen = run.path(SEARCH if run.recipe.search else job_id(label(main_merge(run), weight))) / "model"
     # Weights first: a link changes their inode, and the merge's report of their checksums has to be younger than they are.
-    files = [p for p in chosen.rglob("*") if p.is_file()]
+    files = [p for p in verified_folder(chosen).rglob("*") if p.is_file()]
     for source in sorted(files, key=lambda p: (p.suffix != ".safetensors", p)):
         target = folder / "model" / source.relative_to(chosen)
         target.parent.mkdir(parents=True, exist_ok=True)

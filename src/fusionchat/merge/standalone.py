@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from fusionchat.artifacts import Json, canonical, write_text
+from fusionchat.artifacts import Json, canonical, verified_folder, write_text
 from fusionchat.console import Advance, ignore, warn
 from fusionchat.errors import MergeError
 from fusionchat.merge.arrange import Arrangement
@@ -78,6 +78,8 @@ def run_standalone(
     named = name_targets(targets)
     base = find_model(pivot, allow_pickle=settings.allow_pickle)
     folders = {name: find_model(ref, allow_pickle=settings.allow_pickle) for name, ref in named.items()}
+    for folder in (base, *folders.values()):
+        verified_folder(folder)  # a run's own models
     report = merge_models(
         base,
         folders,

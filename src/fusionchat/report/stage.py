@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import cast
 
 from fusionchat.align.stage import job_id as align_job
-from fusionchat.artifacts import Json, Manifest, read_json, write_text
+from fusionchat.artifacts import Json, Manifest, read_json, verified, verified_folder, write_text
 from fusionchat.console import table
 from fusionchat.corpus.stage import JOB as CORPUS
 from fusionchat.corpus.stage import PARTS, reject_counts, unused_counts
@@ -65,8 +65,11 @@ def work(run: Run, folder: Path) -> Summary:
 
 
 def show(run: Run) -> None:
-    """Print the tables of a finished run."""
+    """Print the tables of a finished run, whose fused model and report are as they were written."""
     from fusionchat.report.terminal import terminal_tables
+
+    for job in (FUSED, JOB):
+        verified_folder(run.path(job))
 
     for part in terminal_tables(gather(run)):
         table(
@@ -252,4 +255,4 @@ def make_files(run: Run) -> tuple[MergeFile, ...]:
 
 def merge_report(run: Run) -> dict[str, Json]:
     """What the fused model's merge left beside it."""
-    return read_json(run.path(FUSED) / "model" / "merge_weights.json")
+    return read_json(verified(run.path(FUSED) / "model" / "merge_weights.json"))

@@ -9,11 +9,12 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
-from fusionchat.artifacts import atomic_path
-from fusionchat.errors import ArtifactError
+from fusionchat.artifacts import atomic_path, verified
+from fusionchat.errors import DamagedError
 from fusionchat.represent.topk import TopK, concatenate
 
 SHARD_CONVERSATIONS = 256
+SHARDS = "shard-*.safetensors"
 Arrays = dict[str, NDArray[np.generic]]
 NAMES = tuple(f.name for f in fields(TopK))
 
@@ -43,20 +44,18 @@ def write_shard(path: Path, topk: TopK, extras: Mapping[str, NDArray[np.generic]
 
 
 def read_shard(path: Path) -> tuple[TopK, Arrays]:
-    """Read a shard and its extras; raises ArtifactError where it is damaged."""
+    """Read a shard and its extras; raises DamagedError where it is not what was written."""
     try:
-        arrays = load_file(path)
+        arrays = load_file(verified(path))
         topk = TopK(**{name: arrays[name] for name in NAMES})
     except (OSError, SafetensorError, KeyError, AssertionError) as error:
-        raise ArtifactError(
-            f"This shard is damaged: {error}", where=str(path), do="remove its folder and run again"
-        ) from error
+        raise DamagedError(f"This shard is damaged: {error}", path=path, folder=path.parent) from error
     return topk, {k.removeprefix("extra."): v for k, v in arrays.items() if k.startswith("extra.")}
 
 
 def shard_files(folder: Path) -> list[Path]:
     """The shards of a folder in order."""
-    return sorted(folder.glob("shard-*.safetensors"))
+    return sorted(folder.glob(SHARDS))
 
 
 def iterate(folder: Path) -> Iterator[TopK]:

@@ -16,7 +16,7 @@ from fusionchat.jobs import Run, Summary
 from fusionchat.models import ModelRef, load_model, pick_device
 from fusionchat.precision import torch_dtype
 from fusionchat.represent.events import NATS_PER_BIT, bits_per_byte, events_of, message_bytes
-from fusionchat.represent.shards import iterate, shard_count, shard_path, shard_range, write_shard
+from fusionchat.represent.shards import SHARDS, iterate, shard_count, shard_path, shard_range, write_shard
 from fusionchat.represent.topk import TopK
 
 VERSION = 2  # raised when the same settings and inputs give another output
@@ -40,6 +40,7 @@ def plan(run: Run) -> None:
             needs=(CORPUS,),
             content=run.model(ref.name),
             cost=capture_cost(run.recipe, ref),
+            parts=SHARDS,
         )
 
 

@@ -1,0 +1,144 @@
+"""A run with a damaged file: it is named, and made again by the same command, bit by bit."""
+
+import shutil
+
+import pytest
+from safetensors.numpy import load_file
+
+from fusionchat import artifacts
+from fusionchat.artifacts import sha256_file
+from fusionchat.cli import guarded
+from fusionchat.errors import DamagedError
+from fusionchat.pipeline import open_run, run
+from fusionchat.recipe import load_recipe
+from tests.tiny import write_recipe
+
+READERS = {  # a file of each kind, and the job that reads it
+    "corpus/corpus/train.jsonl": "represent/qwen",
+    "corpus/corpus/test.jsonl": "evaluate/test/pivot",
+    "represent/qwen/shard-00000.safetensors": "align/qwen",
+    "align/qwen/shard-00000.safetensors": "fuse/qwen",
+    "fuse/qwen/shard-00000.safetensors": "distill/qwen@0.5",
+    "distill/qwen@0.5/model/model.safetensors": "merge/varm@0.5",
+    "distill/qwen@0.5/model/tokenizer.json": "evaluate/test/targets/qwen@0.5",
+    "merge/selection/selection.json": "merge/fused",
+    "merge/varm@0.5/model/model.safetensors": "merge/fused",
+    "evaluate/test/pivot/scores.json": "report/report",
+    "merge/varm@0.5/model/config.json": "evaluate/test/varm@0.5",
+}
+
+
+@pytest.fixture
+def copy(tiny, finished, monkeypatch):
+    """A copy of the run in the working directory, as a new process sees it."""
+    shutil.copytree(finished.folder, tiny / "runs/tiny")
+    monkeypatch.setattr(artifacts, "_HASHED", {})
+    return tiny / "runs/tiny"
+
+
+def flip(path):
+    """Change one bit in the middle of a file."""
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+
+
+@pytest.mark.parametrize("name", READERS)
+def test_a_flipped_bit_is_named_and_the_file_made_again(copy, finished, capsys, name):
+    flip(copy / name)
+    shutil.rmtree(copy / READERS[name])
+    assert guarded(["run", "recipe.yaml"]) == 0
+    said = capsys.readouterr().err
+    assert name in said and "damaged" in said and "made again" in said
+    assert sha256_file(copy / name) == sha256_file(finished.folder / name)
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["merge/fused/model/model.safetensors", "merge/fused/model/tokenizer.json", "report/report/report.html",
+     "evaluate/test/sources/mixtral/scores.json"],
+)  # fmt: skip
+def test_what_a_finished_run_shows_is_looked_at(copy, finished, capsys, name):
+    flip(copy / name)
+    assert guarded(["run", "recipe.yaml"]) == 0
+    assert name in capsys.readouterr().err
+    if "report" not in name:  # it has a date
+        assert sha256_file(copy / name) == sha256_file(finished.folder / name)
+
+
+def test_only_the_damaged_shards_of_a_capture_are_made_again(copy, monkeypatch, tiny):
+    from fusionchat.represent import shards, stage
+
+    monkeypatch.setattr(shards, "SHARD_CONVERSATIONS", 8)
+    shutil.rmtree(copy / "represent")
+    recipe = load_recipe("recipe.yaml")
+    run(recipe, until="represent")
+    folder = copy / "represent/pivot"
+    before = {p.name: sha256_file(p) for p in folder.glob("shard-*")}
+    assert len(before) >= 3
+    kept = (folder / "shard-00000.safetensors").stat().st_mtime_ns
+    (folder / "shard-00001.safetensors").write_bytes(b"")
+    made = []
+    original = stage.write_shard
+    monkeypatch.setattr(
+        stage, "write_shard", lambda path, *rest: made.append(path.name) or original(path, *rest)
+    )
+    shutil.rmtree(copy / "align")
+    run(recipe, until="align")
+    assert made == ["shard-00001.safetensors"]
+    assert {p.name: sha256_file(p) for p in folder.glob("shard-*")} == before
+    assert (folder / "shard-00000.safetensors").stat().st_mtime_ns == kept
+
+
+def test_an_unfinished_capture_s_damaged_shard_is_made_again(copy, finished):
+    folder = copy / "represent/qwen"
+    mark = artifacts.read_manifest(folder).fingerprint
+    (folder / "manifest.json").unlink()
+    artifacts.write_json(folder / "progress.json", {"fingerprint": mark})
+    (folder / "shard-00000.safetensors").write_bytes(b"\0" * 40)
+    run(load_recipe("recipe.yaml"), until="represent")
+    name = "represent/qwen/shard-00000.safetensors"
+    assert sha256_file(copy / name) == sha256_file(finished.folder / name)
+
+
+def test_a_file_that_is_damaged_again_at_once_ends_the_run(copy, monkeypatch, capsys):
+    """A broken disk: no endless loop."""
+    name = copy / "evaluate/test/pivot/scores.json"
+    original = artifacts.finish
+
+    def and_damage(folder, manifest):
+        original(folder, manifest)
+        if folder.resolve() == name.parent.resolve():
+            flip(name)
+
+    monkeypatch.setattr("fusionchat.pipeline.finish", and_damage)
+    flip(name)
+    assert guarded(["run", "recipe.yaml"]) == 2
+    assert "remove runs/tiny/evaluate/test/pivot" in capsys.readouterr().err
+
+
+def test_chat_and_merge_name_a_damaged_model(copy, capsys):
+    flip(copy / "merge/fused/model/model.safetensors")
+    assert guarded(["chat", "runs/tiny"]) == 2
+    assert "merge/fused/model/model.safetensors" in capsys.readouterr().err
+    flip(copy / "distill/qwen@0.5/model/model.safetensors")
+    pair = ["--target", "runs/tiny/distill/qwen@0.5/model", "--target", "runs/tiny/distill/mixtral@0.5/model"]
+    assert guarded(["merge", "--pivot", "input/models/pivot", *pair, "--out", "merged"]) == 2
+    assert "distill/qwen@0.5/model/model.safetensors" in capsys.readouterr().err
+
+
+def test_a_model_of_another_run_is_named_not_made(copy, tiny):
+    write_recipe(tiny / "next.yaml", name="next", pivot={"model": "runs/tiny/merge/fused/model"})
+    path = copy / "merge/fused/model/model.safetensors"
+    flip(path)
+    with pytest.raises(DamagedError, match="merge/fused"):
+        run(load_recipe("next.yaml"), until="represent")
+    assert path.is_file() and load_file(path)
+
+
+def test_a_stand_in_for_a_manifest_is_not_believed(copy):
+    """A flipped bit in a manifest: its job is to do again."""
+    path = copy / "align/qwen/manifest.json"
+    path.write_text(path.read_text().replace('"rows": ', '"rows": 1'))
+    planned = open_run(load_recipe("recipe.yaml"))
+    assert planned.status(planned.jobs["align/qwen"]).state == "to do"
