@@ -69,7 +69,7 @@ def test_what_a_finished_run_shows_is_looked_at(copy, finished, capsys, name):
 def test_only_the_damaged_shards_of_a_capture_are_made_again(copy, monkeypatch, tiny):
     from fusionchat.represent import shards, stage
 
-    monkeypatch.setattr(shards, "SHARD_CONVERSATIONS", 8)
+    monkeypatch.setattr(shards, "SHARD_CONVERSATIONS", 4)
     shutil.rmtree(copy / "represent")
     recipe = load_recipe("recipe.yaml")
     run(recipe, until="represent")
