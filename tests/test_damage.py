@@ -24,6 +24,7 @@ READERS = {  # a file of each kind, and the job that reads it
     "merge/selection/selection.json": "merge/fused",
     "merge/varm@0.5/model/model.safetensors": "merge/fused",
     "evaluate/test/pivot/scores.json": "report/report",
+    "evaluate/test/sft/events.safetensors": "report/report",
     "merge/varm@0.5/model/config.json": "evaluate/test/varm@0.5",
 }
 

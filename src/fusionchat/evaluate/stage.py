@@ -9,7 +9,7 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
-from fusionchat.artifacts import Json, read_json, verified, write_json, write_text
+from fusionchat.artifacts import Json, read_json, verified, verified_folder, write_json, write_text
 from fusionchat.console import ignore, progress
 from fusionchat.corpus.conversation import Conversation
 from fusionchat.corpus.stage import JOB as CORPUS
@@ -267,8 +267,8 @@ def validation_score(run: Run, metric: Literal["bits_per_byte", "exact_match"]) 
 
 def load_scores(run: Run, part: Part, name: str) -> Scores:
     """The scores of a finished evaluation."""
-    folder = run.path(job_id(part, name))
-    raw = read_json(verified(folder / SCORES))
+    folder = verified_folder(run.path(job_id(part, name)))
+    raw = read_json(folder / SCORES)
     return Scores(
         np.array(raw["bits"], dtype=np.float64),
         np.array(raw["bytes"], dtype=np.int64),
