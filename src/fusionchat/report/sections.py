@@ -217,7 +217,7 @@ def _gains(report: Report, over: Over) -> Section | None:
     against = {
         "sft": f"What each model made by fusion gains over {report.baseline}, the pivot fine-tuned on the same corpus with "
         "the same steps",
-        "soup": f"What the fused model gains over {report.soup}, the average of the parameters of {report.sft_seeds} such "
+        "soup": f"What the fused model gains over the {report.soup}, the average of the parameters of {report.sft_seeds} such "
         "pivots, which costs as little to run",
     }
     errors = "one standard error of the paired difference"
