@@ -14,7 +14,7 @@ from fusionchat.errors import MergeError
 from fusionchat.merge import kernels
 from fusionchat.merge.methods.linear import Linear
 from fusionchat.merge.stream import merge_models
-from tests.merge.folders import load
+from tests.merge.folders import SHAPES, adapter, family, load, random_tensors, save
 
 ROWS = 20
 IDS = torch.arange(1, 9)[None]
@@ -282,3 +282,201 @@ def test_a_larger_vocabulary_that_is_not_in_the_file_is_said_so(tmp_path, bases)
     (adapter / "tokenizer.json").unlink()
     with pytest.raises(MergeError, match=r"needs a tokenizer\.json"):
         merged(base, adapter, tmp_path / "out", embeddings="union")
+
+
+UP = "base_model.model.model.layers.0.mlp.up_proj"
+EMBED = "base_model.model.model.embed_tokens"
+
+
+def factors(module=UP, outputs=40, inputs=16, rank=2, seed=0):
+    rng = torch.Generator().manual_seed(seed)
+    down, up = torch.randn(rank, inputs, generator=rng), torch.randn(outputs, rank, generator=rng)
+    return {f"{module}.lora_A.weight": down, f"{module}.lora_B.weight": up}
+
+
+Q = "base_model.model.model.layers.0.self_attn.q_proj"
+BROKEN = {
+    "no vector of DoRA": (factors(), {"use_dora": True}, "use_dora"),
+    "DoRA unsaid": (factors() | {f"{UP}.lora_magnitude_vector": torch.ones(40)}, {}, "use_dora"),
+    "a short vector": (
+        factors() | {f"{UP}.lora_magnitude_vector": torch.ones(16)}, {"use_dora": True}, "magnitude_vector"
+    ),
+    "no bias of B": (factors(), {"lora_bias": True}, "lora_bias"),
+    "a bias of B unsaid": (factors() | {f"{UP}.lora_B.bias": torch.ones(40)}, {}, "lora_bias"),
+    "no bias to add to": (
+        factors() | {f"{UP}.lora_B.bias": torch.ones(40)}, {"lora_bias": True}, "lora_bias .*no bias in the pivot"
+    ),
+    "no diagonal": (factors(), {"kasa_config": {}}, "kasa_config"),
+    "another rank": (factors(rank=4), {}, r"rank_pattern.* rank 2 .*rank 4"),
+    "another rank by pattern": (factors(), {"rank_pattern": {"up_proj": 8}}, "rank_pattern"),
+    "two adapters": (
+        factors() | {f"{UP}.lora_A.other.weight": torch.ones(2, 16)}, {}, "holds two adapters"
+    ),
+    "not gathered": ({k: v[:0] for k, v in factors().items()}, {}, "were not gathered"),
+    "flat": ({k: v.reshape(-1) for k, v in factors().items()}, {}, "were not gathered"),
+    "unknown": (factors() | {f"{UP}.lora_E": torch.ones(2, 1)}, {}, "lora_E"),
+    "no copy": (factors(), {"modules_to_save": ["lm_head"]}, "modules_to_save .*lm_head"),
+    "another head": (
+        factors() | {"base_model.model.score.weight": torch.ones(3, 16)}, {"modules_to_save": ["score"]}, "modules_to_save"
+    ),
+    "rows unsaid": (
+        factors() | {f"{EMBED}.token_adapter.trainable_tokens_delta": torch.ones(2, 16)}, {}, "trainable_token_indices"
+    ),
+    "too few rows": (
+        factors() | {f"{EMBED}.token_adapter.trainable_tokens_delta": torch.ones(2, 16)},
+        {"trainable_token_indices": [1, 2, 3]},
+        "trainable_token_indices names 3 .* 2 rows",
+    ),
+    "no rows": (factors(), {"trainable_token_indices": [1]}, "trainable_token_indices"),
+    "no such parameter": (
+        factors("base_model.model.model.layers.0.mlp.experts"), {"target_parameters": ["experts.down_proj"]}, "target_parameters"
+    ),
+    "nothing": ({"base_model.model.lm_head.original_module.weight": torch.ones(60, 16)}, {}, "no trained tensor"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", BROKEN)
+def test_what_is_wrong_is_named_and_no_other_base_model_is_asked_for(tmp_path, case):
+    tensors, settings, words = BROKEN[case]
+    pivot, _ = family(tmp_path, 0)
+    with pytest.raises(MergeError, match=words) as caught:
+        merged(pivot, adapter(tmp_path / "a", tensors, **settings), tmp_path / "out")
+    assert "base model" not in str(caught.value)
+    assert caught.value.where
+    assert caught.value.do
+
+
+def test_an_adapter_of_another_model_is_called_so(tmp_path):
+    pivot, _ = family(tmp_path, 0)
+    other = {"base_model_name_or_path": "owner/other"}
+    for n, tensors in enumerate((factors(inputs=24), factors(UP.replace("layers.0", "layers.7")))):
+        with pytest.raises(MergeError, match=r"base model \(owner/other\)"):
+            merged(pivot, adapter(tmp_path / f"a{n}", tensors, **other), tmp_path / "out")
+
+
+def test_files_that_are_missing_are_named(tmp_path):
+    pivot, _ = family(tmp_path, 0)
+    folder = adapter(tmp_path / "a", factors())
+    (folder / "adapter_config.json").rename(folder / "kept.json")
+    with pytest.raises(MergeError, match=r"no adapter_config\.json"):
+        merged(pivot, folder, tmp_path / "out")
+    (folder / "adapter_config.json").write_text("{")
+    with pytest.raises(MergeError, match="damaged"):
+        merged(pivot, folder, tmp_path / "out")
+    (folder / "kept.json").rename(folder / "adapter_config.json")
+    (folder / "adapter_model.safetensors").unlink()
+    with pytest.raises(MergeError, match="no weights"):
+        merged(pivot, folder, tmp_path / "out")
+    with pytest.raises(MergeError, match="pivot is an adapter"):
+        merged(folder, folder, tmp_path / "out")
+
+
+def test_a_pickle_is_read_where_it_is_allowed(tmp_path):
+    pivot, _ = family(tmp_path, 0)
+    folder = adapter(tmp_path / "a", factors())
+    expected = merged(pivot, folder, tmp_path / "one")
+    (folder / "adapter_model.safetensors").unlink()
+    torch.save(factors(), folder / "adapter_model.bin")
+    with pytest.raises(MergeError, match="--allow-pickle"):
+        merged(pivot, folder, tmp_path / "two")
+    ours = merged(pivot, folder, tmp_path / "two", allow_pickle=True)
+    for name, values in expected.items():
+        np.testing.assert_array_equal(ours[name], values)
+
+
+NAMED = {
+    "plain": lambda name: name.removeprefix("base_model.model."),
+    "named": lambda name: name.replace(".weight", ".default.weight"),
+    "compiled": lambda name: name.replace("base_model.model.", "base_model.model._orig_mod."),
+    "wrapped": lambda name: name.replace(".model.layers", ".model.language_model.layers"),
+}
+
+
+@pytest.mark.parametrize("form", NAMED)
+def test_other_names_for_the_same_tensors(tmp_path, form):
+    pivot, _ = family(tmp_path, 0)
+    expected = merged(pivot, adapter(tmp_path / "a", factors()), tmp_path / "one")
+    renamed = {NAMED[form](name): value for name, value in factors().items()}
+    ours = merged(pivot, adapter(tmp_path / "b", renamed), tmp_path / "two")
+    np.testing.assert_array_equal(
+        ours["model.layers.0.mlp.up_proj.weight"], expected["model.layers.0.mlp.up_proj.weight"]
+    )
+    assert (
+        np.abs(
+            ours["model.layers.0.mlp.up_proj.weight"] - load(pivot)["model.layers.0.mlp.up_proj.weight"]
+        ).max()
+        > 0.1
+    )
+
+
+@pytest.mark.parametrize("names", [(".modules_to_save.weight", ".original_module.weight", ".weight"),
+                                   (".modules_to_save.default.weight", ".original_module.weight"),
+                                   (".weight", ".base_layer.weight")])  # fmt: skip
+def test_of_a_modules_copies_the_trained_one_is_taken(tmp_path, names):
+    pivot, _ = family(tmp_path, 0)
+    new = torch.full((60, 16), 2.0)
+    held = {f"{EMBED}{name}": (new - ("origin" in name or "base" in name)).clone() for name in names}
+    folder = adapter(tmp_path / "a", factors() | held, modules_to_save=["embed_tokens"])
+    np.testing.assert_array_equal(merged(pivot, folder, tmp_path / "out")["model.embed_tokens.weight"], 2.0)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float16"])
+def test_a_change_is_worked_out_in_float64_and_rounded_once(tmp_path, dtype):
+    pivot, _ = family(tmp_path, 0, dtype=dtype)
+    tensors = factors(rank=3)
+    folder = adapter(tmp_path / "a", tensors, r=3, lora_alpha=0.1)
+    name = "model.layers.0.mlp.up_proj.weight"
+    down, up = (t.double().numpy() for t in tensors.values())
+    exact = load(pivot)[name] + 0.1 / 3 * (up @ down)
+    np.testing.assert_array_equal(merged(pivot, folder, tmp_path / "out")[name], exact.astype(np.float32))
+
+
+def test_singular_values_are_taken_exactly(tmp_path):
+    """PiSSA of a matrix whose largest singular values lie close together, against numpy's SVD in float64."""
+    rng = np.random.default_rng(0)
+    u, v = np.linalg.qr(rng.normal(size=(40, 16)))[0], np.linalg.qr(rng.normal(size=(16, 16)))[0]
+    weight = (u * np.geomspace(1, 1e-4, 16) ** 0.1) @ v
+    tensors = random_tensors(0)
+    name = "model.layers.0.mlp.up_proj.weight"
+    tensors[name] = torch.from_numpy(weight.astype(np.float32))
+    pivot = save(tmp_path / "pivot", tensors)
+    new = factors(rank=3)
+    folder = adapter(tmp_path / "a", new, r=3, lora_alpha=6, init_lora_weights="pissa")
+    left, values, right = np.linalg.svd(tensors[name].double().numpy(), full_matrices=False)
+    down, up = (t.double().numpy() for t in new.values())
+    exact = (left[:, 3:] * values[3:]) @ right[3:] + 2 * up @ down
+    ours = merged(pivot, folder, tmp_path / "out")[name]
+    np.testing.assert_allclose(ours, exact, rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize("turned", [False, True], ids=["out-in", "in-out"])
+def test_experts_in_one_tensor(tmp_path, turned):
+    """delta[e] = scale * B_e A_e (peft: einsum "o r e, e r i -> e o i"), or its transpose."""
+    experts, rank, outputs, inputs = 3, 2, 6, 4
+    name = "model.layers.0.mlp.experts.gate_up_proj"
+    shape = (experts, inputs, outputs) if turned else (experts, outputs, inputs)
+    pivot = save(tmp_path / "pivot", random_tensors(0, shapes={**SHAPES, name: shape}))
+    module = "base_model.model.model.layers.0.mlp.experts"
+    new = factors(module, outputs, inputs, rank * experts)
+    folder = adapter(tmp_path / "a", new, target_parameters=["mlp.experts.gate_up_proj"])
+    down, up = (t.double().numpy() for t in new.values())
+    change = np.einsum(
+        "ore,eri->eoi", up.reshape(outputs, rank, experts), down.reshape(experts, rank, inputs)
+    )
+    exact = load(pivot)[name] + 3 * (change.swapaxes(1, 2) if turned else change)
+    np.testing.assert_allclose(merged(pivot, folder, tmp_path / "out")[name], exact, rtol=1e-6)
+
+
+def test_targets_of_both_kinds_meet_where_an_adapter_parts_the_head(tmp_path, bases):
+    """A tied full model and an adapter with a head of its own: the pivot's head is its embedding, the full model's too."""
+    base = bases("tied")
+    folder, _ = trained(base, tmp_path / "a", modules_to_save=["lm_head"])
+    full = shutil.copytree(base, tmp_path / "full")
+    weights = {name: torch.from_numpy(value).float() + 0.5 for name, value in load(base).items()}
+    save(full, weights, config=json.loads((base / "config.json").read_text()))
+    out = tmp_path / "out"
+    merge_models(base, {"a": folder, "full": full}, Linear(), out, dtype="float32", threads=1)
+    ours, copy = load(out), load(folder)["base_model.model.lm_head.weight"]
+    embedding = weights["model.embed_tokens.weight"].double().numpy()
+    np.testing.assert_allclose(ours["lm_head.weight"], (copy + embedding) / 2, rtol=1e-6, atol=1e-7)
+    np.testing.assert_allclose(ours["model.embed_tokens.weight"], embedding - 0.25, rtol=1e-6, atol=1e-7)

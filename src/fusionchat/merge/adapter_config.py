@@ -141,7 +141,7 @@ def read_settings(folder: Path) -> Settings:
             do=_PEFT,
         )
     _refuse_others(config, path)
-    blocks, kasa = _blocks(config, path), config.get("kasa_config") is not None
+    blocks, kasa = _blocks(config, path), config.get("kasa_config") not in (None, False)
     start = _start(config.get("init_lora_weights"), path)
     dora, parameters = _flag(config, "use_dora", path), _names(config, "target_parameters", path)
     for name, on in (("kasa_config", kasa), ("use_bdlora", blocks is not None)):
@@ -151,7 +151,7 @@ def read_settings(folder: Path) -> Settings:
         path=path,
         base=str(config.get("base_model_name_or_path") or ""),
         rank=int(_number(config["r"], "r", path)) if config.get("r") is not None else None,
-        alpha=_number(config.get("lora_alpha"), "lora_alpha", path),
+        alpha=_number(config.get("lora_alpha"), "lora_alpha", path, least=-math.inf),
         rslora=_flag(config, "use_rslora", path),
         ranks=_patterns(config, "rank_pattern", path),
         alphas=_patterns(config, "alpha_pattern", path),
@@ -188,7 +188,7 @@ def _read(path: Path) -> dict[str, Json]:
 
 def _refuse_others(config: Mapping[str, Json], path: Path) -> None:
     for key, value in config.items():
-        off = value is None if key in _PRESENT_IS_ON else value in (None, False, 0, "", [], {})
+        off = value in (None, False) or (key not in _PRESENT_IS_ON and value in (0, "", [], {}))
         if off or key in _KNOWN:
             continue
         if key in _REFUSED:
@@ -237,11 +237,9 @@ def _flag(config: Mapping[str, Json], key: str, path: Path) -> bool:
     raise MergeError(f"{key} is {value!r}, not true or false", where=str(path), do="correct the file")
 
 
-def _number(value: Json, key: str, path: Path) -> float:
-    if isinstance(value, int | float) and not isinstance(value, bool) and value > 0:
+def _number(value: Json, key: str, path: Path, *, least: float = 1) -> float:
+    if isinstance(value, int | float) and not isinstance(value, bool) and value >= least:
         return float(value)
-    if key == "lora_alpha" and isinstance(value, int | float) and not isinstance(value, bool):
-        return float(value)  # 0 turns an adapter off, and a negative one subtracts it
     lacks = "lacks" if value is None else f"has {value!r} as"
     raise MergeError(
         f"The adapter's config {lacks} {key}", where=str(path), do="save the adapter again with peft"
@@ -252,7 +250,7 @@ def _patterns(config: Mapping[str, Json], key: str, path: Path) -> dict[str, flo
     found = config.get(key) or {}
     if not isinstance(found, dict):
         raise MergeError(f"{key} is no table of patterns", where=str(path), do="correct the file")
-    made = {}
+    made, least = {}, 1.0 if key == "rank_pattern" else -math.inf
     for pattern, value in found.items():
         try:
             re.compile(pattern)
@@ -262,7 +260,7 @@ def _patterns(config: Mapping[str, Json], key: str, path: Path) -> dict[str, flo
                 where=str(path),
                 do="correct the file",
             ) from error
-        made[pattern] = _number(value, "lora_alpha" if key == "alpha_pattern" else key, path)
+        made[pattern] = _number(value, key, path, least=least)
     return made
 
 

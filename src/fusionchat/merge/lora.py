@@ -3,25 +3,25 @@
 The settings are read in `adapter_config`, the weight file in `adapter_file`; here both meet the pivot's tensors.
 """
 
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
-from jaxtyping import Float64
 
 from fusionchat.errors import MergeError
 from fusionchat.merge.adapter_config import CONFIG, Settings, read_settings
 from fusionchat.merge.adapter_experts import Place, matrices, parameters_of, places
+from fusionchat.merge.adapter_factors import Pair, values_of
 from fusionchat.merge.adapter_file import PICKLE, WEIGHTS, Contents, open_weights, read_contents
 from fusionchat.merge.adapter_names import Names, why_absent
 from fusionchat.merge.checkpoint import Checkpoint
 from fusionchat.merge.low_rank import Adapted, Change, Kept, Taken
 from fusionchat.merge.plan import Source
 from fusionchat.merge.stored import MappedFile, Stored
-from fusionchat.merge.tied import alike, head_name, tied_names, vocabulary_rows
+from fusionchat.merge.tied import How, settle, tied_names, vocabulary_rows
 from fusionchat.merge.token_rows import TokenRows
 from fusionchat.merge.weights import layer_of
 
@@ -29,7 +29,6 @@ _MODEL = ("*.safetensors", "*.safetensors.index.json", "pytorch_model*.bin")
 _AGAIN = "save the adapter again with peft"
 _TAKEN: dict[str, Taken] = {"plain": "nothing", "pissa": "largest", "olora": "first columns"}
 _EXTRAS = {"magnitude_vector": "use_dora (DoRA)", "diag": "kasa_config (KaSA)", "bias": "lora_bias"}
-How = Literal["stored", "copy", "rows", "factors"]
 
 
 @dataclass
@@ -80,7 +79,6 @@ class _Opening:
         self.settings, self.contents, self.pivot = settings, contents, pivot
         self.names, self.kept, self.tied = Names(pivot.tensors), Kept(), tied_names(pivot)
         self.made = Adapter(contents.file, settings)
-        self.full: dict[str, Stored] = {}
         self.how: dict[str, How] = {}
 
     def adapter(self) -> Adapter:
@@ -94,7 +92,7 @@ class _Opening:
             self._train_rows(module, stored)
         for module, held in self.contents.modules.items():
             self._adapt(module, held)
-        self._settle_tie()
+        self.made.head = settle(self.made.changed, self.how, self.pivot, ensured=self.settings.tied)
         return self.made
 
     # What a change is made on.
@@ -102,7 +100,8 @@ class _Opening:
     def _find(self, name: str, rows: int | None = None) -> tuple[str, Source]:
         """The pivot's name for an adapter's, and the tensor before the change.
 
-        A head of as many ``rows`` as the embedding that the pivot does not store, as it is tied, keeps its name.
+        A head that the pivot does not store, as it is tied, keeps its name; its ``rows``, where they are known, are as
+        many as the embedding's.
         """
         found = self.names.find(name)
         if found is not None:
@@ -112,11 +111,22 @@ class _Opening:
             return found, base
         if len(self.tied) == 1 and layer_of(name) is None and name.endswith(".weight"):
             embedding = self.tied[0]
-            shared = self.full.get(embedding) if self.how.get(embedding) == "stored" else None
+            trained = self.contents.replaced.get(self._embedding or "")
+            shared = trained if self.how.get(embedding) == "stored" else None
             twin = self.made.changed.get(name) or shared or self.pivot.tensors[embedding]
-            if rows in (None, twin.shape[0]):
+            if rows in (None, twin.shape[0], trained.shape[0] if trained else None):
                 return name, twin
+        if any(name.startswith(f"{saved}.") or f".{saved}." in name for saved in self.settings.saved):
+            raise self._refusal(
+                f"modules_to_save holds {name}, and the pivot has no such module",
+                "give a pivot with that module, or train the adapter without it (a head for another task, perhaps)",
+            )
         raise self._misfit(name, why_absent(name, self.pivot))
+
+    @cached_property
+    def _embedding(self) -> str | None:
+        """The adapter's name of a tied embedding that it holds whole."""
+        return next((n for n in self.contents.replaced if self.names.find(n) in self.tied), None)
 
     def _is_vocabulary(self, name: str) -> bool:
         """Whether a tensor of the pivot has a row for each token; a tied head has, too."""
@@ -129,14 +139,14 @@ class _Opening:
     # Full tensors.
 
     def _replace(self, name: str, stored: Stored) -> None:
-        found, base = self._find(name)
+        found, base = self._find(name, stored.shape[0] if stored.shape else 1)
         fits = stored.shape == base.shape or (
             self._is_vocabulary(found) and stored.shape[1:] == base.shape[1:]  # tokens were added
         )
         if not fits or not stored.is_float:
             raise self._misfit(name, f"of shape {list(stored.shape)}, where the pivot has {list(base.shape)}")
         copied = any(name.rpartition(".")[0].endswith(saved) for saved in self.settings.saved)
-        self.made.changed[found], self.full[found] = stored, stored
+        self.made.changed[found] = stored
         self.how[found] = "copy" if copied or ".modules_to_save." in stored.name else "stored"
 
     def _check_saved(self) -> None:
@@ -177,25 +187,22 @@ class _Opening:
     # Factors.
 
     def _adapt(self, module: str, held: Mapping[str, Stored]) -> None:
-        embedding = "embedding_A" in held or "embedding_B" in held
-        kinds = ("embedding_A", "embedding_B") if embedding else ("A", "B")
-        if not all(kind in held for kind in kinds):
+        pair = Pair.of(module, held, self.settings)
+        if pair is None:
             raise self._refusal(f"The file lacks a factor of {module}", _AGAIN)
-        factors = {side: held[kind] for side, kind in zip("AB", kinds, strict=True)}
-        if any(len(f.shape) != 2 or not f.count or not f.is_float for f in factors.values()):
+        if not pair.are_matrices:
             raise self._refusal(
                 f"A factor of {module} is empty or no matrix of floating-point numbers, as where the parts of it that "
                 "several devices held were not gathered",
                 _AGAIN,
             )
-        self._check_extras(module, held, embedding)
-        path = module
-        while path.endswith(".base_layer"):
-            path = path.removesuffix(".base_layer")
-        if parameters_of(path, self.settings.parameters) and not embedding:
-            self._adapt_parameter(module, path, factors)
+        self._check_extras(module, held, pair.embedding)
+        path = re.sub(r"(\.base_layer)+$", "", module)
+        leaves = () if pair.embedding else parameters_of(path, self.settings.parameters)
+        if leaves:
+            self._adapt_parameter(pair, path, leaves)
         else:
-            self._adapt_module(module, held, factors, embedding)
+            self._adapt_module(pair, held)
 
     def _check_extras(self, module: str, held: Mapping[str, Stored], embedding: bool) -> None:
         wanted = {"magnitude_vector": self.settings.dora}
@@ -210,42 +217,33 @@ class _Opening:
                     f"The file has {tensor}, but {setting} is not set", f"correct {CONFIG}, or {_AGAIN}"
                 )
 
-    def _adapt_module(
-        self, module: str, held: Mapping[str, Stored], factors: Mapping[str, Stored], embedding: bool
-    ) -> None:
-        name = f"{module}.weight"
-        down_shape, up_shape = (
-            self._dense_shape(module, "A", factors),
-            self._dense_shape(module, "B", factors),
-        )
-        found, base = self._find(name, down_shape[1] if embedding else up_shape[0])
-        sides = (up_shape[0], down_shape[1])
-        if len(base.shape) != 2:
-            raise self._misfit(name, f"which is no matrix in the pivot but has shape {list(base.shape)}")
-        transposed = embedding or (sides != base.shape if sides != sides[::-1] else self._stored_as_inputs)
-        if (sides[::-1] if transposed else sides) != base.shape or up_shape[1] != down_shape[0]:
-            raise self._factor_misfit(name, found, up_shape, down_shape, base, embedding)
-        rank = self._rank(module, down_shape[0])
-        scale = self.settings.scale_of(module, rank)
-        taken = "smallest" if self.settings.kasa else _TAKEN[self.settings.start]
-        if transposed and self.settings.kasa:
+    def _adapt_module(self, pair: Pair, held: Mapping[str, Stored]) -> None:
+        module, settings, name = pair.module, self.settings, f"{pair.module}.weight"
+        found, base = self._find(name, pair.sides[1 if pair.embedding else 0])
+        transposed = pair.is_transposed(base.shape, self.pivot, settings.transposed)
+        up, down = pair.shapes
+        if (pair.sides[::-1] if transposed else pair.sides) != base.shape or up[1] != down[0]:
+            raise self._factor_misfit(pair, found, base)
+        if transposed and settings.kasa:
             raise self._refusal(f"kasa_config is set, but {module} is stored as [in, out]", _AGAIN)
-        lengths = held.get("magnitude_vector")
-        if lengths is not None and lengths.count != up_shape[0]:
-            raise self._misfit(name, f"as lora_magnitude_vector has {lengths.count} values")
-        diag = held.get("diag")
+        lengths, diag = held.get("magnitude_vector"), held.get("diag")
+        for extra, count in ((lengths, up[0]), (diag, up[1])):
+            if extra is not None and extra.count != count:
+                raise self._refusal(f"{extra.name} has {extra.count} values, not {count}", _AGAIN)
+        rank = self._rank(module, down[0])
+        scale = settings.scale_of(module, rank)
 
         def read() -> tuple[np.ndarray, np.ndarray]:
-            up, down = self._dense(module, "B", factors), self._dense(module, "A", factors)
-            return (scale * up * (1.0 if diag is None else _values(diag)))[None], down[None]
+            up_OR, down_RI = pair.read()
+            return (scale * up_OR * (1.0 if diag is None else values_of(diag)))[None], down_RI[None]
 
         change = Change(
             read,
             transposed=transposed,
-            taken="nothing" if embedding else taken,
+            taken="nothing" if pair.embedding else "smallest" if settings.kasa else _TAKEN[settings.start],
             rank=rank,
             scale=scale,
-            lengths_O=None if lengths is None else lambda: _values(lengths).reshape(-1),
+            lengths_O=None if lengths is None else lambda: values_of(lengths).reshape(-1),
         )
         self._put(found, base, change)
         if "bias" in held:
@@ -254,7 +252,7 @@ class _Opening:
     def _adapt_bias(self, module: str, stored: Stored, scale: float) -> None:
         """lora_bias: the layer's bias moves by scale * (bias of B)."""
         name = f"{module}.bias"
-        if self.names.find(name) is None and not _values(stored).any():
+        if self.names.find(name) is None and not values_of(stored).any():
             return
         if self.names.find(name) is None:
             raise self._refusal(
@@ -264,11 +262,11 @@ class _Opening:
         found, base = self._find(name)
         if stored.shape != base.shape:
             raise self._misfit(name, f"of shape {list(stored.shape)}, where the pivot has {list(base.shape)}")
-        self._put(found, base, Change(lambda: (np.ones((1, 1, 1)), scale * _values(stored)[None, None])))
+        self._put(found, base, Change(lambda: (np.ones((1, 1, 1)), scale * values_of(stored)[None, None])))
 
-    def _adapt_parameter(self, module: str, path: str, factors: Mapping[str, Stored]) -> None:
+    def _adapt_parameter(self, pair: Pair, path: str, leaves: Sequence[str]) -> None:
         """target_parameters: which parameter a pair of factors is for is not stored, but its shape is."""
-        leaves = parameters_of(path, self.settings.parameters)
+        factors = {"A": pair.down, "B": pair.up}
         fits = [found for leaf in leaves if (found := places(path, leaf, factors, self.names, self.pivot))]
         if self.settings.start != "plain":
             raise self._refusal("target_parameters is set together with init_lora_weights", _AGAIN)
@@ -277,21 +275,20 @@ class _Opening:
                 "fit more than one parameter, or one in two ways" if fits else "fit no parameter of the pivot"
             )
             raise self._refusal(
-                f"target_parameters is set, and the factors of {module} {why}: "
+                f"target_parameters is set, and the factors of {pair.module} {why}: "
                 f"{', '.join(f'{path}.{leaf}' for leaf in leaves)}",
                 "merge the adapter with peft, and give that model",
             )
         for place in fits[0]:
-            self._put_experts(path, factors, place)
+            self._adapt_experts(pair, path, place)
 
-    def _put_experts(self, path: str, factors: Mapping[str, Stored], place: Place) -> None:
+    def _adapt_experts(self, pair: Pair, path: str, place: Place) -> None:
         found, base = self._find(place.name)
-        rank = self._rank(path, factors["A"].shape[0] // place.experts)
-        scale = self.settings.scale_of(path, rank)
+        scale = self.settings.scale_of(path, self._rank(path, pair.down.shape[0] // place.experts))
 
         def read() -> tuple[np.ndarray, np.ndarray]:
-            up, down = matrices(_values(factors["A"]), _values(factors["B"]), place)
-            return scale * up, down
+            up_EOR, down_ERI = matrices(values_of(pair.down), values_of(pair.up), place)
+            return scale * up_EOR, down_ERI
 
         self._put(found, base, Change(read, transposed=place.transposed))
 
@@ -308,62 +305,6 @@ class _Opening:
             )
         return rank
 
-    @cached_property
-    def _stored_as_inputs(self) -> bool:
-        """Whether square matrices are stored as [in, out]: as the pivot's others are, where a bias shows it."""
-        for name, held in self.pivot.tensors.items():
-            bias = self.pivot.tensors.get(f"{name.removesuffix('.weight')}.bias")
-            if bias is None or layer_of(name) is None or len(held.shape) != 2:
-                continue
-            if held.shape[0] != held.shape[1]:
-                return bias.shape == held.shape[1:]
-        return self.settings.transposed
-
-    def _dense_shape(self, module: str, side: str, factors: Mapping[str, Stored]) -> tuple[int, int]:
-        rows, columns = factors[side].shape
-        return rows, columns * self._blocks(module, side)
-
-    def _dense(self, module: str, side: str, factors: Mapping[str, Stored]) -> Float64[np.ndarray, "P Q"]:
-        """A factor as a full matrix: BD-LoRA stores the blocks of a block-diagonal one below each other."""
-        values, count = _values(factors[side]), self._blocks(module, side)
-        if count == 1:
-            return values
-        whole = np.zeros((len(values), values.shape[1] * count))
-        for n, block in enumerate(np.split(values, count)):
-            whole[n * len(block) :][: len(block), n * values.shape[1] :][:, : values.shape[1]] = block
-        return whole
-
-    def _blocks(self, module: str, side: str) -> int:
-        blocks = self.settings.blocks
-        named = () if blocks is None else blocks.down if side == "A" else blocks.up
-        return blocks.count if blocks and any(part in module for part in named) else 1
-
-    # Tied heads.
-
-    def _settle_tie(self) -> None:
-        """Keep a tied head and its embedding one tensor where the adapter trained them as one, else part them.
-
-        peft ties trained rows by itself, and copies and factors with ensure_weight_tying.
-        """
-        changed = self.made.changed
-        known = [n for n in changed if n not in self.pivot.tensors]
-        if not self.tied or not (known or any(n in changed for n in self.tied)):
-            return
-        embedding, head = self.tied[0], (*self.tied[1:], *known, None)[0]
-        moved = [n for n in (embedding, head) if n in changed]
-        if len(moved) == 2:
-            together = alike(changed[moved[0]], changed[moved[1]])
-        else:
-            together = self.settings.tied or self.how[moved[0]] in ("stored", "rows")
-        if not together:
-            self.made.head = head or head_name(self.pivot)
-            return
-        one = changed[moved[0]]
-        for name in self.tied:
-            changed[name] = one
-        if head is not None and head not in self.pivot.tensors:
-            changed.pop(head, None)
-
     # What is said where something is wrong.
 
     def _refusal(self, what: str, do: str) -> MergeError:
@@ -378,10 +319,9 @@ class _Opening:
             f"The adapter changes {name}, {why}", do or f"use the adapter's own base model{base} as pivot"
         )
 
-    def _factor_misfit(
-        self, name: str, found: str, up: tuple[int, int], down: tuple[int, int], base: Source, embedding: bool
-    ) -> MergeError:
-        sides = (down[1], up[0]) if embedding else (up[0], down[1])
+    def _factor_misfit(self, pair: Pair, found: str, base: Source) -> MergeError:
+        (up, down), name = pair.shapes, f"{pair.module}.weight"
+        sides = pair.sides[::-1] if pair.embedding else pair.sides
         if self._is_vocabulary(found) and sides[1] == base.shape[1]:
             return self._refusal(
                 f"The adapter was trained with a vocabulary of {sides[0]} rows in {name}, and its file does not hold "
@@ -391,10 +331,3 @@ class _Opening:
         return self._misfit(
             name, f"but its factors, {list(up)} x {list(down)}, do not make the pivot's {list(base.shape)}"
         )
-
-
-def _values(stored: Stored) -> Float64[np.ndarray, "..."]:
-    """A small tensor as float64."""
-    values = np.empty(stored.count, np.float32)
-    stored.decode(0, values)
-    return values.reshape(stored.shape).astype(np.float64)

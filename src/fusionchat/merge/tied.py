@@ -1,6 +1,7 @@
 """A head tied to the embeddings: which tensor it is, and what becomes of it where an adapter trains the two apart."""
 
 from collections.abc import Mapping
+from typing import Literal
 
 import numpy as np
 
@@ -11,6 +12,8 @@ from fusionchat.merge.plan import Source
 from fusionchat.merge.stored import Stored
 from fusionchat.merge.weights import layer_of
 
+How = Literal["stored", "copy", "rows", "factors"]
+"""How a tensor was trained: just stored, as a module's copy, in some rows, by low-rank factors."""
 TIE = "tie_word_embeddings"
 _STEP = 2**20
 
@@ -43,6 +46,30 @@ def tied_names(pivot: Checkpoint) -> tuple[str, ...]:
 def _same_bytes(one: Source, two: Source) -> bool:
     assert isinstance(one, Stored) and isinstance(two, Stored)
     return (one.dtype, one.shape) == (two.dtype, two.shape) and one.raw() == two.raw()
+
+
+def settle(
+    changed: dict[str, Source], how: Mapping[str, How], pivot: Checkpoint, *, ensured: bool
+) -> str | None:
+    """Keep a tied head and its embedding one tensor where an adapter trained them as one; else the head's name.
+
+    peft ties trained rows by itself, and copies and factors with ensure_weight_tying (``ensured``). ``changed`` gets one
+    tensor for both names, or loses the name of a head that the pivot does not store.
+    """
+    tied = tied_names(pivot)
+    known = [name for name in changed if name not in pivot.tensors]
+    moved = [name for name in (*tied, *known) if name in changed]
+    if not tied or not moved:
+        return None
+    one, other = changed[moved[0]], changed[moved[-1]]
+    said = ensured or how[moved[0]] in ("stored", "rows")
+    if not (said if one is other else alike(one, other)):
+        return next(iter((*tied[1:], *known)), None) or head_name(pivot)
+    for name in tied:
+        changed[name] = one
+    for name in known:
+        del changed[name]
+    return None
 
 
 def alike(one: Source, two: Source) -> bool:
