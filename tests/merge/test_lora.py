@@ -415,7 +415,7 @@ def test_other_names_for_the_same_tensors(tmp_path, form):
 def test_of_a_modules_copies_the_trained_one_is_taken(tmp_path, names):
     pivot, _ = family(tmp_path, 0)
     new = torch.full((60, 16), 2.0)
-    held = {f"{EMBED}{name}": (new - ("origin" in name or "base" in name)).clone() for name in names}
+    held = {f"{EMBED}{name}": new.clone() - float("origin" in name or "base" in name) for name in names}
     folder = adapter(tmp_path / "a", factors() | held, modules_to_save=["embed_tokens"])
     np.testing.assert_array_equal(merged(pivot, folder, tmp_path / "out")["model.embed_tokens.weight"], 2.0)
 
