@@ -125,3 +125,8 @@ def test_bits_per_byte_weighs_conversations_by_their_bytes():
     breakdown = stats.bits_per_byte(np.array([10.0, 30.0]), np.array([10, 10]), ["a", "b"])
     assert breakdown.overall.value == 2.0
     assert (breakdown.domains["a"].value, breakdown.domains["b"].value) == (1.0, 3.0)
+
+
+def test_a_domain_without_a_scored_byte_has_no_estimate():
+    found = stats.bits_per_byte(np.array([2.0, 3.0, 4.0]), np.array([2, 0, 2]), ["a", "b", "a"])
+    assert set(found.domains) == {"a"} and found.overall.value == pytest.approx(9 / 4)

@@ -23,6 +23,7 @@ from fusionchat.evaluate.statistics import (
     break_down,
     proportion_gain,
     ratio,
+    with_bytes,
 )
 from fusionchat.evaluate.student import critical
 
@@ -107,7 +108,7 @@ def bits_per_byte_gain(model: Side, baseline: Side, bytes_C: Sizes, domains: Seq
         saved_C = theirs.scores_C.astype(np.float64) - ours.scores_C.astype(np.float64)
         return gain(ratio(saved_C, sizes_C), ours, theirs, sizes_C, one_noise(model, baseline))
 
-    return Gains(*break_down(domains, one))
+    return Gains(*break_down(with_bytes(domains, bytes_C), one))
 
 
 def exact_match_gain(model: Side, baseline: Side, domains: Sequence[str]) -> Gains:

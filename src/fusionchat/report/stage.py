@@ -7,7 +7,7 @@ from typing import cast
 
 from fusionchat.align.stage import job_id as align_job
 from fusionchat.artifacts import Json, Manifest, read_json, verified, verified_folder, write_text
-from fusionchat.console import table
+from fusionchat.console import say, table
 from fusionchat.corpus.stage import JOB as CORPUS
 from fusionchat.corpus.stage import PARTS, reject_counts, unused_counts
 from fusionchat.distill.seeds import nth
@@ -71,10 +71,13 @@ def show(run: Run) -> None:
     for job in (FUSED, JOB):
         verified_folder(run.path(job))
 
-    for part in terminal_tables(gather(run)):
+    report = gather(run)
+    for part in terminal_tables(report):
         table(
             part.title, part.columns, part.rows, caption=part.caption, marked=part.marked, strong=part.strong
         )
+    for note in report.notes:
+        say(f"\n{note}")
 
 
 def gather(run: Run) -> Report:
