@@ -6,7 +6,11 @@ import pytest
 import torch
 
 from fusionchat.check import check, show
-from fusionchat.errors import MergeError
+from fusionchat.check_usable import require_usable
+from fusionchat.corpus.agree import DROPPED, HIDES
+from fusionchat.corpus.stage import PARTS as PART_NAMES
+from fusionchat.corpus.stage import note_counts, read_part
+from fusionchat.errors import CorpusError, MergeError
 from fusionchat.estimate import size, total, work
 from fusionchat.pipeline import run
 from fusionchat.recipe import load_recipe
@@ -79,3 +83,68 @@ def test_a_pivot_whose_merge_would_be_refused_is_refused_before_anything_is_run(
     assert found.pivot == [
         "score.weight is no parameter of its structure: not trained, carried over as stored"
     ]
+
+
+PARTS = (
+    "{% for m in messages %}<s>{{ m.role }}\n"
+    "{% for p in m.content %}{% if p.type == 'text' %}{{ p.text }}{% else %}[picture]{% endif %}{% endfor %}</s>\n"
+    "{% endfor %}"
+)
+DROPS = "{% for m in messages %}<s>{{ m.role }}\n{{ m.content.split('</think>')[-1] }}</s>\n{% endfor %}"
+
+
+def with_template(tiny, source, **changes):
+    (tiny / "t.jinja").write_text(source)
+    sources = {
+        "mixtral": {"model": "input/models/mixtral"},
+        "qwen": {"model": "input/models/qwen", "template": "t.jinja"},
+    }
+    write_recipe(tiny / "recipe.yaml", sources=sources, **changes)
+    return load_recipe("recipe.yaml")
+
+
+def test_a_model_that_can_use_nothing_is_named(tiny, capsys):
+    recipe = with_template(tiny, PARTS)
+    found = check(recipe, sample=4)
+    assert [(u.model, u.used, u.of, u.few) for u in found.usable] == [("qwen", 0, 4, True)]
+    show(found)
+    assert "Nothing is wrong" not in capsys.readouterr().out
+    with pytest.raises(CorpusError, match=r"qwen: it can use none of the 4 .* list of parts"):
+        require_usable(found.usable)
+    with pytest.raises(
+        CorpusError, match=r"qwen: the chat template takes content as a list of parts.* \((\d+) of \1\)"
+    ):
+        run(recipe, until="corpus")
+
+
+def test_a_model_that_can_use_little_is_a_warning(tiny, capsys):
+    lines = [
+        {"messages": [{"role": "user", "content": str(i)}, {"role": "assistant", "content": str(i)}]}
+        for i in range(8)
+    ]
+    (tiny / "c.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    source = "{% if messages[0].content not in '12' %}{{ raise_exception('odd') }}{% endif %}" + DROPS
+    found = check(with_template(tiny, source, corpus={"train": "c.jsonl", "max_tokens": 96}), sample=8)
+    assert str(found.usable[0]).startswith("qwen: it can use only 2 of the 8") and found.usable[0].few
+    require_usable(found.usable)
+    show(found)
+    said = capsys.readouterr()
+    assert "Nothing is wrong" not in said.out and "qwen: it can use only 2" in said.err
+
+
+@pytest.mark.parametrize("thinking", ["keep", "drop"])
+def test_thoughts_are_kept_or_dropped_and_counted(tiny, capsys, thinking):
+    thought = "<think>\nSlowly, {}.\n</think>\n\nIt is {}."
+    turns = [[("user", f"What is {i}?"), ("assistant", thought.format(i, i))] for i in range(12)]
+    lines = [{"messages": [{"role": r, "content": c} for r, c in pair]} for pair in turns]
+    (tiny / "c.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    corpus = {"train": "c.jsonl", "validation": 0.2, "test": 0.2, "max_tokens": 96, "thinking": thinking}
+    recipe = with_template(tiny, DROPS, corpus=corpus)
+    found = check(recipe, sample=12)
+    said = {"keep": f"qwen: {HIDES}", "drop": DROPPED}[thinking]
+    assert found.notes[said] == 12
+    show(found)
+    assert f"Corpus: {said[:20]}" in capsys.readouterr().out
+    done = run(recipe, until="corpus")
+    kept = sum("Slowly" in c.messages[1].content for part in PART_NAMES for c in read_part(done, part))
+    assert kept == {"keep": 12, "drop": 0}[thinking] and note_counts(done)[said] == 12

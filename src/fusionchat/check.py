@@ -10,6 +10,8 @@ from fusionchat import console
 from fusionchat.align.preview import PairPreview, Piece, preview
 from fusionchat.align.preview import show as show_pieces
 from fusionchat.align.stage import job_id as align_job
+from fusionchat.check_usable import Usable, notes, usable
+from fusionchat.corpus.agree import DROPPED
 from fusionchat.corpus.conversation import Reject
 from fusionchat.corpus.parts import count_rejects, count_words, locate, read_source
 from fusionchat.corpus.read import ReadCorpus
@@ -58,6 +60,8 @@ class Check(NamedTuple):
         dtypes: What models are loaded in.
         pivot: What is to be known of the pivot's tensors.
         unfit: The search's candidates that cannot merge so many targets, and why.
+        usable: For each model that cannot use all of the sample, how much it can use, and why not the rest.
+        notes: In how many conversations a template or tokenizer makes a difference, by what it does.
     """
 
     models: list[ModelCheck]
@@ -72,6 +76,8 @@ class Check(NamedTuple):
     unseen: list[str]
     unfit: list[str]
     pivot: list[str]
+    usable: list[Usable]
+    notes: dict[str, int]
     dtypes: Dtypes
 
 
@@ -82,7 +88,7 @@ def check(recipe: Recipe, *, sample: int = 200) -> Check:
         FusionChatError: Something that is here is broken: a folder, a template, the corpus.
     """
     refs, unseen = resolve(recipe), list[str]()
-    conversations, rejected, unused = _sample(recipe, sample, unseen)
+    conversations, rejected, unused, thoughts = _sample(recipe, sample, unseen)
     rejects = count_rejects(rejected)
     pivot = _rehearsed(refs["pivot"], unseen)
     renderers: dict[str, Renderer] = {}
@@ -116,6 +122,8 @@ def check(recipe: Recipe, *, sample: int = 200) -> Check:
         unseen=unseen,
         unfit=_unfit(recipe),
         pivot=pivot,
+        usable=usable(previews),
+        notes=({DROPPED: thoughts} if thoughts else {}) | notes(previews),
         dtypes=planned.dtypes,
     )
 
@@ -154,7 +162,7 @@ def _sample(recipe: Recipe, sample: int, unseen: list[str]) -> ReadCorpus:
     source = recipe.corpus.train
     path = locate(source, recipe.folder)
     try:
-        return read_source(source, recipe.folder, limit=sample)
+        return read_source(source, recipe.folder, limit=sample, thinking=recipe.corpus.thinking)
     except CorpusError as error:
         if Path(path).exists():
             raise
@@ -194,9 +202,7 @@ def show(found: Check) -> None:
         ("model", "structure", "layers", "hidden", "head rows", "tokens", "template"),
         [tuple(model) for model in found.models],
     )
-    console.say(f"Corpus: {found.records} records looked at{_reasons(found.rejects)}")
-    if found.unused_keys:
-        console.say(f"Corpus: keys of records that are not used: {count_words(found.unused_keys)}")
+    _show_corpus(found)
     if found.previews:
         _show_previews(found.previews)
     if found.retention:
@@ -214,7 +220,26 @@ def show(found: Check) -> None:
         console.warn(line)
     for line in found.unseen:
         console.warn(f"could not look at {line}")
-    console.say("Nothing is wrong with what could be looked at." if found.unseen else "Nothing is wrong.")
+    _conclude(found)
+
+
+def _show_corpus(found: Check) -> None:
+    console.say(f"Corpus: {found.records} records looked at{_reasons(found.rejects)}")
+    if found.unused_keys:
+        console.say(f"Corpus: keys of records that are not used: {count_words(found.unused_keys)}")
+    for note, count in found.notes.items():
+        console.say(f"Corpus: {note} ({count} conversations)")
+
+
+def _conclude(found: Check) -> None:
+    """The last line: what is wrong, or that nothing is."""
+    few = [str(model) for model in found.usable if model.few]
+    for line in few:
+        console.warn(line)
+    if few:
+        console.say("The models and the corpus do not fit well: see the warnings.")
+    else:
+        console.say("Nothing is wrong with what could be looked at." if found.unseen else "Nothing is wrong.")
 
 
 def _expected(found: Check) -> str:
@@ -252,7 +277,7 @@ def _show_previews(previews: list[PairPreview]) -> None:
     console.table("Alignment to the pivot, on the sample", ("", *(p.name for p in previews)), rows)
     for pair in previews:
         if pair.reasons:
-            console.say(f"{pair.name}{_reasons(pair.reasons)}")
+            console.say(f"Corpus, with the pivot and {pair.name}{_reasons(pair.reasons)}")
 
 
 def _percent(share: float) -> str:

@@ -79,8 +79,11 @@ def check(recipe: Path, settings: tuple[str, ...], sample: int) -> None:
     """Look at models, tokenizers and corpus; no weights are read."""
     from fusionchat.check import check as look
     from fusionchat.check import show
+    from fusionchat.check_usable import require_usable
 
-    show(look(load(recipe, settings), sample=sample))
+    found = look(load(recipe, settings), sample=sample)
+    show(found)
+    require_usable(found.usable)
 
 
 @cli.command()

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, cast
 
 from fusionchat.artifacts import canonical, sha256_file, verified_folder
 from fusionchat.corpus.jinja import own_template
+from fusionchat.corpus.thoughts import Thinking
 from fusionchat.errors import MachineError, ModelError
 from fusionchat.recipe import ModelSpec, Recipe
 
@@ -53,6 +54,7 @@ class ModelRef:
         revision: The revision on the hub.
         template: Jinja source that replaces the tokenizer's own template, or None.
         borrows: The model whose template it uses instead, or None.
+        thinking: Whether it sees the thoughts that the corpus keeps.
     """
 
     name: str
@@ -61,6 +63,7 @@ class ModelRef:
     revision: str | None = None
     template: str | None = None
     borrows: "ModelRef | None" = None
+    thinking: Thinking = "keep"
 
 
 def resolve(recipe: Recipe) -> dict[str, ModelRef]:
@@ -78,7 +81,9 @@ def resolve(recipe: Recipe) -> dict[str, ModelRef]:
         )
         template = _template(spec, recipe, where)
         borrows = refs["pivot"] if spec.template == "pivot" else None
-        refs[name] = ModelRef(name, model, tokenizer, spec.revision, template, borrows)
+        refs[name] = ModelRef(
+            name, model, tokenizer, spec.revision, template, borrows, spec.thinking or "keep"
+        )
     return refs
 
 
@@ -239,7 +244,7 @@ def tokenizer_identity(ref: ModelRef) -> str:
     """What identifies a model's tokenizer and template."""
     own = _identity(ref.tokenizer, ref, TOKENIZER_FILES)
     borrowed = None if ref.borrows is None else tokenizer_identity(ref.borrows)
-    return hashlib.sha256(canonical([own, ref.template, borrowed]).encode()).hexdigest()
+    return hashlib.sha256(canonical([own, ref.template, borrowed, ref.thinking]).encode()).hexdigest()
 
 
 def _identity(name: str, ref: ModelRef, patterns: tuple[str, ...]) -> str:

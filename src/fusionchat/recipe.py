@@ -22,6 +22,7 @@ from pydantic import (
 from fusionchat.align.project import AlignSettings
 from fusionchat.align.vocabulary import VocabularyMethod
 from fusionchat.corpus.conversation import PARAGRAPH
+from fusionchat.corpus.thoughts import Thinking
 from fusionchat.errors import RecipeError
 from fusionchat.fuse.rules import FuseRule, MinCE
 from fusionchat.merge.methods import MergeMethod
@@ -96,6 +97,10 @@ class ModelSpec(Named):
     revision: str | None = Field(None, description="branch, tag or commit on the hub")
     tokenizer: str | None = Field(None, description="folder or hub id of the tokenizer, if not the model's")
     template: str = Field("own", description="own | pivot | a Jinja file, relative to the recipe file")
+    thinking: Thinking | None = Field(
+        None,
+        description="drop: this model sees no thoughts; it is scored and compared without them",
+    )
 
 
 class CorpusFile(Named):
@@ -125,6 +130,10 @@ class CorpusSettings(Frozen):
     validation: CorpusFile | float = Field(0.02, description="a file, or the share of train held out")
     test: CorpusFile | float = Field(0.02, description="a file, or the share of train held out")
     max_tokens: int = Field(2048, ge=8, description="longest conversation, in each model's own tokens")
+    thinking: Thinking = Field(
+        "keep",
+        description="`<think>...</think>` in assistant turns: keep (seen and trained on) or drop (removed)",
+    )
 
     @field_validator("validation", "test")
     @classmethod
@@ -344,6 +353,16 @@ class Recipe(Frozen):
                 wrong.append(f"{place}: {error} (each source makes one)")
         if wrong:
             raise ValueError("; ".join(wrong))
+        return self
+
+    @model_validator(mode="after")
+    def _thoughts(self) -> "Recipe":
+        keeps = [name for name, spec in self.models.items() if spec.thinking == "keep"]
+        if self.corpus.thinking == "drop" and keeps:
+            raise ValueError(
+                f"thinking: {keeps[0]} cannot keep thoughts that corpus.thinking drops; set corpus.thinking to keep, "
+                "and `thinking: drop` for the models that are not to see them"
+            )
         return self
 
     @field_validator("pivot")

@@ -24,7 +24,7 @@ def pair():
 def test_a_preview_counts_what_alignment_will_do(pair, settings):
     seen = preview(*pair, [FOUR, BAD, LONG], settings, max_tokens=200)
     assert (seen.name, seen.conversations, seen.cut) == ("s", 3, 1)
-    assert seen.reasons == {"the tokenizer changes the text": 1} and seen.rejects[0].id == "bad"
+    assert seen.reasons == {"s: the tokenizer changes the text": 1} and seen.rejects[0].id == "bad"
     assert seen.accepted == pytest.approx(2 / 3)
     assert seen.exact + seen.inside + seen.unaligned == pytest.approx(1)
     assert seen.unaligned == 0 and 0 < seen.shared_boundaries < 1

@@ -3,8 +3,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fusionchat.corpus.conversation import Conversation, Message, Reject
-from fusionchat.corpus.cut import cut
-from fusionchat.corpus.render import Renderer, fit
+from fusionchat.corpus.cut import cut, fit
+from fusionchat.corpus.render import Renderer
 from tests.corpus.templates import FOUR, TEMPLATES, tokenizer_for
 from tests.tokens.made import llama_like
 
@@ -18,7 +18,8 @@ def pair():
 
 
 def test_what_fits_is_untouched(pair):
-    assert fit(FOUR, [(r, 1000) for r in pair]) is FOUR
+    fitted = fit(FOUR, [(r, 1000) for r in pair])
+    assert fitted.conversation is FOUR and fitted.notes == ()
 
 
 @settings(max_examples=60, deadline=None)
@@ -40,6 +41,7 @@ def test_a_cut_is_shared_and_within_every_length(pair, most, content):
         shortest = cut(conversation, 1, 1)
         assert any(len(r.render(shortest).input_ids) > m for r, m in limits)
         return
+    fitted = fitted.conversation
     ends = set()
     for one, limit in limits:
         rendered = one.render(fitted)
@@ -58,7 +60,9 @@ def test_every_byte_of_a_multi_byte_text(pair):
     sizes = []
     for most in range(1, 90):
         fitted = fit(conversation, [(r, most) for r in pair])
-        sizes.append(-1 if isinstance(fitted, Reject) else len(fitted.messages[1].content.encode()))
+        sizes.append(
+            -1 if isinstance(fitted, Reject) else len(fitted.conversation.messages[1].content.encode())
+        )
     assert sizes == sorted(sizes) and sizes[0] == -1 and sizes[-1] == len(MULTI.encode())
     assert len(set(sizes)) > 15
 
@@ -66,20 +70,10 @@ def test_every_byte_of_a_multi_byte_text(pair):
 def test_rejects_say_who_and_why(pair):
     system = Conversation("s", (Message("system", "x"), *FOUR.messages))
     reject = fit(system, [(r, 1000) for r in pair])
-    assert isinstance(reject, Reject) and "refuses" in reject.reason and reject.detail.startswith("two: ")
+    assert isinstance(reject, Reject) and "refuses" in reject.reason and reject.model == "two"
+    assert reject.cause.startswith("two: ")
     short = fit(FOUR, [(r, 3) for r in pair])
     assert isinstance(short, Reject) and "maximum length" in short.reason
-
-
-def test_all_models_see_what_the_strictest_template_shows(pair):
-    trims = Renderer(tokenizer_for(TEMPLATES["trims"]), template=TEMPLATES["trims"], name="trims")
-    conversation = Conversation(
-        "c", (Message("user", "Hi"), Message("assistant", "  <think>x</think> Yes. \n"))
-    )
-    thinks = Renderer(tokenizer_for(TEMPLATES["thinks"]), template=TEMPLATES["thinks"], name="thinks")
-    fitted = fit(conversation, [(r, 1000) for r in (*pair, trims, thinks)])
-    assert fitted.messages[1].content == "Yes."
-    assert fit(fitted, [(r, 1000) for r in (*pair, trims, thinks)]) == fitted
 
 
 def test_cutting_by_hand():

@@ -154,19 +154,6 @@ def test_rejects_name_the_reason():
         assert reject.id == conversation.id
 
 
-def test_agree_makes_the_templates_edits():
-    for name, content, expected in [
-        ("trims", " spaced \n", "spaced"),
-        ("thinks", "<think>\nhm\n</think>\n\nHi", "Hi"),
-        ("plain", " spaced \n", " spaced \n"),
-    ]:
-        agreed = renderer(name).agree(said(content))
-        assert agreed.messages[1].content == expected
-    agreed = cached("swallowing").agree(said("  blanks"))
-    assert agreed.messages[1].content == "blanks"
-    assert isinstance(renderer().agree(said("a <|end|> b")), Reject)
-
-
 def test_prompts_and_stops():
     one = renderer()
     prompt = one.tokenizer.decode(one.prompt_ids(FOUR.messages[:3]))

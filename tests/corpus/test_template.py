@@ -7,8 +7,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fusionchat.corpus.conversation import Message, Reject
+from fusionchat.corpus.places import Refusal, edits
 from fusionchat.corpus.render import Renderer
-from fusionchat.corpus.template import ChatTemplate, Refusal, edits
+from fusionchat.corpus.template import ChatTemplate
 from fusionchat.errors import ModelError
 from tests.corpus.templates import FOUR, TEMPLATES, published, tokenizer_for
 from tests.shared import SHARED, needs_shared
@@ -18,9 +19,9 @@ TOKENS = {"bos_token": "<s>", "eos_token": "</s>"}
 
 
 def read(template, messages):
-    text = template.write(messages)
-    assert isinstance(text, str), text
-    return text, template.locate(messages, text)
+    shown = template.show(messages)
+    assert not isinstance(shown, Refusal), shown
+    return shown.text, shown.places
 
 
 @pytest.mark.parametrize("name", TEMPLATES)
@@ -48,9 +49,6 @@ def test_edits_are_told():
     spaced = [Message("user", "Hello"), Message("assistant", "  Hi \n")]
     _, places = read(ChatTemplate(TEMPLATES["trims"], TOKENS), spaced)
     assert places[0].kept == (2, 4)
-    thought = [Message("user", "Hello"), Message("assistant", "<think>\nhm\n</think>\n\nHi")]
-    text, places = read(ChatTemplate(TEMPLATES["thinks"], TOKENS), thought)
-    assert thought[1].content[slice(*places[0].kept)] == "Hi" == text[places[0].begin : places[0].end]
     assert edits("x") == [(0, 1)] and edits(" ") == [(0, 1), (0, 0)]
 
 
@@ -75,7 +73,7 @@ def test_what_a_template_refuses_or_loses_is_said():
         ("{% for m in messages %}<{{ m.content | replace('H', 'J') }}>{% endfor %}", "rewrites"),
     ]:
         template = ChatTemplate(source, TOKENS)
-        refused = template.locate(FOUR.messages, template.write(FOUR.messages))
+        refused = template.show(FOUR.messages)
         assert isinstance(refused, Refusal) and word in refused.reason, source
 
 

@@ -33,7 +33,8 @@ class PairPreview(NamedTuple):
         name: The source's name.
         conversations: Conversations in the sample; ``cut``: those that had to be shortened.
         rejects: Those that cannot be used, with reasons.
-        reasons: How many rejects have each reason.
+        reasons: How many rejects have each reason, with the model it is true of.
+        notes: In how many conversations a model's template or tokenizer makes a difference, by what it does.
         pivot_tokens, source_tokens: Supervised tokens on either side.
         shared_boundaries: Share of the pivot's token boundaries inside turns that are the source's too.
         exact, inside, unaligned: Shares of the pivot's rows by where their contexts end.
@@ -45,6 +46,7 @@ class PairPreview(NamedTuple):
     cut: int
     rejects: list[Reject]
     reasons: dict[str, int]
+    notes: dict[str, int]
     pivot_tokens: int
     source_tokens: int
     shared_boundaries: float
@@ -78,17 +80,18 @@ def preview(
     """
     sides: tuple[list[Rendered], list[Rendered]] = ([], [])
     rejects: list[Reject] = []
+    notes: Counter[str] = Counter()
     cut = 0
     for conversation in conversations:
         fitted = fit(conversation, [(pivot, max_tokens), (source, max_tokens)])
         if isinstance(fitted, Reject):
             rejects.append(fitted)
             continue
-        cut += any(not m.complete for m in fitted.messages) or len(fitted.messages) < len(
-            conversation.messages
-        )
+        kept = fitted.conversation
+        notes.update(map(str, fitted.notes))
+        cut += any(not m.complete for m in kept.messages) or len(kept.messages) < len(conversation.messages)
         for side, renderer in zip(sides, (pivot, source), strict=True):
-            rendered = renderer.render(fitted)
+            rendered = renderer.render(kept)
             assert not isinstance(rendered, Reject), "what fits renders"
             side.append(rendered)
     mine, theirs = spans_only(sides[0]), spans_only(sides[1])
@@ -104,7 +107,8 @@ def preview(
         conversations=len(conversations),
         cut=cut,
         rejects=rejects,
-        reasons=dict(Counter(r.reason for r in rejects).most_common()),
+        reasons=dict(Counter(r.cause for r in rejects).most_common()),
+        notes=dict(notes),
         pivot_tokens=mine.rows,
         source_tokens=theirs.rows,
         shared_boundaries=shared_boundaries(mine, attached),

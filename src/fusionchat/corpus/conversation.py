@@ -59,8 +59,14 @@ class Conversation:
 
 
 class Reject(NamedTuple):
-    """A record that could not be used: its id, a short reason to count by, and the detail."""
+    """A record that could not be used: its id, a short reason to count by, the detail, and the model that cannot."""
 
     id: str
     reason: str
     detail: str = ""
+    model: str = ""
+
+    @property
+    def cause(self) -> str:
+        """The reason with the model it is true of, if it is true of one."""
+        return f"{self.model}: {self.reason}" if self.model else self.reason

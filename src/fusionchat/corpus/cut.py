@@ -6,35 +6,15 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
+from fusionchat.corpus.agree import Fitted, agree_all
 from fusionchat.corpus.conversation import Conversation, Reject
 from fusionchat.corpus.render import Rendered, Renderer
-from fusionchat.corpus.template import THOUGHT
 
 TOO_LONG = "no whole token of an answer fits the maximum length"
 TRIES = 32
 
 
-def shown_as(conversation: Conversation, spans: Sequence[tuple[int, int]]) -> Conversation:
-    """The conversation with its assistant contents cut to these character spans."""
-    messages = tuple(
-        replace(m, content=m.content[a:b]) if m.role == "assistant" else m
-        for m, (a, b) in zip(conversation.messages, spans, strict=True)
-    )
-    return replace(conversation, messages=messages)
-
-
-def without_thoughts(conversation: Conversation) -> Conversation:
-    """The conversation with everything up to the end of the thinking taken out of its assistant contents."""
-    spans = []
-    for m in conversation.messages:
-        begin = m.content.rfind(THOUGHT)
-        begin = 0 if begin < 0 else begin + len(THOUGHT)
-        blanks = len(m.content[begin:]) - len(m.content[begin:].lstrip()) if begin else 0
-        spans.append((begin + blanks, len(m.content)))
-    return shown_as(conversation, spans)
-
-
-def fit(conversation: Conversation, renderers: Sequence[tuple[Renderer, int]]) -> Conversation | Reject:
+def fit(conversation: Conversation, renderers: Sequence[tuple[Renderer, int]]) -> Fitted | Reject:
     """The conversation as all models can take it: edited as their templates edit it, and cut to their lengths.
 
     A conversation that fits is returned untouched. A longer one is cut at the largest byte of an assistant turn
@@ -48,29 +28,15 @@ def fit(conversation: Conversation, renderers: Sequence[tuple[Renderer, int]]) -
     agreed = agree_all(conversation, [renderer for renderer, _ in renderers])
     if isinstance(agreed, Reject):
         return agreed
-    whole = render_all(agreed, renderers)
+    whole = render_all(agreed.conversation, renderers)
     if isinstance(whole, Reject) or fits(whole, renderers):
         return whole if isinstance(whole, Reject) else agreed
-    for turn, byte in shared_cuts(agreed, whole, renderers)[:TRIES]:
-        shorter = cut(agreed, turn, byte)
+    for turn, byte in shared_cuts(agreed.conversation, whole, renderers)[:TRIES]:
+        shorter = cut(agreed.conversation, turn, byte)
         rendered = None if shorter is None else render_all(shorter, renderers)
         if shorter is not None and not isinstance(rendered, Reject | None) and fits(rendered, renderers):
-            return shorter
+            return agreed._replace(conversation=shorter)
     return Reject(conversation.id, TOO_LONG, f"{max(len(r.input_ids) for r in whole)} tokens")
-
-
-def agree_all(conversation: Conversation, renderers: Sequence[Renderer]) -> Conversation | Reject:
-    """Edit the conversation until every model's template shows it as it is."""
-    for _ in range(3):
-        before = conversation
-        for renderer in renderers:
-            edited = renderer.agree(conversation)
-            if isinstance(edited, Reject):
-                return edited._replace(detail=": ".join(filter(None, [renderer.name, edited.detail])))
-            conversation = edited
-        if conversation == before:
-            break
-    return conversation
 
 
 def render_all(
@@ -81,7 +47,7 @@ def render_all(
     for renderer, _ in renderers:
         one = renderer.render(conversation)
         if isinstance(one, Reject):
-            return one._replace(detail=": ".join(filter(None, [renderer.name, one.detail])))
+            return one._replace(model=renderer.name)
         rendered.append(one)
     return rendered
 

@@ -8,6 +8,7 @@ from typing import NamedTuple
 from fusionchat.corpus.conversation import Conversation, Reject
 from fusionchat.corpus.overlap import near_duplicates
 from fusionchat.corpus.read import ReadCorpus, read_corpus
+from fusionchat.corpus.thoughts import Thinking, without_thoughts
 from fusionchat.errors import CorpusError
 from fusionchat.recipe import CorpusFile, CorpusSettings
 
@@ -24,22 +25,27 @@ class Parts(NamedTuple):
 
 
 class ReadParts(NamedTuple):
-    """The parts, the records that could not be used, and how many records have a key that nothing reads, by key."""
+    """The parts, the records that could not be used, and how many records have a key that nothing reads, by key.
+
+    ``thoughts`` is the number of conversations whose thoughts were removed.
+    """
 
     parts: Parts
     rejects: list[Reject]
     unused: dict[str, int]
+    thoughts: int
 
 
 def read_parts(settings: CorpusSettings, folder: str) -> ReadParts:
     """Read the three parts; shares are taken from the end of train, near-duplicates of them leave it, counted."""
-    train, rejects, unused = read_source(settings.train, folder)
+    train, rejects, unused, thoughts = read_source(settings.train, folder, thinking=settings.thinking)
     counted = Counter(unused)
     held: dict[str, list[Conversation]] = {}
     for name in ("test", "validation"):
         source = getattr(settings, name)
         if isinstance(source, CorpusFile):
-            held[name], more, keys = read_source(source, folder)
+            held[name], more, keys, dropped = read_source(source, folder, thinking=settings.thinking)
+            thoughts += dropped
             rejects += more
             counted.update(keys)
         else:
@@ -54,7 +60,9 @@ def read_parts(settings: CorpusSettings, folder: str) -> ReadParts:
         raise CorpusError(
             "Nothing is left to train on", where="corpus.train", do=f"reasons: {count_rejects(rejects)}"
         )
-    return ReadParts(Parts(train, held["validation"], held["test"]), rejects, dict(sorted(counted.items())))
+    return ReadParts(
+        Parts(train, held["validation"], held["test"]), rejects, dict(sorted(counted.items())), thoughts
+    )
 
 
 def locate(source: CorpusFile, folder: str) -> str:
@@ -73,21 +81,38 @@ def locate(source: CorpusFile, folder: str) -> str:
     return source.path
 
 
-def read_source(source: CorpusFile, folder: str, *, limit: int | None = None) -> ReadCorpus:
-    """The conversations of one entry of a recipe, at most ``limit`` of them."""
+def read_source(
+    source: CorpusFile, folder: str, *, limit: int | None = None, thinking: Thinking = "keep"
+) -> ReadCorpus:
+    """The conversations of one entry of a recipe, at most ``limit`` of them, with or without their thoughts."""
     limits = [one for one in (limit, source.limit) if one is not None]
-    return read_corpus(
+    read = read_corpus(
         locate(source, folder),
         format=source.format,
         split=source.split,
         pattern=source.pattern,
         limit=min(limits, default=None),
     )
+    return read if thinking == "keep" else drop_thoughts(read)
+
+
+def drop_thoughts(read: ReadCorpus) -> ReadCorpus:
+    """What was read without thoughts; a conversation that has nothing else is a reject."""
+    kept: list[Conversation] = []
+    rejects, count = list(read.rejects), 0
+    for conversation in read.conversations:
+        left = without_thoughts(conversation)
+        if left is not conversation and not any(m.content for m in left.messages if m.role == "assistant"):
+            rejects.append(Reject(conversation.id, "nothing but a thought"))
+            continue
+        count += left is not conversation
+        kept.append(left)
+    return read._replace(conversations=kept, rejects=rejects, thoughts=count)
 
 
 def count_rejects(rejects: Sequence[Reject]) -> dict[str, int]:
-    """How many rejects have each reason."""
-    return dict(sorted(Counter(reject.reason for reject in rejects).items()))
+    """How many rejects have each reason, with the model it is true of."""
+    return dict(sorted(Counter(reject.cause for reject in rejects).items()))
 
 
 def count_words(counts: Mapping[str, int]) -> str:

@@ -20,11 +20,13 @@ class ReadCorpus(NamedTuple):
         conversations: The conversations.
         rejects: Records that could not be used.
         unused: How many of the conversations have a key that nothing reads, by key.
+        thoughts: How many of the conversations had thoughts that were removed.
     """
 
     conversations: list[Conversation]
     rejects: list[Reject]
     unused: dict[str, int]
+    thoughts: int = 0
 
 
 def read_corpus(

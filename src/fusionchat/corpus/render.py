@@ -3,6 +3,7 @@
 
 import hashlib
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -11,7 +12,9 @@ from numpy.typing import NDArray
 
 from fusionchat.corpus.conversation import Conversation, Message, Reject
 from fusionchat.corpus.jinja import own_template
-from fusionchat.corpus.template import ChatTemplate, Place, Refusal, make_marks
+from fusionchat.corpus.places import Place, Refusal, byte_places, make_marks
+from fusionchat.corpus.template import ChatTemplate, Shown
+from fusionchat.corpus.thoughts import Thinking, without
 from fusionchat.errors import ModelError
 from fusionchat.tokens.spans import Spans, Untiled
 from fusionchat.tokens.table import TokenTable
@@ -49,6 +52,8 @@ class Renderer:
     Args:
         tokenizer: The model's tokenizer.
         template: Jinja source of the chat template, None for the tokenizer's own.
+        thinking: Whether the model sees the thoughts of a conversation. Spans count the bytes of a thought that it
+            does not see, so that they are the same for all models.
         name: The model's name, for messages.
 
     Raises:
@@ -57,9 +62,14 @@ class Renderer:
     """
 
     def __init__(
-        self, tokenizer: "PreTrainedTokenizerBase", *, template: str | None = None, name: str = ""
+        self,
+        tokenizer: "PreTrainedTokenizerBase",
+        *,
+        template: str | None = None,
+        thinking: Thinking = "keep",
+        name: str = "",
     ) -> None:
-        self.tokenizer, self.name = tokenizer, name
+        self.tokenizer, self.name, self.thinking = tokenizer, name, thinking
         if template is None:
             template = own_template(tokenizer, name)
         self.template = ChatTemplate(template, tokenizer.special_tokens_map)
@@ -70,7 +80,7 @@ class Renderer:
     def digest(self) -> str:
         """SHA-256 of what a rendering depends on: the template and the tokenizer's table."""
         return hashlib.sha256(
-            f"{self.table.digest}\n{self.template.special_tokens}\n{self.template.source}".encode()
+            f"{self.table.digest}\n{self.thinking}\n{self.template.special_tokens}\n{self.template.source}".encode()
         ).hexdigest()
 
     def encode(self, text: str) -> NDArray[np.int64]:
@@ -89,29 +99,37 @@ class Renderer:
             last = self._last = conversation, self._render(conversation)
         return last[1]
 
+    def seen(self, messages: Sequence[Message]) -> tuple[Message, ...]:
+        """The messages as this model is to see them: without thoughts where ``thinking`` is ``drop``."""
+        if self.thinking == "keep":
+            return tuple(messages)
+        return tuple(replace(m, content=without(m.content)) if m.role == "assistant" else m for m in messages)
+
+    def show(self, messages: Sequence[Message]) -> Shown | Refusal:
+        """The messages in the model's template."""
+        return self.template.show(self.seen(messages))
+
     def _render(self, conversation: Conversation) -> Rendered | Reject:
-        messages = conversation.messages
         try:
-            "".join(m.content for m in messages).encode()
+            "".join(m.content for m in conversation.messages).encode()
         except UnicodeEncodeError as error:
             return Reject(conversation.id, "the text is not valid Unicode", str(error))
-        text = self.template.write(messages)
-        places = text if isinstance(text, Refusal) else self.template.locate(messages, text)
-        if isinstance(places, Refusal):
-            return Reject(conversation.id, places.reason, places.detail)
-        assert isinstance(text, str)
-        for place in places:
+        messages = self.seen(conversation.messages)
+        shown = self.template.show(messages)
+        if isinstance(shown, Refusal):
+            return Reject(conversation.id, shown.reason, shown.detail)
+        for place in shown.places:
             if place.kept != (0, len(messages[place.message].content)):
                 return Reject(conversation.id, EDITED, f"message {place.message}")
-        ids, raw = self.encode(text), text.encode()
+        ids, raw = self.encode(shown.text), shown.text.encode()
         spans = self.table.tile(ids, raw)
         if isinstance(spans, Untiled):
             near = raw[max(spans.byte - 20, 0) : spans.byte + 20].decode(errors="replace")
             return Reject(conversation.id, spans.reason, f"token {spans.token} near {near!r}")
-        found = self._supervise(ids, spans, messages, byte_places(text, places))
+        found = self._supervise(ids, spans, messages, byte_places(shown.text, shown.places))
         if isinstance(found, Refusal):
             return Reject(conversation.id, found.reason, found.detail)
-        return found
+        return moved(found, unseen_bytes(conversation.messages, messages))
 
     def _supervise(
         self, ids: NDArray[np.int64], spans: Spans, messages: Sequence[Message], places: Sequence[Place]
@@ -203,54 +221,29 @@ class Renderer:
             stops.append(self.table.eos)
         return list(dict.fromkeys(stops))
 
-    def agree(self, conversation: Conversation) -> Conversation | Reject:
-        """The conversation with its assistant turns as this model's template shows them.
 
-        Trimmed blanks and removed thinking are taken out of the content itself, so that every model sees the
-        same bytes; the result is proven by rendering it.
-        """
-        for _ in range(3):
-            rendered = self.render(conversation)
-            if not isinstance(rendered, Reject):
-                return conversation
-            edited = self._edit(conversation, rendered)
-            if edited is None or edited == conversation:
-                return rendered
-            conversation = edited
-        return Reject(conversation.id, EDITED, "again and again")
-
-    def _edit(self, conversation: Conversation, reject: Reject) -> Conversation | None:
-        from fusionchat.corpus.cut import shown_as, without_thoughts
-
-        messages = conversation.messages
-        if reject.reason == SWALLOWED:
-            spans = [(len(m.content) - len(m.content.lstrip()), len(m.content.rstrip())) for m in messages]
-            return shown_as(conversation, spans)
-        text = self.template.write(messages)
-        if isinstance(text, Refusal):
-            return None
-        places = self.template.locate(messages, text)
-        if isinstance(places, Refusal):
-            return without_thoughts(conversation)
-        kept = {place.message: place.kept for place in places}
-        return shown_as(conversation, [kept.get(i, (0, len(m.content))) for i, m in enumerate(messages)])
+def unseen_bytes(messages: Sequence[Message], seen: Sequence[Message]) -> NDArray[np.int32]:
+    """Bytes of each message that a model does not see, int32; they come first in it."""
+    return np.array(
+        [len(m.content.encode()) - len(s.content.encode()) for m, s in zip(messages, seen, strict=True)],
+        np.int32,
+    )
 
 
-def byte_places(text: str, places: Sequence[Place]) -> list[Place]:
-    """The same places with byte spans."""
-    if text.isascii():
-        return list(places)
-    moved, at, byte = [], 0, 0
-    for place in places:
-        begin = byte + len(text[at : place.begin].encode())
-        byte = begin + len(text[place.begin : place.end].encode())
-        at = place.end
-        moved.append(place._replace(begin=begin, end=byte))
-    return moved
+def moved(rendered: Rendered, unseen: NDArray[np.int32]) -> Rendered:
+    """The rendering with spans in the whole contents; ``unseen`` bytes of each come before what was rendered.
 
-
-def fit(conversation: Conversation, renderers: Sequence[tuple[Renderer, int]]) -> Conversation | Reject:
-    """The conversation as all models can take it, or why they cannot; see `fusionchat.corpus.cut.fit`."""
-    from fusionchat.corpus.cut import fit as fit_all
-
-    return fit_all(conversation, renderers)
+    A token that carries template bytes into the answer after a thought bears no loss: those bytes are not the
+    thought's.
+    """
+    if not unseen.any():
+        return rendered
+    before = unseen[rendered.turn]
+    kept = (before == 0) | (rendered.begin >= 0)
+    return Rendered(
+        rendered.input_ids,
+        rendered.rows[kept],
+        rendered.turn[kept],
+        (rendered.begin + before)[kept],
+        (rendered.end + before)[kept],
+    )

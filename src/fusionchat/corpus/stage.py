@@ -1,23 +1,26 @@
 """Stage `corpus`: read, hold out, remove near-duplicates, cut to what every model can take. One job."""
 
 import json
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from fusionchat import console
 from fusionchat.artifacts import read_json, sha256_file, verified, write_json, write_text
 from fusionchat.console import Advance, progress
+from fusionchat.corpus.agree import DROPPED
 from fusionchat.corpus.conversation import Conversation, Reject
+from fusionchat.corpus.cut import fit
 from fusionchat.corpus.parts import PARTS, count_rejects, count_words, locate, read_parts
 from fusionchat.corpus.read import from_record, to_record
-from fusionchat.corpus.render import Renderer, fit
+from fusionchat.corpus.render import Renderer
 from fusionchat.errors import CorpusError
 from fusionchat.estimate import corpus_size
 from fusionchat.jobs import Cost, Run, Summary
 from fusionchat.models import ModelRef, load_config, load_tokenizer, other_template
 from fusionchat.recipe import CorpusFile
 
-VERSION = 1  # raised when the same settings and inputs give another output
+VERSION = 2  # raised when the same settings and inputs give another output
 JOB = "corpus/corpus"
 
 
@@ -41,7 +44,7 @@ def plan(run: Run) -> None:
         "corpus",
         "corpus",
         lambda folder: work(run, folder),
-        settings={"corpus": {"max_tokens": settings.max_tokens, **files}},
+        settings={"corpus": {"max_tokens": settings.max_tokens, "thinking": settings.thinking, **files}},
         content=content,
         cost=Cost(corpus_size(run.recipe), 0.0),
         stands_for=tuple(f"{part}.jsonl" for part in PARTS),
@@ -54,38 +57,53 @@ def content_of(path: str) -> str:
 
 
 def work(run: Run, folder: Path) -> Summary:
-    """Write train.jsonl, validation.jsonl, test.jsonl, rejects.jsonl, and the counts of rejects and of unused keys."""
-    parts, rejects, unused = read_parts(run.recipe.corpus, run.recipe.folder)
+    """Write train.jsonl, validation.jsonl, test.jsonl, rejects.jsonl, and the counts of rejects, unused keys and notes."""
+    parts, rejects, unused, thoughts = read_parts(run.recipe.corpus, run.recipe.folder)
     if unused:
         console.warn(f"corpus: keys of records that are not used: {count_words(unused)}")
     renderers = [(make_renderer(ref), limit) for ref, limit in token_limits(run)]
+    notes: Counter[str] = Counter({DROPPED: thoughts} if thoughts else {})
     summary: Summary = {}
     total = sum(len(part) for part in parts)
     with progress("corpus", total) as advance:
         for name, conversations in zip(PARTS, parts, strict=True):
-            kept = list(_fit_all(conversations, renderers, rejects, advance))
+            before = len(rejects)
+            kept = list(_fit_all(conversations, renderers, rejects, notes, advance))
             if not kept:
                 raise CorpusError(
-                    f"No conversation of the {name} part can be used",
+                    f"No conversation of the {name} part can be used: {reasons(rejects[before:], len(conversations))}",
                     where=f"corpus.{name}",
-                    do=f"reasons: {count_rejects(rejects)}",
+                    do="see `fusionchat check`; give the model another `template:`, or leave it out",
                 )
             write_text(folder / f"{name}.jsonl", "".join(_line(to_record(c)) for c in kept))
             summary[name] = {"conversations": len(kept), "bytes": sum(c.supervised_bytes for c in kept)}
     write_text(folder / "rejects.jsonl", "".join(_line(r._asdict()) for r in rejects))
     write_json(folder / "rejects.json", dict(count_rejects(rejects)))
     write_json(folder / "unused.json", dict(unused))
-    return summary | {"rejects": dict(count_rejects(rejects)), "unused": dict(unused)}
+    write_json(folder / "notes.json", dict(sorted(notes.items())))
+    for note, count in sorted(notes.items()):
+        console.warn(f"corpus: {note} ({count} of {total} conversations)")
+    return summary | {
+        "rejects": dict(count_rejects(rejects)),
+        "unused": dict(unused),
+        "notes": dict(sorted(notes.items())),
+    }
 
 
 def _line(record: Mapping[str, object]) -> str:
     return json.dumps(record, ensure_ascii=False) + "\n"
 
 
+def reasons(rejects: list[Reject], size: int) -> str:
+    """Why conversations cannot be used, with the model that cannot and how many of ``size``."""
+    return "; ".join(f"{cause} ({count} of {size})" for cause, count in count_rejects(rejects).items())
+
+
 def _fit_all(
     conversations: list[Conversation],
     renderers: list[tuple[Renderer, int]],
     rejects: list[Reject],
+    notes: Counter[str],
     advance: Advance,
 ) -> Iterator[Conversation]:
     for conversation in conversations:
@@ -93,13 +111,14 @@ def _fit_all(
         if isinstance(fitted, Reject):
             rejects.append(fitted)
         else:
-            yield fitted
+            notes.update(map(str, fitted.notes))
+            yield fitted.conversation
         advance(1)
 
 
 def make_renderer(ref: ModelRef) -> Renderer:
     """The renderer of a model of the recipe."""
-    return Renderer(load_tokenizer(ref), template=other_template(ref), name=ref.name)
+    return Renderer(load_tokenizer(ref), template=other_template(ref), thinking=ref.thinking, name=ref.name)
 
 
 def token_limits(run: Run) -> list[tuple[ModelRef, int]]:
@@ -121,6 +140,11 @@ def read_part(run: Run, part: str) -> list[Conversation]:
 def reject_counts(run: Run) -> dict[str, int]:
     """Rejected records of a finished corpus job by reason."""
     return {k: int(str(v)) for k, v in read_json(verified(run.path(JOB) / "rejects.json")).items()}
+
+
+def note_counts(run: Run) -> dict[str, int]:
+    """In how many conversations of a finished corpus job a template or tokenizer makes a difference, by what it does."""
+    return {k: int(str(v)) for k, v in read_json(run.path(JOB) / "notes.json").items()}
 
 
 def unused_counts(run: Run) -> dict[str, int]:

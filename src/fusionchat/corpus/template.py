@@ -2,42 +2,63 @@
 
 The content is found by construction: the conversation is rendered once as it is and once with a mark in place of
 every assistant content. What stands between the marks is the template's own text; the real rendering must be that
-text with the contents, or a known edit of them (trimmed, thinking removed), in place of the marks.
+text with the contents, or a known edit of them (trimmed), in place of the marks.
+
+Thoughts (``<think> ... </think>``) are where published templates differ most: some show them, some write them with
+other spaces, some leave them out, always or in earlier turns. A turn whose thought the template does not show as it is
+is put back as it is, where its answer stands: the model reads what it would itself have written.
 """
 
+import re
 from collections.abc import Mapping, Sequence
-from itertools import pairwise
+from dataclasses import replace
+from functools import cached_property
 from typing import NamedTuple
 
 from fusionchat.corpus.conversation import Message
 from fusionchat.corpus.jinja import compiled
+from fusionchat.corpus.places import (
+    REWRITES,
+    Place,
+    Refusal,
+    between_marks,
+    make_marks,
+    read_between,
+)
+from fusionchat.corpus.thoughts import TAGS, needs_care, split
 
-THOUGHT = "</think>"
 PROBE = (Message("user", "Hi"), Message("assistant", "Hi"))
+WANTS_PARTS = "the chat template takes content as a list of parts, not as text"
 
 
-class Refusal(NamedTuple):
-    """Why a template cannot show a conversation: a short reason to count by, and the detail."""
-
-    reason: str
-    detail: str = ""
-
-
-class Place(NamedTuple):
-    """Where an assistant turn's content stands.
+class Shown(NamedTuple):
+    """A conversation in a template's words.
 
     Attributes:
-        message: Index of the message.
-        begin, end: Character span in the rendered text.
-        kept: Character span of the message's content that the template shows.
-        closed: Whether text of the template's own follows (else there is no end of turn).
+        text: The rendering.
+        places: Where the assistant turns stand in it.
+        hidden: Messages whose thought the template leaves out; it is put back.
+        respaced: Messages whose thought the template writes with other spaces, and how it writes them.
     """
 
-    message: int
-    begin: int
-    end: int
-    kept: tuple[int, int]
-    closed: bool
+    text: str
+    places: list[Place]
+    hidden: tuple[int, ...] = ()
+    respaced: Mapping[int, str] = {}
+
+
+class _Turn(NamedTuple):
+    """An assistant turn on its way into the text.
+
+    Attributes:
+        form: What stands for the content in the rendering with marks.
+        pattern: How the form shows there, if the template changes it.
+        natural: Whether the template shows the content itself; otherwise the form is rendered and then replaced.
+    """
+
+    form: str
+    pattern: re.Pattern[str] | None = None
+    natural: bool = True
 
 
 class ChatTemplate:
@@ -68,8 +89,11 @@ class ChatTemplate:
             messages: The turns.
             generate: Add what comes before an assistant's answer.
         """
+        return self._render([{"role": m.role, "content": m.content} for m in messages], generate)
+
+    def _render(self, messages: Sequence[Mapping[str, object]], generate: bool = False) -> str | Refusal:
         variables = {
-            "messages": [{"role": m.role, "content": m.content} for m in messages],
+            "messages": messages,
             "tools": self.tools,
             "documents": None,
             "add_generation_prompt": generate,
@@ -79,79 +103,137 @@ class ChatTemplate:
         except Exception as error:  # a template is a foreign program: whatever it raises is its refusal
             return Refusal("the chat template refuses the conversation", str(error))
 
-    def locate(self, messages: Sequence[Message], text: str) -> list[Place] | Refusal:
-        """Where the content of every assistant turn stands in ``text``, the rendering of ``messages``.
+    @cached_property
+    def wants_parts(self) -> bool:
+        """Whether content is shown only as a list of parts, as templates of vision models may ask for."""
+        marks = make_marks(2, [])
+        roles = ("user", "assistant")
+        plain = self._render([{"role": r, "content": m} for r, m in zip(roles, marks, strict=True)])
+        if isinstance(plain, str) and all(mark in plain for mark in marks):
+            return False
+        parts = [
+            {"role": r, "content": [{"type": "text", "text": m}]} for r, m in zip(roles, marks, strict=True)
+        ]
+        shown = self._render(parts)
+        return isinstance(shown, str) and all(mark in shown for mark in marks)
 
-        Returns a refusal where the template leaves out, repeats, reorders or rewrites a turn.
+    @cached_property
+    def hides_system(self) -> bool:
+        """Whether a system turn is left out without a word."""
+        mark = make_marks(1, [])[0]
+        text = self.write((Message("system", mark), *PROBE))
+        return isinstance(text, str) and mark not in text
+
+    def show(self, messages: Sequence[Message]) -> Shown | Refusal:
+        """The text of a conversation and where the content of every assistant turn stands in it.
+
+        Returns a refusal where the template leaves out, repeats, reorders or rewrites a turn; thoughts it leaves out
+        or rewrites are put back.
         """
+        if self.wants_parts:
+            return Refusal(WANTS_PARTS)
         said = [i for i, m in enumerate(messages) if m.role == "assistant"]
-        marks = make_marks(len(said), messages)
-        altered = list(messages)
-        for mark, i in zip(marks, said, strict=True):
-            altered[i] = Message("assistant", mark)
-        skeleton = self.write(altered)
+        marks = dict(zip(said, make_marks(len(said), messages), strict=True))
+        turns = {i: _Turn(marks[i]) for i in said}
+        if not any(needs_care(messages[i].content) for i in said):
+            return self._show(messages, turns, {})
+        turns, respaced = self._care(messages, marks)
+        shown = self._show(messages, turns, respaced)
+        if isinstance(shown, Refusal) and shown.reason == REWRITES:
+            thoughtful = {
+                i: t._replace(natural=False) for i, t in turns.items() if needs_care(messages[i].content)
+            }
+            shown = self._show(messages, turns | thoughtful, respaced)
+        return shown
+
+    def _care(
+        self, messages: Sequence[Message], marks: Mapping[int, str]
+    ) -> tuple[dict[int, _Turn], dict[int, str]]:
+        """How each turn is to be looked for, by what becomes of its thought; and the thoughts with other spaces."""
+        turns = {i: thinking_turn(messages[i].content, mark) for i, mark in marks.items()}
+        skeleton = self.write(with_contents(messages, {i: t.form for i, t in turns.items()}))
+        respaced: dict[int, str] = {}
+        for i, turn in turns.items():
+            if not needs_care(messages[i].content):
+                continue
+            found = turn.pattern.search(skeleton) if turn.pattern and isinstance(skeleton, str) else None
+            if found is None:
+                begin, end = map(re.escape, TAGS[0])
+                pattern = re.compile(
+                    rf"(?:{begin}\s*{end}\s*)?{marks[i]}"
+                )  # an empty thought of the template's own
+                turns[i] = _Turn(marks[i], pattern, natural=False)
+            elif isinstance(skeleton, str) and skeleton.count(turn.form) == 1:
+                turns[i] = turn._replace(pattern=None)
+            elif found.group() == turn.form.strip():
+                turns[i] = _Turn(turn.form.strip())
+            else:
+                turns[i] = turn._replace(natural=False)
+                respaced[i] = as_written(messages[i].content, found.group(), marks[i])
+        return turns, respaced
+
+    def _show(
+        self, messages: Sequence[Message], turns: Mapping[int, _Turn], respaced: Mapping[int, str]
+    ) -> Shown | Refusal:
+        said = list(turns)
+        skeleton = self.write(with_contents(messages, {i: t.form for i, t in turns.items()}))
+        stands = {i: turn.form for i, turn in turns.items() if not turn.natural}
+        text = self.write(with_contents(messages, stands)) if stands else self.write(messages)
+        if isinstance(text, Refusal):
+            return text
         if isinstance(skeleton, Refusal):
             return skeleton
-        found = [skeleton.find(mark) for mark in marks]
-        once = all(skeleton.count(mark) == 1 for mark in marks)
-        if not once or any(a > b for a, b in pairwise(found)):
-            return Refusal("the chat template leaves out, repeats or reorders a turn")
-        cuts = [0, *(at + len(mark) for at, mark in zip(found, marks, strict=True))]
-        between = [skeleton[a:b] for a, b in zip(cuts, [*found, len(skeleton)], strict=True)]
-        return read_between(messages, said, between, text)
+        shown = dict[int, str]()
+        for i, turn in turns.items():
+            found = turn.pattern.search(skeleton) if turn.pattern else None
+            shown[i] = found.group() if found else turn.form
+        between = between_marks(skeleton, list(shown.values()))
+        if isinstance(between, Refusal):
+            return between
+        standing = with_contents(messages, {i: shown[i] for i in stands})
+        places = read_between(standing, said, between, text)
+        if isinstance(places, Refusal):
+            return places
+        hidden = tuple(i for i in stands if i not in respaced)
+        return put_back(messages, Shown(text, places, hidden, respaced), set(stands))
 
 
-def read_between(
-    messages: Sequence[Message], said: Sequence[int], between: Sequence[str], text: str
-) -> list[Place] | Refusal:
-    """The places of the contents in ``text``, given the template's text before, between and after them."""
-    at = len(between[0])
-    if not text.startswith(between[0]):
-        return Refusal("the chat template rewrites a turn")
-    places = []
-    for position, index in enumerate(said):
-        after = between[position + 1]
-        last = position == len(said) - 1
-        for begin, end in edits(messages[index].content):
-            shown = messages[index].content[begin:end]
-            stop = at + len(shown) + len(after)
-            if text.startswith(shown + after, at) and (not last or stop == len(text)):
-                closed = not follows_bare(messages, index, after)
-                places.append(Place(index, at, at + len(shown), (begin, end), closed))
-                at = stop
-                break
-        else:
-            return Refusal("the chat template rewrites a turn")
-    return places
+def with_contents(messages: Sequence[Message], contents: Mapping[int, str]) -> list[Message]:
+    """The messages with other contents for some of them."""
+    return [replace(m, content=contents[i]) if i in contents else m for i, m in enumerate(messages)]
 
 
-def follows_bare(messages: Sequence[Message], index: int, after: str) -> bool:
-    """Whether nothing of the template's own comes between an assistant turn and what follows it."""
-    if not after:
-        return True
-    following = messages[index + 1].content if index + 1 < len(messages) else ""
-    return bool(following) and messages[index + 1].role != "assistant" and after.startswith(following)
+def thinking_turn(content: str, mark: str) -> _Turn:
+    """A content with marks in place of its thought and its answer, and how a template may show that."""
+    thought = split(content)
+    if thought is None or not thought.closing:
+        return _Turn(mark)
+    begin, end = map(re.escape, thought.tags)
+    words = f"Thought{mark}" if thought.words else ""
+    tag = rf"{begin}\s*" if thought.opening else ""
+    pattern = re.compile(rf"{tag}{words}\s*{end}\s*{mark}")
+    return _Turn(thought.opening + words + thought.closing + mark, pattern)
 
 
-def edits(content: str) -> list[tuple[int, int]]:
-    """Character spans of a content that published templates show: all of it, trimmed, without its thinking."""
-    size = len(content)
-    left, right = size - len(content.lstrip()), len(content.rstrip())
-    newline = size - len(content.lstrip("\n"))
-    if right <= left:
-        spans = [(0, size), (0, 0)]
-    else:
-        spans = [(0, size), (left, right), (left, size), (0, right), (newline, size), (newline, right)]
-    if THOUGHT in content:
-        begin = content.rindex(THOUGHT) + len(THOUGHT)
-        spans += [(begin + a, begin + b) for a, b in edits(content[begin:])]
-    return list(dict.fromkeys(spans))
+def as_written(content: str, shown: str, mark: str) -> str:
+    """A content with the spaces around its thought as a template writes them; ``shown`` has marks for its words."""
+    thought = split(content)
+    assert thought is not None, "only a thought is written with other spaces"
+    front = shown.removesuffix(mark)
+    return front.replace(f"Thought{mark}", thought.words) + thought.answer
 
 
-def make_marks(count: int, messages: Sequence[Message]) -> list[str]:
-    """Strings of letters and digits that no template edits and no message contains."""
-    everything = "\n".join(m.content for m in messages)
-    salt = 0
-    while f"Qx{salt}Mark" in everything:
-        salt += 1
-    return [f"Qx{salt}Mark{i}xQ" for i in range(count)]
+def put_back(messages: Sequence[Message], shown: Shown, stands: set[int]) -> Shown:
+    """The rendering with the contents themselves where their marks stand."""
+    parts, places, at, size = list[str](), list[Place](), 0, 0
+    for place in shown.places:
+        before, content = shown.text[at : place.begin], shown.text[place.begin : place.end]
+        kept = place.kept
+        if place.message in stands:
+            content = messages[place.message].content
+            kept = (0, len(content))
+        parts += [before, content]
+        begin = size + len(before)
+        size, at = begin + len(content), place.end
+        places.append(place._replace(begin=begin, end=size, kept=kept))
+    return shown._replace(text="".join([*parts, shown.text[at:]]), places=places)

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 from fusionchat.artifacts import Json, machine_errors, write_json
 from fusionchat.console import progress
 from fusionchat.corpus.conversation import Reject
+from fusionchat.corpus.cut import fit
 from fusionchat.corpus.read import read_corpus
-from fusionchat.corpus.render import Rendered, Renderer, fit
+from fusionchat.corpus.render import Rendered, Renderer
 from fusionchat.errors import CorpusError, MergeError
 from fusionchat.merge.checkpoint import open_checkpoint
 from fusionchat.merge.fisher import fisher_diagonal, write_fisher
@@ -113,7 +114,7 @@ def draw(
         if len(rendered) == examples:
             break
         fitted = fit(conversation, [(renderer, limit)])
-        one = fitted if isinstance(fitted, Reject) else renderer.render(fitted)
+        one = fitted if isinstance(fitted, Reject) else renderer.render(fitted.conversation)
         if isinstance(one, Reject):
             rejects[one.reason] += 1
         else:

@@ -9,7 +9,7 @@ from fusionchat.align.stage import job_id as align_job
 from fusionchat.artifacts import Json, Manifest, read_json, verified, verified_folder, write_text
 from fusionchat.console import say, table
 from fusionchat.corpus.stage import JOB as CORPUS
-from fusionchat.corpus.stage import PARTS, reject_counts, unused_counts
+from fusionchat.corpus.stage import PARTS, note_counts, reject_counts, unused_counts
 from fusionchat.distill.seeds import nth
 from fusionchat.distill.stage import label, weight_text
 from fusionchat.evaluate.scores import Scores, over_common_events
@@ -202,15 +202,14 @@ def make_choice(run: Run, target: str, sources: tuple[str, ...]) -> Choice:
 
 
 def make_rejects(run: Run) -> tuple[Reject, ...]:
-    """Rejected records of the corpus by reason, and keys of records that nothing reads."""
+    """Rejected records of the corpus by reason, keys of records that nothing reads, and what templates do to the others."""
     counts = reject_counts(run)
     keys = unused_counts(run)
     parts = cast(dict[str, dict[str, int]], run.manifest(CORPUS).summary)
     total = sum(parts[name]["conversations"] for name in PARTS) + sum(counts.values())
     rejected = tuple(Reject("corpus", reason, count, total) for reason, count in counts.items())
-    return rejected + tuple(
-        Reject("corpus, used", f"key `{k}` is not read", n, total) for k, n in keys.items()
-    )
+    used = {f"key `{k}` is not read": n for k, n in keys.items()} | note_counts(run)
+    return rejected + tuple(Reject("corpus, used", said, n, total) for said, n in used.items())
 
 
 def make_sweep(run: Run) -> tuple[SweepPoint, ...]:

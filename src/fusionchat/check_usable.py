@@ -1,0 +1,61 @@
+"""What each model can use of a sample of the corpus, and what its template and tokenizer do to it."""
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from fusionchat.align.preview import PairPreview
+from fusionchat.errors import CorpusError
+
+
+class Usable(NamedTuple):
+    """How many conversations of ``of`` a model can use, and the reasons of the others with their numbers."""
+
+    model: str
+    used: int
+    of: int
+    reasons: dict[str, int]
+
+    def __str__(self) -> str:
+        why = ", ".join(f"{reason} ({count})" for reason, count in self.reasons.items())
+        how_many = f"only {self.used}" if self.used else "none"
+        return f"{self.model}: it can use {how_many} of the {self.of} conversations looked at: {why}"
+
+    @property
+    def few(self) -> bool:
+        """Whether it is less than half: then check does not say that nothing is wrong."""
+        return 2 * self.used < self.of
+
+
+def usable(previews: Sequence[PairPreview]) -> list[Usable]:
+    """What each model can use of the sample, for those that cannot use all."""
+    found: dict[str, Usable] = {}
+    for pair in previews:
+        reasons: dict[str, Counter[str]] = {}
+        for reject in pair.rejects:
+            reasons.setdefault(reject.model or pair.name, Counter())[reject.reason] += 1
+        for model, counts in reasons.items():
+            used = pair.conversations - counts.total()
+            if model not in found or used < found[model].used:
+                found[model] = Usable(model, used, pair.conversations, dict(counts.most_common()))
+    return list(found.values())
+
+
+def notes(previews: Sequence[PairPreview]) -> dict[str, int]:
+    """What templates and tokenizers do to the sample's conversations, and to how many."""
+    found: dict[str, int] = {}
+    for pair in previews:
+        for note, count in pair.notes.items():
+            found[note] = max(count, found.get(note, 0))
+    return found
+
+
+def require_usable(found: list[Usable]) -> None:
+    """Raise CorpusError where a model can use nothing of the sample."""
+    useless = [model for model in found if model.used == 0]
+    if useless:
+        raise CorpusError(
+            "; ".join(map(str, useless)),
+            where=", ".join(m.model if m.model == "pivot" else f"sources.{m.model}" for m in useless),
+            do="set another `template:` for it (`pivot` or a Jinja file that takes text), or leave it out",
+        )

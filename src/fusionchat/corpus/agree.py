@@ -1,0 +1,142 @@
+"""One conversation that every template shows as it is: the edits that templates make are made for all models, and said."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import NamedTuple
+
+from fusionchat.corpus.conversation import Conversation, Message, Reject
+from fusionchat.corpus.places import Refusal
+from fusionchat.corpus.render import EDITED, SWALLOWED, Renderer
+from fusionchat.corpus.thoughts import needs_care
+
+TRIMS = "its template trims a turn; trimmed for all models"
+SWALLOWS = "a control token takes in the spaces around a turn; trimmed for all models"
+RESPACES = "its template writes other spaces around a thought; written so for all models"
+HIDES = "its template leaves out or rewrites a thought; put back as text"
+DROPS = "sees no thought (thinking: drop)"
+DROPPED = "thoughts are removed from assistant turns (corpus.thinking: drop)"
+NO_SYSTEM = "its template leaves out the system turn"
+
+
+class Note(NamedTuple):
+    """Something a model's template or tokenizer does to a conversation, or that was done because of it."""
+
+    model: str
+    what: str
+
+    def __str__(self) -> str:
+        return f"{self.model}: {self.what}" if self.model else self.what
+
+
+class Fitted(NamedTuple):
+    """A conversation that all models can take, and what was done to it or is different for a model."""
+
+    conversation: Conversation
+    notes: tuple[Note, ...] = ()
+
+
+def agree_all(conversation: Conversation, renderers: Sequence[Renderer]) -> Fitted | Reject:
+    """Edit the conversation until every model's template shows it as it is."""
+    conversation, notes = respace(conversation, renderers)
+    for _ in range(3):
+        before = conversation
+        for renderer in renderers:
+            agreed = agree(renderer, conversation)
+            if isinstance(agreed, Reject):
+                return agreed._replace(model=renderer.name)
+            conversation = agreed.conversation
+            notes += agreed.notes
+        if conversation == before:
+            break
+    notes += [note for renderer in renderers for note in differences(renderer, conversation)]
+    return Fitted(conversation, tuple(dict.fromkeys(notes)))
+
+
+def respace(conversation: Conversation, renderers: Sequence[Renderer]) -> tuple[Conversation, list[Note]]:
+    """Thoughts with the spaces of the first template that writes them with its own; the pivot's comes first."""
+    if not thoughtful(conversation):
+        return conversation, []
+    for renderer in renderers:
+        if renderer.thinking == "drop":
+            continue
+        shown = renderer.show(conversation.messages)
+        if not isinstance(shown, Refusal) and shown.respaced:
+            edited = [
+                replace(m, content=shown.respaced.get(i, m.content))
+                for i, m in enumerate(conversation.messages)
+            ]
+            return replace(conversation, messages=tuple(edited)), [Note(renderer.name, RESPACES)]
+    return conversation, []
+
+
+def agree(renderer: Renderer, conversation: Conversation) -> Fitted | Reject:
+    """The conversation with its assistant turns as one model's template shows them.
+
+    Trimmed spaces are taken out of the content itself, so that every model sees the same bytes; the result is proven
+    by rendering it.
+    """
+    notes: list[Note] = []
+    for _ in range(3):
+        rendered = renderer.render(conversation)
+        if not isinstance(rendered, Reject):
+            return Fitted(conversation, tuple(notes))
+        edited = _edit(renderer, conversation, rendered)
+        if edited is None or edited == conversation:
+            return rendered
+        conversation = edited
+        notes.append(Note(renderer.name, SWALLOWS if rendered.reason == SWALLOWED else TRIMS))
+    return Reject(conversation.id, EDITED, "again and again")
+
+
+def _edit(renderer: Renderer, conversation: Conversation, reject: Reject) -> Conversation | None:
+    messages = conversation.messages
+    if reject.reason == SWALLOWED:
+        spans = [(len(m.content) - len(m.content.lstrip()), len(m.content.rstrip())) for m in messages]
+        return shown_as(conversation, spans)
+    shown = renderer.show(messages)
+    if isinstance(shown, Refusal):
+        return None
+    kept = {place.message: place.kept for place in shown.places}
+    seen = renderer.seen(messages)
+    return shown_as(
+        conversation,
+        [whole_span(m, s, kept.get(i)) for i, (m, s) in enumerate(zip(messages, seen, strict=True))],
+    )
+
+
+def whole_span(message: Message, seen: Message, kept: tuple[int, int] | None) -> tuple[int, int]:
+    """The part of a message that is kept, its unseen thought included, given the part of what is seen of it."""
+    unseen, size = len(message.content) - len(seen.content), len(message.content)
+    if kept is None:
+        return 0, size
+    return (0 if unseen else kept[0]), kept[1] + unseen
+
+
+def shown_as(conversation: Conversation, spans: Sequence[tuple[int, int]]) -> Conversation:
+    """The conversation with its assistant contents cut to these character spans."""
+    messages = tuple(
+        replace(m, content=m.content[a:b]) if m.role == "assistant" else m
+        for m, (a, b) in zip(conversation.messages, spans, strict=True)
+    )
+    return replace(conversation, messages=messages)
+
+
+def differences(renderer: Renderer, conversation: Conversation) -> list[Note]:
+    """What a model sees otherwise than the conversation has it, or than its template alone would show it."""
+    found = []
+    if conversation.messages[0].role == "system" and renderer.template.hides_system:
+        found.append(NO_SYSTEM)
+    if thoughtful(conversation):
+        if renderer.thinking == "drop":
+            found.append(DROPS)
+        else:
+            shown = renderer.show(conversation.messages)
+            assert not isinstance(shown, Refusal), "it has been rendered"
+            if shown.hidden or shown.respaced:
+                found.append(HIDES)
+    return [Note(renderer.name, what) for what in found]
+
+
+def thoughtful(conversation: Conversation) -> bool:
+    """Whether an assistant turn has a thought, or tags of one."""
+    return any(m.role == "assistant" and needs_care(m.content) for m in conversation.messages)

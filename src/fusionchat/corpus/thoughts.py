@@ -1,0 +1,83 @@
+"""Thoughts: what a reasoning model writes before its answer, ``<think> ... </think>``. PURE."""
+
+import re
+from dataclasses import replace
+from typing import Literal, NamedTuple
+
+from fusionchat.corpus.conversation import Conversation
+
+Thinking = Literal["keep", "drop"]
+"""What becomes of the thoughts of assistant turns."""
+
+TAGS = (
+    ("<think>", "</think>"),
+    ("<thinking>", "</thinking>"),
+    ("<thought>", "</thought>"),
+    ("<reasoning>", "</reasoning>"),
+    ("[THINK]", "[/THINK]"),
+    ("<|begin_of_thought|>", "<|end_of_thought|>"),
+)
+"""How a thought begins and ends. The first pair is what chat templates look for."""
+
+SPELLINGS = frozenset(tag for pair in TAGS for tag in pair)
+
+
+class Thought(NamedTuple):
+    """An assistant's turn in parts that add up to it.
+
+    Attributes:
+        opening: The tag that begins the thought with the spaces around it; "" where the turn begins inside a thought,
+            as a model writes it whose prompt ends with the tag.
+        words: The thought.
+        closing: The tag that ends it with the spaces around it; "" where the turn was cut inside the thought.
+        answer: The rest.
+        tags: The pair of tags.
+    """
+
+    opening: str
+    words: str
+    closing: str
+    answer: str
+    tags: tuple[str, str]
+
+
+def split(content: str) -> Thought | None:
+    """The parts of a turn that begins with a thought, None for any other.
+
+    Without the opening tag, a closing one on a line of its own ends a thought that began in the prompt.
+    """
+    for tags in TAGS:
+        begin, end = tags
+        opened = re.match(rf"\s*{re.escape(begin)}\s*", content)
+        if opened is None and (tags != TAGS[0] or begin in content or content.count(end) != 1):
+            continue
+        start = opened.end() if opened else 0
+        at = content.find(end, start)
+        if at < 0:
+            return Thought(content[:start], content[start:], "", "", tags)
+        words = content[start:at].rstrip()
+        answer = content[at + len(end) :].lstrip()
+        closing = content[start + len(words) : len(content) - len(answer)]
+        if opened is None and "\n" not in closing:
+            continue
+        return Thought(content[:start], words, closing, answer, tags)
+    return None
+
+
+def without(content: str) -> str:
+    """A turn without the thought it begins with."""
+    found = split(content)
+    return content if found is None else found.answer
+
+
+def needs_care(content: str) -> bool:
+    """Whether a template may treat a turn otherwise because of a thought in it, or of the tags of one."""
+    return any(end in content for _, end in TAGS) or split(content) is not None
+
+
+def without_thoughts(conversation: Conversation) -> Conversation:
+    """The conversation with no thoughts in its assistant turns."""
+    messages = tuple(
+        replace(m, content=without(m.content)) if m.role == "assistant" else m for m in conversation.messages
+    )
+    return conversation if messages == conversation.messages else replace(conversation, messages=messages)

@@ -1,0 +1,48 @@
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fusionchat.corpus.thoughts import TAGS, needs_care, split, without
+
+PIECES = st.lists(
+    st.sampled_from(
+        ["<think>", "</think>", "[THINK]", "[/THINK]", "\n", " ", "a", "<thinking>", "</thinking>"]
+    )
+)
+
+
+@given(PIECES)
+def test_parts_add_up(pieces):
+    content = "".join(pieces)
+    found = split(content)
+    if found is not None:
+        assert found.opening + found.words + found.closing + found.answer == content
+        assert needs_care(content)
+    assert content.endswith(without(content))
+
+
+@pytest.mark.parametrize("begin, end", TAGS)
+def test_the_parts_of_a_thought(begin, end):
+    found = split(f"{begin}\nTwo and two.\n{end}\n\nFour.")
+    assert found[:4] == (f"{begin}\n", "Two and two.", f"\n{end}\n\n", "Four.")
+    assert without(f"  {begin}hm{end}Hi") == "Hi" and without(f"{begin}\n\n{end}\n\nHi") == "Hi"
+
+
+def test_thoughts_that_begin_in_the_prompt_or_are_cut():
+    assert split("hm\n</think>\n\nHi")[:4] == ("", "hm", "\n</think>\n\n", "Hi")
+    assert split("<think>\nhm")[:4] == ("<think>\n", "hm", "", "") and without("<think>\nhm") == ""
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "Hi",
+        "",
+        "Write <think> and </think> around it.",
+        "a [/THINK]",
+        "x </thinking>",
+        "End it with </think> always.",
+    ],
+)
+def test_tags_that_are_only_spoken_of_are_text(content):
+    assert split(content) is None and without(content) == content
