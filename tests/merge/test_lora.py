@@ -170,6 +170,15 @@ SETTINGS = {
         "moe",
         {"target_modules": [], "target_parameters": ["experts.down_proj", "experts.gate_up_proj"], "r": 2},
     ),
+    "patterns-of-parameters": (
+        "moe",
+        {
+            "target_modules": [],
+            "target_parameters": ["mlp.experts.down_proj", "mlp.experts.gate_up_proj"],
+            "alpha_pattern": {"gate_up_proj": 9, "layers.1.mlp.experts.down_proj": 3},
+            "rank_pattern": {"down_proj": 2},
+        },
+    ),
     "router": ("moe", {"target_modules": ["v_proj"], "target_parameters": ["mlp.gate.weight"]}),
 }
 
@@ -266,6 +275,23 @@ def test_an_adapter_of_a_larger_vocabulary_is_united_with_the_pivots(tmp_path, b
         torch.testing.assert_close(opened(tmp_path / "out")(IDS).logits, logits, rtol=2e-4, atol=2e-5)
     cut = merged(base, adapter, tmp_path / "cut", embeddings="pivot")["model.embed_tokens.weight"]
     np.testing.assert_array_equal(cut, ours["model.embed_tokens.weight"][:ROWS])
+
+
+def test_rows_of_an_adapter_with_tokens_of_its_own_are_not_taken_for_the_pivots(tmp_path, bases):
+    """Tokens put into rows that were padding: as for a full model, the user has to say whose vocabulary it is."""
+    base = shutil.copytree(bases("llama"), tmp_path / "base")
+    tokens = {f"t{n}": n for n in range(ROWS - 2)}
+    write_tokenizer(base, tokens, {})
+    adapter, _ = trained(base, tmp_path / "a", trainable_token_indices=[18, 19])
+    plain, _ = trained(base, tmp_path / "b", target_modules=["lm_head"])
+    for folder in (adapter, plain):
+        write_tokenizer(folder, tokens, {"<new>": 18})
+    with pytest.raises(MergeError, match="token '<new>' is row 18"):
+        merged(base, adapter, tmp_path / "out")
+    merged(base, plain, tmp_path / "plain")  # its rows are the pivot's with a change
+    ours = merged(base, adapter, tmp_path / "out", embeddings="union")["model.embed_tokens.weight"]
+    rows = load(adapter)["base_model.model.model.embed_tokens.token_adapter.trainable_tokens_delta"]
+    np.testing.assert_allclose(ours[18:], rows, rtol=1e-6)
 
 
 def test_a_larger_vocabulary_that_is_not_in_the_file_is_said_so(tmp_path, bases):

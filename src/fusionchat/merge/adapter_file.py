@@ -17,8 +17,10 @@ _FACTOR = re.compile(
     r"(?P<module>.+)\.lora_(?P<kind>embedding_A|embedding_B|A|B|magnitude_vector|diag)"
     r"(?P<adapter>\.(?!(?:weight|bias)$)[^.]+)?(?:\.(?P<leaf>weight|bias))?$"
 )
-_TRAINING = re.compile(r".+\.lora_(?:monteclora_sampler|velora_embed)\b.*")
-"""What MonteCLoRA and VeLoRA need in training only."""
+_TRAINING = re.compile(
+    r".+\.(?:lora_(?:monteclora_sampler|velora_embed)|token_adapter\.trainable_tokens_original)\b.*"
+)
+"""What MonteCLoRA, VeLoRA and trained tokens need in training only."""
 _ROWS = re.compile(r"(?P<module>.+)\.token_adapter\.trainable_tokens_delta(?:\.[^.]+)?$")
 _COPIES = (
     (re.compile(r"(?P<module>.+)\.modules_to_save(?:\.default)?\.(?P<rest>.+)$"), 1),

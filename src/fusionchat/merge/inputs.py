@@ -25,6 +25,7 @@ from fusionchat.merge.embeddings import (
     same_file,
 )
 from fusionchat.merge.lora import Adapter, is_adapter, open_adapter
+from fusionchat.merge.low_rank import Adapted
 from fusionchat.merge.methods.base import Method
 from fusionchat.merge.methods.passthrough import Passthrough
 from fusionchat.merge.names import STRUCTURE as _STRUCTURE
@@ -213,7 +214,8 @@ def _aligned(
     base: dict[str, Source] = dict(pivot.tensors)
     rows = _rows_of(pivot.config)
     if embeddings == "error":
-        _refuse_other_tokens(pivot, opened, targets)
+        compared = [n for n in targets if opened[n] is not None or _has_own_rows(tensors[n], pivot)]
+        _refuse_other_tokens(pivot, {name: targets[name] for name in compared})
     if embeddings == "error" or rows is None:
         return [base, *(dict(held) for held in tensors.values())], {}, ()
     names = [n for n, t in pivot.tensors.items() if t.shape[:1] == (rows,) and layer_of(n) is None]
@@ -243,14 +245,19 @@ def _aligned(
     return merged, changes, _added(alignment)
 
 
-def _refuse_other_tokens(
-    pivot: Checkpoint, opened: Mapping[str, Checkpoint | None], targets: Mapping[str, Path]
-) -> None:
-    """Raise MergeError where a target (a full model with a tokenizer) has tokens in other rows than the pivot."""
+def _has_own_rows(held: Mapping[str, Source], pivot: Checkpoint) -> bool:
+    """Whether an adapter brings embeddings or rows of them, which its own tokenizer gives their meaning."""
+    rows = _rows_of(pivot.config)
+    vocabulary = [n for n, t in pivot.tensors.items() if t.shape[:1] == (rows,) and layer_of(n) is None]
+    return any(held[n] is not pivot.tensors[n] and not isinstance(held[n], Adapted) for n in vocabulary)
+
+
+def _refuse_other_tokens(pivot: Checkpoint, targets: Mapping[str, Path]) -> None:
+    """Raise MergeError where a target with a tokenizer has tokens in other rows than the pivot."""
     mine: Vocabulary | None = None
     for name, folder in targets.items():
         files = pivot.folder / TOKENIZER, folder / TOKENIZER
-        if opened[name] is None or not all(file.is_file() for file in files) or same_file(*files):
+        if not all(file.is_file() for file in files) or same_file(*files):
             continue
         mine = mine or read_vocabulary(pivot.folder)
         theirs = read_vocabulary(folder)

@@ -267,10 +267,12 @@ class _Opening:
     def _adapt_parameter(self, pair: Pair, path: str, leaves: Sequence[str]) -> None:
         """target_parameters: which parameter a pair of factors is for is not stored, but its shape is."""
         factors = {"A": pair.down, "B": pair.up}
-        fits = [found for leaf in leaves if (found := places(path, leaf, factors, self.names, self.pivot))]
+        found = {leaf: places(path, leaf, factors, self.names, self.pivot) for leaf in leaves}
+        fits = {leaf: held for leaf, held in found.items() if held}
         if self.settings.start != "plain":
             raise self._refusal("target_parameters is set together with init_lora_weights", _AGAIN)
-        if len(fits) != 1 or (fits[0][0].expert is None and len(fits[0]) != 1):
+        several = any(len(held) > 1 and held[0].expert is None for held in fits.values())
+        if len(fits) != 1 or several:
             why = (
                 "fit more than one parameter, or one in two ways" if fits else "fit no parameter of the pivot"
             )
@@ -279,12 +281,13 @@ class _Opening:
                 f"{', '.join(f'{path}.{leaf}' for leaf in leaves)}",
                 "merge the adapter with peft, and give that model",
             )
-        for place in fits[0]:
-            self._adapt_experts(pair, path, place)
+        for leaf, held in fits.items():
+            for place in held:
+                self._adapt_experts(pair, f"{path}.{leaf}", place)
 
-    def _adapt_experts(self, pair: Pair, path: str, place: Place) -> None:
+    def _adapt_experts(self, pair: Pair, parameter: str, place: Place) -> None:
         found, base = self._find(place.name)
-        scale = self.settings.scale_of(path, self._rank(path, pair.down.shape[0] // place.experts))
+        scale = self.settings.scale_of(parameter, self._rank(parameter, pair.down.shape[0] // place.experts))
 
         def read() -> tuple[np.ndarray, np.ndarray]:
             up_EOR, down_ERI = matrices(values_of(pair.down), values_of(pair.up), place)
