@@ -124,11 +124,15 @@ class CorpusFile(Named):
 
 
 class CorpusSettings(Frozen):
-    """The corpus and its parts. A number for ``validation`` or ``test`` takes that share from the end of ``train``."""
+    """The corpus and its parts. A number for ``validation`` or ``test`` draws that share of ``train``.
+
+    Shares are drawn by ``seed``, with as much of every ``domain``. No part repeats text of another: what test has leaves
+    validation and train, what validation has leaves train, counted.
+    """
 
     train: CorpusFile
-    validation: CorpusFile | float = Field(0.02, description="a file, or the share of train held out")
-    test: CorpusFile | float = Field(0.02, description="a file, or the share of train held out")
+    validation: CorpusFile | float = Field(0.02, description="a file, or the share of train that is drawn")
+    test: CorpusFile | float = Field(0.02, description="a file, or the share of train that is drawn")
     max_tokens: int = Field(2048, ge=8, description="longest conversation, in each model's own tokens")
     thinking: Thinking = Field(
         "keep",

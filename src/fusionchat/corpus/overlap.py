@@ -1,31 +1,184 @@
-"""Near-duplicates between training and held-out conversations, by shared word shingles."""
+"""Text that two parts of a corpus share: which conversations repeat something of held-out ones, in either direction.
 
+A conversation is a list of exchanges: an assistant turn with the user turn before it. System turns are no part of it,
+since many dialogues share one. A conversation repeats a held-out part where
+
+1. all of its exchanges are in that part, or all exchanges of a conversation of that part are in it;
+2. it has an exchange of that part, with more than a few words;
+3. it has an answer of more than 8 words of which that part has more than half of the runs of 8 words, or it has more
+   than half of the runs of such an answer of that part;
+4. it asks a question of that part that has more than 8 words.
+
+A short answer alone is no evidence ("Yes."). Neither is what many conversations have: 2 and 4 do not count what is in
+more than a hundredth of all conversations that differ, 3 does not count runs that answer so many different questions
+(a template, "As an AI language model ...").
+"""
+
+from collections import Counter
 from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
 
 from fusionchat.corpus.conversation import Conversation
+from fusionchat.corpus.words import length, shingles, text_hash, words
 
-SHINGLE_WORDS = 8
+SHORT = 8
+TRIVIAL = 4
 LARGEST_SHARE = 0.5
+FEWEST, COMMON = 3, 100
+TEXT, QUESTION = "text shared", "question shared"
 
 
-def shingles(conversation: Conversation) -> set[int]:
-    """Hashes of all runs of 8 words of the assistant turns, lower case; shorter ones count with their questions.
+class Exchange(NamedTuple):
+    """A question with its answer.
 
-    For a short answer is the answer to many questions: only the whole conversation, as one shingle, tells.
+    Attributes:
+        pair: Hash of both.
+        question: Hash of the question, 0 where there is none.
+        trivial: Whether both together have no more than 4 words.
+        asks: Whether the question has more than 8 words.
+        runs: Hashes of the answer's runs of 8 words, none where it has no more than 8 words.
     """
-    words = " ".join(m.content for m in conversation.messages if m.role == "assistant").lower().split()
-    if len(words) <= SHINGLE_WORDS:
-        return {hash(tuple(" ".join(m.content for m in conversation.messages).lower().split()))}
-    return {hash(tuple(words[i : i + SHINGLE_WORDS])) for i in range(len(words) - SHINGLE_WORDS + 1)}
+
+    pair: int
+    question: int
+    trivial: bool
+    asks: bool
+    runs: NDArray[np.uint64]
 
 
-def near_duplicates(conversations: Sequence[Conversation], held_out: Iterable[Conversation]) -> list[bool]:
-    """Which conversations share more than half of their shingles with held-out ones."""
-    known: set[int] = set()
-    for conversation in held_out:
-        known |= shingles(conversation)
-    flags = []
-    for conversation in conversations:
-        own = shingles(conversation)
-        flags.append(len(own & known) > LARGEST_SHARE * len(own))
-    return flags
+NO_RUNS = np.zeros(0, np.uint64)
+
+
+def exchanges(conversation: Conversation) -> tuple[Exchange, ...]:
+    """The exchanges of a conversation, in order."""
+    found, asked = [], list[str]()
+    for message in conversation.messages:
+        said = words(message.content)
+        if message.role == "user":
+            asked = said
+        elif message.role == "assistant":
+            size, question_size = length(said), length(asked)
+            question = text_hash(asked) if asked else 0
+            found.append(
+                Exchange(
+                    text_hash([str(question), *said]),
+                    question,
+                    size + question_size <= TRIVIAL,
+                    question_size > SHORT,
+                    shingles(said) if size > SHORT else NO_RUNS,
+                )
+            )
+            asked = []
+    return tuple(found)
+
+
+Talk = tuple[Exchange, ...]
+
+
+class Index:
+    """What a held-out part holds, by hash, and how common each of it is in the whole corpus.
+
+    Args:
+        held: The held-out part.
+        corpus: All conversations.
+    """
+
+    def __init__(self, held: Sequence[Talk], corpus: Sequence[Talk]) -> None:
+        every = [exchange for talk in held for exchange in talk]
+        self.pairs = {exchange.pair for exchange in every}
+        self.questions = {exchange.question for exchange in every if exchange.asks}
+        self.runs = np.unique(np.concatenate([NO_RUNS, *(exchange.runs for exchange in every)]))
+        self.most = max(FEWEST, len(corpus) // COMMON)
+        self._count(corpus)
+        self.anchors = anchors(held)
+        self._index_answers(every)
+
+    def _count(self, corpus: Sequence[Talk]) -> None:
+        """How many different conversations have each pair and question, how many different questions each run answers."""
+        counts = np.zeros(len(self.runs), np.int32)
+        pairs, questions = Counter[int](), Counter[int]()
+        talks, asked = set[tuple[int, ...]](), set[int]()
+        for talk in corpus:
+            whole = tuple(exchange.pair for exchange in talk)
+            if whole in talks:
+                continue
+            talks.add(whole)
+            pairs.update(self.pairs.intersection(whole))
+            questions.update(self.questions.intersection(exchange.question for exchange in talk))
+            for exchange in talk:
+                if exchange.question not in asked:
+                    asked.add(exchange.question)
+                    counts[self.find(exchange.runs)] += 1
+        self.common_pairs = {pair for pair, count in pairs.items() if count > self.most}
+        self.common_questions = {question for question, count in questions.items() if count > self.most}
+        self.common_runs = counts > self.most
+
+    def _index_answers(self, every: Sequence[Exchange]) -> None:
+        """For each run the long answers that have it, common runs left out; and how many runs each answer has."""
+        distinct = {exchange.runs.tobytes(): exchange.runs for exchange in every if len(exchange.runs)}
+        rare = [self.rare(self.find(runs)) for runs in distinct.values()]
+        self.sizes = np.array([len(runs) for runs in rare], np.int64)
+        run = np.concatenate([np.zeros(0, np.int64), *rare])
+        order = np.argsort(run, kind="stable")
+        self.answers = np.repeat(np.arange(len(rare)), self.sizes)[order]
+        self.first = np.searchsorted(run[order], np.arange(len(self.runs) + 1))
+
+    def find(self, runs: NDArray[np.uint64]) -> NDArray[np.int64]:
+        """Positions among the held-out runs of those that are there."""
+        if not len(self.runs) or not len(runs):
+            return np.zeros(0, np.int64)
+        at = np.searchsorted(self.runs, runs)
+        at[at == len(self.runs)] = 0
+        return at[self.runs[at] == runs]
+
+    def rare(self, found: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Those of the found runs that are not common."""
+        return found[~self.common_runs[found]]
+
+    def shares(self, talk: Talk) -> str | None:
+        """What a conversation shares with the held-out part, None for nothing."""
+        pairs = {exchange.pair for exchange in talk}
+        if (
+            pairs <= self.pairs
+            or self._holds_a_talk(pairs)
+            or self._has_a_pair(talk)
+            or self._has_an_answer(talk)
+        ):
+            return TEXT
+        asked = {exchange.question for exchange in talk if exchange.asks}
+        return QUESTION if (asked & self.questions) - self.common_questions else None
+
+    def _holds_a_talk(self, pairs: set[int]) -> bool:
+        return any(whole <= pairs for pair in sorted(pairs) for whole in self.anchors.get(pair, ()))
+
+    def _has_a_pair(self, talk: Talk) -> bool:
+        own = {exchange.pair for exchange in talk if not exchange.trivial}
+        return bool((own & self.pairs) - self.common_pairs)
+
+    def _has_an_answer(self, talk: Talk) -> bool:
+        met = []
+        for exchange in talk:
+            found = self.find(exchange.runs)
+            rare = self.rare(found)
+            if len(rare) > LARGEST_SHARE * (len(exchange.runs) - (len(found) - len(rare))):
+                return True
+            met.append(rare)
+        runs = np.unique(np.concatenate(met))
+        if not len(runs):
+            return False
+        answers = np.concatenate([self.answers[self.first[run] : self.first[run + 1]] for run in runs])
+        counts = np.bincount(answers, minlength=len(self.sizes))
+        return bool((counts > LARGEST_SHARE * self.sizes).any())
+
+
+def anchors(held: Iterable[Talk]) -> dict[int, list[frozenset[int]]]:
+    """Each held-out conversation as the set of its pairs, filed under the pair that fewest of them have."""
+    wholes = sorted({frozenset(exchange.pair for exchange in talk) for talk in held}, key=sorted)
+    counts = Counter(pair for whole in wholes for pair in whole)
+    filed: dict[int, list[frozenset[int]]] = {}
+    for whole in wholes:
+        filed.setdefault(min(whole, key=lambda pair: (counts[pair], pair)), []).append(whole)
+    return filed

@@ -5,9 +5,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from fusionchat.console import progress
 from fusionchat.corpus.conversation import Conversation, Reject
-from fusionchat.corpus.overlap import near_duplicates
+from fusionchat.corpus.overlap import Index, Talk, exchanges
 from fusionchat.corpus.read import ReadCorpus, read_corpus
+from fusionchat.corpus.shares import draw
 from fusionchat.corpus.thoughts import Thinking, without_thoughts
 from fusionchat.errors import CorpusError
 from fusionchat.recipe import CorpusFile, CorpusSettings
@@ -36,33 +38,80 @@ class ReadParts(NamedTuple):
     thoughts: int
 
 
-def read_parts(settings: CorpusSettings, folder: str) -> ReadParts:
-    """Read the three parts; shares are taken from the end of train, near-duplicates of them leave it, counted."""
-    train, rejects, unused, thoughts = read_source(settings.train, folder, thinking=settings.thinking)
-    counted = Counter(unused)
-    held: dict[str, list[Conversation]] = {}
-    for name in ("test", "validation"):
-        source = getattr(settings, name)
-        if isinstance(source, CorpusFile):
-            held[name], more, keys, dropped = read_source(source, folder, thinking=settings.thinking)
-            thoughts += dropped
-            rejects += more
-            counted.update(keys)
-        else:
-            size = max(1, round(len(train) * source))
-            train, held[name] = train[:-size], train[-size:]
-    flags = near_duplicates(train, held["test"] + held["validation"])
-    rejects += [
-        Reject(c.id, "near-duplicate of a held-out one") for c, f in zip(train, flags, strict=True) if f
-    ]
-    train = [c for c, flag in zip(train, flags, strict=True) if not flag]
-    if not train:
-        raise CorpusError(
-            "Nothing is left to train on", where="corpus.train", do=f"reasons: {count_rejects(rejects)}"
-        )
-    return ReadParts(
-        Parts(train, held["validation"], held["test"]), rejects, dict(sorted(counted.items())), thoughts
+class Item(NamedTuple):
+    """A conversation and its exchanges, by which it is compared."""
+
+    conversation: Conversation
+    talk: Talk
+
+
+def read_parts(settings: CorpusSettings, folder: str, *, seed: int) -> ReadParts:
+    """Read the three parts and draw those that are shares of train; none of them repeats text of another.
+
+    Test has priority: what repeats its text leaves validation and train, what repeats validation's leaves train.
+    Every conversation that leaves is counted, with what it shares and with which part.
+    """
+    sources = {part: getattr(settings, part) for part in PARTS}
+    read = {
+        part: read_source(one, folder, thinking=settings.thinking)
+        for part, one in sources.items()
+        if isinstance(one, CorpusFile)
+    }
+    rejects = [reject for one in read.values() for reject in one.rejects]
+    unused = sum((Counter(one.unused) for one in read.values()), Counter[str]())
+    items = {part: make_items(one.conversations) for part, one in read.items()}
+    corpus = [item.talk for part in items.values() for item in part]
+    whole = len(items["train"])
+    for held in ("test", "validation"):
+        if held not in items:
+            size = max(1, round(whole * sources[held]))
+            items[held], items["train"] = hold_out(items["train"], size, seed=seed, part=held)
+        index = Index([item.talk for item in items[held]], corpus)
+        for part in ("validation", "train") if held == "test" else ("train",):
+            if part in items:
+                items[part], more = separate(items[part], index, held)
+                rejects += more
+    for part in PARTS:
+        if not items[part]:
+            raise CorpusError(
+                f"Nothing is left of the {part} part",
+                where=f"corpus.{part}",
+                do=f"give parts that share no text, or more conversations; not used: {count_words(count_rejects(rejects)) or 0}",
+            )
+    parts = Parts(*([item.conversation for item in items[part]] for part in PARTS))
+    thoughts = sum(one.thoughts for one in read.values())
+    return ReadParts(parts, rejects, dict(sorted(unused.items())), thoughts)
+
+
+def make_items(conversations: Sequence[Conversation]) -> list[Item]:
+    """Conversations with their exchanges."""
+    items = []
+    with progress("compare the parts", len(conversations)) as advance:
+        for conversation in conversations:
+            items.append(Item(conversation, exchanges(conversation)))
+            advance(1)
+    return items
+
+
+def hold_out(items: Sequence[Item], size: int, *, seed: int, part: str) -> tuple[list[Item], list[Item]]:
+    """The items drawn for a part, and the rest, both in order."""
+    drawn = set(draw([item.conversation for item in items], size, seed=seed, part=part))
+    return (
+        [item for i, item in enumerate(items) if i in drawn],
+        [item for i, item in enumerate(items) if i not in drawn],
     )
+
+
+def separate(items: Sequence[Item], index: Index, held: str) -> tuple[list[Item], list[Reject]]:
+    """The items that share nothing with a held-out part, and a reject for each of the others."""
+    kept, rejects = [], []
+    for item in items:
+        found = index.shares(item.talk)
+        if found is None:
+            kept.append(item)
+        else:
+            rejects.append(Reject(item.conversation.id, f"{found} with the {held} part"))
+    return kept, rejects
 
 
 def locate(source: CorpusFile, folder: str) -> str:
@@ -102,7 +151,7 @@ def drop_thoughts(read: ReadCorpus) -> ReadCorpus:
     rejects, count = list(read.rejects), 0
     for conversation in read.conversations:
         left = without_thoughts(conversation)
-        if left is not conversation and not any(m.content for m in left.messages if m.role == "assistant"):
+        if left is not conversation and not any(m.content for m in left.messages if m.supervised):
             rejects.append(Reject(conversation.id, "nothing but a thought"))
             continue
         count += left is not conversation

@@ -1,4 +1,4 @@
-"""Stage `corpus`: read, hold out, remove near-duplicates, cut to what every model can take. One job."""
+"""Stage `corpus`: read, hold out, keep the parts apart, cut to what every model can take. One job."""
 
 import json
 from collections import Counter
@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from fusionchat import console
-from fusionchat.artifacts import read_json, sha256_file, verified, write_json, write_text
+from fusionchat.artifacts import Json, read_json, sha256_file, verified, write_json, write_text
 from fusionchat.console import Advance, progress
 from fusionchat.corpus.agree import DROPPED
 from fusionchat.corpus.conversation import Conversation, Reject
@@ -18,7 +18,7 @@ from fusionchat.errors import CorpusError
 from fusionchat.estimate import corpus_size
 from fusionchat.jobs import Cost, Run, Summary
 from fusionchat.models import ModelRef, load_config, load_tokenizer, other_template
-from fusionchat.recipe import CorpusFile
+from fusionchat.recipe import CorpusFile, Recipe
 
 VERSION = 2  # raised when the same settings and inputs give another output
 JOB = "corpus/corpus"
@@ -44,11 +44,18 @@ def plan(run: Run) -> None:
         "corpus",
         "corpus",
         lambda folder: work(run, folder),
-        settings={"corpus": {"max_tokens": settings.max_tokens, "thinking": settings.thinking, **files}},
+        settings=drawn_by(run.recipe)
+        | {"corpus": {"max_tokens": settings.max_tokens, "thinking": settings.thinking, **files}},
         content=content,
         cost=Cost(corpus_size(run.recipe), 0.0),
         stands_for=tuple(f"{part}.jsonl" for part in PARTS),
     )
+
+
+def drawn_by(recipe: Recipe) -> dict[str, Json]:
+    """The seed, where it draws a part: another seed leaves parts that are files as they are."""
+    shares = [part for part in PARTS if isinstance(getattr(recipe.corpus, part), float)]
+    return {"seed": recipe.seed} if shares else {}
 
 
 def content_of(path: str) -> str:
@@ -58,7 +65,7 @@ def content_of(path: str) -> str:
 
 def work(run: Run, folder: Path) -> Summary:
     """Write train.jsonl, validation.jsonl, test.jsonl, rejects.jsonl, and the counts of rejects, unused keys and notes."""
-    parts, rejects, unused, thoughts = read_parts(run.recipe.corpus, run.recipe.folder)
+    parts, rejects, unused, thoughts = read_parts(run.recipe.corpus, run.recipe.folder, seed=run.recipe.seed)
     if unused:
         console.warn(f"corpus: keys of records that are not used: {count_words(unused)}")
     renderers = [(make_renderer(ref), limit) for ref, limit in token_limits(run)]
