@@ -8,6 +8,7 @@ from rich.console import Console
 
 from fusionchat import console
 from fusionchat.report import terminal
+from fusionchat.report.sections import headline
 from fusionchat.report.tables import Cell, Table, result_tables
 from tests.report.sample import DOMAINS, report
 
@@ -46,6 +47,13 @@ def test_figures_of_a_column_are_aligned_at_their_errors(monkeypatch, capsys):
 def test_the_terminal_s_width_is_used_up_to_a_hundred(terminal_width, room, monkeypatch):
     monkeypatch.setattr(console, "_out", Console(width=terminal_width))
     assert terminal.terminal_tables(REPORT) == terminal.terminal_tables(REPORT, room)
+
+
+def test_paragraphs_fit_and_lose_no_word(monkeypatch):
+    monkeypatch.setattr(console, "_out", Console(width=60))
+    lines = terminal.paragraph(headline(REPORT)).split("\n")
+    assert len(lines) > 3 and max(map(len, lines)) <= 60
+    assert " ".join(lines) == headline(REPORT)
 
 
 def test_all_columns_come_once_and_in_order():

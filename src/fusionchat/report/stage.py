@@ -65,8 +65,9 @@ def work(run: Run, folder: Path) -> Summary:
 
 
 def show(run: Run) -> None:
-    """Print the tables of a finished run, whose fused model and report are as they were written."""
-    from fusionchat.report.terminal import terminal_tables
+    """Print tables, headline and notes of a finished run, whose fused model and report are as they were written."""
+    from fusionchat.report.sections import headline
+    from fusionchat.report.terminal import paragraph, terminal_tables
 
     for job in (FUSED, JOB):
         verified_folder(run.path(job))
@@ -76,8 +77,8 @@ def show(run: Run) -> None:
         table(
             part.title, part.columns, part.rows, caption=part.caption, marked=part.marked, strong=part.strong
         )
-    for note in report.notes:
-        say(f"\n{note}")
+    for text in (headline(report), *report.notes):
+        say(f"\n{paragraph(text)}")
 
 
 def gather(run: Run) -> Report:

@@ -1,5 +1,6 @@
 """The results as terminal tables of a given width: wide ones are split by columns, never folded or cut."""
 
+import textwrap
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -37,6 +38,11 @@ def terminal_tables(report: Report, width: int | None = None) -> list[TerminalTa
     """
     room = min(WIDTH, console.width()) if width is None else width
     return [part for table in result_tables(report) for part in fit(table, room)]
+
+
+def paragraph(text: str) -> str:
+    """Text in lines of the terminal's width, up to `WIDTH`."""
+    return textwrap.fill(text, min(WIDTH, console.width()), break_long_words=False, break_on_hyphens=False)
 
 
 def fit(table: Table, width: int) -> list[TerminalTable]:
