@@ -4,10 +4,11 @@ import numpy as np
 import pytest
 
 from fusionchat.corpus.conversation import Conversation, Message
-from fusionchat.corpus.render import Rendered
+from fusionchat.corpus.render import Rendered, Renderer
 from fusionchat.errors import ArtifactError
 from fusionchat.evaluate.scores import Scores, over_common_events, read_events, rendered_events, write_events
 from fusionchat.represent.events import add_up
+from tests.chat.tiny import make_tokenizer
 
 TALKS = [
     Conversation("a", (Message("user", "hi"), Message("assistant", "héllo"))),  # 6 bytes
@@ -55,7 +56,7 @@ def test_the_first_token_without_a_row_leaves_all_models():
     assert [s.bits.tolist() for s in found] == [[7, 16 + 32 + 64], [3, 3]]
     assert [s.sizes.tolist() for s in found] == [[6, 2], [6, 2]]
     assert "8 of 11 bytes" in note and "3 of 3 ends of turns" in note
-    assert "source has no score of 3 bytes and 0 ends of turns" in note and "pivot" not in note
+    assert "source has no score of 3 bytes." in note and "pivot" not in note
 
 
 def test_a_token_that_ends_the_turn_leaves_with_what_it_covers():
@@ -63,7 +64,7 @@ def test_a_token_that_ends_the_turn_leaves_with_what_it_covers():
     found, note = over_common_events({"pivot": WHOLE, "source": OTHER, "plain": NO_ENDS})
     assert [s.bits.tolist() for s in found] == [[1 + 2, 32], [3, 3], [5, 5]]
     assert all(s.sizes.tolist() == [6, 2] for s in found)
-    assert "plain has no score of 0 bytes and 3 ends of turns" in note
+    assert "plain has no score of 3 ends of turns." in note
 
 
 def test_nothing_in_common_is_said_and_nothing_is_divided_by_zero():
@@ -82,3 +83,46 @@ def test_events_are_kept_bit_for_bit(tmp_path):
     file.write_bytes(file.read_bytes()[:40])
     with pytest.raises(ArtifactError, match="damaged"):
         read_events(tmp_path)
+
+
+BARE = "{% for m in messages %}{% if m.role == 'user' %}<|im_start|>{% endif %}{{ m.content }}{% endfor %}"
+"""No bos, and no end of an answer that nothing follows."""
+
+
+def shown(conversation, template=None):
+    tokenizer = make_tokenizer()
+    one = Renderer(tokenizer, template=template).render(conversation)
+    assert isinstance(one, Rendered), one
+    return rendered_events([one], [conversation])
+
+
+def test_real_templates_that_leave_out_a_first_token_and_an_end():
+    """The bare template begins with the answer, whose first token nothing predicts, and ends with one without an end."""
+    talk = Conversation(
+        "x", (Message("assistant", "hello there"), Message("user", "how?"), Message("assistant", "the cat"))
+    )
+    whole, bare = shown(talk), shown(talk, BARE)
+    assert whole.bytes.sum() == talk.supervised_bytes == 18 and whole.ends == 2
+    assert bare.ends == 1 and 18 - bare.bytes.sum() == bare.begin[0] > 0
+    events = [whole, bare]
+    found, note = over_common_events({
+        name: Scores(np.array([1.0 * len(e.turn)]), np.array([int(e.bytes.sum())]), [""], [None], 1,
+                     18 - int(e.bytes.sum()), e, np.ones(len(e.turn)))
+        for name, e in zip(("pivot", "bare"), events, strict=True)
+    })  # fmt: skip
+    assert found[0].sizes == found[1].sizes == bare.bytes.sum()
+    assert found[0].bits == found[1].bits == len(bare.turn)  # the tokenizers are equal, so the rows are
+    assert f"bare has no score of {bare.begin[0]} bytes and 1 end of turn" in note
+
+
+def test_turns_that_bear_no_loss_are_in_no_denominator():
+    said = (Message("user", "hi"), Message("assistant", "hello there", train=False), Message("user", "how?"))
+    talk = Conversation("x", (*said, Message("assistant", "the cat")))
+    events = shown(talk)
+    assert events.bytes.sum() == talk.supervised_bytes == 7 and set(events.turn.tolist()) == {3}
+
+
+def test_a_cut_turn_has_no_end():
+    talk = Conversation("x", (Message("user", "hi"), Message("assistant", "the ca", complete=False)))
+    events = shown(talk)
+    assert events.bytes.sum() == 6 and events.ends == 0

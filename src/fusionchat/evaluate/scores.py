@@ -101,7 +101,7 @@ def over_common_events(scores: Mapping[str, Scores]) -> tuple[list[Scores], str]
         )
     total, ends = found[0].unscored + int(found[0].sizes.sum()), max(one.events.ends for one in found)
     missing = [
-        f"{name} has no score of {one.unscored:,} bytes and {ends - one.events.ends:,} ends of turns"
+        f"{name} has no score of {amounts(one.unscored, ends - one.events.ends)}"
         for name, one in scores.items()
         if one.unscored or one.events.ends < ends
     ]
@@ -110,6 +110,16 @@ def over_common_events(scores: Mapping[str, Scores]) -> tuple[list[Scores], str]
         f"and {shared.ends:,} of {ends:,} ends of turns. {'; '.join(missing) or 'Some turns are cut differently'}."
     )
     return [_over(one, mask) for one, mask in zip(found, masks, strict=True)], note
+
+
+def amounts(size: int, ends: int) -> str:
+    """Bytes and ends of turns in words; what there is none of is left out."""
+    parts = [
+        f"{number:,} {one if number == 1 else more}"
+        for number, one, more in ((size, "byte", "bytes"), (ends, "end of turn", "ends of turns"))
+        if number
+    ]
+    return " and ".join(parts) or "nothing"
 
 
 def _over(scores: Scores, mask: NDArray[np.bool_]) -> Scores:

@@ -12,7 +12,7 @@ from fusionchat.corpus.stage import JOB as CORPUS
 from fusionchat.corpus.stage import PARTS, note_counts, reject_counts, unused_counts
 from fusionchat.distill.seeds import nth
 from fusionchat.distill.stage import label, weight_text
-from fusionchat.evaluate.scores import Scores, over_common_events
+from fusionchat.evaluate.scores import Scores, amounts, over_common_events
 from fusionchat.evaluate.stage import BEST, Entry, entries, entry, load_scores
 from fusionchat.evaluate.stage import job_id as evaluate_job
 from fusionchat.evaluate.statistics import Estimate, ratio
@@ -126,8 +126,8 @@ def fusion_note(run: Run, target: str) -> str:
     if not missing and not ends:
         return ""
     return (
-        f"Fusion for target {target} compared its models without {missing:,} of {summary['bytes']:,} bytes and without "
-        f"{ends:,} ends of turns: not all of them score these."
+        f"Fusion for target {target} compared its models without {amounts(missing, ends)}, in {summary['bytes']:,} bytes "
+        "of answers: not all of them score these."
     )
 
 
