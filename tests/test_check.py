@@ -148,3 +148,19 @@ def test_thoughts_are_kept_or_dropped_and_counted(tiny, capsys, thinking):
     done = run(recipe, until="corpus")
     kept = sum("Slowly" in c.messages[1].content for part in PART_NAMES for c in read_part(done, part))
     assert kept == {"keep": 12, "drop": 0}[thinking] and note_counts(done)[said] == 12
+
+
+def test_a_tokenizer_that_transformers_rebuilds_is_said(tiny, capsys):
+    copy_input(tiny)
+    folder = tiny / "input/models/qwen"
+    path = folder / "tokenizer.json"
+    held = json.loads(path.read_text())
+    digits = {"type": "Digits", "individual_digits": True}
+    held["pre_tokenizer"] = {"type": "Sequence", "pretokenizers": [digits, held["pre_tokenizer"]]}
+    path.write_text(json.dumps(held))
+    config = folder / "tokenizer_config.json"
+    config.write_text(json.dumps(json.loads(config.read_text()) | {"tokenizer_class": "GPT2Tokenizer"}))
+    found = check(load_recipe("recipe.yaml"), sample=2)
+    assert set(found.rebuilt) == {"qwen"}
+    show(found)
+    assert "qwen: transformers would cut" in capsys.readouterr().out

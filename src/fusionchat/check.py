@@ -27,6 +27,7 @@ from fusionchat.models import ModelRef, load_config, resolve
 from fusionchat.pipeline import open_run
 from fusionchat.precision import Dtypes
 from fusionchat.recipe import Recipe
+from fusionchat.tokenizer_files import rebuilt_on
 
 SHOWN_CHARACTERS = 1200
 FLOPS_A_SECOND = 4e14
@@ -59,6 +60,7 @@ class Check(NamedTuple):
         unseen: What could not be looked at, and why.
         dtypes: What models are loaded in.
         pivot: What is to be known of the pivot's tensors.
+        rebuilt: Models whose tokenizer transformers would not build as its file says, and a text that shows it.
         unfit: The search's candidates that cannot merge so many targets, and why.
         usable: For each model that cannot use all of the sample, how much it can use, and why not the rest.
         notes: In how many conversations a template or tokenizer makes a difference, by what it does.
@@ -78,6 +80,7 @@ class Check(NamedTuple):
     pivot: list[str]
     usable: list[Usable]
     notes: dict[str, int]
+    rebuilt: dict[str, str]
     dtypes: Dtypes
 
 
@@ -124,6 +127,9 @@ def check(recipe: Recipe, *, sample: int = 200) -> Check:
         pivot=pivot,
         usable=usable(previews),
         notes=({DROPPED: thoughts} if thoughts else {}) | notes(previews),
+        rebuilt={
+            n: text for n, ref in refs.items() if n in renderers and (text := rebuilt_on(ref)) is not None
+        },
         dtypes=planned.dtypes,
     )
 
@@ -212,6 +218,10 @@ def show(found: Check) -> None:
     if found.dtypes.auto:
         console.say(found.dtypes.describe())
     console.say(_expected(found))
+    for name, text in found.rebuilt.items():
+        console.say(
+            f"{name}: transformers would cut {text!r} otherwise than tokenizer.json says; the file's rules are used."
+        )
     for line in found.pivot:
         console.say(f"Pivot: {line}")
     for line in found.unfit:

@@ -5,7 +5,7 @@ Nothing is decided from a model's name: an existing folder is a folder, anything
 
 import hashlib
 import re
-import shutil
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -15,30 +15,16 @@ from fusionchat.artifacts import canonical, sha256_file, verified_folder
 from fusionchat.corpus.jinja import own_template
 from fusionchat.corpus.thoughts import Thinking
 from fusionchat.errors import MachineError, ModelError
+from fusionchat.model_files import TOKENIZER
 from fusionchat.recipe import ModelSpec, Recipe
+from fusionchat.tokenizer_files import as_its_file, file_of
 
 if TYPE_CHECKING:
     import torch
     from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
-TOKENIZER_FILES = (
-    "tokenizer.json",
-    "tokenizer.model",
-    "spiece.model",
-    "*.tiktoken",
-    "tekken.json",
-    "tokenizer_config.json",
-    "special_tokens_map.json",
-    "added_tokens.json",
-    "vocab.json",
-    "merges.txt",
-    "vocab.txt",
-    "chat_template.jinja",
-    "chat_template.json",
-    "additional_chat_templates/*.jinja",
-)
 WEIGHT_FILES = ("*.safetensors", "*.bin", "config.json", "*.index.json")
-TEXT_FILES = (".json", ".jinja", ".model", ".txt")
+TEXT_FILES = (".json", ".jinja", ".model", ".txt", ".tiktoken")
 WHOLE_HASH_BYTES = 256 * 2**20
 SAMPLES, SAMPLE_BYTES = 256, 4096
 
@@ -128,13 +114,22 @@ def other_template(ref: ModelRef) -> str | None:
 
 
 def load_tokenizer(ref: ModelRef) -> "PreTrainedTokenizerBase":
-    """The model's fast tokenizer; raises ModelError where it cannot be had."""
-    from transformers import AutoTokenizer
+    """The model's fast tokenizer with the rules of its ``tokenizer.json``; raises ModelError where it cannot be loaded."""
+    return as_its_file(open_tokenizer(ref), file_of(ref.tokenizer, _revision(ref, ref.tokenizer)))
+
+
+def open_tokenizer(ref: ModelRef) -> "PreTrainedTokenizerBase":
+    """The model's tokenizer as transformers builds it: not always what its file says. Raises as `load_tokenizer`."""
+    from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
     ready(ref.tokenizer, TEXT_FILES)
+    revision = _revision(ref, ref.tokenizer)
     try:
-        return AutoTokenizer.from_pretrained(ref.tokenizer, revision=_revision(ref, ref.tokenizer))
+        return AutoTokenizer.from_pretrained(ref.tokenizer, revision=revision)
     except Exception as error:  # transformers raises many kinds
+        if file_of(ref.tokenizer, revision) is not None:  # of a class that is not known, or cannot build it
+            with suppress(Exception):
+                return PreTrainedTokenizerFast.from_pretrained(ref.tokenizer, revision=revision or "main")
         raise ModelError(
             f"The tokenizer of {ref.name!r} cannot be loaded: {_first_line(error)}",
             where=ref.tokenizer,
@@ -242,7 +237,7 @@ def generation_identity(ref: ModelRef) -> str:
 
 def tokenizer_identity(ref: ModelRef) -> str:
     """What identifies a model's tokenizer and template."""
-    own = _identity(ref.tokenizer, ref, TOKENIZER_FILES)
+    own = _identity(ref.tokenizer, ref, TOKENIZER)
     borrowed = None if ref.borrows is None else tokenizer_identity(ref.borrows)
     return hashlib.sha256(canonical([own, ref.template, borrowed, ref.thinking]).encode()).hexdigest()
 
@@ -289,18 +284,6 @@ def _hub_commit(name: str, revision: str | None) -> str:
         return HfApi().model_info(name, revision=revision, timeout=5).sha or wanted
     except Exception:  # offline, or no such model: loading will say so
         return wanted
-
-
-def copy_tokenizer(ref: ModelRef, folder: Path) -> None:
-    """Put a model's tokenizer (with the template it is used with) and generation settings into a folder."""
-    tokenizer = load_tokenizer(ref)
-    template = other_template(ref)
-    if template is not None:
-        tokenizer.chat_template = template
-    tokenizer.save_pretrained(folder)
-    generation = Path(ref.model) / "generation_config.json"
-    if generation.is_file():
-        shutil.copyfile(generation, folder / "generation_config.json")
 
 
 def pick_device(name: str) -> "torch.device":

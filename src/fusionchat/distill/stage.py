@@ -14,11 +14,12 @@ from fusionchat.estimate import training_cost
 from fusionchat.fuse.stage import job_id as fuse_job
 from fusionchat.fuse.stage import targets
 from fusionchat.jobs import Run, Summary
-from fusionchat.models import copy_tokenizer, load_model, pick_device
+from fusionchat.models import load_model, pick_device
 from fusionchat.precision import torch_dtype
 from fusionchat.represent.shards import read_all
 from fusionchat.represent.stage import job_id as represent_job
 from fusionchat.represent.stage import render_all
+from fusionchat.tokenizer_files import copy_tokenizer
 
 VERSION = 2  # raised when the same settings and inputs give another output
 SFT = "sft"

@@ -25,8 +25,9 @@ from fusionchat.jobs import Cost, Run, Summary
 from fusionchat.merge.methods import MergeMethod
 from fusionchat.merge.methods.linear import Linear
 from fusionchat.merge.references import fetch
-from fusionchat.models import copy_tokenizer, folder_identity
+from fusionchat.models import folder_identity
 from fusionchat.recipe import Recipe
+from fusionchat.tokenizer_files import copy_tokenizer
 
 VERSION = 1  # raised when the same settings and inputs give another output
 SELECTION = "merge/selection"
