@@ -15,6 +15,7 @@ from transformers import (
 )
 
 from fusionchat.corpus.conversation import Conversation, Message
+from fusionchat.errors import ModelError
 from fusionchat.evaluate import exact_match as em
 
 STOP = 3
@@ -151,9 +152,9 @@ def test_greedy_decoding_ignores_what_the_model_s_folder_says():
     model = llama()
     prompts = [[1, 40, 2], [1, 50, 51, 52, 2]]
     settings = {"stop_ids": (STOP,), "max_new_tokens": 10, "batch_tokens": 99, "progress": lambda _: None}
-    plain = em.generate(model, prompts, **settings)
+    plain = generate(model, prompts, **settings)
     model.generation_config.update(do_sample=True, temperature=5.0, repetition_penalty=9.0, eos_token_id=50)
-    assert em.generate(model, prompts, **settings) == plain
+    assert generate(model, prompts, **settings) == plain
 
 
 @pytest.mark.parametrize("make", [llama, gpt2])
@@ -161,16 +162,20 @@ def test_left_padding_does_not_change_a_greedy_answer(make):
     model = make()
     prompts = [[1, *range(30, 30 + n), 2] for n in (1, 9, 4, 20)]
     settings = {"stop_ids": (STOP,), "max_new_tokens": 8, "progress": lambda _: None}
-    alone = em.generate(model, prompts, batch_tokens=1, **settings)
-    assert em.generate(model, prompts, batch_tokens=10_000, **settings) == alone
+    alone = generate(model, prompts, batch_tokens=1, **settings)
+    assert generate(model, prompts, batch_tokens=10_000, **settings) == alone
 
 
 def test_a_short_context_cuts_the_answer_instead_of_failing():
     model = gpt2(positions=16)
     prompts = [[5] * 13, [6] * 16, [7] * 4]
     settings = {"stop_ids": (STOP,), "max_new_tokens": 6, "batch_tokens": 1, "progress": lambda _: None}
-    assert [len(a) for a in em.generate(model, prompts, **settings)] == [3, 0, 6]
+    assert [len(a) for a in generate(model, prompts, **settings)] == [3, 0, 6]
     assert em.context_window(model) == 16
+
+
+def generate(model, prompts, **settings):
+    return em.generate(model, prompts, names=[f"talk-{i}" for i in range(len(prompts))], **settings)
 
 
 PLACES = {"llama": llama, "gpt2": gpt2, "opt": opt, "alibi": bloom, "longrope": phi3}
@@ -190,13 +195,13 @@ def test_an_answer_depends_on_its_own_prompt_alone(name):
     rng = np.random.default_rng(0)
     prompts = [rng.integers(4, 68, n).tolist() for n in lengths]
     settings = {"stop_ids": (), "max_new_tokens": 8, "progress": lambda _: None}
-    alone = em.generate(model, prompts, batch_tokens=1, **settings)
+    alone = generate(model, prompts, batch_tokens=1, **settings)
     window = em.context_window(model)
     rooms = [8 if window is None else max(0, min(8, window - n)) for n in lengths]
     assert [len(answer) for answer in alone] == rooms
     assert window is None or rooms == [0, 8, 8, 1, 7, 8, 2, 8, 0, 4, 4]
     for batch_tokens in (150, 300, 100_000):
-        assert em.generate(model, prompts, batch_tokens=batch_tokens, **settings) == alone
+        assert generate(model, prompts, batch_tokens=batch_tokens, **settings) == alone
 
 
 @pytest.mark.parametrize("batch_tokens", [1, 16384])
@@ -211,7 +216,7 @@ def test_a_long_prompt_takes_nothing_from_its_neighbours(taught, batch_tokens):
 
 def test_progress_counts_prompts_without_room():
     done: list[int] = []
-    em.generate(
+    generate(
         gpt2(16), [[5] * 16, [5] * 3], stop_ids=(), max_new_tokens=2, batch_tokens=9, progress=done.append
     )
     assert sum(done) == 2
@@ -262,3 +267,23 @@ def test_until_stop_leaves_the_stop_token_out():
     assert em.until_stop([5, 6, 3, 7], {3}) == [5, 6]
     assert em.until_stop([5, 6], {3}) == [5, 6]
     assert np.array(em.until_stop([3], {3})).size == 0
+
+
+@pytest.mark.parametrize("value", ["nan", "inf"])
+@pytest.mark.parametrize("batch_tokens", [1, 1000])
+def test_a_model_that_breaks_while_it_answers_is_an_error_that_names_the_conversation(value, batch_tokens):
+    """Token 60's embedding is broken; only the second prompt has it."""
+    model = llama(tie_word_embeddings=False)
+    model.model.embed_tokens.weight.data[60] = float(value)
+    settings = {"stop_ids": (), "max_new_tokens": 3, "batch_tokens": batch_tokens, "progress": lambda _: None}
+    with pytest.raises(ModelError, match="while it answers") as caught:
+        generate(model, [[5, 6], [5, 60], [5, 7, 8]], **settings)
+    assert caught.value.where == "conversation talk-1"
+
+
+def test_a_masked_vocabulary_is_no_error():
+    model = llama()
+    head = model.lm_head.forward
+    model.lm_head.forward = lambda hidden: head(hidden).index_fill(-1, torch.tensor([4, 9]), -torch.inf)
+    settings = {"stop_ids": (), "max_new_tokens": 3, "batch_tokens": 99, "progress": lambda _: None}
+    assert len(generate(model, [[5, 6]], **settings)[0]) == 3

@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from fusionchat.corpus.conversation import Conversation, Message
+from fusionchat.errors import ModelError
 from fusionchat.heads import switch_length
 from fusionchat.represent.batching import length_batches
 
@@ -78,6 +80,7 @@ def exact_match(
         stop_ids=renderer.stop_ids,
         max_new_tokens=max_new_tokens,
         batch_tokens=batch_tokens,
+        names=[conversations[i].id for i in asked],
         progress=progress,
     )
     replies = tuple(str(tokenizer.decode(ids, skip_special_tokens=True)) for ids in answers)
@@ -120,6 +123,7 @@ def generate(
     stop_ids: Sequence[int],
     max_new_tokens: int,
     batch_tokens: int,
+    names: Sequence[str],
     progress: Callable[[int], None],
 ) -> list[list[int]]:
     """Greedy continuations in the order of the prompts, without the stop token that ended them.
@@ -128,6 +132,9 @@ def generate(
     its own prompt leaves of the model's context; a prompt that fills the context gets an empty answer. A batch holds
     prompts with the same room, so that nobody is generated for past the context, is padded on the left (positions
     count from each prompt's first token), and has neighbouring lengths.
+
+    Raises:
+        ModelError: The model gives NaN or infinite logits; it says of which of the ``names``.
     """
     answers: list[list[int]] = [[] for _ in prompts]
     window, switch = context_window(model), switch_length(model.config.get_text_config())
@@ -138,7 +145,8 @@ def generate(
         for group in length_batches([len(prompts[i]) + room for i in own], batch_tokens):
             members = [own[i] for i in group]
             if room > 0:
-                batch = continue_batch(model, [prompts[i] for i in members], stop_ids, room)
+                watch = require_finite_logits([names[i] for i in members])
+                batch = continue_batch(model, [prompts[i] for i in members], stop_ids, room, watch)
                 for i, ids in zip(members, batch, strict=True):
                     answers[i] = ids
             progress(len(members))
@@ -170,12 +178,38 @@ def context_window(model: "PreTrainedModel") -> int | None:
     return value if isinstance(value, int) and value > 0 else None
 
 
+Watch = Callable[[Tensor, Tensor], Tensor]
+
+
+def require_finite_logits(names: Sequence[str]) -> Watch:
+    """A logits processor that changes nothing and refuses a next token that has no largest finite logit.
+
+    The greedy choice among NaN or +inf is a token like any other: a broken model's answers would count as wrong ones.
+    """
+
+    def watch(_ids: Tensor, scores_BV: Tensor) -> Tensor:
+        bad_B = ~torch.isfinite(scores_BV.amax(dim=1))
+        if bool(bad_B.any()):
+            raise ModelError(
+                "The model gives NaN or infinite logits while it answers",
+                where=f"conversation {names[int(bad_B.int().argmax())]}",
+                do="look for NaN in its weights, or set `dtype` (of represent or evaluate) to bfloat16 or float32",
+            )
+        return scores_BV
+
+    return watch
+
+
 @torch.inference_mode()
 def continue_batch(
-    model: "PreTrainedModel", prompts: Sequence[Sequence[int]], stop_ids: Sequence[int], max_new_tokens: int
+    model: "PreTrainedModel",
+    prompts: Sequence[Sequence[int]],
+    stop_ids: Sequence[int],
+    max_new_tokens: int,
+    watch: Watch,
 ) -> list[list[int]]:
-    """Greedy continuations of one batch, each cut before its first stop token."""
-    from transformers import GenerationConfig
+    """Greedy continuations of one batch, each cut before its first stop token; ``watch`` sees all logits."""
+    from transformers import GenerationConfig, LogitsProcessorList
 
     length = max(map(len, prompts))
     padding = stop_ids[0] if stop_ids else 0  # masked, so any id will do
@@ -195,7 +229,12 @@ def continue_batch(
         eos_token_id=list(stop_ids) or None,
         pad_token_id=padding,
     )
-    out = model.generate(input_ids=ids, attention_mask=mask, generation_config=greedy)  # type: ignore[operator]
+    out = model.generate(  # type: ignore[operator]
+        input_ids=ids,
+        attention_mask=mask,
+        generation_config=greedy,
+        logits_processor=LogitsProcessorList([watch]),  # type: ignore[list-item]
+    )
     return [until_stop(row, set(stop_ids)) for row in out[:, length:].tolist()]
 
 

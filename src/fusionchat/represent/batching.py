@@ -101,5 +101,5 @@ def require_finite(
     raise ModelError(
         f"The model gives its text no finite probability: {found} in {int(bad_N.sum())} of {len(bad_N)} tokens",
         where=f"conversation {names[int(member)]}",
-        do="look for NaN in its weights, or set represent.dtype to bfloat16 or float32",
+        do="look for NaN in its weights, or set `dtype` (of represent or evaluate) to bfloat16 or float32",
     )
