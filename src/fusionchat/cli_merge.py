@@ -89,12 +89,15 @@ def merge(
     from fusionchat import console
     from fusionchat.errors import MergeError
     from fusionchat.merge import standalone
-    from fusionchat.merge.mergekit_yaml import is_mergekit
+    from fusionchat.merge.mergekit_files import foreign, is_mergekit
     from fusionchat.recipe import merge_method
 
     if recipe is not None and not recipe.is_file():
         raise MergeError(f"There is no such file: {recipe}", do="name a recipe or a mergekit file")
     if recipe is not None and not is_mergekit(recipe):
+        refusal = foreign(recipe)
+        if refusal is not None:
+            raise refusal
         if dry_run:
             raise MergeError("--dry-run has no effect beside a recipe", do=f"fusionchat plan {recipe}")
         refuse(ctx, "a recipe", [name for name in ctx.params if name not in ("recipe", "settings")])

@@ -8,7 +8,7 @@ import torch
 
 from fusionchat.errors import MergeError
 from fusionchat.merge import kernels
-from fusionchat.merge.arrange import Arrangement, renumbered
+from fusionchat.merge.arrange import Arrangement
 from fusionchat.merge.embeddings import Vocabulary, align_rows
 from fusionchat.merge.fisher import fisher_diagonal, write_fisher
 from fusionchat.merge.methods.fisher import Fisher
@@ -17,6 +17,7 @@ from fusionchat.merge.methods.passthrough import LayerRange, Passthrough
 from fusionchat.merge.methods.ties import Ties
 from fusionchat.merge.methods.varm import Varm
 from fusionchat.merge.planning import plan_merge
+from fusionchat.merge.stack import renumbered
 from fusionchat.merge.stream import merge_models
 from fusionchat.merge.surroundings import copy_surroundings
 from tests.merge.folders import SHAPES, adapter, family, load, random_tensors, save, stacked
@@ -287,7 +288,8 @@ def test_passthrough_stacks_layers(tmp_path):
 def test_layers_can_be_merged_from_other_places(tmp_path):
     shapes = {"model.norm.weight": (5,), **{f"model.layers.{n}.mlp.up_proj.weight": (8, 5) for n in range(2)}}
     pivot, targets = family(tmp_path, 1, shapes=shapes)
-    crossed = Arrangement(((("pivot", 0), ("t0", 1)), (("pivot", 1), ("t0", 0))))
+    both = ("pivot", "t0")
+    crossed = Arrangement(((("pivot", 0), ("t0", 1)), (("pivot", 1), ("t0", 0))), both, both)
     result, _ = merged(pivot, targets, Linear(), tmp_path / "out", arrangement=crossed)
     theirs = load(targets["t0"])
     up = "model.layers.{}.mlp.up_proj.weight"

@@ -17,6 +17,7 @@ from fusionchat.merge.methods.spherical import Multislerp, Slerp
 from fusionchat.merge.methods.ties import Breadcrumbs, Ties
 from fusionchat.merge.methods.varm import Varm
 from fusionchat.merge.references import name_targets
+from fusionchat.merge.stack import depths
 from fusionchat.merge.standalone import (
     Settings,
     find_model,
@@ -113,13 +114,13 @@ def test_gradients_and_filters_follow_layers_and_names(tmp_path):
             ]
         },
     }
-    method_of = load_mergekit(written(tmp_path, value)).method_of(pivot)
+    job, places = load_mergekit(written(tmp_path, value)), depths(SHAPES, None)
     expected = {
         "model.layers.0.self_attn.q_proj.weight": 0.0, "model.layers.1.self_attn.q_proj.weight": 1.0,
         "model.layers.0.mlp.up_proj.weight": 0.2, "model.layers.1.mlp.up_proj.weight": 0.8,
         "model.layers.0.input_layernorm.weight": 0.5, "lm_head.weight": 0.5,
     }  # fmt: skip
-    assert {name: method_of(name).t for name in expected} == pytest.approx(expected)
+    assert {name: job.method_of(name, places[name]).t for name in expected} == pytest.approx(expected)
     report = run_mergekit(
         tmp_path / "merge.yaml", tmp_path / "out", settings=Settings(dtype="float32", threads=1)
     )
@@ -294,7 +295,7 @@ def test_slices_over_adapters_need_not_name_the_pivot(tmp_path, based):
     np.testing.assert_allclose(
         load(tmp_path / "out")[UP], load(pivot)[UP] + (a + b) / 2, rtol=1e-5, atol=1e-6
     )
-    with pytest.raises(RecipeError, match="same models"):
+    with pytest.raises(RecipeError, match="does not name the base model"):
         load_mergekit(written(tmp_path, {**config, "merge_method": "ties", "base_model": str(pivot)}))
 
 
@@ -396,3 +397,119 @@ def test_a_card_names_hub_models_and_promises_no_weights_that_are_not_there(tmp_
     assert front["base_model"] == ["o/p", "o/t"] and front["base_model_relation"] == "merge"
     assert "mean weight" not in card and "Weights" not in card and "from_pretrained" in card
     assert "base_model" not in (tmp_path / "out/README.md").read_text()
+
+
+def sliced(*slices, **top):
+    """A file of slices: each a list of (model, first, end, parameters)."""
+    made = [
+        {
+            "sources": [
+                {"model": str(m), "layer_range": [a, b], **({"parameters": p} if p else {})}
+                for m, a, b, p in part
+            ]
+        }
+        for part in slices
+    ]
+    return {"merge_method": "linear", "slices": made, **top}
+
+
+def merged_file(tmp_path, config, out="out"):
+    report = run_mergekit(
+        written(tmp_path, config), tmp_path / out, settings=Settings(dtype="float32", threads=1)
+    )
+    return load(tmp_path / out), report
+
+
+def test_slices_may_have_different_sources(tmp_path):
+    """mergekit merges each slice's own sources; what lies before the layers as the first slice, what lies behind as the last."""
+    pivot, targets = family(tmp_path, 2)
+    a, b = targets.values()
+    half = {"weight": 0.5}
+    config = sliced([(pivot, 0, 1, {"weight": 1})], [(a, 1, 2, half), (b, 1, 2, half)])
+    result, report = merged_file(tmp_path, config)
+    mine, one, two = load(pivot), load(a), load(b)
+    for name in SHAPES:
+        last = ".1." in name or name in ("model.norm.weight", "lm_head.weight")
+        np.testing.assert_allclose(
+            result[name], (one[name] + two[name]) / 2 if last else mine[name], rtol=2e-7
+        )
+    shares = {t.name: t.weights for t in report.tensors}
+    assert shares["model.embed_tokens.weight"] == [1, 0, 0] and shares["lm_head.weight"] == [0, 0.5, 0.5]
+    assert all(len(t.rms) == 3 and len(t.cosine) == 3 for t in report.tensors)
+    assert sum(report.summary()["weights"]) == pytest.approx(1)
+
+
+def test_slices_of_methods_with_a_base_may_name_other_targets_or_none(tmp_path):
+    pivot, targets = family(tmp_path, 2)
+    a, b = targets.values()
+    mine, one, two = load(pivot), load(a), load(b)
+    first, second = UP, UP.replace(".0.", ".1.")
+    arithmetic = {"merge_method": "task_arithmetic", "base_model": str(pivot), "parameters": {"weight": 1}}
+    uneven = sliced(
+        [(pivot, 0, 1, None), (a, 0, 1, None)], [(pivot, 1, 2, None), (a, 1, 2, None), (b, 1, 2, None)]
+    )
+    result, _ = merged_file(tmp_path, uneven | arithmetic, "arithmetic")
+    np.testing.assert_allclose(result[first], one[first], rtol=1e-6)
+    np.testing.assert_allclose(result[second], one[second] + two[second] - mine[second], rtol=1e-5, atol=1e-7)
+    slerp = {"merge_method": "slerp", "base_model": str(pivot), "parameters": {"t": 0.25}}
+    chain = sliced([(b, 0, 1, None)], [(pivot, 1, 2, None), (a, 1, 2, None)])
+    result, report = merged_file(tmp_path, chain | slerp, "slerp")
+    np.testing.assert_array_equal(result[first], two[first])
+    np.testing.assert_allclose(
+        result[second], reference.slerp(mine[second], one[second], 0.25), rtol=1e-5, atol=1e-8
+    )
+    assert next(t.weights for t in report.tensors if t.name == first) == [1, 0]
+    ties = {"merge_method": "ties", "base_model": str(pivot), "parameters": {"weight": 1, "density": 1}}
+    whole, _ = merged_file(
+        tmp_path, sliced([(pivot, 0, 1, None)], [(pivot, 1, 2, None), (b, 1, 2, None)]) | ties, "ties"
+    )
+    np.testing.assert_array_equal(whole[first], mine[first])
+    np.testing.assert_allclose(whole[second], two[second], rtol=1e-6)
+    plan = plan_mergekit(written(tmp_path, chain | slerp))
+    assert plan.tensors == len(SHAPES)
+
+
+@pytest.mark.parametrize(
+    ("config", "place"),
+    [
+        (sliced([("a", 0, 1, None)], base_model="p", merge_method="ties"), "slices[0].sources"),
+        (sliced([("p", 0, 1, None), ("a", 0, 1, None)], [("a", 1, 2, None), ("b", 1, 2, None)], base_model="p",
+                merge_method="slerp"), "slices[1].sources"),
+        (sliced([("p", 0, 1, None), ("a", 0, 1, None), ("b", 0, 1, None)], base_model="p", merge_method="slerp"),
+         "slices[0].sources"),
+        (sliced([("a", 0, 2, None), ("b", 0, 1, None)]), "slices[0]"),
+        (sliced([("p", 0, 1, None), ("a", 0, 1, None)], base_model="p", merge_method="model_stock"), "slices[0].sources"),
+    ],
+)  # fmt: skip
+def test_slices_that_a_method_cannot_merge_are_refused_by_their_place(tmp_path, config, place):
+    with pytest.raises(RecipeError) as caught:
+        load_mergekit(written(tmp_path, config))
+    assert caught.value.where == place
+
+
+def test_a_gradient_ends_at_the_head_whatever_its_name(tmp_path):
+    """GPT-NeoX calls it embed_out; the vision part has a gradient of its own."""
+    stack = {f"gpt_neox.layers.{n}.w": (6, 6) for n in range(3)}
+    tower = {f"vision.blocks.{n}.w": (6, 6) for n in range(2)}
+    ends = {
+        "gpt_neox.embed_in.weight": (9, 6),
+        "gpt_neox.final_layer_norm.weight": (6,),
+        "embed_out.weight": (9, 6),
+    }
+    pivot, targets = family(tmp_path, 1, shapes={**stack, **tower, **ends})
+    for folder in (pivot, targets["t0"]):
+        (folder / "config.json").write_text(json.dumps({"num_hidden_layers": 3, "vocab_size": 9}))
+    weights = {str(pivot): [0.0, 1.0], str(targets["t0"]): [1.0, 0.0]}
+    config = {
+        "merge_method": "linear",
+        "parameters": {"normalize": False},
+        "models": [{"model": name, "parameters": {"weight": value}} for name, value in weights.items()],
+    }
+    result, _ = merged_file(tmp_path, config)
+    mine, theirs = load(pivot), load(targets["t0"])
+    expected = {
+        "gpt_neox.embed_in.weight": 1, "gpt_neox.layers.0.w": 1, "gpt_neox.layers.1.w": 0.5, "gpt_neox.layers.2.w": 0,
+        "gpt_neox.final_layer_norm.weight": 0, "embed_out.weight": 0, "vision.blocks.0.w": 1, "vision.blocks.1.w": 0,
+    }  # fmt: skip
+    for name, share in expected.items():
+        np.testing.assert_allclose(result[name], share * theirs[name] + (1 - share) * mine[name], rtol=1e-6)

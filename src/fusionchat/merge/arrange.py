@@ -1,17 +1,16 @@
 """Layers of the fused model taken from other places than their own: stacking, slicing, repeating."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
 from fusionchat.artifacts import Json
 from fusionchat.errors import MergeError
-from fusionchat.merge.checkpoint import Checkpoint
+from fusionchat.merge.depth import Pick, restacked
 from fusionchat.merge.methods.passthrough import Passthrough
 from fusionchat.merge.plan import Source
-from fusionchat.merge.weights import layer_of
-
-_COUNTS = ("num_hidden_layers", "n_layer", "num_layers")
+from fusionchat.merge.stack import Stack, is_before, renumbered
+from fusionchat.merge.textmodel import Config
 
 
 @dataclass(frozen=True)
@@ -20,17 +19,27 @@ class Arrangement:
 
     Attributes:
         layers: Per fused layer, pairs of input name (``pivot`` or a target's) and layer; the first takes the pivot's part.
+        before: Inputs that what lies before the layers is merged from; the pivot's part first.
+        after: The same of what lies behind them.
     """
 
     layers: tuple[tuple[tuple[str, int], ...], ...]
+    before: tuple[str, ...] = ("pivot",)
+    after: tuple[str, ...] = ("pivot",)
 
-    def config_changes(self, config: Mapping[str, Json]) -> dict[str, Json]:
-        """Entries of the config that follow from the number and order of layers."""
-        changes: dict[str, Json] = {key: len(self.layers) for key in _COUNTS if key in config}
-        kinds = config.get("layer_types")
-        if isinstance(kinds, list):
-            changes["layer_types"] = [kinds[layer[0][1]] for layer in self.layers]
-        return changes
+    def config(self, configs: Mapping[str, Config], stack: Stack, where: str) -> dict[str, Json]:
+        """The pivot's config with what follows from the number and order of layers.
+
+        Args:
+            configs: Those of all inputs by name; an adapter's is the pivot's.
+            stack: The pivot's layers.
+            where: The pivot, for messages.
+
+        Raises:
+            MergeError: A setting goes by layer and cannot follow.
+        """
+        picks = [Pick(configs[layer[0][0]], layer[0][1]) for layer in self.layers]
+        return restacked(configs["pivot"], picks, stack.layers, where)
 
 
 class Part(NamedTuple):
@@ -40,40 +49,30 @@ class Part(NamedTuple):
     sources: tuple[tuple[str, str], ...]
 
 
-def passthrough_arrangement(method: Passthrough, pivot: Checkpoint) -> Arrangement:
+def passthrough_arrangement(method: Passthrough, stack: Stack) -> Arrangement:
     """The layers that passthrough stacks: those of its slices, or the pivot's as they are."""
     if method.slices is None:
-        layers = sorted({n for name in pivot.tensors if (n := layer_of(name)) is not None})
-        return Arrangement(tuple((("pivot", n),) for n in layers))
+        return Arrangement(tuple((("pivot", n),) for n in range(stack.layers)))
     return Arrangement(tuple(((part.model, n),) for part in method.slices for n in range(*part.layers)))
 
 
-def renumbered(name: str, layer: int) -> str:
-    """A parameter's name with another layer number.
-
-    >>> renumbered("model.layers.3.mlp.weight", 7)
-    'model.layers.7.mlp.weight'
-    """
-    parts = name.split(".")
-    place = next(i for i, part in enumerate(parts) if part.isdigit())
-    return ".".join([*parts[:place], str(layer), *parts[place + 1 :]])
-
-
 def arranged(
-    arrangement: Arrangement, pivot: Checkpoint, inputs: Mapping[str, Mapping[str, Source]]
+    arrangement: Arrangement, stack: Stack, pivot: Sequence[str], inputs: Mapping[str, Mapping[str, Source]]
 ) -> Iterator[Part]:
-    """The fused model's tensors: those outside the layers first, then layer by layer.
+    """The fused model's tensors: those outside the stack of layers first, then layer by layer.
 
-    Tensors outside the layers are merged from all inputs where layers are merged from several, else the pivot's.
+    Layers behind the counted ones (heads that predict further tokens) stay behind them.
 
     Raises:
         MergeError: An input or a layer is not there.
     """
-    several = any(len(layer) > 1 for layer in arrangement.layers)
-    for name in pivot.tensors:
-        if layer_of(name) is None:
-            yield Part(name, tuple((i, name) for i in inputs) if several else (("pivot", name),))
-    held = {i: _by_layer(tensors) for i, tensors in inputs.items()}
+    for name in pivot:
+        if stack.layer(name) is None:
+            place = stack.place(name)
+            new = name if place is None else renumbered(name, place - stack.layers + len(arrangement.layers))
+            ends = arrangement.before if is_before(name) else arrangement.after
+            yield Part(new, tuple((i, name) for i in ends))
+    held = {i: _by_layer(tensors, stack) for i, tensors in inputs.items()}
     for number, layer in enumerate(arrangement.layers):
         for name, place in layer:
             if name not in held or place not in held[name]:
@@ -93,9 +92,9 @@ def arranged(
             yield Part(renumbered(name, number), sources)
 
 
-def _by_layer(tensors: Mapping[str, Source]) -> dict[int, list[str]]:
+def _by_layer(tensors: Mapping[str, Source], stack: Stack) -> dict[int, list[str]]:
     layers: dict[int, list[str]] = {}
     for name in tensors:
-        if (number := layer_of(name)) is not None:
+        if (number := stack.layer(name)) is not None:
             layers.setdefault(number, []).append(name)
     return layers

@@ -5,7 +5,7 @@ Nothing is written before this is done.
 
 from collections.abc import Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from fusionchat.artifacts import Json
@@ -15,7 +15,6 @@ from fusionchat.merge.arrange import Arrangement, arranged, passthrough_arrangem
 from fusionchat.merge.checkpoint import Checkpoint, open_checkpoint
 from fusionchat.merge.embeddings import (
     TOKENIZER,
-    Alignment,
     Embeddings,
     Vocabulary,
     align_rows,
@@ -24,15 +23,18 @@ from fusionchat.merge.embeddings import (
     regather,
     same_file,
 )
+from fusionchat.merge.fits import check_fit
 from fusionchat.merge.lora import Adapter, is_adapter, open_adapter
 from fusionchat.merge.low_rank import Adapted
 from fusionchat.merge.methods.base import Method
 from fusionchat.merge.methods.passthrough import Passthrough
 from fusionchat.merge.names import STRUCTURE as _STRUCTURE
 from fusionchat.merge.names import Known, check_left, match, twin_of
-from fusionchat.merge.plan import Job, Source
+from fusionchat.merge.plan import Job, Source, Taking
 from fusionchat.merge.published import refuse_adapter, refuse_quantized
+from fusionchat.merge.stack import Stack, find_stack
 from fusionchat.merge.stored import MappedFile, Stored
+from fusionchat.merge.textmodel import Config, text_of, with_text
 from fusionchat.merge.tied import tied_names, untied, with_head
 from fusionchat.merge.weights import layer_of
 
@@ -43,6 +45,7 @@ class Inputs:
 
     Attributes:
         jobs: The tensors of the fused model in order.
+        stack: The fused model's layers, where the merge had to know them.
         files: Weight files by input name; the pivot's is ``""``, the method's own are named after it and the target.
         changes: Entries of the config that differ from the pivot's.
         added: Entries of the tokens the fused tokenizer gets in addition.
@@ -52,6 +55,7 @@ class Inputs:
     files: dict[str, list[MappedFile]]
     changes: dict[str, Json] = field(default_factory=dict)
     added: tuple[dict[str, Json], ...] = ()
+    stack: Stack | None = None
 
     @property
     def nbytes(self) -> int:
@@ -68,6 +72,7 @@ def open_inputs(
     embeddings: Embeddings = "error",
     allow_pickle: bool = False,
     arrangement: Arrangement | None = None,
+    with_stack: bool = False,
 ) -> Inputs:
     """Open and check everything a merge reads; ``stack`` closes it.
 
@@ -79,6 +84,7 @@ def open_inputs(
         embeddings: What to do where vocabularies differ.
         allow_pickle: Whether pickles are opened, as weights only, where there are no safetensors.
         arrangement: Which layers of which input each layer of the fused model is merged from; None is one to one.
+        with_stack: Whether the caller wants to know which parameters are the layers.
 
     Raises:
         MergeError: Something cannot be read or does not fit; the message names the tensor.
@@ -103,28 +109,54 @@ def open_inputs(
         opened[name], files[name] = checkpoint, checkpoint.files
         _same_kind(name, checkpoint, base)
         tensors[name] = _reconciled(name, checkpoint, base, known, whole)
-    aligned, resized, added = _aligned(base, tensors, opened, targets, embeddings)
-    changes |= resized
+    aligned, config, added = _aligned(base, {**base.config, **changes}, tensors, opened, targets, embeddings)
+    arranges = arrangement is not None or isinstance(method, Passthrough)
+    stack_of_layers = _stack(base, arranges) if arranges or with_stack else None
     if arrangement is None and isinstance(method, Passthrough):
-        arrangement = passthrough_arrangement(method, base)
+        assert stack_of_layers is not None
+        arrangement = passthrough_arrangement(method, stack_of_layers)
     if arrangement is None:
         jobs = [
             _job(name, [row[name] for row in aligned], list(targets), name in whole) for name in base.tensors
         ]
     else:
-        names = ["pivot", *targets]
-        jobs = [
-            _job(
-                part.name,
-                [aligned[names.index(k)][v] for k, v in part.sources],
-                [k for k, _ in part.sources][1:],
-                part.sources[0][1] in whole,
-            )
-            for part in arranged(arrangement, base, dict(zip(names, aligned, strict=True)))
-        ]
-        changes |= arrangement.config_changes(base.config)
+        assert stack_of_layers is not None
+        inputs = dict(zip(["pivot", *targets], aligned, strict=True))
+        jobs = _arranged_jobs(arrangement, stack_of_layers, whole, inputs)
+        configs = {"pivot": config} | {n: c.config if c else config for n, c in opened.items()}
+        config = arrangement.config(configs, stack_of_layers, str(base.folder))
+        stack_of_layers = stack_of_layers._replace(layers=len(arrangement.layers))
+    check_fit(config, {job.name: job.shape for job in jobs}, base, known)
     jobs = _with_auxiliary(stack, jobs, method, list(targets), base, files)
-    return Inputs(jobs, files, changes, added)
+    changes = {key: value for key, value in config.items() if base.config.get(key) != value}
+    return Inputs(jobs, files, changes, added, stack_of_layers)
+
+
+def _stack(base: Checkpoint, needed: bool) -> Stack | None:
+    """The pivot's layers; None where they cannot be told and are not needed."""
+    try:
+        return find_stack({n: s.shape for n, s in base.tensors.items()}, base.config, str(base.folder))
+    except MergeError:
+        if needed:
+            raise
+        return None
+
+
+def _arranged_jobs(
+    arrangement: Arrangement, layers: Stack, copied: set[str], inputs: Mapping[str, Mapping[str, Source]]
+) -> list[Job]:
+    """One job per tensor of an arrangement; targets that take no part in one are named by it."""
+    names = list(inputs)
+    several = any(len(layer) > 1 for layer in arrangement.layers)
+    jobs = []
+    for part in arranged(arrangement, layers, list(inputs["pivot"]), inputs):
+        targets = [name for name, _ in part.sources][1:]
+        sources = [inputs[name][tensor] for name, tensor in part.sources]
+        job = _job(part.name, sources, targets, part.sources[0][1] in copied)
+        places = tuple(names.index(name) - 1 for name in targets)
+        everyone = not several or len(places) == len(names) - 1
+        jobs.append(job if everyone else replace(job, part=Taking(places, len(names) - 1)))
+    return jobs
 
 
 def _open_adapters(
@@ -197,30 +229,25 @@ def _reconciled(
     return {n: pivot.tensors[n] if n in whole else target.tensors[matched.names[n]] for n in pivot.tensors}
 
 
-def _rows_of(config: Mapping[str, Json]) -> int | None:
-    inner = config.get("text_config")
-    value = config.get("vocab_size", inner.get("vocab_size") if isinstance(inner, dict) else None)
-    return value if isinstance(value, int) else None
-
-
 def _aligned(
     pivot: Checkpoint,
+    config: Config,
     tensors: Mapping[str, dict[str, Source]],
     opened: Mapping[str, Checkpoint | None],
     targets: Mapping[str, Path],
     embeddings: Embeddings,
 ) -> tuple[list[dict[str, Source]], dict[str, Json], tuple[dict[str, Json], ...]]:
-    """Pivot's and targets' tensors with vocabulary rows brought together, config changes, and added tokens."""
+    """Pivot's and targets' tensors with vocabulary rows brought together, the fused config, and added tokens."""
     base: dict[str, Source] = dict(pivot.tensors)
-    rows = _rows_of(pivot.config)
+    rows = text_of(config).get("vocab_size")
     if embeddings == "error":
         compared = [n for n in targets if opened[n] is not None or _has_own_rows(tensors[n], pivot)]
         _refuse_other_tokens(pivot, {name: targets[name] for name in compared})
-    if embeddings == "error" or rows is None:
-        return [base, *(dict(held) for held in tensors.values())], {}, ()
+    if embeddings == "error" or not isinstance(rows, int):
+        return [base, *(dict(held) for held in tensors.values())], dict(config), ()
     names = [n for n, t in pivot.tensors.items() if t.shape[:1] == (rows,) and layer_of(n) is None]
     if not names:
-        return [base, *(dict(held) for held in tensors.values())], {}, ()
+        return [base, *(dict(held) for held in tensors.values())], dict(config), ()
     counts = [held[names[0]].shape[0] for held in tensors.values()]
     mine = read_vocabulary(pivot.folder)
     theirs = [
@@ -241,13 +268,13 @@ def _aligned(
             merged, regather(alignment, merged[0][name], [h[name] for h in merged[1:]]), strict=True
         ):
             held[name] = source
-    changes: dict[str, Json] = {"vocab_size": alignment.rows} if alignment.rows != rows else {}
-    return merged, changes, _added(alignment)
+    sizes = {k: v for k, v in text_of(config).items() if k.startswith("vocab_size") and v == rows}
+    return merged, with_text(config, dict.fromkeys(sizes, alignment.rows)), alignment.added
 
 
 def _has_own_rows(held: Mapping[str, Source], pivot: Checkpoint) -> bool:
     """Whether an adapter brings embeddings or rows of them, which its own tokenizer gives their meaning."""
-    rows = _rows_of(pivot.config)
+    rows = text_of(pivot.config).get("vocab_size")
     vocabulary = [n for n, t in pivot.tensors.items() if t.shape[:1] == (rows,) and layer_of(n) is None]
     return any(held[n] is not pivot.tensors[n] and not isinstance(held[n], Adapted) for n in vocabulary)
 
@@ -270,10 +297,6 @@ def _refuse_other_tokens(pivot: Checkpoint, targets: Mapping[str, Path]) -> None
                 where=str(folder / TOKENIZER),
                 do="set embeddings to pivot or union (--embeddings)",
             )
-
-
-def _added(alignment: Alignment) -> tuple[dict[str, Json], ...]:
-    return alignment.added
 
 
 def _check_rows(name: str, sources: list[Source], rows: list[int], targets: list[str]) -> None:

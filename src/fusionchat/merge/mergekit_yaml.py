@@ -5,26 +5,26 @@ itself, ``sce`` has no absolute epsilon, ``int8_mask`` has no effect (it only sa
 takes everything outside the layers from the base model (or the first slice's model).
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
-
-import yaml
 
 from fusionchat.errors import RecipeError
 from fusionchat.merge.arrange import Arrangement
-from fusionchat.merge.checkpoint import open_checkpoint
 from fusionchat.merge.embeddings import Embeddings
-from fusionchat.merge.mergekit_kinds import KINDS, WHOLE, Kind, Setting
-from fusionchat.merge.mergekit_rules import Rule, Value, only_keys, rules_of
-from fusionchat.merge.methods import METHODS, MergeMethod
+from fusionchat.merge.mergekit_files import read_mergekit
+from fusionchat.merge.mergekit_kinds import KINDS, WHOLE, Kind
+from fusionchat.merge.mergekit_rules import Value, only_keys, rules_of
+from fusionchat.merge.mergekit_settings import Build, builder, check_rules, check_slices, targets_of
+from fusionchat.merge.mergekit_sources import Slice, slices_of
+from fusionchat.merge.methods import MergeMethod
 from fusionchat.merge.methods.base import Method
 from fusionchat.merge.plan import Dtype
 from fusionchat.merge.references import name_targets
-from fusionchat.merge.weights import layer_of
+from fusionchat.merge.stack import Depth
 
 _TOP = {
+    "name",
     "merge_method",
     "models",
     "slices",
@@ -36,7 +36,6 @@ _TOP = {
     "tokenizer",
 }
 _DTYPES: dict[str, Dtype] = {"bfloat16": "bfloat16", "float16": "float16", "float32": "float32"}
-_FIRST = ("embed", "wte", "wpe")
 
 
 @dataclass(frozen=True)
@@ -60,57 +59,21 @@ class MergekitJob:
     embeddings: Embeddings | None
     tokenizer_source: str | None
     arrangement: Arrangement | None
-    _build: Callable[[str, int, float], MergeMethod]
+    _build: Build
     _spans: tuple[int, ...]
 
-    def method_of(self, pivot: Path, *, allow_pickle: bool = False) -> Callable[[str], Method]:
-        """Settings by tensor name, with gradients laid over the layers (of each slice, where there are slices)."""
-        spans = self._spans or (_layers(pivot, allow_pickle),)
-        places = [
-            (n, i / (span - 1) if span > 1 else 1.0) for n, span in enumerate(spans) for i in range(span)
-        ]
+    def method_of(self, tensor: str, depth: Depth) -> Method:
+        """Settings of a tensor; gradients run over the layers, of each slice where there are slices.
 
-        def settings(tensor: str) -> Method:
-            layer = layer_of(tensor)
-            if layer is not None and layer < len(places):
-                return self._build(tensor, *places[layer])
-            first = any(part in tensor for part in _FIRST)
-            return self._build(tensor, 0 if first else len(spans) - 1, 0.0 if first else 1.0)
-
-        return settings
-
-
-def _layers(pivot: Path, allow_pickle: bool) -> int:
-    checkpoint = open_checkpoint(pivot, allow_pickle=allow_pickle)
-    names = list(checkpoint.tensors)
-    checkpoint.close()
-    return 1 + max((n for name in names if (n := layer_of(name)) is not None), default=0)
-
-
-class _Source(NamedTuple):
-    """A model of a merge; ``over`` is the model an adapter was written with (``over+model``)."""
-
-    model: str
-    over: str | None
-    span: tuple[int, int] | None
-    rules: dict[str, Rule]
-
-
-class _Slice(NamedTuple):
-    sources: list[_Source]
-    rules: dict[str, Rule]
-
-
-def is_mergekit(path: Path) -> bool:
-    """Whether a file is a mergekit configuration: it has one of its keys, and no recipe's ``pivot``."""
-    try:
-        top = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError):
-        return False
-    if not isinstance(top, dict):
-        return False
-    certain = bool({"merge_method", "slices"} & top.keys())
-    return certain or ("pivot" not in top and bool({"models", "base_model"} & top.keys()))
+        What lies before the layers takes the first slice's first value, what lies behind them the last one's last.
+        """
+        number, place = 0, depth.layer
+        if place is None or not self._spans:
+            return self._build(tensor, len(self._spans) - 1 if depth.t > 0 and self._spans else 0, depth.t)
+        while place >= self._spans[number]:
+            place, number = place - self._spans[number], number + 1
+        span = self._spans[number]
+        return self._build(tensor, number, place / (span - 1) if span > 1 else 1.0)
 
 
 def load_mergekit(path: Path) -> MergekitJob:
@@ -119,7 +82,7 @@ def load_mergekit(path: Path) -> MergekitJob:
     Raises:
         RecipeError: It cannot be read, or has a key, method or value that is not supported; the place is named.
     """
-    top = _read(path)
+    top = read_mergekit(path)
     only_keys(top, _TOP, "")
     name = top.get("merge_method")
     if not isinstance(name, str) or name not in KINDS:
@@ -129,107 +92,35 @@ def load_mergekit(path: Path) -> MergekitJob:
             do=f"use one of: {', '.join(sorted(KINDS))}",
         )
     kind = KINDS[name]
-    slices = _slices(top)
+    slices = slices_of(top)
     shared = rules_of(top.get("parameters"), "parameters")
     base = top.get("base_model")
     if base is not None and not isinstance(base, str):
         raise RecipeError(
             "A model is a folder or a hub id", where="base_model", do="write it as a plain string"
         )
-    models = list(dict.fromkeys(source.model for part in slices for source in part.sources))
+    models = list(dict.fromkeys(model for part in slices for model in part.models))
     if kind.method == "passthrough":
         kind = _passthrough(kind, slices, base)
-    pivot, targets = _roles(kind, name, base, slices[0].sources[0].over, models)
+    sliced = top.get("slices") is not None
+    pivot, targets = _roles(kind, name, base, slices[0].sources[0].over, models, sliced)
     _check_adapters(slices, pivot)
     named = name_targets(targets, split=False)
-    ordered = {reference: target for target, reference in named.items()}
-    _check_rules(kind, slices, shared)
-    build = _builder(kind, slices, shared, list(named.values()), base is not None)
+    check_rules(kind, slices, shared)
+    build = builder(kind, slices, shared, targets, base is not None)
     dtype, embeddings, tokenizer = _outputs(top)
     arrangement = None
-    spans: tuple[int, ...] = ()
-    if top.get("slices") is not None:
-        arrangement = _arrangement(
-            slices,
-            {**ordered, pivot: "pivot"} if pivot not in targets else ordered,
-            pivot,
-            targets,
-            kind.method in ("linear", "karcher") or (kind.base is None and base is None),
-        )
-        spans = tuple(span[1] - span[0] for part in slices if (span := part.sources[0].span))
+    if sliced:
+        names = dict(zip(named.values(), named, strict=True))
+        arrangement = _arrangement(kind, slices, pivot, names, base)
+        check_slices(slices, targets, build)
     return MergekitJob(
-        pivot, named, build("", 0, 0.0), dtype, embeddings, tokenizer, arrangement,
-        build, spans,
+        pivot, named, build("", None, 0.0), dtype, embeddings, tokenizer, arrangement,
+        build, tuple(part.layers for part in slices) if sliced else (),
     )  # fmt: skip
 
 
-def _read(path: Path) -> dict[str, Value]:
-    try:
-        value = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise RecipeError(f"This file cannot be read: {error}", where=str(path), do="correct it") from error
-    if not isinstance(value, dict):
-        raise RecipeError("This is no mergekit configuration", where=str(path), do="give a YAML mapping")
-    return value
-
-
-def _slices(top: Mapping[str, Value]) -> list[_Slice]:
-    models, slices = top.get("models"), top.get("slices")
-    if (models is None) == (slices is None):
-        raise RecipeError("A file has either models or slices", where="models", do="give one of the two")
-    if models is not None:
-        entries = _list(models, "models")
-        return [_Slice([_source(entry, f"models[{n}]", False) for n, entry in enumerate(entries)], {})]
-    made = []
-    for n, entry in enumerate(_list(slices, "slices")):
-        where = f"slices[{n}]"
-        if not isinstance(entry, dict):
-            raise RecipeError("A slice is a mapping", where=where, do="give `sources`")
-        only_keys(entry, {"sources", "parameters"}, where)
-        parts = _list(entry.get("sources"), f"{where}.sources")
-        sources = [_source(part, f"{where}.sources[{i}]", True) for i, part in enumerate(parts)]
-        if len({s.span[1] - s.span[0] for s in sources if s.span}) != 1:
-            raise RecipeError(
-                "The sources of a slice have different numbers of layers", where=where, do="make them equal"
-            )
-        made.append(_Slice(sources, rules_of(entry.get("parameters"), f"{where}.parameters")))
-    return made
-
-
-def _list(value: Value, where: str) -> list[Value]:
-    if not isinstance(value, list) or not value:
-        raise RecipeError("This must be a list with at least one entry", where=where, do="give one")
-    return value
-
-
-def _source(entry: Value, where: str, sliced: bool) -> _Source:
-    if not isinstance(entry, dict) or not isinstance(entry.get("model"), str):
-        raise RecipeError(
-            "A model is a folder or a hub id", where=f"{where}.model", do="write it as a plain string"
-        )
-    only_keys(entry, {"model", "parameters"} | ({"layer_range"} if sliced else set()), where)
-    model, over = str(entry["model"]), None
-    if "+" in model and not Path(model).exists():
-        over, _, model = model.partition("+")
-        if not over or not model or "+" in model:
-            raise RecipeError(
-                "A model with an adapter is MODEL+ADAPTER", where=f"{where}.model", do="name one of each"
-            )
-    span = None
-    if sliced:
-        span = _span(entry.get("layer_range"), f"{where}.layer_range")
-    return _Source(model, over, span, rules_of(entry.get("parameters"), f"{where}.parameters"))
-
-
-def _span(value: Value, where: str) -> tuple[int, int]:
-    if isinstance(value, list) and len(value) == 2:
-        first, end = value
-        if isinstance(first, int) and isinstance(end, int) and 0 <= first < end:
-            return first, end
-    raise RecipeError("A layer range is [first, end]", where=where, do="give two whole numbers")
-
-
-def _check_adapters(slices: list[_Slice], pivot: str) -> None:
+def _check_adapters(slices: list[Slice], pivot: str) -> None:
     """Raise RecipeError where an adapter is not to be applied to the pivot."""
     for source in (source for part in slices for source in part.sources):
         if source.over not in (None, pivot):
@@ -240,7 +131,7 @@ def _check_adapters(slices: list[_Slice], pivot: str) -> None:
             )
 
 
-def _passthrough(kind: Kind, slices: list[_Slice], base: str | None) -> Kind:
+def _passthrough(kind: Kind, slices: list[Slice], base: str | None) -> Kind:
     """Passthrough of one whole model, which is ``linear`` of that one, or of slices; raises RecipeError for others."""
     first = slices[0].sources[0]
     if first.span is None:
@@ -266,7 +157,7 @@ def _passthrough(kind: Kind, slices: list[_Slice], base: str | None) -> Kind:
 
 
 def _roles(
-    kind: Kind, name: str, base: str | None, over: str | None, models: list[str]
+    kind: Kind, name: str, base: str | None, over: str | None, models: list[str], sliced: bool
 ) -> tuple[str, list[str]]:
     """The pivot and the targets; ``over`` is the model under the first one, where that is an adapter."""
     if base is None and kind.base is not None:
@@ -276,7 +167,7 @@ def _roles(
     pivot = base or over or models[0]
     others = [model for model in models if model != base]
     if kind.base is False:
-        if len(others) != 1:
+        if len(others) != 1 and not sliced:
             raise RecipeError(
                 f"Method {name} needs the base model and one other", where="models", do="give two models"
             )
@@ -286,68 +177,6 @@ def _roles(
     if kind.method == "passthrough":
         return pivot, [model for model in models if model != pivot]
     return pivot, models if kind.method in ("linear", "karcher") else others
-
-
-def _check_rules(kind: Kind, slices: list[_Slice], shared: Mapping[str, Rule]) -> None:
-    """Raise RecipeError where a setting is none of the method's."""
-    known = {*kind.each, *kind.shared, *kind.ignored}
-    levels = [
-        shared,
-        *(part.rules for part in slices),
-        *(source.rules for part in slices for source in part.sources),
-    ]
-    for level in levels:
-        for setting, rule in level.items():
-            if setting not in known:
-                raise RecipeError(
-                    "This setting is unknown or not supported",
-                    where=rule.where,
-                    do=f"use: {', '.join(sorted(known))}",
-                )
-            allowed = kind.ignored.get(setting)
-            if allowed is not None and rule.at("", 0.0) not in allowed:
-                raise RecipeError(
-                    f"Only {setting}: {allowed[0]} is supported", where=rule.where, do="remove it"
-                )
-
-
-def _builder(
-    kind: Kind, slices: list[_Slice], shared: Mapping[str, Rule], references: list[str], based: bool
-) -> Callable[[str, int, float], MergeMethod]:
-    """A function that makes the method's settings for a tensor, a slice and a depth."""
-
-    def look(setting: str, levels: list[Mapping[str, Rule]], tensor: str, t: float) -> Setting | None:
-        for level in levels:
-            value = level[setting].at(tensor, t) if setting in level else None
-            if value is not None:
-                return value
-        return kind.defaults.get(setting)
-
-    def build(tensor: str, number: int, t: float) -> MergeMethod:
-        part = slices[number]
-        values: dict[str, object] = dict(kind.fixed)
-        for theirs, mine in kind.shared.items():
-            own = [source.rules for source in part.sources]
-            if (value := look(theirs, [*own, part.rules, shared], tensor, t)) is not None:
-                values[mine] = int(value) if mine == "max_iter" else value
-        for theirs, mine in kind.each.items():
-            each = []
-            for reference in references:
-                own = [source.rules for source in part.sources if source.model == reference]
-                each.append(look(theirs, [*own, part.rules, shared], tensor, t))
-            if all(value is None for value in each):
-                continue
-            values[mine] = tuple(1.0 if value is None else float(value) for value in each)
-        if kind.method in ("nuslerp", "multislerp"):
-            values["origin"] = "pivot" if based else "zero"
-        try:
-            return METHODS[kind.method](**values)  # type: ignore[arg-type, return-value]
-        except ValueError as error:
-            raise RecipeError(
-                f"The settings cannot be used for tensor {tensor or 'any'}: {error}", where="parameters"
-            ) from error
-
-    return build
 
 
 def _outputs(top: Mapping[str, Value]) -> tuple[Dtype | None, Embeddings | None, str | None]:
@@ -377,25 +206,39 @@ def _outputs(top: Mapping[str, Value]) -> tuple[Dtype | None, Embeddings | None,
 
 
 def _arrangement(
-    slices: list[_Slice], names: Mapping[str, str], pivot: str, targets: list[str], unweighed: bool
+    kind: Kind, slices: list[Slice], pivot: str, names: Mapping[str, str], base: str | None
 ) -> Arrangement:
-    """The fused layers; the pivot's part may be left out of the file where its values are ``unweighed``."""
-    layers = []
-    order = ["pivot", *(names[target] for target in targets)] if len(slices[0].sources) > 1 else []
+    """The fused layers, from each slice's own sources; what lies outside is merged as the first and the last slice are.
+
+    Raises:
+        RecipeError: A slice lacks the base model, against which its changes would be measured.
+    """
+    layers: list[tuple[tuple[str, int], ...]] = []
+    ends = []
+    based = kind.base is not None or (base is not None and kind.method not in ("linear", "karcher"))
     for number, part in enumerate(slices):
         spans = {source.model: source.span for source in part.sources}
-        count = next(span[1] - span[0] for span in spans.values() if span)
-        for i in range(count):
-            here = {names[model]: span[0] + i for model, span in spans.items() if span}
-            if order and pivot in targets:
-                here["pivot"] = here[names[pivot]]
-            elif order and unweighed:
-                here.setdefault("pivot", next(iter(here.values())))
-            if order and set(here) != set(order):
+        if kind.method == "passthrough":
+            order = [("pivot" if model == pivot else names[model], model) for model in spans]
+        else:
+            held = [(names[model], model) for model in targets_of(part, list(names))]
+            alone = len(spans) == 1 and kind.base is False
+            if kind.base is False and len(spans) > 2:
                 raise RecipeError(
-                    "Every slice must name the same models",
+                    f"Method {kind.method} takes two models",
                     where=f"slices[{number}].sources",
-                    do="add the others",
+                    do="give the base model and one other",
                 )
-            layers.append(tuple((name, here[name]) for name in order) if order else tuple(here.items()))
-    return Arrangement(tuple(layers))
+            if based and pivot not in spans and not alone:
+                raise RecipeError(
+                    f"This slice does not name the base model {pivot}",
+                    where=f"slices[{number}].sources",
+                    do="add its layers",
+                )
+            order = [("pivot", pivot) if pivot in spans else held[0], *held]
+        ends.append(tuple(name for name, _ in order))
+        for i in range(part.layers):
+            layers.append(tuple((name, span[0] + i) for name, model in order if (span := spans[model])))
+    if kind.method == "passthrough":
+        return Arrangement(tuple(layers))
+    return Arrangement(tuple(layers), before=ends[0], after=ends[-1])

@@ -5,7 +5,7 @@ import math
 import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Literal, NamedTuple, Protocol
 
 import numpy as np
 from jaxtyping import Float32
@@ -43,6 +43,13 @@ class Source(Protocol):
         """Tell the system that this tensor is done with."""
 
 
+class Taking(NamedTuple):
+    """Which targets take part in a tensor: their positions, in order, among all ``targets`` of the merge."""
+
+    places: tuple[int, ...]
+    targets: int
+
+
 @dataclass(frozen=True)
 class Job:
     """One tensor of the fused model.
@@ -53,6 +60,7 @@ class Job:
         sources: Pivot and targets; empty where the tensor is copied.
         auxiliary: One more tensor per target for methods that need it.
         copied: The tensor to copy byte for byte (whole numbers and masks).
+        part: Which targets the sources are, where not all take part.
     """
 
     name: str
@@ -60,6 +68,7 @@ class Job:
     sources: tuple[Source, ...] = ()
     auxiliary: tuple[Source, ...] = ()
     copied: Stored | None = None
+    part: Taking | None = None
 
     @property
     def count(self) -> int:

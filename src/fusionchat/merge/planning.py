@@ -69,7 +69,8 @@ def plan_merge(
     Raises:
         MergeError: The inputs cannot be merged (values are not read, so not-finite ones are not found).
     """
-    check_method(method, len(targets))
+    if arrangement is None:
+        check_method(method, len(targets))
     threads = threads or available_cores()
     with ExitStack() as stack:
         inputs = open_inputs(

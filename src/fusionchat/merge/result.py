@@ -1,7 +1,7 @@
 """What is known of a merge afterwards: per tensor and overall, as JSON."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +48,24 @@ class TensorReport:
     def to_json(self) -> dict[str, Json]:
         """All of it as plain JSON values."""
         return dict(vars(self))
+
+    def spread(self, places: Sequence[int], targets: int) -> "TensorReport":
+        """The same among all of a merge's targets: those that take no part have weight and change 0."""
+
+        def wide(values: Sequence[float]) -> list[float]:
+            held = dict(zip(places, values, strict=True))
+            return [held.get(j, 0) for j in range(targets)]
+
+        pairs = [(k, j) for k in range(len(places)) for j in range(k)]
+        known = {(places[k], places[j]): c for (k, j), c in zip(pairs, self.cosine, strict=True)}
+        return replace(
+            self,
+            weights=wide(self.weights) if self.weights or not places else [],
+            rms=wide(self.rms),
+            cosine=[known.get((k, j)) for k in range(targets) for j in range(k)],
+            kept=wide(self.kept) if self.kept else [],
+            ties=[int(n) for n in wide(self.ties)] if self.ties else [],
+        )
 
     @classmethod
     def of(

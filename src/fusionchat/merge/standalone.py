@@ -17,6 +17,7 @@ from fusionchat.merge.plan import Dtype
 from fusionchat.merge.planning import MergePlan, plan_merge
 from fusionchat.merge.references import find_model, name_targets
 from fusionchat.merge.result import MergeReport
+from fusionchat.merge.stack import Depth
 from fusionchat.merge.stream import merge_models
 from fusionchat.merge.surroundings import carried, copy_files
 from fusionchat.model_files import LICENCES, TOKENIZER, left_out, matching
@@ -64,7 +65,7 @@ def run_standalone(
     *,
     settings: Settings | None = None,
     arrangement: Arrangement | None = None,
-    method_of: Callable[[str], Method] | None = None,
+    method_of: Callable[[str, Depth], Method] | None = None,
     config: Path | None = None,
     progress: Advance = ignore,
 ) -> MergeReport:
@@ -150,9 +151,7 @@ def run_mergekit(
         out,
         settings=settings,
         arrangement=job.arrangement,
-        method_of=job.method_of(
-            find_model(job.pivot, allow_pickle=settings.allow_pickle), allow_pickle=settings.allow_pickle
-        ),
+        method_of=job.method_of,
         config=config,
         progress=progress,
     )

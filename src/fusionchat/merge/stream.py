@@ -26,9 +26,10 @@ from fusionchat.merge.output import Output, sweep
 from fusionchat.merge.plan import Dtype, Shard, index_of, layout
 from fusionchat.merge.provenance import describe_files
 from fusionchat.merge.result import REPORT, MergeReport, TensorReport, finished
+from fusionchat.merge.stack import Depth, depths
 from fusionchat.merge.surroundings import carried, copy_surroundings
 
-_ENGINE = 3
+_ENGINE = 4
 """Counts the changes by which the same inputs give other bytes: work of an older one is not taken up."""
 
 
@@ -47,7 +48,7 @@ def merge_models(
     embeddings: Embeddings = "error",
     allow_pickle: bool = False,
     arrangement: Arrangement | None = None,
-    method_of: Callable[[str], Method] | None = None,
+    method_of: Callable[[str, Depth], Method] | None = None,
     statistics: Mapping[str, Gram] | None = None,
     progress: Advance = ignore,
 ) -> MergeReport:
@@ -70,7 +71,7 @@ def merge_models(
         embeddings: What to do where a target has another vocabulary: refuse, keep the pivot's, or add its added tokens.
         allow_pickle: Whether PyTorch pickles are read, as weights only, where there are no safetensors.
         arrangement: Which layers the fused layers are merged from; None is one to one.
-        method_of: Settings for a tensor by its name, where they differ from ``method``.
+        method_of: Settings for a tensor by its name and depth, where they differ from ``method``.
         statistics: Inner products by tensor, from `inner_products`, where they are known already.
         progress: Told bytes written, `MergePlan.output_bytes` in all.
 
@@ -84,7 +85,8 @@ def merge_models(
     with ExitStack() as stack:
         stack.enter_context(machine_errors(out))
         stack.enter_context(place.errors())
-        check_method(method, len(targets))
+        if arrangement is None:
+            check_method(method, len(targets))
         inputs = open_inputs(
             stack,
             pivot,
@@ -93,13 +95,16 @@ def merge_models(
             embeddings=embeddings,
             allow_pickle=allow_pickle,
             arrangement=arrangement,
+            with_stack=method_of is not None,
         )
         shards = layout(inputs.jobs, dtype, shard_bytes)
         folders = {"": pivot, **targets}
         _check_place(out, [*folders.values(), *map(Path, method.auxiliary())])
         settings: dict[str, Json] = {"dtype": dtype, "embeddings": embeddings}
         settings["layers"] = [list(map(list, layer)) for layer in arrangement.layers] if arrangement else None
-        mark = _fingerprint(inputs, method, method_of, settings, shards, folders)
+        settings["ends"] = [[*arrangement.before], [*arrangement.after]] if arrangement else None
+        each = _each(inputs, method_of) if method_of else None
+        mark = _fingerprint(inputs, method, each, settings, shards, folders)
         made = None if overwrite else finished(out, mark, {shard.file: shard.nbytes for shard in shards})
         if made is not None:
             sweep(out, mark)
@@ -113,7 +118,7 @@ def merge_models(
             dtype,
             threads or available_cores(),
             stack,
-            method_of=method_of,
+            method_of=each.__getitem__ if each else None,
             statistics=statistics,
             release=inputs.nbytes > available_memory() / 2,
             place=place,
@@ -188,16 +193,22 @@ def _with_hashes(report: MergeReport, inputs: Inputs, out: Path) -> MergeReport:
     return report
 
 
+def _each(inputs: Inputs, method_of: Callable[[str, Depth], Method]) -> dict[str, Method]:
+    """The settings of every tensor by its name."""
+    places = depths([job.name for job in inputs.jobs], inputs.stack)
+    return {name: method_of(name, depth) for name, depth in places.items()}
+
+
 def _fingerprint(
     inputs: Inputs,
     method: Method,
-    method_of: Callable[[str], Method] | None,
+    methods: Mapping[str, Method] | None,
     settings: Mapping[str, Json],
     shards: Sequence[Shard],
     folders: Mapping[str, Path],
 ) -> str:
     """What tells this merge from another one: settings, small files' content, and sizes and times of weight files."""
-    each: list[Json] = [dict(asdict(method_of(job.name))) for job in inputs.jobs] if method_of else []
+    each: list[Json] = [dict(asdict(methods[job.name])) for job in inputs.jobs] if methods else []
     held: dict[str, Json] = {**asdict(method), "each": each, **settings, "engine": _ENGINE}
     held |= {
         "targets": list(folders),

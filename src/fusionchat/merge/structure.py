@@ -7,9 +7,13 @@ torch's meta device) and takes the stored names up as it would when it opens the
 import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from fusionchat.artifacts import Json
+from fusionchat.merge.textmodel import config_object
 
 if TYPE_CHECKING:
     import torch
@@ -99,19 +103,27 @@ def structure_of(folder: Path, shapes: Mapping[str, Shape], *, causal: bool = Fa
     if not (folder / "config.json").is_file():
         return None
     with _silence():
-        found = [
-            made for kind in _classes(folder, causal) if (made := _look(folder, kind, shapes)) is not None
-        ]
+        config = _config(folder)
+        return None if config is None else _first_fitting(config, shapes, causal)
+
+
+def structure_with(config: Mapping[str, Json], shapes: Mapping[str, Shape]) -> Structure | None:
+    """The same for a config that no folder has yet."""
+    with _silence():
+        made = config_object(config)
+        return None if made is None else _first_fitting(_unquantized(made), shapes, False)
+
+
+def _first_fitting(config: "PretrainedConfig", shapes: Mapping[str, Shape], causal: bool) -> Structure | None:
+    looks = (_look(deepcopy(config), kind, shapes) for kind in _classes(config, causal))
+    found = [made for made in looks if made is not None]
     return next((made for made in found if made.fits), found[0] if found else None)
 
 
-def _classes(folder: Path, causal: bool) -> Iterator[type["PreTrainedModel"]]:
+def _classes(config: "PretrainedConfig", causal: bool) -> Iterator[type["PreTrainedModel"]]:
     import transformers
     from transformers import MODEL_FOR_CAUSAL_LM_MAPPING
 
-    config = _config(folder)
-    if config is None:
-        return
     seen: set[type] = set()
     kind: Any = MODEL_FOR_CAUSAL_LM_MAPPING.get(type(config), None)
     listed = () if causal else getattr(config, "architectures", None) or ()
@@ -129,20 +141,26 @@ def _config(folder: Path) -> "PretrainedConfig | None":
         config = AutoConfig.from_pretrained(folder)
     except Exception:  # unknown structures, code of their own: transformers raises many kinds
         return None
+    return _unquantized(config)
+
+
+def _unquantized(config: "PretrainedConfig") -> "PretrainedConfig":
     for part in (config, config.get_text_config()):
         if hasattr(part, "quantization_config"):
             del part.quantization_config
     return config
 
 
-def _look(folder: Path, kind: type["PreTrainedModel"], shapes: Mapping[str, Shape]) -> Structure | None:
+def _look(
+    config: "PretrainedConfig", kind: type["PreTrainedModel"], shapes: Mapping[str, Shape]
+) -> Structure | None:
     import torch
 
     stored = {name: torch.empty(shape, device="meta") for name, shape in shapes.items()}
     try:
         loaded: Any = kind.from_pretrained(
             None,
-            config=_config(folder),
+            config=config,
             state_dict=stored,
             device_map={"": "meta"},
             output_loading_info=True,

@@ -320,7 +320,7 @@ class TensorWork:
     def report(self) -> TensorReport:
         """What is to be said about the tensor; call after `combine`."""
         assert self.gram is not None
-        return TensorReport.of(
+        report = TensorReport.of(
             self.job.name,
             self.job.shape,
             self.gram,
@@ -329,3 +329,5 @@ class TensorWork:
             kept_J=self.total.kept_J if self.program else None,
             ties=self.program.ties() if self.program else [],
         )
+        part = self.job.part
+        return report if part is None else report.spread(part.places, part.targets)

@@ -1,0 +1,81 @@
+"""The part of a config.json that is about the language model: at its top, or in its ``text_config``.
+
+Images, audio and the like have parts of their own beside it. What a config leaves to its class (layer types that follow
+from an interval, defaults) is asked of transformers, where that knows the structure.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from fusionchat.artifacts import Json
+
+Config = Mapping[str, Json]
+
+_PARTS = ("text_config", "llm_config", "language_config", "thinker_config", "decoder")
+"""Names of the language model's part, in the order in which they are looked for."""
+
+
+def text_path(config: Config) -> tuple[str, ...]:
+    """The keys that lead to the language model's settings; empty where they are at the top.
+
+    >>> text_path({"thinker_config": {"text_config": {"num_hidden_layers": 4}}})
+    ('thinker_config', 'text_config')
+    """
+    for key in _PARTS:
+        part = config.get(key)
+        if isinstance(part, dict):
+            return (key, *text_path(part))
+    return ()
+
+
+def text_of(config: Config) -> dict[str, Json]:
+    """The language model's settings."""
+    for key in text_path(config):
+        part = config[key]
+        assert isinstance(part, dict)
+        config = part
+    return dict(config)
+
+
+def with_text(config: Config, changes: Config) -> dict[str, Json]:
+    """A config with other settings of its language model; the top follows where it repeats a value that changes."""
+    path, old = text_path(config), text_of(config)
+    if not path:
+        return {**config, **changes}
+    repeated = {k: v for k, v in changes.items() if k in config and k in old and config[k] == old[k]}
+    return _inside({**config, **repeated}, path, changes)
+
+
+def _inside(config: Config, path: tuple[str, ...], changes: Config) -> dict[str, Json]:
+    if not path:
+        return {**config, **changes}
+    part = config[path[0]]
+    assert isinstance(part, dict)
+    return {**config, path[0]: _inside(part, path[1:], changes)}
+
+
+def as_known(config: Config) -> dict[str, Json] | None:
+    """The config as its class in transformers completes it; None where transformers does not know the structure."""
+    made = config_object(config)
+    if made is None:
+        return None
+    values: dict[str, Json] = made.to_dict()
+    return values
+
+
+def config_object(config: Config) -> Any:
+    """The config as an object of its class in transformers; None where that is not known or does not take it."""
+    from transformers import CONFIG_MAPPING
+    from transformers.utils import logging
+
+    model_type = config.get("model_type")
+    if not isinstance(model_type, str) or model_type not in CONFIG_MAPPING or "auto_map" in config:
+        return None
+    level = logging.get_verbosity()
+    logging.set_verbosity_error()
+    try:
+        return CONFIG_MAPPING[model_type].from_dict(dict(config))
+    except Exception:  # classes check their settings, and raise whatever they like
+        return None
+    finally:
+        logging.set_verbosity(level)
