@@ -70,6 +70,7 @@ def test_the_fused_model_s_seeds_show_the_noise_of_sft_trained_once():
     once = trained("SFT", "sft", 1.0)
     rows = rows_of(PIVOT, once, trained("varm", "merge", 0.9, 0.94), trained("linear", "merge", 0.9))
     assert rows["varm"].bits_gain.overall.se == pytest.approx((0.0008 / 2 + 0.0008) ** 0.5)
+    assert rows["varm"].bits_gain.overall.t == pytest.approx(critical(1))  # two trainings tell of both sides
     assert rows["pivot"].bits_gain.overall.se == pytest.approx(0.0008**0.5)
     assert rows["linear"].bits_gain.overall.se == pytest.approx((2 * 0.0008) ** 0.5)
     assert rows["varm"].bits_over_soup is None

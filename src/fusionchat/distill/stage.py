@@ -1,4 +1,4 @@
-"""Stage `distill`: train copies of the pivot on fused distributions. One job a target, label weight and seed; SFT likewise."""
+"""Stage `distill`: copies of the pivot learn fused distributions, or (SFT) labels alone; one job a model and seed."""
 
 import gc
 import shutil

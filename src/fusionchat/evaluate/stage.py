@@ -68,7 +68,7 @@ def entry(kind: Kind, base: str, weight: float | Literal["best"] | None = None, 
 
 
 def entries(run: Run) -> list[Entry]:
-    """Every model that is evaluated, in the order of the table; of those that differ in their seeds one after the other."""
+    """Every model that is evaluated, in the order of the table; seeds of one model follow each other."""
     recipe = run.recipe
     seeds = range(1, recipe.distill.seeds + 1)
     own = recipe.distill.label_weight

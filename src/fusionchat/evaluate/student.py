@@ -23,7 +23,7 @@ def critical(df: float) -> float:
 
 
 def degrees(t: float) -> float:
-    """The degrees of freedom at which `critical` is ``t``, at most `LARGEST`: what an interval of that width is worth."""
+    """The degrees of freedom at which `critical` is ``t``, at most `LARGEST`."""
     if t <= critical(LARGEST):
         return LARGEST
     low = high = 1.0
@@ -54,7 +54,10 @@ def incomplete_beta(x: float, a: float, b: float) -> float:
 
 
 def _fraction(x: float, a: float, b: float) -> float:
-    """1 + d1 / (1 + d2 / (1 + ...)) by Lentz's method in Thompson and Barnett's form (J. Comput. Phys. 64:490, 1986)."""
+    """1 + d1 / (1 + d2 / (1 + ...)), by Lentz's method as Thompson and Barnett give it.
+
+    J. Comput. Phys. 64:490 (1986).
+    """
     value = ratio = 1.0
     inverse = 0.0
     for n in range(1, 1000):

@@ -101,7 +101,7 @@ def _off_scale(axes: "Axes", y: int, value: str, colour: str, *, right: bool) ->
 
 
 def gain_plots(report: Report, metric: Metric, over: Over = "sft") -> list[Plot]:
-    """Gains over SFT, one panel a model made by fusion, or over its soup, of the fused model alone: overall and by domain."""
+    """Gains by domain: one panel a model made by fusion over SFT, the fused model's alone over the soup."""
     rows = [row for row in report.rows if row.gain(metric, over) and row.kind in ("target", "merge")]
     rows = [row for row in rows if over == "sft" or row.label == report.fused]
     domains = (OVERALL, *report.domains)

@@ -72,8 +72,9 @@ def gains(models: Sequence[Trained], measure: Measure, fused: str, over: RowKind
     base = next((model for model in models if model.kind == over), None)
     if base is None:
         return {}
-    known = _spread(models, measure, fused)
-    sides = {model.label: _side(model, measure, known) for model in models}
+    repeated = _repeated(models, fused)
+    known_RC = None if repeated is None else measure.scores(repeated)
+    sides = {m.label: _side(m, measure, known_RC, own=m is not repeated) for m in models}
     trainings = next((len(model.runs) for model in models if model.kind == "sft"), 1)
     found = {}
     for model in models:
@@ -87,22 +88,20 @@ def gains(models: Sequence[Trained], measure: Measure, fused: str, over: RowKind
     return found
 
 
-def _spread(models: Sequence[Trained], measure: Measure, fused: str) -> Runs | None:
-    """Runs that show the noise of trainings that were made once: SFT's, else the fused model's."""
+def _repeated(models: Sequence[Trained], fused: str) -> Trained | None:
+    """The model whose runs show the noise of trainings that were made once: SFT, else the fused model."""
     able = [model for model in models if len(model.runs) > 1]
     chosen = next((model for model in able if model.kind == "sft"), None)
-    chosen = chosen or next((model for model in able if model.label == fused), None)
-    return None if chosen is None else measure.scores(chosen)
+    return chosen or next((model for model in able if model.label == fused), None)
 
 
-def _side(model: Trained, measure: Measure, known_RC: Runs | None) -> Side:
+def _side(model: Trained, measure: Measure, known_RC: Runs | None, *, own: bool) -> Side:
+    """A side whose noise is known from its own runs, where ``own`` is set and it has several."""
     scores_RC = measure.scores(model)
     mean_C, trainings = scores_RC.mean(axis=0), len(scores_RC)
     if model.kind in ("pivot", "source"):
         return Side(mean_C)
-    if model.kind == "sft" and trainings > 1:
-        return Side(mean_C, 1 / trainings, known_RC)
-    return Side(mean_C, 1 / trainings, scores_RC if trainings > 1 else known_RC)
+    return Side(mean_C, 1 / trainings, scores_RC if own and trainings > 1 else known_RC)
 
 
 def _soup(side: Side, trainings: int, pair: bool) -> Side:

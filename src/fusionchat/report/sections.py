@@ -67,7 +67,7 @@ def content(report: Report) -> Content:
 
 
 def headline(report: Report) -> str:
-    """One to three sentences: the fused model's result, its gains over SFT and its soup, where it wins and where it loses."""
+    """The fused model's result, its gains over SFT and the soup, and where it wins and loses, in one to three sentences."""
     row = report.row(report.fused)
     if row is None or row.bits_per_byte is None:
         return "This run has no fused model that was evaluated."
