@@ -42,14 +42,19 @@ class Place(NamedTuple):
     transposed: bool
 
 
-def parameters_of(path: str, targets: tuple[str, ...]) -> list[str]:
-    """The names of a module's parameters that an adapter targets."""
-    found = []
+def parameters_of(path: str, targets: tuple[str, ...], names: Names, pivot: Checkpoint) -> list[str]:
+    """The names of a module's parameters that an adapter targets and that the pivot has, in one form or the other.
+
+    A target is the end of a parameter's name: ``experts.down_proj``, or just ``down_proj``.
+    """
+    found = set()
     for target in targets:
         module, _, leaf = target.rpartition(".")
-        if path == module or path.endswith(f".{module}"):
-            found.append(leaf)
-    return sorted(set(found))
+        if module and path != module and not path.endswith(f".{module}"):
+            continue
+        if names.find(f"{path}.{leaf}") or _experts(path, leaf, pivot):
+            found.add(leaf)
+    return sorted(found)
 
 
 def places(
@@ -73,21 +78,27 @@ def places(
 
 def _split(path: str, leaf: str, sides: tuple[int, int], pivot: Checkpoint) -> Iterator[Place]:
     """One place for each expert's matrix where the pivot stores them one by one."""
-    number = re.search(r"(?:^|\.)(\d+)\.", path)
-    for parts in _PARTS.get(leaf, ()) if number else ():
-        assert number is not None
-        layer = rf"(?:.+\.)?{number[1]}\..*experts\.(\d+)\.({'|'.join(parts)})\.weight"
-        held = [(n, m) for n in pivot.tensors if (m := re.fullmatch(layer, n))]
-        experts = 1 + max((int(m[1]) for _, m in held), default=-1)
-        height = sides[0] // len(parts)
-        if len(held) != experts * len(parts) or not experts:
-            continue
-        for name, match in held:
-            if pivot.tensors[name].shape != (height, sides[1]):
-                return
-            begin = parts.index(match[2]) * height
-            yield Place(name, experts, int(match[1]), (begin, begin + height), False)
+    held = _experts(path, leaf, pivot)
+    parts = next((parts for parts in _PARTS.get(leaf, ()) if held and held[0][2] in parts), ())
+    experts, height = 1 + max((expert for _, expert, _ in held), default=-1), sides[0] // max(1, len(parts))
+    if len(held) != experts * len(parts) or any(
+        pivot.tensors[name].shape != (height, sides[1]) for name, _, _ in held
+    ):
         return
+    for name, expert, part in held:
+        begin = parts.index(part) * height
+        yield Place(name, experts, expert, (begin, begin + height), False)
+
+
+def _experts(path: str, leaf: str, pivot: Checkpoint) -> list[tuple[str, int, str]]:
+    """The pivot's matrices of a layer's experts that make up a parameter: name, expert, part."""
+    number = re.search(r"(?:^|\.)(\d+)\.", path)
+    words = "|".join(part for parts in _PARTS.get(leaf, ()) for part in parts)
+    if number is None or not words or not path.endswith("experts"):
+        return []
+    layer = re.compile(rf"(?:.*\.)?{number[1]}\..*\bexperts\.(\d+)\.({words})\.weight")
+    found = ((name, layer.fullmatch(name)) for name in pivot.tensors)
+    return [(name, int(match[1]), match[2]) for name, match in found if match]
 
 
 def matrices(down: np.ndarray, up: np.ndarray, place: Place) -> tuple[np.ndarray, np.ndarray]:

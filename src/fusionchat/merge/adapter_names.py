@@ -2,12 +2,16 @@
 
 Models are wrapped in more than one way: ``model.layers.0`` in a language model is ``model.language_model.layers.0`` in
 the model for images and text around it, and some files leave the wrapper's name out. Names meet by their last part, which
-begins before the first number; where several of the pivot's names have that part, the wrappers' names decide.
+begins before the first number; where several of the pivot's names have that part, the wrappers' names decide. Where none
+has it, transformers is asked: it renames parts of some structures when it opens a model (``block_sparse_moe.gate``).
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from functools import cached_property
 
 from fusionchat.merge.checkpoint import Checkpoint
+from fusionchat.merge.structure import Structure
+from fusionchat.merge.weights import layer_of
 
 
 class Names:
@@ -15,10 +19,11 @@ class Names:
 
     Args:
         names: The pivot's names.
+        known: What transformers knows of the pivot, if anything.
     """
 
-    def __init__(self, names: Iterable[str]) -> None:
-        self.names = set(names)
+    def __init__(self, names: Iterable[str], known: Callable[[], Structure | None] = lambda: None) -> None:
+        self.names, self.known = set(names), known
         self.by_end: dict[str, list[str]] = {}
         for name in sorted(self.names):
             self.by_end.setdefault(_split(name)[1], []).append(name)
@@ -29,9 +34,20 @@ class Names:
             return name
         before, end = _split(name)
         rated = sorted((len(_split(n)[0] ^ before), n) for n in self.by_end.get(end, []))
-        if not rated or (len(rated) > 1 and rated[0][0] == rated[1][0]):
+        if (
+            not rated and layer_of(name) is not None
+        ):  # outside the layers it would take a tied head for the embedding
+            structure = self.known()
+            return None if structure is None else self._renamed.get(structure.canonical(name))
+        if not rated:
             return None
-        return rated[0][1]
+        return rated[0][1] if len(rated) == 1 or rated[0][0] < rated[1][0] else None
+
+    @cached_property
+    def _renamed(self) -> dict[str, str]:
+        """The pivot's names by those that transformers has for them."""
+        structure = self.known()
+        return {} if structure is None else {structure.canonical(name): name for name in self.names}
 
 
 def _split(name: str) -> tuple[frozenset[str], str]:

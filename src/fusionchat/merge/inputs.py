@@ -94,7 +94,7 @@ def open_inputs(
     refuse_quantized(base)
     known = Known(base)
     whole = known.buffers()
-    adapters = _open_adapters(stack, base, targets, allow_pickle)
+    adapters = _open_adapters(stack, base, targets, known, allow_pickle)
     base, changes = _parted(base, list(adapters.values()))
     files = {"": base.files}
     tensors: dict[str, dict[str, Source]] = {}
@@ -160,13 +160,13 @@ def _arranged_jobs(
 
 
 def _open_adapters(
-    stack: ExitStack, pivot: Checkpoint, targets: Mapping[str, Path], allow_pickle: bool
+    stack: ExitStack, pivot: Checkpoint, targets: Mapping[str, Path], known: Known, allow_pickle: bool
 ) -> dict[str, Adapter]:
     """The targets that are adapters, opened."""
     opened = {}
     for name, folder in targets.items():
         if is_adapter(folder):
-            opened[name] = open_adapter(folder, pivot, allow_pickle=allow_pickle)
+            opened[name] = open_adapter(folder, pivot, known=known, allow_pickle=allow_pickle)
             stack.callback(opened[name].file.close)
     return opened
 

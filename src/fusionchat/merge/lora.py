@@ -4,7 +4,7 @@ The settings are read in `adapter_config`, the weight file in `adapter_file`; he
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -21,6 +21,7 @@ from fusionchat.merge.checkpoint import Checkpoint
 from fusionchat.merge.low_rank import Adapted, Change, Kept, Taken
 from fusionchat.merge.plan import Source
 from fusionchat.merge.stored import MappedFile, Stored
+from fusionchat.merge.structure import Structure
 from fusionchat.merge.tied import How, settle, tied_names, vocabulary_rows
 from fusionchat.merge.token_rows import TokenRows
 from fusionchat.merge.weights import layer_of
@@ -57,7 +58,13 @@ def is_adapter(folder: Path) -> bool:
     return not held - {WEIGHTS}
 
 
-def open_adapter(folder: Path, pivot: Checkpoint, *, allow_pickle: bool = False) -> Adapter:
+def open_adapter(
+    folder: Path,
+    pivot: Checkpoint,
+    *,
+    known: Callable[[], Structure | None] = lambda: None,
+    allow_pickle: bool = False,
+) -> Adapter:
     """An adapter's settings, and the pivot's tensors that it changes.
 
     Raises:
@@ -66,7 +73,7 @@ def open_adapter(folder: Path, pivot: Checkpoint, *, allow_pickle: bool = False)
     settings = read_settings(folder)
     file = open_weights(folder, allow_pickle)
     try:
-        return _Opening(settings, read_contents(file), pivot).adapter()
+        return _Opening(settings, read_contents(file), pivot, known).adapter()
     except BaseException:
         file.close()
         raise
@@ -75,9 +82,15 @@ def open_adapter(folder: Path, pivot: Checkpoint, *, allow_pickle: bool = False)
 class _Opening:
     """An adapter while it is brought together with the pivot."""
 
-    def __init__(self, settings: Settings, contents: Contents, pivot: Checkpoint) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        contents: Contents,
+        pivot: Checkpoint,
+        known: Callable[[], Structure | None],
+    ) -> None:
         self.settings, self.contents, self.pivot = settings, contents, pivot
-        self.names, self.kept, self.tied = Names(pivot.tensors), Kept(), tied_names(pivot)
+        self.names, self.kept, self.tied = Names(pivot.tensors, known), Kept(), tied_names(pivot)
         self.made = Adapter(contents.file, settings)
         self.how: dict[str, How] = {}
 
@@ -198,11 +211,21 @@ class _Opening:
             )
         self._check_extras(module, held, pair.embedding)
         path = re.sub(r"(\.base_layer)+$", "", module)
-        leaves = () if pair.embedding else parameters_of(path, self.settings.parameters)
-        if leaves:
+        leaves = parameters_of(path, self.settings.parameters, self.names, self.pivot)
+        if leaves and not pair.embedding:
             self._adapt_parameter(pair, path, leaves)
+        elif self.settings.parameters and self._is_no_layer(path):
+            raise self._refusal(
+                f"target_parameters is set, and the pivot has none of them in {path}: "
+                f"{', '.join(self.settings.parameters)}",
+                "merge the adapter with peft, and give that model",
+            )
         else:
             self._adapt_module(pair, held)
+
+    def _is_no_layer(self, path: str) -> bool:
+        """Whether a module inside the layers has no weight of its own, as one that holds experts."""
+        return layer_of(path) is not None and self.names.find(f"{path}.weight") is None
 
     def _check_extras(self, module: str, held: Mapping[str, Stored], embedding: bool) -> None:
         wanted = {"magnitude_vector": self.settings.dora}
