@@ -11,9 +11,10 @@ from fusionchat.corpus.agree import DROPPED, HIDES
 from fusionchat.corpus.stage import PARTS as PART_NAMES
 from fusionchat.corpus.stage import note_counts, read_part
 from fusionchat.errors import CorpusError, MergeError
-from fusionchat.estimate import size, total, work
+from fusionchat.estimate import total, work
 from fusionchat.pipeline import run
 from fusionchat.recipe import load_recipe
+from fusionchat.units import size
 from tests.tiny import copy_input, write_recipe
 
 

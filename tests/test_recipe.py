@@ -147,9 +147,9 @@ def test_a_merge_method_from_the_command_line():
         ),
         (
             "merge: {method: fisher, fisher: [A, B]}\n",
-            ["merge: Method fisher needs 1 folders, one per target, not 2"],
+            ["merge: Method fisher needs 1 folder, one per target, not 2"],
         ),
-        ("merge: fisher\n", ["merge: Method fisher needs 1 folders, one per target, not 0"]),
+        ("merge: fisher\n", ["merge: Method fisher needs 1 folder, one per target, not 0"]),
         (
             "compare: {merges: [linear, nuslerp, {method: ties, density: [1, 1]}]}\n",
             ["compare.merges.1: Method nuslerp", "compare.merges.2: Method ties has 2"],

@@ -18,7 +18,7 @@ from fusionchat.corpus.read import ReadCorpus
 from fusionchat.corpus.render import Renderer
 from fusionchat.corpus.stage import make_renderer
 from fusionchat.errors import CorpusError, FusionChatError, ModelError
-from fusionchat.estimate import size, total, work
+from fusionchat.estimate import total, work
 from fusionchat.jobs import Run
 from fusionchat.merge.files import opens_in_transformers
 from fusionchat.merge.methods.base import check_targets
@@ -28,6 +28,7 @@ from fusionchat.pipeline import open_run
 from fusionchat.precision import Dtypes
 from fusionchat.recipe import Recipe
 from fusionchat.tokenizer_files import rebuilt_on
+from fusionchat.units import counted, size
 
 SHOWN_CHARACTERS = 1200
 FLOPS_A_SECOND = 4e14
@@ -234,7 +235,7 @@ def show(found: Check) -> None:
 
 
 def _show_corpus(found: Check) -> None:
-    console.say(f"Corpus: {found.records} records looked at{_reasons(found.rejects)}")
+    console.say(f"Corpus: {counted(found.records, 'record')} looked at{_reasons(found.rejects)}")
     if found.unused_keys:
         console.say(f"Corpus: keys of records that are not used: {count_words(found.unused_keys)}")
     for note, count in found.notes.items():

@@ -13,7 +13,7 @@ import click
 
 from fusionchat import __version__
 from fusionchat.cli_merge import fisher, merge
-from fusionchat.errors import FusionChatError
+from fusionchat.units import counted
 
 if TYPE_CHECKING:
     from fusionchat.jobs import Job, Run, Status
@@ -91,9 +91,10 @@ def check(recipe: Path, settings: tuple[str, ...], sample: int) -> None:
 def plan(recipe: Path, settings: tuple[str, ...]) -> None:
     """Show what is done, stale (and why) or to do; touch nothing."""
     from fusionchat import console
-    from fusionchat.estimate import size, work
+    from fusionchat.estimate import work
     from fusionchat.pipeline import plan as make_plan
     from fusionchat.precision import resolve_dtypes
+    from fusionchat.units import size
 
     loaded = load(recipe, settings)
     rows = []
@@ -115,7 +116,7 @@ def plan(recipe: Path, settings: tuple[str, ...]) -> None:
         console.say(dtypes.describe())
     for line in dtypes.notices():
         console.warn(line)
-    console.say(f"{todo} of {len(planned)} jobs to run" if todo else "Everything is done.")
+    console.say(f"{todo} of {counted(len(planned), 'job')} to run" if todo else "Everything is done.")
 
 
 @cli.command()
@@ -263,7 +264,7 @@ def run_stage(recipe: "Recipe", until: str | None, then: "Callable[[Run], None] 
 
 def kept_jobs(count: int) -> str:
     """What is said of jobs that need not run."""
-    return f"{count} jobs were done before and are kept" if count > 1 else "1 job was done before and is kept"
+    return f"{counted(count, 'job')} {'was' if count == 1 else 'were'} done before and {'is' if count == 1 else 'are'} kept"
 
 
 def finish(recipe: "Recipe") -> None:
@@ -277,13 +278,17 @@ def finish(recipe: "Recipe") -> None:
 
 
 def main() -> None:
-    """The console script: errors become one message and an exit code."""
+    """The console script: errors and signals become one message and an exit code."""
+    from fusionchat.cli_errors import catch_signals
+
+    catch_signals()
     sys.exit(guarded(sys.argv[1:]))
 
 
 def guarded(arguments: list[str]) -> int:
-    """Run the command line; 0 for success, 2 for the user's mistakes, 3 for the machine's, 1 for ours, 130 for Ctrl-C."""
+    """Run the command line; the exit code is 0 for success, else see `cli_errors`."""
     from fusionchat import console
+    from fusionchat.cli_errors import StoppedError, explain
     from fusionchat.threads import wait_passively
 
     wait_passively()
@@ -292,40 +297,8 @@ def guarded(arguments: list[str]) -> int:
         cli.main([a for a in arguments if a != "--debug"], prog_name="fusionchat", standalone_mode=False)
     except click.exceptions.Exit as stop:
         return stop.exit_code
-    except (Exception, KeyboardInterrupt) as error:
+    except (Exception, KeyboardInterrupt, StoppedError) as error:
         if debug:
             console.traceback()
-        return explain(error)
+        return explain(error, arguments)
     return 0
-
-
-def explain(error: BaseException) -> int:
-    """Print what went wrong in one message and return the exit code."""
-    from fusionchat import console
-
-    if isinstance(error, FusionChatError):
-        console.error(str(error))
-        return error.exit_code
-    if isinstance(error, click.UsageError):
-        error.show()
-        return 2
-    if isinstance(error, KeyboardInterrupt | click.Abort):
-        console.error("Stopped. Give the same command again and it goes on from here.")
-        return 130
-    return unexpected(error)
-
-
-def unexpected(error: BaseException) -> int:
-    """An error nobody foresaw: out of memory is the machine's, the rest is a bug."""
-    from fusionchat import console
-
-    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
-        console.error(
-            "Out of memory\n  do:    lower runtime.batch_tokens and runtime.micro_batch_size, then run again"
-        )
-        return 3
-    text = (str(error).strip() or "no message").splitlines()[0]
-    console.error(
-        f"This is a bug in FusionChat: {type(error).__name__}: {text}\n  do:    run with --debug and report it"
-    )
-    return 1

@@ -123,7 +123,7 @@ def merge(
         return
     if out is None:
         raise MergeError("There is no place for the merged model", do="name a folder with --out")
-    with console.progress("merge", None) as advance:
+    with console.progress("merge", None, "bytes") as advance:
         work(out, progress=advance)
     console.say(f"Merged: {out}")
 
@@ -151,7 +151,7 @@ def run_recipe(recipe: Path, settings: tuple[str, ...]) -> None:
 def show_plan(plan: "MergePlan", device: str) -> None:
     """Print a merge's plan."""
     from fusionchat import console
-    from fusionchat.estimate import size
+    from fusionchat.units import size
 
     rows = [(name.replace("_", " "), _said(value)) for name, value in plan.method.items()]
     rows += [

@@ -7,6 +7,7 @@ from contextlib import contextmanager, suppress
 from rich.console import Console
 from rich.progress import (
     BarColumn,
+    DownloadColumn,
     MofNCompleteColumn,
     Progress,
     TextColumn,
@@ -16,10 +17,13 @@ from rich.progress import (
 from rich.table import Table
 from rich.text import Text
 
+from fusionchat.watch import Watch
+
 Advance = Callable[[int], None]
 
 _out = Console(highlight=False)
 _err = Console(stderr=True, highlight=False)
+_watch: Watch | None = None
 
 
 def ignore(_: int) -> None:
@@ -109,19 +113,52 @@ def table(
 
 
 @contextmanager
-def progress(label: str, total: int | None) -> Iterator[Advance]:
+def working(label: str) -> Iterator[None]:
+    """Say how long the block took; where there is no terminal, every 30 seconds how far it is, too."""
+    global _watch  # noqa: PLW0603 (what is being done, for the bars in it)
+    outer, _watch = _watch, Watch(label, _note)
+    mine = _watch
+    if not _err.is_terminal:
+        mine.begin()
+    well = False
+    try:
+        yield
+        well = True
+    finally:
+        _watch = outer
+        mine.end(well=well)
+
+
+def _note(line: str) -> None:
+    _err.print(f"  {line}", style="dim", markup=False, soft_wrap=True)
+
+
+@contextmanager
+def progress(label: str, total: int | None, unit: str = "") -> Iterator[Advance]:
     """Show a progress bar on stderr while the block runs; call the yielded function with each advance.
 
-    On something that is not a terminal, one line is printed when the block ends.
+    On something that is not a terminal lines are printed instead, see `working`: a block that is in none of its own says
+    its start and end.
+
+    Args:
+        label: What is done.
+        total: How many units there are, None where that is not known.
+        unit: What they are, in the plural: "steps"; "bytes" are shown as sizes.
     """
+    if _watch is None:
+        if not _err.is_terminal:
+            _note(label)
+        with working(label), progress(label, total, unit) as advance:
+            yield advance
+        return
     if not _err.is_terminal:
-        yield ignore
-        _err.print(f"  {label}: done", markup=False, soft_wrap=True)
+        _watch.step(label, total, unit)
+        yield _watch.advance
         return
     columns = (
         TextColumn("  {task.description}"),
         BarColumn(),
-        MofNCompleteColumn(),
+        DownloadColumn() if unit == "bytes" else MofNCompleteColumn(),
         TimeElapsedColumn(),
         TimeRemainingColumn(),
     )

@@ -100,17 +100,6 @@ def total(parts: Iterable[float | None]) -> float | None:
     return None if None in known else float(sum(part or 0.0 for part in known))
 
 
-def size(count: float | None) -> str:
-    """Bytes for a table."""
-    if count is None:
-        return "?"
-    for unit in ("B", "kB", "MB", "GB"):
-        if count < 1000:
-            return f"{count:.0f} {unit}"
-        count /= 1000
-    return f"{count:.1f} TB"
-
-
 def work(flops: float | None) -> str:
     """Floating-point operations for a table."""
     if flops is None:

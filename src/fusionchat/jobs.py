@@ -77,6 +77,11 @@ class Job:
         return f"{self.stage}/{self.name}"
 
     @property
+    def label(self) -> str:
+        """What it is called where its progress is said: ``represent qwen``, ``corpus``."""
+        return self.stage if self.name == self.stage else f"{self.stage} {self.name}"
+
+    @property
     def fingerprint(self) -> str:
         """SHA-256 of settings, inputs and the stage's version."""
         return fingerprint({"settings": self.settings, "version": self.version}, self.inputs)

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from fusionchat.artifacts import Manifest, begin, checksums, discard, finish, machine_errors, write_text
-from fusionchat.console import warn
+from fusionchat.console import warn, working
 from fusionchat.errors import DamagedError, FusionChatError, RecipeError
 from fusionchat.estimate import parameters
 from fusionchat.jobs import Job, Run, Status
@@ -163,7 +163,7 @@ def execute(planned: Run, job: Job) -> None:
     folder = planned.path(job.id)
     begin(folder, job.fingerprint)
     started = time.monotonic()
-    with machine_errors(folder):
+    with machine_errors(folder), working(job.label):
         summary = job.work(folder)
     files = {
         name: digest for name, digest in checksums(folder).items() if Path(name).name not in job.rewritten

@@ -7,15 +7,34 @@ def counted(count: int, noun: str, plural: str | None = None) -> str:
 
 
 def duration(seconds: float) -> str:
-    """A length of time in its two largest units: ``12 s``, ``1 min 12 s``, ``3 h 5 min``, ``2 d 4 h``; ``0.4 s`` below ten."""
+    """A length of time: ``0.4 s``, ``12 s``, ``3 min 05 s``, ``2 h 07 min``, ``2 d 03 h``."""
     if seconds < 9.95:
         return f"{seconds:.1f} s"
-    rest = round(seconds)
-    for size, unit, small_size, small in (
-        (86400, "d", 3600, "h"),
-        (3600, "h", 60, "min"),
-        (60, "min", 1, "s"),
-    ):
-        if rest >= size:
-            return f"{rest // size} {unit} {rest % size // small_size} {small}"
-    return f"{rest} s"
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02d} s"
+    if whole < 86400:
+        return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+    return f"{whole // 86400} d {whole % 86400 // 3600:02d} h"
+
+
+def size(count: float | None) -> str:
+    """Bytes: ``999 B``, ``12 kB``, ``2.5 TB``; a question mark where they are not known."""
+    if count is None:
+        return "?"
+    for unit in ("B", "kB", "MB", "GB"):
+        if count < 1000:
+            return f"{count:.0f} {unit}"
+        count /= 1000
+    return f"{count:.1f} TB"
+
+
+def rate(a_second: float, unit: str) -> str:
+    """How much is done in a second, or in a minute where that is little: ``13 steps/s``, ``1.3 steps/s``, ``4 steps/min``."""
+    if unit == "bytes":
+        return f"{size(a_second)}/s"
+    if 0 < a_second < 0.2:
+        return f"{60 * a_second:.{1 if a_second < 1 / 60 else 0}f} {unit}/min"
+    return f"{a_second:,.{1 if a_second < 10 else 0}f} {unit}/s"

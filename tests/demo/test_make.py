@@ -82,7 +82,7 @@ def test_a_missing_or_unfinished_part_is_made_again_and_is_the_same(made):
     (root / ".made" / "corpus.json").write_text("{", encoding="utf-8")
     watched = Watched()
     make_demo(root, scale=SCALE, progress=watched)
-    assert [label for label, *_ in watched.bars] == ["write the chat corpus", "train 1 tiny chat LLMs"]
+    assert [label for label, *_ in watched.bars] == ["write the chat corpus", "train 1 tiny chat LLM"]
     assert checksums(root) == before
 
 

@@ -47,13 +47,5 @@ def test_counts_have_three_digits(number, shown):
     assert text.count(number) == shown
 
 
-@pytest.mark.parametrize(
-    ("seconds", "shown"),
-    [(0.44, "0.4 s"), (12.3, "12 s"), (59.7, "1 min 00 s"), (185, "3 min 05 s"), (7640, "2 h 07 min")],
-)
-def test_durations(seconds, shown):
-    assert text.duration(seconds) == shown
-
-
 def test_percent():
     assert text.percent(0.9811) == "98.1 %" and text.percent(0.5, 0) == "50 %" and text.percent(None) == "-"

@@ -53,7 +53,7 @@ def work(run: Run, source: str, folder: Path) -> Summary:
     )
     files = shard_files(run.path(represent_job("pivot")))
     conversations = read_part(run, "train")
-    with progress(f"align {source}", len(files)) as advance:
+    with progress(f"align {source}", len(files), "shards") as advance:
         mapping = make_map(run, source, *tables)
         total = AlignSummary()
         used = np.zeros(tables[1].size, np.int64)

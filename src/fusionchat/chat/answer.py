@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from fusionchat.artifacts import read_manifest
 from fusionchat.corpus.conversation import Message
 from fusionchat.errors import ModelError
+from fusionchat.units import counted
 
 if TYPE_CHECKING:
     from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
@@ -126,7 +127,7 @@ class Answerer:
         from fusionchat.report.text import count
 
         size = count(sum(p.numel() for p in self.model.parameters()))
-        context = f", context of {self.window} tokens" if self.window else ""
+        context = f", context of {counted(self.window, 'token')}" if self.window else ""
         return f"{self.name}: {size} parameters{context}, on {self.model.device}"
 
     def fits(self, messages: Sequence[Message], max_new_tokens: int) -> bool:

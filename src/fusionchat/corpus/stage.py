@@ -72,7 +72,7 @@ def work(run: Run, folder: Path) -> Summary:
     notes: Counter[str] = Counter({DROPPED: thoughts} if thoughts else {})
     summary: Summary = {}
     total = sum(len(part) for part in parts)
-    with progress("corpus", total) as advance:
+    with progress("corpus", total, "conversations") as advance:
         for name, conversations in zip(PARTS, parts, strict=True):
             before = len(rejects)
             kept = list(_fit_all(conversations, renderers, rejects, notes, advance))

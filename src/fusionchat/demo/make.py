@@ -13,6 +13,7 @@ from typing import IO, NamedTuple
 
 from fusionchat.demo.parts import Part, making
 from fusionchat.errors import MachineError
+from fusionchat.units import counted
 
 Advance = Callable[[int], None]
 Progress = Callable[[str, int | None], AbstractContextManager[Advance]]
@@ -77,7 +78,7 @@ def _make_models(parts: Sequence[Part], progress: Progress) -> None:
     from fusionchat.demo.models import make_model, schedule_of
 
     total = sum(schedule_of(part.path.name, part.scale).conversations for part in parts)
-    with progress(f"train {len(parts)} tiny chat LLMs", total) as advance:
+    with progress(f"train {counted(len(parts), 'tiny chat LLM')}", total) as advance:
         if total >= SMALL:
             _train_beside(parts, advance)
             return

@@ -1,5 +1,6 @@
 """The demo's recipe, and its models and corpus made ready beside it."""
 
+from functools import partial
 from pathlib import Path
 
 from fusionchat.artifacts import machine_errors, write_text
@@ -23,7 +24,7 @@ def prepare(output: Path, *, seed: int, scale: float) -> Path:
 
     folder = output / RUN
     with machine_errors(folder):
-        make_demo(folder / "input", seed=seed, scale=scale, progress=progress)
+        make_demo(folder / "input", seed=seed, scale=scale, progress=partial(progress, unit="conversations"))
         recipe = (Path(__file__).parent / "recipe.yaml").read_text(encoding="utf-8")
         path = folder / "recipe.yaml"
         write_text(

@@ -137,7 +137,7 @@ def train_target(run: Run, training: Training, folder: Path) -> None:
         seed=training.seed,
         folder=folder / CHECKPOINTS,
         device=device,
-        progress=lambda steps: progress(f"distill {training.name}", steps),
+        progress=lambda steps: progress(f"distill {training.name}", steps, "steps"),
     )
     model.save_pretrained(folder / "model")
     copy_tokenizer(pivot, folder / "model")

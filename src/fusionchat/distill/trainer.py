@@ -123,7 +123,7 @@ def train(
         seed: Order of the conversations and every other random choice.
         folder: For checkpoints.
         device: Where to train.
-        progress: Opens a progress bar of so many steps.
+        progress: Opens a progress bar of the steps that are to do.
     """
     assert all(p.dtype == torch.float32 for p in model.parameters()), "train in fp32"
     arguments = _arguments(settings, runtime, seed, folder, device)
@@ -146,7 +146,8 @@ def train(
         # Renamed in transformers 5.2x; the old name is the only one that older releases have.
         getattr(model, "activation_checkpointing_enable", model.gradient_checkpointing_enable)()
     checkpoint = last_checkpoint(folder)
-    with progress(steps) as advance:
+    done = 0 if checkpoint is None else int(checkpoint.name.rpartition("-")[2])
+    with progress(steps - done) as advance:
         trainer = DistillTrainer(
             model=model,
             label_weight=label_weight,
@@ -157,8 +158,6 @@ def train(
             callbacks=[_Watch(advance)],
         )
         trainer.remove_callback(PrinterCallback)
-        if checkpoint is not None:
-            advance(int(checkpoint.name.rpartition("-")[2]))
         with no_chance(model):
             trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
     log = [{k: float(v) for k, v in entry.items()} for entry in trainer.state.log_history if "loss" in entry]

@@ -170,7 +170,7 @@ def score(
     model = load_model(ref, dtype=dtype, device=device)
     renderer = make_renderer(ref)
     rendered = render_all(renderer, conversations)
-    with progress(f"evaluate {name}", len(conversations)) as advance:
+    with progress(f"evaluate {name}", len(conversations), "conversations") as advance:
         bits_N = token_bits(
             model,
             rendered,
@@ -185,7 +185,7 @@ def score(
     correct: list[bool | None] = [None] * len(conversations)
     if exact is not None:
         asked = [i for i, c in enumerate(conversations) if c.answer is not None][: exact.limit]
-        with progress(f"answer {name}", len(asked)) as advance:
+        with progress(f"answer {name}", len(asked), "questions") as advance:
             result = exact_match(
                 model,
                 load_tokenizer(ref),

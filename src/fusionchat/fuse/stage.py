@@ -57,7 +57,7 @@ def work(run: Run, sources: Sequence[str], folder: Path) -> Summary:
     weight_rows: dict[str, np.ndarray] = {}
     fallback, rows, scored = 0, 0, Coverage()
     files = shard_files(run.path(represent_job("pivot")))
-    with progress(f"fuse {'+'.join(sources)}", len(files)) as advance:
+    with progress(f"fuse {'+'.join(sources)}", len(files), "shards") as advance:
         first = 0
         for index, path in enumerate(files):
             pivot, _ = read_shard(path)

@@ -20,6 +20,7 @@ from fusionchat.merge.lora import is_adapter
 from fusionchat.merge.references import find_model
 from fusionchat.merge.stored import Stored
 from fusionchat.models import ModelRef, load_config, load_model, load_tokenizer, pick_device, pick_dtype
+from fusionchat.units import counted
 
 if TYPE_CHECKING:
     import torch
@@ -88,7 +89,7 @@ def make_fisher(
     loaded.config.use_cache = False
     if getattr(loaded.config, "output_router_logits", False):  # their balance is no part of the likelihood
         loaded.config.output_router_logits = False
-    with progress(f"fisher {folder.name}", len(rendered)) as advance:
+    with progress(f"fisher {folder.name}", len(rendered), "conversations") as advance:
         diagonal = fisher_diagonal(loaded, _batches(rendered, place), progress=advance)
     named = as_stored(loaded, diagonal, checkpoint.tensors, where=str(folder))
     tokens = sum(len(one.rows) for one in rendered)
@@ -135,7 +136,7 @@ def _words(counts: Mapping[str, int]) -> str:
 
 def describe(report: FisherReport) -> str:
     """What was used and what was not, in one line."""
-    used = f"{report.examples} conversation{'s' * (report.examples > 1)}, {report.tokens} supervised tokens"
+    used = f"{counted(report.examples, 'conversation')}, {counted(report.tokens, 'supervised token')}"
     return f"{used}; not used: {_words(report.rejects)}" if report.rejects else used
 
 

@@ -27,6 +27,7 @@ from fusionchat.merge.methods.ties import Ties
 from fusionchat.merge.methods.varm import Varm
 from fusionchat.merge.plan import Dtype
 from fusionchat.merge.stream import inner_products, merge_models
+from fusionchat.units import counted
 
 _TRIALS = "trials.json"
 
@@ -178,7 +179,7 @@ def search(
     scored = [(trial.score, n) for n, trial in enumerate(trials) if trial.score is not None]
     if not scored:
         raise MergeError(
-            f"None of the {len(trials)} merges could be made and scored. The first: {trials[0].reason}",
+            f"None of {counted(len(trials), 'merge')} could be made and scored. The first: {trials[0].reason}",
             where=describe(made[0]),
             do="give other candidates",
         )

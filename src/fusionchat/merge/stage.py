@@ -189,7 +189,7 @@ def content(run: Run, methods: Iterable[MergeMethod]) -> dict[str, str]:
 
 def work(run: Run, name: str, method: MergeMethod, targets: Mapping[str, str], folder: Path) -> Summary:
     """Merge the models of some jobs into ``model/``."""
-    with progress(f"merge {name}", None) as advance:
+    with progress(f"merge {name}", None, "bytes") as advance:
         merge_into(run, folders(run, targets), method, folder, advance)
     return {}
 
@@ -241,7 +241,7 @@ def search(run: Run, folder: Path) -> Summary:
     pivot = local_folder(run.refs["pivot"].model, run.refs["pivot"].revision)
     targets = folders(run, targets_of(run, selected(run).label_weight))
     tried = candidates(recipe)
-    with progress("search merges", len(tried)) as advance:
+    with progress("search merges", len(tried), "merges") as advance:
         found = try_merges(
             pivot,
             targets,

@@ -8,6 +8,7 @@ from fusionchat.evaluate.statistics import Estimate
 from fusionchat.report import svg, text
 from fusionchat.report.model import Choice, MergeWeights, Metric, Over, Report, Row
 from fusionchat.report.tables import OVERALL, pick
+from fusionchat.units import counted
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -41,7 +42,7 @@ def score_plots(report: Report, metric: Metric) -> list[Plot]:
     return [
         _panel(
             f"{metric}-{number}-{_slug(domain)}",
-            f"{domain}: {text.NAME[metric]} of {len(rows)} models with standard errors",
+            f"{domain}: {text.NAME[metric]} of {counted(len(rows), 'model')} with standard errors",
             len(rows),
             partial(_scores, report=report, rows=rows, metric=metric, domain=domain),
         )
@@ -200,7 +201,7 @@ def _choices(axes: "Axes", *, choice: Choice, names: Sequence[str]) -> None:
 def trial_plots(report: Report) -> list[Plot]:
     """One wide panel: every trial of the merge search and its score."""
     failed = sum(t.score is None for t in report.trials)
-    words = f"{len(report.trials)} merges tried on validation, the best marked"
+    words = f"{counted(len(report.trials), 'merge')} tried on validation, the best marked"
     words += f", {failed} failed" if failed else ""
     return [_panel("search", words, len(report.trials), partial(_trials, report=report), wide=True)]
 
@@ -225,7 +226,8 @@ def weight_plots(merge: MergeWeights) -> list[Plot]:
     return [
         _panel(
             f"weights-{_slug(merge.label)}-{number}-{_slug(target)}",
-            f"{merge.label}: weight of {target}, {len(merge.modules)} modules by {len(merge.layers)} layers",
+            f"{merge.label}: weight of {target}, "
+            f"{counted(len(merge.modules), 'module')} by {counted(len(merge.layers), 'layer')}",
             len(merge.modules),
             partial(_weights, merge=merge, target=number),
             wide=len(merge.layers) > 10,

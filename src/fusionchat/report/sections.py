@@ -8,6 +8,7 @@ from fusionchat.report import plots, tables, text
 from fusionchat.report.model import Metric, Over, Report, Row
 from fusionchat.report.plots import Plot
 from fusionchat.report.tables import Table
+from fusionchat.units import counted, duration
 
 
 class Fact(NamedTuple):
@@ -116,7 +117,7 @@ def _domain_words(gain: Gains, report: Report) -> str:
     tones = {name: tables.tone(e) for name, e in gain.domains.items()}
     won, lost = ([name for name, t in tones.items() if t == which] for which in ("gain", "loss"))
     losses = f"loses clearly in {len(lost)} ({', '.join(lost)})" if lost else "loses clearly in none"
-    return f"Over {report.baseline} it gains clearly in {len(won)} of {len(tones)} domains and {losses}."
+    return f"Over {report.baseline} it gains clearly in {len(won)} of {counted(len(tones), 'domain')} and {losses}."
 
 
 def facts(report: Report) -> list[Fact]:
@@ -130,7 +131,7 @@ def facts(report: Report) -> list[Fact]:
         worst = min(kept, key=lambda pair: pair.retention or 0.0)
         found.append(Fact("lowest retention", f"{worst.retention:.3f}", f"of {worst.label} after alignment"))
     if report.stages:
-        found.append(Fact("wall time", text.duration(sum(s.seconds for s in report.stages)), "of all stages"))
+        found.append(Fact("wall time", duration(sum(s.seconds for s in report.stages)), "of all stages"))
     return found
 
 
@@ -259,7 +260,9 @@ def _weights(report: Report) -> Section | None:
         panels = tuple(plots.weight_plots(merge))
         parts.append(Part(f"{merge.label} ({merge.method})" if merge.method else merge.label, (), panels))
     if report.tensors:
-        parts.append(Part(table=tables.tensor_table(report), folded=f"All {len(report.tensors)} tensors"))
+        parts.append(
+            Part(table=tables.tensor_table(report), folded=f"All {counted(len(report.tensors), 'tensor')}")
+        )
     if report.merge_files:
         parts.append(Part(table=tables.file_table(report), folded="Files read and written, with checksums"))
     said = (

@@ -4,11 +4,11 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Literal, NamedTuple, overload
 
-from fusionchat.estimate import size
 from fusionchat.evaluate.noise import Gain, Gains
 from fusionchat.evaluate.statistics import ENOUGH, Breakdown, Estimate
 from fusionchat.report import text
 from fusionchat.report.model import MergedTensor, Metric, Over, Report, Row
+from fusionchat.units import counted, duration, size
 
 Tone = Literal["", "gain", "loss", "text", "words"]
 OVERALL = "overall"
@@ -64,7 +64,7 @@ def overall_table(report: Report) -> Table:
                     columns, cells, f"gain over {report.over(over)}", _gains(report, metric, OVERALL, over)
                 )
     said = [
-        f"± one standard error over {_counts(report)} conversations.",
+        f"± one standard error over {_counts(report)}.",
         _noise_note(report),
         _means(report),
     ]
@@ -157,7 +157,7 @@ def pair_table(report: Report) -> Table:
                 text.percent(pair.mass_kept),
                 text.NONE if pair.retention is None else f"{pair.retention:.3f}",
                 text.NONE if pair.map_retention is None else f"{pair.map_retention:.3f}",
-                text.duration(pair.seconds),
+                duration(pair.seconds),
             )
         )
         for pair in report.pairs
@@ -268,7 +268,7 @@ def trial_table(report: Report) -> Table:
     rows = []
     for t in report.trials:
         score = text.NONE if t.score is None else f"{t.score:.4f}"
-        row = (Cell(t.label), Cell(score, best=t.chosen), Cell(text.duration(t.seconds)))
+        row = (Cell(t.label), Cell(score, best=t.chosen), Cell(duration(t.seconds)))
         rows.append((*row, Cell(t.reason, tone="words")) if failed else row)
     caption = "Tried on the validation part without any training; the test part was not looked at."
     if failed:
@@ -288,14 +288,12 @@ def time_table(report: Report) -> Table:
         (
             Cell(stage),
             Cell(str(jobs[stage])),
-            Cell(text.duration(took)),
+            Cell(duration(took)),
             Cell(text.percent(took / total if total else 0)),
         )
         for stage, took in seconds.items()
     ]
-    rows.append(
-        (Cell("all"), Cell(str(sum(jobs.values()))), Cell(text.duration(total)), Cell(text.percent(1.0)))
-    )
+    rows.append((Cell("all"), Cell(str(sum(jobs.values()))), Cell(duration(total)), Cell(text.percent(1.0))))
     return Table("Time", ("stage", "jobs", "wall time", "share"), tuple(rows))
 
 
@@ -361,9 +359,11 @@ def _counts(report: Report) -> str:
     for metric in report.metrics:
         sizes = {v.overall.n for row in report.rows if (v := row.value(metric))}
         parts.append(
-            f"{max(sizes):,} ({text.NAME[metric]})" if len(report.metrics) > 1 else f"{max(sizes):,}"
+            f"{max(sizes):,} ({text.NAME[metric]})"
+            if len(report.metrics) > 1
+            else counted(max(sizes), "conversation")
         )
-    return " and ".join(parts) or "no"
+    return " and ".join(parts) + (" conversations" if len(parts) > 1 else "") if parts else "no conversations"
 
 
 def _strong(rows: Sequence[Row], report: Report) -> int | None:

@@ -47,18 +47,6 @@ def count(number: int | None) -> str:
     return str(number)
 
 
-def duration(seconds: float) -> str:
-    """A wall time: ``0.4 s``, ``12 s``, ``3 min 05 s``, ``2 h 07 min``."""
-    if seconds < 10:
-        return f"{seconds:.1f} s"
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60:02d} s"
-    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
-
-
 def noise(report: Report) -> str:
     """Where the training noise in the errors of gains is known from."""
     once = report.seeds == 1

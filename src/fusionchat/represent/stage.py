@@ -58,7 +58,7 @@ def work(run: Run, ref: ModelRef, folder: Path) -> Summary:
         dtype = torch_dtype(run.dtypes.of("represent.dtype"), device, where="represent.dtype")
         head = Head.of(load_model(ref, dtype=dtype, device=device))
         total = sum(len(shard_range(i, len(conversations))) for i in missing)
-        with progress(f"represent {ref.name}", total) as advance:
+        with progress(f"represent {ref.name}", total, "conversations") as advance:
             for index in missing:
                 members = [conversations[i] for i in shard_range(index, len(conversations))]
                 rendered = render_all(renderer, members)

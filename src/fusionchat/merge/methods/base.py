@@ -14,6 +14,7 @@ import numpy as np
 from jaxtyping import Float32, Float64, Int64
 
 from fusionchat.merge.weights import Scope
+from fusionchat.units import counted
 
 
 @dataclass(frozen=True)
@@ -219,7 +220,7 @@ def weights_for(
     if weight is None:
         return np.full(targets, default)
     if len(weight) != targets:
-        raise ValueError(f"`weight` has {len(weight)} values for {targets} targets")
+        raise ValueError(f"`weight` has {counted(len(weight), 'value')} for {counted(targets, 'target')}")
     return np.array(weight, dtype=np.float64)
 
 
@@ -228,16 +229,20 @@ def check_targets(method: Method, targets: int) -> None:
     least, most = method.targets
     if targets < least or (most is not None and targets > most):
         wants = f"{least}" if least == most else f"{least} or more" if most is None else f"{least} to {most}"
-        raise ValueError(f"Method {method.method} needs {wants} targets, not {targets}")
+        raise ValueError(
+            f"Method {method.method} needs {wants} {'target' if wants == '1' else 'targets'}, not {targets}"
+        )
     for setting in ("weight", "density", "gamma", "epsilon"):
         value = getattr(method, setting, None)
         if isinstance(value, tuple) and len(value) != targets:
             raise ValueError(
-                f"Method {method.method} has {len(value)} values of `{setting}` for {targets} targets"
+                f"Method {method.method} has {counted(len(value), 'value')} of `{setting}` for {counted(targets, 'target')}"
             )
     folders = len(method.auxiliary())
     if folders != targets and (folders or method.needs_auxiliary):
-        raise ValueError(f"Method {method.method} needs {targets} folders, one per target, not {folders}")
+        raise ValueError(
+            f"Method {method.method} needs {counted(targets, 'folder')}, one per target, not {folders}"
+        )
 
 
 def check_weights(weight: tuple[float, ...] | None, *, positive_sum: bool = False) -> None:

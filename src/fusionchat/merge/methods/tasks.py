@@ -15,6 +15,7 @@ from fusionchat.merge.methods.base import (
     check_weights,
     weights_for,
 )
+from fusionchat.units import counted
 
 Share = float | tuple[float, ...]
 
@@ -44,7 +45,7 @@ def per_target(name: str, value: Share, targets: int) -> Float64[np.ndarray, " J
     """One value per target; raises ValueError where a tuple has another length."""
     if isinstance(value, tuple):
         if len(value) != targets:
-            raise ValueError(f"`{name}` has {len(value)} values for {targets} targets")
+            raise ValueError(f"`{name}` has {counted(len(value), 'value')} for {counted(targets, 'target')}")
         return np.array(value, dtype=np.float64)
     return np.full(targets, value, dtype=np.float64)
 

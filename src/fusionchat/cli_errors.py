@@ -1,0 +1,77 @@
+"""How the command line ends: one message and an exit code for every error and every signal.
+
+Codes: 2 for a mistake of the user's, 3 for the machine's, 1 for ours, 128 and the signal's number where one stopped it.
+"""
+
+import signal
+from types import FrameType
+
+import click
+
+from fusionchat import console
+from fusionchat.errors import FusionChatError
+
+GOES_ON = {"run", "represent", "align", "fuse", "distill", "merge", "evaluate", "report", "demo"}
+"""Verbs that take up what an earlier call has left."""
+
+
+class StoppedError(BaseException):
+    """The system asked this process to end; no ``except Exception`` may hold it up, nor an answer that Ctrl-C stops."""
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+        super().__init__(signal.Signals(number).name)
+
+
+def catch_signals() -> None:
+    """Let SIGTERM and SIGHUP end the process as Ctrl-C does: files are closed, what is half-written is removed.
+
+    A second one ends it at once. Whoever has these signals ignored (``nohup``) or handled keeps that.
+    """
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is signal.SIG_DFL:
+            signal.signal(number, _stop)
+
+
+def _stop(number: int, _: FrameType | None) -> None:
+    signal.signal(number, signal.SIG_DFL)
+    raise StoppedError(number)
+
+
+def explain(error: BaseException, arguments: list[str]) -> int:
+    """Print what went wrong in one message and return the exit code."""
+    if isinstance(error, FusionChatError):
+        console.error(str(error))
+        return error.exit_code
+    if isinstance(error, click.UsageError):
+        error.show()
+        return 2
+    if isinstance(error, StoppedError):
+        console.error(f"Stopped by {error}. {how_to_go_on(arguments)}".rstrip())
+        return 128 + error.number
+    if isinstance(error, KeyboardInterrupt | click.Abort):
+        console.error(f"Stopped. {how_to_go_on(arguments)}".rstrip())
+        return 128 + signal.SIGINT
+    return unexpected(error)
+
+
+def how_to_go_on(arguments: list[str]) -> str:
+    """What to type after a stop, "" for a verb that leaves nothing."""
+    verb = next((word for word in arguments if not word.startswith("-")), "")
+    if verb == "add-source":
+        return "`fusionchat run` with this recipe goes on from here."
+    return "Give the same command again and it goes on from here." if verb in GOES_ON else ""
+
+
+def unexpected(error: BaseException) -> int:
+    """An error nobody foresaw: out of memory is the machine's, the rest is a bug."""
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+        console.error(
+            "Out of memory\n  do:    lower runtime.batch_tokens and runtime.micro_batch_size, then run again"
+        )
+        return 3
+    text = (str(error).strip() or "no message").splitlines()[0]
+    console.error(
+        f"This is a bug in FusionChat: {type(error).__name__}: {text}\n  do:    run with --debug and report it"
+    )
+    return 1

@@ -1,0 +1,69 @@
+"""What is said of work that takes long where nobody sees a bar: its start, a line every 30 seconds, its end."""
+
+import threading
+import time
+from collections.abc import Callable
+
+from fusionchat.units import duration, rate, size
+
+EVERY_S = 30.0
+Say = Callable[[str], None]
+
+
+class Watch:
+    """Times one piece of work; in it, steps with a total of their own may begin and end.
+
+    Args:
+        label: What the work is called.
+        say: Prints a line.
+    """
+
+    def __init__(self, label: str, say: Say) -> None:
+        self.label, self.say = label, say
+        self.started = time.monotonic()
+        self._over = threading.Event()
+        self._thread: threading.Thread | None = None
+        self.step(label, None, "")
+
+    def step(self, label: str, total: int | None, unit: str) -> None:
+        """Begin a step of the work."""
+        self.now, self.total, self.unit, self.done = label, total, unit, 0
+        self.since = time.monotonic()
+
+    def advance(self, count: int) -> None:
+        """So many units of the step are done."""
+        self.done += count
+
+    def line(self) -> str:
+        """How far the step is: ``represent qwen: 42 %, 13 conversations/s, 2 min 05 s left``."""
+        took = time.monotonic() - self.since
+        speed = self.done / took if took > 0 else 0.0
+        said = []
+        if self.total:
+            said.append(f"{100 * self.done // self.total} %")
+        elif self.done and self.unit == "bytes":
+            said.append(size(self.done))
+        if speed and self.unit:
+            said.append(rate(speed, self.unit))
+        if speed and self.total:
+            said.append(f"{duration(max(self.total - self.done, 0) / speed)} left")
+        else:
+            said.append(f"{duration(time.monotonic() - self.started)} so far")
+        return f"{self.now}: {', '.join(said)}"
+
+    def begin(self) -> None:
+        """Say a line every 30 seconds from now on."""
+        self._thread = threading.Thread(target=self._tick, daemon=True)
+        self._thread.start()
+
+    def _tick(self) -> None:
+        while not self._over.wait(EVERY_S):
+            self.say(self.line())
+
+    def end(self, *, well: bool) -> None:
+        """Stop, and say how long it took where it ended well."""
+        self._over.set()
+        if self._thread is not None:
+            self._thread.join()
+        if well:
+            self.say(f"{self.label}: done in {duration(time.monotonic() - self.started)}")

@@ -1,0 +1,81 @@
+"""Long work where there is no terminal: a line at its start, one every 30 seconds, one at its end."""
+
+import time
+
+import pytest
+
+from fusionchat import console, watch
+from fusionchat.watch import Watch
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    """A clock that stands still until it is set."""
+    now = [100.0]
+    monkeypatch.setattr(watch.time, "monotonic", lambda: now[0])
+    return now
+
+
+@pytest.mark.parametrize(
+    ("total", "unit", "done", "seconds", "line"),
+    [
+        (1000, "conversations", 420, 32, "x: 42 %, 13 conversations/s, 44 s left"),
+        (1000, "conversations", 0, 31, "x: 0 %, 31 s so far"),
+        (3, "shards", 1, 120, "x: 33 %, 0.5 shards/min, 4 min 00 s left"),
+        (None, "bytes", 3 * 10**9, 30, "x: 3 GB, 100 MB/s, 30 s so far"),
+        (None, "", 0, 95, "x: 1 min 35 s so far"),
+        (None, "", 7, 95, "x: 1 min 35 s so far"),
+        (10, "steps", 10, 5, "x: 100 %, 2.0 steps/s, 0.0 s left"),
+        (999, "steps", 998, 5, "x: 99 %, 200 steps/s, 0.0 s left"),
+    ],
+)
+def test_how_far_it_is(clock, total, unit, done, seconds, line):
+    found = Watch("job", print)
+    found.step("x", total, unit)
+    found.advance(done)
+    clock[0] += seconds
+    assert found.line() == line
+
+
+def test_a_step_s_rate_is_its_own(clock):
+    """Loading a model for a minute does not slow down what comes after it."""
+    found = Watch("represent qwen", print)
+    clock[0] += 60
+    assert found.line() == "represent qwen: 1 min 00 s so far"
+    found.step("represent qwen", 100, "conversations")
+    found.advance(50)
+    clock[0] += 10
+    assert found.line() == "represent qwen: 50 %, 5.0 conversations/s, 10 s left"
+
+
+def test_lines_of_a_job_and_the_bars_in_it(monkeypatch, capsys):
+    monkeypatch.setattr(watch, "EVERY_S", 0.02)
+    with console.working("evaluate varm"):
+        with console.progress("evaluate varm", 4, "conversations") as advance:
+            advance(1)
+            time.sleep(0.1)
+        with console.progress("answer varm", 2, "questions") as advance:
+            time.sleep(0.1)
+    lines = [line.strip() for line in capsys.readouterr().err.splitlines()]
+    assert any(line.startswith("evaluate varm: 25 %, ") and line.endswith(" left") for line in lines)
+    assert any(line.startswith("answer varm: 0 %, ") for line in lines)
+    assert lines[-1].startswith("evaluate varm: done in 0.2 s") and sum("done" in line for line in lines) == 1
+
+
+def test_a_bar_of_its_own_says_its_start_and_end(capsys):
+    with console.progress("train 1 tiny chat LLM", 3) as advance:
+        advance(3)
+    said = capsys.readouterr().err.splitlines()
+    assert said == ["  train 1 tiny chat LLM", "  train 1 tiny chat LLM: done in 0.0 s"]
+
+
+def test_what_fails_is_not_said_to_be_done(capsys, monkeypatch):
+    monkeypatch.setattr(watch, "EVERY_S", 0.01)
+    with pytest.raises(RuntimeError), console.working("merge x"):
+        raise RuntimeError
+    assert "done" not in capsys.readouterr().err
+    time.sleep(0.05)
+    assert capsys.readouterr().err == ""
+    with console.progress("next", None):
+        pass
+    assert "next: done" in capsys.readouterr().err
