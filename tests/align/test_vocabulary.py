@@ -82,6 +82,24 @@ def test_roles_and_byte_pieces():
 
 
 @pytest.mark.parametrize("method", [BytePrefix(), Exact(), MinEdit()])
+def test_ends_of_turns_are_a_role_of_model_and_template(method):
+    """By hand: each end goes to the pivot's of the same place, one that ends both to that of the last turn."""
+    words, in_text = [b"a", b"<", b"<x>", b"<y>"], np.array([True, True, False, False])
+    pivot = make_table(words, in_text, eos=2, ends=(2, 3))
+    for ends, expected in [
+        ((3, 2), [3, 2]),
+        ((3, 3), [-1, 2]),
+        ((None, 2), [3, -1]),
+        ((None, None), [-1, -1]),
+    ]:
+        source = make_table([*words[:2], b"<p>", b"<q>"], in_text, ends=ends)
+        target = build_map(source, pivot, method).target.tolist()
+        assert target[:2] == [0, 1] and target[2:] == expected, ends
+    plain = make_table([b"a", b"\n"], ends=(1, 1))  # a pivot whose turns end with text
+    assert build_map(make_table(words, in_text, ends=(3, 3)), plain, method).target[3] == 1
+
+
+@pytest.mark.parametrize("method", [BytePrefix(), Exact(), MinEdit()])
 def test_identity_whatever_the_method(method):
     one = make_table([b"a", b"b", b"ab", b"<c>"], np.array([True, True, True, False]))
     mapping = build_map(one, one, method)

@@ -140,7 +140,6 @@ def test_awkward_turns(content):
 
 def test_rejects_name_the_reason():
     for conversation, word, one in [
-        (said("a <|end|> b"), "control token", renderer()),
         (said("lone \ud800 surrogate"), "Unicode", renderer()),
         (said(" spaced "), "edits", renderer("trims")),
         (Conversation("s", (Message("system", "x"), *FOUR.messages)), "refuses", renderer("refuses system")),

@@ -119,10 +119,9 @@ def align(
         kept=np.zeros(pivot.rows, np.float32),
         kind=np.zeros(pivot.rows, np.uint8),
     )
-    target = with_turn_ends(mapping.target, pivot, source, attached, source_table)
     text_tokens = int(source_table.in_text.sum())
     whole = mapping.method == "exact"
-    lookup = Lookup(target, mapping.rest, mapping.alike, text_tokens, *trie_of(pivot_table), whole)
+    lookup = Lookup(mapping.target, mapping.rest, mapping.alike, text_tokens, *trie_of(pivot_table), whole)
     rules = Rules(settings.mid_token, settings.observed_path, settings.min_mass, *halves())
     project_rows(
         attached.row,
@@ -182,22 +181,6 @@ def count_partners(
     theirs, mine = source.labels[attached.row[met]], pivot.labels[met]
     text = source_table.in_text[theirs] & pivot_table.in_text[mine]
     return count_pairs(theirs[text], mine[text])
-
-
-def with_turn_ends(
-    target: NDArray[np.int32], pivot: TopK, source: TopK, attached: Attached, source_table: ByteTable
-) -> NDArray[np.int32]:
-    """The map with the source's end-of-turn tokens going to the pivot's, as the rows of these conversations show them."""
-    ends = np.flatnonzero((attached.row >= 0) & (attached.residual == 0))
-    ends = ends[~source_table.in_text[source.labels[attached.row[ends]]]]
-    if ends.size == 0:
-        return target
-    keys = source.labels[attached.row[ends]].astype(np.int64) << 32 | pivot.labels[ends]
-    pairs, counts = np.unique(keys, return_counts=True)
-    changed = target.copy()
-    for pair in pairs[np.argsort(counts, kind="stable")]:
-        changed[pair >> 32] = pair & 0xFFFFFFFF
-    return changed
 
 
 def same_rows(pivot: TopK, source: TopK, mapping: VocabularyMap) -> bool:

@@ -12,17 +12,16 @@ from fusionchat.align.summary import AlignSummary, summarize
 from fusionchat.align.vocabulary import BytePrefix, Statistics, VocabularyMap, build_map, coverage
 from fusionchat.artifacts import atomic_path, canonical, write_json
 from fusionchat.console import progress
-from fusionchat.corpus.stage import read_part
+from fusionchat.corpus.stage import make_renderer, read_part
 from fusionchat.estimate import shards
 from fusionchat.jobs import Cost, Run, Summary
-from fusionchat.models import load_tokenizer
 from fusionchat.represent.events import message_bytes
 from fusionchat.represent.shards import Arrays, read_shard, shard_files, shard_path, shard_range, write_shard
 from fusionchat.represent.stage import job_id as represent_job
 from fusionchat.represent.topk import TopK
 from fusionchat.tokens.table import TokenTable
 
-VERSION = 2  # raised when the same settings and inputs give another output
+VERSION = 3  # raised when the same settings and inputs give another output
 MAP = "vocabulary_map.safetensors"
 
 
@@ -47,10 +46,7 @@ def plan(run: Run) -> None:
 def work(run: Run, source: str, folder: Path) -> Summary:
     """Build the vocabulary map and project shard by shard; ``kind`` and ``kept`` of each row go with the shards."""
     settings = run.recipe.align
-    tables = (
-        TokenTable.from_tokenizer(load_tokenizer(run.refs["pivot"])),
-        TokenTable.from_tokenizer(load_tokenizer(run.refs[source])),
-    )
+    tables = make_renderer(run.refs["pivot"]).table, make_renderer(run.refs[source]).table
     files = shard_files(run.path(represent_job("pivot")))
     conversations = read_part(run, "train")
     with progress(f"align {source}", len(files), "shards") as advance:

@@ -182,8 +182,10 @@ def _apply_statistics(
 def _map_roles(
     source: ByteTable, pivot: ByteTable, target: NDArray[np.int32], kind: NDArray[np.uint8]
 ) -> None:
-    """Begin and end of text by role."""
-    for mine, theirs in ((source.bos, pivot.bos), (source.eos, pivot.eos)):
+    """Begin and end of text, and the ends of turns, by role; of a token with two roles the later here counts."""
+    (last, inner), (pivot_last, pivot_inner) = source.ends, pivot.ends
+    ends = ((inner, pivot_inner), (last, pivot_last))
+    for mine, theirs in ((source.bos, pivot.bos), (source.eos, pivot.eos), *ends):
         if mine is not None and theirs is not None and not source.in_text[mine]:
             target[mine] = theirs
             kind[mine] = ROLE

@@ -15,6 +15,7 @@ RESPACES = "its template writes other spaces around a thought; written so for al
 HIDES = "its template leaves out or rewrites a thought; put back as text"
 DROPS = "sees no thought (thinking: drop)"
 DROPPED = "thoughts are removed from assistant turns (corpus.thinking: drop)"
+SPELLED = "a turn spells out a control token; read as text"
 NO_SYSTEM = "its template leaves out the system turn"
 
 
@@ -126,6 +127,8 @@ def differences(renderer: Renderer, conversation: Conversation) -> list[Note]:
     found = []
     if conversation.messages[0].role == "system" and renderer.template.hides_system:
         found.append(NO_SYSTEM)
+    if renderer.encoder.spells(conversation.messages):
+        found.append(SPELLED)
     if thoughtful(conversation):
         if renderer.thinking == "drop":
             found.append(DROPS)

@@ -11,12 +11,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fusionchat.corpus.conversation import Conversation, Message, Reject
+from fusionchat.corpus.encode import SPELLS, Encoder
 from fusionchat.corpus.jinja import own_template
 from fusionchat.corpus.places import Place, Refusal, byte_places, make_marks
+from fusionchat.corpus.roles import with_roles
 from fusionchat.corpus.template import ChatTemplate, Shown
 from fusionchat.corpus.thoughts import Thinking, without
 from fusionchat.errors import ModelError
-from fusionchat.tokens.spans import Spans, Untiled
+from fusionchat.tokens.spans import Ends, Spans, Untiled
 from fusionchat.tokens.table import TokenTable
 
 if TYPE_CHECKING:
@@ -73,8 +75,11 @@ class Renderer:
         if template is None:
             template = own_template(tokenizer, name)
         self.template = ChatTemplate(template, tokenizer.special_tokens_map)
-        self.table = TokenTable.from_tokenizer(tokenizer)
+        plain = TokenTable.from_tokenizer(tokenizer)
+        table = with_roles(plain, self.template, Encoder(tokenizer, plain).ids)
+        self.encoder, self.table = Encoder(tokenizer, table), table
         self._last: tuple[Conversation, Rendered | Reject] | None = None
+        self.table = table.with_ends(self._ends())
 
     @cached_property
     def digest(self) -> str:
@@ -82,11 +87,6 @@ class Renderer:
         return hashlib.sha256(
             f"{self.table.digest}\n{self.thinking}\n{self.template.special_tokens}\n{self.template.source}".encode()
         ).hexdigest()
-
-    def encode(self, text: str) -> NDArray[np.int64]:
-        """Ids of a rendered text; control tokens are spelled out in it, none are added."""
-        encoded = self.tokenizer(text, add_special_tokens=False, return_attention_mask=False, verbose=False)
-        return np.asarray(encoded["input_ids"], dtype=np.int64)
 
     def render(self, conversation: Conversation) -> Rendered | Reject:
         """The ids of a conversation and the spans of its supervised tokens, or why it cannot be used.
@@ -121,7 +121,9 @@ class Renderer:
         for place in shown.places:
             if place.kept != (0, len(messages[place.message].content)):
                 return Reject(conversation.id, EDITED, f"message {place.message}")
-        ids, raw = self.encode(shown.text), shown.text.encode()
+        ids, raw = self.encoder.turns(messages, shown.text, self._write), shown.text.encode()
+        if isinstance(ids, Refusal):
+            return Reject(conversation.id, ids.reason, ids.detail)
         spans = self.table.tile(ids, raw)
         if isinstance(spans, Untiled):
             near = raw[max(spans.byte - 20, 0) : spans.byte + 20].decode(errors="replace")
@@ -130,6 +132,22 @@ class Renderer:
         if isinstance(found, Refusal):
             return Reject(conversation.id, found.reason, found.detail)
         return moved(found, unseen_bytes(conversation.messages, messages))
+
+    def _write(self, messages: Sequence[Message]) -> str | Refusal:
+        shown = self.template.show(messages)
+        return shown if isinstance(shown, Refusal) else shown.text
+
+    def _ends(self) -> Ends:
+        """The first token after an assistant's turn: after the last one, and before a user's."""
+        turns = (Message("user", "Hi"), Message("assistant", "Hi"))
+        rendered = self.render(Conversation("", turns + turns))
+        if isinstance(rendered, Reject):
+            rendered = self.render(Conversation("", turns))
+        if isinstance(rendered, Reject):
+            return None, None
+        at = np.flatnonzero(rendered.begin == len("Hi"))
+        ends = {int(rendered.turn[i]): int(rendered.input_ids[rendered.rows[i]]) for i in at}
+        return ends.get(3, ends.get(1)), ends.get(1)
 
     def _supervise(
         self, ids: NDArray[np.int64], spans: Spans, messages: Sequence[Message], places: Sequence[Place]
@@ -170,9 +188,7 @@ class Renderer:
         if not self.table.in_text[ids[first:last]].all():
             strays = np.flatnonzero(~self.table.in_text[ids[first:last]])
             swallowed = all(begin[i] < 0 or end[i] > size for i in strays)
-            return Refusal(
-                SWALLOWED if swallowed else "a turn spells out a control token", f"message {place.message}"
-            )
+            return Refusal(SWALLOWED if swallowed else SPELLS, f"message {place.message}")
         if (begin[1:] != end[:-1]).any() or (size and (last == first or begin[0] > 0 or end[-1] < size)):
             return Refusal("an added token stands inside a turn", f"message {place.message}")
         closed = complete and place.closed
@@ -191,6 +207,17 @@ class Renderer:
         Raises:
             ModelError: The template refuses the messages.
         """
+        text = self._prompt(messages)
+        ids = text if isinstance(text, Refusal) else self.encoder.turns(messages, text, self._prompt)
+        if isinstance(ids, Refusal):
+            raise ModelError(
+                f"The chat template refuses this conversation: {ids.detail or ids.reason}",
+                where=self.name or None,
+                do="give turns that alternate between user and assistant, or set another `template:`",
+            )
+        return [int(i) for i in ids]
+
+    def _prompt(self, messages: Sequence[Message]) -> str | Refusal:
         plain = self.template.write(messages)
         text = self.template.write(messages, generate=True)
         if isinstance(text, Refusal) or text == plain:
@@ -198,13 +225,7 @@ class Renderer:
             text = self.template.write([*messages, Message("assistant", mark)])
             if isinstance(text, str) and mark in text:
                 text = text[: text.index(mark)].rstrip(" ")
-        if isinstance(text, Refusal):
-            raise ModelError(
-                f"The chat template refuses this conversation: {text.detail}",
-                where=self.name or None,
-                do="give turns that alternate between user and assistant, or set another `template:`",
-            )
-        return [int(i) for i in self.encode(text)]
+        return text
 
     @cached_property
     def stop_ids(self) -> list[int]:
@@ -215,7 +236,7 @@ class Renderer:
         for messages in (opening, (*opening, Message("user", after)), opening[1:]):
             text = self.template.write(messages)
             if isinstance(text, str) and mark in text:
-                closing = self.encode(text[text.index(mark) + len(mark) :].split(after)[0])
+                closing = self.encoder.ids(text[text.index(mark) + len(mark) :].split(after)[0])
                 stops += [int(i) for i in closing if not self.table.in_text[i]][:1]
         if self.table.eos is not None:
             stops.append(self.table.eos)

@@ -151,7 +151,7 @@ def reject_counts(run: Run) -> dict[str, int]:
 
 def note_counts(run: Run) -> dict[str, int]:
     """In how many conversations of a finished corpus job a template or tokenizer makes a difference, by what it does."""
-    return {k: int(str(v)) for k, v in read_json(run.path(JOB) / "notes.json").items()}
+    return {k: int(str(v)) for k, v in read_json(verified(run.path(JOB) / "notes.json")).items()}
 
 
 def unused_counts(run: Run) -> dict[str, int]:

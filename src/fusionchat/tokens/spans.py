@@ -20,6 +20,9 @@ Array = NDArray[Any]
 Prefix = Literal["none", "always", "if_missing"]
 """Whether a blank is put before a stretch of text: never, always (SentencePiece), or where none is there."""
 
+Ends = tuple[int | None, int | None]
+"""End-of-turn tokens: after a last turn, and before a user's."""
+
 ADDED, LSTRIP, RSTRIP, UNKNOWN, FALLBACK = 1, 2, 4, 8, 16
 """Bits of `ByteTable.flags`: an added token, one that swallows blanks on its left or right, the unknown token,
 a byte-fallback piece."""
@@ -68,6 +71,8 @@ class ByteTable:
         flags: uint8 [V], see `ADDED` and its neighbours.
         prefix: Whether the tokenizer puts a blank before a stretch of text.
         bos, eos: Ids by role, None where the tokenizer has none.
+        ends: The first token after an assistant's turn in the model's template: after a last turn, and before a user's.
+            None where the template writes none.
     """
 
     data: NDArray[np.uint8]
@@ -77,6 +82,7 @@ class ByteTable:
     prefix: Prefix = "none"
     bos: int | None = None
     eos: int | None = None
+    ends: Ends = (None, None)
 
     def __post_init__(self) -> None:
         assert len(self.offsets) == len(self.in_text) + 1 == len(self.flags) + 1, "one offset more than rows"
@@ -97,7 +103,7 @@ class ByteTable:
         state = hashlib.sha256()
         for part in (self.data, self.offsets, self.in_text, self.flags):
             state.update(np.ascontiguousarray(part).tobytes())
-        state.update(repr((self.prefix, self.bos, self.eos)).encode())
+        state.update(repr((self.prefix, self.bos, self.eos, self.ends)).encode())
         return state.hexdigest()
 
     def same_text_tokens(self, other: "ByteTable") -> bool:
@@ -147,6 +153,7 @@ def make_table(
     prefix: Prefix = "none",
     bos: int | None = None,
     eos: int | None = None,
+    ends: Ends = (None, None),
 ) -> ByteTable:
     """A table from a list of byte strings; by default every non-empty one is text."""
     lengths = np.array([len(token) for token in tokens], dtype=np.int64)
@@ -158,6 +165,7 @@ def make_table(
         prefix=prefix,
         bos=bos,
         eos=eos,
+        ends=ends,
     )
 
 

@@ -1,12 +1,14 @@
 """`TokenTable`: token id -> bytes, for any tokenizer, worked out from the tokenizer object."""
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 from fusionchat.errors import TokenizerError
 from fusionchat.tokens.families import BYTE_PIECE, Family, family_of
-from fusionchat.tokens.spans import ADDED, FALLBACK, LSTRIP, RSTRIP, UNKNOWN, ByteTable, Prefix
+from fusionchat.tokens.spans import ADDED, FALLBACK, LSTRIP, RSTRIP, UNKNOWN, ByteTable, Ends, Prefix
 
 if TYPE_CHECKING:
     from tokenizers import AddedToken
@@ -20,7 +22,8 @@ class TokenTable(ByteTable):
     def from_tokenizer(cls, tokenizer: "PreTrainedTokenizerBase") -> "TokenTable":
         """The table of any tokenizer whose pieces tell their bytes.
 
-        Added tokens that are special, and the unknown token, are out of the text; other added tokens are text.
+        Added tokens that are special, and the unknown token, are out of the text; other added tokens are text, until a
+        template gives them another role (`fusionchat.corpus.roles`).
         Ids that no token has are unused rows.
 
         Raises:
@@ -36,6 +39,14 @@ class TokenTable(ByteTable):
         ordinary = added_pieces(tokenizer, family)
         spelled |= {index: family.spell(piece) for index, piece in ordinary.items()}
         return cls._build(tokenizer, family, spelled, fallback, set(ordinary))
+
+    def with_text(self, in_text: NDArray[np.bool_]) -> "TokenTable":
+        """The same table with other tokens in the text."""
+        return replace(self, in_text=in_text & (np.diff(self.offsets) > 0))
+
+    def with_ends(self, ends: Ends) -> "TokenTable":
+        """The same table for a template whose turns end with these tokens."""
+        return replace(self, ends=ends)
 
     @classmethod
     def _build(
