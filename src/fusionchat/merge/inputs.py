@@ -32,10 +32,11 @@ from fusionchat.merge.names import STRUCTURE as _STRUCTURE
 from fusionchat.merge.names import Known, check_left, match, twin_of
 from fusionchat.merge.plan import Job, Source, Taking
 from fusionchat.merge.published import refuse_adapter, refuse_quantized
+from fusionchat.merge.settings_alike import check_alike
 from fusionchat.merge.stack import Stack, find_stack
 from fusionchat.merge.stored import MappedFile, Stored
 from fusionchat.merge.textmodel import Config, text_of, with_text
-from fusionchat.merge.tied import tied_names, untied, with_head
+from fusionchat.merge.tied import check_head, tied_names, untied, with_head
 from fusionchat.merge.weights import layer_of
 
 
@@ -108,7 +109,9 @@ def open_inputs(
         refuse_quantized(checkpoint)
         opened[name], files[name] = checkpoint, checkpoint.files
         _same_kind(name, checkpoint, base)
+        check_alike(base.config, checkpoint.config, name, str(folder))
         tensors[name] = _reconciled(name, checkpoint, base, known, whole)
+        check_head(name, tensors[name], base, str(folder))
     aligned, config, added = _aligned(base, {**base.config, **changes}, tensors, opened, targets, embeddings)
     arranges = arrangement is not None or isinstance(method, Passthrough)
     stack_of_layers = _stack(base, arranges) if arranges or with_stack else None

@@ -9,6 +9,7 @@ from fusionchat.artifacts import Json
 from fusionchat.errors import MergeError
 from fusionchat.merge.checkpoint import Checkpoint
 from fusionchat.merge.plan import Source
+from fusionchat.merge.stack import is_before
 from fusionchat.merge.stored import Stored
 from fusionchat.merge.weights import layer_of
 
@@ -46,6 +47,21 @@ def tied_names(pivot: Checkpoint) -> tuple[str, ...]:
 def _same_bytes(one: Source, two: Source) -> bool:
     assert isinstance(one, Stored) and isinstance(two, Stored)
     return (one.dtype, one.shape) == (two.dtype, two.shape) and one.raw() == two.raw()
+
+
+def check_head(name: str, target: Mapping[str, Source], pivot: Checkpoint, where: str) -> None:
+    """Raise MergeError where a target has a head of its own, but the pivot's config ties it to the embedding.
+
+    The fused model has the pivot's config: its loader would put the embedding in the merged head's place.
+    """
+    tied = tied_names(pivot)
+    if len(tied) == 2 and not alike(target[tied[0]], target[tied[1]]):
+        head = next((one for one in tied if not is_before(one)), tied[1])
+        raise MergeError(
+            f"Target {name} has a head ({head}) of its own, the pivot's is tied to its embedding",
+            where=where,
+            do=f"set {TIE} to false in the pivot's config.json, or merge models that tie both",
+        )
 
 
 def settle(
