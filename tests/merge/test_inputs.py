@@ -169,6 +169,9 @@ def test_another_tokenizer_of_the_same_size_is_refused(tmp_path):
         with pytest.raises(MergeError, match=words):
             plan_merge(pivot, {"t": target}, Linear())
         merged(pivot, {"t": target}, Linear(), tmp_path / f"union{len(added)}", embeddings="union")
+        # Targets of a run have the rows of their pivot, whatever tokenizer the recipe gives it.
+        result, _ = merged(pivot, {"t": target}, Linear(), tmp_path / f"rows{len(added)}", embeddings="rows")
+        np.testing.assert_array_equal(result["lm_head.weight"], load(target)["lm_head.weight"])
     tokenizer(target, names[:9], {"<a>": 10})  # one that lacks a token has nothing in another place
     merged(pivot, {"t": target}, Linear(), tmp_path / "fewer")
     own.write_text(json.dumps(json.loads((pivot / "tokenizer.json").read_text()), indent=1))  # only formatted

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from fusionchat.errors import MergeError
+from fusionchat.merge.methods.fisher import Fisher
 from fusionchat.merge.methods.linear import TaskArithmetic
 from fusionchat.merge.stream import merge_models
 from tests.merge.real import configured, nudged, real, rewritten, tensors
@@ -202,3 +203,18 @@ def test_structures_that_transformers_does_not_know_meet_by_prefix_and_known_buf
     assert sorted(report.copied) == [f"layers.{i}.rotary_emb.inv_freq" for i in range(2)]
     name = "layers.1.mlp.up_proj.weight"
     torch.testing.assert_close(result[name], (tensors(mine)[name] + tensors(theirs)[f"model.{name}"]) / 2)
+
+
+def test_information_about_targets_is_found_under_their_names(saved, tmp_path):
+    whole = saved("gpt2", **PREFIXED[0][2])
+    pivot = rewritten(whole, tmp_path / "pivot", lambda held: without("transformer.")(gpt2_masks(held)))
+    targets = {f"t{n}": nudged(whole, tmp_path / f"t{n}", seed=n) for n in (1, 2)}
+    diagonals = []
+    for n, folder in enumerate(targets.values()):
+        made = {name: torch.full_like(t, 1.0 + 2 * n) for name, t in tensors(folder).items()}
+        diagonals.append(rewritten(folder, tmp_path / f"f{n}", lambda _, made=made: made))
+    method = Fisher(fisher=tuple(map(str, diagonals)))
+    merge_models(pivot, targets, method, tmp_path / "out", dtype="float32", threads=1)
+    one, two, result = (tensors(f) for f in (*targets.values(), tmp_path / "out"))
+    for name in one:
+        torch.testing.assert_close(result[name.removeprefix("transformer.")], (one[name] + 3 * two[name]) / 4)

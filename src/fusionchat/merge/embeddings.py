@@ -17,8 +17,11 @@ from fusionchat.artifacts import Json
 from fusionchat.errors import MergeError
 from fusionchat.merge.plan import Source
 
-Embeddings = Literal["error", "pivot", "union"]
-"""What to do where vocabularies differ: refuse, keep the pivot's vocabulary, or add the targets' added tokens to it."""
+Embeddings = Literal["error", "pivot", "union", "rows"]
+"""What to do where vocabularies differ: refuse, keep the pivot's vocabulary, or add the targets' added tokens to it.
+
+``rows`` compares none: the targets were trained from the pivot in this run, whatever tokenizer the recipe gives it.
+"""
 
 TOKENIZER = "tokenizer.json"
 

@@ -29,7 +29,7 @@ from fusionchat.merge.low_rank import Adapted
 from fusionchat.merge.methods.base import Method
 from fusionchat.merge.methods.passthrough import Passthrough
 from fusionchat.merge.names import STRUCTURE as _STRUCTURE
-from fusionchat.merge.names import Known, check_left, match, twin_of
+from fusionchat.merge.names import Known, check_left, find, match
 from fusionchat.merge.plan import Job, Source, Taking
 from fusionchat.merge.published import refuse_adapter, refuse_quantized
 from fusionchat.merge.settings_alike import check_alike
@@ -130,7 +130,7 @@ def open_inputs(
         config = arrangement.config(configs, stack_of_layers, str(base.folder))
         stack_of_layers = stack_of_layers._replace(layers=len(arrangement.layers))
     check_fit(config, {job.name: job.shape for job in jobs}, base, known)
-    jobs = _with_auxiliary(stack, jobs, method, list(targets), base, files)
+    jobs = _with_auxiliary(stack, jobs, method, list(targets), base, known, files)
     changes = {key: value for key, value in config.items() if base.config.get(key) != value}
     return Inputs(jobs, files, changes, added, stack_of_layers)
 
@@ -246,7 +246,7 @@ def _aligned(
     if embeddings == "error":
         compared = [n for n in targets if opened[n] is not None or _has_own_rows(tensors[n], pivot)]
         _refuse_other_tokens(pivot, {name: targets[name] for name in compared})
-    if embeddings == "error" or not isinstance(rows, int):
+    if embeddings in ("error", "rows") or not isinstance(rows, int):
         return [base, *(dict(held) for held in tensors.values())], dict(config), ()
     names = [n for n, t in pivot.tensors.items() if t.shape[:1] == (rows,) and layer_of(n) is None]
     if not names:
@@ -352,29 +352,28 @@ def _with_auxiliary(
     method: Method,
     targets: list[str],
     base: Checkpoint,
+    known: Known,
     files: dict[str, list[MappedFile]],
 ) -> list[Job]:
-    """Jobs with the method's own inputs, one tensor per target; a tied one is taken under its twin's name."""
+    """Jobs with the method's own inputs, one tensor per target, which may have the target's names."""
     folders = [Path(folder) for folder in method.auxiliary()]
     if not folders:
         return jobs
     opened = [_open(stack, folder, False) for folder in folders]
     files |= {f"{method.method} of {t}": c.files for t, c in zip(targets, opened, strict=True)}
+    places = [find({n: t.shape for n, t in c.tensors.items()}, base, known) for c in opened]
     made = []
     for job in jobs:
         if job.copied is not None:
             made.append(job)
             continue
-        held = tuple(_auxiliary(job, checkpoint, base) for checkpoint in opened)
+        held = tuple(_auxiliary(job, c, names) for c, names in zip(opened, places, strict=True))
         made.append(Job(job.name, job.shape, job.sources, held))
     return made
 
 
-def _auxiliary(job: Job, checkpoint: Checkpoint, base: Checkpoint) -> Stored:
-    name = job.name
-    if name not in checkpoint.tensors and name in base.tensors and layer_of(name) is None:
-        name = twin_of(name, base, False, checkpoint.tensors) or name
-    held = checkpoint.tensors.get(name)
+def _auxiliary(job: Job, checkpoint: Checkpoint, names: Mapping[str, str]) -> Stored:
+    held = checkpoint.tensors.get(names.get(job.name, job.name))
     if held is None or held.shape != job.shape or not held.is_float:
         raise MergeError(
             f"Tensor {job.name} is missing or misshaped", where=str(checkpoint.folder), do="make it again"

@@ -64,6 +64,17 @@ class Known:
         return {n for n, t in self.pivot.tensors.items() if self.is_buffer(n, t.shape)}
 
 
+def find(held: Mapping[str, Shape], pivot: Checkpoint, known: Known, *, tied: bool = False) -> dict[str, str]:
+    """The names in ``held`` of those of the pivot's tensors that are there."""
+    names = {name: name for name in pivot.tensors if name in held}
+    for step in (_prefixed, _tied, _renamed):
+        missing = [name for name in pivot.tensors if name not in names]
+        if not missing:
+            break
+        names |= step(missing, names, held, pivot, known, tied)
+    return names
+
+
 def match(
     target: str, held: Mapping[str, Shape], pivot: Checkpoint, known: Known, *, tied: bool, where: str
 ) -> Matched:
@@ -80,12 +91,7 @@ def match(
     Raises:
         MergeError: A parameter is missing.
     """
-    names = {name: name for name in pivot.tensors if name in held}
-    for step in (_prefixed, _tied, _renamed):
-        missing = [name for name in pivot.tensors if name not in names]
-        if not missing:
-            break
-        names |= step(missing, names, held, pivot, known, tied)
+    names = find(held, pivot, known, tied=tied)
     missing = [name for name in pivot.tensors if name not in names]
     kept = [name for name in missing if _is_no_parameter(name, pivot.tensors[name], known)]
     for name in missing:

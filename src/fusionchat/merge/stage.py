@@ -219,6 +219,7 @@ def merge_into(
         threads=recipe.runtime.threads,
         device=recipe.runtime.merge_device,
         overwrite=True,
+        embeddings="rows",
         allow_pickle=True,  # transformers has opened the pivot's, in the same way
         progress=advance,
     )
@@ -252,6 +253,7 @@ def search(run: Run, folder: Path) -> Summary:
             dtype=recipe.fused.dtype,
             threads=recipe.runtime.threads,
             device=recipe.runtime.merge_device,
+            embeddings="rows",
             allow_pickle=True,
             progress=advance,
         )
