@@ -111,7 +111,7 @@ class Answerer:
     @property
     def window(self) -> int | None:
         """The most tokens of prompt and answer together, None for no limit."""
-        from fusionchat.evaluate.exact_match import context_window
+        from fusionchat.evaluate.greedy import context_window
 
         return context_window(self.model)
 
@@ -157,7 +157,7 @@ class Answerer:
         """
         import torch
 
-        from fusionchat.evaluate.exact_match import answer_room
+        from fusionchat.evaluate.greedy import answer_room
 
         prompt = self.renderer.prompt_ids(messages)
         room = answer_room(self.window, len(prompt), max_new_tokens)
