@@ -213,6 +213,15 @@ def test_the_headline_gives_intervals_over_sft_and_over_the_soup(sample):
     assert "standard errors" not in said
 
 
+def test_the_headline_says_what_the_pivot_gains_from_itself(sample):
+    """A gain that self-distillation has, too, comes from no source."""
+    gain = sample.row("self-distillation").bits_gain.overall
+    words = f"Distilled from itself, without any source, the pivot needs {gain.value:.4f} less than sft"
+    assert words in headline(sample)
+    rows = tuple(row for row in sample.rows if row.kind != "self")
+    assert "itself" not in headline(replace(sample, rows=rows))
+
+
 def test_without_a_second_seed_nothing_is_called_clear(sample):
     """The noise of training is unknown then; the headline says so, and no gain or loss is coloured."""
     once = tuple(model._replace(runs=model.runs[:1]) for model in models() if model.kind != "soup")

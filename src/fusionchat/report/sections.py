@@ -68,7 +68,7 @@ def content(report: Report) -> Content:
 
 
 def headline(report: Report) -> str:
-    """The fused model's result, its gains over SFT and the soup, and where it wins and loses, in one to three sentences."""
+    """The fused model's result, its gains over SFT and the soup, and where it wins and loses, in a few sentences."""
     row = report.row(report.fused)
     if row is None or row.bits_per_byte is None:
         return "This run has no fused model that was evaluated."
@@ -83,6 +83,7 @@ def headline(report: Report) -> str:
         parts.append(_gain_words(row.bits_over_soup.overall, soup))
     sentences = [
         f"{said}, {' and '.join(parts)}.",
+        _self_words(report),
         _noise_words(report),
         _domain_words(row.bits_gain, report),
     ]
@@ -99,6 +100,15 @@ def _gain_words(gain: Gain, baseline: str) -> str:
     low, high = gain.interval if gain.value >= 0 else (-gain.interval[1], -gain.interval[0])
     verdict = "" if gain.is_clear else "no clear difference, "
     return f"{size} ({verdict}95 % interval {low:.{places}f} to {high:.{places}f})"
+
+
+def _self_words(report: Report) -> str:
+    """What the same training gains without any source, where the run has tried it."""
+    row = next((row for row in report.rows if row.kind == "self"), None)
+    if row is None or row.bits_gain is None:
+        return ""
+    words = _gain_words(row.bits_gain.overall, report.baseline)
+    return f"Distilled from itself, without any source, the pivot needs {words}."
 
 
 def _noise_words(report: Report) -> str:
