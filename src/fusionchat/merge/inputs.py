@@ -96,7 +96,7 @@ def open_inputs(
     known = Known(base)
     whole = known.buffers()
     adapters = _open_adapters(stack, base, targets, known, allow_pickle)
-    base, changes = _parted(base, list(adapters.values()))
+    base, config = _parted(base, list(adapters.values()))
     files = {"": base.files}
     tensors: dict[str, dict[str, Source]] = {}
     opened: dict[str, Checkpoint | None] = {}
@@ -111,8 +111,9 @@ def open_inputs(
         _same_kind(name, checkpoint, base)
         check_alike(base.config, checkpoint.config, name, str(folder))
         tensors[name] = _reconciled(name, checkpoint, base, known, whole)
-        check_head(name, tensors[name], base, str(folder))
-    aligned, config, added = _aligned(base, {**base.config, **changes}, tensors, opened, targets, embeddings)
+        if config is base.config:  # else an adapter has parted head and embedding
+            check_head(name, tensors[name], base, str(folder))
+    aligned, config, added = _aligned(base, config, tensors, opened, targets, embeddings)
     arranges = arrangement is not None or isinstance(method, Passthrough)
     stack_of_layers = _stack(base, arranges) if arranges or with_stack else None
     if arrangement is None and isinstance(method, Passthrough):
@@ -175,10 +176,10 @@ def _open_adapters(
 
 
 def _parted(pivot: Checkpoint, adapters: list[Adapter]) -> tuple[Checkpoint, dict[str, Json]]:
-    """The pivot, with a head of its own where an adapter trained it apart from the embedding, and its config's changes."""
+    """The pivot, with a head of its own where an adapter trained it apart from the embedding, and the config for that."""
     heads = [adapter.head for adapter in adapters if adapter.head is not None]
     if not heads:
-        return pivot, {}
+        return pivot, pivot.config
     return with_head(pivot, tied_names(pivot)[0], heads[0]), untied(pivot.config)
 
 

@@ -5,8 +5,7 @@ The settings are read in `adapter_config`, the weight file in `adapter_file`; he
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from functools import cached_property
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -15,19 +14,18 @@ from fusionchat.errors import MergeError
 from fusionchat.merge.adapter_config import CONFIG, Settings, read_settings
 from fusionchat.merge.adapter_experts import Place, matrices, parameters_of, places
 from fusionchat.merge.adapter_factors import Pair, values_of
-from fusionchat.merge.adapter_file import PICKLE, WEIGHTS, Contents, open_weights, read_contents
-from fusionchat.merge.adapter_names import Names, why_absent
+from fusionchat.merge.adapter_file import PICKLE, WEIGHTS, open_weights, read_contents
+from fusionchat.merge.adapter_ground import AGAIN, Ground
 from fusionchat.merge.checkpoint import Checkpoint
-from fusionchat.merge.low_rank import Adapted, Change, Kept, Taken
+from fusionchat.merge.low_rank import Adapted, Change, Taken
 from fusionchat.merge.plan import Source
 from fusionchat.merge.stored import MappedFile, Stored
 from fusionchat.merge.structure import Structure
-from fusionchat.merge.tied import How, settle, tied_names, vocabulary_rows
+from fusionchat.merge.tied import settle
 from fusionchat.merge.token_rows import TokenRows
 from fusionchat.merge.weights import layer_of
 
 _MODEL = ("*.safetensors", "*.safetensors.index.json", "pytorch_model*.bin")
-_AGAIN = "save the adapter again with peft"
 _TAKEN: dict[str, Taken] = {"plain": "nothing", "pissa": "largest", "olora": "first columns"}
 _EXTRAS = {"magnitude_vector": "use_dora (DoRA)", "diag": "kasa_config (KaSA)", "bias": "lora_bias"}
 
@@ -46,8 +44,8 @@ class Adapter:
 
     file: MappedFile
     settings: Settings
-    changed: dict[str, Source] = field(default_factory=dict)
-    head: str | None = None
+    changed: dict[str, Source]
+    head: str | None
 
 
 def is_adapter(folder: Path) -> bool:
@@ -79,20 +77,8 @@ def open_adapter(
         raise
 
 
-class _Opening:
-    """An adapter while it is brought together with the pivot."""
-
-    def __init__(
-        self,
-        settings: Settings,
-        contents: Contents,
-        pivot: Checkpoint,
-        known: Callable[[], Structure | None],
-    ) -> None:
-        self.settings, self.contents, self.pivot = settings, contents, pivot
-        self.names, self.kept, self.tied = Names(pivot.tensors, known), Kept(), tied_names(pivot)
-        self.made = Adapter(contents.file, settings)
-        self.how: dict[str, How] = {}
+class _Opening(Ground):
+    """An adapter's changes, one after the other."""
 
     def adapter(self) -> Adapter:
         """All changes, in the order full tensors, rows, factors: each builds on what is before it."""
@@ -100,66 +86,25 @@ class _Opening:
             self._replace(name, stored)
         self._check_saved()
         if self.settings.tokens and not self.contents.rows:
-            raise self._lacks("trainable_token_indices", "trainable_tokens_delta")
+            raise self.lacks("trainable_token_indices", "trainable_tokens_delta")
         for module, stored in self.contents.rows.items():
             self._train_rows(module, stored)
         for module, held in self.contents.modules.items():
             self._adapt(module, held)
-        self.made.head = settle(self.made.changed, self.how, self.pivot, ensured=self.settings.tied)
-        return self.made
-
-    # What a change is made on.
-
-    def _find(self, name: str, rows: int | None = None) -> tuple[str, Source]:
-        """The pivot's name for an adapter's, and the tensor before the change.
-
-        A head that the pivot does not store, as it is tied, keeps its name; its ``rows``, where they are known, are as
-        many as the embedding's.
-        """
-        found = self.names.find(name)
-        if found is not None:
-            base: Source = self.made.changed.get(found) or self.pivot.tensors[found]
-            if not base.is_float:
-                raise self._misfit(name, "which the pivot stores quantized", "give the model unquantized")
-            return found, base
-        if len(self.tied) == 1 and layer_of(name) is None and name.endswith(".weight"):
-            embedding = self.tied[0]
-            trained = self.contents.replaced.get(self._embedding or "")
-            shared = trained if self.how.get(embedding) == "stored" else None
-            twin = self.made.changed.get(name) or shared or self.pivot.tensors[embedding]
-            if rows in (None, twin.shape[0], trained.shape[0] if trained else None):
-                return name, twin
-        if any(name.startswith(f"{saved}.") or f".{saved}." in name for saved in self.settings.saved):
-            raise self._refusal(
-                f"modules_to_save holds {name}, and the pivot has no such module",
-                "give a pivot with that module, or train the adapter without it (a head for another task, perhaps)",
-            )
-        raise self._misfit(name, why_absent(name, self.pivot))
-
-    @cached_property
-    def _embedding(self) -> str | None:
-        """The adapter's name of a tied embedding that it holds whole."""
-        return next((n for n in self.contents.replaced if self.names.find(n) in self.tied), None)
-
-    def _is_vocabulary(self, name: str) -> bool:
-        """Whether a tensor of the pivot has a row for each token; a tied head has, too."""
-        held = self.pivot.tensors.get(name)
-        rows = vocabulary_rows(self.pivot.config)
-        if held is None:
-            return True
-        return layer_of(name) is None and (held.shape[:1] == (rows,) if rows else len(held.shape) == 2)
+        head = settle(self.changed, self.how, self.pivot, ensured=self.settings.tied)
+        return Adapter(self.contents.file, self.settings, self.changed, head)
 
     # Full tensors.
 
     def _replace(self, name: str, stored: Stored) -> None:
-        found, base = self._find(name, stored.shape[0] if stored.shape else 1)
+        found, base = self.find(name, stored.shape[0] if stored.shape else 1)
         fits = stored.shape == base.shape or (
-            self._is_vocabulary(found) and stored.shape[1:] == base.shape[1:]  # tokens were added
+            self.is_vocabulary(found) and stored.shape[1:] == base.shape[1:]  # tokens were added
         )
         if not fits or not stored.is_float:
-            raise self._misfit(name, f"of shape {list(stored.shape)}, where the pivot has {list(base.shape)}")
+            raise self.misfit(name, f"of shape {list(stored.shape)}, where the pivot has {list(base.shape)}")
         copied = any(name.rpartition(".")[0].endswith(saved) for saved in self.settings.saved)
-        self.made.changed[found] = stored
+        self.changed[found] = stored
         self.how[found] = "copy" if copied or ".modules_to_save." in stored.name else "stored"
 
     def _check_saved(self) -> None:
@@ -169,45 +114,43 @@ class _Opening:
             if any(inside in f".{n}" for n in self.pivot.tensors) and not any(
                 inside in f".{n}" for n in self.contents.replaced
             ):
-                raise self._lacks("modules_to_save", saved)
+                raise self.lacks("modules_to_save", saved)
 
     # Rows.
 
     def _train_rows(self, module: str, stored: Stored) -> None:
-        name, (tokens, setting) = (
-            f"{module}.weight",
-            (self.settings.tokens_of(module), "trainable_token_indices"),
-        )
-        found, base = self._find(name)
+        name, setting = f"{module}.weight", "trainable_token_indices"
+        tokens = self.settings.tokens_of(module)
+        found, base = self.find(name)
         if not tokens or len(tokens) != stored.shape[0]:
-            raise self._refusal(
+            raise self.refusal(
                 f"{setting} names {len(tokens or ())} tokens of {module}, but the file holds {stored.shape[0]} rows",
-                _AGAIN,
+                AGAIN,
             )
         if stored.shape[1:] != base.shape[1:] or not stored.is_float:
-            raise self._misfit(
+            raise self.misfit(
                 name, f"whose rows have {base.shape[1]} values in the pivot, not {stored.shape[1]}"
             )
         missing = sorted(set(range(base.shape[0], max(tokens) + 1)) - set(tokens))
         if missing:
-            raise self._refusal(
+            raise self.refusal(
                 f"{setting} names token {max(tokens)} of {module}, which has {base.shape[0]} rows in the pivot; the "
                 f"adapter was trained on a larger vocabulary, and row {missing[0]} is not in its file",
                 "save the adapter with save_embedding_layers=True",
             )
-        self.made.changed[found], self.how[found] = TokenRows(base, stored, tokens), "rows"
+        self.changed[found], self.how[found] = TokenRows(base, stored, tokens), "rows"
 
     # Factors.
 
     def _adapt(self, module: str, held: Mapping[str, Stored]) -> None:
         pair = Pair.of(module, held, self.settings)
         if pair is None:
-            raise self._refusal(f"The file lacks a factor of {module}", _AGAIN)
+            raise self.refusal(f"The file lacks a factor of {module}", AGAIN)
         if not pair.are_matrices:
-            raise self._refusal(
+            raise self.refusal(
                 f"A factor of {module} is empty or no matrix of floating-point numbers, as where the parts of it that "
                 "several devices held were not gathered",
-                _AGAIN,
+                AGAIN,
             )
         self._check_extras(module, held, pair.embedding)
         path = re.sub(r"(\.base_layer)+$", "", module)
@@ -215,7 +158,7 @@ class _Opening:
         if leaves and not pair.embedding:
             self._adapt_parameter(pair, path, leaves)
         elif self.settings.parameters and self._is_no_layer(path):
-            raise self._refusal(
+            raise self.refusal(
                 f"target_parameters is set, and the pivot has none of them in {path}: "
                 f"{', '.join(self.settings.parameters)}",
                 "merge the adapter with peft, and give that model",
@@ -234,25 +177,25 @@ class _Opening:
         for kind, setting in _EXTRAS.items():
             tensor = f"{module}.lora_{'B.bias' if kind == 'bias' else kind}"
             if wanted.get(kind) and kind not in held:
-                raise self._lacks(setting, tensor)
+                raise self.lacks(setting, tensor)
             if kind in held and not wanted.get(kind):
-                raise self._refusal(
-                    f"The file has {tensor}, but {setting} is not set", f"correct {CONFIG}, or {_AGAIN}"
+                raise self.refusal(
+                    f"The file has {tensor}, but {setting} is not set", f"correct {CONFIG}, or {AGAIN}"
                 )
 
     def _adapt_module(self, pair: Pair, held: Mapping[str, Stored]) -> None:
         module, settings, name = pair.module, self.settings, f"{pair.module}.weight"
-        found, base = self._find(name, pair.sides[1 if pair.embedding else 0])
+        found, base = self.find(name, pair.sides[1 if pair.embedding else 0])
         transposed = pair.is_transposed(base.shape, self.pivot, settings.transposed)
         up, down = pair.shapes
         if (pair.sides[::-1] if transposed else pair.sides) != base.shape or up[1] != down[0]:
             raise self._factor_misfit(pair, found, base)
         if transposed and settings.kasa:
-            raise self._refusal(f"kasa_config is set, but {module} is stored as [in, out]", _AGAIN)
+            raise self.refusal(f"kasa_config is set, but {module} is stored as [in, out]", AGAIN)
         lengths, diag = held.get("magnitude_vector"), held.get("diag")
         for extra, count in ((lengths, up[0]), (diag, up[1])):
             if extra is not None and extra.count != count:
-                raise self._refusal(f"{extra.name} has {extra.count} values, not {count}", _AGAIN)
+                raise self.refusal(f"{extra.name} has {extra.count} values, not {count}", AGAIN)
         rank = self._rank(module, down[0])
         scale = settings.scale_of(module, rank)
 
@@ -278,13 +221,13 @@ class _Opening:
         if self.names.find(name) is None and not values_of(stored).any():
             return
         if self.names.find(name) is None:
-            raise self._refusal(
+            raise self.refusal(
                 f"lora_bias is set, but {module} has no bias in the pivot to which it could be added",
                 "train the adapter without lora_bias; no merge with this pivot can be right",
             )
-        found, base = self._find(name)
+        found, base = self.find(name)
         if stored.shape != base.shape:
-            raise self._misfit(name, f"of shape {list(stored.shape)}, where the pivot has {list(base.shape)}")
+            raise self.misfit(name, f"of shape {list(stored.shape)}, where the pivot has {list(base.shape)}")
         self._put(found, base, Change(lambda: (np.ones((1, 1, 1)), scale * values_of(stored)[None, None])))
 
     def _adapt_parameter(self, pair: Pair, path: str, leaves: Sequence[str]) -> None:
@@ -293,13 +236,13 @@ class _Opening:
         found = {leaf: places(path, leaf, factors, self.names, self.pivot) for leaf in leaves}
         fits = {leaf: held for leaf, held in found.items() if held}
         if self.settings.start != "plain":
-            raise self._refusal("target_parameters is set together with init_lora_weights", _AGAIN)
+            raise self.refusal("target_parameters is set together with init_lora_weights", AGAIN)
         several = any(len(held) > 1 and held[0].expert is None for held in fits.values())
         if len(fits) != 1 or several:
             why = (
                 "fit more than one parameter, or one in two ways" if fits else "fit no parameter of the pivot"
             )
-            raise self._refusal(
+            raise self.refusal(
                 f"target_parameters is set, and the factors of {pair.module} {why}: "
                 f"{', '.join(f'{path}.{leaf}' for leaf in leaves)}",
                 "merge the adapter with peft, and give that model",
@@ -309,7 +252,7 @@ class _Opening:
                 self._adapt_experts(pair, f"{path}.{leaf}", place)
 
     def _adapt_experts(self, pair: Pair, parameter: str, place: Place) -> None:
-        found, base = self._find(place.name)
+        found, base = self.find(place.name)
         scale = self.settings.scale_of(parameter, self._rank(parameter, pair.down.shape[0] // place.experts))
 
         def read() -> tuple[np.ndarray, np.ndarray]:
@@ -319,41 +262,27 @@ class _Opening:
         self._put(found, base, Change(read, transposed=place.transposed))
 
     def _put(self, name: str, base: Source, change: Change) -> None:
-        self.made.changed[name] = Adapted(base, change, str(self.made.file.path), self.kept)
+        self.changed[name] = Adapted(base, change, str(self.contents.file.path), self.kept)
         self.how[name] = "factors"
 
     def _rank(self, module: str, rank: int) -> int:
         """A module's rank; raises MergeError where the config and the file do not agree, so the scale is not known."""
         said = self.settings.rank_of(module)
         if said is not None and said != rank:
-            raise self._refusal(
-                f"r (or rank_pattern) says rank {said} for {module}, but its factors have rank {rank}", _AGAIN
+            raise self.refusal(
+                f"r (or rank_pattern) says rank {said} for {module}, but its factors have rank {rank}", AGAIN
             )
         return rank
-
-    # What is said where something is wrong.
-
-    def _refusal(self, what: str, do: str) -> MergeError:
-        return MergeError(what, where=str(self.made.file.path), do=do)
-
-    def _lacks(self, setting: str, tensor: str) -> MergeError:
-        return self._refusal(f"{setting} is set, but the file lacks {tensor}", _AGAIN)
-
-    def _misfit(self, name: str, why: str, do: str = "") -> MergeError:
-        base = f" ({self.settings.base})" if self.settings.base else ""
-        return self._refusal(
-            f"The adapter changes {name}, {why}", do or f"use the adapter's own base model{base} as pivot"
-        )
 
     def _factor_misfit(self, pair: Pair, found: str, base: Source) -> MergeError:
         (up, down), name = pair.shapes, f"{pair.module}.weight"
         sides = pair.sides[::-1] if pair.embedding else pair.sides
-        if self._is_vocabulary(found) and sides[1] == base.shape[1]:
-            return self._refusal(
+        if self.is_vocabulary(found) and sides[1] == base.shape[1]:
+            return self.refusal(
                 f"The adapter was trained with a vocabulary of {sides[0]} rows in {name}, and its file does not hold "
                 f"them; the pivot has {base.shape[0]}",
                 "save the adapter with save_embedding_layers=True",
             )
-        return self._misfit(
+        return self.misfit(
             name, f"but its factors, {list(up)} x {list(down)}, do not make the pivot's {list(base.shape)}"
         )

@@ -11,6 +11,7 @@ from fusionchat.merge.checkpoint import Checkpoint
 from fusionchat.merge.plan import Source
 from fusionchat.merge.stack import is_before
 from fusionchat.merge.stored import Stored
+from fusionchat.merge.textmodel import text_of, with_text
 from fusionchat.merge.weights import layer_of
 
 How = Literal["stored", "copy", "rows", "factors"]
@@ -20,9 +21,8 @@ _STEP = 2**20
 
 
 def vocabulary_rows(config: Mapping[str, Json]) -> int | None:
-    """``vocab_size`` of a config or of its text model; None where it has none."""
-    inner = config.get("text_config")
-    value = config.get("vocab_size", inner.get("vocab_size") if isinstance(inner, dict) else None)
+    """``vocab_size`` of a config's language model; None where it has none."""
+    value = text_of(config).get("vocab_size")
     return value if isinstance(value, int) else None
 
 
@@ -31,8 +31,7 @@ def tied_names(pivot: Checkpoint) -> tuple[str, ...]:
 
     transformers ties unless the config says no. A head that is stored is tied only if it is equal byte by byte.
     """
-    inner = pivot.config.get("text_config")
-    says = pivot.config.get(TIE, inner.get(TIE) if isinstance(inner, dict) else None)
+    says = pivot.config.get(TIE, text_of(pivot.config).get(TIE))
     rows = vocabulary_rows(pivot.config)
     if says is False or rows is None:
         return ()
@@ -103,12 +102,9 @@ def alike(one: Source, two: Source) -> bool:
 
 
 def untied(config: Mapping[str, Json]) -> dict[str, Json]:
-    """The entries of a config by which its model gets a head of its own."""
-    changes: dict[str, Json] = {TIE: False}
-    inner = config.get("text_config")
-    if isinstance(inner, dict) and TIE in inner:
-        changes["text_config"] = {**inner, TIE: False}
-    return changes
+    """A config whose model has a head of its own."""
+    inner = with_text(config, {TIE: False}) if TIE in text_of(config) else config
+    return {**inner, TIE: False}
 
 
 def with_head(pivot: Checkpoint, embedding: str, head: str) -> Checkpoint:

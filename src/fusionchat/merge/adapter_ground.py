@@ -1,0 +1,94 @@
+"""An adapter while it is brought together with the pivot: what each change is made on, and what is said of a wrong one."""
+
+from collections.abc import Callable
+from functools import cached_property
+
+from fusionchat.errors import MergeError
+from fusionchat.merge.adapter_config import Settings
+from fusionchat.merge.adapter_file import Contents
+from fusionchat.merge.adapter_names import Names, why_absent
+from fusionchat.merge.checkpoint import Checkpoint
+from fusionchat.merge.low_rank import Kept
+from fusionchat.merge.plan import Source
+from fusionchat.merge.structure import Structure
+from fusionchat.merge.tied import How, tied_names, vocabulary_rows
+from fusionchat.merge.weights import layer_of
+
+AGAIN = "save the adapter again with peft"
+
+
+class Ground:
+    """An adapter's settings and tensors, the pivot's, and those that are changed so far.
+
+    Args:
+        settings: The adapter's settings.
+        contents: Its weights.
+        pivot: The pivot.
+        known: What transformers knows of the pivot, if anything.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        contents: Contents,
+        pivot: Checkpoint,
+        known: Callable[[], Structure | None],
+    ) -> None:
+        self.settings, self.contents, self.pivot = settings, contents, pivot
+        self.names, self.kept, self.tied = Names(pivot.tensors, known), Kept(), tied_names(pivot)
+        self.changed: dict[str, Source] = {}
+        self.how: dict[str, How] = {}
+
+    def find(self, name: str, rows: int | None = None) -> tuple[str, Source]:
+        """The pivot's name for an adapter's, and the tensor before the change.
+
+        A head that the pivot does not store, as it is tied, keeps its name; its ``rows``, where they are known, are as
+        many as the embedding's.
+        """
+        found = self.names.find(name)
+        if found is not None:
+            base: Source = self.changed.get(found) or self.pivot.tensors[found]
+            if not base.is_float:
+                raise self.misfit(name, "which the pivot stores quantized", "give the model unquantized")
+            return found, base
+        if len(self.tied) == 1 and layer_of(name) is None and name.endswith(".weight"):
+            embedding = self.tied[0]
+            trained = self.contents.replaced.get(self._embedding or "")
+            shared = trained if self.how.get(embedding) == "stored" else None
+            twin = self.changed.get(name) or shared or self.pivot.tensors[embedding]
+            if rows in (None, twin.shape[0], trained.shape[0] if trained else None):
+                return name, twin
+        if any(name.startswith(f"{saved}.") or f".{saved}." in name for saved in self.settings.saved):
+            raise self.refusal(
+                f"modules_to_save holds {name}, and the pivot has no such module",
+                "give a pivot with that module, or train the adapter without it (a head for another task, perhaps)",
+            )
+        raise self.misfit(name, why_absent(name, self.pivot))
+
+    @cached_property
+    def _embedding(self) -> str | None:
+        """The adapter's name of a tied embedding that it holds whole."""
+        return next((n for n in self.contents.replaced if self.names.find(n) in self.tied), None)
+
+    def is_vocabulary(self, name: str) -> bool:
+        """Whether a tensor of the pivot has a row for each token; a tied head has, too."""
+        held = self.pivot.tensors.get(name)
+        rows = vocabulary_rows(self.pivot.config)
+        if held is None:
+            return True
+        return layer_of(name) is None and (held.shape[:1] == (rows,) if rows else len(held.shape) == 2)
+
+    def refusal(self, what: str, do: str) -> MergeError:
+        """What is wrong with the adapter's file."""
+        return MergeError(what, where=str(self.contents.file.path), do=do)
+
+    def lacks(self, setting: str, tensor: str) -> MergeError:
+        """A setting whose tensor is not there."""
+        return self.refusal(f"{setting} is set, but the file lacks {tensor}", AGAIN)
+
+    def misfit(self, name: str, why: str, do: str = "") -> MergeError:
+        """A tensor that is changed, and that the pivot does not have, or not so."""
+        base = f" ({self.settings.base})" if self.settings.base else ""
+        return self.refusal(
+            f"The adapter changes {name}, {why}", do or f"use the adapter's own base model{base} as pivot"
+        )
