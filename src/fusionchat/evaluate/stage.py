@@ -158,7 +158,7 @@ def score(
     exact: ExactMatchSettings | None,
     folder: Path,
 ) -> Summary:
-    """Write scores.json (per conversation: id, bits, bytes, correct), events.safetensors (per token) and replies.jsonl."""
+    """Write scores.json (by conversation), events.safetensors (by token) and replies.jsonl."""
     from fusionchat.corpus.stage import make_renderer
     from fusionchat.evaluate.exact_match import exact_match
     from fusionchat.evaluate.likelihood import token_bits
@@ -215,6 +215,8 @@ def score(
             "bits": [round(float(b), 6) for b in bits],
             "bytes": [int(b) for b in sizes],
             "unscored_bytes": sum(c.supervised_bytes for c in conversations) - int(sizes.sum()),
+            "unscored_ends": sum(m.supervised and m.complete for c in conversations for m in c.messages)
+            - events.ends,
             "correct": correct,
             "parameters": sum(p.numel() for p in model.parameters()),
         },

@@ -25,7 +25,8 @@ class MinCE:
     """The distribution of the model with the least cross-entropy (MinCE, section 3.2).
 
     Attributes:
-        per: What is compared and taken as one: the whole conversation (the paper), a turn, or a token.
+        per: What is compared and taken as one: the whole conversation (the paper), a turn, or a token; over the text
+            that all models score.
         unit: ``bits_per_byte`` compares what tokenizers cannot change; ``nats_per_token`` is the paper's
             and favours finer tokenizers.
     """
