@@ -1,12 +1,12 @@
 """Rough costs of jobs before anything has run: parameters from checkpoint headers, tokens from the corpus's size."""
 
-import json
-import struct
 from collections.abc import Iterable
-from math import prod
+from contextlib import closing
 from pathlib import Path
 
+from fusionchat.errors import MergeError
 from fusionchat.jobs import Cost
+from fusionchat.merge.checkpoint import open_checkpoint
 from fusionchat.models import ModelRef
 from fusionchat.recipe import CorpusFile, Recipe
 
@@ -14,28 +14,18 @@ BYTES_A_TOKEN = 4.0
 COMPRESSION = 3.0
 ROW_BYTES = 27
 SLOT_BYTES = 6
-MAX_HEADER = 100 * 2**20
 
 
 def parameters(ref: ModelRef) -> int | None:
-    """Elements of a local checkpoint's tensors, from its safetensors headers; None where it is not here."""
-    files = sorted(Path(ref.model).glob("*.safetensors")) if Path(ref.model).is_dir() else []
-    if not files:
+    """Elements of a local checkpoint's tensors, from the headers of its weight files; None where it is not here."""
+    folder = Path(ref.model)
+    if not folder.is_dir():
         return None
-    return sum(_elements(path) for path in files)
-
-
-def _elements(path: Path) -> int:
-    with path.open("rb") as file:
-        head = file.read(8)
-        size = struct.unpack("<Q", head)[0] if len(head) == 8 else 0
-        if not 0 < size < MAX_HEADER:
-            return 0
-        try:
-            header = json.loads(file.read(size))
-        except ValueError:
-            return 0
-    return sum(prod(tensor["shape"]) for name, tensor in header.items() if name != "__metadata__")
+    try:
+        with closing(open_checkpoint(folder, allow_pickle=True)) as checkpoint:
+            return sum(tensor.count for tensor in checkpoint.tensors.values())
+    except MergeError:  # the run says what is wrong with it
+        return None
 
 
 def train_tokens(recipe: Recipe) -> float | None:
