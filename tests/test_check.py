@@ -10,7 +10,7 @@ from fusionchat.check_usable import require_usable
 from fusionchat.corpus.agree import DROPPED, HIDES
 from fusionchat.corpus.stage import PARTS as PART_NAMES
 from fusionchat.corpus.stage import note_counts, read_part
-from fusionchat.errors import CorpusError, MergeError
+from fusionchat.errors import CorpusError, FusionChatError, MergeError
 from fusionchat.estimate import total, work
 from fusionchat.pipeline import run
 from fusionchat.recipe import load_recipe
@@ -165,3 +165,13 @@ def test_a_tokenizer_that_transformers_rebuilds_is_said(tiny, capsys):
     assert set(found.rebuilt) == {"qwen"}
     show(found)
     assert "qwen: transformers would cut" in capsys.readouterr().out
+
+
+def test_a_corpus_needs_no_weights(tiny):
+    copy_input(tiny)
+    (tiny / "input/models/pivot/model.safetensors").unlink()
+    recipe = load_recipe("recipe.yaml")
+    assert any("weights of" in line for line in check(recipe, sample=2).unseen)
+    with pytest.raises(FusionChatError, match=r"no weights|no file named"):
+        run(recipe, until="represent")
+    assert (recipe.run_folder / "corpus/corpus/train.jsonl").is_file()

@@ -20,7 +20,7 @@ from fusionchat.corpus.stage import make_renderer
 from fusionchat.errors import CorpusError, FusionChatError, ModelError
 from fusionchat.estimate import total, work
 from fusionchat.jobs import Run
-from fusionchat.merge.files import opens_in_transformers
+from fusionchat.merge.files import is_without_weights, opens_in_transformers
 from fusionchat.merge.methods.base import check_targets
 from fusionchat.merge.references import cached
 from fusionchat.models import ModelRef, load_config, resolve
@@ -140,7 +140,8 @@ def _rehearsed(ref: ModelRef, unseen: list[str]) -> list[str]:
     from fusionchat.merge.rehearsal import rehearse
 
     folder = Path(ref.model) if Path(ref.model).is_dir() else cached(ref.model, ref.revision)
-    if folder is None or not (Path(ref.model).is_dir() or opens_in_transformers(folder)):
+    here = folder is not None and (Path(ref.model).is_dir() or opens_in_transformers(folder))
+    if folder is None or not here or is_without_weights(folder):
         unseen.append(f"the weights of {ref.model}: they are not here yet; a run looks at them first")
         return []
     return rehearse(folder)

@@ -74,6 +74,13 @@ def opens_in_transformers(folder: Path) -> bool:
     return any((folder / name).is_file() for name in (SINGLE, INDEX, PICKLE, PICKLE_INDEX))
 
 
+def is_without_weights(folder: Path) -> bool:
+    """Whether a folder holds no file that could be weights: a tokenizer and a configuration, which a corpus needs only."""
+    return not any(
+        any(folder.glob(f"*{ending}*")) for ending in (".safetensors", ".bin", ".pt", ".pth", ".gguf")
+    )
+
+
 def _unindexed(folder: Path, single: str) -> list[Path]:
     """Shards named ``model-00001-of-00003`` whose index is missing, all of them or none.
 
