@@ -48,6 +48,7 @@ from fusionchat.align.project import UNALIGNED, AlignSettings, align
 from fusionchat.align.statistics import count_pairs
 from fusionchat.align.summary import summarize
 from fusionchat.align.vocabulary import BytePrefix, MinEdit, build_map
+from fusionchat.corpus.agree import agree_all
 from fusionchat.corpus.conversation import Reject
 from fusionchat.corpus.render import Renderer
 from fusionchat.represent.shards import read_shard, write_shard
@@ -195,7 +196,7 @@ def acceptance(sides: Sides, most: int) -> dict[str, float]:
     accepted, total = 0, 0
     for text in TEXTS:
         items = conversations(text, most)
-        agreed = {name: [s.agree(c) for c in items] for name, s in sides.items()}
+        agreed = {name: [agree_all(c, [s]) for c in items] for name, s in sides.items()}
         good = {name: np.array([not isinstance(r, Reject) for r in a]) for name, a in agreed.items()}
         reasons.update(
             f"{name}: {r.reason}" for name, a in agreed.items() for r in a if isinstance(r, Reject)

@@ -11,6 +11,7 @@ import numpy as np
 from transformers import AutoTokenizer
 
 from benchmarks.ngram import capture, train
+from fusionchat.corpus.agree import agree_all
 from fusionchat.corpus.conversation import Conversation, Message, Reject
 from fusionchat.corpus.render import Rendered, Renderer
 from fusionchat.represent.topk import TopK
@@ -100,13 +101,11 @@ def render_all(renderer: Renderer, items: Sequence[Conversation]) -> list[Render
 def usable(items: Sequence[Conversation], sides: Sequence[Renderer]) -> Iterator[Conversation]:
     """The conversations that every renderer accepts, with the edits of their templates."""
     for item in items:
-        current: Conversation | Reject = item
-        for side in sides:
-            current = side.agree(current) if isinstance(current, Conversation) else current
-        if isinstance(current, Conversation) and not any(
-            isinstance(s.render(current), Reject) for s in sides
-        ):
-            yield current
+        agreed = agree_all(item, sides)
+        if isinstance(agreed, Reject):
+            continue
+        if not any(isinstance(s.render(agreed.conversation), Reject) for s in sides):
+            yield agreed.conversation
 
 
 def scored(renderer: Renderer, items: Sequence[Conversation], k: int = 10) -> TopK:

@@ -196,11 +196,11 @@ def written_first(side: Renderer, spelled: bytes) -> int | None:
     if text[0] in "\r\n":
         return None
     raw = f"a\n{text}"
-    spans = side.table.tile(side.encode(raw), raw.encode())
+    spans = side.table.tile(side.encoder.ids(raw), raw.encode())
     if isinstance(spans, Untiled):
         return None
     at = np.flatnonzero(spans.begin == 2)
-    return int(side.encode(raw)[at[0]]) if at.size else None
+    return int(side.encoder.ids(raw)[at[0]]) if at.size else None
 
 
 def tail_shares(pairs: list[tuple[Pair, TopK]]) -> None:
