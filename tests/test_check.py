@@ -1,13 +1,15 @@
 """`check` on a recipe before and after a run."""
 
 import json
+from types import SimpleNamespace
 
 import pytest
 import torch
 
 from fusionchat.check import check, show
-from fusionchat.check_usable import require_usable
+from fusionchat.check_usable import TOGETHER, require_usable, usable
 from fusionchat.corpus.agree import DROPPED, HIDES
+from fusionchat.corpus.conversation import Reject
 from fusionchat.corpus.stage import PARTS as PART_NAMES
 from fusionchat.corpus.stage import note_counts, read_part
 from fusionchat.errors import CorpusError, FusionChatError, MergeError
@@ -110,7 +112,7 @@ def test_a_model_that_can_use_nothing_is_named(tiny, capsys):
     assert [(u.model, u.used, u.of, u.few) for u in found.usable] == [("qwen", 0, 4, True)]
     show(found)
     assert "Nothing is wrong" not in capsys.readouterr().out
-    with pytest.raises(CorpusError, match=r"qwen: it can use none of the 4 .* list of parts"):
+    with pytest.raises(CorpusError, match=r"qwen: can use none of the 4 .* list of parts"):
         require_usable(found.usable)
     with pytest.raises(
         CorpusError, match=r"qwen: the chat template takes content as a list of parts.* \((\d+) of \1\)"
@@ -126,11 +128,24 @@ def test_a_model_that_can_use_little_is_a_warning(tiny, capsys):
     (tiny / "c.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     source = "{% if messages[0].content not in '12' %}{{ raise_exception('odd') }}{% endif %}" + DROPS
     found = check(with_template(tiny, source, corpus={"train": "c.jsonl", "max_tokens": 96}), sample=8)
-    assert str(found.usable[0]).startswith("qwen: it can use only 2 of the 8") and found.usable[0].few
+    assert str(found.usable[0]).startswith("qwen: can use only 2 of the 8") and found.usable[0].few
     require_usable(found.usable)
     show(found)
     said = capsys.readouterr()
-    assert "Nothing is wrong" not in said.out and "qwen: it can use only 2" in said.err
+    assert "Nothing is wrong" not in said.out and "qwen: can use only 2" in said.err
+
+
+def test_what_all_models_can_use_together():
+    def pair(name, *rejected):
+        rejects = [Reject(i, "odd", "", name) for i in rejected]
+        return SimpleNamespace(name=name, conversations=4, rejects=rejects, notes={})
+
+    found = {u.model: u.used for u in usable([pair("a", "1", "2"), pair("b", "3", "4")])}
+    assert found == {"a": 2, "b": 2, TOGETHER: 0}
+    assert {u.model: u.used for u in usable([pair("a", "1"), pair("b", "1")])} == {"a": 3, "b": 3}
+    assert [u.model for u in usable([pair("a", "1"), pair("b")])] == ["a"] and usable([pair("a")]) == []
+    with pytest.raises(CorpusError, match="together: can use none"):
+        require_usable(usable([pair("a", "1", "2"), pair("b", "3", "4")]))
 
 
 @pytest.mark.parametrize("thinking", ["keep", "drop"])

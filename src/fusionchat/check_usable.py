@@ -1,11 +1,13 @@
 """What each model can use of a sample of the corpus, and what its template and tokenizer do to it."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from fusionchat.align.preview import PairPreview
 from fusionchat.errors import CorpusError
+
+TOGETHER = "all models together"
 
 
 class Usable(NamedTuple):
@@ -19,7 +21,7 @@ class Usable(NamedTuple):
     def __str__(self) -> str:
         why = ", ".join(f"{reason} ({count})" for reason, count in self.reasons.items())
         how_many = f"only {self.used}" if self.used else "none"
-        return f"{self.model}: it can use {how_many} of the {self.of} conversations looked at: {why}"
+        return f"{self.model}: can use {how_many} of the {self.of} conversations looked at: {why}"
 
     @property
     def few(self) -> bool:
@@ -38,7 +40,17 @@ def usable(previews: Sequence[PairPreview]) -> list[Usable]:
             used = pair.conversations - counts.total()
             if model not in found or used < found[model].used:
                 found[model] = Usable(model, used, pair.conversations, dict(counts.most_common()))
-    return list(found.values())
+    return [*found.values(), *together(previews, found)]
+
+
+def together(previews: Sequence[PairPreview], each: Mapping[str, Usable]) -> list[Usable]:
+    """What all models can use, where that is less than each of them can: a run keeps what every model takes."""
+    causes = {reject.id: reject.cause for pair in previews for reject in pair.rejects}
+    size = max((pair.conversations for pair in previews), default=0)
+    used = size - len(causes)
+    if not each or used in {model.used for model in each.values()}:
+        return []
+    return [Usable(TOGETHER, used, size, dict(Counter(causes.values()).most_common()))]
 
 
 def notes(previews: Sequence[PairPreview]) -> dict[str, int]:
@@ -56,6 +68,8 @@ def require_usable(found: list[Usable]) -> None:
     if useless:
         raise CorpusError(
             "; ".join(map(str, useless)),
-            where=", ".join(m.model if m.model == "pivot" else f"sources.{m.model}" for m in useless),
+            where=", ".join(
+                m.model if m.model in ("pivot", TOGETHER) else f"sources.{m.model}" for m in useless
+            ),
             do="set another `template:` for it (`pivot` or a Jinja file that takes text), or leave it out",
         )

@@ -207,6 +207,7 @@ class Renderer:
         Raises:
             ModelError: The template refuses the messages.
         """
+        messages = self.seen(messages)
         text = self._prompt(messages)
         ids = text if isinstance(text, Refusal) else self.encoder.turns(messages, text, self._prompt)
         if isinstance(ids, Refusal):

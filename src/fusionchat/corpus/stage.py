@@ -88,6 +88,9 @@ def work(run: Run, folder: Path) -> Summary:
     write_json(folder / "rejects.json", dict(count_rejects(rejects)))
     write_json(folder / "unused.json", dict(unused))
     write_json(folder / "notes.json", dict(sorted(notes.items())))
+    for cause, count in count_rejects(rejects).items():
+        if 2 * count > total:
+            console.warn(f"corpus: {cause}: {count} of {total} conversations are not used")
     for note, count in sorted(notes.items()):
         console.warn(f"corpus: {note} ({count} of {total} conversations)")
     return summary | {
