@@ -96,3 +96,19 @@ def test_pickles_may_be_sharded_with_or_without_index(tmp_path):
     next(iter(folder.glob("*-00002.bin"))).unlink()
     with pytest.raises(MergeError, match="missing"):
         open_checkpoint(folder, allow_pickle=True)
+
+
+def test_shards_may_be_counted_from_zero(tmp_path):
+    for n in (0, 1):
+        save_file({f"w{n}": torch.ones(1)}, tmp_path / f"model-0000{n}-of-00002.safetensors")
+    assert list(open_checkpoint(tmp_path).tensors) == ["w0", "w1"]
+
+
+@pytest.mark.parametrize(
+    "name", ["model.safetensors", "pytorch_model.bin", "model-00001-of-00001.safetensors"]
+)
+def test_a_large_file_that_git_did_not_fetch_is_called_so(tmp_path, name):
+    text = "version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 4976698672\n"
+    (tmp_path / name).write_text(text)
+    with pytest.raises(MergeError, match="Git LFS pointer"):
+        open_checkpoint(tmp_path, allow_pickle=True)

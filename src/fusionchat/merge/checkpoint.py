@@ -8,7 +8,7 @@ from pathlib import Path
 
 from fusionchat.artifacts import Json
 from fusionchat.errors import MergeError
-from fusionchat.merge.files import AGAIN, weight_files
+from fusionchat.merge.files import AGAIN, refuse_pointer, weight_files
 from fusionchat.merge.pickles import open_pickle
 from fusionchat.merge.stored import BITS, MappedFile, Stored
 
@@ -62,6 +62,7 @@ def open_checkpoint(folder: Path, *, allow_pickle: bool = False) -> Checkpoint:
     for path in paths:
         if not path.stat().st_size:
             raise MergeError("This file is empty", where=str(path), do=AGAIN)
+        refuse_pointer(path)
         file = MappedFile(path)
         opened.append(file)
         for tensor in (open_pickle(file) if pickled else read_header(file)).values():

@@ -11,6 +11,7 @@ from fusionchat.errors import MergeError
 INDEX, SINGLE = "model.safetensors.index.json", "model.safetensors"
 PICKLE_INDEX, PICKLE = "pytorch_model.bin.index.json", "pytorch_model.bin"
 AGAIN = "download or save the model again"
+_POINTER = b"version https://git-lfs"
 _SHARD = re.compile(r"(?P<stem>.+)-(?P<number>\d+)-of-(?P<count>\d+)(?P<ending>\.safetensors|\.bin)")
 
 
@@ -81,6 +82,17 @@ def is_without_weights(folder: Path) -> bool:
     )
 
 
+def refuse_pointer(path: Path) -> None:
+    """Raise MergeError where a file is what Git leaves in place of a large file that was not fetched."""
+    with path.open("rb") as file:
+        if file.read(len(_POINTER)) == _POINTER:
+            raise MergeError(
+                "This file is a Git LFS pointer, not the weights",
+                where=str(path),
+                do="fetch it: git lfs pull, or download the model again",
+            )
+
+
 def _unindexed(folder: Path, single: str) -> list[Path]:
     """Shards named ``model-00001-of-00003`` whose index is missing, all of them or none.
 
@@ -97,7 +109,8 @@ def _unindexed(folder: Path, single: str) -> list[Path]:
         return []
     counts = {int(match["count"]) for match in found.values()}
     numbers = {int(match["number"]) for match in found.values()}
-    missing = sorted(set(range(1, max(counts) + 1)) - numbers)
+    first = 0 if 0 in numbers else 1
+    missing = sorted(set(range(first, first + max(counts))) - numbers)
     if len(counts) > 1 or missing or len(found) != max(counts):
         what = f"number {missing[0]} of {max(counts)} is missing" if missing else "they are of two sets"
         raise MergeError(
