@@ -1,11 +1,12 @@
 """Fingerprints: every setting that changes what a job writes is in its fingerprint, and no other."""
 
 import json
+import shutil
 
 import pytest
 import yaml
 
-from fusionchat.artifacts import fingerprint
+from fusionchat.artifacts import fingerprint, read_manifest, write_json
 from fusionchat.corpus import stage as corpus
 from fusionchat.pipeline import open_run, run
 from fusionchat.recipe import load_recipe
@@ -164,3 +165,55 @@ def test_a_version_is_no_setting():
     assert fingerprint({"settings": {"version": 1}, "version": 2}, {}) != fingerprint(
         {"settings": {"version": 2}, "version": 1}, {}
     )
+
+
+@pytest.fixture
+def half(tiny, finished):
+    """A copy of a finished run, of which jobs can be made half-done."""
+    shutil.copytree(finished.folder, tiny / "runs/tiny")
+
+    def begin_again(job):
+        folder = tiny / "runs/tiny" / job
+        mark = read_manifest(folder).fingerprint
+        (folder / "manifest.json").unlink()
+        write_json(folder / "progress.json", {"fingerprint": mark})
+        return folder
+
+    return begin_again
+
+
+def test_plan_says_how_far_a_begun_job_is(half, capsys, monkeypatch):
+    from fusionchat.cli import guarded
+
+    monkeypatch.setenv("COLUMNS", "200")
+    half("represent/qwen")
+    training = half("distill/sft")
+    (training / "training.json").unlink()
+    (training / "checkpoints/checkpoint-2").mkdir(parents=True)
+    (training / "checkpoints/checkpoint-2/trainer_state.json").write_text('{"max_steps": 6}')
+    half("align/qwen")
+    assert guarded(["plan", "recipe.yaml"]) == 0
+    text = " ".join(capsys.readouterr().out.split())
+    assert "represent/qwen │ begun, 1 of 1 shard" in text
+    assert "distill/sft │ begun, checkpoint at step 2 of 6" in text
+    assert "align/qwen │ begun │" in text
+    assert "3 of " in text and "checkpoints of one training included" in text
+
+
+def test_what_was_begun_with_other_settings_is_to_do(half):
+    half("represent/qwen")
+    planned = open_run(load_recipe("recipe.yaml", ("represent.k=4",)))
+    assert planned.status(planned.jobs["represent/qwen"]).state == "to do"
+    planned = open_run(load_recipe("recipe.yaml"))
+    assert str(planned.status(planned.jobs["represent/qwen"])) == "begun, 1 of 1 shard"
+
+
+def test_a_search_says_how_many_trials_it_has_made(tiny):
+    from fusionchat.merge.search import kept_trials
+    from fusionchat.merge.stage import trials_so_far
+
+    assert trials_so_far(tiny / "none", 4) == "0 of 4 trials"
+    write_json(tiny / "t" / "trials.json", {"mark": "m", "trials": {"a": {}, "b": {}, "c": {}}})
+    assert trials_so_far(tiny / "t", 17) == "3 of 17 trials" and kept_trials(tiny / "t") == 3
+    (tiny / "t" / "trials.json").write_text("{")
+    assert kept_trials(tiny / "t") == 0

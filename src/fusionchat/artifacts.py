@@ -252,6 +252,12 @@ def discard(error: DamagedError, *, keep: str = "") -> None:
         (error.folder / MANIFEST).unlink()
 
 
+def is_begun(folder: Path, mark: str) -> bool:
+    """Whether there is unfinished work for a fingerprint in a folder."""
+    progress = folder / PROGRESS
+    return progress.is_file() and read_progress(progress) == mark
+
+
 def begin(folder: Path, mark: str) -> None:
     """Make a job's folder ready: keep it if its unfinished work has this fingerprint, else clear it.
 
@@ -259,7 +265,7 @@ def begin(folder: Path, mark: str) -> None:
     """
     with machine_errors(folder):
         progress = folder / PROGRESS
-        if folder.exists() and not (progress.is_file() and read_progress(progress) == mark):
+        if folder.exists() and not is_begun(folder, mark):
             shutil.rmtree(folder)
         for partial in folder.rglob(".*.partial"):
             partial.unlink()

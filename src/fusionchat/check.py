@@ -18,7 +18,7 @@ from fusionchat.corpus.read import ReadCorpus
 from fusionchat.corpus.render import Renderer
 from fusionchat.corpus.stage import make_renderer
 from fusionchat.errors import CorpusError, FusionChatError, ModelError
-from fusionchat.estimate import total, work
+from fusionchat.estimate import most_disk, total, work
 from fusionchat.jobs import Run
 from fusionchat.merge.files import is_without_weights, opens_in_transformers
 from fusionchat.merge.methods.base import check_targets
@@ -121,7 +121,7 @@ def check(recipe: Recipe, *, sample: int = 200) -> Check:
         previews=previews,
         renderings=renderings,
         retention={name: figures for name in recipe.sources if (figures := _retention(planned, name))},
-        disk=total(job.cost.disk for job in planned.jobs.values()),
+        disk=most_disk([job.cost for job in planned.jobs.values()]),
         flops=total(job.cost.flops for job in planned.jobs.values()),
         unseen=unseen,
         unfit=_unfit(recipe),

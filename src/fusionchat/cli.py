@@ -91,7 +91,7 @@ def check(recipe: Path, settings: tuple[str, ...], sample: int) -> None:
 def plan(recipe: Path, settings: tuple[str, ...]) -> None:
     """Show what is done, stale (and why) or to do; touch nothing."""
     from fusionchat import console
-    from fusionchat.estimate import work
+    from fusionchat.estimate import most_disk, work
     from fusionchat.pipeline import plan as make_plan
     from fusionchat.precision import resolve_dtypes
     from fusionchat.units import size
@@ -103,14 +103,19 @@ def plan(recipe: Path, settings: tuple[str, ...]) -> None:
         why = "; ".join(status.changed[:3]) + (
             f"; {len(status.changed) - 3} more" if len(status.changed) > 3 else ""
         )
-        rows.append((job.id, status.state, why, size(job.cost.disk), work(job.cost.flops)))
+        rows.append(
+            (job.id, str(status), why, size(job.cost.disk), size(job.cost.scratch), work(job.cost.flops))
+        )
     console.table(
         f"Plan of {loaded.run_folder}",
-        ("job", "state", "what changed", "disk", "compute"),
+        ("job", "state", "what changed", "disk", "while it runs", "compute"),
         rows,
         caption="rough estimates; ? = model or corpus is not here yet",
     )
     todo = sum(status.state != "done" for _, status in planned)
+    console.say(
+        f"Disk: at most {size(most_disk([job.cost for job, _ in planned]))}, checkpoints of one training included"
+    )
     dtypes = resolve_dtypes(loaded)
     if dtypes.auto:
         console.say(dtypes.describe())
@@ -250,6 +255,8 @@ def run_stage(recipe: "Recipe", until: str | None, then: "Callable[[Run], None] 
             console.say(f"  {kept_jobs(len(kept))}", style="dim")
             kept.clear()
         why = f" (stale: {'; '.join(status.changed[:2])})" if status.changed else ""
+        if status.state == "begun":
+            why = f" (goes on: {status.so_far})" if status.so_far else " (begins again)"
         console.say(f"{job.id}{why}", style="bold")
 
     def finished(run: "Run") -> None:

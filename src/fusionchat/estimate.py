@@ -1,6 +1,6 @@
 """Rough costs of jobs before anything has run: parameters from checkpoint headers, tokens from the corpus's size."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from contextlib import closing
 from pathlib import Path
 
@@ -12,6 +12,10 @@ from fusionchat.recipe import CorpusFile, Recipe
 
 BYTES_A_TOKEN = 4.0
 COMPRESSION = 3.0
+CHECKPOINT_BYTES = 12
+"""A parameter of a training checkpoint: fp32 weight and AdamW's two moments."""
+CHECKPOINTS = 3
+"""Two are kept, and a third is written before the oldest goes."""
 ROW_BYTES = 27
 SLOT_BYTES = 6
 
@@ -60,10 +64,12 @@ def shards(recipe: Recipe) -> float | None:
 
 
 def training_cost(recipe: Recipe, pivot: ModelRef) -> Cost:
-    """Forward and backward (6 operations a parameter and token) for every epoch, and a checkpoint in fp32."""
+    """Forward and backward (6 operations a parameter and token) for every epoch, a target in fp32, and its checkpoints."""
     tokens, size = train_tokens(recipe), parameters(pivot)
     flops = None if tokens is None or size is None else 6.0 * size * tokens * recipe.distill.epochs
-    return Cost(None if size is None else 4.0 * size, flops)
+    if size is None:
+        return Cost(None, flops, None)
+    return Cost(4.0 * size, flops, float(CHECKPOINTS * CHECKPOINT_BYTES * size))
 
 
 def merge_cost(recipe: Recipe, pivot: ModelRef) -> Cost:
@@ -82,6 +88,14 @@ def evaluation_cost(recipe: Recipe, ref: ModelRef, part: str) -> Cost:
     own = _tokens(source, recipe.folder) if isinstance(source, CorpusFile) else None
     tokens = own if isinstance(source, CorpusFile) or train is None else train * source
     return Cost(0.0, None if tokens is None or size is None else 2.0 * size * tokens)
+
+
+def most_disk(costs: Sequence[Cost]) -> float | None:
+    """Bytes that a run needs at most: all that is left, and what the hungriest job needs besides; None where one is unknown."""
+    scratch = [cost.scratch for cost in costs]
+    known = [part for part in scratch if part is not None]
+    kept = total(cost.disk for cost in costs)
+    return None if kept is None or len(known) < len(scratch) else kept + max(known, default=0.0)
 
 
 def total(parts: Iterable[float | None]) -> float | None:

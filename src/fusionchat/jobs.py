@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-from fusionchat.artifacts import Json, Manifest, fingerprint, read_manifest
+from fusionchat.artifacts import Json, Manifest, fingerprint, is_begun, read_manifest
 from fusionchat.models import (
     ModelRef,
     configuration_identity,
@@ -23,7 +23,7 @@ from fusionchat.precision import Dtypes
 from fusionchat.recipe import Recipe
 
 Summary = dict[str, Json]
-State = Literal["done", "stale", "to do"]
+State = Literal["done", "stale", "begun", "to do"]
 What = Literal["model", "tokenizer", "configuration", "generation"]
 IDENTITIES: dict[What, Callable[[ModelRef], str]] = {
     "model": identity,
@@ -34,10 +34,17 @@ IDENTITIES: dict[What, Callable[[ModelRef], str]] = {
 
 
 class Cost(NamedTuple):
-    """A rough estimate: bytes on disk, and floating-point operations; None where the inputs are not here yet."""
+    """A rough estimate; None where the inputs are not here yet.
+
+    Attributes:
+        disk: Bytes on disk that it leaves.
+        flops: Floating-point operations.
+        scratch: Bytes on disk that it needs besides while it runs.
+    """
 
     disk: float | None = None
     flops: float | None = None
+    scratch: float | None = 0.0
 
 
 @dataclass(frozen=True)
@@ -56,6 +63,7 @@ class Job:
         stands_for: Files whose content alone, once it is done, decides whether later jobs are stale; empty for a
             job that they follow by its fingerprint.
         version: Of its stage's code.
+        so_far: Says of the folder of an unfinished job how far it is, "" for nothing.
         parts: What its files are called that are made one by one; those that are there are not made again.
     """
 
@@ -70,6 +78,7 @@ class Job:
     stands_for: tuple[str, ...] = ()
     version: int = 1
     parts: str = ""
+    so_far: Callable[[Path], str] = lambda _: ""
 
     @property
     def id(self) -> str:
@@ -88,10 +97,15 @@ class Job:
 
 
 class Status(NamedTuple):
-    """Where a job stands, and for a stale one which settings or inputs changed."""
+    """Whether a job is done; for a stale one which settings or inputs changed, for one that was begun how far it is."""
 
     state: State
     changed: tuple[str, ...] = ()
+    so_far: str = ""
+
+    def __str__(self) -> str:
+        """The state in words: ``begun, 3 of 12 shards``."""
+        return f"{self.state}, {self.so_far}" if self.so_far else self.state
 
 
 @dataclass
@@ -151,6 +165,7 @@ class Run:
         rewritten: tuple[str, ...] = (),
         stands_for: tuple[str, ...] = (),
         parts: str = "",
+        so_far: Callable[[Path], str] = lambda _: "",
     ) -> Job:
         """Plan a job; the jobs it needs must be planned already."""
         inputs = dict(content or {}) | {need: self._digest(need) for need in needs}
@@ -166,6 +181,7 @@ class Run:
             stands_for,
             self.versions[stage],
             parts,
+            so_far,
         )
         assert job.id not in self.jobs, f"{job.id} is planned twice"
         self.jobs[job.id] = job
@@ -190,8 +206,11 @@ class Run:
         return manifest
 
     def status(self, job: Job) -> Status:
-        """Whether a job is done, stale or to do."""
-        manifest = read_manifest(self.path(job.id))
+        """Whether a job is done, stale, begun or to do."""
+        folder = self.path(job.id)
+        if is_begun(folder, job.fingerprint):
+            return Status("begun", so_far=job.so_far(folder))
+        manifest = read_manifest(folder)
         if manifest is None:
             return Status("to do")
         if manifest.fingerprint != job.fingerprint:

@@ -7,7 +7,6 @@ import hashlib
 import re
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
@@ -15,6 +14,7 @@ from fusionchat.artifacts import canonical, sha256_file, verified_folder
 from fusionchat.corpus.jinja import own_template
 from fusionchat.corpus.thoughts import Thinking
 from fusionchat.errors import MachineError, ModelError
+from fusionchat.hub import ask_the_hub_once, hub_commit
 from fusionchat.model_files import TOKENIZER
 from fusionchat.recipe import ModelSpec, Recipe
 from fusionchat.tokenizer_files import as_its_file, file_of
@@ -181,17 +181,6 @@ def ready(name: str, endings: tuple[str, ...]) -> None:
         ask_the_hub_once()
 
 
-@cache
-def ask_the_hub_once() -> None:
-    """Where the hub cannot be reached, say so to its client, which else tries every file five times; the cache serves."""
-    from huggingface_hub import constants, get_session
-
-    try:
-        get_session().head(constants.ENDPOINT, timeout=5)
-    except Exception:  # no answer of any kind
-        constants.HF_HUB_OFFLINE = True
-
-
 def quiet() -> None:
     """Progress bars and warnings of transformers would tear ours; errors still pass."""
     from huggingface_hub.utils import logging as hub_logging
@@ -245,7 +234,7 @@ def tokenizer_identity(ref: ModelRef) -> str:
 def _identity(name: str, ref: ModelRef, patterns: tuple[str, ...]) -> str:
     folder = Path(name)
     if not folder.is_dir():
-        return f"hub:{name}@{_hub_commit(name, ref.revision)}"
+        return f"hub:{name}@{hub_commit('models', name, ref.revision)}"
     return folder_identity(folder, patterns)
 
 
@@ -268,22 +257,6 @@ def _file_identity(path: Path) -> str:
             file.seek((size - SAMPLE_BYTES) * sample // (SAMPLES - 1))
             digest.update(file.read(SAMPLE_BYTES))
     return digest.hexdigest()
-
-
-@cache
-def _hub_commit(name: str, revision: str | None) -> str:
-    """The commit a hub id stands for, from the hub or from the local cache; the revision's name if neither answers."""
-    from huggingface_hub import HfApi
-    from huggingface_hub.constants import HF_HUB_CACHE
-
-    wanted = revision or "main"
-    cached = Path(HF_HUB_CACHE) / f"models--{name.replace('/', '--')}" / "refs" / wanted
-    if cached.is_file():
-        return cached.read_text().strip()
-    try:
-        return HfApi().model_info(name, revision=revision, timeout=5).sha or wanted
-    except Exception:  # offline, or no such model: loading will say so
-        return wanted
 
 
 def pick_device(name: str) -> "torch.device":

@@ -111,6 +111,7 @@ class CorpusFile(Named):
     path: str = Field(description="JSONL, JSON, Parquet, text file, or Hugging Face dataset id")
     format: Literal["auto", "messages", "sharegpt", "text"] = "auto"
     split: str = Field("train", description="the split of a hub dataset")
+    revision: str | None = Field(None, description="branch, tag or commit of a hub dataset")
     pattern: str = Field(
         PARAGRAPH,
         description="plain text: each match of this regular expression (its group 1) is one conversation",

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import cast
 
 from fusionchat.errors import CorpusError
+from fusionchat.hub import COMMIT, hub_commit
 
 MARKS = (
     (b"\xef\xbb\xbf", "utf-8-sig"),
@@ -29,7 +30,9 @@ class BrokenLine(str):
     __slots__ = ()
 
 
-def read_records(path: str, *, text: bool, split: str, pattern: str) -> Iterator[object]:
+def read_records(
+    path: str, *, text: bool, split: str, pattern: str, revision: str | None = None
+) -> Iterator[object]:
     """The records of a file (by its ending) or of a hub dataset.
 
     Args:
@@ -37,13 +40,14 @@ def read_records(path: str, *, text: bool, split: str, pattern: str) -> Iterator
         text: Take the file for plain text whatever its ending.
         split: The split of a hub dataset, or the key of one in a JSON object.
         pattern: A regular expression; its group 1 is the text of a conversation.
+        revision: Branch, tag or commit of a hub dataset.
 
     Raises:
         CorpusError: The file is missing, or is not what its ending says.
     """
     file = Path(path)
     if not file.exists():
-        yield from hub_records(path, split)
+        yield from hub_records(path, split, revision)
         return
     if not file.is_file():
         raise CorpusError("A corpus is a file, this is a folder", where=path)
@@ -155,8 +159,8 @@ def parquet_rows(file: Path) -> Iterator[object]:
         raise CorpusError(f"This is not a Parquet file: {error}", where=str(file)) from error
 
 
-def hub_records(name: str, split: str) -> Iterator[object]:
-    """The records of a hub dataset, streamed."""
+def hub_records(name: str, split: str, revision: str | None = None) -> Iterator[object]:
+    """The records of a hub dataset, streamed, of the commit that `hub_commit` says."""
     looks_local = name.startswith((".", "/")) or name.count("/") > 1 or Path(name).suffix != ""
     if looks_local:
         raise CorpusError("There is no such corpus file", where=name, do="paths are relative to the recipe")
@@ -169,7 +173,11 @@ def hub_records(name: str, split: str) -> Iterator[object]:
             do="pip install 'fusionchat[datasets]', or give a file",
         ) from error
     try:
-        dataset = cast(Iterable[object], datasets.load_dataset(name, split=split, streaming=True))
+        commit = hub_commit("datasets", name, revision)
+        pinned = commit if COMMIT.fullmatch(commit) else revision
+        dataset = cast(
+            Iterable[object], datasets.load_dataset(name, split=split, revision=pinned, streaming=True)
+        )
         yield from dataset
     except CorpusError:
         raise

@@ -139,6 +139,7 @@ def read_source(
         locate(source, folder),
         format=source.format,
         split=source.split,
+        revision=source.revision,
         pattern=source.pattern,
         limit=min(limits, default=None),
     )

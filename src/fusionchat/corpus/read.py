@@ -36,6 +36,7 @@ def read_corpus(
     split: str = "train",
     pattern: str = PARAGRAPH,
     limit: int | None = None,
+    revision: str | None = None,
 ) -> ReadCorpus:
     """Read a corpus.
 
@@ -46,6 +47,7 @@ def read_corpus(
         split: The split of a hub dataset.
         pattern: A regular expression; its group 1 is the text of a conversation.
         limit: Read at most so many records.
+        revision: Branch, tag or commit of a hub dataset.
 
     Raises:
         CorpusError: The file is missing or unreadable, or no record of it can be used.
@@ -55,7 +57,8 @@ def read_corpus(
     rejects: list[Reject] = []
     unused: Counter[str] = Counter()
     seen: set[str] = set()
-    for number, record in enumerate(read_records(path, text=format == "text", split=split, pattern=pattern)):
+    records = read_records(path, text=format == "text", split=split, pattern=pattern, revision=revision)
+    for number, record in enumerate(records):
         if limit is not None and number >= limit:
             break
         parsed = _parse(record, f"{stem}-{number:06d}", format)

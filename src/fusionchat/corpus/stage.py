@@ -16,6 +16,7 @@ from fusionchat.corpus.read import from_record, to_record
 from fusionchat.corpus.render import Renderer
 from fusionchat.errors import CorpusError
 from fusionchat.estimate import corpus_size
+from fusionchat.hub import hub_commit
 from fusionchat.jobs import Cost, Run, Summary
 from fusionchat.models import ModelRef, load_config, load_tokenizer, other_template
 from fusionchat.recipe import CorpusFile, Recipe
@@ -35,9 +36,9 @@ def plan(run: Run) -> None:
         source = getattr(settings, part)
         if isinstance(source, CorpusFile):
             path = locate(source, run.recipe.folder)
-            content[f"corpus {part}"] = content_of(path)
+            content[f"corpus {part}"] = content_of(path, source.revision)
             # The name is in the ids that are made up, and its ending says what format it is.
-            files[part] = source.model_dump(exclude={"path"}) | {"name": Path(path).name}
+            files[part] = source.model_dump(exclude={"path", "revision"}) | {"name": Path(path).name}
         else:
             files[part] = source
     run.add(
@@ -58,9 +59,11 @@ def drawn_by(recipe: Recipe) -> dict[str, Json]:
     return {"seed": recipe.seed} if shares else {}
 
 
-def content_of(path: str) -> str:
-    """What identifies the content of a corpus file."""
-    return sha256_file(Path(path)) if Path(path).is_file() else path
+def content_of(path: str, revision: str | None) -> str:
+    """What identifies the content of a corpus: a file's checksum, or a hub dataset's name and commit."""
+    if Path(path).is_file():
+        return sha256_file(Path(path))
+    return f"hub:{path}@{hub_commit('datasets', path, revision)}"
 
 
 def work(run: Run, folder: Path) -> Summary:

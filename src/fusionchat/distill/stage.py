@@ -9,6 +9,7 @@ from fusionchat.artifacts import Json, read_json, write_json
 from fusionchat.console import progress
 from fusionchat.corpus.stage import JOB as CORPUS
 from fusionchat.corpus.stage import make_renderer, read_part
+from fusionchat.distill.checkpoints import describe
 from fusionchat.distill.seeds import nth, seed_of
 from fusionchat.estimate import training_cost
 from fusionchat.fuse.stage import job_id as fuse_job
@@ -96,7 +97,13 @@ def plan(run: Run) -> None:
             needs=(CORPUS, training.learns) if training.learns else (CORPUS,),
             content=content,
             cost=cost,
+            so_far=so_far,
         )
+
+
+def so_far(folder: Path) -> str:
+    """How far a training is whose folder this is."""
+    return "trained" if (folder / TRAINING).is_file() else describe(folder / CHECKPOINTS)
 
 
 def work(run: Run, training: Training, folder: Path) -> Summary:

@@ -1,6 +1,5 @@
 """Distillation on `transformers.Trainer`: its optimizer, schedules, precision, checkpoints and resume; our loss."""
 
-import json
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -19,6 +18,7 @@ from transformers.trainer_callback import PrinterCallback
 
 from fusionchat.corpus.render import Rendered
 from fusionchat.distill.chance import no_chance
+from fusionchat.distill.checkpoints import last_checkpoint, step_of
 from fusionchat.distill.collate import StudentBatch, StudentData, plan_steps
 from fusionchat.distill.loss import SoftTargets, Tail, soft_cross_entropy
 from fusionchat.heads import Head
@@ -146,7 +146,7 @@ def train(
         # Renamed in transformers 5.2x; the old name is the only one that older releases have.
         getattr(model, "activation_checkpointing_enable", model.gradient_checkpointing_enable)()
     checkpoint = last_checkpoint(folder)
-    done = 0 if checkpoint is None else int(checkpoint.name.rpartition("-")[2])
+    done = 0 if checkpoint is None else step_of(checkpoint)
     with progress(steps - done) as advance:
         trainer = DistillTrainer(
             model=model,
@@ -191,17 +191,3 @@ def _arguments(
         torch.cuda.set_device(device)
         arguments.chosen = device
     return arguments
-
-
-def last_checkpoint(folder: Path) -> Path | None:
-    """The newest checkpoint that was written to its end: Trainer writes its state last."""
-    found = sorted(folder.glob("checkpoint-*"), key=lambda p: int(p.name.rpartition("-")[2]), reverse=True)
-    return next((path for path in found if _whole(path)), None)
-
-
-def _whole(checkpoint: Path) -> bool:
-    try:
-        json.loads((checkpoint / "trainer_state.json").read_text())
-    except (OSError, json.JSONDecodeError):
-        return False
-    return True

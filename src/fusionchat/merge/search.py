@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 from fusionchat.artifacts import Json, canonical, fingerprint, read_json, write_json
 from fusionchat.console import Advance, ignore
-from fusionchat.errors import MergeError, ModelError
+from fusionchat.errors import ArtifactError, MergeError, ModelError
 from fusionchat.merge.embeddings import Embeddings
 from fusionchat.merge.methods import MergeMethod
 from fusionchat.merge.methods.base import Method
@@ -220,6 +220,15 @@ def _known(work: Path, mark: str) -> dict[str, Trial]:
     if held.get("mark") != mark or not isinstance(trials, dict):
         return {}
     return {key: Trial(**trial) for key, trial in trials.items() if isinstance(trial, dict)}  # type: ignore[arg-type]
+
+
+def kept_trials(work: Path) -> int:
+    """How many trials an unfinished search has made."""
+    try:
+        trials = read_json(work / _TRIALS).get("trials") if (work / _TRIALS).is_file() else None
+    except ArtifactError:
+        return 0
+    return len(trials) if isinstance(trials, dict) else 0
 
 
 def _keep(work: Path, mark: str, trials: Mapping[str, Trial]) -> None:

@@ -29,6 +29,7 @@ from fusionchat.merge.references import fetch
 from fusionchat.models import folder_identity
 from fusionchat.recipe import Recipe
 from fusionchat.tokenizer_files import copy_tokenizer
+from fusionchat.units import counted
 
 VERSION = 1  # raised when the same settings and inputs give another output
 SELECTION = "merge/selection"
@@ -135,7 +136,8 @@ def plan_search(run: Run) -> None:
         settings=search_settings(run) | merged_as(run, recipe.sources),
         needs=(CORPUS, SELECTION, *targets(FIRST)),
         content=files,
-        cost=cost,
+        cost=cost._replace(scratch=cost.disk),
+        so_far=lambda folder: trials_so_far(folder / "trials", len(candidates(recipe))),
     )
     for number in range(2, recipe.distill.seeds + 1):
         run.add(
@@ -147,6 +149,13 @@ def plan_search(run: Run) -> None:
             content=files,
             cost=cost,
         )
+
+
+def trials_so_far(folder: Path, total: int) -> str:
+    """How far a search is whose trials are in this folder."""
+    from fusionchat.merge.search import kept_trials
+
+    return f"{kept_trials(folder)} of {counted(total, 'trial')}"
 
 
 def merged_as(run: Run, targets: Iterable[str]) -> dict[str, Json]:

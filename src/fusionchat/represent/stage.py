@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
-from fusionchat.artifacts import Json
+from fusionchat.artifacts import Json, read_manifest
 from fusionchat.console import progress
 from fusionchat.corpus.conversation import Conversation, Reject
 from fusionchat.corpus.render import Rendered, Renderer
@@ -16,8 +16,17 @@ from fusionchat.jobs import Run, Summary
 from fusionchat.models import ModelRef, load_model, pick_device
 from fusionchat.precision import torch_dtype
 from fusionchat.represent.events import NATS_PER_BIT, bits_per_byte, events_of, message_bytes
-from fusionchat.represent.shards import SHARDS, iterate, shard_count, shard_path, shard_range, write_shard
+from fusionchat.represent.shards import (
+    SHARDS,
+    iterate,
+    shard_count,
+    shard_files,
+    shard_path,
+    shard_range,
+    write_shard,
+)
 from fusionchat.represent.topk import TopK
+from fusionchat.units import counted
 
 VERSION = 2  # raised when the same settings and inputs give another output
 
@@ -41,7 +50,18 @@ def plan(run: Run) -> None:
             content=run.model(ref.name),
             cost=capture_cost(run.recipe, ref),
             parts=SHARDS,
+            so_far=lambda folder: so_far(run, folder),
         )
+
+
+def so_far(run: Run, folder: Path) -> str:
+    """How far a capture is whose folder this is."""
+    corpus = read_manifest(run.path(CORPUS))
+    train = corpus.summary.get("train") if corpus else None
+    conversations = train.get("conversations") if isinstance(train, dict) else None
+    made = len(shard_files(folder))
+    total = shard_count(conversations) if isinstance(conversations, int) else None
+    return f"{made} of {counted(total, 'shard')}" if total else counted(made, "shard")
 
 
 def work(run: Run, ref: ModelRef, folder: Path) -> Summary:
