@@ -190,3 +190,18 @@ def test_a_corpus_needs_no_weights(tiny):
     with pytest.raises(FusionChatError, match=r"no weights|no file named"):
         run(recipe, until="represent")
     assert (recipe.run_folder / "corpus/corpus/train.jsonl").is_file()
+
+
+def test_every_part_that_is_a_file_is_looked_at(tiny, capsys):
+    turns = [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello"}]
+    (tiny / "odd.jsonl").write_text(json.dumps({"messages": turns, "mood": "sad"}) + "\n{}\n")
+    recipe = load_recipe("recipe.yaml", ("corpus.validation=odd.jsonl",))
+    show(check(recipe, sample=2))
+    said = capsys.readouterr().out
+    assert "Corpus, validation: 2 records looked at; rejected: 1 no messages" in said
+    assert (
+        "Corpus, validation: keys of records that are not used: 1 mood" in said and "Corpus, test" not in said
+    )
+    (tiny / "odd.jsonl").write_text("{}\n")
+    with pytest.raises(CorpusError, match="No record"):
+        check(recipe, sample=2)

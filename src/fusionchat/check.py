@@ -10,14 +10,14 @@ from fusionchat import console
 from fusionchat.align.preview import PairPreview, Piece, preview
 from fusionchat.align.preview import show as show_pieces
 from fusionchat.align.stage import job_id as align_job
+from fusionchat.check_corpus import describe, sample_parts
 from fusionchat.check_usable import Usable, notes, usable
 from fusionchat.corpus.agree import DROPPED
 from fusionchat.corpus.conversation import Reject
-from fusionchat.corpus.parts import count_rejects, count_words, locate, read_source
-from fusionchat.corpus.read import ReadCorpus
+from fusionchat.corpus.parts import count_rejects
 from fusionchat.corpus.render import Renderer
 from fusionchat.corpus.stage import make_renderer
-from fusionchat.errors import CorpusError, FusionChatError, ModelError
+from fusionchat.errors import FusionChatError, ModelError
 from fusionchat.estimate import most_disk, total, work
 from fusionchat.jobs import Run
 from fusionchat.merge.files import is_without_weights, opens_in_transformers
@@ -28,7 +28,7 @@ from fusionchat.pipeline import open_run
 from fusionchat.precision import Dtypes
 from fusionchat.recipe import Recipe
 from fusionchat.tokenizer_files import rebuilt_on
-from fusionchat.units import counted, size
+from fusionchat.units import size
 
 SHOWN_CHARACTERS = 1200
 FLOPS_A_SECOND = 4e14
@@ -54,6 +54,7 @@ class Check(NamedTuple):
         records: Records read.
         rejects: How many of them cannot be used, by reason.
         unused_keys: How many of the others have a key that nothing reads, by key.
+        corpus: The same in lines, with those of validation and test where they have any to count.
         previews: One entry a source whose tokenizer and the pivot's could be looked at.
         renderings: The first conversation as each model sees it.
         retention: For each source whose alignment an earlier run has finished: its figures (see `AlignSummary`).
@@ -71,6 +72,7 @@ class Check(NamedTuple):
     records: int
     rejects: dict[str, int]
     unused_keys: dict[str, int]
+    corpus: list[str]
     previews: list[PairPreview]
     renderings: dict[str, list[Piece] | Reject]
     retention: dict[str, dict[str, float]]
@@ -92,7 +94,8 @@ def check(recipe: Recipe, *, sample: int = 200) -> Check:
         FusionChatError: Something that is here is broken: a folder, a template, the corpus.
     """
     refs, unseen = resolve(recipe), list[str]()
-    conversations, rejected, unused, thoughts = _sample(recipe, sample, unseen)
+    parts = sample_parts(recipe, sample, unseen)
+    conversations, rejected, unused, thoughts = parts["train"]
     rejects = count_rejects(rejected)
     pivot = _rehearsed(refs["pivot"], unseen)
     renderers: dict[str, Renderer] = {}
@@ -118,6 +121,12 @@ def check(recipe: Recipe, *, sample: int = 200) -> Check:
         records=len(conversations) + sum(rejects.values()),
         rejects=rejects,
         unused_keys=unused,
+        corpus=[
+            line
+            for part, read in parts.items()
+            if part == "train" or read.rejects or read.unused
+            for line in describe(part, read)
+        ],
         previews=previews,
         renderings=renderings,
         retention={name: figures for name in recipe.sources if (figures := _retention(planned, name))},
@@ -164,18 +173,6 @@ def _retention(planned: Run, source: str) -> dict[str, float]:
         return {}
     summary = planned.manifest(job.id).summary
     return {key: float(value) for key, value in summary.items() if isinstance(value, int | float)}
-
-
-def _sample(recipe: Recipe, sample: int, unseen: list[str]) -> ReadCorpus:
-    source = recipe.corpus.train
-    path = locate(source, recipe.folder)
-    try:
-        return read_source(source, recipe.folder, limit=sample, thinking=recipe.corpus.thinking)
-    except CorpusError as error:
-        if Path(path).exists():
-            raise
-        unseen.append(f"corpus.train {path}: {error.what}")
-        return ReadCorpus([], [], {})
 
 
 def _look(ref: ModelRef, renderers: dict[str, Renderer], unseen: list[str]) -> ModelCheck:
@@ -236,9 +233,8 @@ def show(found: Check) -> None:
 
 
 def _show_corpus(found: Check) -> None:
-    console.say(f"Corpus: {counted(found.records, 'record')} looked at{_reasons(found.rejects)}")
-    if found.unused_keys:
-        console.say(f"Corpus: keys of records that are not used: {count_words(found.unused_keys)}")
+    for line in found.corpus:
+        console.say(line)
     for note, count in found.notes.items():
         console.say(f"Corpus: {note} ({count} conversations)")
 

@@ -104,7 +104,14 @@ class ModelSpec(Named):
 
 
 class CorpusFile(Named):
-    """A corpus file or dataset."""
+    """A corpus file or dataset.
+
+    A record has its turns in ``messages`` or ``conversations`` (role and content, or from and value), or a question and
+    an answer: prompt and completion or response, Alpaca's instruction, input and output, question and answer. A
+    ``system`` key becomes the first turn, ``chosen`` the last one. Turns with ``weight: 0``, ``train: false``,
+    ``loss: false`` or ``masked: true`` are context and bear no loss. A record that holds more than text (tools, images)
+    is rejected; every other key is harmless (id, source, score ...) or counted by name.
+    """
 
     short: ClassVar[str] = "path"
 

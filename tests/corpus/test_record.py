@@ -64,6 +64,7 @@ def parse(record, **options):
         # turns as JSON text, and a record that is only its turns
         ({"messages": '[{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello"}]'}, HI),
         (GOOD["messages"], HI),
+        ({"messages": {"role": ["user", "assistant"], "content": ["Hi", "Hello"]}}, HI),  # a Sequence of `datasets`
         # keys of both forms in one list
         ({"conversations": [SHAREGPT[0], GOOD["messages"][1]]}, HI),
         (GOOD | {"conversations": SHAREGPT}, HI),
@@ -99,7 +100,8 @@ def test_records_of_public_data_sets_are_read_whole(record, messages):
         ({"prompt": "Hi", "chosen": {"a": 1}}, "`chosen` is not text"),
         (GOOD | {"system": "a", "system_prompt": "b"}, "`system_prompt` beside another system turn"),
         ({"system": ["a"], **GOOD}, "`system` is not text"),
-        ({"instruction": "Hi", "output": ["Hello", "No"]}, "a turn is not an object"),
+        ({"instruction": "Hi", "output": ["Hello", "No"]}, "`output` is not text"),
+        ({"messages": {"role": ["user"], "content": ["a", "b"]}}, "roles and texts of turns are not as many"),
         ({"instruction": "Hi", "output": ""}, "no assistant turn"),
         ({"instruction": "Hi", "output": "Hello", "history": "none"}, "`history` is not a list of pairs"),
     ],

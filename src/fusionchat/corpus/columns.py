@@ -56,12 +56,20 @@ def read_turns(value: object, column: str) -> Turns:
         except ValueError as error:
             raise Unusable(f"`{column}` is text, not a list of turns") from error
     if isinstance(value, dict) and looks_like_turn(value):
-        value = [value]
+        value = rows(value) if all(isinstance(cell, list) for cell in value.values()) else [value]
     if not isinstance(value, list):
         raise Unusable(f"`{column}` is not a list of turns", str(value)[:80])
     turns: list[Turn] = [read_turn(turn) for turn in value]
     left = tuple(dict.fromkeys(key for turn in turns for key in turn.unused))
     return Turns(tuple(turn.message for turn in turns), frozenset([column]), left)
+
+
+def rows(columns: Mapping[object, object]) -> list[object]:
+    """Turns from a list a key, as `datasets` hands out a sequence of them; raises Unusable where lengths differ."""
+    cells = [column for column in columns.values() if isinstance(column, list)]
+    if len({len(column) for column in cells}) > 1:
+        raise Unusable("roles and texts of turns are not as many")
+    return [dict(zip(columns, row, strict=True)) for row in zip(*cells, strict=True)]
 
 
 def question(said: Mapping[str, object], column: str) -> Turns:
@@ -122,7 +130,8 @@ def with_answer(said: Mapping[str, object], turns: Turns) -> Turns:
 
 def answer_turns(value: object, column: str) -> Turns:
     """An answer column as turns: a text is one assistant turn."""
-    if isinstance(value, list) or looks_like_turn(value):
+    listed = isinstance(value, list) and all(isinstance(turn, dict) for turn in value)
+    if listed or looks_like_turn(value):
         return read_turns(value, column)
     return Turns((Message("assistant", column_text(value, column)),), frozenset([column]))
 

@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fusionchat.artifacts import Json, machine_errors, write_json
-from fusionchat.console import progress
+from fusionchat.console import progress, warn
 from fusionchat.corpus.conversation import Reject
 from fusionchat.corpus.cut import fit
+from fusionchat.corpus.parts import count_words
 from fusionchat.corpus.read import read_corpus
 from fusionchat.corpus.render import Rendered, Renderer
 from fusionchat.errors import CorpusError, MergeError
@@ -110,6 +111,8 @@ def draw(
     """
     read = read_corpus(corpus)
     rejects = Counter(reject.reason for reject in read.rejects)
+    if read.unused:
+        warn(f"{corpus}: keys of records that are not used: {count_words(read.unused)}")
     rendered: list[Rendered] = []
     for conversation in random.Random(seed).sample(read.conversations, len(read.conversations)):
         if len(rendered) == examples:
