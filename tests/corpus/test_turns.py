@@ -40,6 +40,7 @@ def part(text):
             {"role": "assistant", "content": "4", "reasoning_content": "\n2 + 2\n"},
             Message("assistant", "<think>\n2 + 2\n</think>\n\n4"),
         ),  # as Qwen3's template writes it
+        ({"role": "assistant", "content": "4", "reasoning_content": ""}, Message("assistant", "4")),
     ],
 )
 def test_turns_are_read_however_they_are_written(turn, message):

@@ -139,7 +139,9 @@ def part_text(part: object) -> tuple[str, list[str]]:
 
 def with_thoughts(content: str, turn: Mapping[str, object]) -> str:
     """The content with the thoughts that a turn holds in a key of their own in front, as `<think>` blocks."""
-    thoughts = {encodable(value) for key in THOUGHTS if isinstance(value := turn.get(key), str)}
+    thoughts = {
+        encodable(value) for key in THOUGHTS if isinstance(value := turn.get(key), str) and value.strip()
+    }
     if any(key in turn and not isinstance(turn[key], str) for key in THOUGHTS) or len(thoughts) > 1:
         raise Unusable("thoughts that are not one text")
     if not thoughts:
