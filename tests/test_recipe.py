@@ -175,3 +175,13 @@ def test_names_that_no_folder_can_keep_apart_are_refused(tmp_path, names):
     sources = ", ".join(f"'{name}': A" for name in names)
     with pytest.raises(RecipeError, match="sources"):
         load(tmp_path, base=BASE.replace("{a: A}", f"{{{sources}}}"))
+
+
+def test_thoughts_that_the_corpus_drops_no_model_can_keep(tmp_path):
+    assert load(tmp_path).corpus.thinking == "keep"
+    assert load(tmp_path, "", "sources.a.thinking=drop").sources["a"].thinking == "drop"
+    load(tmp_path, "", "corpus.thinking=drop", "pivot.thinking=drop")
+    with pytest.raises(RecipeError, match=r"a cannot keep thoughts that corpus\.thinking drops"):
+        load(tmp_path, "", "corpus.thinking=drop", "sources.a.thinking=keep")
+    with pytest.raises(RecipeError, match="thinking"):
+        load(tmp_path, "", "corpus.thinking=maybe")

@@ -5,7 +5,7 @@ import pytest
 from fusionchat.corpus.agree import (
     DROPS,
     HIDES,
-    NO_SYSTEM,
+    LEAVES_OUT,
     RESPACES,
     SWALLOWS,
     TRIMS,
@@ -151,13 +151,17 @@ def test_thoughts_dropped_for_all():
     assert without_thoughts(FOUR) is FOUR
 
 
-def test_a_system_turn_that_is_left_out_is_said():
+@pytest.mark.parametrize("role", ["system", "user"])
+def test_turns_that_are_left_out_are_said(role):
     source = (
-        "{% for m in messages if m.role != 'system' %}<s>{{ m.role }}\n{{ m.content }}<|end|>\n{% endfor %}"
+        LOOP + "{% if m.role != 'ROLE' %}<s>{{ m.role }}\n{{ m.content }}<|end|>\n{% endif %}{% endfor %}"
     )
+    source = source.replace("ROLE", role)
     one = Renderer(tokenizer_for(source), template=source, name="one")
-    system = Conversation("s", (Message("system", "Be brief"), *FOUR.messages))
-    assert whats(agree_all(system, [one])) == {f"one: {NO_SYSTEM}"} and agree_all(FOUR, [one]).notes == ()
+    conversation = Conversation("s", (Message("system", "Be brief"), *FOUR.messages))
+    assert whats(agree_all(conversation, [one])) == {"one: " + LEAVES_OUT.format(role=role)}
+    answer = Conversation("a", (Message("assistant", "Hi"),))
+    assert agree_all(answer, [one]).notes == () == agree_all(conversation, [renderer("plain")]).notes
 
 
 @pytest.mark.parametrize(

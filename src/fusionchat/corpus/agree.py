@@ -16,7 +16,7 @@ HIDES = "its template leaves out or rewrites a thought; put back as text"
 DROPS = "sees no thought (thinking: drop)"
 DROPPED = "thoughts are removed from assistant turns (corpus.thinking: drop)"
 SPELLED = "a turn spells out a control token; read as text"
-NO_SYSTEM = "its template leaves out the system turn"
+LEAVES_OUT = "its template leaves out {role} turns"
 
 
 class Note(NamedTuple):
@@ -124,9 +124,8 @@ def shown_as(conversation: Conversation, spans: Sequence[tuple[int, int]]) -> Co
 
 def differences(renderer: Renderer, conversation: Conversation) -> list[Note]:
     """What a model sees otherwise than the conversation has it, or than its template alone would show it."""
-    found = []
-    if conversation.messages[0].role == "system" and renderer.template.hides_system:
-        found.append(NO_SYSTEM)
+    roles = {m.role for m in conversation.messages} & renderer.template.hidden_roles
+    found = [LEAVES_OUT.format(role=role) for role in sorted(roles)]
     if renderer.encoder.spells(conversation.messages):
         found.append(SPELLED)
     if thoughtful(conversation):

@@ -15,7 +15,7 @@ from dataclasses import replace
 from functools import cached_property
 from typing import NamedTuple
 
-from fusionchat.corpus.conversation import Message
+from fusionchat.corpus.conversation import Message, Role
 from fusionchat.corpus.jinja import compiled
 from fusionchat.corpus.places import (
     REWRITES,
@@ -118,11 +118,15 @@ class ChatTemplate:
         return isinstance(shown, str) and all(mark in shown for mark in marks)
 
     @cached_property
-    def hides_system(self) -> bool:
-        """Whether a system turn is left out without a word."""
+    def hidden_roles(self) -> frozenset[Role]:
+        """Whose turns are left out without a word, of system and user."""
         mark = make_marks(1, [])[0]
-        text = self.write((Message("system", mark), *PROBE))
-        return isinstance(text, str) and mark not in text
+        probes: dict[Role, tuple[Message, ...]] = {
+            "system": (Message("system", mark), *PROBE),
+            "user": (Message("user", mark), *PROBE[1:]),
+        }
+        texts = {role: self.write(messages) for role, messages in probes.items()}
+        return frozenset(role for role, text in texts.items() if isinstance(text, str) and mark not in text)
 
     def show(self, messages: Sequence[Message]) -> Shown | Refusal:
         """The text of a conversation and where the content of every assistant turn stands in it.
