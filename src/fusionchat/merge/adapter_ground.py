@@ -37,6 +37,7 @@ class Ground:
         self.settings, self.contents, self.pivot = settings, contents, pivot
         self.names, self.kept, self.tied = Names(pivot.tensors, known), Kept(), tied_names(pivot)
         self.changed: dict[str, Source] = {}
+        self.biases: dict[str, Source] = {}
         self.how: dict[str, How] = {}
 
     def find(self, name: str, rows: int | None = None) -> tuple[str, Source]:

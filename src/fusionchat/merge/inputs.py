@@ -30,6 +30,7 @@ from fusionchat.merge.methods.base import Method
 from fusionchat.merge.methods.passthrough import Passthrough
 from fusionchat.merge.names import STRUCTURE as _STRUCTURE
 from fusionchat.merge.names import Known, check_left, find, match
+from fusionchat.merge.new_biases import add_biases
 from fusionchat.merge.plan import Job, Source, Taking
 from fusionchat.merge.published import refuse_adapter, refuse_quantized
 from fusionchat.merge.settings_alike import check_alike
@@ -114,6 +115,8 @@ def open_inputs(
         if config is base.config:  # else an adapter has parted head and embedding
             check_head(name, tensors[name], base, str(folder))
     aligned, config, added = _aligned(base, config, tensors, opened, targets, embeddings)
+    new = [adapters[name].biases if name in adapters else {} for name in targets]
+    config = add_biases(aligned, [{}, *new], config, str(base.folder))
     arranges = arrangement is not None or isinstance(method, Passthrough)
     stack_of_layers = _stack(base, arranges) if arranges or with_stack else None
     if arrangement is None and isinstance(method, Passthrough):
@@ -121,7 +124,7 @@ def open_inputs(
         arrangement = passthrough_arrangement(method, stack_of_layers)
     if arrangement is None:
         jobs = [
-            _job(name, [row[name] for row in aligned], list(targets), name in whole) for name in base.tensors
+            _job(name, [row[name] for row in aligned], list(targets), name in whole) for name in aligned[0]
         ]
     else:
         assert stack_of_layers is not None

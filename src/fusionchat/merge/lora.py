@@ -18,6 +18,7 @@ from fusionchat.merge.adapter_file import PICKLE, WEIGHTS, open_weights, read_co
 from fusionchat.merge.adapter_ground import AGAIN, Ground
 from fusionchat.merge.checkpoint import Checkpoint
 from fusionchat.merge.low_rank import Adapted, Change, Taken
+from fusionchat.merge.new_biases import Zeros
 from fusionchat.merge.plan import Source
 from fusionchat.merge.stored import MappedFile, Stored
 from fusionchat.merge.structure import Structure
@@ -40,12 +41,14 @@ class Adapter:
         changed: The tensors it changes, by the pivot's names.
         head: The name of a head that the pivot does not store, as it is tied, and that the adapter trains apart from the
             embedding; it is in ``changed`` unless it stays as it was.
+        biases: Biases of layers that have none in the pivot.
     """
 
     file: MappedFile
     settings: Settings
     changed: dict[str, Source]
     head: str | None
+    biases: dict[str, Source]
 
 
 def is_adapter(folder: Path) -> bool:
@@ -92,7 +95,7 @@ class _Opening(Ground):
         for module, held in self.contents.modules.items():
             self._adapt(module, held)
         head = settle(self.changed, self.how, self.pivot, ensured=self.settings.tied)
-        return Adapter(self.contents.file, self.settings, self.changed, head)
+        return Adapter(self.contents.file, self.settings, self.changed, head, self.biases)
 
     # Full tensors.
 
@@ -213,22 +216,27 @@ class _Opening(Ground):
         )
         self._put(found, base, change)
         if "bias" in held:
-            self._adapt_bias(module, held["bias"], scale)
+            self._adapt_bias(pair, held["bias"], scale)
 
-    def _adapt_bias(self, module: str, stored: Stored, scale: float) -> None:
-        """lora_bias: the layer's bias moves by scale * (bias of B)."""
-        name = f"{module}.bias"
-        if self.names.find(name) is None and not values_of(stored).any():
-            return
-        if self.names.find(name) is None:
-            raise self.refusal(
-                f"lora_bias is set, but {module} has no bias in the pivot to which it could be added",
-                "train the adapter without lora_bias; no merge with this pivot can be right",
+    def _adapt_bias(self, pair: Pair, stored: Stored, scale: float) -> None:
+        """lora_bias: the layer's bias moves by scale * (bias of B); a layer without one gets it."""
+        name = f"{pair.module}.bias"
+        if stored.shape != (pair.sides[0],):
+            raise self.refusal(f"{stored.name} has shape {list(stored.shape)}, not {[pair.sides[0]]}", AGAIN)
+        change = Change(lambda: (np.ones((1, 1, 1)), scale * values_of(stored)[None, None]))
+        if self.names.find(name) is not None:
+            found, base = self.find(name)
+            if stored.shape != base.shape:
+                raise self.misfit(
+                    name, f"of shape {list(stored.shape)}, where the pivot has {list(base.shape)}"
+                )
+            self._put(found, base, change)
+        elif values_of(stored).any():
+            weight, _ = self.find(f"{pair.module}.weight", pair.sides[0])
+            zeros = Zeros(stored.shape, stored.origin)
+            self.biases[f"{weight.removesuffix('.weight')}.bias"] = Adapted(
+                zeros, change, stored.origin, self.kept
             )
-        found, base = self.find(name)
-        if stored.shape != base.shape:
-            raise self.misfit(name, f"of shape {list(stored.shape)}, where the pivot has {list(base.shape)}")
-        self._put(found, base, Change(lambda: (np.ones((1, 1, 1)), scale * values_of(stored)[None, None])))
 
     def _adapt_parameter(self, pair: Pair, path: str, leaves: Sequence[str]) -> None:
         """target_parameters: which parameter a pair of factors is for is not stored, but its shape is."""
