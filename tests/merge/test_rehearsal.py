@@ -13,7 +13,7 @@ from fusionchat.merge.rehearsal import rehearse
 from fusionchat.merge.stream import merge_models
 from fusionchat.merge.structure import structure_of
 from tests.merge.folders import adapter
-from tests.merge.real import configured, real, rewritten, tensors
+from tests.merge.real import SIZES, configured, real, rewritten, tensors
 from tests.merge.test_names import PREFIXED, frequencies, gpt2_masks, neox_masks, without
 
 
@@ -156,3 +156,87 @@ def test_pickles_and_shards_are_rehearsed_as_transformers_opens_them(saved, tmp_
 def test_a_structure_that_transformers_does_not_have_is_said(saved, tmp_path):
     folder = rewritten(saved("llama"), tmp_path / "pivot", lambda held: held)
     assert "was not rehearsed" in rehearse(configured(folder, model_type="nobody-knows"))[0]
+
+
+TEXT = {**SIZES, "head_dim": 8}
+VISION = {
+    "hidden_size": 16,
+    "intermediate_size": 16,
+    "num_attention_heads": 2,
+    "image_size": 28,
+    "patch_size": 14,
+}
+PICTURES = {
+    "qwen3_5": {
+        "text_config": TEXT
+        | {
+            "linear_num_key_heads": 2,
+            "linear_num_value_heads": 2,
+            "linear_key_head_dim": 8,
+            "linear_value_head_dim": 8,
+        },
+        "vision_config": {
+            "depth": 1,
+            "hidden_size": 16,
+            "intermediate_size": 16,
+            "num_heads": 2,
+            "out_hidden_size": 16,
+        }
+        | {"patch_size": 4, "num_position_embeddings": 16},
+    },
+    "llama4": {
+        "text_config": TEXT | {"num_local_experts": 2, "num_experts_per_tok": 1, "intermediate_size_mlp": 16},
+        "vision_config": VISION
+        | {
+            "num_hidden_layers": 1,
+            "vision_output_dim": 16,
+            "projector_input_dim": 16,
+            "projector_output_dim": 16,
+        },
+    },
+    "llava": {
+        "text_config": TEXT | {"model_type": "llama"},
+        "vision_config": VISION
+        | {"model_type": "clip_vision_model", "num_hidden_layers": 1, "projection_dim": 16},
+    },
+}
+
+
+def with_pictures(folder, kind):
+    from transformers import AutoConfig, AutoModelForImageTextToText
+
+    torch.manual_seed(0)
+    AutoModelForImageTextToText.from_config(AutoConfig.for_model(kind, **PICTURES[kind])).save_pretrained(
+        folder
+    )
+    return folder
+
+
+@pytest.mark.parametrize("kind", ["qwen3_5", "llama4"])
+def test_a_model_for_pictures_keeps_them_where_its_language_model_is_trained(tmp_path, kind):
+    """transformers trains and saves the language model alone, under another type and other names."""
+    from transformers import AutoModelForCausalLM
+
+    pivot = with_pictures(tmp_path / "pivot", kind)
+    assert "are no parameters of its structure" in rehearse(pivot)[0]
+    model = AutoModelForCausalLM.from_pretrained(pivot, dtype=torch.float32)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(0.01)
+    model.save_pretrained(tmp_path / "target")
+    mine, theirs = tensors(pivot), tensors(tmp_path / "target")
+    merge_models(pivot, {"t": tmp_path / "target"}, Linear(), tmp_path / "out", dtype="float32", threads=1)
+    result = tensors(tmp_path / "out")
+    assert set(result) == set(mine) and len(theirs) < len(mine)
+    for name, value in mine.items():
+        assert torch.equal(result[name], value) == (
+            "vision" in name or "visual" in name or "projector" in name
+        ), name
+    fused = AutoModelForCausalLM.from_pretrained(tmp_path / "out", dtype=torch.float32)
+    for one, other in zip(fused.parameters(), model.parameters(), strict=True):
+        torch.testing.assert_close(one, other)
+
+
+def test_a_model_without_a_causal_language_model_is_refused_by_type(tmp_path):
+    with pytest.raises(MergeError, match="no causal language model of type llava"):
+        rehearse(with_pictures(tmp_path / "pivot", "llava"))

@@ -201,9 +201,15 @@ def _open(stack: ExitStack, folder: Path, allow_pickle: bool) -> Checkpoint:
     return checkpoint
 
 
+def _kinds(checkpoint: Checkpoint) -> set[str]:
+    """The types that a config names: a model for images and text, and the text model that transformers saves of it."""
+    named = (checkpoint.config.get("model_type"), text_of(checkpoint.config).get("model_type"))
+    return {kind for kind in named if isinstance(kind, str)}
+
+
 def _same_kind(name: str, target: Checkpoint, pivot: Checkpoint) -> None:
     mine, theirs = pivot.config.get("model_type"), target.config.get("model_type")
-    if mine and theirs and mine != theirs:
+    if mine and theirs and not _kinds(pivot) & _kinds(target):
         raise MergeError(
             f"Target {name} is of type {theirs}, the pivot of type {mine}",
             where=str(target.folder),

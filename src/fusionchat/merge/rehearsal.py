@@ -12,7 +12,7 @@ from fusionchat.merge.checkpoint import Checkpoint, open_checkpoint, read_config
 from fusionchat.merge.files import opens_in_transformers
 from fusionchat.merge.names import Known, check_left, match
 from fusionchat.merge.published import UNQUANTIZED, quantization, refuse_adapter, refuse_as_pivot
-from fusionchat.merge.structure import Shape, Structure, structure_of
+from fusionchat.merge.structure import Shape, Structure, opens_as_causal, structure_of
 
 SAVED = "as transformers would save it"
 
@@ -39,6 +39,12 @@ def rehearse(folder: Path) -> list[str]:
             )
         shapes = {name: tensor.shape for name, tensor in pivot.tensors.items()}
         structure = structure_of(folder, shapes, causal=True)
+        if structure is None and not opens_as_causal(folder):
+            raise MergeError(
+                f"transformers has no causal language model of type {pivot.config.get('model_type')}",
+                where=str(folder),
+                do="use its language model alone: save it with transformers into a folder of its own",
+            )
         if structure is None:
             return [
                 "its structure cannot be built without its weights; the merge after the training was not rehearsed"

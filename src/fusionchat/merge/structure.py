@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -100,11 +101,19 @@ def structure_of(folder: Path, shapes: Mapping[str, Shape], *, causal: bool = Fa
     that the config names; the first that needs nothing else is taken, or else the first. With ``causal`` it is the causal
     language model alone. None where transformers cannot build any of them.
     """
-    if not (folder / "config.json").is_file():
+    path = folder / "config.json"
+    if not path.is_file():
         return None
+    return _structure_of(folder, path.stat().st_mtime_ns, tuple(shapes.items()), causal)
+
+
+@lru_cache(maxsize=4)  # a search merges the same models many times
+def _structure_of(
+    folder: Path, _: int, shapes: tuple[tuple[str, Shape], ...], causal: bool
+) -> Structure | None:
     with _silence():
         config = _config(folder)
-        return None if config is None else _first_fitting(config, shapes, causal)
+        return None if config is None else _first_fitting(config, dict(shapes), causal)
 
 
 def structure_with(config: Mapping[str, Json], shapes: Mapping[str, Shape]) -> Structure | None:
@@ -151,6 +160,18 @@ def _unquantized(config: "PretrainedConfig") -> "PretrainedConfig":
     return config
 
 
+def _meant(config: "PretrainedConfig", kind: type["PreTrainedModel"]) -> "PretrainedConfig":
+    """The part of a config that a class is built from, as transformers chooses it: its text model's for a text model."""
+    text = config.sub_configs.get("text_config")
+    return config.get_text_config() if text is not None and kind.config_class is text else config
+
+
+def opens_as_causal(folder: Path) -> bool:
+    """Whether transformers has a causal language model for a folder's config, if it knows the config."""
+    config = _config(folder)
+    return config is None or any(True for _ in _classes(config, causal=True))
+
+
 def _look(
     config: "PretrainedConfig", kind: type["PreTrainedModel"], shapes: Mapping[str, Shape]
 ) -> Structure | None:
@@ -160,7 +181,7 @@ def _look(
     try:
         loaded: Any = kind.from_pretrained(
             None,
-            config=config,
+            config=_meant(config, kind),
             state_dict=stored,
             device_map={"": "meta"},
             output_loading_info=True,
