@@ -184,7 +184,7 @@ def test_another_tokenizer_of_the_same_size_is_refused(tmp_path):
 
 def test_equal_tokenizers_are_not_parsed(tmp_path, monkeypatch):
     pivot, target = vocabulary_family(tmp_path, [12, 12], [{"<a>": 10}, {"<a>": 10}])
-    monkeypatch.setattr("fusionchat.merge.inputs.read_vocabulary", lambda folder: pytest.fail("parsed"))
+    monkeypatch.setattr("fusionchat.merge.vocabularies.read_vocabulary", lambda folder: pytest.fail("parsed"))
     merged(pivot, {"t": target}, Linear(), tmp_path / "out")
 
 

@@ -1,7 +1,7 @@
 """Targets with another number of vocabulary rows: added tokens, padding, or both.
 
-Rows are brought together by token, never by position alone: each tokenizer's own list (``tokenizer.json``) says which
-row is which token. Rows that are no token (padding) are matched by position.
+Rows are brought together by token, never by position alone: each tokenizer's own list says which row is which token.
+Rows that are no token (padding) are matched by position.
 """
 
 import json
@@ -14,67 +14,14 @@ import numpy as np
 from jaxtyping import Float32, Int64
 
 from fusionchat.artifacts import Json
-from fusionchat.errors import MergeError
 from fusionchat.merge.plan import Source
+from fusionchat.merge.vocabulary_files import Vocabulary
 
 Embeddings = Literal["error", "pivot", "union", "rows"]
 """What to do where vocabularies differ: refuse, keep the pivot's vocabulary, or add the targets' added tokens to it.
 
 ``rows`` compares none: the targets were trained from the pivot in this run, whatever tokenizer the recipe gives it.
 """
-
-TOKENIZER = "tokenizer.json"
-
-
-@dataclass(frozen=True)
-class Vocabulary:
-    """A tokenizer's tokens.
-
-    Attributes:
-        ids: Row of every token.
-        added: Entries of the added tokens, by content.
-    """
-
-    ids: dict[str, int]
-    added: dict[str, dict[str, Json]]
-
-
-def read_vocabulary(folder: Path) -> Vocabulary | None:
-    """The tokens of a folder's ``tokenizer.json``; None where there is none (rows are then matched by position)."""
-    path = folder / TOKENIZER
-    if not path.is_file():
-        return None
-    try:
-        tokenizer = json.loads(path.read_text(encoding="utf-8"))
-        vocabulary = tokenizer["model"]["vocab"]
-        entries = {str(entry["content"]): entry for entry in tokenizer.get("added_tokens") or []}
-        ids = (
-            dict(vocabulary)
-            if isinstance(vocabulary, dict)
-            else {piece[0]: n for n, piece in enumerate(vocabulary)}
-        )
-    except (OSError, ValueError, KeyError, TypeError, IndexError) as error:
-        raise MergeError(
-            f"This tokenizer is damaged: {error}", where=str(path), do="save it again"
-        ) from error
-    return Vocabulary({**ids, **{text: int(entry["id"]) for text, entry in entries.items()}}, entries)
-
-
-def first_difference(pivot: Vocabulary, target: Vocabulary) -> tuple[str, int, int | None] | None:
-    """A target's first token (by row) that the pivot has elsewhere or not at all: its text, its row, the pivot's.
-
-    None where there is none; tokens that only the pivot has do not count.
-    """
-    others = [(row, text) for text, row in target.ids.items() if pivot.ids.get(text) != row]
-    if not others:
-        return None
-    row, text = min(others)
-    return text, row, pivot.ids.get(text)
-
-
-def same_file(one: Path, two: Path) -> bool:
-    """Whether two files are the same byte by byte."""
-    return one.stat().st_size == two.stat().st_size and one.read_bytes() == two.read_bytes()
 
 
 @dataclass(frozen=True)

@@ -13,19 +13,9 @@ from fusionchat.console import warn
 from fusionchat.errors import MergeError
 from fusionchat.merge.arrange import Arrangement, arranged, passthrough_arrangement
 from fusionchat.merge.checkpoint import Checkpoint, open_checkpoint
-from fusionchat.merge.embeddings import (
-    TOKENIZER,
-    Embeddings,
-    Vocabulary,
-    align_rows,
-    first_difference,
-    read_vocabulary,
-    regather,
-    same_file,
-)
+from fusionchat.merge.embeddings import Embeddings
 from fusionchat.merge.fits import check_fit
 from fusionchat.merge.lora import Adapter, is_adapter, open_adapter
-from fusionchat.merge.low_rank import Adapted
 from fusionchat.merge.methods.base import Method
 from fusionchat.merge.methods.passthrough import Passthrough
 from fusionchat.merge.names import STRUCTURE as _STRUCTURE
@@ -36,9 +26,8 @@ from fusionchat.merge.published import refuse_adapter, refuse_quantized
 from fusionchat.merge.settings_alike import check_alike
 from fusionchat.merge.stack import Stack, find_stack
 from fusionchat.merge.stored import MappedFile, Stored
-from fusionchat.merge.textmodel import Config, text_of, with_text
 from fusionchat.merge.tied import check_head, tied_names, untied, with_head
-from fusionchat.merge.weights import layer_of
+from fusionchat.merge.vocabularies import aligned, check_tokens
 
 
 @dataclass
@@ -114,26 +103,26 @@ def open_inputs(
         tensors[name] = _reconciled(name, checkpoint, base, known, whole)
         if config is base.config:  # else an adapter has parted head and embedding
             check_head(name, tensors[name], base, str(folder))
-    aligned, config, added = _aligned(base, config, tensors, opened, targets, embeddings)
+    rows, config, added = aligned(base, config, tensors, opened, targets, embeddings)
     new = [adapters[name].biases if name in adapters else {} for name in targets]
-    config = add_biases(aligned, [{}, *new], config, str(base.folder))
+    config = add_biases(rows, [{}, *new], config, str(base.folder))
     arranges = arrangement is not None or isinstance(method, Passthrough)
     stack_of_layers = _stack(base, arranges) if arranges or with_stack else None
     if arrangement is None and isinstance(method, Passthrough):
         assert stack_of_layers is not None
         arrangement = passthrough_arrangement(method, stack_of_layers)
     if arrangement is None:
-        jobs = [
-            _job(name, [row[name] for row in aligned], list(targets), name in whole) for name in aligned[0]
-        ]
+        jobs = [_job(name, [held[name] for held in rows], list(targets), name in whole) for name in rows[0]]
     else:
         assert stack_of_layers is not None
-        inputs = dict(zip(["pivot", *targets], aligned, strict=True))
+        inputs = dict(zip(["pivot", *targets], rows, strict=True))
         jobs = _arranged_jobs(arrangement, stack_of_layers, whole, inputs)
         configs = {"pivot": config} | {n: c.config if c else config for n, c in opened.items()}
         config = arrangement.config(configs, stack_of_layers, str(base.folder))
         stack_of_layers = stack_of_layers._replace(layers=len(arrangement.layers))
     check_fit(config, {job.name: job.shape for job in jobs}, base, known)
+    if not added and embeddings != "rows":  # a recipe's fused model gets the recipe's tokenizer
+        check_tokens(base.folder, config)
     jobs = _with_auxiliary(stack, jobs, method, list(targets), base, known, files)
     changes = {key: value for key, value in config.items() if base.config.get(key) != value}
     return Inputs(jobs, files, changes, added, stack_of_layers)
@@ -240,87 +229,6 @@ def _reconciled(
         warn(f"{name}: {heads[0]}{more} left out of the merge: the pivot's structure has no such tensor")
     whole.update(matched.kept)
     return {n: pivot.tensors[n] if n in whole else target.tensors[matched.names[n]] for n in pivot.tensors}
-
-
-def _aligned(
-    pivot: Checkpoint,
-    config: Config,
-    tensors: Mapping[str, dict[str, Source]],
-    opened: Mapping[str, Checkpoint | None],
-    targets: Mapping[str, Path],
-    embeddings: Embeddings,
-) -> tuple[list[dict[str, Source]], dict[str, Json], tuple[dict[str, Json], ...]]:
-    """Pivot's and targets' tensors with vocabulary rows brought together, the fused config, and added tokens."""
-    base: dict[str, Source] = dict(pivot.tensors)
-    rows = text_of(config).get("vocab_size")
-    if embeddings == "error":
-        compared = [n for n in targets if opened[n] is not None or _has_own_rows(tensors[n], pivot)]
-        _refuse_other_tokens(pivot, {name: targets[name] for name in compared})
-    if embeddings in ("error", "rows") or not isinstance(rows, int):
-        return [base, *(dict(held) for held in tensors.values())], dict(config), ()
-    names = [n for n, t in pivot.tensors.items() if t.shape[:1] == (rows,) and layer_of(n) is None]
-    if not names:
-        return [base, *(dict(held) for held in tensors.values())], dict(config), ()
-    counts = [held[names[0]].shape[0] for held in tensors.values()]
-    mine = read_vocabulary(pivot.folder)
-    theirs = [
-        # an adapter without a tokenizer has the pivot's, unless tokens were added
-        mine if opened[n] is None and count == rows and not (p / TOKENIZER).is_file() else read_vocabulary(p)
-        for (n, p), count in zip(targets.items(), counts, strict=True)
-    ]
-    try:
-        alignment = align_rows(rows, counts, mine, theirs, embeddings == "union")
-    except ValueError as error:
-        raise MergeError(
-            f"The vocabularies cannot be united: {error}", where=str(pivot.folder), do="use embeddings: pivot"
-        ) from error
-    merged = [base, *(dict(held) for held in tensors.values())]
-    for name in names:
-        _check_rows(name, [held[name] for held in merged], [rows, *counts], list(targets))
-        for held, source in zip(
-            merged, regather(alignment, merged[0][name], [h[name] for h in merged[1:]]), strict=True
-        ):
-            held[name] = source
-    sizes = {k: v for k, v in text_of(config).items() if k.startswith("vocab_size") and v == rows}
-    return merged, with_text(config, dict.fromkeys(sizes, alignment.rows)), alignment.added
-
-
-def _has_own_rows(held: Mapping[str, Source], pivot: Checkpoint) -> bool:
-    """Whether an adapter brings embeddings or rows of them, which its own tokenizer gives their meaning."""
-    rows = text_of(pivot.config).get("vocab_size")
-    vocabulary = [n for n, t in pivot.tensors.items() if t.shape[:1] == (rows,) and layer_of(n) is None]
-    return any(held[n] is not pivot.tensors[n] and not isinstance(held[n], Adapted) for n in vocabulary)
-
-
-def _refuse_other_tokens(pivot: Checkpoint, targets: Mapping[str, Path]) -> None:
-    """Raise MergeError where a target with a tokenizer has tokens in other rows than the pivot."""
-    mine: Vocabulary | None = None
-    for name, folder in targets.items():
-        files = pivot.folder / TOKENIZER, folder / TOKENIZER
-        if not all(file.is_file() for file in files) or same_file(*files):
-            continue
-        mine = mine or read_vocabulary(pivot.folder)
-        theirs = read_vocabulary(folder)
-        found = first_difference(mine, theirs) if mine and theirs else None
-        if found is not None:
-            text, row, here = found
-            there = "has no such token" if here is None else f"has it in row {here}"
-            raise MergeError(
-                f"Target {name} has another vocabulary: its token {text!r} is row {row}, the pivot {there}",
-                where=str(folder / TOKENIZER),
-                do="set embeddings to pivot or union (--embeddings)",
-            )
-
-
-def _check_rows(name: str, sources: list[Source], rows: list[int], targets: list[str]) -> None:
-    for target, source, count in zip(["the pivot", *targets], sources, rows, strict=True):
-        if source.shape != (count, *sources[0].shape[1:]):
-            raise MergeError(
-                f"Tensor {name} has shape {list(source.shape)} in {target}, not {[count, *sources[0].shape[1:]]}",
-                where=source.origin,
-                do=f"{_STRUCTURE}, with as many rows in each tensor of the vocabulary (an adapter of a larger vocabulary: "
-                "save it with save_embedding_layers=True)",
-            )
 
 
 def _job(name: str, sources: list[Source], targets: list[str], whole: bool) -> Job:

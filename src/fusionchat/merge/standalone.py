@@ -9,7 +9,7 @@ from fusionchat.console import Advance, ignore, warn
 from fusionchat.errors import MergeError
 from fusionchat.merge.arrange import Arrangement
 from fusionchat.merge.device import place_of
-from fusionchat.merge.embeddings import Embeddings, read_vocabulary
+from fusionchat.merge.embeddings import Embeddings
 from fusionchat.merge.mergekit_yaml import MergekitJob, load_mergekit
 from fusionchat.merge.methods import MergeMethod
 from fusionchat.merge.methods.base import Method
@@ -20,6 +20,8 @@ from fusionchat.merge.result import MergeReport
 from fusionchat.merge.stack import Depth
 from fusionchat.merge.stream import merge_models
 from fusionchat.merge.surroundings import carried, copy_files
+from fusionchat.merge.vocabularies import check_new_tokens
+from fusionchat.merge.vocabulary_files import read_vocabulary
 from fusionchat.model_files import LICENCES, TOKENIZER, left_out, matching
 
 CARD = "README.md"
@@ -161,23 +163,26 @@ def run_mergekit(
 
 
 def _check_tokenizer(job: MergekitJob) -> None:
-    """Raise MergeError where the tokenizer that the file names has a token in another row than the pivot's."""
-    if job.tokenizer_source is None:
+    """Raise MergeError where the tokenizer that the file names has tokens in other rows than the pivot's, or without one."""
+    source = job.tokenizer_source
+    if source is None:
         return
-    ours, theirs = (read_vocabulary(find_model(place)) for place in (job.pivot, job.tokenizer_source))
+    pivot = find_model(job.pivot)
+    ours, theirs = (read_vocabulary(place) for place in (pivot, find_model(source)))
     if ours is None or theirs is None:
         raise MergeError(
-            "The tokenizer cannot be compared with the pivot's: one has no tokenizer.json",
+            f"The tokenizer cannot be compared with the pivot's: {job.pivot if ours is None else source} has none",
             where="tokenizer_source",
             do="save both with tokenizer.json, or remove it",
         )
     for text, row in theirs.ids.items():
         if ours.ids.get(text, row) != row:
             raise MergeError(
-                f"Token {text!r} is row {row} in {job.tokenizer_source}, but row {ours.ids[text]} in the pivot",
+                f"Token {text!r} is row {row} in {source}, but row {ours.ids[text]} in the pivot",
                 where="tokenizer_source",
                 do="use union or base",
             )
+    check_new_tokens(source, theirs, ours, pivot)
 
 
 def _take_tokenizer(folder: Path, out: Path) -> None:
