@@ -285,6 +285,8 @@ GROWN = {
     "tied": ("tied", {"save": True}),
     "factors": ("llama", {"target_modules": ["embed_tokens", "lm_head"], "save": True}),
     "rows": ("llama", {"trainable_token_indices": [3, 21, 22], "save": True}),
+    "tied-copies": ("tied", {"modules_to_save": ["embed_tokens", "lm_head"]}),
+    "tied-factors": ("tied", {"target_modules": ["lm_head"], "save": True}),
     "rows-only": ("tied", {"trainable_token_indices": [22, 21, 20], "save": False}),
 }
 

@@ -43,8 +43,8 @@ class Ground:
     def find(self, name: str, rows: int | None = None) -> tuple[str, Source]:
         """The pivot's name for an adapter's, and the tensor before the change.
 
-        A head that the pivot does not store, as it is tied, keeps its name; its ``rows``, where they are known, are as
-        many as the embedding's.
+        A head that the pivot does not store, as it is tied, keeps its name; it has as many ``rows`` as the embedding, or
+        more where tokens were added. Fewer are another head, of a classifier.
         """
         found = self.names.find(name)
         if found is not None:
@@ -57,7 +57,7 @@ class Ground:
             trained = self.contents.replaced.get(self._embedding or "")
             shared = trained if self.how.get(embedding) == "stored" else None
             twin = self.changed.get(name) or shared or self.pivot.tensors[embedding]
-            if rows in (None, twin.shape[0], trained.shape[0] if trained else None):
+            if rows is None or rows >= min(t.shape[0] for t in (twin, trained) if t):
                 return name, twin
         if any(name.startswith(f"{saved}.") or f".{saved}." in name for saved in self.settings.saved):
             raise self.refusal(

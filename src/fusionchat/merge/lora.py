@@ -109,6 +109,15 @@ class _Opening(Ground):
         copied = any(name.rpartition(".")[0].endswith(saved) for saved in self.settings.saved)
         self.changed[found] = stored
         self.how[found] = "copy" if copied or ".modules_to_save." in stored.name else "stored"
+        if (
+            found not in self.pivot.tensors
+            and self.how[found] == "stored"
+            and self.tied[0] not in self.changed
+        ):
+            self.changed[self.tied[0]], self.how[self.tied[0]] = (
+                stored,
+                "stored",
+            )  # a tied head is the embedding, too
 
     def _check_saved(self) -> None:
         """Raise MergeError where a module that was trained in full is in the pivot, but its copy not in the file."""
