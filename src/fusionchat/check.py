@@ -7,8 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from fusionchat import console
-from fusionchat.align.preview import PairPreview, Piece, preview
-from fusionchat.align.preview import show as show_pieces
+from fusionchat.align.preview import PairPreview, Piece, preview, show_all
 from fusionchat.align.stage import job_id as align_job
 from fusionchat.check_corpus import describe, sample_parts
 from fusionchat.check_usable import Usable, notes, usable
@@ -56,7 +55,7 @@ class Check(NamedTuple):
         unused_keys: How many of the others have a key that nothing reads, by key.
         corpus: The same in lines, with those of validation and test where they have any to count.
         previews: One entry a source whose tokenizer and the pivot's could be looked at.
-        renderings: The first conversation as each model sees it.
+        renderings: The first conversation as each model sees it, with the edits that are made for all.
         retention: For each source whose alignment an earlier run has finished: its figures (see `AlignSummary`).
         disk, flops: Rough total cost of the run, None where models or corpus are not here.
         unseen: What could not be looked at, and why.
@@ -112,9 +111,6 @@ def check(recipe: Recipe, *, sample: int = 200) -> Check:
                     max_tokens=recipe.corpus.max_tokens,
                 )
                 previews.append(found._replace(name=name))
-    renderings = (
-        {name: show_pieces(r, conversations[0]) for name, r in renderers.items()} if conversations else {}
-    )
     planned = open_run(recipe)
     return Check(
         models=models,
@@ -128,7 +124,7 @@ def check(recipe: Recipe, *, sample: int = 200) -> Check:
             for line in describe(part, read)
         ],
         previews=previews,
-        renderings=renderings,
+        renderings=show_all(renderers, conversations[0]) if conversations else {},
         retention={name: figures for name in recipe.sources if (figures := _retention(planned, name))},
         disk=most_disk([job.cost for job in planned.jobs.values()]),
         flops=total(job.cost.flops for job in planned.jobs.values()),

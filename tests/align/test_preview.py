@@ -1,6 +1,6 @@
 import pytest
 
-from fusionchat.align.preview import preview, show
+from fusionchat.align.preview import preview, show, show_all
 from fusionchat.align.project import AlignSettings
 from fusionchat.align.vocabulary import Statistics
 from fusionchat.corpus.conversation import Conversation, Message, Reject
@@ -47,3 +47,12 @@ def test_what_is_supervised_is_shown(pair):
     assert [p.text for p in pieces if p.supervised] == ["Hi there<|end|>", "I am\n\nan assistant.<|end|>"]
     assert pieces[0] == ("<s>user\nHello<|end|>\n<s>assistant\n", False)
     assert isinstance(show(pair[1], BAD), Reject)
+
+
+def test_all_models_are_shown_what_they_will_see():
+    template = "{% for m in messages %}<s>{{ m.role }}\n{{ m.content | trim }}<|end|>\n{% endfor %}"
+    trims = Renderer(tokenizer_for(template), template=template, name="trims")
+    plain = Renderer(tokenizer_for(TEMPLATES["plain"]), template=TEMPLATES["plain"], name="plain")
+    spaced = Conversation("c", (Message("user", "Hi"), Message("assistant", " spaced ")))
+    shown = show_all({"plain": plain, "trims": trims}, spaced)
+    assert [shown[name][1].text for name in shown] == ["spaced<|end|>"] * 2

@@ -2,7 +2,7 @@
 """What an alignment will be like, from tokenizers, templates and a sample of the corpus; no weights are loaded."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import groupby
 from typing import NamedTuple
 
@@ -13,6 +13,7 @@ from fusionchat.align.positions import Attached
 from fusionchat.align.project import AlignSettings, count_partners, find_rows, row_kinds
 from fusionchat.align.statistics import PairCounts
 from fusionchat.align.vocabulary import BytePrefix, Coverage, Statistics, build_map, coverage
+from fusionchat.corpus.agree import agree_all
 from fusionchat.corpus.conversation import Conversation, Reject
 from fusionchat.corpus.cut import fit
 from fusionchat.corpus.render import Rendered, Renderer
@@ -155,3 +156,12 @@ def show(renderer: Renderer, conversation: Conversation) -> list[Piece] | Reject
         Piece(b"".join(raw for _, raw in stretch).decode(errors="replace"), mark)
         for mark, stretch in groupby(marked, key=lambda pair: pair[0])
     ]
+
+
+def show_all(
+    renderers: Mapping[str, Renderer], conversation: Conversation
+) -> dict[str, list[Piece] | Reject]:
+    """A conversation as each model sees it, after the edits that are made for all."""
+    agreed = agree_all(conversation, list(renderers.values()))
+    one = conversation if isinstance(agreed, Reject) else agreed.conversation
+    return {name: show(renderer, one) for name, renderer in renderers.items()}
