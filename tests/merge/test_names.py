@@ -218,3 +218,15 @@ def test_information_about_targets_is_found_under_their_names(saved, tmp_path):
     one, two, result = (tensors(f) for f in (*targets.values(), tmp_path / "out"))
     for name in one:
         torch.testing.assert_close(result[name.removeprefix("transformer.")], (one[name] + 3 * two[name]) / 4)
+
+
+def test_masks_are_known_without_a_config(saved, tmp_path):
+    whole = saved("gpt2", **PREFIXED[0][2])
+    pivot = rewritten(whole, tmp_path / "pivot", lambda held: without("transformer.")(gpt2_masks(held)))
+    target = nudged(whole, tmp_path / "target")
+    for folder in (pivot, target):
+        (folder / "config.json").unlink()
+    result, report = merged(pivot, target, tmp_path / "out", "bfloat16")
+    assert len(report.copied) == 4 and result["h.0.attn.bias"].dtype == torch.float32
+    back, report = merged(target, pivot, tmp_path / "back")
+    assert report.copied == [] and set(back) == set(tensors(target))

@@ -27,7 +27,7 @@ class Matched(NamedTuple):
 
     names: dict[str, str]
     kept: tuple[str, ...]
-    left: tuple[str, ...]
+    left: dict[str, Shape]
 
 
 class Known:
@@ -57,7 +57,7 @@ class Known:
         if is_plain(name, shape):
             return False
         found = self()
-        return is_known_buffer(name) if found is None else found.is_buffer(name)
+        return is_known_buffer(name, shape) if found is None else found.is_buffer(name)
 
     def buffers(self) -> set[str]:
         """The pivot's tensors that are copied as stored, whatever the targets have."""
@@ -98,7 +98,7 @@ def match(
         if name not in kept:
             raise MergeError(f"Target {target} lacks tensor {name}", where=where, do=STRUCTURE)
     used = set(names.values())
-    return Matched(names, tuple(kept), tuple(sorted(set(held) - used)))
+    return Matched(names, tuple(kept), {n: held[n] for n in sorted(set(held) - used)})
 
 
 def _prefixed(
@@ -172,13 +172,13 @@ def twin_of(missing: str, pivot: Checkpoint, tied: bool, held: Iterable[str]) ->
 def _is_no_parameter(name: str, tensor: Stored, known: Known) -> bool:
     structure = known()
     if structure is None:
-        return is_known_buffer(name)
+        return is_known_buffer(name, tensor.shape)
     return not structure.has(name) or known.is_buffer(name, tensor.shape)
 
 
 def check_left(
     target: str,
-    left: Iterable[str],
+    left: Mapping[str, Shape],
     known: Known,
     is_twin: Callable[[str], bool],
     *,
@@ -190,8 +190,8 @@ def check_left(
         MergeError: One of them is a parameter of the structure, or the structure is not known.
     """
     heads = []
-    for name in left:
-        if is_twin(name) or is_known_buffer(name):
+    for name, shape in left.items():
+        if is_twin(name) or is_known_buffer(name, shape):
             continue
         structure = known()
         if structure is None or structure.has(name):

@@ -85,9 +85,14 @@ def is_plain(name: str, shape: Shape) -> bool:
     return (last == "weight" and len(shape) > 0) or (last == "bias" and len(shape) == 1)
 
 
-def is_known_buffer(name: str) -> bool:
-    """Whether the end of a name is one that only buffers have, for models that transformers does not know."""
-    return _last(name) in NO_PARAMETERS
+def is_known_buffer(name: str, shape: Shape) -> bool:
+    """Whether a tensor can only be a buffer, for models that transformers does not know: by its name, or a causal mask.
+
+    >>> is_known_buffer("h.0.attn.bias", (1, 1, 1024, 1024)), is_known_buffer("h.0.attn.c_attn.bias", (2304,))
+    (True, False)
+    """
+    mask = _last(name) == "bias" and len(shape) == 4 and shape[:2] == (1, 1) and shape[2] == shape[3]
+    return mask or _last(name) in NO_PARAMETERS
 
 
 def _last(name: str) -> str:
