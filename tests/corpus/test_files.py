@@ -18,7 +18,7 @@ def records(path, text=False, split="train"):
     return list(read_records(str(path), text=text, split=split, pattern=r"([^\n]+)"))
 
 
-@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-32"])
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be", "utf-32"])
 @pytest.mark.parametrize("name", ["c.jsonl", "c.json", "c.jsonl.gz", "c.JSON"])
 def test_byte_order_marks(tmp_path, name, encoding):
     raw = (LIST if name.lower().split(".")[1] == "json" else LINES).encode(encoding)
@@ -50,6 +50,8 @@ def test_a_mark_where_two_files_were_put_together(tmp_path):
         ("c.json", json.dumps({"data": RECORDS, "version": "1"})),
         ("c.json", json.dumps({"type": "conversation", "instances": RECORDS})),
         ("c.json", json.dumps({"train": RECORDS, "test": []})),
+        ("c.json", "\n".join(json.dumps(r, indent=2) for r in RECORDS)),
+        ("c.jsonl", "\n\n".join(json.dumps(r, indent=2) for r in RECORDS)),
     ],
 )
 def test_the_ending_decides_only_where_the_text_does_not(tmp_path, name, text):
@@ -63,6 +65,14 @@ def test_one_conversation_alone(tmp_path):
     assert records(tmp_path / "a.json") == RECORDS[:1] and records(tmp_path / "b.json") == [
         RECORDS[0]["messages"]
     ]
+
+
+def test_a_list_of_lists_of_turns(tmp_path):
+    turns = [record["messages"] for record in RECORDS]
+    (tmp_path / "c.json").write_text(json.dumps({"conversations": turns}))
+    assert records(tmp_path / "c.json") == turns
+    (tmp_path / "c.json").write_text(json.dumps({"conversations": turns[0]}))
+    assert records(tmp_path / "c.json") == [{"conversations": turns[0]}]
 
 
 def test_a_list_a_line(tmp_path):

@@ -11,17 +11,8 @@ from typing import cast
 from fusionchat.errors import CorpusError
 from fusionchat.hub import COMMIT, hub_commit
 
-MARKS = (
-    (b"\xef\xbb\xbf", "utf-8-sig"),
-    (b"\xff\xfe\x00\x00", "utf-32"),
-    (b"\x00\x00\xfe\xff", "utf-32"),
-    (b"\xff\xfe", "utf-16"),
-    (b"\xfe\xff", "utf-16"),
-)
-"""Byte order marks, and the encoding each stands for; the longer ones first."""
-
 GZIP = b"\x1f\x8b"
-WRAPPERS = ("data", "rows", "records", "examples", "instances", "items")
+WRAPPERS = ("data", "rows", "records", "examples", "instances", "items", "conversations", "dialogues")
 
 
 class BrokenLine(str):
@@ -64,11 +55,11 @@ def read_records(
 
 
 def read_text(file: Path) -> str:
-    """A file's text: unpacked if it is gzip, decoded by its byte order mark, else as UTF-8."""
+    """A file's text: unpacked if it is gzip, decoded as its first bytes say (UTF-8, -16 or -32, with or without a mark)."""
     raw = file.read_bytes()
     if raw.startswith(GZIP):
         raw = gzip.decompress(raw)
-    encoding = next((name for mark, name in MARKS if raw.startswith(mark)), "utf-8")
+    encoding = json.detect_encoding(raw)
     try:
         return raw.decode(encoding)
     except UnicodeDecodeError as error:
@@ -93,18 +84,38 @@ def json_records(text: str, path: str, *, lines: bool, split: str) -> Iterable[o
     The ending decides only where the text leaves it open: a list in a .jsonl file and lines in a .json file are read.
     """
     text = text.removeprefix("\ufeff")  # a second mark, of a text that was encoded twice
-    start = text.lstrip()[:1]
-    if not lines or start == "[":
+    if not lines or text.lstrip().startswith("["):
         try:
             return listed(json.loads(text), path, split)
         except json.JSONDecodeError as error:
-            if not starts_with_a_line_of_json(text):
-                raise CorpusError(
-                    f"This file is not JSON: {error}",
-                    where=path,
-                    do=f"correct line {error.lineno}; a comma after the last element is not JSON",
-                ) from error
-    return json_lines(text)
+            broken = CorpusError(
+                f"This file is not JSON: {error}",
+                where=path,
+                do=f"correct line {error.lineno}; a comma after the last element is not JSON",
+            )
+    else:
+        broken = None
+    if starts_with_a_line_of_json(text):
+        return json_lines(text)
+    values = json_values(text)
+    if values is None and broken is not None:
+        raise broken
+    return json_lines(text) if values is None else values
+
+
+def json_values(text: str) -> list[object] | None:
+    """JSON values one after the other, each over several lines; None where the text is something else."""
+    decoder, values, at = json.JSONDecoder(), list[object](), 0
+    text = text.strip()
+    while at < len(text):
+        try:
+            value, at = decoder.raw_decode(text, at)
+        except json.JSONDecodeError:
+            return None
+        values.append(value)
+        while text[at : at + 1].isspace():
+            at += 1
+    return values
 
 
 def starts_with_a_line_of_json(text: str) -> bool:
@@ -133,9 +144,12 @@ def listed(value: object, path: str, split: str) -> list[object]:
         return [value] if value and is_turn(value[0]) else value
     if isinstance(value, dict):
         for key in (*WRAPPERS, split):
-            if isinstance(value.get(key), list) and all(isinstance(one, dict | list) for one in value[key]):
-                return cast(list[object], value[key])
-        if any(isinstance(inner, str | list) for inner in value.values()):
+            inner = value.get(key)
+            if isinstance(inner, list) and all(
+                isinstance(one, dict | list) and not is_turn(one) for one in inner
+            ):
+                return cast(list[object], inner)
+        if any(isinstance(cell, str | list) for cell in value.values()):
             return [value]
     raise CorpusError(
         "A JSON corpus is a list of records", where=path, do=f"give a list, or put it under {WRAPPERS[0]!r}"
