@@ -26,6 +26,7 @@ from fusionchat.merge.published import refuse_adapter, refuse_quantized
 from fusionchat.merge.settings_alike import check_alike
 from fusionchat.merge.stack import Stack, find_stack
 from fusionchat.merge.stored import MappedFile, Stored
+from fusionchat.merge.textmodel import text_of
 from fusionchat.merge.tied import check_head, tied_names, untied, with_head
 from fusionchat.merge.vocabularies import aligned, check_tokens
 
