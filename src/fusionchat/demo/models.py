@@ -62,16 +62,16 @@ _SIZE = {"hidden_size": 128, "num_hidden_layers": 2, "num_attention_heads": 4, "
 SPECS: dict[str, ModelSpec] = {
     "pivot": ModelSpec(
         LlamaConfig, _SIZE | {"intermediate_size": 344}, "sentencepiece", "openchat",
-        tuple(DOMAINS), 1.0, Schedule(4000, learning_rate=4e-3),
+        tuple(DOMAINS), 1.0, Schedule(3000, learning_rate=4e-3),
     ),
     "mixtral": ModelSpec(
         MixtralConfig,
         _SIZE | {"intermediate_size": 160, "num_local_experts": 4, "num_experts_per_tok": 2},
-        "sentencepiece", "instruct", ("writing", "roleplay", "extraction", "humanities"), 0.2, Schedule(6000, learning_rate=3e-3),
+        "sentencepiece", "instruct", ("writing", "roleplay", "extraction", "humanities"), 0.2, Schedule(5000, learning_rate=3e-3),
     ),
     "qwen": ModelSpec(
         Qwen2Config, _SIZE | {"intermediate_size": 344}, "bytelevel", "chatml",
-        ("reasoning", "math", "coding", "stem"), 0.2, Schedule(6000, learning_rate=3e-3),
+        ("reasoning", "math", "coding", "stem"), 0.2, Schedule(5000, learning_rate=3e-3),
     ),
 }  # fmt: skip
 
