@@ -183,9 +183,10 @@ def half(tiny, finished):
 
 
 def test_plan_says_how_far_a_begun_job_is(half, capsys, monkeypatch):
+    from fusionchat import console
     from fusionchat.cli import guarded
 
-    monkeypatch.setenv("COLUMNS", "200")
+    monkeypatch.setattr(console._out, "_width", 200)
     half("represent/qwen")
     training = half("distill/sft")
     (training / "training.json").unlink()

@@ -75,10 +75,8 @@ def test_every_command_runs(tiny):
 
 def test_the_demo_runs_at_a_small_scale(tmp_path):
     """What `make demo` runs, small: it ends with the tables, the report and what to type next."""
-    printed = run(
-        ".venv/bin/fusionchat demo --scale 0.03 --set distill.sweep=[] --set runtime.threads=1", tmp_path
-    )
-    assert "target all, λ 0.9" in printed and "linear, λ 0.9" in printed
+    printed = run(".venv/bin/fusionchat demo --scale 0.03", tmp_path)
+    assert "target all, λ 0.5" in printed and "linear, λ 0.5" in printed and "SFT soup" in printed
     assert "Next: fusionchat chat runs/demo" in printed
     assert (tmp_path / "runs/demo/report/report/report.html").is_file()
 

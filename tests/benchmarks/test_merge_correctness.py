@@ -18,6 +18,8 @@ from benchmarks.merge_correctness import count_wrong
 from fusionchat.merge.stream import merge_models
 from tests.reference import merge as reference
 
+A, B = "model.layers.0.a", "model.layers.0.b"
+
 
 def test_rounding_once_is_the_references_with_halves_to_even():
     rng = np.random.default_rng(0)
@@ -35,19 +37,19 @@ def test_ranks_by_a_sort_are_the_references():
 
 
 def test_masks_are_found_and_right_merges_told_from_wrong_ones(tmp_path, monkeypatch):
-    monkeypatch.setattr("benchmarks.merge_cases.llama_shapes", lambda layers: {"a": (50, 90), "b": (700,)})
+    monkeypatch.setattr("benchmarks.merge_cases.llama_shapes", lambda layers: {A: (50, 90), B: (700,)})
     pivot, targets = family(tmp_path, 1, (1e-3, 1e-3, 2e-3), lambda: torch.bfloat16)
     base, others = load(pivot), [load(folder) for folder in targets.values()]
     dare = dare_masks(tmp_path / "dare-masks", 1, BINARY.density)
     given = {"dare_linear": dare, "della": della_masks(tmp_path / "della-masks", base, others, 1, BINARY)}
-    assert 0.4 < dare["a"].mean() < 0.6
+    assert 0.4 < dare[A].mean() < 0.6
     chosen = cases(BINARY)
     for name in ("varm", "ties", "sce", "karcher", "dare_linear", "della"):
         merge_models(pivot, targets, chosen[name].method, tmp_path / name)
         wrong = count_wrong(chosen[name], base, others, given.get(name, {}), tmp_path / name)
         assert wrong.all <= 5, name
         tensors = {n: torch.from_numpy(v).clone() for n, v in load(tmp_path / name).items()}
-        tensors["b"][:100] *= 1 + 2**-7
+        tensors[B][:100] *= 1 + 2**-7
         broken = save(tmp_path / f"{name}-broken", tensors)
         assert (
             90 < count_wrong(chosen[name], base, others, given.get(name, {}), broken).all - wrong.all <= 100

@@ -81,7 +81,7 @@ def test_training_learns(tokenizers, records):
     torch.manual_seed(0)
     model = AutoModelForCausalLM.from_config(config_of("qwen", tokenizers["qwen"]))
     rows = encode(tokenizers["qwen"], records, CONTEXT)
-    before = float(supervised_loss(model, next(batches(lambda _: rows, Schedule(8, 8), 0))))
+    before = float(supervised_loss(model, next(batches(lambda _: rows, Schedule(8, 8), 0))).detach())
     seen: list[int] = []
     loss = train(model, batches(lambda n: rows[:n], Schedule(200), 0), Schedule(200), seen.append)
     assert loss < 0.75 * before and sum(seen) == 200

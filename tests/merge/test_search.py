@@ -110,7 +110,7 @@ def test_a_spent_budget_still_waits_for_a_trial_that_does_not_fail(tmp_path):
 
 def test_where_all_fail_the_first_reason_is_told(tmp_path):
     pivot, targets = family(tmp_path, 3)
-    with pytest.raises(MergeError, match=r"None of the 2 merges.*targets, not 3"):
+    with pytest.raises(MergeError, match=r"None of 2 merges.*targets, not 3"):
         search(pivot, targets, [Slerp(), Varm()], failing({1: float("inf")}), tmp_path / "work", threads=1)
 
 
