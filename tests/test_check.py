@@ -6,7 +6,8 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from fusionchat.check import check, show
+from fusionchat.check import check
+from fusionchat.check_show import show
 from fusionchat.check_usable import TOGETHER, require_usable, usable
 from fusionchat.corpus.agree import DROPPED, HIDES
 from fusionchat.corpus.conversation import Reject

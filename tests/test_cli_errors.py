@@ -11,7 +11,7 @@ from fusionchat.cli_errors import StoppedError, explain
 
 SCRIPT = """
 import os, signal, sys, time
-from fusionchat import cli, cli_errors
+from fusionchat import cli, cli_run
 import fusionchat.pipeline
 def run(*_, **__):
     try:
@@ -22,7 +22,7 @@ def run(*_, **__):
     finally:
         sys.stderr.write("tidied\\n")
 cli.load = lambda *_: None
-cli.run_stage = run
+cli_run.run_stage = run
 sys.argv = ["fusionchat", "run", "recipe.yaml"]
 cli.main()
 """

@@ -1,13 +1,14 @@
-"""A run with a damaged file: it is named, and made again by the same command, bit by bit."""
+"""Damaged files: named when they are read, and in a run made again by the same command, bit by bit."""
 
 import shutil
 
 import pytest
 from safetensors.numpy import load_file
 
-from fusionchat import artifacts
-from fusionchat.artifacts import sha256_file
+from fusionchat import artifacts, damage
+from fusionchat.artifacts import Manifest, begin, checksums, finish, sha256_file, write_text
 from fusionchat.cli import guarded
+from fusionchat.damage import discard, verified, verified_folder
 from fusionchat.errors import DamagedError
 from fusionchat.pipeline import open_run, run
 from fusionchat.recipe import load_recipe
@@ -143,3 +144,75 @@ def test_a_stand_in_for_a_manifest_is_not_believed(copy):
     path.write_text(path.read_text().replace('"rows": ', '"rows": 1'))
     planned = open_run(load_recipe("recipe.yaml"))
     assert planned.status(planned.jobs["align/qwen"]).state == "to do"
+
+
+def write_job(folder, files):
+    """A job's folder with these files, written by a process that is gone."""
+    begin(folder, "m")
+    for name, text in files.items():
+        write_text(folder / name, text)
+    finish(folder, Manifest("m", {}, {}, checksums(folder)))
+    artifacts._HASHED.clear()
+
+
+HARM = {
+    "a byte flipped": lambda path: path.write_bytes(b"X" + path.read_bytes()[1:]),
+    "cut short": lambda path: path.write_bytes(path.read_bytes()[:-1]),
+    "emptied": lambda path: path.write_bytes(b""),
+    "grown": lambda path: path.write_bytes(path.read_bytes() + b" "),
+    "lost": lambda path: path.unlink(),
+}
+
+
+@pytest.mark.parametrize("harm", HARM)
+@pytest.mark.parametrize("name", ["part-1", "model/w", "model/deep/t"])
+def test_a_damaged_file_is_named_when_it_is_read(tmp_path, harm, name):
+    folder = tmp_path / "job"
+    write_job(folder, {"part-0": "zero", "part-1": "one", "model/w": "weights", "model/deep/t": "template"})
+    path = folder / name
+    assert verified(path) == path and verified_folder(folder) == folder
+    HARM[harm](path)
+    for look in (
+        lambda: verified(path),
+        lambda: verified_folder(folder),
+        lambda: verified_folder(path.parent),
+    ):
+        with pytest.raises(DamagedError) as error:
+            look()
+        assert str(path) in str(error.value) and f"remove {folder}" in str(error.value)
+        assert error.value.exit_code == 2
+    assert verified(folder / "part-0") == folder / "part-0"
+
+
+def test_a_file_is_read_for_its_checksum_once_as_long_as_it_is_not_changed(tmp_path, monkeypatch):
+    write_job(tmp_path / "job", {"a": "x"})
+    read = []
+    original = artifacts.sha256_file
+    monkeypatch.setattr(damage, "sha256_file", lambda path: read.append(path) or original(path))
+    for _ in range(3):
+        verified(tmp_path / "job/a")
+    assert read == [tmp_path / "job/a"]
+
+
+def test_what_no_job_wrote_or_finished_has_no_checksum(tmp_path):
+    write_text(tmp_path / "model/w", "x")
+    write_text(tmp_path / "manifest.json", '{"name": "of another program"}')
+    assert verified(tmp_path / "model/w") and verified_folder(tmp_path / "model")
+    begin(tmp_path / "job", "m")
+    write_text(tmp_path / "job/a", "x")
+    assert verified(tmp_path / "job/a")
+
+
+def test_of_a_damaged_job_the_whole_parts_stay(tmp_path):
+    folder = tmp_path / "job"
+    write_job(folder, {f"part-{i}": f"text {i}" for i in range(4)} | {"sum": "of all"})
+    for index in (1, 3):
+        HARM["cut short"](folder / f"part-{index}")
+    with pytest.raises(DamagedError) as error:
+        verified(folder / "part-1")
+    discard(error.value, keep="part-*")
+    begin(folder, "m")
+    assert sorted(p.name for p in folder.iterdir()) == ["part-0", "part-2", "progress.json"]
+    write_job(folder, {"part-0": "x"})
+    discard(DamagedError("It is damaged", path=folder / "part-0", folder=folder))
+    assert not folder.exists()

@@ -1,9 +1,8 @@
 """Artifacts of a run: folders whose manifest is written last, atomic files, fingerprints and checksums.
 
-A job's folder is done if and only if its ``manifest.json`` is there and carries the job's fingerprint
-(design.md, section 4). While a job works, ``progress.json`` says for which fingerprint, so that a killed job
-is taken up where it was, and the remains of an older one are cleared first. A file of a finished job is compared with
-its checksum in the manifest the first time a process reads it (`verified`).
+A job's folder is done if and only if its ``manifest.json`` is there and carries the job's fingerprint. While a
+job works, ``progress.json`` says for which fingerprint, so that a killed job goes on where it was, and the
+remains of an older one are cleared first.
 """
 
 import errno
@@ -17,12 +16,10 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from fusionchat.errors import ArtifactError, DamagedError, MachineError
+from fusionchat.errors import ArtifactError, MachineError
 
 MANIFEST, PROGRESS = "manifest.json", "progress.json"
 CHECKSUM = "checksum"
-DEEPEST = 3
-"""Folders between a job's and the deepest of its files, itself counted."""
 Json = str | int | float | bool | None | list["Json"] | dict[str, "Json"]
 
 
@@ -62,7 +59,7 @@ def fingerprint(settings: Mapping[str, Json], inputs: Mapping[str, str]) -> str:
 
 
 def sha256_file(path: Path) -> str:
-    """SHA-256 of a file's bytes; `sha256_known` tells it again as long as the file is not changed."""
+    """SHA-256 of a file's bytes; `sha256_known` returns it again as long as the file is not changed."""
     before = _stamp(path)
     with path.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
@@ -106,12 +103,12 @@ REFUSALS = {
     errno.EACCES: ("This folder cannot be written", "choose another folder or change its permissions"),
     errno.EPERM: ("This folder cannot be written", "choose another folder or change its permissions"),
     errno.EROFS: ("This file system is read-only", "choose a folder on another one"),
-    errno.ENOTDIR: ("A file stands where a folder is needed", "move it away or choose another folder"),
+    errno.ENOTDIR: ("A file is in the place of a folder", "move it away or choose another folder"),
 }
 
 
 def _system_error(error: Exception) -> int:
-    """The errno behind an error, 0 if there is none: Rust libraries write it into their message, torch tells none."""
+    """The errno behind an error, 0 if there is none: Rust libraries have it in their message, torch has none."""
     if isinstance(error, OSError):
         return error.errno or 0
     found = re.search(r"\(os error (\d+)\)", str(error))
@@ -188,68 +185,6 @@ def read_manifest(folder: Path) -> Manifest | None:
 
 
 _MANIFESTS: dict[tuple[int, ...], Manifest | None] = {}
-
-
-def verified(path: Path) -> Path:
-    """The path of a file, compared with its checksum where a finished job wrote it.
-
-    It is read for that once a process, as long as it is not changed. Files of unfinished jobs and files that no job wrote
-    have no checksum.
-
-    Raises:
-        DamagedError: The content is not what the job wrote.
-    """
-    for folder in list(path.parents)[:DEEPEST]:
-        manifest = read_manifest(folder)
-        if manifest is not None:
-            _compare(path, folder, manifest.files.get(path.relative_to(folder).as_posix()))
-            break
-    return path
-
-
-def verified_folder(folder: Path, *, below: tuple[str, ...] = ("",)) -> Path:
-    """A folder all of whose files are as its job wrote them; see `verified`.
-
-    Args:
-        folder: A job's folder, or one in it.
-        below: Only files whose name ends like one of these.
-    """
-    for job in [folder, *list(folder.parents)[: DEEPEST - 1]]:
-        manifest = read_manifest(job)
-        if manifest is not None:
-            for name, digest in manifest.files.items():
-                if (job / name).is_relative_to(folder) and name.endswith(below):
-                    _compare(job / name, job, digest)
-            break
-    return folder
-
-
-def _compare(path: Path, folder: Path, digest: str | None) -> None:
-    if digest is None:
-        return
-    if not path.is_file():
-        raise DamagedError("This file is missing", path=path, folder=folder)
-    if (sha256_known(path) or sha256_file(path)) != digest:
-        raise DamagedError("This file is damaged: it is not what was written", path=path, folder=folder)
-
-
-def discard(error: DamagedError, *, keep: str = "") -> None:
-    """Take a damaged file away, so that its job is to do; of its other files those stay that match ``keep`` and are whole.
-
-    What stays is taken up by the job as it is after a kill.
-    """
-    manifest = read_manifest(error.folder)
-    if not keep or not error.path.match(keep):
-        shutil.rmtree(error.folder, ignore_errors=True)
-        return
-    error.path.unlink(missing_ok=True)
-    if manifest is not None:
-        for name, digest in manifest.files.items():
-            path = error.folder / name
-            if path.is_file() and not (path.match(keep) and sha256_file(path) == digest):
-                path.unlink()
-        write_json(error.folder / PROGRESS, {"fingerprint": manifest.fingerprint})
-        (error.folder / MANIFEST).unlink()
 
 
 def is_begun(folder: Path, mark: str) -> bool:

@@ -3,21 +3,17 @@
 Nothing heavy is imported before a verb needs it, so that ``--help`` answers at once.
 """
 
-import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
 from fusionchat import __version__
 from fusionchat.cli_merge import fisher, merge
+from fusionchat.cli_run import finish, load, run_stage
 from fusionchat.units import counted
-
-if TYPE_CHECKING:
-    from fusionchat.jobs import Job, Run, Status
-    from fusionchat.recipe import Recipe
 
 HELP = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 Command = Callable[..., Any]
@@ -78,7 +74,7 @@ def init(path: Path) -> None:
 def check(recipe: Path, settings: tuple[str, ...], sample: int) -> None:
     """Look at models, tokenizers and corpus; no weights are read."""
     from fusionchat.check import check as look
-    from fusionchat.check import show
+    from fusionchat.check_show import show
     from fusionchat.check_usable import require_usable
 
     found = look(load(recipe, settings), sample=sample)
@@ -225,63 +221,6 @@ def demo(output: str, seed: int, scale: float, settings: tuple[str, ...]) -> Non
     console.say(
         "It knows the eight domains of its corpus only. Ask it: Play the dragon. What are you looking for?"
     )
-
-
-def program() -> str:
-    """What to type for this program: its name where the shell finds it, else the path it was called by."""
-    called = Path(sys.argv[0])
-    return str(called) if called.name == "fusionchat" and shutil.which("fusionchat") is None else "fusionchat"
-
-
-def load(path: Path, settings: tuple[str, ...]) -> "Recipe":
-    """The recipe with settings put over it."""
-    from fusionchat.recipe import load_recipe
-
-    return load_recipe(path, settings)
-
-
-def run_stage(recipe: "Recipe", until: str | None, then: "Callable[[Run], None] | None" = None) -> "Run":
-    """Run a recipe up to a stage, saying what is done and what is begun; ``then`` is called with the finished run."""
-    from fusionchat import console
-    from fusionchat.pipeline import run as run_pipeline
-
-    kept: list[str] = []
-
-    def announce(job: "Job", status: "Status") -> None:
-        if status.state == "done":
-            kept.append(job.id)
-            return
-        if kept:
-            console.say(f"  {kept_jobs(len(kept))}", style="dim")
-            kept.clear()
-        why = f" (stale: {'; '.join(status.changed[:2])})" if status.changed else ""
-        if status.state == "begun":
-            why = f" (goes on: {status.so_far})" if status.so_far else " (begins again)"
-        console.say(f"{job.id}{why}", style="bold")
-
-    def finished(run: "Run") -> None:
-        if kept:
-            console.say(f"  {kept_jobs(len(kept))}", style="dim")
-            kept.clear()
-        if then is not None:
-            then(run)
-
-    return run_pipeline(recipe, until=until, announce=announce, then=finished)
-
-
-def kept_jobs(count: int) -> str:
-    """What is said of jobs that need not run."""
-    return f"{counted(count, 'job')} {'was' if count == 1 else 'were'} done before and {'is' if count == 1 else 'are'} kept"
-
-
-def finish(recipe: "Recipe") -> None:
-    """Run all of a recipe, print the results and what to type next."""
-    from fusionchat import console
-    from fusionchat.report.stage import show
-
-    done = run_stage(recipe, None, then=show)
-    console.say(f"\nRun: {done.folder}   Report: {done.folder / 'report' / 'report' / 'report.html'}")
-    console.say(f"Next: {program()} chat {done.folder}", style="bold")
 
 
 def main() -> None:

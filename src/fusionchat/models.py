@@ -10,9 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
-from fusionchat.artifacts import canonical, sha256_file, verified_folder
+from fusionchat.artifacts import canonical, sha256_file
 from fusionchat.corpus.jinja import own_template
 from fusionchat.corpus.thoughts import Thinking
+from fusionchat.damage import verified_folder
 from fusionchat.errors import MachineError, ModelError
 from fusionchat.hub import ask_the_hub_once, hub_commit
 from fusionchat.model_files import TOKENIZER
@@ -176,7 +177,7 @@ def ready(name: str, endings: tuple[str, ...]) -> None:
     """Before a model is read: a run's own files of these endings are as they were written, or the hub was asked for."""
     quiet()
     if Path(name).is_dir():
-        verified_folder(Path(name), below=endings)
+        verified_folder(Path(name), endings=endings)
     else:
         ask_the_hub_once()
 

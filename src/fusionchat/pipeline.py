@@ -11,8 +11,9 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import NamedTuple
 
-from fusionchat.artifacts import Manifest, begin, checksums, discard, finish, machine_errors, write_text
+from fusionchat.artifacts import Manifest, begin, checksums, finish, machine_errors, write_text
 from fusionchat.console import warn, working
+from fusionchat.damage import discard
 from fusionchat.errors import DamagedError, FusionChatError, RecipeError
 from fusionchat.estimate import parameters
 from fusionchat.jobs import Job, Run, Status

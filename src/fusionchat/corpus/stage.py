@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from fusionchat import console
-from fusionchat.artifacts import Json, read_json, sha256_file, verified, write_json, write_text
+from fusionchat.artifacts import Json, read_json, sha256_file, write_json, write_text
 from fusionchat.console import Advance, progress
 from fusionchat.corpus.agree import DROPPED
 from fusionchat.corpus.conversation import Conversation, Reject
@@ -14,6 +14,7 @@ from fusionchat.corpus.cut import fit
 from fusionchat.corpus.parts import PARTS, count_rejects, count_words, locate, read_parts
 from fusionchat.corpus.read import from_record, to_record
 from fusionchat.corpus.render import Renderer
+from fusionchat.damage import verified
 from fusionchat.errors import CorpusError
 from fusionchat.estimate import corpus_size
 from fusionchat.hub import hub_commit

@@ -9,11 +9,12 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
-from fusionchat.artifacts import Json, read_json, verified, verified_folder, write_json, write_text
+from fusionchat.artifacts import Json, read_json, write_json, write_text
 from fusionchat.console import ignore, progress
 from fusionchat.corpus.conversation import Conversation
 from fusionchat.corpus.stage import JOB as CORPUS
 from fusionchat.corpus.stage import read_part
+from fusionchat.damage import verified, verified_folder
 from fusionchat.distill.seeds import FIRST, nth
 from fusionchat.distill.stage import SELF, SFT, label
 from fusionchat.distill.stage import job_id as distill_job

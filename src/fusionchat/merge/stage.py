@@ -14,9 +14,10 @@ from typing import NamedTuple
 
 import yaml
 
-from fusionchat.artifacts import Json, canonical, read_json, verified, verified_folder, write_json, write_text
+from fusionchat.artifacts import Json, canonical, read_json, write_json, write_text
 from fusionchat.console import Advance, ignore, progress, warn
 from fusionchat.corpus.stage import JOB as CORPUS
+from fusionchat.damage import verified, verified_folder
 from fusionchat.distill.seeds import FIRST, nth
 from fusionchat.distill.stage import SFT, label, weight_text
 from fusionchat.distill.stage import job_id as distill_job

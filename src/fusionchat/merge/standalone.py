@@ -4,8 +4,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from fusionchat.artifacts import Json, canonical, verified_folder, write_text
+from fusionchat.artifacts import Json, canonical, write_text
 from fusionchat.console import Advance, ignore, warn
+from fusionchat.damage import verified_folder
 from fusionchat.errors import MergeError
 from fusionchat.merge.arrange import Arrangement
 from fusionchat.merge.device import place_of

@@ -6,10 +6,11 @@ from pathlib import Path
 from typing import cast
 
 from fusionchat.align.stage import job_id as align_job
-from fusionchat.artifacts import Json, Manifest, read_json, verified, verified_folder, write_text
+from fusionchat.artifacts import Json, Manifest, read_json, write_text
 from fusionchat.console import say, table
 from fusionchat.corpus.stage import JOB as CORPUS
 from fusionchat.corpus.stage import PARTS, note_counts, reject_counts, unused_counts
+from fusionchat.damage import verified, verified_folder
 from fusionchat.distill.seeds import nth
 from fusionchat.distill.stage import label, weight_text
 from fusionchat.evaluate.scores import Scores, amounts, over_common_events

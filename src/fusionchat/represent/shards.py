@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
-from fusionchat.artifacts import atomic_path, verified
+from fusionchat.artifacts import atomic_path
+from fusionchat.damage import verified
 from fusionchat.errors import DamagedError
 from fusionchat.represent.topk import TopK, concatenate
 

@@ -1,0 +1,87 @@
+"""Files of finished jobs, compared with the checksums in their manifests, and damaged ones removed."""
+
+import shutil
+from pathlib import Path
+
+from fusionchat.artifacts import (
+    MANIFEST,
+    PROGRESS,
+    Manifest,
+    read_manifest,
+    sha256_file,
+    sha256_known,
+    write_json,
+)
+from fusionchat.errors import DamagedError
+
+DEEPEST = 3
+"""How many folders above a file its job's folder can be."""
+
+
+def verified(path: Path) -> Path:
+    """The path of a file, compared with its checksum where a finished job wrote it.
+
+    It is read for that once a process, as long as it is not changed. Files of unfinished jobs and files that no job
+    wrote have no checksum.
+
+    Raises:
+        DamagedError: The content is not what the job wrote.
+    """
+    job = _job_of(path.parent)
+    if job is not None:
+        folder, manifest = job
+        _compare(path, folder, manifest.files.get(path.relative_to(folder).as_posix()))
+    return path
+
+
+def verified_folder(folder: Path, *, endings: tuple[str, ...] = ("",)) -> Path:
+    """A folder all of whose files are as its job wrote them; see `verified`.
+
+    Args:
+        folder: A job's folder, or one in it.
+        endings: Only files whose name ends with one of these.
+    """
+    job = _job_of(folder)
+    if job is not None:
+        root, manifest = job
+        for name, digest in manifest.files.items():
+            if (root / name).is_relative_to(folder) and name.endswith(endings):
+                _compare(root / name, root, digest)
+    return folder
+
+
+def _job_of(folder: Path) -> tuple[Path, Manifest] | None:
+    """The finished job that a folder is of or in, with its manifest."""
+    for above in [folder, *folder.parents][:DEEPEST]:
+        manifest = read_manifest(above)
+        if manifest is not None:
+            return above, manifest
+    return None
+
+
+def _compare(path: Path, folder: Path, digest: str | None) -> None:
+    if digest is None:
+        return
+    if not path.is_file():
+        raise DamagedError("This file is missing", path=path, folder=folder)
+    if (sha256_known(path) or sha256_file(path)) != digest:
+        raise DamagedError("This file is damaged: it is not what was written", path=path, folder=folder)
+
+
+def discard(error: DamagedError, *, keep: str = "") -> None:
+    """Remove a damaged file, so that its job is to do; whole files that match ``keep`` stay.
+
+    The job goes on from what stays, as it does after a kill.
+    """
+    manifest = read_manifest(error.folder)
+    if not keep or not error.path.match(keep):
+        shutil.rmtree(error.folder, ignore_errors=True)
+        return
+    error.path.unlink(missing_ok=True)
+    if manifest is not None:
+        for name, digest in manifest.files.items():
+            path = error.folder / name
+            if path.is_file() and not (path.match(keep) and sha256_file(path) == digest):
+                path.unlink()
+        write_json(error.folder / PROGRESS, {"fingerprint": manifest.fingerprint})
+        (error.folder / MANIFEST).unlink()
