@@ -139,9 +139,9 @@ def _rehearsed(ref: ModelRef, unseen: list[str]) -> list[str]:
     """What the merge's own checks say of the pivot, whose weights must be here."""
     from fusionchat.merge.rehearsal import rehearse
 
-    folder = Path(ref.model) if Path(ref.model).is_dir() else cached(ref.model, ref.revision)
-    here = folder is not None and (Path(ref.model).is_dir() or opens_in_transformers(folder))
-    if folder is None or not here or is_without_weights(folder):
+    local = Path(ref.model).is_dir()
+    folder = Path(ref.model) if local else cached(ref.model, ref.revision)
+    if folder is None or is_without_weights(folder) or not (local or opens_in_transformers(folder)):
         unseen.append(f"the weights of {ref.model}: they are not here yet; a run looks at them first")
         return []
     return rehearse(folder)

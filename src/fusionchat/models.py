@@ -283,12 +283,3 @@ def _is_there(name: str) -> bool:
     if cuda := re.fullmatch(r"cuda(?::(\d+))?", name):
         return int(cuda[1] or 0) < torch.cuda.device_count()
     return name == "cpu" or (name == "mps" and torch.backends.mps.is_available())
-
-
-def pick_dtype(name: str, device: "torch.device") -> "torch.dtype":
-    """A dtype by its name; ``auto`` is float32 on a CPU and bfloat16 elsewhere."""
-    import torch
-
-    if name == "auto":
-        return torch.float32 if device.type == "cpu" else torch.bfloat16
-    return getattr(torch, name)

@@ -118,6 +118,14 @@ def dtype_here(device: str) -> str:
     return "bfloat16" if torch.cuda.get_device_capability(index)[0] >= NATIVE_BF16 else "float32"
 
 
+def auto_dtype(device: "torch.device") -> "torch.dtype":
+    """What ``auto`` is on a device of this machine, where there is no run that keeps it."""
+    import torch
+
+    dtype: torch.dtype = getattr(torch, dtype_here(str(device)))
+    return dtype
+
+
 def torch_dtype(name: str, device: "torch.device", *, where: str) -> "torch.dtype":
     """A dtype by its name, tried on the device.
 

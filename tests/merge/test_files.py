@@ -9,7 +9,7 @@ from safetensors.torch import save_file
 
 from fusionchat.errors import MergeError
 from fusionchat.merge.checkpoint import open_checkpoint
-from fusionchat.merge.files import INDEX, has_pickles_only, weight_files
+from fusionchat.merge.files import INDEX, weight_files
 from tests.merge.folders import family, random_tensors, save
 
 SHARDS = ["model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors"]
@@ -70,12 +70,11 @@ def test_files_of_other_programs_beside_the_shards_are_not_read(sharded):
 def test_safetensors_come_before_pickles(tmp_path):
     pivot, _ = family(tmp_path, 0)
     torch.save({"w": torch.ones(1)}, pivot / "pytorch_model.bin")
-    assert not has_pickles_only(pivot) and "w" not in open_checkpoint(pivot).tensors
+    assert not weight_files(pivot).pickled and "w" not in open_checkpoint(pivot).tensors
     (pivot / "model.safetensors").unlink()
-    assert has_pickles_only(pivot)
+    assert weight_files(pivot).pickled
     with pytest.raises(MergeError, match="--allow-pickle"):
         open_checkpoint(pivot)
-    assert not has_pickles_only(tmp_path)
 
 
 def test_pickles_may_be_sharded_with_or_without_index(tmp_path):

@@ -98,14 +98,15 @@ class Answerer:
     def load(cls, path: Path, device: str) -> "Answerer":
         """Load a model; raises ModelError where it cannot be had or has no chat template."""
         from fusionchat.corpus.render import Renderer
-        from fusionchat.models import ModelRef, load_model, load_tokenizer, pick_device, pick_dtype
+        from fusionchat.models import ModelRef, load_model, load_tokenizer, pick_device
+        from fusionchat.precision import auto_dtype
 
         where = find_model(path)
         ref = ModelRef(str(path), where, where)
         tokenizer = load_tokenizer(ref)
         renderer = Renderer(tokenizer, name=where)
         place = pick_device(device)
-        model = load_model(ref, dtype=pick_dtype("auto", place), device=place)
+        model = load_model(ref, dtype=auto_dtype(place), device=place)
         return cls(str(path), model, tokenizer, renderer)
 
     @property

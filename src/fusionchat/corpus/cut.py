@@ -1,4 +1,4 @@
-"""`fit`: one conversation that all models see alike: the same edits, the same bytes, within every model's length."""
+"""`fit`: a conversation that all models see alike, with the same edits and bytes, within every model's length."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -15,7 +15,7 @@ TRIES = 32
 
 
 def fit(conversation: Conversation, renderers: Sequence[tuple[Renderer, int]]) -> Fitted | Reject:
-    """The conversation as all models can take it: edited as their templates edit it, and cut to their lengths.
+    """The conversation edited as the models' templates edit it and cut to their lengths, or why it cannot be.
 
     A conversation that fits is returned untouched. A longer one is cut at the largest byte of an assistant turn
     where every model has a token boundary and no more than its maximum number of tokens; the turn that was cut is
@@ -29,12 +29,14 @@ def fit(conversation: Conversation, renderers: Sequence[tuple[Renderer, int]]) -
     if isinstance(agreed, Reject):
         return agreed
     whole = render_all(agreed.conversation, renderers)
-    if isinstance(whole, Reject) or fits(whole, renderers):
-        return whole if isinstance(whole, Reject) else agreed
+    if isinstance(whole, Reject):
+        return whole
+    if fits(whole, renderers):
+        return agreed
     for turn, byte in shared_cuts(agreed.conversation, whole, renderers)[:TRIES]:
         shorter = cut(agreed.conversation, turn, byte)
-        rendered = None if shorter is None else render_all(shorter, renderers)
-        if shorter is not None and not isinstance(rendered, Reject | None) and fits(rendered, renderers):
+        rendered = render_all(shorter, renderers)
+        if not isinstance(rendered, Reject) and fits(rendered, renderers):
             return agreed._replace(conversation=shorter)
     return Reject(conversation.id, TOO_LONG, f"{max(len(r.input_ids) for r in whole)} tokens")
 
@@ -62,7 +64,7 @@ def shared_cuts(
 ) -> list[tuple[int, int]]:
     """(message, byte) where every model's tokens end within its maximum length, the latest first.
 
-    A byte one past a content stands for the turn with its end.
+    The byte one past a content means the whole turn with its end.
     """
     shared: NDArray[np.int64] | None = None
     for one, (_, most) in zip(rendered, renderers, strict=True):
@@ -81,7 +83,7 @@ def starts_character(raw: bytes, byte: int) -> bool:
     return byte >= len(raw) or raw[byte] & 0xC0 != 0x80
 
 
-def cut(conversation: Conversation, turn: int, byte: int) -> Conversation | None:
+def cut(conversation: Conversation, turn: int, byte: int) -> Conversation:
     """The conversation up to a byte of an assistant turn; one byte past the content keeps the turn whole."""
     messages = conversation.messages
     raw = messages[turn].content.encode()

@@ -173,11 +173,15 @@ def parquet_rows(file: Path) -> Iterator[object]:
         raise CorpusError(f"This is not a Parquet file: {error}", where=str(file)) from error
 
 
+def refuse_path(name: str) -> None:
+    """Raise CorpusError where the name of a file that does not exist cannot be a hub dataset's id."""
+    if name.startswith((".", "/")) or name.count("/") > 1 or Path(name).suffix:
+        raise CorpusError("There is no such corpus file", where=name, do="paths are relative to the recipe")
+
+
 def hub_records(name: str, split: str, revision: str | None = None) -> Iterator[object]:
     """The records of a hub dataset, streamed, of the commit that `hub_commit` says."""
-    looks_local = name.startswith((".", "/")) or name.count("/") > 1 or Path(name).suffix != ""
-    if looks_local:
-        raise CorpusError("There is no such corpus file", where=name, do="paths are relative to the recipe")
+    refuse_path(name)
     try:
         import datasets
     except ImportError as error:

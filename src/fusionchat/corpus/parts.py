@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from fusionchat.console import progress
 from fusionchat.corpus.conversation import Conversation, Reject
+from fusionchat.corpus.files import refuse_path
 from fusionchat.corpus.overlap import Index, Talk, exchanges
 from fusionchat.corpus.read import ReadCorpus, read_corpus
 from fusionchat.corpus.shares import draw
@@ -123,10 +124,7 @@ def locate(source: CorpusFile, folder: str) -> str:
     for candidate in (Path(folder) / source.path, Path(source.path)):
         if candidate.exists():
             return str(candidate)
-    if source.path.startswith((".", "/")) or source.path.count("/") > 1 or Path(source.path).suffix:
-        raise CorpusError(
-            "There is no such corpus file", where=source.path, do="paths are relative to the recipe"
-        )
+    refuse_path(source.path)
     return source.path
 
 

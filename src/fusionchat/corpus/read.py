@@ -8,6 +8,7 @@ from fusionchat.corpus.columns import Format
 from fusionchat.corpus.conversation import PARAGRAPH, Conversation, Message, Reject, Role
 from fusionchat.corpus.files import BrokenLine, read_records
 from fusionchat.corpus.record import Parsed, parse_record
+from fusionchat.corpus.turns import printable
 from fusionchat.errors import CorpusError
 
 SHOWN_REASONS = 8
@@ -82,7 +83,7 @@ def read_corpus(
 
 def _parse(record: object, default_id: str, format: Format) -> Parsed:
     if isinstance(record, BrokenLine):
-        return Parsed(Reject(default_id, "not JSON", record[:80].encode(errors="replace").decode()))
+        return Parsed(Reject(default_id, "not JSON", printable(record[:80])))
     return parse_record(record, default_id=default_id, format=format)
 
 

@@ -16,7 +16,7 @@ from fusionchat.corpus.keys import (
     refuse,
     unused,
 )
-from fusionchat.corpus.turns import ROLES, encodable
+from fusionchat.corpus.turns import ROLES, encodable, printable
 
 ALWAYS_USED = REFUSED_RECORD.union(["id", "domain", "answer", "label"], LOSS_ON, LOSS_OFF)
 
@@ -39,9 +39,7 @@ def parse_record(record: object, *, default_id: str, format: Format = "auto") ->
     if isinstance(record, list) and record and all(looks_like_turn(turn) for turn in record):
         record = {"messages": record}
     if not isinstance(record, dict):
-        return Parsed(
-            Reject(default_id, "not a JSON object", str(record)[:80].encode(errors="replace").decode())
-        )
+        return Parsed(Reject(default_id, "not a JSON object", printable(str(record)[:80])))
     said = given(record)
     try:
         identifier = encodable(str(said.get("id", default_id)))
@@ -52,7 +50,7 @@ def parse_record(record: object, *, default_id: str, format: Format = "auto") ->
             said, identifier, format, empty="messages" in record or "conversations" in record
         )
     except Unusable as error:
-        return Parsed(Reject(identifier, error.reason, error.detail.encode(errors="replace").decode()))
+        return Parsed(Reject(identifier, error.reason, printable(error.detail)))
 
 
 def parse_columns(said: dict[str, object], identifier: str, format: Format, *, empty: bool) -> Parsed:
@@ -72,12 +70,7 @@ def parse_columns(said: dict[str, object], identifier: str, format: Format, *, e
         any(m.role == "user" for m in turns.messages) and answer is not None and "answer" not in turns.columns
     )
     conversation = Conversation(identifier, turns.messages, domain, encodable(str(answer)) if asks else None)
-    return Parsed(conversation, tuple(encodable_name(key) for key in (*left, *odd, *turns.unused)))
-
-
-def encodable_name(key: str) -> str:
-    """A key as it can be printed and counted."""
-    return key[:60].encode(errors="replace").decode()
+    return Parsed(conversation, tuple(printable(key[:60]) for key in (*left, *odd, *turns.unused)))
 
 
 def check_switches(said: dict[str, object]) -> list[str]:

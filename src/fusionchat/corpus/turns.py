@@ -152,6 +152,11 @@ def with_thoughts(content: str, turn: Mapping[str, object]) -> str:
     return f"<think>\n{thought}\n</think>\n\n" + content.lstrip("\n")
 
 
+def printable(text: str) -> str:
+    """The text with a question mark for every lone surrogate, so that it can be printed and counted."""
+    return text.encode(errors="replace").decode()
+
+
 def encodable(text: str) -> str:
     """The text, if it can be written as UTF-8: it has no lone surrogate."""
     try:

@@ -16,6 +16,7 @@ from fusionchat.corpus.conversation import Conversation
 from fusionchat.corpus.render import Rendered
 from fusionchat.errors import ArtifactError
 from fusionchat.represent.events import Events, add_up, common, events_of, message_bytes
+from fusionchat.units import counted
 
 EVENTS = "events.safetensors"
 
@@ -114,11 +115,8 @@ def over_common_events(scores: Mapping[str, Scores]) -> tuple[list[Scores], str]
 
 def amounts(size: int, ends: int) -> str:
     """Bytes and ends of turns in words; what there is none of is left out."""
-    parts = [
-        f"{number:,} {one if number == 1 else more}"
-        for number, one, more in ((size, "byte", "bytes"), (ends, "end of turn", "ends of turns"))
-        if number
-    ]
+    parts = [counted(size, "byte")] if size else []
+    parts += [counted(ends, "end of turn", "ends of turns")] if ends else []
     return " and ".join(parts) or "nothing"
 
 

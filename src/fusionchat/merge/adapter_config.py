@@ -1,4 +1,4 @@
-"""``adapter_config.json``: which settings of a LoRA adapter can be merged, and how; every other one is refused by name.
+"""``adapter_config.json``: which settings of a LoRA adapter can be merged, and how; others are refused by name.
 
 The rule: `W + scale * B A` holds where each setting is at its default, or is listed here as one that is merged or one
 that does not touch the weights. A key that is not listed is refused unless it is off (null, false, empty).
@@ -178,7 +178,7 @@ def _read(path: Path) -> dict[str, Json]:
     try:
         config = json.loads(path.read_text(encoding="utf-8"))
         if not isinstance(config, dict):
-            raise ValueError("it is no JSON object")
+            raise ValueError("it is not a JSON object")
     except (OSError, ValueError) as error:
         raise MergeError(
             f"This adapter's config is damaged: {error}", where=str(path), do="save it again"
@@ -192,9 +192,7 @@ def _refuse_others(config: Mapping[str, Json], path: Path) -> None:
         if off or key in _KNOWN:
             continue
         if key in _REFUSED:
-            raise MergeError(
-                f"This adapter cannot be merged: {key} is set, so {_REFUSED[key]}", where=str(path), do=_PEFT
-            )
+            raise _refusal(key, path, f"is set, so {_REFUSED[key]}", _PEFT)
         raise MergeError(
             f"This adapter has the setting {key}, which FusionChat does not know and which may change its weights",
             where=str(path),
@@ -249,14 +247,14 @@ def _number(value: Json, key: str, path: Path, *, least: float = 1) -> float:
 def _patterns(config: Mapping[str, Json], key: str, path: Path) -> dict[str, float]:
     found = config.get(key) or {}
     if not isinstance(found, dict):
-        raise MergeError(f"{key} is no table of patterns", where=str(path), do="correct the file")
+        raise MergeError(f"{key} is not a table of patterns", where=str(path), do="correct the file")
     made, least = {}, 1.0 if key == "rank_pattern" else -math.inf
     for pattern, value in found.items():
         try:
             re.compile(pattern)
         except re.error as error:
             raise MergeError(
-                f"{key} has {pattern!r}, which is no regular expression: {error}",
+                f"{key} has {pattern!r}, which is not a regular expression: {error}",
                 where=str(path),
                 do="correct the file",
             ) from error
@@ -275,7 +273,7 @@ def _by_pattern(patterns: Mapping[str, float], module: str) -> float | None:
 def _names(config: Mapping[str, Json], key: str, path: Path) -> tuple[str, ...]:
     found = config.get(key) or []
     if not (isinstance(found, list) and all(isinstance(name, str) for name in found)):
-        raise MergeError(f"{key} is no list of names", where=str(path), do="correct the file")
+        raise MergeError(f"{key} is not a list of names", where=str(path), do="correct the file")
     return tuple(str(name) for name in found)
 
 
@@ -296,6 +294,6 @@ def _blocks(config: Mapping[str, Json], path: Path) -> Blocks | None:
     if value is None or value is False:
         return None
     if not isinstance(value, dict):
-        raise MergeError("use_bdlora is no table", where=str(path), do="correct the file")
+        raise MergeError("use_bdlora is not a table", where=str(path), do="correct the file")
     down, up = (_names(value, f"target_modules_bd_{side}", path) for side in "ab")
     return Blocks(down, up, int(_number(value.get("nblocks", 1), "use_bdlora.nblocks", path)))

@@ -5,11 +5,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fusionchat.errors import MergeError
+from fusionchat.merge.adapter_config import CONFIG
 from fusionchat.merge.checkpoint import read_header
 from fusionchat.merge.pickles import open_pickle
 from fusionchat.merge.stored import MappedFile, Stored
 
 WEIGHTS, PICKLE = "adapter_model.safetensors", "adapter_model.bin"
+_MODEL = ("*.safetensors", "*.safetensors.index.json", "pytorch_model*.bin")
 _PREFIXES = ("module.", "base_model.model.")
 _WRAPPERS = re.compile(r"(?:_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module)\.")
 """Put into names by torch.compile, FSDP and activation checkpointing."""
@@ -47,6 +49,14 @@ class Contents:
     modules: dict[str, dict[str, Stored]]
     replaced: dict[str, Stored]
     rows: dict[str, Stored]
+
+
+def is_adapter(folder: Path) -> bool:
+    """Whether a folder holds a LoRA adapter and no model's weights; its config may be the model's."""
+    if not any((folder / name).is_file() for name in (CONFIG, WEIGHTS, PICKLE)):
+        return False
+    held = {path.name for kind in _MODEL for path in folder.glob(kind)}
+    return not held - {WEIGHTS}
 
 
 def open_weights(folder: Path, allow_pickle: bool) -> MappedFile:

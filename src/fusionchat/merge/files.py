@@ -62,14 +62,6 @@ def weight_files(folder: Path) -> WeightFiles:
     )
 
 
-def has_pickles_only(folder: Path) -> bool:
-    """Whether a folder's weights are pickles."""
-    try:
-        return weight_files(folder).pickled
-    except MergeError:
-        return False
-
-
 def opens_in_transformers(folder: Path) -> bool:
     """Whether transformers finds a folder's weights, which it looks for under four names only."""
     return any((folder / name).is_file() for name in (SINGLE, INDEX, PICKLE, PICKLE_INDEX))

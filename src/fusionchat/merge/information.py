@@ -15,12 +15,13 @@ from fusionchat.corpus.parts import count_words
 from fusionchat.corpus.read import read_corpus
 from fusionchat.corpus.render import Rendered, Renderer
 from fusionchat.errors import CorpusError, MergeError
+from fusionchat.merge.adapter_file import is_adapter
 from fusionchat.merge.checkpoint import open_checkpoint
 from fusionchat.merge.fisher import fisher_diagonal, write_fisher
-from fusionchat.merge.lora import is_adapter
 from fusionchat.merge.references import find_model
 from fusionchat.merge.stored import Stored
-from fusionchat.models import ModelRef, load_config, load_model, load_tokenizer, pick_device, pick_dtype
+from fusionchat.models import ModelRef, load_config, load_model, load_tokenizer, pick_device
+from fusionchat.precision import auto_dtype
 from fusionchat.units import counted
 
 if TYPE_CHECKING:
@@ -86,7 +87,7 @@ def make_fisher(
     rendered, rejects = draw(corpus, renderer, limit, examples, seed)
     with machine_errors(out):  # told before the work, not after it
         out.mkdir(parents=True, exist_ok=True)
-    loaded = load_model(ref, dtype=pick_dtype("auto", place), device=place)
+    loaded = load_model(ref, dtype=auto_dtype(place), device=place)
     loaded.config.use_cache = False
     if getattr(loaded.config, "output_router_logits", False):  # their balance is no part of the likelihood
         loaded.config.output_router_logits = False

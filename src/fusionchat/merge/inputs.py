@@ -11,11 +11,12 @@ from pathlib import Path
 from fusionchat.artifacts import Json
 from fusionchat.console import warn
 from fusionchat.errors import MergeError
+from fusionchat.merge.adapter_file import is_adapter
 from fusionchat.merge.arrange import Arrangement, arranged, passthrough_arrangement
 from fusionchat.merge.checkpoint import Checkpoint, open_checkpoint
 from fusionchat.merge.embeddings import Embeddings
 from fusionchat.merge.fits import check_fit
-from fusionchat.merge.lora import Adapter, is_adapter, open_adapter
+from fusionchat.merge.lora import Adapter, open_adapter
 from fusionchat.merge.methods.base import Method
 from fusionchat.merge.methods.passthrough import Passthrough
 from fusionchat.merge.names import STRUCTURE as _STRUCTURE

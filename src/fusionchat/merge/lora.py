@@ -14,7 +14,7 @@ from fusionchat.errors import MergeError
 from fusionchat.merge.adapter_config import CONFIG, Settings, read_settings
 from fusionchat.merge.adapter_experts import Place, matrices, parameters_of, places
 from fusionchat.merge.adapter_factors import Pair, values_of
-from fusionchat.merge.adapter_file import PICKLE, WEIGHTS, open_weights, read_contents
+from fusionchat.merge.adapter_file import open_weights, read_contents
 from fusionchat.merge.adapter_ground import AGAIN, Ground
 from fusionchat.merge.checkpoint import Checkpoint
 from fusionchat.merge.low_rank import Adapted, Change, Taken
@@ -26,7 +26,6 @@ from fusionchat.merge.tied import settle
 from fusionchat.merge.token_rows import TokenRows
 from fusionchat.merge.weights import layer_of
 
-_MODEL = ("*.safetensors", "*.safetensors.index.json", "pytorch_model*.bin")
 _TAKEN: dict[str, Taken] = {"plain": "nothing", "pissa": "largest", "olora": "first columns"}
 _EXTRAS = {"magnitude_vector": "use_dora (DoRA)", "diag": "kasa_config (KaSA)", "bias": "lora_bias"}
 
@@ -49,14 +48,6 @@ class Adapter:
     changed: dict[str, Source]
     head: str | None
     biases: dict[str, Source]
-
-
-def is_adapter(folder: Path) -> bool:
-    """Whether a folder holds a LoRA adapter and no model's weights; many hold their model's config."""
-    if not any((folder / name).is_file() for name in (CONFIG, WEIGHTS, PICKLE)):
-        return False
-    held = {path.name for kind in _MODEL for path in folder.glob(kind)}
-    return not held - {WEIGHTS}
 
 
 def open_adapter(

@@ -5,8 +5,8 @@ from pathlib import Path
 
 from fusionchat.artifacts import Json
 from fusionchat.errors import MergeError
+from fusionchat.merge.adapter_file import is_adapter
 from fusionchat.merge.checkpoint import Checkpoint
-from fusionchat.merge.lora import is_adapter
 from fusionchat.merge.stored import Stored
 
 UNQUANTIZED = "use the unquantized model (bfloat16, float16 or float32)"
