@@ -79,7 +79,7 @@ def test_init_writes_a_recipe_that_is_accepted_and_never_overwrites(capsys, tmp_
     path = tmp_path / "r.yaml"
     assert call(capsys, "init", path)[0] == 0
     assert load_recipe(path).merge.method == "varm"
-    assert "there already" in refused(capsys, "init", path)
+    assert "already exists" in refused(capsys, "init", path)
 
 
 def test_plan_touches_nothing_and_check_loads_no_weights(capsys, tiny):

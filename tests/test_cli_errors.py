@@ -36,16 +36,16 @@ def test_a_signal_ends_a_run_with_a_message_and_its_code(name):
         preexec_fn=lambda: signal.signal(number, signal.default_int_handler if name == "SIGINT" else signal.SIG_DFL),
     )  # fmt: skip
     assert done.returncode == 128 + number, done.stderr
-    assert "tidied" in done.stderr and "Give the same command again" in done.stderr
+    assert "tidied" in done.stderr and "Run the same command again" in done.stderr
     assert "Traceback" not in done.stderr and (name == "SIGINT") == (name not in done.stderr)
 
 
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["run", "r.yaml"], "Give the same command again"),
-        (["--debug", "demo"], "Give the same command again"),
-        (["merge", "--pivot", "p"], "Give the same command again"),
+        (["run", "r.yaml"], "Run the same command again"),
+        (["--debug", "demo"], "Run the same command again"),
+        (["merge", "--pivot", "p"], "Run the same command again"),
         (["add-source", "r.yaml"], "`fusionchat run` with this recipe"),
         (["chat", "x"], ""),
         (["plan", "r.yaml"], ""),

@@ -54,7 +54,7 @@ def test_numbers_with_exponents_are_numbers(tmp_path):
         ("fuse: {method: mean_ce, temperature: 0}\n", ["fuse", "temperature"]),
         ("represent: {k: ten}\n", ["represent.k", "integer"]),
         ("evaluate: {exact_match: {answer_pattern: '('}}\n", ["answer_pattern", "regular expression"]),
-        ("name: y\n", ["'name' stands twice", "line 6"]),
+        ("name: y\n", ["'name' is given twice", "line 6"]),
         ("x: [1\n", ["not YAML", "line"]),
         ("folder: z\n", ["folder"]),
     ],

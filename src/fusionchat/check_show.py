@@ -31,7 +31,7 @@ def show(found: Check) -> None:
     console.say(_expected(found))
     for name, text in found.rebuilt.items():
         console.say(
-            f"{name}: transformers would cut {text!r} otherwise than tokenizer.json says; the file's rules are used."
+            f"{name}: transformers would split {text!r} differently than tokenizer.json says; the file's rules are used."
         )
     for line in found.pivot:
         console.say(f"Pivot: {line}")
@@ -64,7 +64,7 @@ def _conclude(found: Check) -> None:
 
 def _expected(found: Check) -> str:
     if found.disk is None or found.flops is None:
-        return "Expected cost: unknown until the models' weights and the corpus are here (see `fusionchat plan`)."
+        return "Expected cost: unknown until the models' weights and the corpus are on this machine (see `fusionchat plan`)."
     hours = found.flops / FLOPS_A_SECOND / 3600
     seconds = f"{hours * 3600:.0f} seconds" if hours > 1 / 3600 else "a second or less"
     time = f"{hours:.1f} hours" if hours >= 0.1 else seconds
@@ -111,7 +111,7 @@ def _show_retention(retention: dict[str, dict[str, float]]) -> None:
 
 def _show_renderings(renderings: dict[str, list[Piece] | Reject]) -> None:
     columns = {
-        name: [("it cannot use it: " + pieces.reason, False)]
+        name: [("rejected: " + pieces.reason, False)]
         if isinstance(pieces, Reject)
         else [(piece.text, piece.supervised) for piece in pieces]
         for name, pieces in renderings.items()

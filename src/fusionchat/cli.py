@@ -34,7 +34,7 @@ def cli(debug: bool) -> None:
     """Fuse chat LLMs of different architecture, size and tokenizer into one.
 
     Start with `fusionchat demo`, or write a recipe with `fusionchat init`, look at it with `check` and `plan`, and
-    start it with `run`. A run that was stopped goes on when the same command is given again.
+    start it with `run`. A run that was stopped continues when you run the same command again.
     """
 
 
@@ -60,7 +60,7 @@ def init(path: Path) -> None:
 
     if path.exists():
         raise RecipeError(
-            "This file is there already", where=str(path), do="give another name: fusionchat init PATH"
+            "This file already exists", where=str(path), do="give another name: fusionchat init PATH"
         )
     write_text(path, (Path(__file__).parent / "starter.yaml").read_text(encoding="utf-8"))
     console.say(f"Wrote {path}. Fill in the models and the corpus, then: fusionchat check {path}")

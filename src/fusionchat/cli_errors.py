@@ -12,7 +12,7 @@ from fusionchat import console
 from fusionchat.errors import FusionChatError
 
 GOES_ON = {"run", "represent", "align", "fuse", "distill", "merge", "evaluate", "report", "demo"}
-"""Verbs that take up what an earlier call has left."""
+"""Verbs that continue what an earlier call left unfinished."""
 
 
 class StoppedError(BaseException):
@@ -59,8 +59,8 @@ def how_to_go_on(arguments: list[str]) -> str:
     """What to type after a stop, "" for a verb that leaves nothing."""
     verb = next((word for word in arguments if not word.startswith("-")), "")
     if verb == "add-source":
-        return "`fusionchat run` with this recipe goes on from here."
-    return "Give the same command again and it goes on from here." if verb in GOES_ON else ""
+        return "Run `fusionchat run` with this recipe to continue."
+    return "Run the same command again to continue." if verb in GOES_ON else ""
 
 
 def unexpected(error: BaseException) -> int:

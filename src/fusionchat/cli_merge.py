@@ -134,9 +134,7 @@ def refuse(ctx: click.Context, kind: str, names: list[str]) -> None:
 
     for option in ctx.command.params:
         if option.name in names and ctx.get_parameter_source(option.name) is ParameterSource.COMMANDLINE:
-            raise MergeError(
-                f"{option.opts[0]} has no effect beside {kind}", do=f"remove it, or change {kind}"
-            )
+            raise MergeError(f"{option.opts[0]} has no effect with {kind}", do=f"remove it, or change {kind}")
 
 
 def run_recipe(recipe: Path, settings: tuple[str, ...]) -> None:

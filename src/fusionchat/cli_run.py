@@ -36,7 +36,7 @@ def run_stage(recipe: "Recipe", until: str | None, then: "Callable[[Run], None] 
             kept.clear()
         why = f" (stale: {'; '.join(status.changed[:2])})" if status.changed else ""
         if status.state == "begun":
-            why = f" (goes on: {status.so_far})" if status.so_far else " (begins again)"
+            why = f" (continues: {status.so_far})" if status.so_far else " (starts over)"
         console.say(f"{job.id}{why}", style="bold")
 
     def finished(run: "Run") -> None:

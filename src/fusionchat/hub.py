@@ -12,7 +12,7 @@ ANSWERS_IN_S = 5
 
 @cache
 def ask_the_hub_once() -> None:
-    """Where the hub cannot be reached, say so to its client, which else tries every file five times; the cache serves."""
+    """Where the hub cannot be reached, put its client offline: it reads the cache then, and does not try each file five times."""
     from huggingface_hub import constants, get_session
 
     try:
@@ -25,8 +25,8 @@ def ask_the_hub_once() -> None:
 def hub_commit(kind: Kind, name: str, revision: str | None = None) -> str:
     """The commit that a hub id stands for.
 
-    The hub says it, since what is read comes from there; where it does not answer, the local cache does, from which it is
-    read then. Where neither knows, it is the revision as it was given, or ``main``.
+    The hub is asked first, since files are read from there; where it does not answer, the local cache, from which they
+    are read then. Where neither knows, it is the revision as given, or ``main``.
     """
     from huggingface_hub import HfApi, constants
 

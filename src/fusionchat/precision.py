@@ -1,7 +1,7 @@
-"""What models are loaded in: ``auto`` is chosen once a run, by the machine that starts it, and kept in the run's folder.
+"""The dtypes of a run: ``auto`` is chosen by the machine that starts the run, and kept in the run's folder.
 
-Another machine that goes on with the run uses what is kept, also where it would choose otherwise: a changed dtype
-changes the result, and so is a setting.
+Another machine that continues the run uses what is kept, even where it would choose another: a dtype changes the
+result, so it is a setting.
 """
 
 from pathlib import Path
@@ -42,10 +42,10 @@ class Dtypes(NamedTuple):
         return self.values[setting]
 
     def notices(self) -> list[str]:
-        """One line for each setting for which this machine would choose otherwise than the run was started with."""
+        """One line for each setting for which this machine would choose another dtype than the run's."""
         return [
-            f"{key}: auto is {self.values[key]}, as the run was started; this machine would choose {self.here} "
-            f"(to have that, give {key})"
+            f"{key}: auto is {self.values[key]}, as when the run was started; this machine would choose {self.here} "
+            f"(set {key} to use that)"
             for key in self.kept
             if self.values[key] != self.here
         ]
@@ -53,13 +53,13 @@ class Dtypes(NamedTuple):
     def describe(self) -> str:
         """The settings that are auto with what they are, in one line; "" where nothing is auto."""
         return ", ".join(
-            f"{key}: auto = {self.values[key]}{' (as the run was started)' if key in self.kept else ''}"
+            f"{key}: auto = {self.values[key]}{' (as when the run was started)' if key in self.kept else ''}"
             for key in self.auto
         )
 
 
 def resolve_dtypes(recipe: Recipe) -> Dtypes:
-    """The dtypes of a recipe: as given, or as the run was started with, or else what suits this machine."""
+    """The dtypes of a recipe: as given, else as kept in the run's folder, else what suits this machine."""
     given: dict[str, str] = {
         "represent.dtype": recipe.represent.dtype,
         "evaluate.dtype": recipe.evaluate.dtype,
@@ -145,6 +145,6 @@ def torch_dtype(name: str, device: "torch.device", *, where: str) -> "torch.dtyp
             f"This machine's {device.type} cannot compute in {name}",
             where=where,
             do=f"give another one (--set {where}={'fp32' if where == 'distill.precision' else 'float32'}); "
-            "what depends on it is then made again. Or go on with the run on a machine that can",
+            "what depends on it is then made again. Or continue the run on a machine that can",
         ) from error
     return dtype

@@ -123,7 +123,7 @@ class CorpusFile(Named):
         PARAGRAPH,
         description="plain text: each match of this regular expression (its group 1) is one conversation",
     )
-    limit: int | None = Field(None, ge=1, description="read at most so many records")
+    limit: int | None = Field(None, ge=1, description="read at most this many records")
 
     @field_validator("pattern")
     @classmethod
@@ -151,7 +151,7 @@ class CorpusSettings(Frozen):
     @classmethod
     def _share(cls, value: CorpusFile | float) -> CorpusFile | float:
         if isinstance(value, float) and not 0 < value < 0.5:
-            raise ValueError("a share must lie between 0 and 0.5")
+            raise ValueError("a share must be between 0 and 0.5")
         return value
 
 
@@ -185,7 +185,7 @@ class DistillSettings(Frozen):
     seeds: int = Field(
         1,
         ge=1,
-        description="train every target so many times with different seeds, and merge the targets of each; the first "
+        description="train every target this many times with different seeds, and merge the targets of each; the first "
         "seed's merge is the fused model, the others show the training noise",
     )
 
@@ -193,7 +193,7 @@ class DistillSettings(Frozen):
     @classmethod
     def _weights(cls, value: tuple[float, ...]) -> tuple[float, ...]:
         if any(not 0 <= weight <= 1 for weight in value):
-            raise ValueError("every label weight must lie between 0 and 1")
+            raise ValueError("every label weight must be between 0 and 1")
         if len(set(value)) != len(value):
             raise ValueError("a label weight is given twice")
         return value
@@ -217,7 +217,7 @@ class SearchSettings(Frozen):
     candidates: tuple[AnyMerge, ...] = Field((), description="merges to try; empty for a list of likely ones")
     metric: Literal["bits_per_byte", "exact_match"] = "bits_per_byte"
     minutes: float | None = Field(
-        None, gt=0, description="no trial is begun after so long; nothing for no limit"
+        None, gt=0, description="start no trial after this long; nothing for no limit"
     )
 
 
@@ -228,7 +228,7 @@ class CompareSettings(Frozen):
     sft_seeds: int | None = Field(
         None,
         ge=0,
-        description="train it so many times with different seeds, and compare with their mean and with their soup (the "
+        description="train it this many times with different seeds, and compare with their mean and with their soup (the "
         "average of their parameters); nothing for as many as there are sources, 0 is `sft: false`",
     )
     self_distillation: bool = Field(
@@ -245,7 +245,7 @@ class ExactMatchSettings(Frozen):
         r"(?s)(.*)", description="regular expression; group 1 of its last match is the answer"
     )
     max_new_tokens: int = Field(256, ge=1)
-    limit: int | None = Field(None, ge=1, description="at most so many conversations")
+    limit: int | None = Field(None, ge=1, description="at most this many conversations")
 
     @field_validator("answer_pattern")
     @classmethod
@@ -272,7 +272,7 @@ class RuntimeSettings(Frozen):
     gradient_checkpointing: bool = Field(
         False, description="recompute activations in the backward pass to save memory"
     )
-    checkpoint_steps: int = Field(200, ge=1, description="a training checkpoint every so many steps")
+    checkpoint_steps: int = Field(200, ge=1, description="steps between two training checkpoints")
     threads: int = Field(
         0,
         ge=0,
@@ -280,7 +280,7 @@ class RuntimeSettings(Frozen):
     )
     merge_device: str = Field(
         "cpu",
-        description="cpu | cuda | cuda:N | xpu; a merge is bound by reading and writing weights, which a GPU does not speed up",
+        description="cpu | cuda | cuda:N | xpu; a merge is bound by reading and writing weights, which a GPU does not help",
     )
 
     @field_validator("device")
@@ -317,7 +317,7 @@ class Recipe(Frozen):
     compare: CompareSettings = CompareSettings()
     evaluate: EvaluateSettings = EvaluateSettings()
     runtime: RuntimeSettings = RuntimeSettings()
-    folder: str = Field(".", exclude=True, description="where the recipe file lies; set by load_recipe")
+    folder: str = Field(".", exclude=True, description="folder of the recipe file; set by load_recipe")
 
     @field_validator("name")
     @classmethod
@@ -354,7 +354,7 @@ class Recipe(Frozen):
 
     @model_validator(mode="after")
     def _merges_fit(self) -> "Recipe":
-        """Every source becomes a target: a merge that cannot take so many is refused before any is trained."""
+        """Every source becomes a target: a merge that cannot take that many is refused before any is trained."""
         merges = {"merge": self.merge}
         merges |= {f"compare.merges.{i}": method for i, method in enumerate(self.compare.merges)}
         wrong = []
@@ -384,7 +384,7 @@ class Recipe(Frozen):
 
     @property
     def run_folder(self) -> Path:
-        """Where the run's artifacts lie."""
+        """The folder of the run's artifacts."""
         return Path(self.output) / self.name
 
     @property
@@ -441,7 +441,7 @@ def merge_method(name: str, settings: tuple[str, ...]) -> MergeMethod:
 
 
 def validate_recipe(tree: dict[str, Any], *, name: str, folder: str) -> Recipe:
-    """A recipe from its tree; all mistakes are told at once, each with its YAML path."""
+    """A recipe from its tree; all mistakes are reported at once, each with its YAML path."""
     if "folder" in tree:
         raise RecipeError("There is no such key", where=f"{name}: folder", do="remove it")
     try:

@@ -17,7 +17,7 @@ def insert_source(path: Path, source: str, template: str, settings: tuple[str, .
     The file is left as it is unless the new recipe, with ``settings`` over it, is valid and the new source is there.
 
     Raises:
-        RecipeError: The recipe is broken, has a source of this name, or its sources do not stand on lines of their own.
+        RecipeError: The recipe is broken, has a source of this name, or its sources are not on lines of their own.
         ModelError: The new source or its template is not there.
     """
     name, equals, model = source.partition("=")
@@ -43,7 +43,7 @@ def insert_source(path: Path, source: str, template: str, settings: tuple[str, .
     indent = first[: len(first) - len(first.lstrip())]
     if place is None or not indent:
         raise RecipeError(
-            "The sources do not stand on lines of their own",
+            "The sources are not on lines of their own",
             where=f"{path}: sources",
             do=f"add it by hand: {name}: {{model: {model}, template: {template}}}",
         )

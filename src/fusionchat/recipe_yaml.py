@@ -9,7 +9,7 @@ from fusionchat.errors import RecipeError
 
 
 class Loader(yaml.SafeLoader):
-    """YAML 1.1 reads ``5e-6`` as a string and ``on`` as true, and lets a key stand twice; this one does not."""
+    """YAML 1.1 reads ``5e-6`` as a string and ``on`` as true, and allows a key twice; this one does not."""
 
 
 Loader.yaml_implicit_resolvers = {
@@ -38,7 +38,7 @@ def _mapping(loader: yaml.SafeLoader, node: yaml.MappingNode) -> dict[object, ob
         key = loader.construct_object(key_node, deep=True)
         if key in seen:
             raise RecipeError(
-                f"The key {key!r} stands twice", where=_at(key_node.start_mark), do="remove one of them"
+                f"The key {key!r} is given twice", where=_at(key_node.start_mark), do="remove one of them"
             )
         seen.add(key)
     return loader.construct_mapping(node, deep=True)
@@ -71,7 +71,7 @@ def parse_yaml(text: str, *, name: str) -> dict[str, Any]:
 
 
 def parse_value(text: str, *, where: str) -> object:
-    """A single YAML value; raises RecipeError where it is none."""
+    """A single YAML value; raises RecipeError where the text is not YAML."""
     try:
         return yaml.load(text, Loader=Loader)
     except yaml.YAMLError as error:

@@ -101,7 +101,7 @@ def test_records_of_public_data_sets_are_read_whole(record, messages):
         (GOOD | {"system": "a", "system_prompt": "b"}, "`system_prompt` beside another system turn"),
         ({"system": ["a"], **GOOD}, "`system` is not text"),
         ({"instruction": "Hi", "output": ["Hello", "No"]}, "`output` is not text"),
-        ({"messages": {"role": ["user"], "content": ["a", "b"]}}, "roles and texts of turns are not as many"),
+        ({"messages": {"role": ["user"], "content": ["a", "b"]}}, "roles and texts of turns differ in number"),
         ({"instruction": "Hi", "output": ""}, "no assistant turn"),
         ({"instruction": "Hi", "output": "Hello", "history": "none"}, "`history` is not a list of pairs"),
     ],

@@ -1,4 +1,4 @@
-"""One conversation that every template shows as it is: the edits that templates make are made for all models, and said."""
+"""A conversation that every template shows unchanged: edits that a template makes are made for all models, and noted."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -11,7 +11,7 @@ from fusionchat.corpus.thoughts import needs_care
 
 TRIMS = "its template trims a turn; trimmed for all models"
 SWALLOWS = "a control token takes in the spaces around a turn; trimmed for all models"
-RESPACES = "its template writes other spaces around a thought; written so for all models"
+RESPACES = "its template changes the spaces around a thought; changed for all models"
 HIDES = "its template leaves out or rewrites a thought; put back as text"
 DROPS = "sees no thought (thinking: drop)"
 DROPPED = "thoughts are removed from assistant turns (corpus.thinking: drop)"
@@ -20,7 +20,7 @@ LEAVES_OUT = "its template leaves out {role} turns"
 
 
 class Note(NamedTuple):
-    """Something a model's template or tokenizer does to a conversation, or that was done because of it."""
+    """What a model's template or tokenizer does to a conversation, or what was done because of it."""
 
     model: str
     what: str
@@ -37,7 +37,7 @@ class Fitted(NamedTuple):
 
 
 def agree_all(conversation: Conversation, renderers: Sequence[Renderer]) -> Fitted | Reject:
-    """Edit the conversation until every model's template shows it as it is."""
+    """The conversation edited until every model's template shows it unchanged, or why it cannot be."""
     conversation, notes = respace(conversation, renderers)
     for _ in range(3):
         before = conversation
@@ -54,7 +54,7 @@ def agree_all(conversation: Conversation, renderers: Sequence[Renderer]) -> Fitt
 
 
 def respace(conversation: Conversation, renderers: Sequence[Renderer]) -> tuple[Conversation, list[Note]]:
-    """Thoughts with the spaces of the first template that writes them with its own; the pivot's comes first."""
+    """The conversation with the spaces of the first template that changes those of thoughts; the pivot's is first."""
     if not thoughtful(conversation):
         return conversation, []
     for renderer in renderers:
@@ -106,7 +106,7 @@ def _edit(renderer: Renderer, conversation: Conversation, reject: Reject) -> Con
 
 
 def whole_span(message: Message, seen: Message, kept: tuple[int, int] | None) -> tuple[int, int]:
-    """The part of a message that is kept, its unseen thought included, given the part of what is seen of it."""
+    """The span of a message that is kept, its unseen thought included; ``kept`` is the span of what is seen."""
     unseen, size = len(message.content) - len(seen.content), len(message.content)
     if kept is None:
         return 0, size
@@ -123,7 +123,7 @@ def shown_as(conversation: Conversation, spans: Sequence[tuple[int, int]]) -> Co
 
 
 def differences(renderer: Renderer, conversation: Conversation) -> list[Note]:
-    """What a model sees otherwise than the conversation has it, or than its template alone would show it."""
+    """Where a model sees something else than the conversation, or than its template alone would show."""
     roles = {m.role for m in conversation.messages} & renderer.template.hidden_roles
     found = [LEAVES_OUT.format(role=role) for role in sorted(roles)]
     if renderer.encoder.spells(conversation.messages):

@@ -1,4 +1,4 @@
-"""The columns of a record that hold its turns: a list of them, or a question and an answer in columns of their own."""
+"""The columns of a record that hold its turns: a list of them, or a question and an answer."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -26,7 +26,7 @@ class Turns(NamedTuple):
 
 
 def base_turns(said: Mapping[str, object], format: Format) -> Turns:
-    """The turns of the first column that has any, or the question in a column of its own with what comes before it."""
+    """The turns of the first column that has any, or of a question column with what comes before it."""
     columns = {"messages": TURN_COLUMNS[:1], "sharegpt": TURN_COLUMNS[1:2]}.get(format, TURN_COLUMNS)
     for column in columns:
         if isinstance(said.get(column), list) or (column in said and column in TURN_COLUMNS[:2]):
@@ -49,7 +49,7 @@ def looks_like_turn(value: object) -> bool:
 
 
 def read_turns(value: object, column: str) -> Turns:
-    """Turns of a column: a list of them, one of them, or such a list as JSON text."""
+    """Turns of a column: a list of them, one of them, or a list as JSON text."""
     if isinstance(value, str) and value.lstrip().startswith("["):
         try:
             value = json.loads(value)
@@ -65,10 +65,10 @@ def read_turns(value: object, column: str) -> Turns:
 
 
 def rows(columns: Mapping[object, object]) -> list[object]:
-    """Turns from a list a key, as `datasets` hands out a sequence of them; raises Unusable where lengths differ."""
+    """Turns from one list per key, as `datasets` gives them; raises Unusable where lengths differ."""
     cells = [column for column in columns.values() if isinstance(column, list)]
     if len({len(column) for column in cells}) > 1:
-        raise Unusable("roles and texts of turns are not as many")
+        raise Unusable("roles and texts of turns differ in number")
     return [dict(zip(columns, row, strict=True)) for row in zip(*cells, strict=True)]
 
 
@@ -102,7 +102,7 @@ def column_text(value: object, column: str) -> str:
 
 
 def with_system(said: Mapping[str, object], turns: Turns) -> Turns:
-    """The turns after the system prompt that a column of its own holds."""
+    """The turns with the system prompt of a system column in front."""
     for column in SYSTEM_COLUMNS:
         if column in said and turns.messages:
             text = column_text(said[column], column)
@@ -115,7 +115,7 @@ def with_system(said: Mapping[str, object], turns: Turns) -> Turns:
 
 
 def with_answer(said: Mapping[str, object], turns: Turns) -> Turns:
-    """The turns with the answer that a column of its own holds: of a question, or the chosen one of a preference."""
+    """The turns with the answer of an answer column: of a question, or the chosen one of a preference."""
     listed = bool(turns.columns.intersection(TURN_COLUMNS))
     for column in ("chosen",) if listed else ANSWER_COLUMNS:
         if column in said:

@@ -59,7 +59,7 @@ class Conversation:
 
 
 class Reject(NamedTuple):
-    """A record that could not be used: its id, a short reason to count by, the detail, and the model that cannot."""
+    """A record that could not be used: its id, a short reason to count by, the detail, and the model if it is one's."""
 
     id: str
     reason: str
@@ -68,5 +68,5 @@ class Reject(NamedTuple):
 
     @property
     def cause(self) -> str:
-        """The reason with the model it is true of, if it is true of one."""
+        """The reason, after the model's name if it is one model's."""
         return f"{self.model}: {self.reason}" if self.model else self.reason

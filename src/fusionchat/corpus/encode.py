@@ -1,4 +1,4 @@
-"""Text to ids for one model; control tokens that a turn spells out are read as the text they are."""
+"""Text to ids for one model; control tokens that a turn spells out are read as text."""
 
 import re
 from collections.abc import Callable, Sequence
@@ -55,7 +55,7 @@ class Encoder:
         return np.asarray(encoded["input_ids"], dtype=np.int64)
 
     def _inner(self, piece: str) -> NDArray[np.int64]:
-        """Ids of a piece that something stands before: without the space that some tokenizers put first."""
+        """Ids of a piece that follows another: without the space that some tokenizers put first."""
         if self.table.prefix != "none":
             for guard in GUARDS:
                 before, both = self._plain(guard), self._plain(guard + piece)
@@ -76,7 +76,7 @@ class Encoder:
         return any(self._control.search(m.content) for m in messages)
 
     def turns(self, messages: Sequence[Message], text: str, write: Write) -> NDArray[np.int64] | Refusal:
-        """Ids of ``text``, which is what ``write`` makes of the messages; every control token of it is the template's."""
+        """Ids of ``text``, which ``write`` makes of the messages; all its control tokens are the template's."""
         if not self.spells(messages):
             return self.ids(text)
         mark = next(chr(c) for c in PRIVATE_USE if chr(c) not in text)

@@ -1,4 +1,4 @@
-"""Records of a corpus file or a hub dataset, in order, as the file holds them: nothing is known here of turns."""
+"""Records of a corpus file or a hub dataset, in order and as the file holds them, whatever they mean."""
 
 import gzip
 import json
@@ -55,7 +55,7 @@ def read_records(
 
 
 def read_text(file: Path) -> str:
-    """A file's text: unpacked if it is gzip, decoded as its first bytes say (UTF-8, -16 or -32, with or without a mark)."""
+    """A file's text: unpacked if it is gzip, decoded as UTF-8, -16 or -32, whichever its first bytes show."""
     raw = file.read_bytes()
     if raw.startswith(GZIP):
         raw = gzip.decompress(raw)

@@ -1,4 +1,4 @@
-"""What the keys of records and turns mean: harmless ones, those that cannot be followed, and switches of the loss.
+"""What keys of records and turns mean: harmless ones, those that cannot be followed, switches of the loss.
 
 A key that is in no list here and that nothing reads is never passed over: the record is used, and the key is counted
 by name for `check` and the report.
@@ -66,7 +66,7 @@ class Unusable(Exception):
 
 
 def missing(value: object) -> bool:
-    """Whether a value says nothing: null, NaN, empty, or a mapping of such values, as tables fill absent cells."""
+    """Whether a value says nothing: null, NaN, empty, or a mapping of these, as tables fill absent cells."""
     if isinstance(value, float):
         return math.isnan(value)
     if isinstance(value, dict):

@@ -1,4 +1,4 @@
-"""Text that two parts of a corpus share: which conversations repeat something of held-out ones, in either direction.
+"""Text that two parts of a corpus share: which conversations repeat held-out ones, in either direction.
 
 A conversation is a list of exchanges: an assistant turn with the user turn before it. System turns are no part of it,
 since many dialogues share one. A conversation repeats a held-out part where
@@ -10,7 +10,7 @@ since many dialogues share one. A conversation repeats a held-out part where
 4. it asks a question of that part that has more than 8 words.
 
 A short answer alone is no evidence ("Yes."). Neither is what many conversations have: 2 and 4 do not count what is in
-more than a hundredth of all conversations that differ, 3 does not count runs that answer so many different questions
+more than a hundredth of all conversations that differ, 3 does not count runs in the answers to as many different questions
 (a template, "As an AI language model ...").
 """
 
@@ -79,7 +79,7 @@ Talk = tuple[Exchange, ...]
 
 
 class Index:
-    """What a held-out part holds, by hash, and how common each of it is in the whole corpus.
+    """What a held-out part holds, by hash, and which of it is common in the whole corpus.
 
     Args:
         held: The held-out part.
@@ -97,7 +97,7 @@ class Index:
         self._index_answers(every)
 
     def _count(self, corpus: Sequence[Talk]) -> None:
-        """How many different conversations have each pair and question, how many different questions each run answers."""
+        """Find the pairs, questions and runs that are common, over different conversations and different questions."""
         counts = np.zeros(len(self.runs), np.int32)
         pairs, questions = Counter[int](), Counter[int]()
         talks, asked = set[tuple[int, ...]](), set[int]()

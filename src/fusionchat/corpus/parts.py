@@ -28,9 +28,13 @@ class Parts(NamedTuple):
 
 
 class ReadParts(NamedTuple):
-    """The parts, the records that could not be used, and how many records have a key that nothing reads, by key.
+    """The parts of a corpus, and what was left out.
 
-    ``thoughts`` is the number of conversations whose thoughts were removed.
+    Attributes:
+        parts: The conversations.
+        rejects: Records that could not be used.
+        unused: How many records have a key that nothing reads, by key.
+        thoughts: How many conversations had thoughts that were removed.
     """
 
     parts: Parts

@@ -1,4 +1,4 @@
-"""Where the contents of a conversation stand in its rendering, found by comparing it with one that has marks. PURE."""
+"""Where the contents of a conversation are in its rendering, found with a second rendering of marks. PURE."""
 
 from collections.abc import Sequence
 from itertools import pairwise
@@ -18,13 +18,13 @@ class Refusal(NamedTuple):
 
 
 class Place(NamedTuple):
-    """Where an assistant turn's content stands.
+    """Where an assistant turn's content is.
 
     Attributes:
         message: Index of the message.
         begin, end: Character span in the rendered text.
         kept: Character span of the message's content that the template shows.
-        closed: Whether text of the template's own follows (else there is no end of turn).
+        closed: Whether text of the template itself follows (else there is no end of turn).
     """
 
     message: int
@@ -35,7 +35,7 @@ class Place(NamedTuple):
 
 
 def between_marks(skeleton: str, marks: Sequence[str]) -> list[str] | Refusal:
-    """The template's own text before, between and after the marks of a rendering."""
+    """The template's own text before, between and after the marks of a rendering, or that a mark is not there once."""
     found = [skeleton.find(mark) for mark in marks]
     once = all(skeleton.count(mark) == 1 for mark in marks)
     if not once or any(a > b for a, b in pairwise(found)):
@@ -47,7 +47,7 @@ def between_marks(skeleton: str, marks: Sequence[str]) -> list[str] | Refusal:
 def read_between(
     messages: Sequence[Message], said: Sequence[int], between: Sequence[str], text: str
 ) -> list[Place] | Refusal:
-    """The places of the contents of turns ``said`` in ``text``, given the template's text before, between and after."""
+    """The places of turns ``said`` in ``text``, from the template's text before, between and after them."""
     at = len(between[0])
     if not text.startswith(between[0]):
         return Refusal(REWRITES)
@@ -69,7 +69,7 @@ def read_between(
 
 
 def follows_bare(messages: Sequence[Message], index: int, after: str) -> bool:
-    """Whether nothing of the template's own comes between an assistant turn and what follows it."""
+    """Whether the template writes nothing between an assistant turn and what follows it."""
     if not after:
         return True
     following = messages[index + 1].content if index + 1 < len(messages) else ""

@@ -15,10 +15,10 @@ SHOWN_REASONS = 8
 
 
 class ReadCorpus(NamedTuple):
-    """Conversations in file order, every record that could not be used, and what was not read of the others.
+    """Conversations in file order, the records that could not be used, and what was not read of the others.
 
     Attributes:
-        conversations: The conversations.
+        conversations: In file order.
         rejects: Records that could not be used.
         unused: How many of the conversations have a key that nothing reads, by key.
         thoughts: How many of the conversations had thoughts that were removed.
@@ -47,7 +47,7 @@ def read_corpus(
             text, one conversation with one assistant turn a match of ``pattern``), or ``auto``: by the file's ending and keys.
         split: The split of a hub dataset.
         pattern: A regular expression; its group 1 is the text of a conversation.
-        limit: Read at most so many records.
+        limit: Read at most this many records.
         revision: Branch, tag or commit of a hub dataset.
 
     Raises:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 EDITED = "the chat template edits a turn"
-SWALLOWED = "a control token swallows blanks of a turn"
+SWALLOWED = "a control token takes in spaces of a turn"
 
 
 class Rendered(NamedTuple):
@@ -190,7 +190,7 @@ class Renderer:
             swallowed = all(begin[i] < 0 or end[i] > size for i in strays)
             return Refusal(SWALLOWED if swallowed else SPELLS, f"message {place.message}")
         if (begin[1:] != end[:-1]).any() or (size and (last == first or begin[0] > 0 or end[-1] < size)):
-            return Refusal("an added token stands inside a turn", f"message {place.message}")
+            return Refusal("an added token is inside a turn", f"message {place.message}")
         closed = complete and place.closed
         merged = last > first and end[-1] > size
         if merged and not closed:
@@ -230,7 +230,7 @@ class Renderer:
 
     @cached_property
     def stop_ids(self) -> list[int]:
-        """Ids at which an answer ends: the first control token the template puts after one, and the tokenizer's eos."""
+        """Ids that end an answer: the first control token the template puts after one, and the tokenizer's eos."""
         mark, after = make_marks(2, [])
         opening = (Message("user", "Hi"), Message("assistant", mark))
         stops = []
@@ -253,7 +253,7 @@ def unseen_bytes(messages: Sequence[Message], seen: Sequence[Message]) -> NDArra
 
 
 def moved(rendered: Rendered, unseen: NDArray[np.int32]) -> Rendered:
-    """The rendering with spans in the whole contents; ``unseen`` bytes of each come before what was rendered.
+    """The rendering with spans counted from the ``unseen`` bytes that come first in each content.
 
     A token that carries template bytes into the answer after a thought bears no loss: those bytes are not the
     thought's.

@@ -1,4 +1,4 @@
-"""What role a tokenizer's added tokens have in a chat template: the role decides, not the tokenizer's `special` flag."""
+"""The role of added tokens in a chat template: it decides what is text, not the tokenizer's `special` flag."""
 
 from collections.abc import Callable
 
@@ -22,10 +22,9 @@ PROBES = (
 def with_roles(
     table: TokenTable, template: ChatTemplate, encode: Callable[[str], NDArray[np.int64]]
 ) -> TokenTable:
-    """The table with the tokens that a template writes around turns out of the text, and the tags of thoughts in it.
+    """The table in which tokens that a template writes around turns are no text, and tags of thoughts are.
 
-    Spaces and words that a template writes are text, wherever else they stand; so are the tags of thoughts, which are
-    part of an answer.
+    Spaces and words that a template writes are text, and so are the tags of thoughts, which are part of an answer.
     """
     in_text = table.in_text.copy()
     texts = [template.write(messages) for messages in PROBES]

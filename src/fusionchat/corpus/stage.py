@@ -68,7 +68,7 @@ def content_of(path: str, revision: str | None) -> str:
 
 
 def work(run: Run, folder: Path) -> Summary:
-    """Write train.jsonl, validation.jsonl, test.jsonl, rejects.jsonl, and the counts of rejects, unused keys and notes."""
+    """Write the parts (``train.jsonl`` ...), ``rejects.jsonl``, and the counts of rejects, unused keys and notes."""
     parts, rejects, unused, thoughts = read_parts(run.recipe.corpus, run.recipe.folder, seed=run.recipe.seed)
     if unused:
         console.warn(f"corpus: keys of records that are not used: {count_words(unused)}")
@@ -157,7 +157,7 @@ def reject_counts(run: Run) -> dict[str, int]:
 
 
 def note_counts(run: Run) -> dict[str, int]:
-    """In how many conversations of a finished corpus job a template or tokenizer makes a difference, by what it does."""
+    """In how many conversations of a finished corpus job a template or tokenizer changes something, by what it does."""
     return {k: int(str(v)) for k, v in read_json(verified(run.path(JOB) / "notes.json")).items()}
 
 

@@ -1,12 +1,12 @@
-"""Chat templates: rendering a conversation to text, and where each assistant turn's content stands in it.
+"""Chat templates: rendering a conversation to text, and where each assistant turn's content is in it.
 
 The content is found by construction: the conversation is rendered once as it is and once with a mark in place of
-every assistant content. What stands between the marks is the template's own text; the real rendering must be that
+every assistant content. What is between the marks is the template's own text; the real rendering must be that
 text with the contents, or a known edit of them (trimmed), in place of the marks.
 
 Thoughts (``<think> ... </think>``) are where published templates differ most: some show them, some write them with
-other spaces, some leave them out, always or in earlier turns. A turn whose thought the template does not show as it is
-is put back as it is, where its answer stands: the model reads what it would itself have written.
+other spaces, some leave them out, always or in earlier turns. Where a template does not show a thought unchanged, the
+whole turn is put in the place of its answer: the model reads what it would itself have written.
 """
 
 import re
@@ -36,7 +36,7 @@ class Shown(NamedTuple):
 
     Attributes:
         text: The rendering.
-        places: Where the assistant turns stand in it.
+        places: Where the assistant turns are in it.
         hidden: Messages whose thought the template leaves out; it is put back.
         respaced: Messages whose thought the template writes with other spaces, and how it writes them.
     """
@@ -51,9 +51,9 @@ class _Turn(NamedTuple):
     """An assistant turn on its way into the text.
 
     Attributes:
-        form: What stands for the content in the rendering with marks.
+        form: What takes the place of the content in the rendering with marks.
         pattern: How the form shows there, if the template changes it.
-        natural: Whether the template shows the content itself; otherwise the form is rendered and then replaced.
+        natural: Whether the template is given the content itself; else it is given the form, which is replaced afterwards.
     """
 
     form: str
@@ -119,7 +119,7 @@ class ChatTemplate:
 
     @cached_property
     def hidden_roles(self) -> frozenset[Role]:
-        """Whose turns are left out without a word, of system and user."""
+        """The roles, of system and user, whose turns the template leaves out without an error."""
         mark = make_marks(1, [])[0]
         probes: dict[Role, tuple[Message, ...]] = {
             "system": (Message("system", mark), *PROBE),
@@ -129,7 +129,7 @@ class ChatTemplate:
         return frozenset(role for role, text in texts.items() if isinstance(text, str) and mark not in text)
 
     def show(self, messages: Sequence[Message]) -> Shown | Refusal:
-        """The text of a conversation and where the content of every assistant turn stands in it.
+        """The text of a conversation and where the content of every assistant turn is in it.
 
         Returns a refusal where the template leaves out, repeats, reorders or rewrites a turn; thoughts it leaves out
         or rewrites are put back.
@@ -153,7 +153,7 @@ class ChatTemplate:
     def _care(
         self, messages: Sequence[Message], marks: Mapping[int, str]
     ) -> tuple[dict[int, _Turn], dict[int, str]]:
-        """How each turn is to be looked for, by what becomes of its thought; and the thoughts with other spaces."""
+        """How to look for each turn, by what the template does to its thought; and the thoughts with other spaces."""
         turns = {i: thinking_turn(messages[i].content, mark) for i, mark in marks.items()}
         skeleton = self.write(with_contents(messages, {i: t.form for i, t in turns.items()}))
         respaced: dict[int, str] = {}
@@ -163,9 +163,8 @@ class ChatTemplate:
             found = turn.pattern.search(skeleton) if turn.pattern and isinstance(skeleton, str) else None
             if found is None:
                 begin, end = map(re.escape, TAGS[0])
-                pattern = re.compile(
-                    rf"(?:{begin}\s*{end}\s*)?{marks[i]}"
-                )  # an empty thought of the template's own
+                # The template may write an empty thought of its own.
+                pattern = re.compile(rf"(?:{begin}\s*{end}\s*)?{marks[i]}")
                 turns[i] = _Turn(marks[i], pattern, natural=False)
             elif isinstance(skeleton, str) and skeleton.count(turn.form) == 1:
                 turns[i] = turn._replace(pattern=None)
@@ -181,8 +180,8 @@ class ChatTemplate:
     ) -> Shown | Refusal:
         said = list(turns)
         skeleton = self.write(with_contents(messages, {i: t.form for i, t in turns.items()}))
-        stands = {i: turn.form for i, turn in turns.items() if not turn.natural}
-        text = self.write(with_contents(messages, stands)) if stands else self.write(messages)
+        forms = {i: turn.form for i, turn in turns.items() if not turn.natural}
+        text = self.write(with_contents(messages, forms))
         if isinstance(text, Refusal):
             return text
         if isinstance(skeleton, Refusal):
@@ -194,12 +193,12 @@ class ChatTemplate:
         between = between_marks(skeleton, list(shown.values()))
         if isinstance(between, Refusal):
             return between
-        standing = with_contents(messages, {i: shown[i] for i in stands})
-        places = read_between(standing, said, between, text)
+        given = with_contents(messages, {i: shown[i] for i in forms})
+        places = read_between(given, said, between, text)
         if isinstance(places, Refusal):
             return places
-        hidden = tuple(i for i in stands if i not in respaced)
-        return put_back(messages, Shown(text, places, hidden, respaced), set(stands))
+        hidden = tuple(i for i in forms if i not in respaced)
+        return put_back(messages, Shown(text, places, hidden, respaced), set(forms))
 
 
 def with_contents(messages: Sequence[Message], contents: Mapping[int, str]) -> list[Message]:
@@ -227,13 +226,13 @@ def as_written(content: str, shown: str, mark: str) -> str:
     return front.replace(f"Thought{mark}", thought.words) + thought.answer
 
 
-def put_back(messages: Sequence[Message], shown: Shown, stands: set[int]) -> Shown:
-    """The rendering with the contents themselves where their marks stand."""
+def put_back(messages: Sequence[Message], shown: Shown, replaced: set[int]) -> Shown:
+    """The rendering with the contents themselves in place of the forms of turns ``replaced``."""
     parts, places, at, size = list[str](), list[Place](), 0, 0
     for place in shown.places:
         before, content = shown.text[at : place.begin], shown.text[place.begin : place.end]
         kept = place.kept
-        if place.message in stands:
+        if place.message in replaced:
             content = messages[place.message].content
             kept = (0, len(content))
         parts += [before, content]

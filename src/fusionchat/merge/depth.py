@@ -28,7 +28,7 @@ _ENTRIES = {
 }  # fmt: skip
 """Lists (or strings) with an entry per layer, where they are as long as the model is deep."""
 _LEADING = ("first_k_dense_replace", "num_dense_layers", "n_dense_layers")
-"""Rules for the first so many layers."""
+"""Rules for the first n layers."""
 _BOUNDS = ("max_window_layers", "moe_layer_start_index", "moe_layer_end_index")
 _PERIODS = re.compile(
     r"_?(.*_interval|.*_layer_period|.*_every_n_layers|.*sliding_window_pattern|.*sparse_step|interleave_.*_step"
@@ -195,12 +195,12 @@ def _rule(
     else:
         return {}
     if new is None and not any(name in lists for name in _written(key)):
-        raise _refused(f"{key}: {value}", "these layers cannot be had by such a rule", where)
+        raise _refused(f"{key}: {value}", "no value of it gives these layers", where)
     return new or {}
 
 
 def _bound(key: str, value: int, sources: _Sources) -> dict[str, Json] | None:
-    """The new value of a rule for the layers below a bound; None where there is none that is right."""
+    """The new value of a rule for the layers below a bound; None where no value is right."""
     if key == "max_window_layers" and sources.settings.get("use_sliding_window") is False:
         return {}
     if key == "moe_layer_end_index" and value in (-1, sources.layers - 1):
@@ -214,7 +214,7 @@ def _bound(key: str, value: int, sources: _Sources) -> dict[str, Json] | None:
 
 
 def _period(key: str, value: int | str, sources: _Sources) -> dict[str, Json] | None:
-    """The new value of a rule for every so many layers; None where there is none that is right."""
+    """The new value of a rule for every n-th layer; None where no value is right."""
     period = len(value) if isinstance(value, str) else value
     if period < 1 or all(
         settings.get(key) == value and (n - layer) % period == 0
@@ -267,7 +267,7 @@ def _check(config: Config, lists: Mapping[str, Json], known: bool, where: str) -
 
 def _refused(what: str, why: str, where: str) -> MergeError:
     return MergeError(
-        f"The layers cannot be arranged so: {what} in config.json ({why})",
+        f"The layers cannot be arranged like this: {what} in config.json ({why})",
         where=where,
         do="take whole multiples of the pattern, or merge without slices",
     )

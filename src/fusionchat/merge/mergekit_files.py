@@ -1,4 +1,4 @@
-"""What a YAML file is: a mergekit configuration, or something that only looks like one, said by name."""
+"""What a YAML file is: a mergekit configuration, or something that only looks like one and is named."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -37,7 +37,7 @@ def is_mergekit(path: Path) -> bool:
 def foreign(path: Path) -> RecipeError | None:
     """The refusal of a file that is neither a recipe nor one mergekit configuration, and says what it is.
 
-    None for a recipe, and for what is no YAML: the recipe's own reader says what is wrong there.
+    None for a recipe, and for a file that is not YAML: the recipe's own reader reports that.
     """
     documents = _documents(path)
     if documents is None:
@@ -97,7 +97,7 @@ def _documents(path: Path) -> list[Value] | None:
 
 
 def read_mergekit(path: Path) -> dict[str, Value]:
-    """A mergekit configuration's settings; raises RecipeError where the file is none."""
+    """A mergekit configuration's settings; raises RecipeError where the file is something else."""
     try:
         documents = list(yaml.safe_load_all(path.read_text(encoding="utf-8")))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
@@ -105,13 +105,15 @@ def read_mergekit(path: Path) -> dict[str, Value]:
     found = _said(documents)
     if found is not None:
         raise RecipeError(
-            f"This is no mergekit configuration: it is {found[0]}", where=str(path), do=found[1] or "give one"
+            f"This is not a mergekit configuration: it is {found[0]}",
+            where=str(path),
+            do=found[1] or "give one",
         )
     top = documents[0]
     assert isinstance(top, dict)
     if "merge_method" not in top:
         raise RecipeError(
-            f"This is no mergekit configuration: it has {', '.join(map(str, top))}, but no merge_method",
+            f"This is not a mergekit configuration: it has {', '.join(map(str, top))}, but no merge_method",
             where="merge_method",
             do="add it, or use --pivot, --target and --method",
         )

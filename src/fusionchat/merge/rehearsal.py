@@ -1,7 +1,7 @@
-"""Whether a pivot can be merged with what a training saves of it, found out before anything is trained.
+"""Whether a pivot can be merged with models trained from it, checked before anything is trained.
 
-transformers takes the stored names and shapes up without memory, and writes the names and shapes that it would save;
-the merge's own checks are run on the two. Only headers are read.
+transformers builds the model from the stored names and shapes without memory and says which names and shapes it would
+save; the merge's own checks compare the two. Only headers are read.
 """
 
 from contextlib import ExitStack
@@ -18,7 +18,7 @@ SAVED = "as transformers would save it"
 
 
 def rehearse(folder: Path) -> list[str]:
-    """What is to be known of a pivot's tensors before a run: those that are carried over as they are stored.
+    """What a user should know of a pivot before a run, one line each: tensors that are carried over as stored.
 
     Raises:
         MergeError: The merge after the training would be refused: the message names the tensor.
@@ -35,7 +35,7 @@ def rehearse(folder: Path) -> list[str]:
             raise MergeError(
                 "transformers finds no weights in this folder: they have no index, or other names",
                 where=str(folder),
-                do="save it anew: fusionchat merge --pivot THIS --method passthrough --dtype DTYPE --out DIR",
+                do="save it again: fusionchat merge --pivot THIS --method passthrough --dtype DTYPE --out DIR",
             )
         shapes = {name: tensor.shape for name, tensor in pivot.tensors.items()}
         structure = structure_of(folder, shapes, causal=True)
@@ -59,14 +59,14 @@ def refuse_incomplete(structure: Structure, folder: Path) -> None:
         count = len(structure.missing)
         more = f" and {count - 1} more" if count > 1 else ""
         raise MergeError(
-            f"The pivot lacks tensor {structure.missing[0]}{more}: {structure.kind} would begin with random numbers there",
+            f"The pivot lacks tensor {structure.missing[0]}{more}: {structure.kind} would start with random numbers there",
             where=str(folder),
             do="use a causal language model, whole",
         )
     if structure.misshapen:
         name, stored, wanted = structure.misshapen[0]
         raise MergeError(
-            f"Tensor {name} has shape {list(stored)}, its config means {list(wanted)}",
+            f"Tensor {name} has shape {list(stored)}, but its config asks for {list(wanted)}",
             where=str(folder),
             do="correct config.json, or download the model again",
         )

@@ -1,4 +1,4 @@
-"""Settings of pivot and target that change what the same weights mean: they must agree, or a difference is said.
+"""Settings of pivot and target that change what the same weights mean: they must agree, or a difference is reported.
 
 The fused model gets the pivot's config. Three kinds of settings: those that decide how a weight is used (heads, activation,
 scales, routing) must agree, for an average of weights that are used differently is no model; those that do not touch the
@@ -47,7 +47,7 @@ def check_alike(pivot: Config, target: Config, name: str, where: str) -> None:
     if must:
         said = "; ".join(f"{key} is {_said(theirs)}, the pivot's {_said(mine)}" for key, mine, theirs in must)
         raise MergeError(
-            f"The weights of target {name} are used in another way than the pivot's: {said}",
+            f"Target {name} uses its weights differently than the pivot: {said}",
             where=where,
             do="merge only models whose config.json agrees in these settings",
         )

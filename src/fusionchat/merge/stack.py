@@ -149,7 +149,7 @@ def find_stack(shapes: Mapping[str, tuple[int, ...]], config: Config, where: str
     lists = numbered(shapes)
     if config.get("is_encoder_decoder"):
         raise MergeError(
-            "An encoder-decoder model has two stacks of layers; layers cannot be arranged anew",
+            "An encoder-decoder model has two stacks of layers; its layers cannot be rearranged",
             where=where,
             do="merge whole models",
         )

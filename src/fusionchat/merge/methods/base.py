@@ -258,4 +258,4 @@ def check_weights(weight: tuple[float, ...] | None, *, positive_sum: bool = Fals
 def check_range(name: str, value: float, low: float, high: float) -> None:
     """Raise ValueError where a setting lies outside ``low .. high`` (or is not a number)."""
     if not low <= value <= high:
-        raise ValueError(f"`{name}` must lie between {low:g} and {high:g}, not {value:g}")
+        raise ValueError(f"`{name}` must be between {low:g} and {high:g}, not {value:g}")

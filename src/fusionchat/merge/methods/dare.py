@@ -77,7 +77,7 @@ class Della(Pruned):
 
     Attributes:
         density: Mean chance of a change to be kept.
-        epsilon: Half the range of the chances; ``density`` plus and minus it must lie between 0 and 1, exclusive.
+        epsilon: Half the range of the chances; ``density`` plus and minus it must be between 0 and 1, exclusive.
         elect_sign: Whether only changes with the elected sign count (False is mergekit's ``della_linear``).
         normalize: Divide by the sum of the weights that count.
         seed: Of the masks.
@@ -99,7 +99,7 @@ class Della(Pruned):
         epsilon_J = per_target("epsilon", self.epsilon, count)
         pruned = density_J < 1
         if ((density_J - epsilon_J <= 0) & pruned).any() or ((density_J + epsilon_J >= 1) & pruned).any():
-            raise ValueError("`density` plus and minus `epsilon` must lie between 0 and 1")
+            raise ValueError("`density` plus and minus `epsilon` must be between 0 and 1")
 
     def program(self, info: TensorInfo) -> Program:
         """The work on one tensor."""
