@@ -8,6 +8,7 @@ from fusionchat.errors import MachineError, ModelError
 from fusionchat.models import (
     ModelRef,
     identity,
+    load_config,
     load_model,
     load_tokenizer,
     locate,
@@ -18,6 +19,7 @@ from fusionchat.models import (
 )
 from fusionchat.recipe import load_recipe
 from tests.tiny import copy_input
+from tests.tokens.test_own_file import declared
 
 
 def test_folders_are_relative_to_the_recipe_and_other_names_are_hub_ids(tmp_path):
@@ -85,3 +87,26 @@ def test_a_device_that_is_not_there_is_named(name):
     with pytest.raises(MachineError, match=f"no device '{name}'"):
         pick_device(name)
     assert pick_device("cpu").type == "cpu"
+
+
+@pytest.mark.parametrize("file", ["config.json", "tokenizer_config.json"])
+def test_python_files_of_a_model_are_never_run_and_nobody_is_asked(tmp_path, monkeypatch, file):
+    """As internlm2 and others publish them: an `auto_map` to files beside it, of a type that transformers has not."""
+    monkeypatch.setattr("builtins.input", lambda *_: pytest.fail("asked"))
+    folder = declared(tmp_path / "m", "OwnTokenizer")
+    (folder / "config.json").write_text(json.dumps({"model_type": "llama"}))
+    kind = "AutoConfig" if file == "config.json" else "AutoTokenizer"
+    held = json.loads((folder / file).read_text())
+    owned = {
+        "auto_map": {kind: "own.Own" if kind == "AutoConfig" else ["own.Own", None]},
+        "model_type": "own",
+    }
+    (folder / file).write_text(json.dumps(held | owned))
+    (folder / "own.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')\n")
+    ref = ModelRef("s", str(folder), str(folder))
+    if kind == "AutoConfig":
+        with pytest.raises(ModelError, match="Python files that come with it"):
+            load_config(ref)
+    else:
+        assert load_tokenizer(ref)("1212", add_special_tokens=False)["input_ids"]  # tokenizer.json says all
+    assert not (tmp_path / "ran").exists()

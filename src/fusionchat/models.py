@@ -1,6 +1,7 @@
 """Models and tokenizers: where they are, what identifies them, and how they are loaded.
 
-Nothing is decided from a model's name: an existing folder is a folder, anything else is a hub id.
+Nothing is decided from a model's name: an existing folder is a folder, anything else is a hub id. Python files that
+come with a model are never run (``trust_remote_code`` is off), and nobody is asked whether they should be.
 """
 
 import hashlib
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
 WEIGHT_FILES = ("*.safetensors", "*.bin", "config.json", "*.index.json")
 TEXT_FILES = (".json", ".jinja", ".model", ".txt", ".tiktoken")
 WHOLE_HASH_BYTES = 256 * 2**20
+OWN_CODE = "trust_remote_code"
+"""What transformers' refusal to run a model's own files names."""
 SAMPLES, SAMPLE_BYTES = 256, 4096
 
 
@@ -126,7 +129,7 @@ def open_tokenizer(ref: ModelRef) -> "PreTrainedTokenizerBase":
     ready(ref.tokenizer, TEXT_FILES)
     revision = _revision(ref, ref.tokenizer)
     try:
-        return AutoTokenizer.from_pretrained(ref.tokenizer, revision=revision)
+        return AutoTokenizer.from_pretrained(ref.tokenizer, revision=revision, trust_remote_code=False)
     except Exception as error:  # transformers raises many kinds
         if file_of(ref.tokenizer, revision) is not None:  # of a class that is not known, or cannot build it
             with suppress(Exception):
@@ -134,7 +137,7 @@ def open_tokenizer(ref: ModelRef) -> "PreTrainedTokenizerBase":
         raise ModelError(
             f"The tokenizer of {ref.name!r} cannot be loaded: {_first_line(error)}",
             where=ref.tokenizer,
-            do=_missing_advice(ref.tokenizer),
+            do=_advice(ref.tokenizer, error),
         ) from error
 
 
@@ -144,12 +147,14 @@ def load_config(ref: ModelRef) -> "PretrainedConfig":
 
     ready(ref.model, ("config.json",))
     try:
-        return AutoConfig.from_pretrained(ref.model, revision=_revision(ref, ref.model))
+        return AutoConfig.from_pretrained(
+            ref.model, revision=_revision(ref, ref.model), trust_remote_code=False
+        )
     except Exception as error:
         raise ModelError(
             f"The configuration of {ref.name!r} cannot be loaded: {_first_line(error)}",
             where=ref.model,
-            do=_missing_advice(ref.model),
+            do=_advice(ref.model, error),
         ) from error
 
 
@@ -161,13 +166,13 @@ def load_model(ref: ModelRef, *, dtype: "torch.dtype", device: "torch.device") -
     ready(ref.model, ("",))
     try:
         model = AutoModelForCausalLM.from_pretrained(
-            ref.model, revision=_revision(ref, ref.model), dtype=dtype
+            ref.model, revision=_revision(ref, ref.model), dtype=dtype, trust_remote_code=False
         )
     except Exception as error:
         raise ModelError(
             f"The model {ref.name!r} cannot be loaded: {_first_line(error)}",
             where=ref.model,
-            do=_missing_advice(ref.model),
+            do=_advice(ref.model, error),
         ) from error
     cast(torch.nn.Module, model).to(device)
     return model.eval()
@@ -197,10 +202,14 @@ def _revision(ref: ModelRef, name: str) -> str | None:
 
 
 def _first_line(error: Exception) -> str:
+    if OWN_CODE in str(error):
+        return "it needs Python files that come with it, and these are never run"
     return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
-def _missing_advice(name: str) -> str:
+def _advice(name: str, error: Exception) -> str:
+    if OWN_CODE in str(error):
+        return "use a model whose structure and tokenizer transformers has"
     if Path(name).is_dir():
         return "check that the folder holds a complete model"
     return "check the id and your connection, or give a local folder"

@@ -152,7 +152,7 @@ def _config(folder: Path) -> "PretrainedConfig | None":
     from transformers import AutoConfig
 
     try:
-        config = AutoConfig.from_pretrained(folder)
+        config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
     except Exception:  # unknown structures, code of their own: transformers raises many kinds
         return None
     return _unquantized(config)

@@ -123,7 +123,7 @@ def head_name(pivot: Checkpoint) -> str:
     from transformers import AutoConfig, AutoModelForCausalLM
 
     try:
-        config = AutoConfig.from_pretrained(pivot.folder)
+        config = AutoConfig.from_pretrained(pivot.folder, trust_remote_code=False)
         with torch.device("meta"):
             model = AutoModelForCausalLM.from_config(config)
         head = model.get_output_embeddings()
