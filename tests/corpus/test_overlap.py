@@ -108,3 +108,18 @@ def test_phrases_and_templates_of_many_conversations_do_not_count():
 
 def test_nothing_held_out_shares_nothing():
     assert found([talk("a", STORY)], []) == [None]
+
+
+def test_a_thought_is_compared_apart_from_its_answer():
+    """The same short problem, answered after other thoughts, as sampled traces are; and a long answer after a longer thought."""
+    thoughts = [" ".join(f"{c}{i}" for i in range(90)) for c in "xyz"]
+    one, two, three = (f"<think>\n{t}\n</think>\n\n" for t in thoughts)
+    given = [
+        talk("12 - 3?", f"{one}It is 9, of course."),
+        talk("a", one + STORY),
+        talk("b", f"{three}No."),
+        talk("c", two + OTHER),
+    ]
+    held = [talk("12 - 3?", f"{two}It is 9, of course."), talk("d", three + STORY)]
+    assert found(given, held) == [TEXT, TEXT, TEXT, TEXT]
+    assert found([talk("e", f"{one}No.")], [talk("f", f"{two}No.")]) == [None]

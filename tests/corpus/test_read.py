@@ -62,7 +62,20 @@ def test_rejects_are_counted_and_broken_lines_are_no_crash(tmp_path):
     (tmp_path / "c.jsonl").write_text(lines(GOOD, {"messages": []}) + "{broken\n" + lines(SHAREGPT, SHAREGPT))
     read = read_corpus(str(tmp_path / "c.jsonl"))
     assert len(read.conversations) == 2
-    assert sorted(r.reason for r in read.rejects) == ["empty", "id given twice", "not JSON"]
+    assert sorted(r.reason for r in read.rejects) == ["empty", "given twice, with the same id", "not JSON"]
+
+
+def test_dialogues_with_one_id_are_told_apart(tmp_path):
+    """Files that were put together count from zero each; a record that is there twice is counted."""
+    others = [GOOD | {"id": 7, "domain": d} for d in ("a", "b", "c", "a")]
+    (tmp_path / "c.jsonl").write_text(lines(*others))
+    read = read_corpus(str(tmp_path / "c.jsonl"))
+    assert [(c.id, c.domain) for c in read.conversations] == [
+        ("7", "a"),
+        ("7-000001", "b"),
+        ("7-000002", "c"),
+    ]
+    assert [r.reason for r in read.rejects] == ["given twice, with the same id"]
 
 
 @pytest.mark.parametrize("content", ["", "\n", '{"messages": []}\n'])

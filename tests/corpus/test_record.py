@@ -61,6 +61,21 @@ def parse(record, **options):
         ({"prompt": "Hi", "response": "Hello"}, HI),
         ({"instruction": "Bye", "output": "Ciao", "history": [["Hi", "Hello"]]},
          (*HI, Message("user", "Bye"), Message("assistant", "Ciao"))),
+        ({"instruction": "Bye", "output": "Ciao", "history": GOOD["messages"]},
+         (*HI, Message("user", "Bye"), Message("assistant", "Ciao"))),
+        ({"instruction": "", "input": "Hi", "output": "Hello"}, HI),
+        ({"input": "Hi", "output": "Hello"}, HI),
+        # Capybara, Firefly, XTuner: a question and its answer in one object
+        ({"conversation": [{"input": "Hi", "output": "Hello"}], "source": "x"}, HI),
+        ({"conversation": [{"human": "Hi", "assistant": "Hello"}], "category": "x"}, HI),
+        ({"conversation": [{"system": "Arr.", "input": "Hi", "output": "Hello"}, {"input": "Hi", "output": "Hello"}]},
+         (*PIRATE, *HI)),
+        ({"conversation": [{"system": "", "input": "", "output": "Hello"}]}, HI[1:]),
+        # a system turn that a table has for every record
+        ({"messages": [{"role": "system", "content": None}, *GOOD["messages"]]}, HI),
+        ({"conversations": [{"from": "system", "value": float("nan")}, *SHAREGPT]}, HI),
+        ({"messages": [{"role": "system", "content": ""}, *GOOD["messages"]]}, (Message("system", ""), *HI)),
+        (GOOD | {"label": "True", "kto_tag": True}, HI),
         # turns as JSON text, and a record that is only its turns
         ({"messages": '[{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello"}]'}, HI),
         (GOOD["messages"], HI),
@@ -96,7 +111,13 @@ def test_records_of_public_data_sets_are_read_whole(record, messages):
         (GOOD | {"images": ["a.png"]}, "key `images` cannot be followed"),
         (GOOD | {"label": False}, "`label` is false: an answer that is not wanted"),
         (GOOD | {"chosen": "Bye"}, "`chosen` does not follow the turns"),
-        ({"chosen": "Hello", "rejected": "No"}, "`chosen` does not follow the turns"),
+        ({"chosen": "Hello", "rejected": "No"}, "`chosen` answers no question"),
+        ({"system": "Arr.", "completion": "Hello"}, "`completion` answers no question"),
+        (GOOD | {"label": "False"}, "`label` is false: an answer that is not wanted"),
+        (GOOD | {"kto_tag": False}, "`kto_tag` is false: an answer that is not wanted"),
+        ({"messages": [{"Role": "user", "Content": "x"}]}, "a turn without a role"),
+        (GOOD | {"loss_mask": [1, 0]}, "no assistant turn bears loss"),
+        (GOOD | {"loss_mask": [1, 0.5]}, "`loss_mask` is neither on nor off"),
         ({"prompt": "Hi", "chosen": {"a": 1}}, "`chosen` is not text"),
         (GOOD | {"system": "a", "system_prompt": "b"}, "`system_prompt` beside another system turn"),
         ({"system": ["a"], **GOOD}, "`system` is not text"),
@@ -119,6 +140,10 @@ def test_unusable_records_say_why(record, reason):
         ({"rejected": "Go away"}, ("rejected",)),
         ({"prompt": "Another question"}, ("prompt",)),
         ({"label": "joy"}, ("label",)),
+        ({"label": 0}, ("label",)),  # of a class
+        ({"loss_mask": [0, 0, 0, 1, 1]}, ("loss_mask",)),  # of tokens
+        ({"train_on_last_turn": 1, "num_turns": 1}, ("train_on_last_turn",)),
+        ({"last_turn": True}, ("last_turn",)),
         ({"chat_template_kwargs": {"enable_thinking": False, "xml_tools": None}}, ()),
         ({"chat_template_kwargs": {"custom_instructions": "Arr."}}, ("chat_template_kwargs",)),
         ({"\ud800": 1}, ("?",)),
@@ -150,3 +175,20 @@ def test_the_checkable_answer():
     assert parse(GOOD | {"answer": 4}).found.answer == "4"
     assert parse({"question": "Hi", "answer": "Hello"}).found.answer is None  # it is the answer itself
     assert parse({"question": "Hi", "response": "So: 4", "answer": "4"}).found.answer == "4"
+
+
+@pytest.mark.parametrize(
+    ("key", "values", "trained"),
+    [
+        ("loss_mask", [0, 0, 0, 1], [False, True]),  # LLaMA-Factory: one for each turn
+        ("loss_mask", [0, 1], [False, True]),  # one for each answer
+        ("train", [True, True, False, True, True], [False, True]),  # one for the system's turn, too
+        ("weight", [1, None, 0.0, 1], [True, True]),
+        ("masked", [False, True], [True, False]),
+    ],
+)
+def test_a_list_switches_the_loss_turn_by_turn(key, values, trained):
+    turns = GOOD["messages"] * 2
+    system = {"system": "Arr."} if len(values) == 5 else {}
+    found, unused = parse({"messages": turns, key: values, **system})
+    assert [m.train for m in found.messages if m.role == "assistant"] == trained and unused == ()

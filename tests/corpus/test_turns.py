@@ -51,7 +51,7 @@ def test_turns_are_read_however_they_are_written(turn, message):
     ("turn", "reason"),
     [
         ("Hi", "a turn is not an object"),
-        ({"content": "Hi"}, "wrong role"),
+        ({"content": "Hi"}, "a turn without a role"),
         ({"role": "narrator", "content": "Hi"}, "wrong role"),
         ({"role": "user", "from": "gpt", "content": "Hi"}, "wrong role"),
         ({"role": "tool", "content": "4"}, "role `tool` cannot be followed"),

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Literal, NamedTuple
 
 from fusionchat.corpus.conversation import Message
-from fusionchat.corpus.keys import Unusable
+from fusionchat.corpus.keys import Unusable, missing
 from fusionchat.corpus.turns import ROLE_KEYS, TEXT_KEYS, Turn, as_text, read_turn
 
 Format = Literal["auto", "messages", "sharegpt", "text"]
@@ -14,6 +14,14 @@ TURN_COLUMNS = ("messages", "conversations", "conversation", "dialogue", "dialog
 QUESTION_COLUMNS = ("instruction", "prompt", "question", "query")
 CONTEXT_COLUMNS = ("input", "context")
 ANSWER_COLUMNS = ("completion", "response", "output", "chosen", "answer")
+PAIRS = (
+    ("input", "output"),
+    ("human", "assistant"),
+    ("user", "assistant"),
+    ("question", "answer"),
+    ("prompt", "response"),
+)
+"""Keys of a question with its answer in a list of such pairs (XTuner, Capybara; Firefly ...)."""
 SYSTEM_COLUMNS = ("system", "system_prompt", "system_message")
 
 
@@ -33,7 +41,7 @@ def base_turns(said: Mapping[str, object], format: Format) -> Turns:
             return read_turns(said[column], column)
     if format in ("messages", "sharegpt"):
         raise Unusable("no messages", f"there is no key `{columns[0]}`")
-    for column in QUESTION_COLUMNS:
+    for column in (*QUESTION_COLUMNS, "input"):  # Alpaca's instruction may be empty, and all be in its input
         if column in said:
             return question(said, column)
     return Turns(())
@@ -59,9 +67,33 @@ def read_turns(value: object, column: str) -> Turns:
         value = rows(value) if all(isinstance(cell, list) for cell in value.values()) else [value]
     if not isinstance(value, list):
         raise Unusable(f"`{column}` is not a list of turns", str(value)[:80])
-    turns: list[Turn] = [read_turn(turn) for turn in value]
+    parts = [turn for one in value for turn in of_pair(one)]
+    turns: list[Turn] = [read_turn(turn) for turn in parts if not absent(turn)]
     left = tuple(dict.fromkeys(key for turn in turns for key in turn.unused))
     return Turns(tuple(turn.message for turn in turns), frozenset([column]), left)
+
+
+def of_pair(value: object) -> list[object]:
+    """The turns of a question with its answer (and a system prompt) in one object; any other value is one turn."""
+    if isinstance(value, dict) and not any(key in value for key in ROLE_KEYS):
+        for asked, answered in PAIRS:
+            if asked in value and answered in value:
+                names = {"system": "system", asked: "user", answered: "assistant"}
+                rest = {key: cell for key, cell in value.items() if key not in names}
+                turns = [{"role": role, "content": value.get(key)} for key, role in names.items()]
+                turns[-1] |= rest
+                return [turn for turn in turns if not missing(turn["content"])]
+    return [value]
+
+
+def absent(turn: object) -> bool:
+    """Whether a turn is a system prompt that is null, as tables have it where a dialogue has none."""
+    return (
+        isinstance(turn, dict)
+        and any(turn.get(key) == "system" for key in ROLE_KEYS)
+        and all(missing(turn.get(key)) and turn.get(key) != "" for key in TEXT_KEYS)
+        and any(key in turn for key in TEXT_KEYS)
+    )
 
 
 def rows(columns: Mapping[object, object]) -> list[object]:
@@ -77,15 +109,17 @@ def question(said: Mapping[str, object], column: str) -> Turns:
     value = said[column]
     if isinstance(value, list) and all(looks_like_turn(turn) for turn in value):
         return read_turns(value, column)
-    contexts = [name for name in CONTEXT_COLUMNS if name in said]
+    contexts = [name for name in CONTEXT_COLUMNS if name in said and name != column]
     text = "\n".join(column_text(said[name], name) for name in (column, *contexts))
     before = history(said.get("history", []))
     return Turns((*before, Message("user", text)), frozenset([column, *contexts, "history"]))
 
 
 def history(value: object) -> list[Message]:
-    """The turns of a list of pairs of a question and its answer, as Alpaca's `history` holds them."""
-    turns = []
+    """The turns of a `history`: a list of turns, or Alpaca's, of pairs of a question and its answer."""
+    turns = list[Message]()
+    if isinstance(value, list) and value and all(looks_like_turn(turn) for turn in value):
+        return list(read_turns(value, "history").messages)
     for pair in value if isinstance(value, list) else [value]:
         if not isinstance(pair, list) or len(pair) != 2:
             raise Unusable("`history` is not a list of pairs")
@@ -121,6 +155,8 @@ def with_answer(said: Mapping[str, object], turns: Turns) -> Turns:
         if column in said:
             answer = answer_turns(said[column], column)
             messages = joined(turns.messages, answer.messages)
+            if messages is None and not any(m.role != "system" for m in turns.messages):
+                raise Unusable(f"`{column}` answers no question", f"keys: {', '.join(sorted(said)[:12])}")
             if messages is None:
                 raise Unusable(f"`{column}` does not follow the turns")
             used = turns.columns | answer.columns | ({"rejected"} if column == "chosen" else set())

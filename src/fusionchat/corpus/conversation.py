@@ -36,7 +36,8 @@ class Conversation:
     """One training dialogue.
 
     Attributes:
-        id: Unique within its corpus; the file's own id or ``<file stem>-<record number>``.
+        id: Unique within its corpus; the file's own id (with the record's number where another has it), or
+            ``<file stem>-<record number>``.
         messages: The turns; at least one of them is the assistant's.
         domain: A label for reports, "" if there is none.
         answer: The checkable answer to the last user turn, None if there is none.

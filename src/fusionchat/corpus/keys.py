@@ -31,6 +31,9 @@ MEASURE = re.compile(
 )
 """Names of measures, if their value is a number: `num_turns`, `score_chosen`, `prompt_tokens`."""
 
+SWITCHES = re.compile(r"train|loss|mask|weight|skip|ignore|only")
+"""Names that may switch something, whatever else is in them: `train_on_last_turn`, `mask_tokens`."""
+
 FLAGS = frozenset(["custom_instruction", "skip_prompt_formatting"])
 """Keys that are harmless if they only say yes or no."""
 
@@ -50,6 +53,9 @@ LOSS_ON = ("train", "training", "trainable", "train_on_turn", "loss", "loss_mask
 
 LOSS_OFF = ("masked", "mask", "mask_loss", "ignore_loss")
 """Switches that take a turn out of the loss: true does (torchtune)."""
+
+UNWANTED = ("label", "kto_tag")
+"""Keys that are false where an answer is one that nobody wants (TRL's and LLaMA-Factory's KTO)."""
 
 THOUGHTS = ("reasoning_content", "reasoning", "thinking")
 """Keys of an assistant turn that hold the thoughts before its content."""
@@ -97,8 +103,10 @@ def harmless(key: str, value: object) -> bool:
         return True
     if key in FLAGS:
         return isinstance(value, bool)
+    if isinstance(value, bool):
+        return False
     if isinstance(value, int | float):
-        return LABEL.search(key) is not None or MEASURE.search(key) is not None
+        return LABEL.search(key) is not None or (MEASURE.search(key) is not None and not SWITCHES.search(key))
     return LABEL.search(key) is not None and isinstance(value, str)
 
 

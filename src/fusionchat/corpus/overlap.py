@@ -1,7 +1,8 @@
 """Text that two parts of a corpus share: which conversations repeat held-out ones, in either direction.
 
 A conversation is a list of exchanges: an assistant turn with the user turn before it. System turns are no part of it,
-since many dialogues share one. A conversation repeats a held-out part where
+since many dialogues share one. A thought is compared apart from its answer: the same answer after another thought is the
+same exchange. A conversation repeats a held-out part where
 
 1. all of its exchanges are in that part, or all exchanges of a conversation of that part are in it;
 2. it has an exchange of that part, with more than a few words;
@@ -22,6 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fusionchat.corpus.conversation import Conversation
+from fusionchat.corpus.thoughts import without
 from fusionchat.corpus.words import length, shingles, text_hash, words
 
 SHORT = 8
@@ -39,7 +41,8 @@ class Exchange(NamedTuple):
         question: Hash of the question, 0 where there is none.
         trivial: Whether both together have no more than 4 words.
         asks: Whether the question has more than 8 words.
-        runs: Hashes of the answer's runs of 8 words, none where it has no more than 8 words.
+        runs: Hashes of the answer's runs of 8 words, none where it has no more than 8 words. An answer after a thought
+            makes two exchanges, that of the thought differs in its runs only.
     """
 
     pair: int
@@ -56,21 +59,19 @@ def exchanges(conversation: Conversation) -> tuple[Exchange, ...]:
     """The exchanges of a conversation, in order."""
     found, asked = [], list[str]()
     for message in conversation.messages:
-        said = words(message.content)
         if message.role == "user":
-            asked = said
+            asked = words(message.content)
         elif message.role == "assistant":
+            answer = without(message.content)
+            thought = message.content[: len(message.content) - len(answer)]
+            said, thinks = words(answer), words(thought)
             size, question_size = length(said), length(asked)
             question = text_hash(asked) if asked else 0
-            found.append(
-                Exchange(
-                    text_hash([str(question), *said]),
-                    question,
-                    size + question_size <= TRIVIAL,
-                    question_size > SHORT,
-                    shingles(said) if size > SHORT else NO_RUNS,
-                )
-            )
+            pair = text_hash([str(question), *(said or thinks)])
+            trivial, asks = size + question_size <= TRIVIAL, question_size > SHORT
+            for text in [said, thinks] if thought else [said]:
+                runs = shingles(text) if length(text) > SHORT else NO_RUNS
+                found.append(Exchange(pair, question, trivial, asks, runs))
             asked = []
     return tuple(found)
 
@@ -108,10 +109,9 @@ class Index:
             talks.add(whole)
             pairs.update(self.pairs.intersection(whole))
             questions.update(self.questions.intersection(exchange.question for exchange in talk))
-            for exchange in talk:
-                if exchange.question not in asked:
-                    asked.add(exchange.question)
-                    counts[self.find(exchange.runs)] += 1
+            for exchange in [one for one in talk if one.question not in asked]:
+                counts[self.find(exchange.runs)] += 1
+            asked.update(exchange.question for exchange in talk)
         self.common_pairs = {pair for pair, count in pairs.items() if count > self.most}
         self.common_questions = {question for question, count in questions.items() if count > self.most}
         self.common_runs = counts > self.most

@@ -1,6 +1,8 @@
 """Reading a corpus: JSONL, JSON, Parquet, plain text or a hub dataset into conversations and counted rejects."""
 
 from collections import Counter
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple, NotRequired, TypedDict
 
@@ -57,19 +59,19 @@ def read_corpus(
     conversations: list[Conversation] = []
     rejects: list[Reject] = []
     unused: Counter[str] = Counter()
-    seen: set[str] = set()
+    seen: dict[str, Conversation] = {}
     records = read_records(path, text=format == "text", split=split, pattern=pattern, revision=revision)
     for number, record in enumerate(records):
         if limit is not None and number >= limit:
             break
         parsed = _parse(record, f"{stem}-{number:06d}", format)
         found = parsed.found
-        if isinstance(found, Conversation) and found.id in seen:
-            found = Reject(found.id, "id given twice")
+        if isinstance(found, Conversation):
+            found = with_own_id(found, seen, number)
         if isinstance(found, Reject):
             rejects.append(found)
         else:
-            seen.add(found.id)
+            seen[found.id] = found
             conversations.append(found)
             unused.update(parsed.unused)
     if not conversations:
@@ -79,6 +81,18 @@ def read_corpus(
             do="give records like {'messages': [{'role': 'user', 'content': ...}, {'role': 'assistant', ...}]}",
         )
     return ReadCorpus(conversations, rejects, dict(sorted(unused.items())))
+
+
+def with_own_id(
+    conversation: Conversation, seen: Mapping[str, Conversation], number: int
+) -> Conversation | Reject:
+    """The conversation under an id that no other has; a reject where it is the same as the one with that id."""
+    same = seen.get(conversation.id)
+    if same is None:
+        return conversation
+    if same == conversation:
+        return Reject(conversation.id, "given twice, with the same id")
+    return with_own_id(replace(conversation, id=f"{conversation.id}-{number:06d}"), seen, number)
 
 
 def _parse(record: object, default_id: str, format: Format) -> Parsed:

@@ -1,6 +1,7 @@
 """One record of a corpus as a `Conversation`: which columns hold its turns, and what the others mean."""
 
 from collections.abc import Iterable
+from dataclasses import replace
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -10,15 +11,18 @@ from fusionchat.corpus.keys import (
     LOSS_OFF,
     LOSS_ON,
     REFUSED_RECORD,
+    SWITCH,
+    UNWANTED,
     Unusable,
     bears_loss,
     given,
+    missing,
     refuse,
     unused,
 )
 from fusionchat.corpus.turns import ROLES, encodable, printable
 
-ALWAYS_USED = REFUSED_RECORD.union(["id", "domain", "answer", "label"], LOSS_ON, LOSS_OFF)
+ALWAYS_USED = REFUSED_RECORD.union(["id", "domain", "answer"], UNWANTED, LOSS_ON, LOSS_OFF)
 
 
 class Parsed(NamedTuple):
@@ -55,12 +59,17 @@ def parse_record(record: object, *, default_id: str, format: Format = "auto") ->
 
 def parse_columns(said: dict[str, object], identifier: str, format: Format, *, empty: bool) -> Parsed:
     """The conversation of a record whose absent values are gone; raises Unusable."""
-    odd = check_switches(said)
+    lists = {key: value for key in (*LOSS_ON, *LOSS_OFF) if isinstance(value := said.get(key), list)}
+    odd = check_switches({key: value for key, value in said.items() if key not in lists})
     refuse(said, REFUSED_RECORD)
     turns = base_turns(said, format)
     turns = with_answer(said, with_system(said, turns))
     if not turns.messages:
         raise Unusable("empty" if empty else "no messages", f"keys: {', '.join(sorted(said)[:12])}")
+    for key, value in lists.items():
+        switched = switched_by(key, value, turns.messages)
+        odd += [key] if switched is None else []
+        turns = turns._replace(messages=switched or turns.messages)
     check_messages(turns.messages)
     left = [
         key for key in unused(said, turns.columns | ALWAYS_USED) if not repeats(said[key], turns.messages)
@@ -89,11 +98,37 @@ def check_switches(said: dict[str, object]) -> list[str]:
                 if "neither" not in error.reason:
                     raise
                 odd.append(key)
-    if said.get("label") is False:
-        raise Unusable("`label` is false: an answer that is not wanted")
-    if "label" in said and said["label"] is not True:
-        odd.append("label")
+    for key in UNWANTED:
+        wanted = said.get(key, True)
+        wanted = SWITCH.get(wanted.strip().lower()) if isinstance(wanted, str) else wanted
+        if wanted is False:
+            raise Unusable(f"`{key}` is false: an answer that is not wanted")
+        odd += [key] if wanted is not True else []
     return odd
+
+
+def switched_by(key: str, values: list[object], messages: tuple[Message, ...]) -> tuple[Message, ...] | None:
+    """The turns with the switches of a list that has one for each (for each but the system's, for each answer).
+
+    None where it has another length, as a mask of tokens has.
+    """
+    every = range(len(messages))
+    choices = (
+        list(every),
+        [i for i in every if messages[i].role != "system"],
+        [i for i in every if messages[i].role == "assistant"],
+    )
+    places = next((choice for choice in choices if len(choice) == len(values)), None)
+    if places is None:
+        return None
+    off = {
+        i
+        for i, value in zip(places, values, strict=True)
+        if not missing(value) and not bears_loss({key: value})
+    }
+    return tuple(
+        replace(m, train=False) if i in off and m.role == "assistant" else m for i, m in enumerate(messages)
+    )
 
 
 def check_messages(messages: Iterable[Message]) -> None:

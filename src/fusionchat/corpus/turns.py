@@ -81,6 +81,8 @@ def read_turn(turn: object) -> Turn:
 def role_of(turn: Mapping[str, object]) -> Role:
     """The role of a turn, however it is spelled."""
     names = {str(turn[key]).strip().lower() for key in ROLE_KEYS if key in turn}
+    if not names:
+        raise Unusable("a turn without a role", f"keys: {', '.join(sorted(turn)[:12])}")
     for name in sorted(names.intersection(TOOL_ROLES)):
         raise Unusable(f"role `{name}` cannot be followed")
     roles = {ROLES.get(name) for name in names}
