@@ -180,7 +180,7 @@ def test_a_tokenizer_that_transformers_rebuilds_is_said(tiny, capsys):
     found = check(load_recipe("recipe.yaml"), sample=2)
     assert set(found.rebuilt) == {"qwen"}
     show(found)
-    assert "qwen: transformers would cut" in capsys.readouterr().out
+    assert "qwen: transformers would split" in capsys.readouterr().out
 
 
 def test_a_corpus_needs_no_weights(tiny):

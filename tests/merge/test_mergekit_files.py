@@ -38,7 +38,7 @@ def test_other_files(tmp_path, text, words):
     refusal = foreign(path)
     assert refusal is not None and words in str(refusal) and "recipe" not in str(refusal)
     assert not is_mergekit(path)
-    with pytest.raises(RecipeError, match="no mergekit configuration"):
+    with pytest.raises(RecipeError, match="not a mergekit configuration"):
         read_mergekit(path)
 
 

@@ -107,7 +107,7 @@ def whole_numbers(held):
         ),
         (lambda held: less(held, "lm_head.weight"), "lacks tensor lm_head.weight"),
         (lambda held: {n: t for n, t in held.items() if ".1." not in n}, "and 8 more"),
-        (short, r"model.norm.weight has shape \[8\], its config asks for \[16\]"),
+        (short, r"model.norm.weight has shape \[8\], but its config asks for \[16\]"),
         (whole_numbers, "stored as I8, which cannot be trained"),
     ],
 )
