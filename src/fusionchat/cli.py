@@ -87,31 +87,14 @@ def check(recipe: Path, settings: tuple[str, ...], sample: int) -> None:
 def plan(recipe: Path, settings: tuple[str, ...]) -> None:
     """Show what is done, stale (and why) or to do; touch nothing."""
     from fusionchat import console
-    from fusionchat.estimate import most_disk, work
     from fusionchat.pipeline import plan as make_plan
     from fusionchat.precision import resolve_dtypes
-    from fusionchat.units import size
+    from fusionchat.show_plan import show
 
     loaded = load(recipe, settings)
-    rows = []
     planned = make_plan(loaded)
-    for job, status in planned:
-        why = "; ".join(status.changed[:3]) + (
-            f"; {len(status.changed) - 3} more" if len(status.changed) > 3 else ""
-        )
-        rows.append(
-            (job.id, str(status), why, size(job.cost.disk), size(job.cost.scratch), work(job.cost.flops))
-        )
-    console.table(
-        f"Plan of {loaded.run_folder}",
-        ("job", "state", "what changed", "disk", "while it runs", "compute"),
-        rows,
-        caption="rough estimates; ? = model or corpus is not here yet",
-    )
+    show(planned, str(loaded.run_folder))
     todo = sum(status.state != "done" for _, status in planned)
-    console.say(
-        f"Disk: at most {size(most_disk([job.cost for job, _ in planned]))}, checkpoints of one training included"
-    )
     dtypes = resolve_dtypes(loaded)
     if dtypes.auto:
         console.say(dtypes.describe())
