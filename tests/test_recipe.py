@@ -38,7 +38,7 @@ def test_numbers_with_exponents_are_numbers(tmp_path):
     [
         ("distil: {}\n", ["distil", "no such key", "distill"]),
         ("distill: {label_wieght: 0.5}\n", ["distill.label_wieght", "no such key", "label_weight"]),
-        ("distill: {label_weight: 2}\n", ["distill.label_weight", "less than or equal to 1"]),
+        ("distill: {label_weight: 2}\n", ["distill.label_weight", "must be at most 1, not 2"]),
         ("merge: {method: varm, granularity: row}\n", ["merge.granularity"]),
         ("merge: {method: varm, densty: 1}\n", ["merge.densty", "no such key"]),
         ("merge: vram\n", ["merge: there is no method 'vram' (did you mean 'varm'?)", "task_arithmetic"]),
@@ -46,13 +46,14 @@ def test_numbers_with_exponents_are_numbers(tmp_path):
         ("compare: {merges: [vram]}\n", ["compare.merges.0", "'varm'"]),
         ("align: {vocabulary: exakt}\n", ["no method 'exakt'", "'exact'", "byte_prefix"]),
         ("corpus2: {}\n", ["'corpus'"]),
-        ("distill: {epochs: two}\n", ["distill.epochs: must be a valid number, not 'two'"]),
-        ("represent: {k: 2.5}\n", ["represent.k: must be a valid integer, not 2.5"]),
+        ("distill: {epochs: two}\n", ["distill.epochs: must be a number, not 'two'"]),
+        ("align: {vocabulary: {method: exct}}\n", ["  align.vocabulary: there is no method 'exct'"]),
+        ("represent: {k: 2.5}\n", ["represent.k: must be a whole number, not 2.5"]),
         ("search: 3\n", ["search: must be a mapping, not 3"]),
         ("runtime: {device: gpu}\n", ["runtime.device", "cuda:N", "'gpu'"]),
         ("runtime: {merge_device: mps}\n", ["runtime.merge_device", "cuda:N", "float64"]),
         ("fuse: {method: mean_ce, temperature: 0}\n", ["fuse", "temperature"]),
-        ("represent: {k: ten}\n", ["represent.k", "integer"]),
+        ("represent: {k: ten}\n", ["represent.k", "whole number"]),
         ("evaluate: {exact_match: {answer_pattern: '('}}\n", ["answer_pattern", "regular expression"]),
         ("name: y\n", ["'name' is given twice", "line 6"]),
         ("x: [1\n", ["not YAML", "line"]),
@@ -64,6 +65,15 @@ def test_mistakes_name_their_yaml_path(tmp_path, extra, words):
         load(tmp_path, extra)
     for word in words:
         assert word in str(error.value)
+
+
+def test_a_share_and_a_name_that_cannot_be(tmp_path):
+    with pytest.raises(RecipeError, match=r"test: a share must be more than 0 and less than 0.5, not 0.5"):
+        load(tmp_path, "", "corpus.test=0.5")
+    path = tmp_path / "r.yaml"
+    path.write_text("name: x\npivot: p\nsources: {1: q}\ncorpus: {train: x.jsonl}\n")
+    with pytest.raises(RecipeError, match=r"  sources.1: a name is text: write '1' in quotes"):
+        load_recipe(path)
 
 
 def test_a_mistake_in_one_kind_of_a_union_says_nothing_of_the_others(tmp_path):

@@ -8,7 +8,6 @@ from fusionchat.jobs import Cost, Job, Status
 from fusionchat.pipeline import Planned
 from fusionchat.show_plan import changes, disk, show
 
-
 NOTHING = Cost()
 
 

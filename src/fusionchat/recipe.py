@@ -51,7 +51,7 @@ def vocabulary_from_name(value: object) -> object:
     vocabulary = method_from_name(value["vocabulary"])
     known = [kind().method for kind in get_args(VocabularyMethod)]
     if isinstance(vocabulary, dict) and vocabulary.get("method") not in known:
-        raise ValueError(f"vocabulary: {no_such_method(str(vocabulary.get('method')), known)}")
+        raise ValueError(f".vocabulary: {no_such_method(str(vocabulary.get('method')), known)}")
     return {**value, "vocabulary": vocabulary}
 
 
@@ -151,7 +151,7 @@ class CorpusSettings(Frozen):
     @classmethod
     def _share(cls, value: CorpusFile | float) -> CorpusFile | float:
         if isinstance(value, float) and not 0 < value < 0.5:
-            raise ValueError("a share must be between 0 and 0.5")
+            raise ValueError(f"a share must be more than 0 and less than 0.5, not {value:g}")
         return value
 
 

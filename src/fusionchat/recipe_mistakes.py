@@ -11,6 +11,17 @@ if TYPE_CHECKING:
 
 Schema = dict[str, Any]
 SHOWN_MISTAKES = 8
+WORDS = (
+    ("a valid dictionary", "a mapping"),
+    ("a valid tuple", "a list"),
+    ("a valid integer", "a whole number"),
+    ("a valid number", "a number"),
+    ("a valid string", "text"),
+    ("a valid boolean", "true or false"),
+    ("greater than or equal to", "at least"),
+    ("less than or equal to", "at most"),
+)
+"""Pydantic's words, and those of a recipe."""
 BRANCHES = {"CorpusFile", "float", "BytePrefix", "Exact", "MinEdit", "Statistics"}
 
 
@@ -18,9 +29,12 @@ def explain(error: ValidationError, schema: Schema) -> str:
     """All mistakes, one a line, under a title; ``schema`` is the recipe's JSON schema."""
     lines = []
     for mistake in _of_the_chosen_branch(error.errors()):
-        path = ".".join(str(part) for part in mistake["loc"] if not _is_branch(part, schema))
+        path = ".".join(
+            str(part) for part in mistake["loc"] if part != "[key]" and not _is_branch(part, schema)
+        )
         said = _say(mistake, schema)
-        lines.append(f"  {path}: {said}" if path else f"  {said}")
+        joint = "" if said.startswith(".") or not path else ": "  # ".key: ..." is of a key below
+        lines.append(f"  {path}{joint}{said}")
     lines = list(dict.fromkeys(lines))
     title = "There are mistakes:" if len(lines) > 1 else "There is a mistake:"
     more = [f"  and {len(lines) - SHOWN_MISTAKES} more"] if len(lines) > SHOWN_MISTAKES else []
@@ -30,6 +44,8 @@ def explain(error: ValidationError, schema: Schema) -> str:
 def _say(mistake: "ErrorDetails", schema: Schema) -> str:
     """One mistake in our words: what is wrong, what was given, what was perhaps meant."""
     kind, given = mistake["type"], mistake["input"]
+    if mistake["loc"][-1:] == ("[key]",):
+        return f"a name is text: write {str(given)!r} in quotes"
     if kind in {"extra_forbidden", "unexpected_keyword_argument"}:
         return "there is no such key" + _did_you_mean(mistake["loc"], schema)
     if kind == "missing":
@@ -42,7 +58,8 @@ def _say(mistake: "ErrorDetails", schema: Schema) -> str:
     message = mistake["msg"].removeprefix("Value error, ").replace("Input should be", "must be")
     message = re.sub(r", (unable to|got a) .*", "", message)
     message = re.sub(r"a valid dictionary or instance of \w+", "a mapping", message)
-    message = message.replace("a valid tuple", "a list")
+    for theirs, ours in WORDS:
+        message = message.replace(theirs, ours)
     shown = isinstance(given, str | int | float) and kind != "value_error"
     return f"{message}, not {given!r}" if shown else message
 
