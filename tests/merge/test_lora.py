@@ -123,6 +123,8 @@ SETTINGS = {
     ),
     "pissa-dora": ("llama", {"init_lora_weights": "pissa", "use_dora": True}),
     "olora": ("llama", {"init_lora_weights": "olora"}),
+    "olora-head": ("llama", {"init_lora_weights": "olora", "target_modules": ["lm_head"]}),
+    "pissa-head": ("llama", {"init_lora_weights": "pissa", "target_modules": ["lm_head", "q_proj"]}),
     "olora-scale": ("qwen2", {"init_lora_weights": "olora", "lora_alpha": 3, "alpha_pattern": {"q_proj": 9}}),
     "olora-conv": (
         "gpt2",
@@ -239,6 +241,15 @@ TIED = {
     "tokens-of-both": ({"trainable_token_indices": {"embed_tokens": [1, 5], "lm_head": [1, 5]}}, True),
     "other-tokens": ({"trainable_token_indices": {"embed_tokens": [1, 5], "lm_head": [1]}}, False),
     "saved": ({"save": True}, True),
+    "olora-head": ({"target_modules": ["lm_head"], "init_lora_weights": "olora"}, False),
+    "olora-head-alone": (
+        {"target_modules": ["lm_head"], "init_lora_weights": "olora", "save": False},
+        False,
+    ),
+    "pissa-both": (
+        {"target_modules": ["lm_head"], "init_lora_weights": "pissa", "ensure_weight_tying": True},
+        False,  # peft starts the head's factors anew
+    ),
 }
 
 

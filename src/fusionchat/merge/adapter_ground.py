@@ -3,18 +3,22 @@
 from collections.abc import Callable
 from functools import cached_property
 
+import numpy as np
+
 from fusionchat.errors import MergeError
 from fusionchat.merge.adapter_config import Settings
 from fusionchat.merge.adapter_file import Contents
 from fusionchat.merge.adapter_names import Names, why_absent
 from fusionchat.merge.checkpoint import Checkpoint
-from fusionchat.merge.low_rank import Kept
+from fusionchat.merge.low_rank import Adapted, Change, Kept, Taken
 from fusionchat.merge.plan import Source
 from fusionchat.merge.structure import Structure
 from fusionchat.merge.tied import How, tied_names, vocabulary_rows
 from fusionchat.merge.weights import layer_of
 
 AGAIN = "save the adapter again with peft"
+TIED_BY_PEFT = ("embed_tokens", "lm_head")
+"""Modules for which peft heeds ensure_weight_tying (peft.utils.constants.EMBEDDING_LAYER_NAMES)."""
 
 
 class Ground:
@@ -70,6 +74,26 @@ class Ground:
     def _embedding(self) -> str | None:
         """The adapter's name of a tied embedding that it holds whole."""
         return next((n for n in self.contents.replaced if self.names.find(n) in self.tied), None)
+
+    def is_shared(self, found: str) -> bool:
+        """Whether a tensor is a tied head or its embedding, and neither was changed so far."""
+        return bool(self.tied) and (found in self.tied or found not in self.pivot.tensors) and not (
+            set(self.tied) & self.changed.keys()
+        )  # fmt: skip
+
+    def take_from_both(self, base: Source, taken: Taken, rank: int, scale: float) -> Source:
+        """A tied head without what peft took away from it: the embedding is the same parameter, and loses it, too."""
+        left_EPR, right_ERQ = np.zeros((1, base.shape[0], 1)), np.zeros((1, 1, base.shape[1]))
+        change = Change(lambda: (left_EPR, right_ERQ), taken=taken, rank=rank, scale=scale)
+        left = Adapted(base, change, str(self.contents.file.path), self.kept)
+        for name in self.tied:
+            self.changed[name], self.how[name] = left, "stored"
+        return left
+
+    def trains_tied_as_one(self) -> bool:
+        """Whether peft trained copies or factors of a tied head and its embedding as one."""
+        trained = (*self.settings.saved, *self.contents.modules)
+        return self.settings.tied and any(name.rpartition(".")[2] in TIED_BY_PEFT for name in trained)
 
     def is_vocabulary(self, name: str) -> bool:
         """Whether a tensor of the pivot has a row for each token; a tied head has, too."""

@@ -83,9 +83,10 @@ class _Opening(Ground):
             raise self.lacks("trainable_token_indices", "trainable_tokens_delta")
         for module, stored in self.contents.rows.items():
             self._train_rows(module, stored)
-        for module, held in self.contents.modules.items():
+        heads_first = sorted(self.contents.modules.items(), key=lambda item: "embedding_A" in item[1])
+        for module, held in heads_first:
             self._adapt(module, held)
-        head = settle(self.changed, self.how, self.pivot, ensured=self.settings.tied)
+        head = settle(self.changed, self.how, self.pivot, ensured=self.trains_tied_as_one())
         return Adapter(self.contents.file, self.settings, self.changed, head, self.biases)
 
     # Full tensors.
@@ -100,15 +101,10 @@ class _Opening(Ground):
         copied = any(name.rpartition(".")[0].endswith(saved) for saved in self.settings.saved)
         self.changed[found] = stored
         self.how[found] = "copy" if copied or ".modules_to_save." in stored.name else "stored"
-        if (
-            found not in self.pivot.tensors
-            and self.how[found] == "stored"
-            and self.tied[0] not in self.changed
-        ):
-            self.changed[self.tied[0]], self.how[self.tied[0]] = (
-                stored,
-                "stored",
-            )  # a tied head is the embedding, too
+        if self.how[found] == "stored" and (found in self.tied or found not in self.pivot.tensors):
+            for one in self.tied:  # a tied head is the embedding, too
+                if one not in self.changed:
+                    self.changed[one], self.how[one] = stored, "stored"
 
     def _check_saved(self) -> None:
         """Raise MergeError where a module that was trained in full is in the pivot, but its copy not in the file."""
@@ -206,10 +202,14 @@ class _Opening(Ground):
             up_OR, down_RI = pair.read()
             return (scale * up_OR * (1.0 if diag is None else values_of(diag)))[None], down_RI[None]
 
+        # A base layer that the file holds is what was left of the pivot's.
+        taken = "nothing" if pair.embedding or self.how.get(found) == "stored" else self._taken
+        if taken != "nothing" and self.is_shared(found):
+            base, taken = self.take_from_both(base, taken, rank, scale), "nothing"
         change = Change(
             read,
             transposed=transposed,
-            taken="nothing" if pair.embedding else "smallest" if settings.kasa else _TAKEN[settings.start],
+            taken=taken,
             rank=rank,
             scale=scale,
             lengths_O=None if lengths is None else lambda: values_of(lengths).reshape(-1),
@@ -217,6 +217,11 @@ class _Opening(Ground):
         self._put(found, base, change)
         if "bias" in held:
             self._adapt_bias(pair, held["bias"], scale)
+
+    @property
+    def _taken(self) -> Taken:
+        """What peft took away from the pivot's weights."""
+        return "smallest" if self.settings.kasa else _TAKEN[self.settings.start]
 
     def _adapt_bias(self, pair: Pair, stored: Stored, scale: float) -> None:
         """lora_bias: the layer's bias moves by scale * (bias of B); a layer without one gets it."""
