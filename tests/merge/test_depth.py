@@ -4,11 +4,13 @@ import json
 
 import pytest
 import torch
+from transformers import AutoConfig
 
 from fusionchat.errors import MergeError
 from fusionchat.merge.depth import Pick, restacked
 from fusionchat.merge.methods.passthrough import LayerRange, Passthrough
 from fusionchat.merge.stream import merge_models
+from fusionchat.merge.textmodel import as_known
 from tests.merge.models import gemma3, model
 
 DEEPER, PRUNED = [0, 1, 2, 1, 2, 3], [0, 1, 3]
@@ -171,3 +173,15 @@ def test_layers_of_another_model_bring_their_own_settings():
     config = {"model_type": "of my own", "num_hidden_layers": 4, "layer_types": list("abcd")}
     other = {**config, "layer_types": list("efgh")}
     assert moved(config, [0, 1, 2, 3], others={1: other, 3: other})["layer_types"] == ["a", "f", "c", "h"]
+
+
+@pytest.mark.parametrize("kind", ["falcon_h1", "bamba"])
+def test_infinity_in_a_config_is_read_as_transformers_writes_it(kind):
+    """``time_step_limit`` ends in ``{"__float__": "Infinity"}``, as JSON has no number for it."""
+    more = {"attn_layer_indices": [1]} if kind == "bamba" else {}
+    made = AutoConfig.for_model(kind, num_hidden_layers=2, hidden_size=32, mamba_n_heads=4, **more)
+    config = json.loads(made.to_json_string())
+    assert "__float__" in json.dumps(config)
+    deeper = restacked(config, [Pick(config, n) for n in (0, 1, 0, 1)], 2, "here")
+    assert deeper["num_hidden_layers"] == 4 and deeper["time_step_limit"] == config["time_step_limit"]
+    assert as_known(config)["time_step_limit"][1] == float("inf")

@@ -101,16 +101,3 @@ def test_settings_of_parts_and_of_unknown_structures(tmp_path):
     own = {"model_type": "of my own", "n_head": 4, "window": [1, 2]}
     assert list(differences(own, {**own, "n_head": 8, "new": 3})) == [("n_head", 4, 8)]
     assert list(differences(own, {**own, "window": [1, 3]})) == [("window", [1, 2], [1, 3])]
-
-
-def test_a_target_with_a_head_of_its_own_under_a_tied_pivot_is_refused(tmp_path):
-    from safetensors.torch import load_file, save_file
-
-    pivot = model(tmp_path / "pivot", tie_word_embeddings=True)
-    weights = load_file(pivot / "model.safetensors")
-    weights["lm_head.weight"] = weights["model.embed_tokens.weight"].clone()
-    save_file(weights, pivot / "model.safetensors")
-    merge_models(pivot, {"t": pivot}, Linear(), tmp_path / "same", threads=1)
-    apart = model(tmp_path / "apart", seed=1)
-    with pytest.raises(MergeError, match=r"head \(lm_head.weight\) of its own"):
-        merge_models(pivot, {"t": apart}, Linear(), tmp_path / "out", threads=1)

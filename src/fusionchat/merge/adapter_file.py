@@ -6,15 +6,13 @@ from pathlib import Path
 
 from fusionchat.errors import MergeError
 from fusionchat.merge.adapter_config import CONFIG
-from fusionchat.merge.checkpoint import read_header
+from fusionchat.merge.checkpoint import WRAPPERS, read_header
 from fusionchat.merge.pickles import open_pickle
 from fusionchat.merge.stored import MappedFile, Stored
 
 WEIGHTS, PICKLE = "adapter_model.safetensors", "adapter_model.bin"
 _MODEL = ("*.safetensors", "*.safetensors.index.json", "pytorch_model*.bin")
 _PREFIXES = ("module.", "base_model.model.")
-_WRAPPERS = re.compile(r"(?:_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module)\.")
-"""Put into names by torch.compile, FSDP and activation checkpointing."""
 _FACTOR = re.compile(
     r"(?P<module>.+)\.lora_(?P<kind>embedding_A|embedding_B|A|B|magnitude_vector|diag)"
     r"(?P<adapter>\.(?!(?:weight|bias)$)[^.]+)?(?:\.(?P<leaf>weight|bias))?$"
@@ -112,7 +110,7 @@ def read_contents(file: MappedFile) -> Contents:
 
 def plain_name(name: str) -> str:
     """A tensor's name without what peft, torch.compile, FSDP and DDP put before or into it."""
-    name = _WRAPPERS.sub("", name)
+    name = WRAPPERS.sub("", name)
     for prefix in _PREFIXES:
         name = name.removeprefix(prefix)
     return name

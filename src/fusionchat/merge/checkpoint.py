@@ -1,9 +1,10 @@
 """Checkpoints on disk: safetensors headers read and checked, weights memory-mapped, nothing else loaded."""
 
 import json
+import re
 import struct
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from fusionchat.artifacts import Json
@@ -13,6 +14,8 @@ from fusionchat.merge.pickles import open_pickle
 from fusionchat.merge.stored import BITS, MappedFile, Stored
 
 _HEADER_LIMIT = 100_000_000
+WRAPPERS = re.compile(r"(?:_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module)\.")
+"""Put into names by torch.compile, FSDP and activation checkpointing."""
 
 
 @dataclass
@@ -77,6 +80,19 @@ def open_checkpoint(folder: Path, *, allow_pickle: bool = False) -> Checkpoint:
                 f"The index names tensor {name}, which the file lacks", where=str(path), do=AGAIN
             )
     return Checkpoint(folder, tensors, read_config(folder), opened)
+
+
+def unwrapped(checkpoint: Checkpoint) -> Checkpoint:
+    """A checkpoint whose names are the model's, without what torch.compile, FSDP and DDP (``module.``) put into them."""
+    parallel = all(name.startswith("module.") for name in checkpoint.tensors)
+    plain = {
+        name: WRAPPERS.sub("", name.removeprefix("module.") if parallel else name)
+        for name in checkpoint.tensors
+    }
+    if len(set(plain.values())) < len(plain):
+        return checkpoint
+    tensors = {plain[name]: replace(tensor, name=plain[name]) for name, tensor in checkpoint.tensors.items()}
+    return replace(checkpoint, tensors=tensors)
 
 
 def read_config(folder: Path) -> dict[str, Json]:

@@ -75,7 +75,7 @@ class Engine:
         return TensorWork(
             job,
             method,
-            self.dtype,
+            job.dtype(self.dtype),
             gram=gram,
             mixture=mixture,
             release=self.release,
@@ -103,7 +103,9 @@ class Engine:
         """Inner products of every tensor, from one read of the inputs."""
         merged = [job for job in self.jobs if job.copied is None]
         return {
-            job.name: TensorWork(job, self.method, self.dtype, place=self.place).measure(self._on_chunks)
+            job.name: TensorWork(job, self.method, job.dtype(self.dtype), place=self.place).measure(
+                self._on_chunks
+            )
             for job in merged
         }
 

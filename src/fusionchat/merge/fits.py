@@ -13,6 +13,7 @@ from fusionchat.merge.names import Known
 from fusionchat.merge.stack import COUNTS, numbered
 from fusionchat.merge.structure import Structure, structure_with
 from fusionchat.merge.textmodel import Config, text_of
+from fusionchat.merge.tied import TIE
 from fusionchat.merge.weights import layer_of
 
 Shapes = Mapping[str, tuple[int, ...]]
@@ -59,8 +60,16 @@ def _plain(name: str) -> str:
     return re.sub(r"\d+", "#", name)
 
 
+def _has_head(config: Config) -> bool:
+    """Whether a config names a class with a head over the vocabulary."""
+    named = config.get("architectures")
+    return isinstance(named, list) and any(
+        str(name).endswith(("ForCausalLM", "ForConditionalGeneration", "LMHeadModel")) for name in named
+    )
+
+
 def doubtful(config: Config, shapes: Shapes) -> str | None:
-    """What a config says of layers, vocabulary or padding that the weights do not show; None where they agree."""
+    """What a config says of layers, vocabulary, head or padding that the weights do not show; None where they agree."""
     text = text_of(config)
     count = next((n for key in COUNTS if isinstance(n := text.get(key), int)), None)
     lists = numbered(shapes)
@@ -70,6 +79,9 @@ def doubtful(config: Config, shapes: Shapes) -> str | None:
     tables = [shape[0] for name, shape in shapes.items() if len(shape) == 2 and layer_of(name) is None]
     if isinstance(rows, int) and tables and rows not in tables:
         return f"it says vocab_size {rows}, the weights have tables of {' and '.join(map(str, dict.fromkeys(tables)))} rows"
+    alone = sum(n == rows for n in tables) == 1
+    if alone and text.get(TIE, config.get(TIE)) is False and _has_head(config):
+        return f"it says {TIE}: false, and there is no head beside the embedding"
     if isinstance(rows, int) and isinstance(padding, int) and padding >= rows:
         return f"its pad_token_id {padding} is not among {rows} rows"
     return None

@@ -9,26 +9,24 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from fusionchat.artifacts import Json
-from fusionchat.console import warn
 from fusionchat.errors import MergeError
 from fusionchat.merge.adapter_file import is_adapter
 from fusionchat.merge.arrange import Arrangement, arranged, passthrough_arrangement
-from fusionchat.merge.checkpoint import Checkpoint, open_checkpoint
+from fusionchat.merge.checkpoint import Checkpoint, open_checkpoint, unwrapped
 from fusionchat.merge.embeddings import Embeddings
 from fusionchat.merge.fits import check_fit
 from fusionchat.merge.lora import Adapter, open_adapter
 from fusionchat.merge.methods.base import Method
 from fusionchat.merge.methods.passthrough import Passthrough
 from fusionchat.merge.names import STRUCTURE as _STRUCTURE
-from fusionchat.merge.names import Known, check_left, find, match
+from fusionchat.merge.names import Known, find
 from fusionchat.merge.new_biases import add_biases
 from fusionchat.merge.plan import Job, Source, Taking
 from fusionchat.merge.published import refuse_adapter, refuse_quantized
-from fusionchat.merge.settings_alike import check_alike
+from fusionchat.merge.reconcile import Buffers, check_kind, own_head, reconciled
 from fusionchat.merge.stack import Stack, find_stack
 from fusionchat.merge.stored import MappedFile, Stored
-from fusionchat.merge.textmodel import text_of
-from fusionchat.merge.tied import check_head, tied_names, untied, with_head
+from fusionchat.merge.tied import tied_names, untied, with_head
 from fusionchat.merge.vocabularies import aligned, check_tokens
 
 
@@ -86,25 +84,25 @@ def open_inputs(
     base = _open(stack, pivot, allow_pickle)
     refuse_quantized(base)
     known = Known(base)
-    whole = known.buffers()
+    buffers = Buffers(known.buffers())
     adapters = _open_adapters(stack, base, targets, known, allow_pickle)
-    base, config = _parted(base, list(adapters.values()))
+    opened: dict[str, Checkpoint | None] = {
+        n: None if n in adapters else _open(stack, folder, allow_pickle) for n, folder in targets.items()
+    }
+    for name, checkpoint in opened.items():
+        if checkpoint is not None:
+            refuse_quantized(checkpoint)
+            check_kind(name, checkpoint, base)
+    heads = [a.head for a in adapters.values()] + [own_head(c, base, known) for c in opened.values() if c]
+    base, config = _parted(base, heads)
     files = {"": base.files}
     tensors: dict[str, dict[str, Source]] = {}
-    opened: dict[str, Checkpoint | None] = {}
-    for name, folder in targets.items():
-        if name in adapters:
-            adapter = adapters[name]
-            tensors[name], files[name], opened[name] = _adapted(adapter, base), [adapter.file], None
-            continue
-        checkpoint = _open(stack, folder, allow_pickle)
-        refuse_quantized(checkpoint)
-        opened[name], files[name] = checkpoint, checkpoint.files
-        _same_kind(name, checkpoint, base)
-        check_alike(base.config, checkpoint.config, name, str(folder))
-        tensors[name] = _reconciled(name, checkpoint, base, known, whole)
-        if config is base.config:  # else an adapter has parted head and embedding
-            check_head(name, tensors[name], base, str(folder))
+    for name, checkpoint in opened.items():
+        if checkpoint is None:
+            tensors[name], files[name] = _adapted(adapters[name], base), [adapters[name].file]
+        else:
+            tensors[name] = reconciled(name, checkpoint, base, known, buffers)
+            files[name] = checkpoint.files
     rows, config, added = aligned(base, config, tensors, opened, targets, embeddings)
     new = [adapters[name].biases if name in adapters else {} for name in targets]
     config = add_biases(rows, [{}, *new], config, str(base.folder))
@@ -114,11 +112,11 @@ def open_inputs(
         assert stack_of_layers is not None
         arrangement = passthrough_arrangement(method, stack_of_layers)
     if arrangement is None:
-        jobs = [_job(name, [held[name] for held in rows], list(targets), name in whole) for name in rows[0]]
+        jobs = [_job(name, [held[name] for held in rows], list(targets), name, buffers) for name in rows[0]]
     else:
         assert stack_of_layers is not None
         inputs = dict(zip(["pivot", *targets], rows, strict=True))
-        jobs = _arranged_jobs(arrangement, stack_of_layers, whole, inputs)
+        jobs = _arranged_jobs(arrangement, stack_of_layers, buffers, inputs)
         configs = {"pivot": config} | {n: c.config if c else config for n, c in opened.items()}
         config = arrangement.config(configs, stack_of_layers, str(base.folder))
         stack_of_layers = stack_of_layers._replace(layers=len(arrangement.layers))
@@ -141,7 +139,7 @@ def _stack(base: Checkpoint, needed: bool) -> Stack | None:
 
 
 def _arranged_jobs(
-    arrangement: Arrangement, layers: Stack, copied: set[str], inputs: Mapping[str, Mapping[str, Source]]
+    arrangement: Arrangement, layers: Stack, buffers: Buffers, inputs: Mapping[str, Mapping[str, Source]]
 ) -> list[Job]:
     """One job per tensor of an arrangement; targets that take no part in one are named by it."""
     names = list(inputs)
@@ -150,7 +148,7 @@ def _arranged_jobs(
     for part in arranged(arrangement, layers, list(inputs["pivot"]), inputs):
         targets = [name for name, _ in part.sources][1:]
         sources = [inputs[name][tensor] for name, tensor in part.sources]
-        job = _job(part.name, sources, targets, part.sources[0][1] in copied)
+        job = _job(part.name, sources, targets, part.sources[0][1], buffers)
         places = tuple(names.index(name) - 1 for name in targets)
         everyone = not several or len(places) == len(names) - 1
         jobs.append(job if everyone else replace(job, part=Taking(places, len(names) - 1)))
@@ -169,12 +167,12 @@ def _open_adapters(
     return opened
 
 
-def _parted(pivot: Checkpoint, adapters: list[Adapter]) -> tuple[Checkpoint, dict[str, Json]]:
-    """The pivot, with a head of its own where an adapter trained it apart from the embedding, and the config for that."""
-    heads = [adapter.head for adapter in adapters if adapter.head is not None]
-    if not heads:
+def _parted(pivot: Checkpoint, heads: list[str | None]) -> tuple[Checkpoint, dict[str, Json]]:
+    """The pivot, with a head of its own where a target has its head apart from the embedding, and the config for that."""
+    head = next((head for head in heads if head is not None), None)
+    if head is None:
         return pivot, pivot.config
-    return with_head(pivot, tied_names(pivot)[0], heads[0]), untied(pivot.config)
+    return with_head(pivot, tied_names(pivot)[0], head), untied(pivot.config)
 
 
 def _adapted(adapter: Adapter, base: Checkpoint) -> dict[str, Source]:
@@ -189,54 +187,13 @@ def _adapted(adapter: Adapter, base: Checkpoint) -> dict[str, Source]:
 def _open(stack: ExitStack, folder: Path, allow_pickle: bool) -> Checkpoint:
     checkpoint = open_checkpoint(folder, allow_pickle=allow_pickle)
     stack.callback(checkpoint.close)
-    return checkpoint
+    return unwrapped(checkpoint)
 
 
-def _kinds(checkpoint: Checkpoint) -> set[str]:
-    """The types that a config names: a model for images and text, and the text model that transformers saves of it."""
-    named = (checkpoint.config.get("model_type"), text_of(checkpoint.config).get("model_type"))
-    return {kind for kind in named if isinstance(kind, str)}
-
-
-def _same_kind(name: str, target: Checkpoint, pivot: Checkpoint) -> None:
-    mine, theirs = pivot.config.get("model_type"), target.config.get("model_type")
-    if mine and theirs and not _kinds(pivot) & _kinds(target):
-        raise MergeError(
-            f"Target {name} is of type {theirs}, the pivot of type {mine}",
-            where=str(target.folder),
-            do=_STRUCTURE,
-        )
-
-
-def _reconciled(
-    name: str, target: Checkpoint, pivot: Checkpoint, known: Known, whole: set[str]
-) -> dict[str, Source]:
-    """A target's tensors under the pivot's names; what is no parameter is the pivot's, and is put into ``whole``.
-
-    Raises:
-        MergeError: A parameter is missing or extra.
-    """
-    held, where = {n: t.shape for n, t in target.tensors.items()}, str(target.folder)
-    tied = bool(target.config.get("tie_word_embeddings"))
-    matched = match(name, held, pivot, known, tied=tied, where=where)
-    twins = [target.tensors[n] for n in matched.names.values()]
-
-    def is_twin(extra: str) -> bool:
-        mine = target.tensors[extra]
-        return any(t.shape == mine.shape and t.dtype == mine.dtype and t.raw() == mine.raw() for t in twins)
-
-    heads = check_left(name, matched.left, known, is_twin, where=where)
-    if heads:
-        more = f" and {len(heads) - 1} more" if len(heads) > 1 else ""
-        warn(f"{name}: {heads[0]}{more} left out of the merge: the pivot's structure has no such tensor")
-    whole.update(matched.kept)
-    return {n: pivot.tensors[n] if n in whole else target.tensors[matched.names[n]] for n in pivot.tensors}
-
-
-def _job(name: str, sources: list[Source], targets: list[str], whole: bool) -> Job:
-    """One tensor's job, for a ``whole`` one to copy it; raises MergeError where shapes or types cannot be merged."""
+def _job(name: str, sources: list[Source], targets: list[str], base: str, buffers: Buffers) -> Job:
+    """One tensor's job, by its name in the pivot; raises MergeError where shapes or types cannot be merged."""
     first = sources[0]
-    if whole:
+    if base in buffers.copied - buffers.moved:
         assert isinstance(first, Stored), "only what a file holds is copied"
         return Job(name, first.shape, copied=first)
     for target, source in zip(targets, sources[1:], strict=True):
@@ -251,7 +208,7 @@ def _job(name: str, sources: list[Source], targets: list[str], whole: bool) -> J
                 where=source.origin,
                 do=_STRUCTURE + hint,
             )
-    job = Job(name, first.shape, tuple(sources))
+    job = Job(name, first.shape, tuple(sources), exact=base in buffers.moved)
     if all(source.is_float for source in sources) and job.count:
         return job
     odd = next((source for source in sources if not source.is_float), first)
@@ -288,7 +245,7 @@ def _with_auxiliary(
             made.append(job)
             continue
         held = tuple(_auxiliary(job, c, names) for c, names in zip(opened, places, strict=True))
-        made.append(Job(job.name, job.shape, job.sources, held))
+        made.append(replace(job, auxiliary=held))
     return made
 
 

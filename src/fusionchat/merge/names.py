@@ -59,8 +59,13 @@ class Known:
         found = self()
         return is_known_buffer(name, shape) if found is None else found.is_buffer(name)
 
+    def is_state(self, name: str) -> bool:
+        """Whether a buffer of the pivot is saved with the model, so that its values are the model's own."""
+        found = self()
+        return found is not None and found.is_state(name)
+
     def buffers(self) -> set[str]:
-        """The pivot's tensors that are copied as stored, whatever the targets have."""
+        """The pivot's tensors that are copied as stored, unless they are the model's own and a target's differ."""
         return {n for n, t in self.pivot.tensors.items() if self.is_buffer(n, t.shape)}
 
 

@@ -61,6 +61,7 @@ class Job:
         auxiliary: One more tensor per target for methods that need it.
         copied: The tensor to copy byte for byte (whole numbers and masks).
         part: Which targets the sources are, where not all take part.
+        exact: Whether it is stored as float32 whatever the fused model's type: a buffer that stays as precise as it was.
     """
 
     name: str
@@ -69,6 +70,7 @@ class Job:
     auxiliary: tuple[Source, ...] = ()
     copied: Stored | None = None
     part: Taking | None = None
+    exact: bool = False
 
     @property
     def count(self) -> int:
@@ -77,11 +79,15 @@ class Job:
 
     def nbytes(self, dtype: Dtype) -> int:
         """Bytes it takes in the fused model."""
-        return self.copied.nbytes if self.copied else self.count * BYTES[dtype]
+        return self.copied.nbytes if self.copied else self.count * BYTES[self.dtype(dtype)]
+
+    def dtype(self, dtype: Dtype) -> Dtype:
+        """The type of a merged tensor in a fused model of type ``dtype``."""
+        return "float32" if self.exact else dtype
 
     def stored_as(self, dtype: Dtype) -> str:
         """Safetensors' name of its type in the fused model."""
-        return self.copied.dtype if self.copied else STORED_AS[dtype]
+        return self.copied.dtype if self.copied else STORED_AS[self.dtype(dtype)]
 
 
 @dataclass(frozen=True)

@@ -74,6 +74,11 @@ class Structure:
             return last in NO_PARAMETERS or last in {_last(n) for n in self.buffers}
         return last != "weight" and any(re.search(pattern, name) for pattern in self.ignored)
 
+    def is_state(self, name: str) -> bool:
+        """Whether a stored tensor is a buffer that is saved: models of one structure may differ in it (an expert's bias)."""
+        held = self.canonical(name)
+        return held in self.parameters and held in self.buffers
+
 
 def is_plain(name: str, shape: Shape) -> bool:
     """Whether a tensor can only be a parameter, going by its name and shape; others are looked up.

@@ -74,8 +74,19 @@ def config_object(config: Config) -> Any:
     level = logging.get_verbosity()
     logging.set_verbosity_error()
     try:
-        return CONFIG_MAPPING[model_type].from_dict(dict(config))
+        return CONFIG_MAPPING[model_type].from_dict({key: _decoded(value) for key, value in config.items()})
     except Exception:  # classes check their settings, and raise whatever they like
         return None
     finally:
         logging.set_verbosity(level)
+
+
+def _decoded(value: Json) -> Json:
+    """A setting as transformers reads it: infinity and NaN, which JSON lacks, are ``{"__float__": "Infinity"}`` there."""
+    if isinstance(value, list):
+        return [_decoded(entry) for entry in value]
+    if not isinstance(value, dict):
+        return value
+    if value.keys() == {"__float__"}:
+        return float(str(value["__float__"]))
+    return {key: _decoded(entry) for key, entry in value.items()}

@@ -9,7 +9,6 @@ from fusionchat.artifacts import Json
 from fusionchat.errors import MergeError
 from fusionchat.merge.checkpoint import Checkpoint
 from fusionchat.merge.plan import Source
-from fusionchat.merge.stack import is_before
 from fusionchat.merge.stored import Stored
 from fusionchat.merge.textmodel import text_of, with_text
 from fusionchat.merge.weights import layer_of
@@ -48,21 +47,6 @@ def _same_bytes(one: Source, two: Source) -> bool:
     return (one.dtype, one.shape) == (two.dtype, two.shape) and one.raw() == two.raw()
 
 
-def check_head(name: str, target: Mapping[str, Source], pivot: Checkpoint, where: str) -> None:
-    """Raise MergeError where a target has a head of its own, but the pivot's config ties it to the embedding.
-
-    The fused model has the pivot's config: its loader would put the embedding in the merged head's place.
-    """
-    tied = tied_names(pivot)
-    if len(tied) == 2 and not alike(target[tied[0]], target[tied[1]]):
-        head = next((one for one in tied if not is_before(one)), tied[1])
-        raise MergeError(
-            f"Target {name} has a head ({head}) of its own, the pivot's is tied to its embedding",
-            where=where,
-            do=f"set {TIE} to false in the pivot's config.json, or merge models that tie both",
-        )
-
-
 def settle(
     changed: dict[str, Source], how: Mapping[str, How], pivot: Checkpoint, *, ensured: bool
 ) -> str | None:
@@ -87,8 +71,8 @@ def settle(
     return None
 
 
-def alike(one: Source, two: Source) -> bool:
-    """Whether two tensors hold the same values, but for the rounding of a product."""
+def alike(one: Source, two: Source, *, rounding: float = 1e-6) -> bool:
+    """Whether two tensors hold the same values, but for a relative difference from ``rounding`` (that of a product)."""
     if one.shape != two.shape:
         return False
     size = int(np.prod(one.shape, dtype=np.int64))
@@ -96,7 +80,7 @@ def alike(one: Source, two: Source) -> bool:
         values = np.empty((2, min(_STEP, size - begin)), np.float32)
         one.decode(begin, values[0])
         two.decode(begin, values[1])
-        if not np.allclose(values[0], values[1], rtol=1e-6, atol=1e-9, equal_nan=True):
+        if not np.allclose(values[0], values[1], rtol=max(rounding, 1e-6), atol=1e-9, equal_nan=True):
             return False
     return True
 
