@@ -101,3 +101,27 @@ def test_broken_files_are_errors_that_say_where(tmp_path, name, raw, message):
     (tmp_path / name).write_bytes(raw)
     with pytest.raises(CorpusError, match=message):
         records(tmp_path / name)
+
+
+def test_numbers_and_nests_that_python_does_not_read_are_broken_lines(tmp_path):
+    odd = ['{"id": ' + "9" * 5000 + "}", "[" * 100_000 + "]" * 100_000]
+    for one in odd:
+        (tmp_path / "c.jsonl").write_text(LINES + one + "\n")
+        assert records(tmp_path / "c.jsonl") == [*RECORDS, BrokenLine(one)]
+        (tmp_path / "c.json").write_text(f"[{one}]")
+        with pytest.raises(CorpusError, match="not JSON"):
+            records(tmp_path / "c.json")
+
+
+@pytest.mark.parametrize("name", ["c.csv", "c.jsonl.zst", "c.arrow", "c.zip"])
+def test_formats_that_are_not_read_are_named(tmp_path, name):
+    (tmp_path / name).write_bytes(b"prompt,completion\na,b\n")
+    with pytest.raises(CorpusError, match=f"end in {(tmp_path / name).suffix} are not read"):
+        records(tmp_path / name)
+
+
+@pytest.mark.parametrize("name", ["c.jsonl", "c.parquet", "c.jsonl.gz", "c.txt"])
+def test_a_pointer_in_place_of_the_file_is_called_so(tmp_path, name):
+    (tmp_path / name).write_text("version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 12\n")
+    with pytest.raises(CorpusError, match="Git LFS pointer"):
+        records(tmp_path / name)

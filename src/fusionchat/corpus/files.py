@@ -12,6 +12,28 @@ from fusionchat.errors import CorpusError
 from fusionchat.hub import COMMIT, hub_commit
 
 GZIP = b"\x1f\x8b"
+POINTER = b"version https://git-lfs"
+OTHER_FORMATS = frozenset(
+    [
+        ".csv",
+        ".tsv",
+        ".xlsx",
+        ".xls",
+        ".arrow",
+        ".feather",
+        ".orc",
+        ".avro",
+        ".pkl",
+        ".npz",
+        ".zst",
+        ".bz2",
+        ".xz",
+        ".zip",
+        ".tar",
+        ".tgz",
+        ".7z",
+    ]
+)
 WRAPPERS = ("data", "rows", "records", "examples", "instances", "items", "conversations", "dialogues")
 
 
@@ -42,12 +64,25 @@ def read_records(
         return
     if not file.is_file():
         raise CorpusError("A corpus is a file, this is a folder", where=path)
+    with file.open("rb") as opened:
+        if opened.read(len(POINTER)) == POINTER:
+            raise CorpusError(
+                "This file is a Git LFS pointer, not the corpus",
+                where=path,
+                do="fetch it: git lfs pull, or download it again",
+            )
     suffix = ([""] + [s.lower() for s in file.suffixes if s.lower() != ".gz"])[-1]
     try:
         if text or suffix == ".txt":
             yield from plain_texts(read_text(file), pattern)
         elif suffix == ".parquet":
             yield from parquet_rows(file)
+        elif suffix in OTHER_FORMATS:
+            raise CorpusError(
+                f"Files that end in {suffix} are not read",
+                where=path,
+                do="save it as JSONL (or .jsonl.gz) or Parquet",
+            )
         else:
             yield from json_records(read_text(file), path, lines=suffix != ".json", split=split)
     except (OSError, EOFError, zlib.error) as error:
@@ -87,11 +122,12 @@ def json_records(text: str, path: str, *, lines: bool, split: str) -> Iterable[o
     if not lines or text.lstrip().startswith("["):
         try:
             return listed(json.loads(text), path, split)
-        except json.JSONDecodeError as error:
+        except (ValueError, RecursionError) as error:
+            line = getattr(error, "lineno", 1)
             broken = CorpusError(
                 f"This file is not JSON: {error}",
                 where=path,
-                do=f"correct line {error.lineno}; a comma after the last element is not JSON",
+                do=f"correct line {line}; a comma after the last element is not JSON",
             )
     else:
         broken = None
@@ -110,7 +146,7 @@ def json_values(text: str) -> list[object] | None:
     while at < len(text):
         try:
             value, at = decoder.raw_decode(text, at)
-        except json.JSONDecodeError:
+        except (ValueError, RecursionError):
             return None
         values.append(value)
         while text[at : at + 1].isspace():
@@ -123,7 +159,7 @@ def starts_with_a_line_of_json(text: str) -> bool:
     first = text.lstrip().partition("\n")[0].strip()
     try:
         return isinstance(json.loads(first), dict | list)
-    except json.JSONDecodeError:
+    except (ValueError, RecursionError):
         return False
 
 
@@ -134,7 +170,7 @@ def json_lines(text: str) -> Iterator[object]:
         if bare:
             try:
                 yield json.loads(bare)
-            except (json.JSONDecodeError, RecursionError):
+            except (ValueError, RecursionError):  # a number of thousands of digits is a ValueError
                 yield BrokenLine(bare)
 
 
