@@ -130,6 +130,7 @@ def test_a_model_that_can_use_little_is_a_warning(tiny, capsys):
     source = "{% if messages[0].content not in '12' %}{{ raise_exception('odd') }}{% endif %}" + DROPS
     found = check(with_template(tiny, source, corpus={"train": "c.jsonl", "max_tokens": 96}), sample=8)
     assert str(found.usable[0]).startswith("qwen: can use only 2 of the 8") and found.usable[0].few
+    assert "refuses the conversation, e.g. odd (6)" in str(found.usable[0])  # in the template's own words
     require_usable(found.usable)
     show(found)
     said = capsys.readouterr()

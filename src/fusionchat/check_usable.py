@@ -34,8 +34,9 @@ def usable(previews: Sequence[PairPreview]) -> list[Usable]:
     found: dict[str, Usable] = {}
     for pair in previews:
         reasons: dict[str, Counter[str]] = {}
+        first = {reject.cause: reject.example for reject in reversed(pair.rejects)}
         for reject in pair.rejects:
-            reasons.setdefault(reject.model or pair.name, Counter())[reject.reason] += 1
+            reasons.setdefault(reject.model or pair.name, Counter())[first[reject.cause]] += 1
         for model, counts in reasons.items():
             used = pair.conversations - counts.total()
             if model not in found or used < found[model].used:

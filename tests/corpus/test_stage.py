@@ -4,6 +4,8 @@ import numpy as np
 
 from fusionchat.align.arrays import UNALIGNED
 from fusionchat.align.stage import job_id
+from fusionchat.corpus.conversation import Reject
+from fusionchat.corpus.stage import reasons
 from fusionchat.pipeline import run
 from fusionchat.recipe import load_recipe
 from fusionchat.represent.shards import read_shard, shard_path
@@ -28,3 +30,12 @@ def test_a_source_that_sees_no_thoughts_is_compared_on_the_answers(tiny):
     assert inside.any() and (extras["kind"][inside] == UNALIGNED).all()
     answers = topk.begin >= len(THOUGHT.format(11))
     assert (extras["kind"][answers] != UNALIGNED).all() and np.isfinite(topk.label_logprob[answers]).all()
+
+
+def test_the_reasons_come_with_an_example():
+    rejects = [
+        Reject("1", "refused", "System role not supported", "s"),
+        Reject("2", "refused", "other", "s"),
+        Reject("3", "empty"),
+    ]
+    assert reasons(rejects, 9) == "empty (1 of 9); s: refused, e.g. System role not supported (2 of 9)"

@@ -6,6 +6,7 @@ from typing import Literal, NamedTuple
 PARAGRAPH = r"([^\n]+)"
 """What a conversation is in plain text, if nothing else is said: a line that is not empty."""
 
+SHOWN_DETAIL = 100
 Role = Literal["system", "user", "assistant"]
 
 
@@ -71,3 +72,8 @@ class Reject(NamedTuple):
     def cause(self) -> str:
         """The reason, after the model's name if it is one model's."""
         return f"{self.model}: {self.reason}" if self.model else self.reason
+
+    @property
+    def example(self) -> str:
+        """The reason with its detail, as the example of all rejects with that reason."""
+        return f"{self.reason}, e.g. {self.detail[:SHOWN_DETAIL]}" if self.detail else self.reason

@@ -109,8 +109,9 @@ def _line(record: Mapping[str, object]) -> str:
 
 
 def reasons(rejects: list[Reject], size: int) -> str:
-    """Why conversations cannot be used, with the model that cannot and how many of ``size``."""
-    return "; ".join(f"{cause} ({count} of {size})" for cause, count in count_rejects(rejects).items())
+    """Why conversations cannot be used, with the model that cannot, an example, and how many of ``size``."""
+    first = {r.cause: r.example if not r.model else f"{r.model}: {r.example}" for r in reversed(rejects)}
+    return "; ".join(f"{first[cause]} ({count} of {size})" for cause, count in count_rejects(rejects).items())
 
 
 def _fit_all(
