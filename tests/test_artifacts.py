@@ -13,6 +13,7 @@ from fusionchat.artifacts import (
     fingerprint,
     finish,
     machine_errors,
+    make_folder,
     read_manifest,
     write_json,
     write_text,
@@ -105,3 +106,13 @@ def test_a_manifest_with_another_digit_is_none(tmp_path, digit):
     assert read_manifest(tmp_path / "job") == finish_with
     path.write_text(path.read_text().replace("0.95", f"0.{digit}5"))
     assert read_manifest(tmp_path / "job") is None
+
+
+def test_a_folder_that_cannot_be_made_is_said_with_the_system_s_reason(tmp_path):
+    (tmp_path / "file").touch()
+    make_folder(tmp_path / "a" / "b")
+    assert (tmp_path / "a" / "b").is_dir()
+    with pytest.raises(MachineError, match="A file is in the place of a folder"):
+        make_folder(tmp_path / "file" / "b")
+    with pytest.raises(MachineError, match="This folder cannot be made: File name too long"):
+        make_folder(tmp_path / ("x" * 300))

@@ -6,7 +6,7 @@ import shutil
 import pytest
 import yaml
 
-from fusionchat.artifacts import fingerprint, read_manifest, write_json
+from fusionchat.artifacts import Manifest, fingerprint, finish, read_manifest, write_json
 from fusionchat.corpus import stage as corpus
 from fusionchat.pipeline import open_run, run
 from fusionchat.recipe import load_recipe
@@ -218,3 +218,24 @@ def test_a_search_says_how_many_trials_it_has_made(tiny):
     assert trials_so_far(tiny / "t", 17) == "3 of 17 trials" and kept_trials(tiny / "t") == 3
     (tiny / "t" / "trials.json").write_text("{")
     assert kept_trials(tiny / "t") == 0
+
+
+def test_a_change_is_said_as_the_user_made_it(tiny):
+    """The key of the recipe, what of a model's files changed, and what is not used any more."""
+    plan_all(tiny)
+    for job in open_run(load_recipe("recipe.yaml")).jobs.values():
+        made = Manifest(job.fingerprint, job.settings, job.inputs, {}, version=job.version)
+        finish(tiny / "runs/tiny" / job.id, made)
+
+    def why(job, *settings):
+        planned = open_run(load_recipe("recipe.yaml", settings))
+        return planned.status(planned.jobs[job]).changed
+
+    shorter = "evaluate.exact_match.max_new_tokens"
+    assert why("evaluate/test/pivot", f"{shorter}=1") == (f"{shorter}: 2 -> 1",)
+    source = next(iter(load_recipe("recipe.yaml").sources))
+    with (tiny / "t.jinja").open("w") as file:
+        file.write("{{ messages }}")
+    told = why("corpus/corpus", f"sources.{source}.template=t.jinja")
+    assert told == (f"tokenizer, template or thinking of {source} changed",)
+    assert "evaluate/test/karcher@0.5 is not used any more" in why("report/report", "compare.merges=[]")

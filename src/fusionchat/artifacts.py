@@ -117,6 +117,23 @@ def _system_error(error: Exception) -> int:
     return errno.ENOSPC if "PytorchStreamWriter failed writing" in str(error) else 0
 
 
+def make_folder(folder: Path) -> None:
+    """Make a folder and those above it.
+
+    Raises:
+        MachineError: It cannot be made, with the system's reason.
+    """
+    with machine_errors(folder):
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            if error.errno in REFUSALS:
+                raise
+            raise MachineError(
+                f"This folder cannot be made: {error.strerror}", where=str(folder), do="choose another folder"
+            ) from error
+
+
 @contextmanager
 def atomic_path(path: Path) -> Iterator[Path]:
     """Yield a temporary path beside ``path``; fsync and rename it when the block ends well, else remove it."""

@@ -136,7 +136,7 @@ class Run:
 
     def tokenizer(self, name: str) -> dict[str, str]:
         """What identifies a model's tokenizer and template, to be part of a job's content."""
-        return {f"tokenizer of {name}": self._identity(name, "tokenizer")}
+        return {f"tokenizer, template or thinking of {name}": self._identity(name, "tokenizer")}
 
     def configuration(self, name: str) -> dict[str, str]:
         """What identifies a model's configuration without its weights, to be part of a job's content."""
@@ -230,9 +230,11 @@ def _changes(manifest: Manifest, job: Job) -> tuple[str, ...]:
             changes.append(f"{key}: {before.get(key)} -> {now.get(key)}")
     inputs = sorted(manifest.inputs.keys() | job.inputs.keys())
     moved = [name for name in inputs if manifest.inputs.get(name) != job.inputs.get(name)]
-    content = [f"{name} changed" for name in moved if name not in job.needs]
+    gone = [f"{name} is not used any more" for name in moved if name not in job.inputs]
+    content = [f"{name} changed" for name in moved if name in job.inputs and name not in job.needs]
     follows = [f"follows {name}" for name in moved if name in job.needs]
-    return (*changes, *content, *(follows if not changes and not content else []))
+    own = (*changes, *gone, *content)
+    return own or tuple(follows)
 
 
 def _flat(settings: Mapping[str, Json], prefix: str = "") -> dict[str, Json]:

@@ -85,7 +85,9 @@ def locate(name: str, folder: str, *, where: str) -> str:
             return str(candidate)
     if name.startswith((".", "/", "~")) or name.count("/") > 1:
         raise ModelError(
-            f"There is no such model folder: {name}", where=where, do="paths are relative to the recipe"
+            f"There is no such model folder: {name}",
+            where=where,
+            do="check the path; it is relative to the recipe's folder",
         )
     return name
 

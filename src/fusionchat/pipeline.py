@@ -11,7 +11,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import NamedTuple
 
-from fusionchat.artifacts import Manifest, begin, checksums, finish, machine_errors, write_text
+from fusionchat.artifacts import Manifest, begin, checksums, finish, machine_errors, make_folder, write_text
 from fusionchat.console import warn, working
 from fusionchat.damage import discard
 from fusionchat.errors import DamagedError, FusionChatError, RecipeError
@@ -87,26 +87,25 @@ def run(
     for line in planned.dtypes.notices():
         warn(line)
     set_threads(pick_threads(recipe.runtime.threads, map(parameters, planned.refs.values())))
-    with machine_errors(planned.folder):
-        planned.folder.mkdir(parents=True, exist_ok=True)
-        with lock(planned.folder):
-            write_text(planned.folder / "recipe.json", recipe.model_dump_json(indent=1) + "\n")
-            keep_dtypes(planned.folder, planned.dtypes)
-            rehearse(planned, needed(planned, until))
-            seen: set[Path] = set()
-            while True:
-                try:
-                    planned = pass_once(recipe, planned, until, announce)
-                    if then is not None:
-                        then(planned)
-                    return planned
-                except DamagedError as error:
-                    job = _owner(planned, error)
-                    if job is None or error.path in seen:
-                        raise
-                    seen.add(error.path)
-                    warn(f"{error.path}: {error.what[0].lower()}{error.what[1:]}. It is made again.")
-                    discard(error, keep=job.parts)
+    make_folder(planned.folder)
+    with machine_errors(planned.folder), lock(planned.folder):
+        write_text(planned.folder / "recipe.json", recipe.model_dump_json(indent=1) + "\n")
+        keep_dtypes(planned.folder, planned.dtypes)
+        rehearse(planned, needed(planned, until))
+        seen: set[Path] = set()
+        while True:
+            try:
+                planned = pass_once(recipe, planned, until, announce)
+                if then is not None:
+                    then(planned)
+                return planned
+            except DamagedError as error:
+                job = _owner(planned, error)
+                if job is None or error.path in seen:
+                    raise
+                seen.add(error.path)
+                warn(f"{error.path}: {error.what[0].lower()}{error.what[1:]}. It is made again.")
+                discard(error, keep=job.parts)
 
 
 def rehearse(planned: Run, jobs: list[Job]) -> None:

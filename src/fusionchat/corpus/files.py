@@ -212,7 +212,11 @@ def parquet_rows(file: Path) -> Iterator[object]:
 def refuse_path(name: str) -> None:
     """Raise CorpusError where the name of a file that does not exist cannot be a hub dataset's id."""
     if name.startswith((".", "/")) or name.count("/") > 1 or Path(name).suffix:
-        raise CorpusError("There is no such corpus file", where=name, do="paths are relative to the recipe")
+        raise CorpusError(
+            "There is no such corpus file",
+            where=name,
+            do="check the path; in a recipe it is relative to the recipe's folder",
+        )
 
 
 def hub_records(name: str, split: str, revision: str | None = None) -> Iterator[object]:

@@ -99,8 +99,10 @@ def add_job(run: Run, part: Part, model: Entry) -> None:
     exact = run.recipe.evaluate.exact_match if part == "test" else None
     settings: dict[str, Json] = {
         "part": part,
-        "exact_match": exact.model_dump() if exact else None,
-        "dtype": run.dtypes.of("evaluate.dtype"),
+        "evaluate": {
+            "exact_match": exact.model_dump() if exact else None,
+            "dtype": run.dtypes.of("evaluate.dtype"),
+        },
     }
     content = {}
     needs: tuple[str, ...] = (CORPUS,)

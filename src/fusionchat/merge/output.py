@@ -21,6 +21,7 @@ from fusionchat.errors import MachineError, MergeError
 from fusionchat.merge.plan import Dtype, Shard
 from fusionchat.merge.result import REPORT
 from fusionchat.merge.writer import Writer, hash_prefix
+from fusionchat.units import size
 
 WORK, JOURNAL, LOCK = ".merge", "journal.jsonl", "lock"
 _OLD = ("model*.safetensors", "model.safetensors.index.json", "config.json", REPORT)
@@ -115,7 +116,7 @@ class Output:
         need, free = sum(s.nbytes for s in self.shards), shutil.disk_usage(place).free
         if need > free:
             raise MachineError(
-                f"The fused model needs {need / 1e9:.1f} GB, {free / 1e9:.1f} GB are free",
+                f"The fused model needs {size(need)}, {size(free)} are free",
                 where=str(self.out),
                 do="free some space or choose another folder",
             )

@@ -124,7 +124,7 @@ def lineage(report: Report, recipe: "Recipe") -> str:
     distill = recipe.distill
     epochs = "epoch" if distill.epochs == 1 else "epochs"
     lines.append(
-        f"- fusion `{recipe.fuse.method}`; distillation of one target a source: {distill.epochs:g} {epochs}, batch "
+        f"- fusion `{recipe.fuse.method}`; distillation of one target per source: {distill.epochs:g} {epochs}, batch "
         f"{distill.batch_size}, learning rate {distill.learning_rate:g}, {distill.schedule} schedule"
     )
     lines.append(f"- merge `{report.merge}`; stored as {recipe.fused.dtype}")

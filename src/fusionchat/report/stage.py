@@ -47,7 +47,7 @@ def plan(run: Run) -> None:
         lambda folder: work(run, folder),
         settings=kept_recipe(run.recipe),
         needs=(FUSED, *(evaluate_job("test", entry.name) for entry in entries(run))),
-        content={"corpus": run.jobs[CORPUS].fingerprint},  # rejects are not among what the corpus stands for
+        content={"rejects": run.jobs[CORPUS].fingerprint},  # not among what the corpus stands for
         cost=Cost(0.0, 0.0),
     )
 
