@@ -90,7 +90,7 @@ def merge(
     from fusionchat.errors import MergeError
     from fusionchat.merge import standalone
     from fusionchat.merge.mergekit_files import foreign, is_mergekit
-    from fusionchat.recipe import merge_method
+    from fusionchat.recipe import load_recipe, merge_method
 
     if recipe is not None and not recipe.is_file():
         raise MergeError(f"There is no such file: {recipe}", do="name a recipe or a mergekit file")
@@ -98,6 +98,9 @@ def merge(
         refusal = foreign(recipe)
         if refusal is not None:
             raise refusal
+        load_recipe(
+            recipe, settings
+        )  # what is wrong in the file comes before options that a recipe does not take
         if dry_run:
             raise MergeError("--dry-run has no effect beside a recipe", do=f"fusionchat plan {recipe}")
         refuse(ctx, "a recipe", [name for name in ctx.params if name not in ("recipe", "settings")])

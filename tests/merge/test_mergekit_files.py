@@ -2,6 +2,7 @@
 
 import pytest
 
+from fusionchat.cli import guarded
 from fusionchat.errors import RecipeError
 from fusionchat.merge.mergekit_files import foreign, is_mergekit, read_mergekit
 
@@ -56,3 +57,11 @@ def test_recipes_and_mergekit_files_are_not_foreign(tmp_path):
     path.write_text("models: [{model: a}]\nmethod: model_stock\n")
     with pytest.raises(RecipeError, match="models, method, but no merge_method"):
         read_mergekit(path)
+
+
+def test_a_file_that_is_no_yaml_is_called_so_whatever_options_it_has(tmp_path, capsys):
+    path = tmp_path / "f.yaml"
+    path.write_text("merge_method: linear\nmodels:\n\t- model: a\n")
+    assert guarded(["merge", str(path), "--out", str(tmp_path / "out")]) == 2
+    shown = capsys.readouterr()
+    assert "This is not YAML" in shown.err + shown.out

@@ -513,3 +513,65 @@ def test_a_gradient_ends_at_the_head_whatever_its_name(tmp_path):
     }  # fmt: skip
     for name, share in expected.items():
         np.testing.assert_allclose(result[name], share * theirs[name] + (1 - share) * mine[name], rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("written", "meant"),
+    [
+        ("{model: {path: a}}", "a"),
+        ("{model: {path: a, revision: r2}}", "a@r2"),
+        ("{path: a}", "a"),
+        ("{model: {path: a}, lora: {path: lo}}", "a+lo"),
+        ("{model: a, lora: null}", "a"),
+    ],
+)
+def test_models_are_read_as_mergekit_writes_them_itself(tmp_path, written, meant):
+    """Its ModelReference: a plain string, or mappings."""
+    path = tmp_path / "f.yaml"
+    path.write_text(f"merge_method: linear\nmodels:\n  - model: {written}\n  - model: b\n")
+    plain = tmp_path / "g.yaml"
+    plain.write_text(f"merge_method: linear\nmodels:\n  - model: {meant}\n  - model: b\n")
+    one, two = load_mergekit(path), load_mergekit(plain)
+    assert (one.pivot, one.targets) == (two.pivot, two.targets)
+
+
+def test_base_model_and_tokenizer_source_may_be_mappings(tmp_path):
+    path = tmp_path / "f.yaml"
+    path.write_text(
+        "merge_method: ties\nbase_model: {model: {path: a}}\ntokenizer_source: {model: {path: c}}\nmodels: [{model: b}]\n"
+    )
+    job = load_mergekit(path)
+    assert (job.pivot, job.tokenizer_source) == ("a", "c")
+    path.write_text("merge_method: linear\ntokenizer_source: model:c/d\nmodels: [{model: b}]\n")
+    assert load_mergekit(path).tokenizer_source == "c/d"
+
+
+@pytest.mark.parametrize(
+    ("text", "where"),
+    [
+        ("models: [{model: {lora: {path: x}}}]", r"models\[0\].model"),
+        ("models: [{model: {model: {path: 3}}}]", r"models\[0\].model.model"),
+        ("models: [{model: {model: {path: a, branch: r}}}]", r"models\[0\].model.model.branch"),
+        ("models: [{model: [a, b]}]", r"models\[0\].model"),
+    ],
+)
+def test_references_that_are_none_are_refused_by_their_place(tmp_path, text, where):
+    path = tmp_path / "f.yaml"
+    path.write_text(f"merge_method: linear\n{text}\n")
+    with pytest.raises(RecipeError, match=f"where: {where}\n"):
+        load_mergekit(path)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "models: [{model: a}, {model: b, parameters: {weight: 1}}, {model: b, parameters: {weight: 2}}]",
+        "slices: [{sources: [{model: a, layer_range: [0, 2]}, {model: a, layer_range: [1, 3]}]}]",
+    ],
+)
+def test_a_model_named_twice_is_refused(tmp_path, text):
+    """Only one of its two weights could be used."""
+    path = tmp_path / "f.yaml"
+    path.write_text(f"merge_method: linear\n{text}\n")
+    with pytest.raises(RecipeError, match="is named twice"):
+        load_mergekit(path)

@@ -42,7 +42,12 @@ def slices_of(top: Mapping[str, Value]) -> list[Slice]:
         raise RecipeError("A file has either models or slices", where="models", do="give one of the two")
     if models is not None:
         entries = _list(models, "models")
-        return [Slice([_source(entry, f"models[{n}]", False) for n, entry in enumerate(entries)], {})]
+        return [
+            _once(
+                Slice([_source(entry, f"models[{n}]", False) for n, entry in enumerate(entries)], {}),
+                "models",
+            )
+        ]
     made = []
     for n, entry in enumerate(_list(slices, "slices")):
         where = f"slices[{n}]"
@@ -55,8 +60,21 @@ def slices_of(top: Mapping[str, Value]) -> list[Slice]:
             raise RecipeError(
                 "The sources of a slice have different numbers of layers", where=where, do="make them equal"
             )
-        made.append(Slice(sources, rules_of(entry.get("parameters"), f"{where}.parameters")))
+        part = Slice(sources, rules_of(entry.get("parameters"), f"{where}.parameters"))
+        made.append(_once(part, f"{where}.sources"))
     return made
+
+
+def _once(part: Slice, where: str) -> Slice:
+    """A slice; raises RecipeError where it names a model twice, as only one of its two settings could be used."""
+    twice = [name for n, name in enumerate(part.models) if name in part.models[:n]]
+    if twice:
+        raise RecipeError(
+            f"{twice[0]} is named twice",
+            where=where,
+            do="name it once, with the weight of both (or use two slices)",
+        )
+    return part
 
 
 def _list(value: Value, where: str) -> list[Value]:
@@ -68,12 +86,10 @@ def _list(value: Value, where: str) -> list[Value]:
 def _source(entry: Value, where: str, sliced: bool) -> Source:
     if isinstance(entry, str):
         raise RecipeError("This entry is a plain string", where=where, do=f"write it as `model: {entry}`")
-    if not isinstance(entry, dict) or not isinstance(entry.get("model"), str):
-        raise RecipeError(
-            "A model is a folder or a hub id", where=f"{where}.model", do="write it as a plain string"
-        )
+    if not isinstance(entry, dict):
+        raise RecipeError("An entry is a mapping", where=where, do="give `model`")
     only_keys(entry, {"model", "parameters"} | ({"layer_range"} if sliced else set()), where)
-    model, over = str(entry["model"]), None
+    model, over = reference_of(entry.get("model"), f"{where}.model"), None
     if "+" in model and not Path(model).exists():
         over, _, model = model.partition("+")
         if not over or not model or "+" in model:
@@ -84,6 +100,32 @@ def _source(entry: Value, where: str, sliced: bool) -> Source:
     if sliced:
         span = _span(entry.get("layer_range"), f"{where}.layer_range")
     return Source(model, over, span, rules_of(entry.get("parameters"), f"{where}.parameters"))
+
+
+def reference_of(value: Value, where: str) -> str:
+    """A model as `references` takes it, from any of mergekit's ways: plain, or as it writes itself, in mappings.
+
+    ``{model: {path: a, revision: r}, lora: {path: b}}`` is ``a@r+b``.
+
+    Raises:
+        RecipeError: It is none of them.
+    """
+    if isinstance(value, str):
+        return value
+    wrong = RecipeError("A model is a folder or a hub id", where=where, do="write it as a plain string")
+    if not isinstance(value, dict):
+        raise wrong
+    if "path" in value:
+        only_keys(value, {"path", "revision"}, where)
+        path, revision = value["path"], value.get("revision")
+        if not isinstance(path, str) or not isinstance(revision, str | None):
+            raise wrong
+        return f"{path}@{revision}" if revision else path
+    only_keys(value, {"model", "lora"}, where)
+    if value.get("model") is None:
+        raise wrong
+    parts = [reference_of(value[key], f"{where}.{key}") for key in ("model", "lora") if value.get(key)]
+    return "+".join(parts)
 
 
 def _span(value: Value, where: str) -> tuple[int, int]:

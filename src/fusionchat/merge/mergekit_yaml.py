@@ -16,7 +16,7 @@ from fusionchat.merge.mergekit_files import read_mergekit
 from fusionchat.merge.mergekit_kinds import KINDS, WHOLE, Kind
 from fusionchat.merge.mergekit_rules import Value, only_keys, rules_of
 from fusionchat.merge.mergekit_settings import Build, builder, check_rules, check_slices, targets_of
-from fusionchat.merge.mergekit_sources import Slice, slices_of
+from fusionchat.merge.mergekit_sources import Slice, reference_of, slices_of
 from fusionchat.merge.methods import MergeMethod
 from fusionchat.merge.methods.base import Method
 from fusionchat.merge.plan import Dtype
@@ -94,11 +94,7 @@ def load_mergekit(path: Path) -> MergekitJob:
     kind = KINDS[name]
     slices = slices_of(top)
     shared = rules_of(top.get("parameters"), "parameters")
-    base = top.get("base_model")
-    if base is not None and not isinstance(base, str):
-        raise RecipeError(
-            "A model is a folder or a hub id", where="base_model", do="write it as a plain string"
-        )
+    base = None if top.get("base_model") is None else reference_of(top["base_model"], "base_model")
     models = list(dict.fromkeys(model for part in slices for model in part.models))
     if kind.method == "passthrough":
         kind = _passthrough(kind, slices, base)
@@ -193,12 +189,9 @@ def _outputs(top: Mapping[str, Value]) -> tuple[Dtype | None, Embeddings | None,
             )
         only_keys(longer, {"source"}, "tokenizer")
         source = longer.get("source", "union")
-    if source is not None and not isinstance(source, str):
-        raise RecipeError(
-            "A tokenizer source is union, base, or a model",
-            where="tokenizer_source",
-            do="write it as a string",
-        )
+    if source is not None:
+        place = "tokenizer_source" if longer is None else "tokenizer.source"
+        source = reference_of(source, place).removeprefix("model:")  # older versions of mergekit want that
     dtype = _DTYPES[name] if isinstance(name, str) else None
     if source in (None, "base"):
         return dtype, None if source is None else "pivot", None
