@@ -309,6 +309,34 @@ def test_a_search_by_exact_match_needs_answers(finished, monkeypatch):
         stage.validation_score(finished, "exact_match")
 
 
+@pytest.mark.parametrize(("limit", "asked"), [(2, 2), (None, 3)])
+def test_a_search_by_exact_match_asks_as_many_as_an_evaluation_may(finished, monkeypatch, limit, asked):
+    from types import SimpleNamespace
+
+    from fusionchat.evaluate import exact_match, stage
+
+    recipe = load_recipe(
+        finished.folder.parent.parent / "recipe.yaml", ("evaluate.exact_match.max_new_tokens=4",)
+    )
+    exact = recipe.evaluate.exact_match.model_copy(update={"limit": limit})
+    recipe = recipe.model_copy(update={"evaluate": recipe.evaluate.model_copy(update={"exact_match": exact})})
+    read = stage.read_part(finished, "validation")[:5]
+    answers = ["1", None, "2", "3", None]
+    monkeypatch.setattr(
+        stage, "read_part", lambda *_: [replace(c, answer=a) for c, a in zip(read, answers, strict=True)]
+    )
+    seen = []
+
+    def answer(_model, _tokenizer, _renderer, conversations, **_settings):
+        seen.extend(c.answer for c in conversations)
+        return SimpleNamespace(correct=np.array([True, False, False][: len(conversations)]))
+
+    monkeypatch.setattr(exact_match, "exact_match", answer)
+    score = stage.validation_score(replace(finished, recipe=recipe), "exact_match")
+    assert score(finished.path("merge/fused") / "model") == pytest.approx(1 - 1 / asked)
+    assert seen == ["1", "2", "3"][:asked]
+
+
 KILL_AT = [
     "corpus/corpus",
     "represent/mixtral",

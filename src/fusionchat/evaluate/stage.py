@@ -187,7 +187,7 @@ def score(
     bits, sizes = (add_up(part, events.conversation, len(conversations)) for part in (bits_N, events.bytes))
     correct: list[bool | None] = [None] * len(conversations)
     if exact is not None:
-        asked = [i for i, c in enumerate(conversations) if c.answer is not None][: exact.limit]
+        asked = places_asked(conversations, exact.limit)
         with progress(f"answer {name}", len(asked), "questions") as advance:
             result = exact_match(
                 model,
@@ -227,6 +227,11 @@ def score(
     return {"bits_per_byte": round(bits_per_byte(float(bits.sum()), int(sizes.sum())), 6)}
 
 
+def places_asked(conversations: list[Conversation], limit: int | None) -> list[int]:
+    """The places of the first conversations that have an answer, at most ``limit`` of them."""
+    return [i for i, c in enumerate(conversations) if c.answer is not None][:limit]
+
+
 def validation_score(run: Run, metric: Literal["bits_per_byte", "exact_match"]) -> Callable[[Path], float]:
     """A function that scores a model folder on the validation part, less is better: bits per byte, or wrong answers' share.
 
@@ -261,8 +266,9 @@ def validation_score(run: Run, metric: Literal["bits_per_byte", "exact_match"]) 
             )  # fmt: skip
             return bits_per_byte(float(bits.sum()), size)
         assert exact is not None, "the recipe's validator asks for it"
+        asked = [conversations[i] for i in places_asked(conversations, exact.limit)]
         answers = exact_match(
-            model, load_tokenizer(pivot), renderer, conversations, pattern=exact.answer_pattern,
+            model, load_tokenizer(pivot), renderer, asked, pattern=exact.answer_pattern,
             max_new_tokens=exact.max_new_tokens, device=device, batch_tokens=runtime.batch_tokens, progress=ignore,
         )  # fmt: skip
         return 1.0 - float(np.mean(answers.correct))

@@ -32,7 +32,7 @@ from fusionchat.recipe import Recipe
 from fusionchat.tokenizer_files import copy_tokenizer
 from fusionchat.units import counted
 
-VERSION = 1  # raised when the same settings and inputs give another output
+VERSION = 2  # raised when the same settings and inputs give another output
 SELECTION = "merge/selection"
 SEARCH = "merge/search"
 FUSED = "merge/fused"
