@@ -55,9 +55,9 @@ class Check(NamedTuple):
         disk, flops: Rough total cost of the run, None where models or corpus are not here.
         unseen: What could not be looked at, and why.
         dtypes: What models are loaded in.
-        pivot: What is to be known of the pivot's tensors.
+        pivot: Notes on the pivot's tensors.
         rebuilt: Models whose tokenizer transformers would not build as its file says, and a text that shows it.
-        unfit: The search's candidates that cannot merge so many targets, and why.
+        unfit: The search's candidates that cannot merge this many targets, and why.
         usable: For each model that cannot use all of the sample, how much it can use, and why not the rest.
         notes: In how many conversations a template or tokenizer makes a difference, by what it does.
     """
@@ -136,7 +136,7 @@ def check(recipe: Recipe, *, sample: int = 200) -> Check:
 
 
 def _rehearsed(ref: ModelRef, unseen: list[str]) -> list[str]:
-    """What the merge's own checks say of the pivot, whose weights must be here."""
+    """What the merge's own checks say about the pivot; none where its weights are not here, which is noted."""
     from fusionchat.merge.rehearsal import rehearse
 
     local = Path(ref.model).is_dir()

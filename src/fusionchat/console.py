@@ -36,7 +36,7 @@ def say(text: str = "", style: str | None = None) -> None:
 
 
 def stream(text: str, style: str | None = None) -> None:
-    """Print text without a line end, at once: streamed answers and what stands before them."""
+    """Print text without a line end, at once: streamed answers and what comes before them."""
     if style is not None:
         _out.print(text, style=style, markup=False, soft_wrap=True, end="")
     else:
@@ -114,7 +114,7 @@ def table(
 
 @contextmanager
 def working(label: str) -> Iterator[None]:
-    """Say how long the block took; where there is no terminal, every 30 seconds how far it is, too."""
+    """Print how long the block took, and without a terminal every 30 seconds how far it is."""
     global _watch  # noqa: PLW0603 (what is being done, for the bars in it)
     outer, _watch = _watch, Watch(label, _note)
     mine = _watch
@@ -137,8 +137,7 @@ def _note(line: str) -> None:
 def progress(label: str, total: int | None, unit: str = "") -> Iterator[Advance]:
     """Show a progress bar on stderr while the block runs; call the yielded function with each advance.
 
-    On something that is not a terminal lines are printed instead, see `working`: a block that is in none of its own says
-    its start and end.
+    Without a terminal lines are printed instead, see `working`; outside of such a block the start and the end, too.
 
     Args:
         label: What is done.

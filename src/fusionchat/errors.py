@@ -53,7 +53,7 @@ class ArtifactError(FusionChatError):
 
 
 class DamagedError(ArtifactError):
-    """A file of a job has not the content that was written.
+    """A file of a job does not have the content that was written.
 
     Args:
         what: What is wrong with it.

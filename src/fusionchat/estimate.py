@@ -91,7 +91,7 @@ def evaluation_cost(recipe: Recipe, ref: ModelRef, part: str) -> Cost:
 
 
 def most_disk(costs: Sequence[Cost]) -> float | None:
-    """Bytes that a run needs at most: all that is left, and what the hungriest job needs besides; None where one is unknown."""
+    """Bytes that a run needs at most: all that stays, and the most that one job needs besides; None if not known."""
     scratch = [cost.scratch for cost in costs]
     known = [part for part in scratch if part is not None]
     kept = total(cost.disk for cost in costs)

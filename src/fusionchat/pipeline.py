@@ -30,7 +30,7 @@ Announce = Callable[[Job, Status], None]
 
 
 class Planned(NamedTuple):
-    """A job and where it stands."""
+    """A job and its state."""
 
     job: Job
     status: Status

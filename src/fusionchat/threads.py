@@ -8,16 +8,16 @@ SMALL = 2_000_000
 
 
 def wait_passively() -> None:
-    """Let idle OpenMP threads sleep instead of spin; to be called before torch is loaded, which reads it once.
+    """Let idle OpenMP threads sleep instead of spin; call it before torch is loaded, which reads it once.
 
-    Spinning threads take the processor from whoever works: beside two busy processes the demo took ten times as long.
-    A policy that the user has set stays.
+    Spinning threads take the processor from those that work: beside two busy processes the demo took ten times as
+    long. A policy that the user has set stays.
     """
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 
 def pick_threads(wanted: int, parameters: Iterable[int | None]) -> int:
-    """The threads to use: ``wanted``, or for 0 one where every model is known to be small; 0 means all cores."""
+    """The threads to use: ``wanted``, but for 0 one where all models are known to be small; 0 means all cores."""
     sizes = list(parameters)
     small = bool(sizes) and all(size is not None and size < SMALL for size in sizes)
     return wanted or int(small)

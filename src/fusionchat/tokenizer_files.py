@@ -1,4 +1,4 @@
-"""A model's tokenizer on disk: whether transformers loads what its ``tokenizer.json`` says, and copies of its files."""
+"""A model's tokenizer on disk: whether transformers loads what ``tokenizer.json`` says, and copies of its files."""
 
 import shutil
 from pathlib import Path
@@ -46,7 +46,7 @@ def as_its_file(tokenizer: "PreTrainedTokenizerBase", file: Path | None) -> "Pre
 
 
 def differs_on(tokenizer: "PreTrainedTokenizerBase", file: Path) -> str | None:
-    """The probe text that a loaded tokenizer cuts otherwise than its file; looked up once for unchanged files."""
+    """A text that a loaded tokenizer splits differently than its file, None if there is none; cached by file."""
     held = [file.parent / name for name in matching(file.parent, TOKENIZER)]
     key = tuple((str(path), path.stat().st_size, path.stat().st_mtime_ns) for path in held)
     if key not in _agreed:
@@ -83,7 +83,7 @@ def copy_tokenizer(ref: "ModelRef", folder: Path) -> None:
 
 
 def rebuilt_on(ref: "ModelRef") -> str | None:
-    """A text that transformers alone would cut otherwise than the model's ``tokenizer.json`` says, None where there is none."""
+    """A text that transformers would split differently than the model's ``tokenizer.json`` says, None if there is none."""
     from fusionchat.models import open_tokenizer
 
     file = file_of(ref.tokenizer, ref.revision)

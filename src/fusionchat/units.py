@@ -1,8 +1,8 @@
-"""Numbers as text: counts with their noun, durations, sizes."""
+"""Numbers as text: counts with their noun, durations, sizes, rates."""
 
 
 def counted(count: int, noun: str, plural: str | None = None) -> str:
-    """A count and its noun, ``1 conversation``, ``1,200 conversations``; ``plural`` where it is not the noun and an s."""
+    """A count and its noun, ``1 conversation``, ``1,200 conversations``; ``plural`` for ``ends of turns``."""
     return f"{count:,} {noun if count == 1 else plural or noun + 's'}"
 
 
@@ -32,7 +32,7 @@ def size(count: float | None) -> str:
 
 
 def rate(a_second: float, unit: str) -> str:
-    """How much is done in a second, or in a minute where that is little: ``13 steps/s``, ``1.3 steps/s``, ``4 steps/min``."""
+    """A rate per second, or per minute where it is low: ``13 steps/s``, ``1.3 steps/s``, ``4 steps/min``."""
     if unit == "bytes":
         return f"{size(a_second)}/s"
     if 0 < a_second < 0.2:

@@ -1,4 +1,4 @@
-"""What is said of work that takes long where nobody sees a bar: its start, a line every 30 seconds, its end."""
+"""Progress of long work in lines, where there is no bar: its start, every 30 seconds how far it is, its end."""
 
 import threading
 import time
@@ -26,12 +26,12 @@ class Watch:
         self.step(label, None, "")
 
     def step(self, label: str, total: int | None, unit: str) -> None:
-        """Begin a step of the work."""
+        """Start a step of the work."""
         self.now, self.total, self.unit, self.done = label, total, unit, 0
         self.since = time.monotonic()
 
     def advance(self, count: int) -> None:
-        """So many units of the step are done."""
+        """Count units of the step as done."""
         self.done += count
 
     def line(self) -> str:
@@ -52,7 +52,7 @@ class Watch:
         return f"{self.now}: {', '.join(said)}"
 
     def begin(self) -> None:
-        """Say a line every 30 seconds from now on."""
+        """Print a line every 30 seconds from now on."""
         self._thread = threading.Thread(target=self._tick, daemon=True)
         self._thread.start()
 
@@ -61,7 +61,7 @@ class Watch:
             self.say(self.line())
 
     def end(self, *, well: bool) -> None:
-        """Stop, and say how long it took where it ended well."""
+        """Stop, and print how long it took if it ended ``well``."""
         self._over.set()
         if self._thread is not None:
             self._thread.join()

@@ -40,6 +40,8 @@ def test_copies_and_near_copies_are_found_and_others_kept():
         (talk("b", STORY), talk("a", "Aye sir.", "b", STORY, "c", OTHER)),
         (talk("What is the capital of Peru?", "Lima.", "Thanks", OTHER), talk("What is the capital of Peru?", "Lima.")),
         (talk("What is the capital of Peru?", "Lima."), talk("Hi", "Hello", "What is the capital of Peru?", "Lima.")),
+        # a held-out dialogue of few words, all of which is in a longer one
+        (talk("Hi", "Hello!", "a", OTHER), talk("hi", "hello")),
         # one exchange of each, all others different
         (talk("a", "b", "Is water wet, please?", "Yes, it is."), talk("c", "d", "Is water wet, please?", "Yes, it is.")),
         # a held-out answer inside a longer answer, and the other way round

@@ -161,7 +161,7 @@ def test_wrong_inputs_are_told(capsys, tiny):
     pivot = "input/models/pivot"
     (tiny / "full").mkdir()
     (tiny / "full/x").write_text("")
-    assert "already" in refused(capsys, "fisher", pivot, CORPUS, "--out", "full")
+    assert "not empty" in refused(capsys, "fisher", pivot, CORPUS, "--out", "full")
     assert list((tiny / "full").iterdir()) == [tiny / "full/x"]
     assert "no such model folder" in refused(capsys, "fisher", "./none", CORPUS, "--out", "f")
     assert "no such corpus" in refused(capsys, "fisher", pivot, "none.jsonl", "--out", "f")

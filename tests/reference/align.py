@@ -118,7 +118,7 @@ def chain(source, j, end, words):
 def project_row(
     pivot, i, source, j, residual, words, words_pivot, *, target, observed, min_mass, whole=False
 ):
-    """One row by the text of design.md, section 5.3.
+    """One row by the text of docs/alignment.md.
 
     Args:
         target: Dictionary from source ids to pivot ids for whole tokens, control tokens included.

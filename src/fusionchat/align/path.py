@@ -1,7 +1,7 @@
 # N pivot rows, M source rows, K source slots, S entries of one row, O output slots
 """The observed path: what the source's own tokens say of the pivot's label, by the chain rule. PURE.
 
-The loops of design.md, section 5.3. Where a prefix ends inside a token, all tokens that begin so count, and of the tail
+docs/alignment.md has the rule. Where a prefix ends inside a token, all tokens that begin so count, and of the tail
 its even share (docs/decisions/alignment_tail.md).
 """
 

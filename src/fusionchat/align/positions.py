@@ -3,7 +3,7 @@
 
 For pivot token i the context ends at byte c = max(begin_i, 0). Of the source's tokens of the same turn, row b is
 the one with the largest begin <= c that still covers c; the residual text[begin_b:c] is what the source token
-has in front of c (design.md, section 5.1).
+has in front of c (docs/alignment.md).
 """
 
 from typing import NamedTuple

@@ -1,7 +1,7 @@
 # N pivot rows, M source rows, C conversations, O output slots
 """Projection of a source's distributions onto the pivot's rows and vocabulary, a whole shard at once. PURE.
 
-design.md, section 5.3. A row is *exact* where the source has the pivot's context, *inside* where the context ends
+docs/alignment.md has the rule. A row is *exact* where the source has the pivot's context, *inside* where the context ends
 inside a source token (then the source's distribution is conditioned on the bytes u of that token it has seen), and
 *unaligned* where there is no source distribution to carry over; an unaligned row carries none.
 

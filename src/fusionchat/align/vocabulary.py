@@ -2,7 +2,7 @@
 """Vocabulary maps: which pivot token takes the mass of a source token, or of the rest of one. PURE.
 
 A map is made once for a pair of tokenizers. Control tokens are mapped by role only; text tokens by bytes, by one of
-the methods of design.md, section 5.2.
+the methods of docs/alignment.md.
 """
 
 from dataclasses import dataclass

@@ -12,7 +12,7 @@ WORDS = ("drop", "jitter")
 
 @contextmanager
 def no_chance(model: PreTrainedModel) -> Iterator[None]:
-    """A model whose training passes draw no random numbers; its rates and its configuration are as they were at the end.
+    """Let a model's training passes draw no random numbers; afterwards its rates and configuration are as before.
 
     A dropout mask has the shape of a micro-batch: with GPT-2's 0.1 the trained weights depended on
     ``runtime.micro_batch_size``. Rates are kept as numbers in modules, in `torch.nn.Dropout`, and in configurations.

@@ -5,7 +5,7 @@ from pathlib import Path
 
 
 def last_checkpoint(folder: Path) -> Path | None:
-    """The newest checkpoint that was written to its end: Trainer writes its state last."""
+    """The newest complete checkpoint (Trainer writes its state last), None where there is none."""
     found = sorted(folder.glob("checkpoint-*"), key=step_of, reverse=True)
     return next((path for path in found if _state(path) is not None), None)
 

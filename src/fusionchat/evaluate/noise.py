@@ -93,7 +93,7 @@ class Side(NamedTuple):
 
 
 class Spread(NamedTuple):
-    """How far trainings lie from each other: S^2 of one, the part W of it that sampling explains, R - 1."""
+    """How far trainings are apart: S^2 of one, the part W of it that sampling explains, R - 1."""
 
     variance: float
     own: float

@@ -1,4 +1,4 @@
-"""Stage `evaluate`: held-out bits per byte and exact match. One job a model, so a new row scores nothing twice."""
+"""Stage `evaluate`: held-out bits per byte and exact match, one job per model."""
 
 import json
 import shutil
@@ -135,7 +135,7 @@ def _maker(model: Entry, weight: float | str | None) -> str:
 
 
 def model_of(run: Run, model: Entry) -> ModelRef:
-    """Where an entry's model lies; targets and merges speak the pivot's template."""
+    """The model of an entry; targets and merges use the pivot's template."""
     if model.kind in ("pivot", "source"):
         return run.refs[model.base]
     weight = selected(run).label_weight if model.weight == BEST else model.weight
@@ -233,7 +233,7 @@ def places_asked(conversations: list[Conversation], limit: int | None) -> list[i
 
 
 def validation_score(run: Run, metric: Literal["bits_per_byte", "exact_match"]) -> Callable[[Path], float]:
-    """A function that scores a model folder on the validation part, less is better: bits per byte, or wrong answers' share.
+    """A function that scores a model folder on the validation part by bits per byte or the share of wrong answers.
 
     Raises:
         CorpusError: Exact match is asked for, and no conversation of the validation part has an answer.

@@ -50,7 +50,7 @@ def plan(run: Run) -> None:
 
 
 def work(run: Run, sources: Sequence[str], folder: Path) -> Summary:
-    """Fuse shard by shard; count which model each conversation took, and over how much of the text they were compared."""
+    """Fuse shard by shard; count the models that conversations took, and the text they were compared over."""
     names = ("pivot", *sources)
     conversations = read_part(run, "train")
     domains = [c.domain for c in conversations]

@@ -69,7 +69,7 @@ def make_fisher(
         CorpusError: The corpus cannot be read, or nothing of it can be used.
     """
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise MergeError("There is something in this folder already", where=str(out), do="choose another")
+        raise MergeError("This folder is not empty", where=str(out), do="choose another")
     place = pick_device(device)
     folder = find_model(model, allow_pickle=True)
     if is_adapter(folder):
@@ -85,7 +85,7 @@ def make_fisher(
     built_for = getattr(load_config(ref).get_text_config(), "max_position_embeddings", None)
     limit = min(max_tokens, built_for) if built_for else max_tokens
     rendered, rejects = draw(corpus, renderer, limit, examples, seed)
-    with machine_errors(out):  # told before the work, not after it
+    with machine_errors(out):  # before the work, not after it
         out.mkdir(parents=True, exist_ok=True)
     loaded = load_model(ref, dtype=auto_dtype(place), device=place)
     loaded.config.use_cache = False
@@ -105,7 +105,7 @@ def make_fisher(
 def draw(
     corpus: str, renderer: Renderer, limit: int, examples: int, seed: int
 ) -> tuple[list[Rendered], dict[str, int]]:
-    """So many conversations, rendered, in an order of chance, and the records met that cannot be used by reason.
+    """At most ``examples`` random conversations, rendered, and how many records could not be used, by reason.
 
     Raises:
         CorpusError: None can be used.
@@ -127,21 +127,17 @@ def draw(
     counts = dict(sorted(rejects.items()))
     if not rendered:
         raise CorpusError(
-            f"No conversation of this corpus can be used ({_words(counts)})",
+            f"No conversation of this corpus can be used ({count_words(counts)})",
             where=corpus,
             do="give conversations that the model's chat template can show",
         )
     return rendered, counts
 
 
-def _words(counts: Mapping[str, int]) -> str:
-    return ", ".join(f"{count} {reason}" for reason, count in counts.items())
-
-
 def describe(report: FisherReport) -> str:
     """What was used and what was not, in one line."""
     used = f"{counted(report.examples, 'conversation')}, {counted(report.tokens, 'supervised token')}"
-    return f"{used}; not used: {_words(report.rejects)}" if report.rejects else used
+    return f"{used}; not used: {count_words(report.rejects)}" if report.rejects else used
 
 
 def _batches(rendered: Sequence[Rendered], device: "torch.device") -> Iterator[dict[str, "torch.Tensor"]]:
@@ -164,9 +160,9 @@ def as_stored(
 ) -> dict[str, "torch.Tensor"]:
     """A diagonal by parameter under the names and in the shapes of the checkpoint that the model was loaded from.
 
-    transformers may hold weights otherwise than they are stored (experts in one tensor, prefixes); the diagonal goes the
-    way back that the weights would go. A tied tensor stands under each name that is stored. Stored tensors that the
-    model has no parameter for (buffers) have no influence on its likelihood that could be told: their information is 0.
+    transformers may hold weights in another form than they are stored (experts in one tensor, prefixes); the diagonal
+    is converted back as the weights would be. A tied tensor is under each name that is stored. Stored tensors that the
+    model has no parameter for (buffers) get an information of 0.
 
     Raises:
         MergeError: A parameter is not in the checkpoint.

@@ -160,7 +160,7 @@ def trials_so_far(folder: Path, total: int) -> str:
 
 
 def merged_as(run: Run, targets: Iterable[str]) -> dict[str, Json]:
-    """What changes any merge: how the model is stored, and the order of the targets, which is that of their weights."""
+    """What changes any merge: how the model is stored, and the order of the targets (and of their weights)."""
     return {"fused": run.recipe.fused.model_dump(), "targets": list(targets)}
 
 
@@ -289,7 +289,7 @@ def local_folder(model: str, revision: str | None) -> Path:
 
 
 def rehearse_pivot(run: Run) -> list[str]:
-    """What is to be known of the pivot before the first capture; raises MergeError where no merge could be made.
+    """Notes on the pivot before the first capture; raises MergeError where no merge could be made.
 
     Weights that are not there at all are the capture's to name: the corpus does without them.
     """

@@ -14,8 +14,10 @@ from pathlib import Path
 
 from fusionchat.artifacts import Json
 from fusionchat.errors import MergeError
+from fusionchat.tokens.families import byte_alphabet
 
 TOKENIZER = "tokenizer.json"
+_ALPHABET = {byte: character for character, byte in byte_alphabet().items()}
 
 
 @dataclass(frozen=True)
@@ -137,7 +139,7 @@ def _fields(raw: bytes) -> Iterator[tuple[int, bytes]]:
         elif kind in (1, 5):
             size = 8 if kind == 1 else 4
         else:
-            raise ValueError("it is no SentencePiece model")
+            raise ValueError("it is not a SentencePiece model")
         at += size
 
 
@@ -171,17 +173,8 @@ def _tekken(path: Path) -> Vocabulary:
 
 
 def _spelled(raw: bytes) -> str:
+    """Bytes in GPT-2's alphabet, as ``tokenizer.json`` spells them."""
     return "".join(map(_ALPHABET.__getitem__, raw))
-
-
-def _alphabet() -> list[str]:
-    """GPT-2's character for each byte: itself where it can be printed, else the next one from U+0100 on."""
-    printed = {*range(33, 127), *range(161, 173), *range(174, 256)}
-    others = [byte for byte in range(256) if byte not in printed]
-    return [chr(byte) if byte in printed else chr(256 + others.index(byte)) for byte in range(256)]
-
-
-_ALPHABET = _alphabet()
 
 
 def _added_beside(folder: Path) -> dict[str, dict[str, Json]]:

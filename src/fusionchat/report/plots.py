@@ -80,7 +80,7 @@ def _scores(axes: "Axes", *, report: Report, rows: Sequence[Row], metric: Metric
 
 
 def _score_range(found: Sequence[tuple[Row, Estimate]], scale: float) -> tuple[float, float]:
-    """Limits that show what is to be compared: the trained models, and those of the others that lie near them."""
+    """Limits that show what is to be compared: the trained models, and those of the others that are near them."""
     ends = [(r.kind, scale * (e.value - (e.se or 0)), scale * (e.value + (e.se or 0))) for r, e in found]
     trained = [(low, high) for kind, low, high in ends if kind not in ("pivot", "source")]
     trained = trained or [(low, high) for _, low, high in ends] or [(0.0, 1.0)]
@@ -93,7 +93,7 @@ def _score_range(found: Sequence[tuple[Row, Estimate]], scale: float) -> tuple[f
 
 
 def _off_scale(axes: "Axes", y: int, value: str, colour: str, *, right: bool) -> None:
-    """An arrow at the edge with the value that lies beyond it."""
+    """An arrow at the edge with the value beyond it."""
     x, side = (0.985, "right") if right else (0.015, "left")
     words = f"{value} ▸" if right else f"◂ {value}"
     axes.text(

@@ -277,7 +277,7 @@ def _weights(report: Report) -> Section | None:
         parts.append(Part(table=tables.file_table(report), folded="Files read and written, with checksums"))
     said = (
         "The share each target has in every part of the fused model. Experts of one layer are averaged; "
-        "the column - holds what lies outside the layers."
+        "the column - holds what is outside the layers."
         if report.weights
         else f"This merge ({report.merge}) decides element by element: no target has one share of a whole tensor that a "
         "picture could show. What it did to each tensor is in the table."

@@ -158,7 +158,7 @@ def evaluated(run: Run) -> tuple[list[Trained], str]:
 
 
 def _repeats(run: Run, model: Entry) -> bool:
-    """Whether the sweep's choice is the recipe's own label weight, whose rows stand in the table already."""
+    """Whether the sweep's choice is the recipe's own label weight, whose rows are in the table already."""
     return model.weight == BEST and selected(run).label_weight == run.recipe.distill.label_weight
 
 

@@ -354,7 +354,7 @@ def tone(gain: Gain | None) -> Tone:
 
 
 def _counts(report: Report) -> str:
-    """How many conversations stand behind each metric."""
+    """How many conversations each metric is over."""
     parts = []
     for metric in report.metrics:
         sizes = {v.overall.n for row in report.rows if (v := row.value(metric))}

@@ -1,5 +1,5 @@
 # M models, N rows of a model, C conversations, T messages of the longest conversation, U units, R regions
-"""What of a text a model scores, what of it all models score, and bits per byte. PURE.
+"""Events: what a model scores of a text, what all models score of it, and bits per byte. PURE.
 
 A supervised turn of s bytes has s + 1 events: its bytes 0 .. s - 1, and its end, at place s. A row (one token) scores the
 events from its begin to its end. Not every model scores every event: nothing predicts the first token of a rendering, a

@@ -1,8 +1,7 @@
 # N supervised rows, K kept tokens, C conversations
 """`TopK`: the distributions of one model for the supervised tokens of some conversations. PURE.
 
-Row i of a TopK is the distribution *for* supervised token i, made from the context before it
-(design.md, section 5).
+Row i of a TopK is the distribution *for* supervised token i, made from the context before it.
 """
 
 from dataclasses import dataclass, fields, replace
