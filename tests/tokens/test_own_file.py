@@ -135,6 +135,31 @@ def test_tokens_of_the_config_are_kept_under_their_ids(tmp_path):
     assert made("1<tool>2", add_special_tokens=False)["input_ids"][1] == 266 and len(made) == 267
 
 
+@pytest.mark.parametrize("flag", ["lstrip", "rstrip", "single_word"])
+@pytest.mark.parametrize("at", [0, 45, 89])
+def test_the_files_flags_win_for_every_added_token(tmp_path, flag, at):
+    """As of 256 reserved tokens: the config's list gives one of them another flag."""
+    names = [f"<|r{i}|>" for i in range(90)]
+    entry = {"content": names[at], "special": True, flag: True}
+    folder = declared(
+        tmp_path / "m",
+        "PreTrainedTokenizerFast",
+        added=("<s>", "</s>", *names),
+        added_tokens_decoder={str(265 + at): entry},
+    )
+    file, loaded = (
+        read_file(folder / "tokenizer.json"),
+        open_tokenizer(ModelRef("m", str(folder), str(folder))),
+    )
+    assert file.token_to_id(names[at]) == 265 + at and first_difference(loaded, file) is not None
+    for text in (f"a {names[at]} b", f"a{names[at]}b"):
+        made = with_rules_of(loaded, folder / "tokenizer.json")
+        assert (
+            made(text, add_special_tokens=False)["input_ids"]
+            == file.encode(text, add_special_tokens=False).ids
+        )
+
+
 def test_a_damaged_file_is_named(tmp_path):
     (tmp_path / "tokenizer.json").write_text('{"model": {}')
     with pytest.raises(TokenizerError, match="damaged"):

@@ -30,18 +30,19 @@ PROBES = (
     "Ĝ Ġ Ċ ▁ ▁▁ <0x0A> ##ing",
 )  # fmt: skip
 """Texts on which rules of tokenizers differ: digits, spaces, code, contractions, forms of characters, scripts, emoji."""
-_ADDED = 24
+_TOGETHER = 16
 _CONFIG = "tokenizer_config.json"
 _FLAGS = ("special", "normalized", "lstrip", "rstrip", "single_word")
 
 
 def probes(file: "Tokenizer") -> Iterator[str]:
-    """`PROBES`, and texts around the added tokens that the file begins and ends with."""
+    """`PROBES`, and texts around every added token, several tokens in each."""
     yield from PROBES
     added = [token.content for _, token in sorted(file.get_added_tokens_decoder().items())]
-    for token in dict.fromkeys([*added[:_ADDED], *added[-_ADDED:]]):
-        yield f"a{token}b"
-        yield f"a {token} 1\n{token}\nb"
+    for at in range(0, len(added), _TOGETHER):
+        some = added[at : at + _TOGETHER]
+        yield "".join(f"a{token}b" for token in some)
+        yield "".join(f"a {token} 1\n{token}\nb" for token in some)
 
 
 def read_file(path: Path) -> "Tokenizer":
