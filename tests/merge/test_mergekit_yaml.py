@@ -205,7 +205,7 @@ GOOD = {"merge_method": "ties", "base_model": "b", "models": models(("x", {"weig
         ({"models": models(("other+x", {"weight": 1}))}, "models"),
         ({"models": models(("b+", {"weight": 1}))}, "models[0].model"),
         ({"models": models(("b+x+y", {"weight": 1}))}, "models[0].model"),
-        ({"chat_template": "auto"}, "chat_template"),
+        ({"chat_template": "chatml"}, "chat_template"),
         (
             {"models": None, "slices": [{"sources": [{"model": "x", "layer_range": [3, 1]}]}]},
             "slices[0].sources[0].layer_range",

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from fusionchat.errors import RecipeError
 from fusionchat.merge.arrange import Arrangement
+from fusionchat.merge.chat_templates import check_template
 from fusionchat.merge.embeddings import Embeddings
 from fusionchat.merge.mergekit_files import read_mergekit
 from fusionchat.merge.mergekit_kinds import KINDS, WHOLE, Kind
@@ -34,6 +35,7 @@ _TOP = {
     "out_dtype",
     "tokenizer_source",
     "tokenizer",
+    "chat_template",
 }
 _DTYPES: dict[str, Dtype] = {"bfloat16": "bfloat16", "float16": "float16", "float32": "float32"}
 
@@ -49,6 +51,7 @@ class MergekitJob:
         dtype: What the fused model is stored as; None where the file does not say.
         embeddings: What the file's tokenizer source implies for vocabularies; None where it says nothing.
         tokenizer_source: Reference of another model whose tokenizer the fused model gets.
+        chat_template: The chat template that it gets, or ``auto``; None for the pivot's.
         arrangement: Layers, where the file has slices.
     """
 
@@ -58,6 +61,7 @@ class MergekitJob:
     dtype: Dtype | None
     embeddings: Embeddings | None
     tokenizer_source: str | None
+    chat_template: str | None
     arrangement: Arrangement | None
     _build: Build
     _spans: tuple[int, ...]
@@ -111,7 +115,7 @@ def load_mergekit(path: Path) -> MergekitJob:
         arrangement = _arrangement(kind, slices, pivot, names, base)
         check_slices(slices, targets, build)
     return MergekitJob(
-        pivot, named, build("", None, 0.0), dtype, embeddings, tokenizer, arrangement,
+        pivot, named, build("", None, 0.0), dtype, embeddings, tokenizer, check_template(top.get("chat_template")), arrangement,
         build, tuple(part.layers for part in slices) if sliced else (),
     )  # fmt: skip
 

@@ -9,6 +9,7 @@ from fusionchat.console import Advance, ignore, warn
 from fusionchat.damage import verified_folder
 from fusionchat.errors import MergeError
 from fusionchat.merge.arrange import Arrangement
+from fusionchat.merge.chat_templates import set_template
 from fusionchat.merge.device import place_of
 from fusionchat.merge.embeddings import Embeddings
 from fusionchat.merge.mergekit_yaml import MergekitJob, load_mergekit
@@ -160,6 +161,8 @@ def run_mergekit(
     )
     if job.tokenizer_source is not None:
         _take_tokenizer(find_model(job.tokenizer_source), out)
+    if job.chat_template is not None:
+        set_template(out, job.chat_template, [find_model(one) for one in (job.pivot, *job.targets.values())])
     return report
 
 

@@ -1,0 +1,65 @@
+"""mergekit's ``chat_template``: the fused model's template given as text, or the one that most inputs have (``auto``)."""
+
+import json
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+from fusionchat.artifacts import atomic_path, write_json
+from fusionchat.console import warn
+from fusionchat.errors import RecipeError
+
+AUTO = "auto"
+_FILE, _CONFIG, _OLD = "chat_template.jinja", "tokenizer_config.json", "chat_template.json"
+
+
+def check_template(value: object) -> str | None:
+    """The setting as a mergekit file gives it: ``auto`` or Jinja text; None where it gives none.
+
+    Raises:
+        RecipeError: It is the name of one of the templates that mergekit holds, or no text.
+    """
+    if value is None or value == AUTO or (isinstance(value, str) and "{" in value):
+        return value
+    raise RecipeError(
+        f"The chat template {value!r} is neither {AUTO} nor Jinja text",
+        where="chat_template",
+        do=f"give the template itself, or {AUTO}, or remove it to keep the base model's",
+    )
+
+
+def set_template(out: Path, wanted: str, models: Sequence[Path]) -> None:
+    """Give a fused model the template that is wanted, in place of the one it has.
+
+    Args:
+        out: The fused model's folder.
+        wanted: ``auto`` or Jinja text.
+        models: The inputs; of templates that as many of them have, the first one's is taken.
+    """
+    if wanted == AUTO:
+        held = [text for folder in models if (text := _template_of(folder)) is not None]
+        if not held:
+            warn("no model has a chat template; the fused model has none")
+            return
+        wanted = Counter(held).most_common(1)[0][0]
+    with atomic_path(out / _FILE) as partial:
+        partial.write_text(wanted, encoding="utf-8")
+    (out / _OLD).unlink(missing_ok=True)
+    path = out / _CONFIG
+    config = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    if config.pop("chat_template", None) is not None:
+        write_json(path, config)
+
+
+def _template_of(folder: Path) -> str | None:
+    """A folder's template: its file before its tokenizer's config, of several the one that is called default."""
+    if (folder / _FILE).is_file():
+        return (folder / _FILE).read_text(encoding="utf-8")
+    for name in (_OLD, _CONFIG):
+        path = folder / name
+        found = json.loads(path.read_text(encoding="utf-8")).get("chat_template") if path.is_file() else None
+        if isinstance(found, list):
+            found = {one["name"]: one["template"] for one in found}.get("default")
+        if isinstance(found, str):
+            return found
+    return None
