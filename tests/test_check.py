@@ -207,3 +207,17 @@ def test_every_part_that_is_a_file_is_looked_at(tiny, capsys):
     (tiny / "odd.jsonl").write_text("{}\n")
     with pytest.raises(CorpusError, match="No record"):
         check(recipe, sample=2)
+
+
+def test_a_source_whose_weights_are_missing_or_cut_short_is_said_before_the_pivot_is_captured(tiny, capsys):
+    weights = tiny / "input/models/qwen/model.safetensors"
+    whole = weights.read_bytes()
+    weights.write_bytes(whole[: len(whole) // 2])
+    (line,) = check(load_recipe("recipe.yaml"), sample=2).unseen
+    assert line.startswith("the weights of qwen: ") and "cut short" in line
+    weights.unlink()
+    found = check(load_recipe("recipe.yaml"), sample=2)
+    assert found.unseen == [f"the weights of qwen: there are none in {tiny / 'input/models/qwen'}"]
+    show(found)
+    said = capsys.readouterr()
+    assert "could not look at the weights of qwen" in said.err and "with what could be looked at" in said.out

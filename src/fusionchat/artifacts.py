@@ -103,6 +103,7 @@ REFUSALS = {
     errno.EACCES: ("This folder cannot be written", "choose another folder or change its permissions"),
     errno.EPERM: ("This folder cannot be written", "choose another folder or change its permissions"),
     errno.EROFS: ("This file system is read-only", "choose a folder on another one"),
+    errno.EEXIST: ("A file is in the place of a folder", "move it away or choose another folder"),
     errno.ENOTDIR: ("A file is in the place of a folder", "move it away or choose another folder"),
 }
 
@@ -138,7 +139,7 @@ def make_folder(folder: Path) -> None:
 def atomic_path(path: Path) -> Iterator[Path]:
     """Yield a temporary path beside ``path``; fsync and rename it when the block ends well, else remove it."""
     with machine_errors(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(path.parent)
         partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
         try:
             yield partial

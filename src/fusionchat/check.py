@@ -15,9 +15,10 @@ from fusionchat.corpus.conversation import Reject
 from fusionchat.corpus.parts import count_rejects
 from fusionchat.corpus.render import Renderer
 from fusionchat.corpus.stage import make_renderer
-from fusionchat.errors import FusionChatError, ModelError
+from fusionchat.errors import FusionChatError, MergeError, ModelError
 from fusionchat.estimate import most_disk, total
 from fusionchat.jobs import Run
+from fusionchat.merge.checkpoint import open_checkpoint
 from fusionchat.merge.files import is_without_weights, opens_in_transformers
 from fusionchat.merge.methods.base import check_targets
 from fusionchat.merge.references import cached
@@ -94,6 +95,7 @@ def check(recipe: Recipe, *, sample: int = 200) -> Check:
     pivot = _rehearsed(refs["pivot"], unseen)
     renderers: dict[str, Renderer] = {}
     models = [_look(ref, renderers, unseen) for ref in refs.values()]
+    unseen += [line for name in recipe.sources if (line := _closed(refs[name]))]
     previews = []
     if "pivot" in renderers and conversations:
         for name in recipe.sources:
@@ -145,6 +147,22 @@ def _rehearsed(ref: ModelRef, unseen: list[str]) -> list[str]:
         unseen.append(f"the weights of {ref.model}: they are not here yet; a run looks at them first")
         return []
     return rehearse(folder)
+
+
+def _closed(source: ModelRef) -> str:
+    """Why the headers of a source's weights cannot be read, "" where they can or the model is not on this machine."""
+    folder = Path(source.model)
+    if not folder.is_dir():
+        return ""
+    if is_without_weights(folder):
+        return f"the weights of {source.name}: there are none in {folder}"
+    try:
+        open_checkpoint(folder, allow_pickle=True).close()
+    except MergeError as error:
+        return (
+            f"the weights of {source.name}: {error.where or folder}: {error.what[0].lower()}{error.what[1:]}"
+        )
+    return ""
 
 
 def _unfit(recipe: Recipe) -> list[str]:

@@ -6,7 +6,7 @@ from fusionchat.check import Check
 from fusionchat.corpus.conversation import Reject
 from fusionchat.corpus.parts import count_words
 from fusionchat.estimate import work
-from fusionchat.units import size
+from fusionchat.units import counted, size
 
 SHOWN_CHARACTERS = 1200
 FLOPS_A_SECOND = 4e14
@@ -48,7 +48,7 @@ def _show_corpus(found: Check) -> None:
     for line in found.corpus:
         console.say(line)
     for note, count in found.notes.items():
-        console.say(f"Corpus: {note} ({count} conversations)")
+        console.say(f"Corpus: {note} ({counted(count, 'conversation')})")
 
 
 def _conclude(found: Check) -> None:
