@@ -12,7 +12,7 @@ ANSWERS_IN_S = 5
 
 @cache
 def ask_the_hub_once() -> None:
-    """Where the hub cannot be reached, put its client offline: it reads the cache then, and does not try each file five times."""
+    """Put the hub's client offline if the hub does not answer: it then reads the cache, without retries."""
     from huggingface_hub import constants, get_session
 
     try:

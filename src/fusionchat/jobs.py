@@ -97,7 +97,7 @@ class Job:
 
 
 class Status(NamedTuple):
-    """Whether a job is done; for a stale one which settings or inputs changed, for one that was begun how far it is."""
+    """Whether a job is done; what changed for a stale one, and how far a begun one is."""
 
     state: State
     changed: tuple[str, ...] = ()

@@ -272,7 +272,7 @@ def _file_identity(path: Path) -> str:
 
 
 def pick_device(name: str) -> "torch.device":
-    """The device a recipe's ``runtime.device`` means; raises MachineError where it is not there."""
+    """The device a recipe's ``runtime.device`` means; raises MachineError if this machine has none."""
     import torch
 
     if name != "auto":

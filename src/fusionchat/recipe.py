@@ -212,7 +212,7 @@ class FusedSettings(Frozen):
 
 
 class SearchSettings(Frozen):
-    """Other merges of the same targets, tried on the validation part without any training; the best is the fused model."""
+    """Other merges of the same targets, tried on the validation part; the best is the fused model."""
 
     candidates: tuple[AnyMerge, ...] = Field((), description="merges to try; empty for a list of likely ones")
     metric: Literal["bits_per_byte", "exact_match"] = "bits_per_byte"

@@ -1,4 +1,4 @@
-"""A model's tokenizer on disk: whether transformers loads what ``tokenizer.json`` says, and copies of its files."""
+"""A tokenizer on disk: whether transformers loads what ``tokenizer.json`` says, and copies of its files."""
 
 import shutil
 from pathlib import Path
@@ -83,7 +83,7 @@ def copy_tokenizer(ref: "ModelRef", folder: Path) -> None:
 
 
 def rebuilt_on(ref: "ModelRef") -> str | None:
-    """A text that transformers would split differently than the model's ``tokenizer.json`` says, None if there is none."""
+    """A text that transformers splits differently than ``tokenizer.json`` says, None if there is none."""
     from fusionchat.models import open_tokenizer
 
     file = file_of(ref.tokenizer, ref.revision)

@@ -16,8 +16,6 @@ from fusionchat.align.positions import Attached
 from fusionchat.represent.topk import TopK
 from fusionchat.tokens.spans import Array, ByteTable
 
-FAR = np.int64(1 << 40)
-
 
 def attach_by_dtw(pivot: TopK, source: TopK, pivot_table: ByteTable, source_table: ByteTable) -> Attached:
     """The first source row matched with every pivot row, turn by turn; residuals are always 0.

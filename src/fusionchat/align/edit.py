@@ -12,8 +12,6 @@ from numpy.typing import NDArray
 
 from fusionchat.tokens.spans import Array, ByteTable
 
-WORD = 64
-
 
 def nearest_tokens(
     source: ByteTable,

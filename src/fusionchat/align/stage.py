@@ -79,7 +79,7 @@ def read_pair(run: Run, source: str, index: int) -> tuple[TopK, TopK]:
 
 
 def make_map(run: Run, source: str, pivot_table: TokenTable, source_table: TokenTable) -> VocabularyMap:
-    """The recipe's vocabulary map for a pair; the methods that use partners have them counted over the whole corpus first."""
+    """The recipe's vocabulary map for a pair; methods that use partners count them over the whole corpus first."""
     settings = run.recipe.align
     counts: PairCounts | None = None
     same = source_table.same_text_tokens(pivot_table)

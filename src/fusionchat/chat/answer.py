@@ -132,7 +132,7 @@ class Answerer:
         return f"{self.name}: {size} parameters{context}, on {self.model.device}"
 
     def fits(self, messages: Sequence[Message], max_new_tokens: int) -> bool:
-        """Whether a prompt leaves room for an answer (a quarter of the context, if the whole is not to be had)."""
+        """Whether a prompt leaves room for ``max_new_tokens``, or for a quarter of the context if that is less."""
         if self.window is None:
             return True
         return len(self.renderer.prompt_ids(messages)) + min(max_new_tokens, self.window // 4) <= self.window

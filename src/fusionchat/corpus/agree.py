@@ -1,4 +1,4 @@
-"""A conversation that every template shows unchanged: edits that a template makes are made for all models, and noted."""
+"""A conversation that every template shows unchanged: edits of one template are made for all models."""
 
 from collections.abc import Sequence
 from dataclasses import replace

@@ -61,7 +61,7 @@ class Conversation:
 
 
 class Reject(NamedTuple):
-    """A record that could not be used: its id, a short reason to count by, the detail, and the model if it is one's."""
+    """A record that could not be used: its id, a short reason to count by, the detail, the model (if one)."""
 
     id: str
     reason: str

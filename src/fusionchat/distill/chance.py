@@ -1,4 +1,4 @@
-"""Training without chance: dropout and the like are off, so that how a step is cut into passes changes nothing."""
+"""Training without chance: dropout is off, so that the size of a micro-batch changes nothing."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

@@ -1,4 +1,4 @@
-"""Stage `distill`: copies of the pivot learn fused distributions, or (SFT) labels alone; one job a model and seed."""
+"""Stage `distill`: copies of the pivot learn fused distributions or (SFT) labels; one job per model and seed."""
 
 import gc
 import shutil

@@ -111,7 +111,7 @@ def train(
     device: torch.device,
     progress: Callable[[int], AbstractContextManager[Callable[[int], None]]],
 ) -> Trained:
-    """Train a model in place, without dropout; a killed training goes on from its last whole checkpoint in ``folder``.
+    """Train a model in place, without dropout; a killed training continues from its last checkpoint in ``folder``.
 
     Args:
         model: The student, in fp32: small learning rates vanish in half-precision weights.

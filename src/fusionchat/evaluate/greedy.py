@@ -61,7 +61,7 @@ Alike = tuple[int, int]
 
 
 def alike(length: int, window: int | None, switch: int | None, max_new_tokens: int) -> Alike:
-    """What prompts of one batch have in common: the room for their answers, and where the model changes frequencies.
+    """What prompts of a batch have in common: room for answers, and where the model changes frequencies.
 
     The latter is 0 for never, -1 for before the answer, and the prompt's length for within it (see `switch_length`).
     """

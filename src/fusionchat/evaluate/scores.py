@@ -1,5 +1,5 @@
 # N supervised rows of a model, C conversations
-"""`Scores`: a finished evaluation by conversation and by token, and several of them over the events that all score."""
+"""`Scores`: a finished evaluation by conversation and token; several of them over the events that all score."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What an adapter's weight file holds, by module: factors, trained rows, and tensors that replace the base model's."""
+"""An adapter's weight file by module: factors, trained rows, and tensors that replace the base model's."""
 
 import re
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""An adapter while it is brought together with the pivot: what each change is made on, and what is said of a wrong one."""
+"""An adapter beside its pivot: the tensor that each change is made on, and the errors of changes that do not fit."""
 
 from collections.abc import Callable
 from functools import cached_property

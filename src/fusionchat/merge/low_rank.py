@@ -1,4 +1,4 @@
-"""A tensor with a low-rank change, worked out while it is read: what peft's ``merge_and_unload`` makes of it, in fp64.
+"""A tensor with a low-rank change, computed while it is read as peft's ``merge_and_unload`` does, in fp64.
 
     W' = f * (W - L0 R0 + scale * B diag(d) A)
 

@@ -189,7 +189,7 @@ def check_left(
     *,
     where: str,
 ) -> list[str]:
-    """Names of a target's tensors that are left out of the merge and are no buffers: heads that the pivot does not have.
+    """Names of tensors that are left out of the merge and are not buffers: heads that the pivot does not have.
 
     Raises:
         MergeError: One of them is a parameter of the structure, or the structure is not known.

@@ -1,4 +1,4 @@
-"""Biases that an adapter brings (``lora_bias``) and the pivot's layers do not have: the fused model gets them, if it can.
+"""Biases of an adapter (``lora_bias``) that the pivot's layers lack, added to the fused model where it has a place.
 
 A structure has biases by a switch of its config (``attention_bias``, ``mlp_bias``). Switches are tried, one and then several,
 until transformers builds a model with a place for each new bias; the biases that a switch brings besides are 0.

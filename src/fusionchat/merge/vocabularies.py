@@ -1,4 +1,4 @@
-"""Vocabularies of pivot and targets: refused where tokens are in other rows, or brought together row by row, by token."""
+"""Vocabularies of pivot and targets: refused where tokens are in other rows, or aligned row by row, by token."""
 
 from collections.abc import Mapping
 from pathlib import Path

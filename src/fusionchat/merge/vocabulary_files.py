@@ -195,7 +195,7 @@ def _object(path: Path) -> dict[str, Json]:
 
 
 def largest_token(folder: Path) -> tuple[str, int] | None:
-    """The token with the largest row in any of a folder's tokenizer files, and that row; None where none can be read."""
+    """The token with the largest row in a folder's tokenizer files, and that row; None if none can be read."""
     ids: dict[str, int] = {}
     with suppress(MergeError):
         vocabulary = read_vocabulary(folder)

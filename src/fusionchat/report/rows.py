@@ -1,5 +1,5 @@
 # C conversations, R trainings that differ in their seeds alone
-"""The rows of a report: every model, or the mean of its trainings, and what it gains over SFT and over SFT's soup."""
+"""The rows of a report: each model, or the mean of its trainings, and its gains over SFT and SFT's soup."""
 
 from collections.abc import Callable, Sequence
 from typing import NamedTuple

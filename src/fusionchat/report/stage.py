@@ -204,7 +204,7 @@ def make_choice(run: Run, target: str, sources: tuple[str, ...]) -> Choice:
 
 
 def make_rejects(run: Run) -> tuple[Reject, ...]:
-    """Rejected records of the corpus by reason, keys of records that nothing reads, and what templates do to the others."""
+    """Rejected records by reason, keys that nothing reads, and what templates do to the other records."""
     counts = reject_counts(run)
     keys = unused_counts(run)
     parts = cast(dict[str, dict[str, int]], run.manifest(CORPUS).summary)

@@ -159,7 +159,7 @@ class Method:
     """Base of all methods' settings.
 
     Attributes:
-        method: The name, a ``Literal`` in every method; methods are told apart by it.
+        method: The name, a ``Literal`` in every method, by which it is chosen.
         paper: Where the method is from.
         targets: Least and largest number of targets it works on; None is no limit.
         needs_auxiliary: Whether it cannot do without `auxiliary` folders.
@@ -225,7 +225,7 @@ def weights_for(
 
 
 def check_targets(method: Method, targets: int) -> None:
-    """Raise ValueError where a method does not work on so many targets, or has values or folders for another number."""
+    """Raise ValueError where a method does not take this many targets, or has values or folders for others."""
     least, most = method.targets
     if targets < least or (most is not None and targets > most):
         wants = f"{least}" if least == most else f"{least} or more" if most is None else f"{least} to {most}"
