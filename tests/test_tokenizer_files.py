@@ -40,6 +40,38 @@ def test_the_loader_and_a_saved_folder_use_the_files_ids(tmp_path, kind):
     assert same == kind.startswith("Pre")
 
 
+def test_a_saved_folder_opens_where_the_declared_class_cannot_be_built(tmp_path):
+    folder, out = declared(tmp_path / "m", "T5Tokenizer", pre=DIGITS), tmp_path / "out"
+    with pytest.raises(TypeError):
+        AutoTokenizer.from_pretrained(folder)
+    out.mkdir()
+    copy_tokenizer(ref_of(folder), out)
+    assert ids(AutoTokenizer.from_pretrained(out)) == of_file(folder)
+
+
+@pytest.mark.parametrize("more", [{"lstrip": True}, {"rstrip": True}, {"single_word": True}])
+def test_a_saved_folder_gives_added_tokens_the_files_flags(tmp_path, more):
+    """The config lists the file's `<|end|>` with another flag, and a token of its own; the class is right already."""
+    listed = {
+        "265": {"content": "<|end|>", "special": True} | more,
+        "266": {"content": "<tool>", "special": True},
+    }
+    folder, out = (
+        declared(tmp_path / "m", "PreTrainedTokenizerFast", added_tokens_decoder=listed),
+        tmp_path / "out",
+    )
+    out.mkdir()
+    copy_tokenizer(ref_of(folder), out)
+    saved, mine = AutoTokenizer.from_pretrained(out), load_tokenizer(ref_of(folder))
+    for text in ("a <|end|> b", "a<|end|>b", "a<tool>b"):
+        assert saved(text)["input_ids"] == mine(text)["input_ids"], text
+    file = Tokenizer.from_file(str(folder / "tokenizer.json"))
+    assert [saved(text)["input_ids"] for text in ("a <|end|> b", "a<|end|>b")] == [
+        file.encode(text).ids for text in ("a <|end|> b", "a<|end|>b")
+    ]
+    assert saved.convert_tokens_to_ids("<tool>") == 266
+
+
 def test_all_files_are_copied_and_older_ones_removed(tmp_path):
     folder, out = declared(tmp_path / "m", "PreTrainedTokenizerFast"), tmp_path / "out"
     for name in ("tekken.json", "additional_chat_templates/rag.jinja", "chat_template.jinja"):

@@ -124,14 +124,23 @@ def load_tokenizer(ref: ModelRef) -> "PreTrainedTokenizerBase":
     return as_its_file(open_tokenizer(ref), file_of(ref.tokenizer, _revision(ref, ref.tokenizer)))
 
 
+def declared_tokenizer(ref: ModelRef) -> "PreTrainedTokenizerBase":
+    """The tokenizer of the class that its folder declares; raises what transformers raises where it cannot be built."""
+    from transformers import AutoTokenizer
+
+    return AutoTokenizer.from_pretrained(
+        ref.tokenizer, revision=_revision(ref, ref.tokenizer), trust_remote_code=False
+    )
+
+
 def open_tokenizer(ref: ModelRef) -> "PreTrainedTokenizerBase":
     """The model's tokenizer as transformers builds it: not always what its file says. Raises as `load_tokenizer`."""
-    from transformers import AutoTokenizer, PreTrainedTokenizerFast
+    from transformers import PreTrainedTokenizerFast
 
     ready(ref.tokenizer, TEXT_FILES)
     revision = _revision(ref, ref.tokenizer)
     try:
-        return AutoTokenizer.from_pretrained(ref.tokenizer, revision=revision, trust_remote_code=False)
+        return declared_tokenizer(ref)
     except Exception as error:  # transformers raises many kinds
         if file_of(ref.tokenizer, revision) is not None:  # of a class that is not known, or cannot build it
             with suppress(Exception):

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from fusionchat.artifacts import Json, read_json, write_json, write_text
 from fusionchat.errors import ModelError
 from fusionchat.model_files import GENERATION, TOKENIZER, matching
-from fusionchat.tokens.own_file import first_difference, read_file, with_rules_of
+from fusionchat.tokens.own_file import FLAGS, first_difference, read_file, with_rules_of
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -71,8 +71,9 @@ def copy_tokenizer(ref: "ModelRef", folder: Path) -> None:
     template = other_template(ref)
     if template is not None:
         put_template(folder, template)
-    if rebuilt_on(ref) is not None:
-        _set(folder / CONFIG, {"tokenizer_class": GENERAL})
+    if rebuilt_on(ref) is not None or ((folder / FILE).is_file() and not opens_as_declared(ref)):
+        changes: dict[str, Json] = {"tokenizer_class": GENERAL}
+        _set(folder / CONFIG, changes | added_tokens(folder), without="split_special_tokens")
     elif not (folder / FILE).is_file():
         load_tokenizer(ref).save_pretrained(folder)  # vLLM and others want one
         if template is not None:
@@ -88,6 +89,32 @@ def rebuilt_on(ref: "ModelRef") -> str | None:
 
     file = file_of(ref.tokenizer, ref.revision)
     return None if file is None else differs_on(open_tokenizer(ref), file)
+
+
+def opens_as_declared(ref: "ModelRef") -> bool:
+    """Whether transformers can build the class that a tokenizer's folder declares."""
+    from fusionchat.models import declared_tokenizer
+
+    try:
+        declared_tokenizer(ref)
+    except Exception:  # transformers raises many kinds
+        return False
+    return True
+
+
+def added_tokens(folder: Path) -> dict[str, Json]:
+    """The config's list of added tokens with the flags that ``tokenizer.json`` gives them, if the config has one."""
+    listed = _read(folder / CONFIG).get("added_tokens_decoder")
+    if not isinstance(listed, dict):
+        return {}
+    of_file = {str(row): token for row, token in read_file(folder / FILE).get_added_tokens_decoder().items()}
+    entries: dict[str, Json] = {
+        row: {"content": token.content} | {flag: bool(getattr(token, flag)) for flag in FLAGS}
+        if (token := of_file.get(row))
+        else entry
+        for row, entry in listed.items()
+    }
+    return {"added_tokens_decoder": entries}
 
 
 def put_template(folder: Path, template: str) -> None:

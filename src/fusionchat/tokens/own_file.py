@@ -32,7 +32,7 @@ PROBES = (
 """Texts on which rules of tokenizers differ: digits, spaces, code, contractions, forms of characters, scripts, emoji."""
 _TOGETHER = 16
 _CONFIG = "tokenizer_config.json"
-_FLAGS = ("special", "normalized", "lstrip", "rstrip", "single_word")
+FLAGS = ("special", "normalized", "lstrip", "rstrip", "single_word")
 
 
 def probes(file: "Tokenizer") -> Iterator[str]:
@@ -147,7 +147,7 @@ def _of_config(folder: Path) -> list[tuple[int, "AddedToken"]]:
 
     listed = _config(folder).get("added_tokens_decoder")
     return [
-        (int(row), AddedToken(str(entry["content"]), **{f: bool(entry.get(f)) for f in _FLAGS}))
+        (int(row), AddedToken(str(entry["content"]), **{f: bool(entry.get(f)) for f in FLAGS}))
         for row, entry in sorted(
             (listed if isinstance(listed, dict) else {}).items(), key=lambda e: int(e[0])
         )
