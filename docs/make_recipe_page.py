@@ -19,6 +19,17 @@ method, too), `--set sources.qwen.template=pivot`, `--set compare.merges.0.densi
 """
 
 
+SHARED = {
+    "fuse": "how one distribution is made of those of all models",
+    "merge": "how the targets become one model",
+    "method": "which of the methods this is",
+    "weight": "one number per target, in the order of the sources; nothing for the same for all",
+    "scale": "multiplies the sum of the changes",
+    "origin": "centre of the sphere: `pivot` takes the targets' changes, `zero` the weights themselves",
+}
+"""Meanings of keys that several methods share, or that choose one."""
+
+
 def page() -> str:
     """The whole page."""
     schema = Recipe.model_json_schema()
@@ -40,7 +51,7 @@ def section(
         if key == "folder":  # not a key of the file
             continue
         branches = models(schema, value)
-        meaning = note(value) or meanings.get(key, "")
+        meaning = note(value) or meanings.get(key, "") or SHARED.get(key, "") or one_line(branches)
         lines.append(
             f"| `{key}` | {kind(schema, value)} | {default(value, key in node.get('required', []))} | {meaning} |"
         )
@@ -52,6 +63,11 @@ def section(
                 seen.add(branch["title"])
                 nested += section(schema, branch, name, f"{prefix}{key}.", seen)
     return lines + nested
+
+
+def one_line(branches: list[dict[str, Any]]) -> str:
+    """The first line of a section's own text, for the key that has that section; "" where there are several."""
+    return describe(branches[0]).split("\n")[0].rstrip(".") if len(branches) == 1 else ""
 
 
 def describe(node: dict[str, Any]) -> str:

@@ -217,7 +217,7 @@ def test_a_source_whose_weights_are_missing_or_cut_short_is_said_before_the_pivo
     assert line.startswith("the weights of qwen: ") and "cut short" in line
     weights.unlink()
     found = check(load_recipe("recipe.yaml"), sample=2)
-    assert found.unseen == [f"the weights of qwen: there are none in {tiny / 'input/models/qwen'}"]
+    assert len(found.unseen) == 1 and found.unseen[0].startswith("the weights of qwen: there are none in ")
     show(found)
     said = capsys.readouterr()
     assert "could not look at the weights of qwen" in said.err and "with what could be looked at" in said.out

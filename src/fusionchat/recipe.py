@@ -116,7 +116,9 @@ class CorpusFile(Named):
     short: ClassVar[str] = "path"
 
     path: str = Field(description="JSONL, JSON, Parquet, text file, or Hugging Face dataset id")
-    format: Literal["auto", "messages", "sharegpt", "text"] = "auto"
+    format: Literal["auto", "messages", "sharegpt", "text"] = Field(
+        "auto", description="auto: `text` for .txt, else what each record looks like"
+    )
     split: str = Field("train", description="the split of a hub dataset")
     revision: str | None = Field(None, description="branch, tag or commit of a hub dataset")
     pattern: str = Field(
@@ -173,15 +175,22 @@ class DistillSettings(Frozen):
         0.9, ge=0, le=1, description="lambda: weight of the label against the distribution"
     )
     sweep: tuple[float, ...] = Field((), description="further label weights; the best on validation is taken")
-    tail: Literal["bucket", "renormalize"] = "bucket"
-    epochs: float = Field(3, gt=0)
+    tail: Literal["bucket", "renormalize"] = Field(
+        "bucket",
+        description="mass outside the kept tokens: one more entry of the distribution, or left out and the rest scaled to 1",
+    )
+    epochs: float = Field(3, gt=0, description="passes over the training part; fractions are possible")
     batch_size: int = Field(128, ge=1, description="conversations a step, over all devices")
-    learning_rate: float = Field(5e-6, gt=0)
-    schedule: Literal["cosine", "linear", "constant", "constant_with_warmup"] = "cosine"
-    warmup_ratio: float = Field(0.03, ge=0, lt=1)
-    weight_decay: float = Field(0.0, ge=0)
-    max_grad_norm: float = Field(1.0, gt=0)
-    precision: Literal["bf16", "fp32"] = "bf16"
+    learning_rate: float = Field(5e-6, gt=0, description="the highest one, after the warm-up")
+    schedule: Literal["cosine", "linear", "constant", "constant_with_warmup"] = Field(
+        "cosine", description="how the learning rate goes down"
+    )
+    warmup_ratio: float = Field(0.03, ge=0, lt=1, description="share of the steps in which the rate goes up")
+    weight_decay: float = Field(0.0, ge=0, description="AdamW's")
+    max_grad_norm: float = Field(1.0, gt=0, description="longer gradients are scaled to this norm")
+    precision: Literal["bf16", "fp32"] = Field(
+        "bf16", description="of forward and backward passes; weights and AdamW's state are fp32 in either"
+    )
     seeds: int = Field(
         1,
         ge=1,
@@ -207,7 +216,7 @@ class DistillSettings(Frozen):
 class FusedSettings(Frozen):
     """How the fused model is stored."""
 
-    dtype: Literal["float32", "bfloat16", "float16"] = "bfloat16"
+    dtype: Literal["float32", "bfloat16", "float16"] = Field("bfloat16", description="dtype it is stored in")
     shard_gb: float = Field(5.0, gt=0)
 
 
@@ -215,7 +224,9 @@ class SearchSettings(Frozen):
     """Other merges of the same targets, tried on the validation part; the best is the fused model."""
 
     candidates: tuple[AnyMerge, ...] = Field((), description="merges to try; empty for a list of likely ones")
-    metric: Literal["bits_per_byte", "exact_match"] = "bits_per_byte"
+    metric: Literal["bits_per_byte", "exact_match"] = Field(
+        "bits_per_byte", description="what trials are compared by; exact_match needs `evaluate.exact_match`"
+    )
     minutes: float | None = Field(
         None, gt=0, description="start no trial after this long; nothing for no limit"
     )
@@ -303,9 +314,14 @@ class Recipe(Frozen):
 
     name: str = Field(description="the run's name, and its folder's")
     output: str = Field("runs", description="folder that holds the runs, relative to the working directory")
-    seed: int = 0
+    seed: int = Field(
+        0, description="of every random choice: data order, seeds of training, shares of the corpus"
+    )
     pivot: ModelSpec
-    sources: dict[str, ModelSpec] = Field(min_length=1)
+    sources: dict[str, ModelSpec] = Field(
+        min_length=1,
+        description="models whose knowledge is fused in: a name for each, and keys as for `pivot`",
+    )
     corpus: CorpusSettings
     represent: RepresentSettings = RepresentSettings()
     align: AnyAlign = AlignSettings()
