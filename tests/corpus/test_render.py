@@ -112,6 +112,15 @@ def test_a_first_token_may_carry_template_bytes():
     check(one, said("Hello there"), rendered)
 
 
+@pytest.mark.parametrize(("answer", "rows"), [("the", 0), ("Hi", 2), ("the Hi", 3)])
+def test_an_answer_of_one_token_with_template_bytes_after_a_thought_is_rejected(answer, rows):
+    """Its only token (" the") begins in the template, and no end follows: nothing of it is scored."""
+    source = "{% for m in messages %}{{ m.role }}: {{ m.content }}{% endfor %}"
+    one = Renderer(byte_level(), template=source, thinking="drop")
+    rendered = one.render(said(f"<think>\nhm\n</think>\n\n{answer}"))
+    assert rendered == Reject("x", "nothing to supervise") if rows == 0 else len(rendered.rows) == rows
+
+
 def test_a_last_token_may_carry_the_end_of_turn():
     tokenizer = add(byte_level(), ".\n")
     one = renderer("### {{ messages[0].content }}\n{{ messages[1].content }}\n<|end|>", tokenizer)

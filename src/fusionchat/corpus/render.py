@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 EDITED = "the chat template edits a turn"
+NOTHING = "nothing to supervise"
 SWALLOWED = "a control token takes in spaces of a turn"
 
 
@@ -131,7 +132,8 @@ class Renderer:
         found = self._supervise(ids, spans, messages, byte_places(shown.text, shown.places))
         if isinstance(found, Refusal):
             return Reject(conversation.id, found.reason, found.detail)
-        return moved(found, unseen_bytes(conversation.messages, messages))
+        found = moved(found, unseen_bytes(conversation.messages, messages))
+        return found if found.rows.size else Reject(conversation.id, NOTHING)
 
     def _write(self, messages: Sequence[Message]) -> str | Refusal:
         shown = self.template.show(messages)
@@ -164,7 +166,7 @@ class Renderer:
                 break
         rows = np.concatenate([part[0] for part in parts]) if parts else np.zeros(0, np.int64)
         if rows.size == 0:
-            return Refusal("nothing to supervise")
+            return Refusal(NOTHING)
         turn = np.concatenate(
             [np.full(len(part[0]), place.message) for part, place in zip(parts, places, strict=False)]
         )
