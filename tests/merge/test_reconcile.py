@@ -1,5 +1,7 @@
 """Full models as targets: heads of their own, buffers that are the models' own, names that training tools put words into."""
 
+import json
+
 import pytest
 import torch
 from transformers import AutoModelForCausalLM
@@ -134,3 +136,15 @@ def test_a_head_that_nobody_has_is_said(tied, tmp_path):
     pivot = configured(rewritten(tied, tmp_path / "p", dict), tie_word_embeddings=False)
     with pytest.raises(MergeError, match="tie_word_embeddings: false, and there is no head"):
         merge_models(pivot, {"t": pivot}, Linear(), tmp_path / "out", threads=1)
+
+
+def test_a_quantization_that_the_weights_no_longer_have_is_taken_out_of_the_config(tied, tmp_path):
+    """As where a model was dequantized and its config kept: opening the fused model would quantize it."""
+    stale = {"quant_method": "bitsandbytes", "load_in_4bit": True}
+    pivot = configured(
+        rewritten(tied, tmp_path / "p", dict), quantization_config=stale, torch_dtype="float16"
+    )
+    merge_models(pivot, {"t": nudged(tied, tmp_path / "t")}, Linear(), tmp_path / "out", threads=1)
+    config = json.loads((tmp_path / "out/config.json").read_text())
+    assert not {"quantization_config", "torch_dtype"} & config.keys() and config["dtype"] == "bfloat16"
+    assert not opened(tmp_path / "out")[1]

@@ -12,6 +12,7 @@ from fusionchat.merge.plan import Dtype
 from fusionchat.model_files import CARRIED, TOKENIZER, matching
 
 _MAPS = ("config.json", "tokenizer_config.json", "processor_config.json", "preprocessor_config.json")
+_NOT_TRUE = ("torch_dtype", "quantization_config", "compression_config")
 _BESIDE = re.compile(r"^\s*(?:from\s+\.(\w+)\s+import|from\s+\.\s+import\s+(\w+))", re.MULTILINE)
 
 
@@ -31,8 +32,14 @@ def copy_surroundings(
     config = pivot / "config.json"
     if config.is_file():
         values = json.loads(config.read_text(encoding="utf-8"))
-        values.pop("torch_dtype", None)
-        write_json(out / "config.json", {**values, **changes, "dtype": dtype})
+        write_json(out / "config.json", {**_plain({**values, **changes}), "dtype": dtype})
+
+
+def _plain(config: Mapping[str, Json]) -> dict[str, Json]:
+    """A config without the old name of the type, and without a quantization that its weights no longer have."""
+    kept = {key: value for key, value in config.items() if key not in _NOT_TRUE}
+    text = kept.get("text_config")
+    return {**kept, "text_config": _plain(text)} if isinstance(text, dict) else kept
 
 
 def carried(folder: Path) -> list[str]:
