@@ -210,6 +210,7 @@ def test_every_part_that_is_a_file_is_looked_at(tiny, capsys):
 
 
 def test_a_source_whose_weights_are_missing_or_cut_short_is_said_before_the_pivot_is_captured(tiny, capsys):
+    copy_input(tiny)
     weights = tiny / "input/models/qwen/model.safetensors"
     whole = weights.read_bytes()
     weights.write_bytes(whole[: len(whole) // 2])
