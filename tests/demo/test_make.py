@@ -95,7 +95,8 @@ def test_another_seed_or_scale_is_stale(made):
 def test_workers_make_what_this_process_makes(made, tmp_path, monkeypatch):
     monkeypatch.setattr(make, "SMALL", 0)
     root = tmp_path / "beside"
-    for kept in ("corpus", "models/mixtral", "models/qwen"):
+    monkeypatch.setattr(os, "cpu_count", lambda: 1)  # one worker makes both
+    for kept in ("corpus", "models/mixtral"):
         part, whole = Part(root, kept, 0, SCALE), made[0] / kept
         with making(part) as folder:
             for file in whole.iterdir():
@@ -107,17 +108,24 @@ def test_workers_make_what_this_process_makes(made, tmp_path, monkeypatch):
     assert checksums(root / "models") == checksums(made[0] / "models")
 
 
+def test_models_are_shared_out_by_the_length_of_their_training(tmp_path):
+    parts = [Part(tmp_path, f"models/{name}", 0, 1.0) for name in ("pivot", "mixtral", "qwen")]
+    names = [[part.path.name for part in share] for share in make.share_out(parts, 2)]
+    assert names == [["mixtral", "pivot"], ["qwen"]]
+    assert [len(share) for share in make.share_out(parts, 3)] == [1, 1, 1]
+
+
 def test_a_failing_worker_is_an_error_that_says_why(tmp_path):
     log = tmp_path / "log"
     log.write_text("The disk is full")
     part = Part(tmp_path, "models/pivot", 0, SCALE)
     with pytest.raises(MachineError, match="The disk is full"):
-        make._check(part, MachineError.exit_code, log)
+        make._check([part], MachineError.exit_code, log)
     with pytest.raises(MachineError, match="killed by signal 9"):
-        make._check(part, -9, log)
+        make._check([part], -9, log)
     with pytest.raises(RuntimeError, match="disk is full"):
-        make._check(part, 1, log)
-    make._check(part, 0, log)
+        make._check([part], 1, log)
+    make._check([part], 0, log)
 
 
 def test_an_unusable_folder_is_a_clear_error(tmp_path):

@@ -88,10 +88,12 @@ def _make_models(parts: Sequence[Part], progress: Progress) -> None:
 
 
 def _train_beside(parts: Sequence[Part], advance: Advance) -> None:
-    """Train the models in one process each, of one thread each."""
+    """Train the models in one process per core, each of one thread; starting one costs as much as a fifth of a model."""
     told: queue.Queue[int | None] = queue.Queue()
-    with tempfile.TemporaryDirectory() as logs:
-        workers = [_start(part, Path(logs) / part.path.name) for part in parts]
+    shares = share_out(parts, min(len(parts), os.cpu_count() or 1))
+    with tempfile.TemporaryDirectory() as folder:
+        logs = [Path(folder) / str(number) for number in range(len(shares))]
+        workers = [_start(share, log) for share, log in zip(shares, logs, strict=True)]
         try:
             for worker in workers:
                 threading.Thread(target=_listen, args=(worker.stdout, told), daemon=True).start()
@@ -100,16 +102,31 @@ def _train_beside(parts: Sequence[Part], advance: Advance) -> None:
                 count = told.get()
                 ends += count is None
                 advance(count or 0)
-            for part, worker in zip(parts, workers, strict=True):
-                _check(part, worker.wait(), Path(logs) / part.path.name)
+            for share, worker, log in zip(shares, workers, logs, strict=True):
+                _check(share, worker.wait(), log)
         finally:
             for worker in workers:
                 worker.kill()
                 worker.wait()
 
 
-def _start(part: Part, log: Path) -> "subprocess.Popen[str]":
-    settings = [str(part.root), part.path.name, str(part.seed), str(part.scale)]
+def share_out(parts: Sequence[Part], workers: int) -> list[list[Part]]:
+    """The models for each worker: the longest training first, each to the worker with the least to do."""
+    from fusionchat.demo.models import schedule_of
+
+    def work(part: Part) -> int:
+        return schedule_of(part.path.name, part.scale).conversations
+
+    shares: list[list[Part]] = [[] for _ in range(workers)]
+    for part in sorted(parts, key=work, reverse=True):
+        min(shares, key=lambda share: sum(map(work, share))).append(part)
+    return shares
+
+
+def _start(parts: Sequence[Part], log: Path) -> "subprocess.Popen[str]":
+    first = parts[0]
+    names = ",".join(part.path.name for part in parts)
+    settings = [str(first.root), names, str(first.seed), str(first.scale)]
     environment = os.environ | {"OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}
     with log.open("w") as errors:
         return subprocess.Popen(
@@ -124,16 +141,17 @@ def _listen(pipe: IO[str], told: "queue.Queue[int | None]") -> None:
     told.put(None)
 
 
-def _check(part: Part, code: int, log: Path) -> None:
+def _check(parts: Sequence[Part], code: int, log: Path) -> None:
     """Raise what went wrong in a worker."""
     said = log.read_text(encoding="utf-8", errors="replace")
+    names = " and ".join(part.folder for part in parts)
     if code == MachineError.exit_code:
         raise MachineError(said, do="then run the same command again; finished parts are kept")
     if code < 0:
         raise MachineError(
-            f"Training the demo's {part.folder} was killed by signal {-code}",
-            where=str(part.path),
+            f"Training the demo's {names} was killed by signal {-code}",
+            where=str(parts[0].root),
             do="free some memory and run the same command again; finished parts are kept",
         )
     if code:
-        raise RuntimeError(f"training the demo's {part.folder} failed:\n{said}")
+        raise RuntimeError(f"training the demo's {names} failed:\n{said}")

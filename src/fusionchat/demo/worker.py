@@ -1,4 +1,4 @@
-"""Trains one model of the demo in a process of its own: ``python -m fusionchat.demo.worker ROOT NAME SEED SCALE``.
+"""Trains models of the demo in a process of its own: ``python -m fusionchat.demo.worker ROOT NAME,NAME SEED SCALE``.
 
 Every line on stdout is a number of conversations trained since the last. When the reader of that pipe dies, so does
 the worker, with a broken pipe: a killed demo leaves no process behind.
@@ -18,12 +18,13 @@ def tell(count: int) -> None:
     sys.stdout.flush()
 
 
-def main(root: str, name: str, seed: str, scale: str) -> int:
-    """Make the model; returns the exit code."""
-    part = Part(Path(root), f"models/{name}", int(seed), float(scale))
+def main(root: str, names: str, seed: str, scale: str) -> int:
+    """Make the models one after the other; returns the exit code."""
     try:
-        with making(part) as folder:
-            make_model(folder, name, seed=part.seed, scale=part.scale, advance=tell)
+        for name in names.split(","):
+            part = Part(Path(root), f"models/{name}", int(seed), float(scale))
+            with making(part) as folder:
+                make_model(folder, name, seed=part.seed, scale=part.scale, advance=tell)
     except FusionChatError as error:
         sys.stderr.write(str(error))
         return error.exit_code
