@@ -13,7 +13,7 @@ from fusionchat.demo.world import World
 answer_pattern = r"(?:\A|\n)Answer: ([^\n]+)\s*\Z"
 """Group 1 is the checkable answer of a reply: what its last line gives."""
 
-SPLITS = {"train": 56, "validation": 8, "test": 32}
+SPLITS = {"train": 76, "validation": 8, "test": 32}
 """Conversations a domain, at scale 1."""
 
 
