@@ -21,7 +21,7 @@ SLOT_BYTES = 6
 
 
 def parameters(ref: ModelRef) -> int | None:
-    """Elements of a local checkpoint's tensors, from the headers of its weight files; None where it is not here."""
+    """Elements of a local checkpoint's tensors, from the headers of its weight files; None if it is not here."""
     folder = Path(ref.model)
     if not folder.is_dir():
         return None

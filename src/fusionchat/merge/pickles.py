@@ -47,7 +47,7 @@ class Pickled(Stored):
         return self._bytes.view(self.view)
 
     def read_ahead(self, begin: int) -> None:
-        """Nothing: where it lies in the file is not known."""
+        """Nothing: its place in the file is not known."""
 
     def release(self) -> None:
         """Nothing."""

@@ -46,7 +46,7 @@ def fetch(name: str, revision: str | None, *, allow_pickle: bool = False) -> Pat
 
 
 def cached(name: str, revision: str | None) -> Path | None:
-    """The folder of a hub model where it is here already, None where it is not."""
+    """The folder of a hub model in the local cache, None if it is not there."""
     from huggingface_hub import snapshot_download
 
     try:

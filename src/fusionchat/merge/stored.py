@@ -65,7 +65,7 @@ class MappedFile:
 
 @dataclass(frozen=True)
 class Stored:
-    """A tensor as it lies in a file."""
+    """A tensor as a file stores it."""
 
     name: str
     file: MappedFile

@@ -45,7 +45,7 @@ def write_shard(path: Path, topk: TopK, extras: Mapping[str, NDArray[np.generic]
 
 
 def read_shard(path: Path) -> tuple[TopK, Arrays]:
-    """Read a shard and its extras; raises DamagedError where it is not what was written."""
+    """Read a shard and its extras; raises DamagedError if it is not what was written."""
     try:
         arrays = load_file(verified(path))
         topk = TopK(**{name: arrays[name] for name in NAMES})
