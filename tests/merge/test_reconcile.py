@@ -1,6 +1,8 @@
 """Full models as targets: heads of their own, buffers that are the models' own, names that training tools put words into."""
 
 import json
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -148,3 +150,17 @@ def test_a_quantization_that_the_weights_no_longer_have_is_taken_out_of_the_conf
     config = json.loads((tmp_path / "out/config.json").read_text())
     assert not {"quantization_config", "torch_dtype"} & config.keys() and config["dtype"] == "bfloat16"
     assert not opened(tmp_path / "out")[1]
+
+
+def test_a_plain_merge_loads_neither_torch_nor_transformers(tied, tmp_path):
+    """Of a tied pivot, too: they take two seconds and 230 MB."""
+    target = nudged(tied, tmp_path / "t")
+    code = (
+        "import sys; from pathlib import Path; from fusionchat.merge.methods import METHODS\n"
+        "from fusionchat.merge.stream import merge_models\n"
+        "merge_models(Path(sys.argv[1]), {'t': Path(sys.argv[2])}, METHODS['varm'](), Path(sys.argv[3]))\n"
+        "print({'torch', 'transformers'} & set(sys.modules))"
+    )
+    command = [sys.executable, "-c", code, str(tied), str(target), str(tmp_path / "out")]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "set()"

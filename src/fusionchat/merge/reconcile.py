@@ -64,10 +64,11 @@ def own_head(target: Checkpoint, pivot: Checkpoint, known: Known) -> str | None:
     if len(tied) == 2:
         head = target.tensors.get(names.get(tied[1], ""))
         return tied[1] if head is not None and not alike(embedding, head) else None
-    used, structure = set(names.values()), known()
+    used = set(names.values())
     for name, tensor in target.tensors.items():
         if name in used or layer_of(name) is not None or tensor.shape != embedding.shape:
             continue
+        structure = known()  # only where there is a candidate: transformers is slow to load, and large
         is_head = (
             not is_before(name)
             if structure is None
