@@ -41,11 +41,11 @@ from benchmarks.align_data import (
     whole_turns,
 )
 from benchmarks.align_memory import map_peak_mb
-from fusionchat.align.dtw import attach_by_dtw
+from fusionchat.align.baselines.dtw import attach_by_dtw
+from fusionchat.align.cooccurrence import count_pairs
 from fusionchat.align.positions import attach
 from fusionchat.align.preview import spans_only
-from fusionchat.align.project import UNALIGNED, AlignSettings, align
-from fusionchat.align.statistics import count_pairs
+from fusionchat.align.projection.project import UNALIGNED, AlignSettings, align
 from fusionchat.align.summary import summarize
 from fusionchat.align.vocabulary import BytePrefix, MinEdit, build_map
 from fusionchat.corpus.agree import agree_all

@@ -25,7 +25,7 @@ def map_peak_mb() -> float:
 
 def main() -> None:
     from benchmarks.align_data import LARGE, SMALL, renderers
-    from fusionchat.align.edit import nearest_tokens
+    from fusionchat.align.baselines.min_edit import nearest_tokens
     from fusionchat.align.vocabulary import BytePrefix, MinEdit, build_map
     from fusionchat.tokens.spans import make_table
 

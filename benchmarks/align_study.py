@@ -24,10 +24,10 @@ from benchmarks.align_data import (
     whole_turns,
 )
 from benchmarks.align_models import MODELS, captured, cut
-from fusionchat.align.dtw import attach_by_dtw
+from fusionchat.align.baselines.dtw import attach_by_dtw
 from fusionchat.align.positions import attach
 from fusionchat.align.preview import spans_only
-from fusionchat.align.project import AlignSettings, align, count_partners
+from fusionchat.align.projection.project import AlignSettings, align, count_partners
 from fusionchat.align.summary import AlignSummary, summarize
 from fusionchat.align.vocabulary import (
     BytePrefix,

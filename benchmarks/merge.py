@@ -133,7 +133,7 @@ def measure_floor_ratios(
     of four within minutes on a virtual machine, and a method measured beside an expensive floor would look fast.
     """
     from fusionchat.merge.methods import METHODS as CLASSES
-    from fusionchat.merge.stream import merge_models
+    from fusionchat.merge.stream.merge import merge_models
 
     folders, floors = [pivot, *targets.values()], []
     seconds: dict[str, list[float]] = {name: [] for name in METHODS}
@@ -163,7 +163,7 @@ def ours(pivot: Path, targets: dict[str, Path], out: Path, method: str, threads:
     """A whole process of our merge, as an argument list."""
     code = (
         "import json,sys;from pathlib import Path;from fusionchat.merge.methods import METHODS;"
-        "from fusionchat.merge.stream import merge_models;a=json.loads(sys.argv[1]);"
+        "from fusionchat.merge.stream.merge import merge_models;a=json.loads(sys.argv[1]);"
         "merge_models(Path(a['pivot']),{k:Path(v) for k,v in a['targets'].items()},"
         "METHODS[a['method']](**a['settings']),Path(a['out']),threads=a['threads'],overwrite=True)"
     )

@@ -13,7 +13,7 @@ from tests.reference import merge as reference
 
 from fusionchat.merge.methods import METHODS
 from fusionchat.merge.methods.base import Method
-from fusionchat.merge.stream import merge_models
+from fusionchat.merge.stream.merge import merge_models
 
 # J targets
 

@@ -57,11 +57,11 @@ from benchmarks.merge_cases import (
     round_once,
     save,
 )
-from fusionchat.merge import writer
 from fusionchat.merge.methods import METHODS
-from fusionchat.merge.output import JOURNAL, REPORT, WORK
 from fusionchat.merge.standalone import Settings, run_mergekit
-from fusionchat.merge.stream import merge_models
+from fusionchat.merge.stream import writer
+from fusionchat.merge.stream.merge import merge_models
+from fusionchat.merge.stream.output import JOURNAL, REPORT, WORK
 
 CHANGES = (1e-4, 1e-3, 2e-2)
 WEIGHTED = ("task_arithmetic", "ties", "dare_linear", "dare_ties", "della", "multislerp")
@@ -308,8 +308,8 @@ def content(folder: Path) -> dict[str, bytes | object]:
 def start_merge(pivot: Path, targets: Mapping[str, Path], name: str, out: Path) -> subprocess.Popen[bytes]:
     """A process that merges with many durable steps, at the moment where the merge begins."""
     code = (
-        "import json,sys;from pathlib import Path;from fusionchat.merge import writer;"
-        "from fusionchat.merge.methods import METHODS;from fusionchat.merge.stream import merge_models;"
+        "import json,sys;from pathlib import Path;from fusionchat.merge.stream import writer;"
+        "from fusionchat.merge.methods import METHODS;from fusionchat.merge.stream.merge import merge_models;"
         f"writer._DURABLE_EVERY={DURABLE};a=json.loads(sys.argv[1]);print('ready',flush=True);"
         "merge_models(Path(a['pivot']),{k:Path(v) for k,v in a['targets'].items()},METHODS[a['method']](),"
         f"Path(a['out']),threads=2,shard_bytes={SHARD})"

@@ -108,7 +108,7 @@ def random_merge(root: Path) -> tuple[Path, list[list[int]]]:
     import numpy as np
 
     from fusionchat.merge.methods.varm import Varm
-    from fusionchat.merge.stream import merge_models
+    from fusionchat.merge.stream.merge import merge_models
 
     pivot, targets = make_models(root, "0.1B", 2)
     merge_models(pivot, targets, Varm(), root / "merged", shard_bytes=60 * 10**6)

@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from fusionchat.recipe import Recipe
+from fusionchat.recipe.schema import Recipe
 
 HEAD = """# The recipe, key by key
 

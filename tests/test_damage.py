@@ -7,11 +7,11 @@ from safetensors.numpy import load_file
 
 from fusionchat import artifacts, damage
 from fusionchat.artifacts import Manifest, begin, checksums, finish, sha256_file, write_text
-from fusionchat.cli import guarded
+from fusionchat.cli.main import guarded
 from fusionchat.damage import discard, verified, verified_folder
 from fusionchat.errors import DamagedError
-from fusionchat.pipeline import open_run, run
-from fusionchat.recipe import load_recipe
+from fusionchat.recipe.schema import load_recipe
+from fusionchat.run.pipeline import open_run, run
 from tests.tiny import write_recipe
 
 READERS = {  # a file of each kind, and the job that reads it
@@ -113,7 +113,7 @@ def test_a_file_that_is_damaged_again_at_once_ends_the_run(copy, monkeypatch, ca
         if folder.resolve() == name.parent.resolve():
             flip(name)
 
-    monkeypatch.setattr("fusionchat.pipeline.finish", and_damage)
+    monkeypatch.setattr("fusionchat.run.pipeline.finish", and_damage)
     flip(name)
     assert guarded(["run", "recipe.yaml"]) == 2
     assert "remove runs/tiny/evaluate/test/pivot" in capsys.readouterr().err

@@ -4,8 +4,8 @@ import pytest
 from huggingface_hub import HfApi, constants
 
 from fusionchat import hub
-from fusionchat.corpus.stage import content_of
 from fusionchat.hub import hub_commit
+from fusionchat.stages.corpus import content_of
 
 OLD, NEW = "a" * 40, "b" * 40
 

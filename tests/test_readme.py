@@ -82,8 +82,8 @@ def test_the_demo_runs_at_a_small_scale(tmp_path):
 
 
 def test_the_annotated_recipe_is_valid():
-    from fusionchat.recipe import validate_recipe
-    from fusionchat.recipe_yaml import parse_yaml
+    from fusionchat.recipe.schema import validate_recipe
+    from fusionchat.recipe.yaml import parse_yaml
 
     texts = [text for kind, text in BLOCKS if kind == "yaml"]
     assert len(texts) == 1

@@ -42,8 +42,8 @@ def tiny_input(tmp_path_factory) -> Path:
 @pytest.fixture(scope="session")
 def finished(tiny_input, tmp_path_factory):
     """An undisturbed run, made once a session; a test that changes it takes a copy."""
-    from fusionchat.pipeline import run
-    from fusionchat.recipe import load_recipe
+    from fusionchat.recipe.schema import load_recipe
+    from fusionchat.run.pipeline import run
 
     folder = tmp_path_factory.mktemp("finished")
     (folder / "input").symlink_to(tiny_input)

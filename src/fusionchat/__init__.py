@@ -10,13 +10,13 @@ from typing import Any
 __version__ = "0.1.0"
 
 _PUBLIC = {
-    "Recipe": "fusionchat.recipe",
-    "load_recipe": "fusionchat.recipe",
-    "run": "fusionchat.pipeline",
-    "plan": "fusionchat.pipeline",
+    "Recipe": "fusionchat.recipe.schema",
+    "load_recipe": "fusionchat.recipe.schema",
+    "run": "fusionchat.run.pipeline",
+    "plan": "fusionchat.run.pipeline",
     "TopK": "fusionchat.represent.topk",
     "TokenTable": "fusionchat.tokens.table",
-    "merge_models": "fusionchat.merge.stream",
+    "merge_models": "fusionchat.merge.stream.merge",
     "FusionChatError": "fusionchat.errors",
 }
 

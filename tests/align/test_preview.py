@@ -1,7 +1,7 @@
 import pytest
 
 from fusionchat.align.preview import preview, show, show_all
-from fusionchat.align.project import AlignSettings
+from fusionchat.align.projection.project import AlignSettings
 from fusionchat.align.vocabulary import Statistics
 from fusionchat.corpus.conversation import Conversation, Message, Reject
 from fusionchat.corpus.render import Renderer

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 
-from fusionchat.align.project import UNALIGNED, AlignSettings, align
+from fusionchat.align.projection.project import UNALIGNED, AlignSettings, align
 from fusionchat.align.summary import AlignSummary, summarize
 from fusionchat.align.vocabulary import BytePrefix, build_map
 from fusionchat.represent.events import message_bytes

@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fusionchat.align.statistics import PairCounts
+from fusionchat.align.cooccurrence import PairCounts
 from fusionchat.align.trie import trie_of
 from fusionchat.align.vocabulary import (
     BytePrefix,

@@ -15,7 +15,7 @@ from benchmarks.merge_cases import (
 )
 from benchmarks.merge_correctness import count_wrong
 
-from fusionchat.merge.stream import merge_models
+from fusionchat.merge.stream.merge import merge_models
 from tests.reference import merge as reference
 
 A, B = "model.layers.0.a", "model.layers.0.b"

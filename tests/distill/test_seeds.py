@@ -1,9 +1,9 @@
 import pytest
 
 from fusionchat.distill.seeds import nth, seed_of
-from fusionchat.distill.stage import trainings
-from fusionchat.pipeline import open_run
-from fusionchat.recipe import load_recipe
+from fusionchat.recipe.schema import load_recipe
+from fusionchat.run.pipeline import open_run
+from fusionchat.stages.distill import trainings
 from tests.tiny import SETTINGS, write_recipe
 
 

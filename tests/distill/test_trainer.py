@@ -9,7 +9,7 @@ from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausa
 
 from fusionchat.corpus.render import Rendered
 from fusionchat.distill.trainer import DistillTrainer, _arguments, last_checkpoint, train
-from fusionchat.recipe import DistillSettings, RuntimeSettings
+from fusionchat.recipe.schema import DistillSettings, RuntimeSettings
 from tests.build import make_topk
 
 VOCABULARY = 29

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from fusionchat.evaluate import noise
 from fusionchat.evaluate.noise import Gain, Side, gain
 from fusionchat.evaluate.statistics import Estimate, proportion_gain, ratio
-from fusionchat.evaluate.student import critical
+from fusionchat.evaluate.t_distribution import critical
 
 SEEDS = st.integers(0, 2**32 - 1)
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from fusionchat.merge import kernels
+from fusionchat.merge.kernels import blocks as kernels
 
 
 @pytest.fixture(autouse=True)

@@ -10,8 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fusionchat.errors import MergeError
-from fusionchat.merge import kernels, work
-from fusionchat.merge.elements import average_by_information
+from fusionchat.merge.inputs.plan import Job
+from fusionchat.merge.kernels import blocks as kernels
+from fusionchat.merge.kernels.elements import average_by_information
 from fusionchat.merge.methods import METHODS, NAMES, MergeMethod
 from fusionchat.merge.methods.base import Gram, MixtureMethod, TensorInfo
 from fusionchat.merge.methods.dare import DareLinear, DareTies, Della
@@ -23,8 +24,8 @@ from fusionchat.merge.methods.sce import Sce
 from fusionchat.merge.methods.spherical import Multislerp, Nuslerp, Slerp
 from fusionchat.merge.methods.ties import Breadcrumbs, Ties
 from fusionchat.merge.methods.varm import Varm
-from fusionchat.merge.plan import Job
-from fusionchat.merge.work import TensorWork
+from fusionchat.merge.stream import work
+from fusionchat.merge.stream.work import TensorWork
 from tests.reference import merge as reference
 
 

@@ -14,7 +14,7 @@ from fusionchat.merge.methods.spherical import Slerp
 from fusionchat.merge.methods.ties import Ties
 from fusionchat.merge.methods.varm import Varm
 from fusionchat.merge.search import default_candidates, describe, search
-from fusionchat.merge.stream import inner_products, merge_models
+from fusionchat.merge.stream.merge import inner_products, merge_models
 from tests.merge.folders import family, load, random_tensors, save
 
 

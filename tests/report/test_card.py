@@ -4,7 +4,7 @@ from dataclasses import replace
 import pytest
 import yaml
 
-from fusionchat.recipe import Recipe, validate_recipe
+from fusionchat.recipe.schema import Recipe, validate_recipe
 from fusionchat.report import card
 from fusionchat.report.card import model_card
 from tests.report.sample import report

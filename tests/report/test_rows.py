@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from fusionchat.evaluate.scores import Scores
-from fusionchat.evaluate.student import critical, degrees
+from fusionchat.evaluate.t_distribution import critical, degrees
 from fusionchat.report.model import headline_json
 from fusionchat.report.rows import Trained, make_rows
 from tests.report.sample import models, report, scored

@@ -8,10 +8,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from fusionchat.align.arrays import EXACT, INSIDE, UNALIGNED
+from fusionchat.align.cooccurrence import PairCounts
 from fusionchat.align.positions import Attached
-from fusionchat.align.project import AlignSettings, count_partners, find_rows, row_kinds
-from fusionchat.align.statistics import PairCounts
+from fusionchat.align.projection.arrays import EXACT, INSIDE, UNALIGNED
+from fusionchat.align.projection.project import AlignSettings, count_partners, find_rows, row_kinds
 from fusionchat.align.vocabulary import BytePrefix, Coverage, Statistics, build_map, coverage
 from fusionchat.corpus.agree import agree_all
 from fusionchat.corpus.conversation import Conversation, Reject

@@ -21,8 +21,8 @@ import numpy as np
 from jaxtyping import Int
 from numpy.typing import NDArray
 
-from fusionchat.align.arrays import EXACT, INSIDE, UNALIGNED
-from fusionchat.align.project import Aligned
+from fusionchat.align.projection.arrays import EXACT, INSIDE, UNALIGNED
+from fusionchat.align.projection.project import Aligned
 from fusionchat.represent.events import NATS_PER_BIT, bits_per_byte, common, events_of
 from fusionchat.represent.topk import TopK
 

@@ -11,8 +11,8 @@ from typing import ClassVar, Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from fusionchat.align.edit import nearest_tokens
-from fusionchat.align.statistics import PairCounts, most_frequent
+from fusionchat.align.baselines.min_edit import nearest_tokens
+from fusionchat.align.cooccurrence import PairCounts, most_frequent
 from fusionchat.align.trie import count_alike, longest_prefixes, trie_of
 from fusionchat.tokens.spans import ByteTable
 

@@ -98,8 +98,8 @@ class Answerer:
     def load(cls, path: Path, device: str) -> "Answerer":
         """Load a model; raises ModelError where it cannot be had or has no chat template."""
         from fusionchat.corpus.render import Renderer
-        from fusionchat.models import ModelRef, load_model, load_tokenizer, pick_device
-        from fusionchat.precision import auto_dtype
+        from fusionchat.models.load import ModelRef, load_model, load_tokenizer, pick_device
+        from fusionchat.models.precision import auto_dtype
 
         where = find_model(path)
         ref = ModelRef(str(path), where, where)

@@ -13,7 +13,7 @@ from fusionchat.corpus.read import ReadCorpus, read_corpus
 from fusionchat.corpus.shares import draw
 from fusionchat.corpus.thoughts import Thinking, without_thoughts
 from fusionchat.errors import CorpusError
-from fusionchat.recipe import CorpusFile, CorpusSettings
+from fusionchat.recipe.schema import CorpusFile, CorpusSettings
 
 PARTS = ("train", "validation", "test")
 SHOWN = 12

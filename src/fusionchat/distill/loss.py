@@ -18,7 +18,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from fusionchat.distill.logits import PLAIN, HeadShape, operand, product
+from fusionchat.models.logits import PLAIN, HeadShape, operand, product
 
 Tail = Literal["bucket", "renormalize"]
 CHUNK_ELEMENTS, CHUNK_ELEMENTS_GPU = 2**22, 2**26

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from fusionchat.errors import ModelError
-from fusionchat.heads import switch_length
+from fusionchat.models.head import switch_length
 from fusionchat.represent.batching import length_batches
 
 if TYPE_CHECKING:

@@ -25,7 +25,7 @@ from fusionchat.evaluate.statistics import (
     ratio,
     with_bytes,
 )
-from fusionchat.evaluate.student import critical
+from fusionchat.evaluate.t_distribution import critical
 
 Scores = Float[np.ndarray, " C"]
 Runs = Float[np.ndarray, "R C"]

@@ -17,7 +17,8 @@ from typing import NamedTuple
 from fusionchat.artifacts import Json, canonical, fingerprint, read_json, write_json
 from fusionchat.console import Advance, ignore
 from fusionchat.errors import ArtifactError, MergeError, ModelError
-from fusionchat.merge.embeddings import Embeddings
+from fusionchat.merge.inputs.plan import Dtype
+from fusionchat.merge.inputs.vocabulary.embeddings import Embeddings
 from fusionchat.merge.methods import MergeMethod
 from fusionchat.merge.methods.base import Method
 from fusionchat.merge.methods.dare import DareLinear
@@ -25,8 +26,7 @@ from fusionchat.merge.methods.linear import Linear, TaskArithmetic
 from fusionchat.merge.methods.sce import Sce
 from fusionchat.merge.methods.ties import Ties
 from fusionchat.merge.methods.varm import Varm
-from fusionchat.merge.plan import Dtype
-from fusionchat.merge.stream import inner_products, merge_models
+from fusionchat.merge.stream.merge import inner_products, merge_models
 from fusionchat.units import counted
 
 _TRIALS = "trials.json"

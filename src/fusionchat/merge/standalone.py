@@ -8,23 +8,23 @@ from fusionchat.artifacts import Json, canonical, write_text
 from fusionchat.console import Advance, ignore, warn
 from fusionchat.damage import verified_folder
 from fusionchat.errors import MergeError
-from fusionchat.merge.arrange import Arrangement
-from fusionchat.merge.chat_templates import set_template
-from fusionchat.merge.device import place_of
-from fusionchat.merge.embeddings import Embeddings
-from fusionchat.merge.mergekit_yaml import MergekitJob, load_mergekit
+from fusionchat.merge.inputs.layers.arrange import Arrangement
+from fusionchat.merge.inputs.layers.stack import Depth
+from fusionchat.merge.inputs.plan import Dtype
+from fusionchat.merge.inputs.references import find_model, name_targets
+from fusionchat.merge.inputs.vocabulary.chat_templates import set_template
+from fusionchat.merge.inputs.vocabulary.embeddings import Embeddings
+from fusionchat.merge.inputs.vocabulary.files import read_vocabulary
+from fusionchat.merge.inputs.vocabulary.vocabularies import check_new_tokens
+from fusionchat.merge.mergekit.yaml import MergekitJob, load_mergekit
 from fusionchat.merge.methods import MergeMethod
 from fusionchat.merge.methods.base import Method
-from fusionchat.merge.plan import Dtype
-from fusionchat.merge.planning import MergePlan, plan_merge
-from fusionchat.merge.references import find_model, name_targets
-from fusionchat.merge.result import MergeReport
-from fusionchat.merge.stack import Depth
-from fusionchat.merge.stream import merge_models
-from fusionchat.merge.surroundings import carried, copy_files
-from fusionchat.merge.vocabularies import check_new_tokens
-from fusionchat.merge.vocabulary_files import read_vocabulary
-from fusionchat.model_files import LICENCES, TOKENIZER, left_out, matching
+from fusionchat.merge.stream.device import place_of
+from fusionchat.merge.stream.merge import merge_models
+from fusionchat.merge.stream.planning import MergePlan, plan_merge
+from fusionchat.merge.stream.result import MergeReport
+from fusionchat.merge.stream.surroundings import carried, copy_files
+from fusionchat.models.files import LICENCES, TOKENIZER, left_out, matching
 
 CARD = "README.md"
 CONFIG = "mergekit_config.yml"

@@ -12,7 +12,7 @@ from fusionchat.report.model import MergeWeights, Report
 from fusionchat.report.sections import headline
 
 if TYPE_CHECKING:
-    from fusionchat.recipe import ModelSpec, Recipe
+    from fusionchat.recipe.schema import ModelSpec, Recipe
 
 PAPER = "https://arxiv.org/abs/2402.16107"
 

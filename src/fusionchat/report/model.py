@@ -7,7 +7,7 @@ from typing import Literal
 from fusionchat.artifacts import Json
 from fusionchat.evaluate.noise import Gain, Gains
 from fusionchat.evaluate.statistics import Breakdown, Estimate
-from fusionchat.evaluate.student import degrees
+from fusionchat.evaluate.t_distribution import degrees
 
 RowKind = Literal["pivot", "source", "sft", "soup", "self", "target", "merge"]
 Over = Literal["sft", "soup"]

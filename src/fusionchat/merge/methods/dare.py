@@ -120,7 +120,7 @@ class ChanceProgram(PruningProgram):
 
     def prune(self, block: Block, state: Int64[np.ndarray, " K"], kept_J: Int64[np.ndarray, " J"]) -> None:
         """Drop by chance."""
-        from fusionchat.merge import masks
+        from fusionchat.merge.kernels import masks
 
         for j, delta_B in enumerate(block.delta_JB):
             kept_J[j] += masks.drop_by_chance(delta_B, self.keys[j], block.at, self.limit_J[j])
@@ -147,9 +147,9 @@ class RankChanceProgram(PruningProgram):
 
     def prune(self, block: Block, state: Int64[np.ndarray, " K"], kept_J: Int64[np.ndarray, " J"]) -> None:
         """Drop by rank and chance."""
-        from fusionchat.merge import kernels, masks
+        from fusionchat.merge.kernels import blocks, masks
 
-        random_B = kernels.empty(block.delta_JB, block.delta_JB.shape[1:], "uint32")
+        random_B = blocks.empty(block.delta_JB, block.delta_JB.shape[1:], "uint32")
         for j, delta_B in enumerate(block.delta_JB):
             if self.density_J[j] >= 1:
                 delta_B[:] = 1
@@ -160,7 +160,7 @@ class RankChanceProgram(PruningProgram):
 
 
 def _keys(seed: int, info: TensorInfo) -> list[np.uint64]:
-    from fusionchat.merge import masks
+    from fusionchat.merge.kernels import masks
 
     return [np.uint64(masks.stream_key(seed, j, info.name)) for j in range(info.targets)]
 

@@ -61,7 +61,7 @@ class FisherProgram(Program):
         out_B: Float64[np.ndarray, " B"],
     ) -> None:
         """Write the weighted average; raises MergeError where information is negative."""
-        from fusionchat.merge.elements import average_by_information
+        from fusionchat.merge.kernels.elements import average_by_information
 
         if average_by_information(block.x_NB, block.aux_JB, self.weight_J, kept_J, out_B):
             first = next(j for j, fisher_B in enumerate(block.aux_JB) if (fisher_B < 0).any())

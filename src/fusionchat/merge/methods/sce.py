@@ -41,7 +41,7 @@ class SceProgram(Program):
     """Three looks to find the variance's threshold, one to sum the selected squares."""
 
     def __init__(self, share: float, info: TensorInfo) -> None:
-        from fusionchat.merge.selection import Largest
+        from fusionchat.merge.kernels.selection import Largest
 
         self.all = share >= 1
         self.largest = Largest(np.array([[share]]), info.size, info.chunks, of_nonzero=not self.all)
@@ -59,7 +59,7 @@ class SceProgram(Program):
 
     def observe(self, stage: int, block: Block, counts: np.ndarray) -> None:
         """Count variances; at last sum the selected squares."""
-        from fusionchat.merge import consensus
+        from fusionchat.merge.kernels import consensus
 
         if stage < self.largest.stages:
             self.largest.observe(stage, variance(block.delta_JB)[None], block.chunk, counts)
@@ -81,8 +81,8 @@ class SceProgram(Program):
 
     def _select(self, block: Block, quota: int) -> tuple[int, int]:
         """Zero the changes of elements that are not selected; returns what is left of the quota, and how many stay."""
-        from fusionchat.merge.kernels import empty
-        from fusionchat.merge.selection import keep_marked, mark_largest
+        from fusionchat.merge.kernels.blocks import empty
+        from fusionchat.merge.kernels.selection import keep_marked, mark_largest
 
         kept = block.delta_JB.shape[1]
         if self.all:
@@ -101,7 +101,7 @@ class SceProgram(Program):
         out_B: Float64[np.ndarray, " B"],
     ) -> None:
         """Select, then average the changes that have the elected sign."""
-        from fusionchat.merge import consensus
+        from fusionchat.merge.kernels import consensus
 
         state[0], kept = self._select(block, int(state[0]))
         kept_J += kept
@@ -118,8 +118,8 @@ class SceProgram(Program):
 
 def variance(delta_JB: Float32[np.ndarray, "J B"]) -> Float32[np.ndarray, " B"]:
     """Variance over the targets of every element, in float32: mean of squared distances from the mean."""
-    from fusionchat.merge import consensus, kernels
+    from fusionchat.merge.kernels import blocks, consensus
 
-    out_B: np.ndarray = kernels.empty(delta_JB, delta_JB.shape[1:], "float32")
+    out_B: np.ndarray = blocks.empty(delta_JB, delta_JB.shape[1:], "float32")
     consensus.variance(delta_JB, out_B)
     return out_B

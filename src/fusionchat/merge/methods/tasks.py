@@ -82,7 +82,7 @@ class Consensus:
 
     def add(self, block: Block, out_B: Float64[np.ndarray, " B"]) -> None:
         """Write the pivot plus the changes that are left in the block."""
-        from fusionchat.merge import consensus
+        from fusionchat.merge.kernels import consensus
 
         x_NB, kept_JB, weight_J = block.x_NB, block.delta_JB, self.weight_J * self.rescale_J
         if self.elect:

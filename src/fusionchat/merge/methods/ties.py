@@ -74,7 +74,7 @@ class RankProgram(PruningProgram):
     """Keeps the changes among the ``share_JK[:, 0]`` largest that are not among the ``share_JK[:, 1]`` largest."""
 
     def __init__(self, consensus: Consensus, share_JK: Float64[np.ndarray, "J K"], info: TensorInfo) -> None:
-        from fusionchat.merge.selection import Largest
+        from fusionchat.merge.kernels.selection import Largest
 
         super().__init__(consensus)
         check_range("share", float(share_JK.min(initial=0)), 0, 1)
@@ -104,8 +104,8 @@ class RankProgram(PruningProgram):
 
     def prune(self, block: Block, state: Int64[np.ndarray, " K"], kept_J: Int64[np.ndarray, " J"]) -> None:
         """Zero what lies outside the ranks."""
-        from fusionchat.merge.kernels import empty
-        from fusionchat.merge.selection import keep_marked, mark_largest
+        from fusionchat.merge.kernels.blocks import empty
+        from fusionchat.merge.kernels.selection import keep_marked, mark_largest
 
         mask_KB = empty(block.delta_JB, (self.thresholds, block.delta_JB.shape[1]), "bool")
         for j, delta_B in enumerate(block.delta_JB):

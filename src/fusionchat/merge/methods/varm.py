@@ -65,6 +65,6 @@ class ElementProgram(Program):
         out_B: Float64[np.ndarray, " B"],
     ) -> None:
         """Write ``pivot + sum_j w_j delta_j`` with the ratios taken element by element."""
-        from fusionchat.merge.elements import add_by_change
+        from fusionchat.merge.kernels.elements import add_by_change
 
         add_by_change(block.x_NB, self.power, kept_J, out_B)

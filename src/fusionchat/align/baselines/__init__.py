@@ -1,0 +1,1 @@
+"""What the papers do: dynamic time warping of tokens, least edit distance."""

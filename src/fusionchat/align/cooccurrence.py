@@ -1,0 +1,135 @@
+# P pairs of tokens
+"""Mapping statistics: how often a source token and a pivot token meet at the corpus's aligned positions. PURE.
+
+FuseChat's statistics as its paper describes them (arXiv 2402.16107v6, section 3.2.1): a source token goes to the
+pivot token it meets most often.
+"""
+
+from typing import NamedTuple
+
+import numba
+import numpy as np
+from numpy.typing import NDArray
+
+from fusionchat.align.baselines.min_edit import clear_masks, distance, fill_masks
+from fusionchat.align.trie import MIX
+from fusionchat.tokens.spans import Array, ByteTable
+
+
+class PairCounts(NamedTuple):
+    """How often tokens meet.
+
+    Attributes:
+        source, pivot: int32 [P], the two tokens of a pair; pairs in ascending order.
+        times: int64 [P].
+    """
+
+    source: NDArray[np.int32]
+    pivot: NDArray[np.int32]
+    times: NDArray[np.int64]
+
+
+def count_pairs(source_labels: NDArray[np.int32], pivot_labels: NDArray[np.int32]) -> PairCounts:
+    """How often each pair of tokens meets, given the two labels of every aligned position."""
+    keys, counts = _count(source_labels, pivot_labels)
+    order = np.argsort(keys)
+    return unpack(keys[order], counts[order])
+
+
+def unpack(keys: NDArray[np.int64], counts: NDArray[np.int64]) -> PairCounts:
+    """Pairs from their keys, source << 32 | pivot."""
+    return PairCounts((keys >> 32).astype(np.int32), (keys & 0xFFFFFFFF).astype(np.int32), counts)
+
+
+def merge_counts(parts: list[PairCounts]) -> PairCounts:
+    """The sum of counts, of several shards say."""
+    keys = np.concatenate([p.source.astype(np.int64) << 32 | p.pivot for p in parts])
+    unique, inverse = np.unique(keys, return_inverse=True)
+    total = np.zeros(len(unique), np.int64)
+    np.add.at(total, inverse, np.concatenate([p.times for p in parts]))
+    return unpack(unique, total)
+
+
+def most_frequent(source: ByteTable, pivot: ByteTable, counts: PairCounts) -> NDArray[np.int32]:
+    """The most frequent partner of each source token, ties by edit distance, then the lower id; -1 if never met."""
+    partners: NDArray[np.int32] = _partners(
+        source.data,
+        source.offsets,
+        pivot.data,
+        pivot.offsets,
+        pivot.in_text,
+        counts.source,
+        counts.pivot,
+        counts.times,
+    )
+    return partners
+
+
+@numba.njit(cache=True, nogil=True)
+def _count(source_labels: Array, pivot_labels: Array) -> tuple[Array, Array]:
+    room, used = 1 << 16, 0
+    keys, counts = np.full(room, -1, np.int64), np.zeros(room, np.int64)
+    for i in range(len(source_labels)):
+        key = int(source_labels[i]) << 32 | int(pivot_labels[i])
+        slot = _find(keys, key)
+        if keys[slot] == -1:
+            if 2 * used >= len(keys):
+                old, tally = keys, counts
+                keys, counts = np.full(2 * len(old), -1, np.int64), np.zeros(2 * len(old), np.int64)
+                for j in range(len(old)):
+                    if old[j] != -1:
+                        moved = _find(keys, old[j])
+                        keys[moved], counts[moved] = old[j], tally[j]
+                slot = _find(keys, key)
+            keys[slot] = key
+            used += 1
+        counts[slot] += 1
+    full = keys != -1
+    return keys[full], counts[full]
+
+
+@numba.njit(cache=True, nogil=True)
+def _find(keys: Array, key: int) -> int:
+    mask = len(keys) - 1
+    mixed = key * MIX
+    slot = (mixed >> 32) & mask
+    while keys[slot] != -1 and keys[slot] != key:
+        slot = (slot + 1) & mask
+    return slot
+
+
+@numba.njit(cache=True, nogil=True)
+def _partners(
+    data: Array,
+    offsets: Array,
+    data_W: Array,
+    offsets_W: Array,
+    text_W: Array,
+    left: Array,
+    right: Array,
+    count: Array,
+) -> Array:
+    out = np.full(len(offsets) - 1, -1, np.int32)
+    peq = np.zeros(256, np.uint64)
+    first = 0
+    while first < len(left):
+        token = left[first]
+        last, most = first, 0
+        while last < len(left) and left[last] == token:
+            if text_W[right[last]]:
+                most = max(most, count[last])
+            last += 1
+        low, high = offsets[token], offsets[token + 1]
+        fill_masks(peq, data, low, high)
+        best = 1 << 40
+        for pair in range(first, last):
+            other = right[pair]
+            if count[pair] == most and text_W[other]:
+                found = distance(
+                    peq, high - low, data, low, data_W, offsets_W[other], offsets_W[other + 1], best
+                )
+                if found < best:
+                    best, out[token] = found, other
+        clear_masks(peq, data, low, high)
+        first = last
+    return out

@@ -1,0 +1,1 @@
+"""Distributions carried over to the pivot's rows and vocabulary."""

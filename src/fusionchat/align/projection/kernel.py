@@ -1,0 +1,310 @@
+# N pivot rows, M source rows, K source slots, S entries of one row, O output slots
+"""The loops of `fusionchat.align.projection.project`: one source row onto one pivot row, over flat arrays. PURE.
+
+A row is worked on as a short list of entries (token, mass): the kept tokens of the source row and its label, whose
+probability is always known. Entries get a pivot token each, those that meet are added up, and the largest are kept.
+"""
+
+import numba
+import numpy as np
+
+from fusionchat.align.projection.arrays import EXACT, INSIDE, Entries, Lookup, Out, Rules, Side, Words
+from fusionchat.align.projection.path import goal_mass, observe_inside, observe_whole, starts_with, tail_share
+from fusionchat.align.trie import step
+from fusionchat.tokens.spans import Array
+
+LEAST_TAIL = 1e-30
+"""Mass of a tail without mass: a label that it would have to give something keeps a finite log-probability."""
+
+
+@numba.njit(cache=True, nogil=True, inline="always")
+def load(source: Side, j: int, rules: Rules, room: Entries) -> tuple[int, int, float]:
+    """Put the known tokens of source row j into the room: (entries, index of the label or -1, tail mass)."""
+    count, label = 0, -1
+    for k in range(source.ids.shape[1]):
+        bits = source.logprobs[j, k]
+        mass = rules.exps[bits]
+        if mass > 0.0 or rules.values[bits] > -np.inf:
+            if source.ids[j, k] == source.labels[j]:
+                label = count
+            room.token[count] = source.ids[j, k]
+            room.mass[count] = mass
+            room.logprob[count] = rules.values[bits]
+            count += 1
+    tail = np.float64(rules.exps[source.tail[j]])
+    known = source.label_logprob[j]
+    if label < 0 and not np.isnan(known) and known > -np.inf:
+        label = count
+        room.token[count] = source.labels[j]
+        room.mass[count] = np.exp(np.float64(known))
+        room.logprob[count] = known
+        tail = max(tail - room.mass[count], 0.0)
+        count += 1
+    return count, label, tail
+
+
+@numba.njit(cache=True, nogil=True)
+def text_entries(room: Entries, count: int, words: Words) -> int:
+    """How many entries are text tokens."""
+    known = 0
+    for e in range(count):
+        known += words.in_text[room.token[e]]
+    return known
+
+
+@numba.njit(cache=True, nogil=True)
+def condition(
+    room: Entries, count: int, label: int, words: Words, low: int, size: int
+) -> tuple[int, int, float]:
+    """Keep the text tokens that begin with data[low:low + size]: (entries, index of the label, their mass)."""
+    kept, moved, total = 0, -1, 0.0
+    for e in range(count):
+        token = room.token[e]
+        if words.in_text[token] and starts_with(words.data, words.offsets, token, low, size):
+            if e == label:
+                moved = kept
+            room.token[kept], room.mass[kept], room.logprob[kept] = token, room.mass[e], room.logprob[e]
+            total += room.mass[e]
+            kept += 1
+    return kept, moved, total
+
+
+@numba.njit(cache=True, nogil=True)
+def after_prefix(
+    lookup: Lookup, before: Array, low: int, high: int, words: Words, token: int, size: int
+) -> int:
+    """The longest pivot token that is a prefix of before[low:high] and the rest of a token, and longer than the former."""
+    node, best = 0, -1
+    for at in range(low, high):
+        node = step(lookup.keys, lookup.children, node, before[at])
+        if node < 0:
+            return best
+    last = words.offsets[token + 1]
+    for at in range(words.offsets[token] + size, last):
+        node = step(lookup.keys, lookup.children, node, words.data[at])
+        if node < 0:
+            return best
+        if lookup.token[node] >= 0 and (not lookup.whole or at == last - 1):
+            best = int(lookup.token[node])
+    return best
+
+
+@numba.njit(cache=True, nogil=True, inline="always")
+def aim(
+    room: Entries, count: int, words: Words, lookup: Lookup, size: int, before: Array, low: int, high: int
+) -> None:
+    """Give every entry its pivot token: for the whole token, or for what follows its first ``size`` bytes."""
+    for e in range(count):
+        token = room.token[e]
+        if high > low and words.in_text[token]:
+            room.goal[e] = after_prefix(lookup, before, low, high, words, token, size)
+        elif size == 0:
+            room.goal[e] = lookup.target[token]
+        elif words.offsets[token] + size < words.offsets[token + 1]:
+            room.goal[e] = lookup.rest[words.offsets[token] + size]
+        else:
+            room.goal[e] = -1
+
+
+@numba.njit(cache=True, nogil=True, inline="always")
+def merge(room: Entries, count: int) -> tuple[int, float, int]:
+    """Add up the entries that meet on one pivot token: (output entries, mass without one, entries that met)."""
+    slots, lost, met = 0, 0.0, 0
+    for e in range(count):
+        goal, mass = room.goal[e], room.mass[e]
+        if goal < 0:
+            lost += mass
+            continue
+        s = 0
+        while s < slots and room.slot[s] != goal:
+            s += 1
+        if s == slots:
+            room.slot[s], room.slot_mass[s], room.slot_parts[s] = goal, mass, 1
+            room.slot_logprob[s] = room.logprob[e]
+            slots += 1
+        else:
+            room.slot_mass[s] += mass
+            room.slot_parts[s] += 1
+            met += 1
+    return slots, lost, met
+
+
+@numba.njit(cache=True, nogil=True, inline="always")
+def sort_slots(room: Entries, slots: int) -> None:
+    """Order the output entries by mass, largest first, equal ones as they were."""
+    for s in range(1, slots):
+        token, mass = room.slot[s], room.slot_mass[s]
+        logprob, parts = room.slot_logprob[s], room.slot_parts[s]
+        at = s
+        while at > 0 and room.slot_mass[at - 1] < mass:
+            room.slot[at], room.slot_mass[at] = room.slot[at - 1], room.slot_mass[at - 1]
+            room.slot_logprob[at], room.slot_parts[at] = room.slot_logprob[at - 1], room.slot_parts[at - 1]
+            at -= 1
+        room.slot[at], room.slot_mass[at] = token, mass
+        room.slot_logprob[at], room.slot_parts[at] = logprob, parts
+
+
+@numba.njit(cache=True, nogil=True, inline="always")
+def emit(
+    room: Entries, slots: int, tail: float, gold: int, scale: float, vocabulary: int, out: Out, i: int
+) -> None:
+    """Write the largest output entries, the label among them, to row i; masses are divided by ``scale``."""
+    most = out.ids.shape[1]
+    for s in range(most, slots):
+        if room.slot[s] == gold:
+            for one in (most - 1, s):
+                tail += room.slot_mass[one] if one != s else 0.0
+            room.slot[most - 1], room.slot_mass[most - 1] = gold, room.slot_mass[s]
+            room.slot_logprob[most - 1], room.slot_parts[most - 1] = room.slot_logprob[s], room.slot_parts[s]
+        else:
+            tail += room.slot_mass[s]
+    kept, label = 0.0, np.float32(np.nan)
+    for s in range(min(slots, most)):
+        mass = room.slot_mass[s] / scale
+        kept += mass
+        if scale == 1.0 and room.slot_parts[s] == 1 and not np.isnan(room.slot_logprob[s]):
+            logprob = room.slot_logprob[s]
+        else:
+            logprob = np.float32(np.log(mass)) if mass > 0.0 else np.float32(-np.inf)
+        out.ids[i, s], out.logprobs[i, s] = room.slot[s], logprob
+        if room.slot[s] == gold:
+            label = logprob
+    tail /= scale
+    out.kept[i] = kept
+    out.tail[i] = np.log(tail) if tail > 0.0 else -np.inf
+    out.label_logprob[i] = spread(tail, vocabulary) if np.isnan(label) else label
+
+
+@numba.njit(cache=True, nogil=True)
+def spread(tail: float, vocabulary: int) -> np.float32:
+    """Log-probability of one token of the tail, spread evenly over the vocabulary."""
+    return np.float32(np.log(max(tail, LEAST_TAIL) / vocabulary))
+
+
+@numba.njit(cache=True, nogil=True)
+def shorten(size: int, more: int, words: Words, label: int, words_W: Words, gold: int) -> tuple[int, int]:
+    """Template bytes left on the source's and the pivot's first token after those that both have: (source, pivot).
+
+    ``size`` bytes of the source's label and ``more`` bytes of the pivot's stand in front of the content; what
+    both end with is context on both sides.
+    """
+    shared = min(size, more)
+    mine, theirs = words.offsets[label] + size - shared, words_W.offsets[gold] + more - shared
+    for at in range(shared):
+        if words.data[mine + at] != words_W.data[theirs + at]:
+            return size, more
+    return size - shared, more - shared
+
+
+@numba.njit(cache=True, nogil=True)
+def kinds_of_rows(
+    row_N: Array,
+    residual_N: Array,
+    begin_N: Array,
+    labels_N: Array,
+    labels_M: Array,
+    words: Words,
+    words_W: Words,
+) -> Array:
+    """`UNALIGNED`, `INSIDE` or `EXACT` for every pivot row, uint8 [N]."""
+    kind_N = np.zeros(len(row_N), np.uint8)
+    for i in range(len(row_N)):
+        if row_N[i] >= 0:
+            size, more = residual_N[i], max(-begin_N[i], 0)
+            if size > 0 and more > 0:
+                size, more = shorten(size, more, words, labels_M[row_N[i]], words_W, labels_N[i])
+            kind_N[i] = INSIDE if size > 0 or more > 0 else EXACT
+    return kind_N
+
+
+@numba.njit(cache=True, nogil=True, inline="always")
+def project_row(
+    i: int,
+    j: int,
+    size: int,
+    pivot: Side,
+    source: Side,
+    words: Words,
+    words_W: Words,
+    lookup: Lookup,
+    rules: Rules,
+    room: Entries,
+    out: Out,
+) -> None:
+    """Project source row j, ``size`` bytes into its token, onto pivot row i."""
+    gold, label = pivot.labels[i], source.labels[j]
+    more = max(-pivot.begin[i], 0)
+    if size > 0 and more > 0:
+        size, more = shorten(size, more, words, label, words_W, gold)
+    inside = size > 0 or more > 0
+    if inside and not rules.mid_token:
+        return
+    count, at, rest = load(source, j, rules, room)
+    if at < 0:
+        return
+    known, low = text_entries(room, count, words), words.offsets[label]
+    tail, scale = rest, 1.0
+    if size > 0:
+        count, at, mass = condition(room, count, at, words, low, size)
+        tail = tail_share(rest, count, known, low, size, lookup)
+        scale = mass + tail
+        if mass <= 0.0 or mass < rules.min_mass * scale:
+            return
+    before = words_W.offsets[gold]
+    aim(room, count, words, lookup, size, words_W.data, before, before + more)
+    lost = 0.0
+    for e in range(count):
+        lost += room.mass[e] if room.goal[e] < 0 else 0.0
+    plain, full, end = goal_mass(room, count, gold), tail + lost, pivot.end[i]
+    if end < source.end[j]:
+        count, mass, taken = observe_inside(
+            room, count, gold, low, end - source.begin[j], rest, known, words, lookup, rules
+        )
+        tail = max(tail - taken, 0.0)
+    else:
+        count, mass = observe_whole(
+            source, j, pivot.turn[i], end, at, gold, room, count, words, lookup, rules
+        )
+    slots, nowhere, met = merge(room, count)
+    if slots == 0:
+        return
+    if size == 0 and met > 0:
+        scale = tail
+        for e in range(count):
+            scale += room.mass[e]
+    vocabulary = len(words_W.in_text)
+    sort_slots(room, slots)
+    emit(room, slots, tail + nowhere, gold, scale, vocabulary, out, i)
+    out.map_logprob[i] = np.log(plain / scale) if plain > 0.0 else spread(full / scale, vocabulary)
+    out.path_logprob[i] = np.log(mass / scale)
+    out.kind[i] = INSIDE if inside else EXACT
+
+
+@numba.njit(cache=True, nogil=True)
+def project_rows(
+    row_N: Array,
+    residual_N: Array,
+    pivot: Side,
+    source: Side,
+    words: Words,
+    words_W: Words,
+    lookup: Lookup,
+    rules: Rules,
+    out: Out,
+) -> None:
+    """Project every pivot row that has a source row; the others stay as ``out`` has them."""
+    most = source.ids.shape[1] + 2
+    room = Entries(
+        np.zeros(most, np.int64),
+        np.zeros(most, np.float64),
+        np.zeros(most, np.float32),
+        np.zeros(most, np.int64),
+        np.zeros(most, np.int64),
+        np.zeros(most, np.float64),
+        np.zeros(most, np.float32),
+        np.zeros(most, np.int64),
+    )
+    for i in range(len(row_N)):
+        j = row_N[i]
+        if j >= 0 and source.present[j]:
+            project_row(i, j, residual_N[i], pivot, source, words, words_W, lookup, rules, room, out)

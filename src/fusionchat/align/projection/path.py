@@ -1,0 +1,151 @@
+# N pivot rows, M source rows, K source slots, S entries of one row, O output slots
+"""The observed path: what the source's own tokens say of the pivot's label, by the chain rule. PURE.
+
+docs/alignment.md has the rule. Where a prefix ends inside a token, all tokens that begin so count, and of the tail
+its even share (docs/decisions/alignment_tail.md).
+"""
+
+import numba
+import numpy as np
+
+from fusionchat.align.projection.arrays import Entries, Lookup, Rules, Side, Words
+from fusionchat.tokens.spans import Array
+
+
+@numba.njit(cache=True, nogil=True)
+def starts_with(data: Array, offsets: Array, token: int, low: int, size: int) -> bool:
+    """Whether a token begins with data[low:low + size]."""
+    at, stop = offsets[token], low + size
+    same = offsets[token + 1] - at >= size
+    while same and low < stop:
+        same = data[at] == data[low]
+        low, at = low + 1, at + 1
+    return same
+
+
+@numba.njit(cache=True, nogil=True)
+def tail_share(tail: float, matched: int, known: int, low: int, size: int, lookup: Lookup) -> float:
+    """What part of the tail begins with data[low:low + size] of a text token, the tail spread evenly over its tokens.
+
+    ``matched`` of the ``known`` text tokens of the row begin so; all others of the vocabulary are in the tail.
+    """
+    others = lookup.text_tokens - known
+    return tail * max(lookup.alike[low + size - 1] - matched, 0) / others if others > 0 else 0.0
+
+
+@numba.njit(cache=True, nogil=True, inline="always")
+def goal_mass(room: Entries, count: int, token: int) -> float:
+    """Mass of the entries that go to a pivot token."""
+    total = 0.0
+    for e in range(count):
+        if room.goal[e] == token:
+            total += room.mass[e]
+    return total
+
+
+@numba.njit(cache=True, nogil=True)
+def prefix_mass(source: Side, j: int, size: int, words: Words, lookup: Lookup, rules: Rules) -> float:
+    """Mass of the tokens of row j that begin as its label does, ``size`` bytes of it, the tail's share included."""
+    label, low = source.labels[j], words.offsets[source.labels[j]]
+    total, seen, matched, known = 0.0, False, 0, 0
+    for k in range(source.ids.shape[1]):
+        bits = source.logprobs[j, k]
+        if rules.values[bits] > -np.inf:
+            token = source.ids[j, k]
+            seen = seen or token == label
+            known += words.in_text[token]
+            if words.in_text[token] and starts_with(words.data, words.offsets, token, low, size):
+                total += rules.exps[bits]
+                matched += 1
+    tail = np.float64(rules.exps[source.tail[j]])
+    if not seen:
+        mass = np.exp(np.float64(source.label_logprob[j]))
+        total, tail, matched, known = total + mass, max(tail - mass, 0.0), matched + 1, known + 1
+    return total + tail_share(tail, matched, known, low, size, lookup)
+
+
+@numba.njit(cache=True, nogil=True)
+def chain(source: Side, j: int, turn: int, end: int, words: Words, lookup: Lookup, rules: Rules) -> float:
+    """Probability of the source tokens after row j up to byte ``end`` of the turn; NaN where the chain breaks."""
+    product, at = 1.0, j
+    while source.end[at] < end:
+        follower = at + 1
+        if follower >= len(source.turn) or source.turn[follower] != turn:
+            return np.nan
+        if source.begin[follower] != source.end[at] or not source.present[follower]:
+            return np.nan
+        at = follower
+        if source.end[at] <= end:
+            product *= np.exp(np.float64(source.label_logprob[at]))
+        else:
+            product *= prefix_mass(source, at, end - source.begin[at], words, lookup, rules)
+    return product
+
+
+@numba.njit(cache=True, nogil=True)
+def give(room: Entries, count: int, gold: int, mass: float) -> int:
+    """One more entry: mass for the pivot's label."""
+    room.token[count], room.goal[count], room.mass[count] = -1, gold, mass
+    room.logprob[count] = np.float32(np.nan)
+    return count + 1
+
+
+@numba.njit(cache=True, nogil=True)
+def observe_inside(
+    room: Entries,
+    count: int,
+    gold: int,
+    low: int,
+    size: int,
+    tail: float,
+    known: int,
+    words: Words,
+    lookup: Lookup,
+    rules: Rules,
+) -> tuple[int, float, float]:
+    """The observed path where the label ends inside the source's token: (entries, its mass, what it took of the tail).
+
+    All tokens that begin as the source's label does, ``size`` bytes of it, go to the pivot's label ``gold``.
+    """
+    total, matched = 0.0, 0
+    for e in range(count):
+        token = room.token[e]
+        if words.in_text[token] and starts_with(words.data, words.offsets, token, low, size):
+            total += room.mass[e]
+            matched += 1
+            if rules.observed_path:
+                room.goal[e] = gold
+    share = tail_share(tail, matched, known, low, size, lookup)
+    if not rules.observed_path or share <= 0.0:
+        return count, total + share, 0.0
+    return give(room, count, gold, share), total + share, share
+
+
+@numba.njit(cache=True, nogil=True)
+def observe_whole(
+    source: Side,
+    j: int,
+    turn: int,
+    end: int,
+    label: int,
+    gold: int,
+    room: Entries,
+    count: int,
+    words: Words,
+    lookup: Lookup,
+    rules: Rules,
+) -> tuple[int, float]:
+    """The observed path where the label covers the source's token: (entries, its chain-rule mass or NaN)."""
+    first = room.mass[label]
+    if end == source.end[j]:
+        if rules.observed_path or not words.in_text[source.labels[j]]:
+            room.goal[label] = gold
+        return count, first
+    mass = first * chain(source, j, turn, end, words, lookup, rules)
+    if rules.observed_path and not np.isnan(mass) and room.goal[label] != gold:
+        need = mass - goal_mass(room, count, gold)
+        if need > 0.0:
+            room.mass[label] -= need
+            room.logprob[label] = np.float32(np.nan)
+            count = give(room, count, gold, need)
+    return count, mass

@@ -1,0 +1,238 @@
+# N pivot rows, M source rows, C conversations, O output slots
+"""Projection of a source's distributions onto the pivot's rows and vocabulary, a whole shard at once. PURE.
+
+docs/alignment.md has the rule. A row is *exact* where the source has the pivot's context, *inside* where the context ends
+inside a source token (then the source's distribution is conditioned on the bytes u of that token it has seen), and
+*unaligned* where there is no source distribution to carry over; an unaligned row carries none.
+
+With T the source's known probabilities (its k tokens and its label) and U its tail, the mass that begins with u is
+M + t: M = sum of T over the known tokens that begin with u, t = U times the share of the vocabulary's other tokens
+that do. Conditioned, a known token has T / (M + t) and the tail t / (M + t); where M / (M + t) is under ``min_mass`` the
+row is unaligned. With the whole distribution known, t = 0 and this is the plain conditional
+(docs/decisions/alignment_tail.md says why the tail has its share).
+"""
+
+from dataclasses import dataclass, field, replace
+from functools import cache
+from typing import ClassVar, Literal, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fusionchat.align.baselines.dtw import attach_by_dtw
+from fusionchat.align.cooccurrence import PairCounts, count_pairs
+from fusionchat.align.positions import Attached, attach
+from fusionchat.align.projection.arrays import EXACT, INSIDE, UNALIGNED, Lookup, Out, Rules, Side, Words
+from fusionchat.align.projection.kernel import kinds_of_rows, project_rows
+from fusionchat.align.trie import trie_of
+from fusionchat.align.vocabulary import BytePrefix, VocabularyMap, VocabularyMethod
+from fusionchat.represent.topk import TopK
+from fusionchat.tokens.spans import ByteTable
+
+__all__ = [
+    "EXACT",
+    "INSIDE",
+    "UNALIGNED",
+    "AlignSettings",
+    "Aligned",
+    "align",
+    "count_partners",
+    "find_rows",
+    "row_kinds",
+]
+
+
+@dataclass(frozen=True)
+class AlignSettings:
+    """How a source's distributions are carried over to the pivot.
+
+    Attributes:
+        positions: ``bytes``: by byte offsets; ``dtw``: by the papers' dynamic time warping over token strings.
+        vocabulary: How the source's tokens are mapped.
+        mid_token: Use rows whose context ends inside a source token, conditioned on the bytes seen.
+        observed_path: Give the pivot's label at least its chain-rule probability under the source.
+        min_mass: Least share of a conditioned distribution that is known; below it the row is unaligned.
+        k: Slots of an output row, None for as many as the source has.
+    """
+
+    positions: Literal["bytes", "dtw"] = "bytes"
+    vocabulary: VocabularyMethod = field(default_factory=BytePrefix)
+    mid_token: bool = True
+    observed_path: bool = True
+    min_mass: float = 0.01
+    k: int | None = None
+    __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
+
+    def __post_init__(self) -> None:
+        if not 0.0 <= self.min_mass <= 1.0:
+            raise ValueError(f"min_mass is a probability, from 0 to 1, not {self.min_mass}")
+        if self.k is not None and self.k < 1:
+            raise ValueError(f"k is a number of slots, at least 1, not {self.k}")
+
+
+class Aligned(NamedTuple):
+    """A source's distributions on the pivot's rows.
+
+    Attributes:
+        topk: The pivot's rows, labels and spans with the source's distributions over the pivot's vocabulary;
+            ``label_logprob`` is what the aligned distribution gives the pivot's label (NaN where unaligned; a
+            label without a slot has its even share of the tail).
+        kind: uint8 [N], `EXACT`, `INSIDE` or `UNALIGNED`.
+        kept: float32 [N], mass in slots.
+        map_logprob: float32 [N], as ``label_logprob``, had the observed path been left out.
+        path_logprob: float32 [N], the source's own log-probability of the bytes of the pivot's label by the
+            chain rule, NaN where its tokens do not tell.
+    """
+
+    topk: TopK
+    kind: NDArray[np.uint8]
+    kept: NDArray[np.float32]
+    map_logprob: NDArray[np.float32]
+    path_logprob: NDArray[np.float32]
+
+
+def align(
+    pivot: TopK,
+    source: TopK,
+    mapping: VocabularyMap,
+    pivot_table: ByteTable,
+    source_table: ByteTable,
+    settings: AlignSettings,
+) -> Aligned:
+    """The source's distributions on the pivot's rows, for the same conversations in the same order.
+
+    Where both sides have the same tokens in the same places, the source's distributions are returned as they
+    are, bit for bit (cut to ``settings.k`` slots, or widened, where that is given).
+    """
+    assert source.ids.max(initial=0) < source_table.size, "a capture keeps tokens of its tokenizer only"
+    if mapping.method == "identity" and settings.k in (None, source.k) and same_rows(pivot, source, mapping):
+        return _same(pivot, source)
+    attached = find_rows(pivot, source, pivot_table, source_table, settings)
+    slots = settings.k or source.k
+    out = Out(
+        ids=np.zeros((pivot.rows, slots), np.int32),
+        logprobs=np.full((pivot.rows, slots), -np.inf, np.float32),
+        tail=np.full(pivot.rows, -np.inf, np.float32),
+        label_logprob=np.full(pivot.rows, np.nan, np.float32),
+        map_logprob=np.full(pivot.rows, np.nan, np.float32),
+        path_logprob=np.full(pivot.rows, np.nan, np.float32),
+        kept=np.zeros(pivot.rows, np.float32),
+        kind=np.zeros(pivot.rows, np.uint8),
+    )
+    text_tokens = int(source_table.in_text.sum())
+    whole = mapping.method == "exact"
+    lookup = Lookup(mapping.target, mapping.rest, mapping.alike, text_tokens, *trie_of(pivot_table), whole)
+    rules = Rules(settings.mid_token, settings.observed_path, settings.min_mass, *halves())
+    project_rows(
+        attached.row,
+        attached.residual,
+        side(pivot),
+        side(source),
+        words(source_table),
+        words(pivot_table),
+        lookup,
+        rules,
+        out,
+    )
+    with np.errstate(over="ignore", under="ignore"):
+        logprobs, tail = out.logprobs.astype(np.float16), out.tail.astype(np.float16)
+    topk = replace(
+        pivot,
+        ids=out.ids,
+        logprobs=logprobs,
+        tail=tail,
+        label_logprob=out.label_logprob,
+        present=out.kind != UNALIGNED,
+    )
+    return Aligned(topk, out.kind, out.kept, out.map_logprob, out.path_logprob)
+
+
+def find_rows(
+    pivot: TopK, source: TopK, pivot_table: ByteTable, source_table: ByteTable, settings: AlignSettings
+) -> Attached:
+    """The source row of every pivot row by the settings' method."""
+    if settings.positions == "dtw":
+        return attach_by_dtw(pivot, source, pivot_table, source_table)
+    return attach(pivot, source)
+
+
+def row_kinds(
+    pivot: TopK, source: TopK, attached: Attached, pivot_table: ByteTable, source_table: ByteTable
+) -> NDArray[np.uint8]:
+    """How every pivot row would be aligned by where its context ends, uint8 [N]; template bytes both sides have are context."""
+    kinds: NDArray[np.uint8] = kinds_of_rows(
+        attached.row,
+        attached.residual,
+        pivot.begin,
+        pivot.labels,
+        source.labels,
+        words(source_table),
+        words(pivot_table),
+    )
+    return kinds
+
+
+def count_partners(
+    pivot: TopK, source: TopK, pivot_table: ByteTable, source_table: ByteTable, settings: AlignSettings
+) -> PairCounts:
+    """How often the two sides' labels meet where they begin at the same byte; what `Statistics` is built from."""
+    attached = find_rows(pivot, source, pivot_table, source_table, settings)
+    met = np.flatnonzero((attached.row >= 0) & (attached.residual == 0) & (pivot.begin >= 0))
+    theirs, mine = source.labels[attached.row[met]], pivot.labels[met]
+    text = source_table.in_text[theirs] & pivot_table.in_text[mine]
+    return count_pairs(theirs[text], mine[text])
+
+
+def same_rows(pivot: TopK, source: TopK, mapping: VocabularyMap) -> bool:
+    """Whether both sides have the same rows with the same tokens, and these are mapped to themselves."""
+    if pivot.rows != source.rows or not np.array_equal(pivot.offsets, source.offsets):
+        return False
+    if not all(
+        np.array_equal(getattr(pivot, n), getattr(source, n)) for n in ("labels", "turn", "begin", "end")
+    ):
+        return False
+    return bool((mapping.target == np.arange(len(mapping.target), dtype=np.int32)).all())
+
+
+def _same(pivot: TopK, source: TopK) -> Aligned:
+    kind = np.where(source.present, EXACT, UNALIGNED).astype(np.uint8)
+    label = np.where(source.present, source.label_logprob, np.nan).astype(np.float32)
+    topk = replace(
+        pivot,
+        ids=source.ids,
+        logprobs=source.logprobs,
+        tail=source.tail,
+        label_logprob=label,
+        present=source.present,
+    )
+    kept = np.exp(source.logprobs.astype(np.float32)).sum(axis=1) * source.present
+    return Aligned(topk, kind, kept.astype(np.float32), label, label)
+
+
+def side(topk: TopK) -> Side:
+    """A TopK's arrays for the loops."""
+    return Side(
+        np.ascontiguousarray(topk.ids),
+        np.ascontiguousarray(topk.logprobs).view(np.uint16),
+        np.ascontiguousarray(topk.tail).view(np.uint16),
+        topk.labels,
+        topk.label_logprob,
+        topk.turn,
+        topk.begin,
+        topk.end,
+        topk.present,
+        topk.offsets,
+    )
+
+
+def words(table: ByteTable) -> Words:
+    """A table's arrays for the loops."""
+    return Words(table.data, table.offsets, table.in_text)
+
+
+@cache
+def halves() -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """The value of every half by its bits, and its exponential, both fp32 [65536]."""
+    values = np.arange(1 << 16, dtype=np.uint32).astype(np.uint16).view(np.float16).astype(np.float32)
+    with np.errstate(all="ignore"):
+        return values, np.exp(values)

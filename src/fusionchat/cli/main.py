@@ -1,0 +1,233 @@
+"""The command line: verbs only. Each parses, loads the recipe, calls, and prints through `console`.
+
+Nothing heavy is imported before a verb needs it, so that ``--help`` answers at once.
+"""
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+from fusionchat import __version__
+from fusionchat.cli.merge import fisher, merge
+from fusionchat.cli.run import finish, load, run_stage
+from fusionchat.units import counted
+
+HELP = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
+Command = Callable[..., Any]
+
+
+class Verbs(click.Group):
+    """Lists the verbs in the order of the work, not of the alphabet."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Verbs in the order they were defined."""
+        return list(self.commands)
+
+
+@click.group(cls=Verbs, context_settings=HELP)
+@click.version_option(__version__, prog_name="fusionchat")
+@click.option("--debug", is_flag=True, help="Show the traceback of an error.")
+def cli(debug: bool) -> None:
+    """Fuse chat LLMs of different architecture, size and tokenizer into one.
+
+    Start with `fusionchat demo`, or write a recipe with `fusionchat init`, look at it with `check` and `plan`, and
+    start it with `run`. A run that was stopped continues when you run the same command again.
+    """
+
+
+def with_recipe(command: Command) -> Command:
+    """The argument and option that all recipe verbs share."""
+    command = click.option(
+        "--set",
+        "settings",
+        multiple=True,
+        metavar="PATH.TO.KEY=VALUE",
+        help="Override a setting; may be given often.",
+    )(command)
+    return click.argument("recipe", type=click.Path(path_type=Path))(command)
+
+
+@cli.command()
+@click.argument("path", type=click.Path(path_type=Path), default="recipe.yaml")
+def init(path: Path) -> None:
+    """Write a commented recipe to start from."""
+    from fusionchat import console
+    from fusionchat.artifacts import write_text
+    from fusionchat.errors import RecipeError
+
+    if path.exists():
+        raise RecipeError(
+            "This file already exists", where=str(path), do="give another name: fusionchat init PATH"
+        )
+    write_text(path, (Path(__file__).parent / "starter.yaml").read_text(encoding="utf-8"))
+    console.say(f"Wrote {path}. Fill in the models and the corpus, then: fusionchat check {path}")
+
+
+@cli.command()
+@with_recipe
+@click.option(
+    "--sample", default=200, type=click.IntRange(min=1), show_default=True, help="Conversations looked at."
+)
+def check(recipe: Path, settings: tuple[str, ...], sample: int) -> None:
+    """Look at models, tokenizers and corpus; no weights are read."""
+    from fusionchat.cli.show_check import show
+    from fusionchat.stages.check import check as look
+    from fusionchat.stages.check_usable import require_usable
+
+    found = look(load(recipe, settings), sample=sample)
+    show(found)
+    require_usable(found.usable)
+
+
+@cli.command()
+@with_recipe
+def plan(recipe: Path, settings: tuple[str, ...]) -> None:
+    """Show what is done, stale (and why) or to do; touch nothing."""
+    from fusionchat import console
+    from fusionchat.cli.show_plan import show
+    from fusionchat.models.precision import resolve_dtypes
+    from fusionchat.run.pipeline import plan as make_plan
+
+    loaded = load(recipe, settings)
+    planned = make_plan(loaded)
+    show(planned, str(loaded.run_folder))
+    todo = sum(status.state != "done" for _, status in planned)
+    dtypes = resolve_dtypes(loaded)
+    if dtypes.auto:
+        console.say(dtypes.describe())
+    for line in dtypes.notices():
+        console.warn(line)
+    console.say(f"{todo} of {counted(len(planned), 'job')} to run" if todo else "Everything is done.")
+
+
+@cli.command()
+@with_recipe
+def run(recipe: Path, settings: tuple[str, ...]) -> None:
+    """Run all of it, corpus to report; what is done is kept."""
+    finish(load(recipe, settings))
+
+
+@cli.command("add-source")
+@with_recipe
+@click.option(
+    "--source",
+    required=True,
+    metavar="NAME=MODEL",
+    help="The new source: its name, and a folder (relative to the recipe) or hub id.",
+)
+@click.option("--template", default="own", show_default=True, help="own, pivot, or a Jinja file.")
+def add_source(recipe: Path, settings: tuple[str, ...], source: str, template: str) -> None:
+    """Add a source to a recipe and run it; finished work is kept.
+
+    Only the new source is captured, aligned and distilled; then all targets are merged again.
+    """
+    from fusionchat import console
+    from fusionchat.recipe.edit import insert_source
+
+    name = insert_source(recipe, source, template, settings)
+    console.say(f"Added {name} to {recipe}")
+    finish(load(recipe, settings))
+
+
+def stage_verb(stage: str, text: str) -> None:
+    """Define the verb of one stage."""
+
+    def verb(recipe: Path, settings: tuple[str, ...]) -> None:
+        from fusionchat import console
+
+        loaded = load(recipe, settings)
+        if stage == "report":
+            finish(loaded)
+        elif stage == "evaluate":
+            run_stage(loaded, stage)
+            finish(loaded)
+        else:
+            console.say(f"Done: {run_stage(loaded, stage).folder / stage}")
+
+    cli.command(stage, help=text)(with_recipe(verb))
+
+
+stage_verb("represent", "Run up to the capture of every model's distributions.")
+stage_verb("align", "Run up to the alignment of every source to the pivot.")
+stage_verb("fuse", "Run up to the fused distributions of every target.")
+stage_verb("distill", "Run up to the training of every target.")
+
+
+cli.add_command(merge)
+cli.add_command(fisher)
+stage_verb("evaluate", "Run up to the evaluation of every model; print the results.")
+stage_verb("report", "Run all of it and write the report.")
+
+
+@cli.command()
+@click.argument("model", type=click.Path(path_type=Path))
+@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:N or mps.")
+@click.option("--max-new-tokens", default=512, type=click.IntRange(min=1), show_default=True)
+@click.option(
+    "--temperature",
+    default=0.7,
+    type=click.FloatRange(min=0),
+    show_default=True,
+    help="0 for greedy answers.",
+)
+@click.option("--seed", type=int, default=None, help="Make the answers repeatable.")
+def chat(model: Path, device: str, max_new_tokens: int, temperature: float, seed: int | None) -> None:
+    """Chat with a model folder, or with the fused model of a run."""
+    from fusionchat.chat.terminal import chat as talk
+
+    talk(model, device=device, max_new_tokens=max_new_tokens, temperature=temperature, seed=seed)
+
+
+@cli.command()
+@click.option("--output", default="runs", show_default=True, help="Folder that holds the run.")
+@click.option("--seed", default=0, show_default=True)
+@click.option(
+    "--scale",
+    default=1.0,
+    type=click.FloatRange(0, 1, min_open=True),
+    show_default=True,
+    help="Size of the corpus and of the training; 1 is the real demo.",
+)
+@click.option(
+    "--set", "settings", multiple=True, metavar="PATH.TO.KEY=VALUE", help="Override a setting of the recipe."
+)
+def demo(output: str, seed: int, scale: float, settings: tuple[str, ...]) -> None:
+    """Make three tiny chat LLMs and fuse them, in a few minutes."""
+    from fusionchat import console
+    from fusionchat.demo.prepare import prepare
+
+    recipe = prepare(Path(output), seed=seed, scale=scale)
+    finish(load(recipe, settings))
+    console.say(
+        "It knows the eight domains of its corpus only. Ask it: Play the dragon. What are you looking for?"
+    )
+
+
+def main() -> None:
+    """The console script: errors and signals become one message and an exit code."""
+    from fusionchat.cli.errors import catch_signals
+
+    catch_signals()
+    sys.exit(guarded(sys.argv[1:]))
+
+
+def guarded(arguments: list[str]) -> int:
+    """Run the command line; the exit code is 0 for success, else see `cli_errors`."""
+    from fusionchat import console
+    from fusionchat.cli.errors import StoppedError, explain
+    from fusionchat.threads import wait_passively
+
+    wait_passively()
+    debug = "--debug" in arguments
+    try:
+        cli.main([a for a in arguments if a != "--debug"], prog_name="fusionchat", standalone_mode=False)
+    except click.exceptions.Exit as stop:
+        return stop.exit_code
+    except (Exception, KeyboardInterrupt, StoppedError) as error:
+        if debug:
+            console.traceback()
+        return explain(error, arguments)
+    return 0

@@ -1,0 +1,70 @@
+"""What the verbs that take a recipe share: load it, run it up to a stage, and say what was done."""
+
+import shutil
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from fusionchat.units import counted
+
+if TYPE_CHECKING:
+    from fusionchat.recipe.schema import Recipe
+    from fusionchat.run.job import Job, Run, Status
+
+
+def load(path: Path, settings: tuple[str, ...]) -> "Recipe":
+    """The recipe with settings put over it."""
+    from fusionchat.recipe.schema import load_recipe
+
+    return load_recipe(path, settings)
+
+
+def run_stage(recipe: "Recipe", until: str | None, then: "Callable[[Run], None] | None" = None) -> "Run":
+    """Run a recipe up to a stage, saying what is done and what is begun; ``then`` is called with the finished run."""
+    from fusionchat import console
+    from fusionchat.run.pipeline import run as run_pipeline
+
+    kept: list[str] = []
+
+    def announce(job: "Job", status: "Status") -> None:
+        if status.state == "done":
+            kept.append(job.id)
+            return
+        if kept:
+            console.say(f"  {kept_jobs(len(kept))}", style="dim")
+            kept.clear()
+        why = f" (stale: {'; '.join(status.changed[:2])})" if status.changed else ""
+        if status.state == "begun":
+            why = f" (continues: {status.so_far})" if status.so_far else " (starts over)"
+        console.say(f"{job.id}{why}", style="bold")
+
+    def finished(run: "Run") -> None:
+        if kept:
+            console.say(f"  {kept_jobs(len(kept))}", style="dim")
+            kept.clear()
+        if then is not None:
+            then(run)
+
+    return run_pipeline(recipe, until=until, announce=announce, then=finished)
+
+
+def kept_jobs(count: int) -> str:
+    """What is said of jobs that need not run."""
+    return f"{counted(count, 'job')} {'was' if count == 1 else 'were'} done before and {'is' if count == 1 else 'are'} kept"
+
+
+def finish(recipe: "Recipe") -> None:
+    """Run all of a recipe, print the results and what to type next."""
+    from fusionchat import console
+    from fusionchat.stages.report import show
+
+    done = run_stage(recipe, None, then=show)
+    console.say(f"\nRun: {done.folder}   Report: {done.folder / 'report' / 'report' / 'report.html'}")
+    console.say(f"Next: {program()} chat {done.folder}", style="bold")
+
+
+def program() -> str:
+    """What to type for this program: its name where the shell finds it, else the path it was called by."""
+    called = Path(sys.argv[0])
+    return str(called) if called.name == "fusionchat" and shutil.which("fusionchat") is None else "fusionchat"

@@ -1,0 +1,1 @@
+"""Fisher information, worked out and stored."""

@@ -1,0 +1,1 @@
+"""Files of checkpoints and adapters become tensors that fit each other."""

@@ -1,0 +1,1 @@
+"""Adapters as changes of the model they were trained on."""

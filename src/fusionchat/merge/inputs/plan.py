@@ -1,0 +1,143 @@
+"""What a merge will do before it does it: which tensors meet, where they go, how large and how long it will be."""
+
+import json
+import math
+import struct
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal, NamedTuple, Protocol
+
+import numpy as np
+from jaxtyping import Float32
+
+from fusionchat.artifacts import Json
+from fusionchat.merge.inputs.stored import Stored
+
+Dtype = Literal["float32", "bfloat16", "float16"]
+STORED_AS: dict[Dtype, str] = {"float32": "F32", "bfloat16": "BF16", "float16": "F16"}
+BYTES: dict[Dtype, int] = {"float32": 4, "bfloat16": 2, "float16": 2}
+
+
+class Source(Protocol):
+    """Where the values of one input tensor come from: a file, or something worked out from files."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Its shape."""
+
+    @property
+    def origin(self) -> str:
+        """Where it comes from, for messages."""
+
+    @property
+    def is_float(self) -> bool:
+        """Whether it can be merged."""
+
+    def decode(self, begin: int, out_B: Float32[np.ndarray, " B"]) -> None:
+        """Write the elements from ``begin`` on as float32."""
+
+    def read_ahead(self, begin: int) -> None:
+        """Tell the system that the elements from ``begin`` on come next."""
+
+    def release(self) -> None:
+        """Tell the system that this tensor is done with."""
+
+
+class Taking(NamedTuple):
+    """Which targets take part in a tensor: their positions, in order, among all ``targets`` of the merge."""
+
+    places: tuple[int, ...]
+    targets: int
+
+
+@dataclass(frozen=True)
+class Job:
+    """One tensor of the fused model.
+
+    Attributes:
+        name: Its name there.
+        shape: Its shape.
+        sources: Pivot and targets; empty where the tensor is copied.
+        auxiliary: One more tensor per target for methods that need it.
+        copied: The tensor to copy byte for byte (whole numbers and masks).
+        part: Which targets the sources are, where not all take part.
+        exact: Whether it is stored as float32 whatever the fused model's type: a buffer that stays as precise as it was.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    sources: tuple[Source, ...] = ()
+    auxiliary: tuple[Source, ...] = ()
+    copied: Stored | None = None
+    part: Taking | None = None
+    exact: bool = False
+
+    @property
+    def count(self) -> int:
+        """Number of elements."""
+        return math.prod(self.shape)
+
+    def nbytes(self, dtype: Dtype) -> int:
+        """Bytes it takes in the fused model."""
+        return self.copied.nbytes if self.copied else self.count * BYTES[self.dtype(dtype)]
+
+    def dtype(self, dtype: Dtype) -> Dtype:
+        """The type of a merged tensor in a fused model of type ``dtype``."""
+        return "float32" if self.exact else dtype
+
+    def stored_as(self, dtype: Dtype) -> str:
+        """Safetensors' name of its type in the fused model."""
+        return self.copied.dtype if self.copied else STORED_AS[self.dtype(dtype)]
+
+
+@dataclass(frozen=True)
+class Shard:
+    """One weight file of the fused model: its name, header and tensors in order."""
+
+    file: str
+    header: bytes
+    jobs: tuple[Job, ...]
+    nbytes: int
+
+
+def layout(jobs: Sequence[Job], dtype: Dtype, shard_bytes: int) -> tuple[Shard, ...]:
+    """Divide tensors into files of at most ``shard_bytes`` (a larger tensor gets a file of its own)."""
+    groups: list[list[Job]] = [[]]
+    filled = 0
+    for job in jobs:
+        size = job.nbytes(dtype)
+        if groups[-1] and filled + size > shard_bytes:
+            groups.append([])
+            filled = 0
+        groups[-1].append(job)
+        filled += size
+    single = len(groups) == 1
+    names = [
+        "model.safetensors" if single else f"model-{i + 1:05d}-of-{len(groups):05d}.safetensors"
+        for i in range(len(groups))
+    ]
+    return tuple(_shard(name, group, dtype) for name, group in zip(names, groups, strict=True))
+
+
+def _shard(file: str, jobs: Sequence[Job], dtype: Dtype) -> Shard:
+    entries: dict[str, Json] = {"__metadata__": {"format": "pt"}}
+    at = 0
+    for job in jobs:
+        end = at + job.nbytes(dtype)
+        entries[job.name] = {
+            "dtype": job.stored_as(dtype),
+            "shape": list(job.shape),
+            "data_offsets": [at, end],
+        }
+        at = end
+    text = json.dumps(entries, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)
+    header = struct.pack("<Q", len(text)) + text
+    return Shard(file, header, tuple(jobs), len(header) + at)
+
+
+def index_of(shards: Sequence[Shard]) -> dict[str, Json]:
+    """The index file of a sharded model."""
+    weight_map: dict[str, Json] = {job.name: shard.file for shard in shards for job in shard.jobs}
+    total = sum(shard.nbytes - len(shard.header) for shard in shards)
+    return {"metadata": {"total_size": total}, "weight_map": dict(sorted(weight_map.items()))}

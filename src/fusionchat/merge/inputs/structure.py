@@ -1,0 +1,261 @@
+"""What transformers knows of a model's tensors: which are parameters, under which names it holds and saves them.
+
+transformers is asked only where names alone do not decide; it builds the model from its config without memory (on
+torch's meta device) and takes the stored names up as it would when it opens the folder. No weights are read.
+"""
+
+import re
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from copy import deepcopy
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from fusionchat.artifacts import Json
+from fusionchat.merge.inputs.textmodel import config_object
+
+if TYPE_CHECKING:
+    import torch
+    from transformers import PretrainedConfig, PreTrainedModel
+
+Shape = tuple[int, ...]
+
+NO_PARAMETERS = ("inv_freq", "masked_bias", "position_ids", "causal_mask", "bias_mask")
+"""Last parts of names that older transformers and models with code of their own gave to buffers, never to parameters."""
+
+
+@dataclass(frozen=True)
+class Structure:
+    """A model as transformers builds it, with what it made of the stored tensors.
+
+    Attributes:
+        kind: The class.
+        missing: Parameters that the stored tensors lack: transformers would make them up.
+        misshapen: Parameters that are stored in another shape: name, stored, wanted.
+        parameters: Names of the parameters and saved buffers, as the model holds them.
+        buffers: Names of all buffers, those that are not saved too.
+        saved: Shapes of what `save_pretrained` would write, by name.
+        canonical: The name that the model has for a stored tensor; tied ones have one. What it has no place for keeps
+            its name.
+        ignored: Patterns of stored names that transformers leaves out on purpose.
+    """
+
+    kind: str
+    missing: tuple[str, ...]
+    misshapen: tuple[tuple[str, Shape, Shape], ...]
+    parameters: frozenset[str]
+    buffers: frozenset[str]
+    saved: Mapping[str, Shape]
+    canonical: Callable[[str], str]
+    ignored: tuple[str, ...]
+
+    @property
+    def fits(self) -> bool:
+        """Whether the stored tensors hold all that the model needs."""
+        return not self.missing and not self.misshapen
+
+    def has(self, name: str) -> bool:
+        """Whether the model has a place for a stored tensor."""
+        return self.canonical(name) in self.parameters
+
+    def is_buffer(self, name: str) -> bool:
+        """Whether a stored tensor is a buffer: nothing that training changes.
+
+        By its name in the model; or, where it lay elsewhere in older versions, by the end of its name, which buffers
+        of the model have and no parameter; or because transformers leaves it out, and it is no weight.
+        """
+        held = self.canonical(name)
+        if held in self.parameters or held in self.buffers:
+            return held in self.buffers
+        last = _last(name)
+        if last not in {_last(n) for n in self.parameters - self.buffers}:
+            return last in NO_PARAMETERS or last in {_last(n) for n in self.buffers}
+        return last != "weight" and any(re.search(pattern, name) for pattern in self.ignored)
+
+    def is_state(self, name: str) -> bool:
+        """Whether a stored tensor is a buffer that is saved: models of one structure may differ in it (an expert's bias)."""
+        held = self.canonical(name)
+        return held in self.parameters and held in self.buffers
+
+
+def is_plain(name: str, shape: Shape) -> bool:
+    """Whether a tensor can only be a parameter, going by its name and shape; others are looked up.
+
+    >>> is_plain("h.0.attn.bias", (1, 1, 1024, 1024)), is_plain("h.0.attn.c_attn.bias", (2304,))
+    (False, True)
+    """
+    last = _last(name)
+    return (last == "weight" and len(shape) > 0) or (last == "bias" and len(shape) == 1)
+
+
+def is_known_buffer(name: str, shape: Shape) -> bool:
+    """Whether a tensor can only be a buffer, for models that transformers does not know: by its name, or a causal mask.
+
+    >>> is_known_buffer("h.0.attn.bias", (1, 1, 1024, 1024)), is_known_buffer("h.0.attn.c_attn.bias", (2304,))
+    (True, False)
+    """
+    mask = _last(name) == "bias" and len(shape) == 4 and shape[:2] == (1, 1) and shape[2] == shape[3]
+    return mask or _last(name) in NO_PARAMETERS
+
+
+def _last(name: str) -> str:
+    return name.rpartition(".")[2]
+
+
+def structure_of(folder: Path, shapes: Mapping[str, Shape], *, causal: bool = False) -> Structure | None:
+    """What transformers knows of a folder whose weights have these names and shapes.
+
+    Of the classes that the config can mean, the causal language model comes first, as a run opens it, then the one
+    that the config names; the first that needs nothing else is taken, or else the first. With ``causal`` it is the causal
+    language model alone. None where transformers cannot build any of them.
+    """
+    path = folder / "config.json"
+    if not path.is_file():
+        return None
+    return _structure_of(folder, path.stat().st_mtime_ns, tuple(shapes.items()), causal)
+
+
+@lru_cache(maxsize=4)  # a search merges the same models many times
+def _structure_of(
+    folder: Path, _: int, shapes: tuple[tuple[str, Shape], ...], causal: bool
+) -> Structure | None:
+    with _silence():
+        config = _config(folder)
+        return None if config is None else _first_fitting(config, dict(shapes), causal)
+
+
+def structure_with(config: Mapping[str, Json], shapes: Mapping[str, Shape]) -> Structure | None:
+    """The same for a config that no folder has yet."""
+    with _silence():
+        made = config_object(config)
+        return None if made is None else _first_fitting(_unquantized(made), shapes, False)
+
+
+def _first_fitting(config: "PretrainedConfig", shapes: Mapping[str, Shape], causal: bool) -> Structure | None:
+    looks = (_look(deepcopy(config), kind, shapes) for kind in _classes(config, causal))
+    found = [made for made in looks if made is not None]
+    return next((made for made in found if made.fits), found[0] if found else None)
+
+
+def _classes(config: "PretrainedConfig", causal: bool) -> Iterator[type["PreTrainedModel"]]:
+    import transformers
+    from transformers import MODEL_FOR_CAUSAL_LM_MAPPING
+
+    seen: set[type] = set()
+    kind: Any = MODEL_FOR_CAUSAL_LM_MAPPING.get(type(config), None)
+    listed = () if causal else getattr(config, "architectures", None) or ()
+    named = [getattr(transformers, name, None) for name in listed]
+    for one in (kind, *named):
+        if isinstance(one, type) and issubclass(one, transformers.PreTrainedModel) and one not in seen:
+            seen.add(one)
+            yield one
+
+
+def _config(folder: Path) -> "PretrainedConfig | None":
+    from transformers import AutoConfig
+
+    try:
+        config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
+    except Exception:  # unknown structures, code of their own: transformers raises many kinds
+        return None
+    return _unquantized(config)
+
+
+def _unquantized(config: "PretrainedConfig") -> "PretrainedConfig":
+    for part in (config, config.get_text_config()):
+        if hasattr(part, "quantization_config"):
+            del part.quantization_config
+    return config
+
+
+def _meant(config: "PretrainedConfig", kind: type["PreTrainedModel"]) -> "PretrainedConfig":
+    """The part of a config that a class is built from, as transformers chooses it: its text model's for a text model."""
+    text = config.sub_configs.get("text_config")
+    return config.get_text_config() if text is not None and kind.config_class is text else config
+
+
+def opens_as_causal(folder: Path) -> bool:
+    """Whether transformers has a causal language model for a folder's config, if it knows the config."""
+    config = _config(folder)
+    return config is None or any(True for _ in _classes(config, causal=True))
+
+
+def _look(
+    config: "PretrainedConfig", kind: type["PreTrainedModel"], shapes: Mapping[str, Shape]
+) -> Structure | None:
+    import torch
+
+    stored = {name: torch.empty(shape, device="meta") for name, shape in shapes.items()}
+    try:
+        loaded: Any = kind.from_pretrained(
+            None,
+            config=_meant(config, kind),
+            state_dict=stored,
+            device_map={"": "meta"},
+            output_loading_info=True,
+            ignore_mismatched_sizes=True,
+        )
+        return _described(*loaded)
+    except Exception:  # a structure that cannot be built this way is not known
+        return None
+
+
+def _described(model: "PreTrainedModel", info: Mapping[str, Any]) -> Structure:
+    from transformers.core_model_loading import revert_weight_conversion
+
+    tied = dict(getattr(model, "all_tied_weights_keys", None) or {})
+    state: dict[str, torch.Tensor] = model.state_dict()
+    buffers = frozenset(name for name, _ in model.named_buffers())
+    saved = revert_weight_conversion(model, {n: t for n, t in state.items() if n not in tied})
+    return Structure(
+        kind=type(model).__name__,
+        missing=tuple(sorted(set(info["missing_keys"]) - buffers)),
+        misshapen=tuple(sorted((n, tuple(a), tuple(b)) for n, a, b in info["mismatched_keys"])),
+        parameters=frozenset(state),
+        buffers=buffers,
+        saved={name: tuple(tensor.shape) for name, tensor in saved.items()},
+        canonical=_canonical(model, state, tied),
+        ignored=tuple(sorted(model._keys_to_ignore_on_load_unexpected or ())),
+    )
+
+
+def _canonical(
+    model: "PreTrainedModel", state: Mapping[str, "torch.Tensor"], tied: Mapping[str, str]
+) -> Callable[[str], str]:
+    """How loading renames a key (`transformers.core_model_loading.convert_and_load_state_dict_in_model`)."""
+    from transformers.conversion_mapping import get_model_conversion_mapping
+    from transformers.core_model_loading import WeightConverter, WeightRenaming, rename_source_key
+
+    mapping = get_model_conversion_mapping(model) or []
+    renamings = [entry for entry in mapping if isinstance(entry, WeightRenaming)]
+    converters = [entry for entry in mapping if isinstance(entry, WeightConverter)]
+    prefix = model.base_model_prefix
+
+    def canonical(name: str) -> str:
+        held, converted = rename_source_key(name, renamings, converters, prefix, dict(state))
+        if converted is not None and held in state:
+            return f"{held} < {name}"  # one of several that are stored for it
+        if held not in state and name in state:
+            held, _ = rename_source_key(name, [], [], prefix, dict(state))
+        return tied.get(held, held) if held in state else name
+
+    return canonical
+
+
+@contextmanager
+def _silence() -> Iterator[None]:
+    """Without the reports and progress bars of transformers."""
+    from transformers.utils import logging
+
+    level = logging.get_verbosity()
+    bars = logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(level)
+        if bars:
+            logging.enable_progress_bar()

@@ -1,0 +1,243 @@
+"""Adding pruned changes to the pivot: all of them, or only those that agree with the elected sign."""
+
+# J targets, B elements of a block
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from fusionchat.merge.kernels.blocks import SPAN, Kernel, compiled, exact
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+@exact
+def _change(
+    pivot: np.ndarray, target: np.ndarray, kept: np.ndarray, by_chance: bool, out: np.ndarray
+) -> None:
+    """Write a target's kept changes in float64, from what is stored; 0 where nothing is kept."""
+    if by_chance:
+        for i in range(out.size):
+            chance = np.float64(kept[i])
+            change = (np.float64(target[i]) - np.float64(pivot[i])) / (chance if chance != 0 else 1.0)
+            out[i] = change if chance != 0 else 0.0
+    else:
+        for i in range(out.size):
+            out[i] = np.float64(target[i]) - np.float64(pivot[i]) if kept[i] != 0 else 0.0
+
+
+def _widen_on_device(x_NB: "Tensor", kept_JB: "Tensor", j: int, by_chance: bool) -> "Tensor":
+    change_B, kept_B = x_NB[j + 1].double() - x_NB[0], kept_JB[j]
+    if by_chance:
+        change_B /= kept_B.double()
+    return change_B.masked_fill_(kept_B == 0, 0.0)
+
+
+@exact
+def _add_two(
+    pivot: np.ndarray, one: np.ndarray, two: np.ndarray, kept: np.ndarray, other: np.ndarray, first: float,
+    second: float, scale: float, out: np.ndarray,
+) -> None:  # fmt: skip
+    """`add_all` of two targets in one pass."""
+    for i in range(out.size):
+        base = np.float64(pivot[i])
+        total = 0.0 + first * (np.float64(one[i]) - base if kept[i] != 0 else 0.0)
+        total = total + second * (np.float64(two[i]) - base if other[i] != 0 else 0.0)
+        out[i] = base + scale * total
+
+
+@Kernel
+@exact
+def add_all(
+    x_NB: np.ndarray,
+    kept_JB: np.ndarray,
+    weight_J: np.ndarray,
+    by_chance: bool,
+    scale: float,
+    divisor: float,
+    out_B: np.ndarray,
+) -> None:
+    """Write ``pivot + scale * (sum_j weight_j * change_j) / divisor`` in float64.
+
+    ``kept_JB`` is 0 where a change was dropped. Where ``by_chance``, it is the chance that the change is divided by.
+    """
+    space = np.empty(SPAN, np.float64)
+    for begin in range(0, out_B.size, SPAN):
+        end = min(out_B.size, begin + SPAN)
+        out, change, pivot = out_B[begin:end], space[: end - begin], x_NB[0, begin:end]
+        if weight_J.size == 2 and divisor == 1.0 and not by_chance:
+            one, two = x_NB[1, begin:end], x_NB[2, begin:end]
+            kept, other = kept_JB[0, begin:end], kept_JB[1, begin:end]
+            _add_two(pivot, one, two, kept, other, weight_J[0], weight_J[1], scale, out)
+            continue
+        for i in range(out.size):
+            out[i] = 0.0
+        for j in range(weight_J.size):
+            weight = weight_J[j]
+            _change(pivot, x_NB[j + 1, begin:end], kept_JB[j, begin:end], by_chance, change)
+            for i in range(out.size):
+                out[i] += weight * change[i]
+        if divisor != 1.0:
+            for i in range(out.size):
+                out[i] = np.float64(pivot[i]) + scale * out[i] / divisor
+        else:
+            for i in range(out.size):
+                out[i] = np.float64(pivot[i]) + scale * out[i]
+
+
+@add_all.on_device
+def _(
+    x_NB: "Tensor",
+    kept_JB: "Tensor",
+    weight_J: np.ndarray,
+    by_chance: bool,
+    scale: float,
+    divisor: float,
+    out_B: "Tensor",
+) -> None:
+    out_B.zero_()
+    for j, weight in enumerate(weight_J.tolist()):
+        out_B += _widen_on_device(x_NB, kept_JB, j, by_chance).mul_(weight)
+    out_B *= float(scale)
+    out_B /= out_B.new_full((), float(divisor))
+    out_B += x_NB[0]
+
+
+@Kernel
+@exact
+def add_elected(
+    x_NB: np.ndarray,
+    kept_JB: np.ndarray,
+    vote_J: np.ndarray,
+    weight_J: np.ndarray,
+    share_J: np.ndarray,
+    by_chance: bool,
+    scale: float,
+    normalize: bool,
+    out_B: np.ndarray,
+) -> None:
+    """Write ``pivot + scale * sum_agreeing(weight_j * change_j)``, divided by the sum of the agreeing shares if asked.
+
+    The sign of an element is that of ``sum_j vote_j * change_j``, positive where it is 0; a change agrees if
+    ``vote_j * change_j`` is not 0 and has that sign. All in float64. ``kept_JB`` is as in `add_all`.
+    """
+    ballots, totals = np.empty(SPAN, np.float64), np.empty(SPAN, np.float64)
+    change_JS = np.empty((weight_J.size, SPAN), np.float64)
+    for begin in range(0, out_B.size, SPAN):
+        end = min(out_B.size, begin + SPAN)
+        out, ballot, total = out_B[begin:end], ballots[: end - begin], totals[: end - begin]
+        pivot = x_NB[0, begin:end]
+        for i in range(out.size):
+            out[i] = 0.0
+            ballot[i] = 0.0
+            total[i] = 0.0
+        for j in range(weight_J.size):
+            vote, change = vote_J[j], change_JS[j, : out.size]
+            _change(pivot, x_NB[j + 1, begin:end], kept_JB[j, begin:end], by_chance, change)
+            for i in range(out.size):
+                ballot[i] += vote * change[i]
+        for j in range(weight_J.size):
+            vote, weight, share, change = vote_J[j], weight_J[j], share_J[j], change_JS[j, : out.size]
+            for i in range(out.size):
+                voice = vote * change[i]
+                agrees = (voice > 0) if ballot[i] >= 0 else (voice < 0)
+                out[i] += weight * change[i] if agrees else 0.0
+                total[i] += share if agrees else 0.0
+        if normalize:
+            for i in range(out.size):
+                out[i] = np.float64(pivot[i]) + scale * (out[i] / (total[i] if total[i] != 0 else 1.0))
+        else:
+            for i in range(out.size):
+                out[i] = np.float64(pivot[i]) + scale * out[i]
+
+
+@add_elected.on_device
+def _(
+    x_NB: "Tensor",
+    kept_JB: "Tensor",
+    vote_J: np.ndarray,
+    weight_J: np.ndarray,
+    share_J: np.ndarray,
+    by_chance: bool,
+    scale: float,
+    normalize: bool,
+    out_B: "Tensor",
+) -> None:
+    import torch
+
+    ballot_B, total_B = torch.zeros_like(out_B), torch.zeros_like(out_B)
+    out_B.zero_()
+    for j, vote in enumerate(vote_J.tolist()):
+        ballot_B += _widen_on_device(x_NB, kept_JB, j, by_chance).mul_(vote)
+    raised_B = ballot_B >= 0
+    for j, (vote, weight, share) in enumerate(
+        zip(vote_J.tolist(), weight_J.tolist(), share_J.tolist(), strict=True)
+    ):
+        change_B = _widen_on_device(x_NB, kept_JB, j, by_chance)
+        voice_B = change_B * vote
+        dissents_B = ~torch.where(raised_B, voice_B > 0, voice_B < 0)
+        out_B += change_B.mul_(weight).masked_fill_(dissents_B, 0.0)
+        total_B += torch.full_like(out_B, share).masked_fill_(dissents_B, 0.0)
+    if normalize:
+        out_B /= total_B.masked_fill_(total_B == 0, 1.0)
+    out_B *= float(scale)
+    out_B += x_NB[0]
+
+
+@Kernel
+@exact
+def variance(delta_JB: np.ndarray, out_B: np.ndarray) -> None:
+    """Write the variance of every element over the targets, in float32."""
+    mean = np.empty(SPAN, np.float32)
+    count = np.float32(delta_JB.shape[0])
+    for begin in range(0, out_B.size, SPAN):
+        out = out_B[begin : min(out_B.size, begin + SPAN)]
+        for i in range(out.size):
+            out[i] = np.float32(0)
+            mean[i] = np.float32(0)
+        for j in range(delta_JB.shape[0]):
+            delta = delta_JB[j, begin : begin + out.size]
+            for i in range(out.size):
+                mean[i] += delta[i]
+        for i in range(out.size):
+            mean[i] /= count
+        for j in range(delta_JB.shape[0]):
+            delta = delta_JB[j, begin : begin + out.size]
+            for i in range(out.size):
+                out[i] += (delta[i] - mean[i]) * (delta[i] - mean[i])
+        for i in range(out.size):
+            out[i] /= count
+
+
+@variance.on_device
+def _(delta_JB: "Tensor", out_B: "Tensor") -> None:
+    count = out_B.new_full((), float(len(delta_JB)))
+    out_B.zero_()
+    mean_B = out_B.clone()
+    for delta_B in delta_JB:
+        mean_B += delta_B
+    mean_B /= count
+    for delta_B in delta_JB:
+        apart_B = delta_B - mean_B
+        out_B += apart_B.mul_(apart_B)
+    out_B /= count
+
+
+@Kernel
+@compiled
+def add_squares(delta_JB: np.ndarray, total_J: np.ndarray) -> None:
+    """Add the sum of squares of every target's changes."""
+    for begin in range(0, delta_JB.shape[1], SPAN):
+        end = min(delta_JB.shape[1], begin + SPAN)
+        for j in range(delta_JB.shape[0]):
+            delta = delta_JB[j, begin:end]
+            total = np.float32(0)
+            for i in range(delta.size):
+                total += delta[i] * delta[i]
+            total_J[j] += total
+
+
+@add_squares.on_device
+def _(delta_JB: "Tensor", total_J: np.ndarray) -> None:
+    total_J += delta_JB.double().square_().sum(1).cpu().numpy()

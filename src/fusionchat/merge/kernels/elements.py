@@ -1,0 +1,145 @@
+"""Averages in which every element has weights of its own: by its changes (VaRM), by its Fisher information."""
+
+# N inputs (pivot first), J = N - 1 targets, B elements of a block
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from fusionchat.merge.kernels.blocks import SPAN, Kernel, exact
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+@exact
+def _raise(ratio: np.ndarray, power: float) -> None:
+    """Powers in place; 1, 2 and 1/2 without the library's function, whose last bit differs from machine to machine."""
+    if power == 2.0:
+        for i in range(ratio.size):
+            ratio[i] *= ratio[i]
+    elif power == 0.5:
+        for i in range(ratio.size):
+            ratio[i] = np.sqrt(ratio[i])
+    elif power != 1.0:
+        for i in range(ratio.size):
+            ratio[i] = ratio[i] ** power
+
+
+@Kernel
+@exact
+def add_by_change(x_NB: np.ndarray, power: float, kept_J: np.ndarray, out_B: np.ndarray) -> None:
+    """Write ``pivot + sum_j w_j delta_j`` in float64, ``w`` the `variation_ratio` of the element's own changes.
+
+    Adds to ``kept_J`` how many elements of each target are not the pivot's.
+    """
+    targets = kept_J.size
+    square_JS, raised_JS = np.empty((targets, SPAN), np.float64), np.empty((targets, SPAN), np.float64)
+    largest, total = np.empty(SPAN, np.float64), np.empty(SPAN, np.float64)
+    for begin in range(0, out_B.size, SPAN):
+        out = out_B[begin : min(out_B.size, begin + SPAN)]
+        pivot = x_NB[0, begin : begin + out.size]
+        for i in range(out.size):
+            out[i] = 0.0
+            largest[i] = 0.0
+            total[i] = 0.0
+        for j in range(targets):
+            target, square, kept = x_NB[j + 1, begin : begin + out.size], square_JS[j], 0
+            for i in range(out.size):
+                delta = np.float64(target[i]) - np.float64(pivot[i])
+                square[i] = delta * delta
+                largest[i] = max(largest[i], square[i])
+                kept += delta != 0
+            kept_J[j] += kept
+        for j in range(targets):
+            square, raised = square_JS[j], raised_JS[j]
+            for i in range(out.size):
+                raised[i] = square[i] / (largest[i] if largest[i] > 0 else 1.0)
+            _raise(raised[: out.size], power)
+            for i in range(out.size):
+                raised[i] = raised[i] if square[i] > 0 else 0.0
+                total[i] += raised[i]
+        for j in range(targets):
+            target, raised = x_NB[j + 1, begin : begin + out.size], raised_JS[j]
+            for i in range(out.size):
+                weight = raised[i] / (total[i] if total[i] > 0 else 1.0)
+                out[i] += weight * (np.float64(target[i]) - np.float64(pivot[i]))
+        for i in range(out.size):
+            out[i] += np.float64(pivot[i])
+
+
+@add_by_change.on_device
+def _(x_NB: "Tensor", power: float, kept_J: np.ndarray, out_B: "Tensor") -> None:
+    delta_JB = x_NB[1:].double()
+    delta_JB -= x_NB[0].double()
+    square_JB = delta_JB * delta_JB
+    largest_B = square_JB.amax(0)
+    raised_JB = square_JB / largest_B.masked_fill_(largest_B == 0, 1.0)
+    if power == 2.0:
+        raised_JB *= raised_JB
+    elif power == 0.5:
+        raised_JB.sqrt_()
+    elif power != 1.0:
+        raised_JB.pow_(power)
+    raised_JB.masked_fill_(square_JB == 0, 0.0)
+    total_B = out_B.zero_().clone()
+    for raised_B in raised_JB:
+        total_B += raised_B
+    raised_JB /= total_B.masked_fill_(total_B == 0, 1.0)
+    for raised_B, delta_B in zip(raised_JB, delta_JB, strict=True):
+        out_B += raised_B * delta_B
+    out_B += x_NB[0]
+    kept_J += delta_JB.count_nonzero(1).cpu().numpy()
+
+
+@Kernel
+@exact
+def average_by_information(
+    x_NB: np.ndarray, fisher_JB: np.ndarray, weight_J: np.ndarray, kept_J: np.ndarray, out_B: np.ndarray
+) -> int:
+    """Write ``sum_j w_j F_j target_j / sum_j w_j F_j`` in float64, without ``F`` where all ``w_j F_j`` are 0.
+
+    Adds to ``kept_J`` how many elements of each target have a weight that is not 0. Returns how much of the information
+    is negative, which makes the average meaningless; where it is NaN, so is the average.
+    """
+    negative = 0
+    informed, total = np.empty(SPAN, np.float64), np.empty(SPAN, np.float64)
+    for begin in range(0, out_B.size, SPAN):
+        out = out_B[begin : min(out_B.size, begin + SPAN)]
+        for i in range(out.size):
+            out[i] = 0.0
+            informed[i] = 0.0
+            total[i] = 0.0
+        for j in range(weight_J.size):
+            weight, fisher = weight_J[j], fisher_JB[j, begin : begin + out.size]
+            for i in range(out.size):
+                informed[i] += weight * np.float64(fisher[i])
+                negative += fisher[i] < 0
+        for j in range(weight_J.size):
+            weight, fisher = weight_J[j], fisher_JB[j, begin : begin + out.size]
+            target, kept = x_NB[j + 1, begin : begin + out.size], 0
+            for i in range(out.size):
+                own = weight * np.float64(fisher[i]) if informed[i] != 0 else weight
+                out[i] += own * np.float64(target[i])
+                total[i] += own
+                kept += own != 0
+            kept_J[j] += kept
+        for i in range(out.size):
+            out[i] /= total[i]
+    return negative
+
+
+@average_by_information.on_device
+def _(x_NB: "Tensor", fisher_JB: "Tensor", weight_J: np.ndarray, kept_J: np.ndarray, out_B: "Tensor") -> int:
+    own_JB = fisher_JB.double()
+    informed_B, total_B = out_B.zero_().clone(), out_B.clone()
+    for weight, own_B in zip(weight_J.tolist(), own_JB, strict=True):
+        informed_B += own_B.mul_(weight)
+    plain_B = informed_B == 0
+    for weight, own_B, target_B in zip(weight_J.tolist(), own_JB, x_NB[1:], strict=True):
+        own_B.masked_fill_(plain_B, weight)
+        out_B += own_B * target_B.double()
+        total_B += own_B
+    out_B /= total_B
+    kept_J += own_JB.count_nonzero(1).cpu().numpy()
+    return int((fisher_JB < 0).sum())

@@ -1,0 +1,214 @@
+"""Random masks that depend on nothing but seed, target, tensor and element: drop and rescale, by chance or by rank."""
+
+# R rows of L elements, B = R * L elements of a block
+
+import hashlib
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from fusionchat.merge.kernels.blocks import SPAN, Kernel, compiled, empty, exact
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+_MAGNITUDE = np.uint32(0x7FFFFFFF)
+_BIN_BITS = np.uint32(16)
+BINS = 2048
+_RUN = 65536
+
+
+def stream_key(seed: int, target: int, name: str) -> int:
+    """A 64-bit key for the random numbers of one target's tensor."""
+    text = f"{seed}/{target}/{name}".encode()
+    return int.from_bytes(hashlib.blake2b(text, digest_size=8).digest(), "little")
+
+
+@compiled
+def _fold(key: int, part: int) -> tuple[np.uint32, np.uint32]:
+    """Two 32-bit keys from a 64-bit key and a counter (SplitMix64's finalizer)."""
+    z = np.uint64(key) + np.uint64(part) * np.uint64(0x9E3779B97F4A7C15)
+    z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    z = z ^ (z >> np.uint64(31))
+    return np.uint32(z & np.uint64(0xFFFFFFFF)), np.uint32(z >> np.uint64(32))
+
+
+@Kernel
+@compiled
+def uniform_bits(out_B: np.ndarray, key: int, at: int) -> None:
+    """Write one uniform 32-bit number per element: a hash of key and index, whatever the block it is in.
+
+    Each run of 65,536 indices has its own pair of keys; inside it the hash is lowbias32 (Wellons), which vectorises.
+    """
+    done = 0
+    while done < out_B.size:
+        index = at + done
+        first, second = _fold(key, index >> 16)
+        here = min(out_B.size - done, _RUN - (index & (_RUN - 1)))
+        out, low = out_B[done : done + here], np.uint32(index & (_RUN - 1))
+        for i in range(here):
+            h = np.uint32((low + np.uint32(i)) * np.uint32(0x9E3779B1) + first)  # numba widens: narrow each
+            h = np.uint32((h ^ (h >> np.uint32(16))) * np.uint32(0x7FEB352D))
+            h = np.uint32((h ^ (h >> np.uint32(15))) * np.uint32(0x846CA68B))
+            out[i] = (h ^ (h >> np.uint32(16))) ^ second
+        done += here
+
+
+@uniform_bits.on_device
+def _(out_B: "Tensor", key: int, at: int) -> None:
+    import torch
+
+    first = at >> 16
+    runs = (at + max(len(out_B), 1) - 1 >> 16) - first + 1
+    keys_R2 = np.array([_fold(key, first + r) for r in range(runs)], np.uint32).view(np.int32)
+    before_R1, after_R1 = torch.from_numpy(keys_R2).to(out_B.device).T[:, :, None]
+    h = torch.arange(_RUN, dtype=torch.int32, device=out_B.device) * _signed(0x9E3779B1) + before_R1
+    h = (h ^ _shifted(h, 16)) * _signed(0x7FEB352D)
+    h = (h ^ _shifted(h, 15)) * _signed(0x846CA68B)
+    h = h ^ _shifted(h, 16) ^ after_R1
+    out_B.copy_(h.view(-1)[at & (_RUN - 1) :][: len(out_B)])
+
+
+def _signed(bits: int) -> int:
+    """The int32 with these 32 bits."""
+    return bits - 2**32 if bits >= 2**31 else bits
+
+
+def _shifted(bits: "Tensor", by: int) -> "Tensor":
+    """Bits shifted to the right, zeros from the left: int32 as if it were unsigned."""
+    return (bits >> by) & (2 ** (32 - by) - 1)
+
+
+@Kernel
+@compiled
+def drop(value_B: np.ndarray, random_B: np.ndarray, limit: int) -> int:
+    """Zero the elements whose random number is not below ``limit`` (2^32 keeps all); returns how many stay."""
+    kept = 0
+    last = np.uint32(max(limit - 1, 0))
+    any_stay = limit > 0
+    for i in range(value_B.size):
+        stays = any_stay & (random_B[i] <= last)
+        value_B[i] = value_B[i] if stays else np.float32(0)
+        kept += stays
+    return kept
+
+
+@drop.on_device
+def _(value_B: "Tensor", random_B: "Tensor", limit: int) -> int:
+    if limit <= 0:
+        value_B.zero_()
+        return 0
+    goes_B = (random_B ^ _signed(2**31)) > int(limit) - 1 - 2**31  # the order of unsigned numbers
+    value_B.masked_fill_(goes_B, 0.0)
+    return len(value_B) - int(goes_B.sum())
+
+
+_bits, _drop = uniform_bits.host, drop.host
+
+
+@Kernel
+@compiled
+def drop_by_chance(value_B: np.ndarray, key: int, at: int, limit: int) -> int:
+    """`drop` by the `uniform_bits` of key and index, which never leave the first-level cache."""
+    space, kept = np.empty(SPAN, np.uint32), 0
+    for begin in range(0, value_B.size, SPAN):
+        value = value_B[begin : min(value_B.size, begin + SPAN)]
+        random = space[: value.size]
+        _bits(random, key, at + begin)
+        kept += _drop(value, random, limit)
+    return kept
+
+
+@drop_by_chance.on_device
+def _(value_B: "Tensor", key: int, at: int, limit: int) -> int:
+    random_B = empty(value_B, value_B.shape, "uint32")
+    uniform_bits(random_B, key, at)
+    return int(drop(value_B, random_B, limit))
+
+
+@compiled
+def row_ranks(value_L: np.ndarray, place_L: np.ndarray, rank_K: np.ndarray, rank_L: np.ndarray) -> None:
+    """Write each element's rank by magnitude in its row, 0 for the smallest; ties share their mean rank.
+
+    Magnitudes count as tied where they agree in their exponent and first 7 bits after the point (1 part in 128), or
+    lie more than 16 octaves below the row's largest. By histogram: ``rank_K`` holds one entry per such bin.
+
+    Args:
+        value_L: The row.
+        place_L: Scratch, uint16.
+        rank_K: Scratch of `BINS` entries, float32.
+        rank_L: The result, float32.
+    """
+    bits, count = value_L.view(np.uint32), rank_K.view(np.int32)
+    largest, smallest = np.uint32(0), _MAGNITUDE
+    for i in range(bits.size):
+        largest = max(largest, bits[i] & _MAGNITUDE)
+        smallest = min(smallest, bits[i] & _MAGNITUDE)
+    base = np.int32(largest >> _BIN_BITS) - np.int32(BINS - 1)
+    for i in range(bits.size):
+        place_L[i] = np.uint16(max(np.int32((bits[i] & _MAGNITUDE) >> _BIN_BITS) - base, np.int32(0)))
+    first = np.uint16(max(np.int32(smallest >> _BIN_BITS) - base, np.int32(0)))
+    used = count[first:]
+    for b in range(used.size):
+        used[b] = 0
+    for i in range(bits.size):
+        count[place_L[i]] += 1
+    below = np.int32(0)
+    ranks = rank_K[first:]
+    for b in range(used.size):
+        here = used[b]
+        ranks[b] = np.float32(below) + np.float32(0.5) * np.float32(here - 1)
+        below += here
+    for i in range(bits.size):
+        rank_L[i] = rank_K[place_L[i]]
+
+
+@Kernel
+@exact
+def drop_by_rank(value_B: np.ndarray, random_B: np.ndarray, row: int, density: float, epsilon: float) -> int:
+    """Keep elements with a chance that rises from ``density - epsilon`` to ``density + epsilon`` with their rank in the row.
+
+    What stays becomes its chance, what goes 0. Returns how many stay.
+    """
+    kept = 0
+    rank_L, place_L, rank_K = np.empty(row, np.float32), np.empty(row, np.uint16), np.empty(BINS, np.float32)
+    low = np.float32(density - epsilon)
+    step = np.float32(2 * epsilon / max(row - 1, 1))
+    if row == 1:
+        low = np.float32(density)
+    for begin in range(0, value_B.size, row):
+        value, random = value_B[begin : begin + row], random_B[begin : begin + row]
+        row_ranks(value, place_L, rank_K, rank_L)
+        for i in range(value.size):
+            chance = low + step * rank_L[i]
+            stays = np.float32(random[i] >> np.uint32(8)) < chance * np.float32(16777216)
+            value[i] = chance if stays else np.float32(0)
+            kept += stays
+    return kept
+
+
+@drop_by_rank.on_device
+def _(value_B: "Tensor", random_B: "Tensor", row: int, density: float, epsilon: float) -> int:
+    low, step = (float(np.float32(v)) for v in (density - epsilon, 2 * epsilon / max(row - 1, 1)))
+    if row == 1:
+        low = float(np.float32(density))
+    chance_B = _row_ranks_on_device(value_B.view(-1, row)).view(-1)
+    chance_B *= step
+    chance_B += low
+    goes_B = _shifted(random_B, 8).float() >= chance_B * 16777216.0
+    value_B.copy_(chance_B).masked_fill_(goes_B, 0.0)
+    return len(value_B) - int(goes_B.sum())
+
+
+def _row_ranks_on_device(value_RL: "Tensor") -> "Tensor":
+    """`row_ranks` of every row, by sorting: the memory of a histogram a row would have no bound in short rows."""
+    import torch
+
+    place_RL = (value_RL.view(torch.int32) & int(_MAGNITUDE)) >> int(_BIN_BITS)
+    place_RL -= place_RL.amax(1, keepdim=True) - (BINS - 1)
+    place_RL.clamp_(min=0)
+    sorted_RL = place_RL.sort(1).values
+    below_RL = torch.searchsorted(sorted_RL, place_RL)
+    here_RL = torch.searchsorted(sorted_RL, place_RL, right=True) - below_RL
+    return below_RL.float() + 0.5 * (here_RL - 1).float()

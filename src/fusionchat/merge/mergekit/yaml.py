@@ -1,0 +1,241 @@
+"""mergekit's configuration files, read for the methods FusionChat has. What is not supported is an error, by its place.
+
+Differences that follow from the methods (docs/merge_methods.md lists them all): DARE and DELLA divide by the chance
+itself, ``sce`` has no absolute epsilon, ``int8_mask`` has no effect (it only saves mergekit memory), and passthrough
+takes everything outside the layers from the base model (or the first slice's model).
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from fusionchat.errors import RecipeError
+from fusionchat.merge.inputs.layers.arrange import Arrangement
+from fusionchat.merge.inputs.layers.stack import Depth
+from fusionchat.merge.inputs.plan import Dtype
+from fusionchat.merge.inputs.references import name_targets
+from fusionchat.merge.inputs.vocabulary.chat_templates import check_template
+from fusionchat.merge.inputs.vocabulary.embeddings import Embeddings
+from fusionchat.merge.mergekit.files import read_mergekit
+from fusionchat.merge.mergekit.kinds import KINDS, WHOLE, Kind
+from fusionchat.merge.mergekit.rules import Value, only_keys, rules_of
+from fusionchat.merge.mergekit.settings import Build, builder, check_rules, check_slices, targets_of
+from fusionchat.merge.mergekit.sources import Slice, reference_of, slices_of
+from fusionchat.merge.methods import MergeMethod
+from fusionchat.merge.methods.base import Method
+
+_TOP = {
+    "name",
+    "merge_method",
+    "models",
+    "slices",
+    "base_model",
+    "parameters",
+    "dtype",
+    "out_dtype",
+    "tokenizer_source",
+    "tokenizer",
+    "chat_template",
+}
+_DTYPES: dict[str, Dtype] = {"bfloat16": "bfloat16", "float16": "float16", "float32": "float32"}
+
+
+@dataclass(frozen=True)
+class MergekitJob:
+    """A mergekit file as a merge.
+
+    Attributes:
+        pivot: Reference of the base model, or of the model whose structure the result has.
+        targets: References of the targets by name, in order.
+        method: The method at the first layer, for the record.
+        dtype: What the fused model is stored as; None where the file does not say.
+        embeddings: What the file's tokenizer source implies for vocabularies; None where it says nothing.
+        tokenizer_source: Reference of another model whose tokenizer the fused model gets.
+        chat_template: The chat template that it gets, or ``auto``; None for the pivot's.
+        arrangement: Layers, where the file has slices.
+    """
+
+    pivot: str
+    targets: dict[str, str]
+    method: MergeMethod
+    dtype: Dtype | None
+    embeddings: Embeddings | None
+    tokenizer_source: str | None
+    chat_template: str | None
+    arrangement: Arrangement | None
+    _build: Build
+    _spans: tuple[int, ...]
+
+    def method_of(self, tensor: str, depth: Depth) -> Method:
+        """Settings of a tensor; gradients run over the layers, of each slice where there are slices.
+
+        What lies before the layers takes the first slice's first value, what lies behind them the last one's last.
+        """
+        number, place = 0, depth.layer
+        if place is None or not self._spans:
+            return self._build(tensor, len(self._spans) - 1 if depth.t > 0 and self._spans else 0, depth.t)
+        while place >= self._spans[number]:
+            place, number = place - self._spans[number], number + 1
+        span = self._spans[number]
+        return self._build(tensor, number, place / (span - 1) if span > 1 else 1.0)
+
+
+def load_mergekit(path: Path) -> MergekitJob:
+    """Read a mergekit configuration.
+
+    Raises:
+        RecipeError: It cannot be read, or has a key, method or value that is not supported; the place is named.
+    """
+    top = read_mergekit(path)
+    only_keys(top, _TOP, "")
+    name = top.get("merge_method")
+    if not isinstance(name, str) or name not in KINDS:
+        raise RecipeError(
+            f"mergekit's method {name!r} is not supported",
+            where="merge_method",
+            do=f"use one of: {', '.join(sorted(KINDS))}",
+        )
+    kind = KINDS[name]
+    slices = slices_of(top)
+    shared = rules_of(top.get("parameters"), "parameters")
+    base = None if top.get("base_model") is None else reference_of(top["base_model"], "base_model")
+    models = list(dict.fromkeys(model for part in slices for model in part.models))
+    if kind.method == "passthrough":
+        kind = _passthrough(kind, slices, base)
+    sliced = top.get("slices") is not None
+    pivot, targets = _roles(kind, name, base, slices[0].sources[0].over, models, sliced)
+    _check_adapters(slices, pivot)
+    named = name_targets(targets, split=False)
+    check_rules(kind, slices, shared)
+    build = builder(kind, slices, shared, targets, base is not None)
+    dtype, embeddings, tokenizer = _outputs(top)
+    arrangement = None
+    if sliced:
+        names = dict(zip(named.values(), named, strict=True))
+        arrangement = _arrangement(kind, slices, pivot, names, base)
+        check_slices(slices, targets, build)
+    return MergekitJob(
+        pivot, named, build("", None, 0.0), dtype, embeddings, tokenizer, check_template(top.get("chat_template")), arrangement,
+        build, tuple(part.layers for part in slices) if sliced else (),
+    )  # fmt: skip
+
+
+def _check_adapters(slices: list[Slice], pivot: str) -> None:
+    """Raise RecipeError where an adapter is not to be applied to the pivot."""
+    for source in (source for part in slices for source in part.sources):
+        if source.over not in (None, pivot):
+            raise RecipeError(
+                f"The adapter {source.model} belongs to {source.over}, but adapters are applied to {pivot}",
+                where="models",
+                do="name its model as base_model, or merge the adapter into it first (peft's merge_and_unload)",
+            )
+
+
+def _passthrough(kind: Kind, slices: list[Slice], base: str | None) -> Kind:
+    """Passthrough of one whole model, which is ``linear`` of that one, or of slices; raises RecipeError for others."""
+    first = slices[0].sources[0]
+    if first.span is None:
+        if len(slices[0].sources) != 1:
+            raise RecipeError(
+                "Passthrough takes one model whole, or slices of several",
+                where="models",
+                do="give one, or slices",
+            )
+        return WHOLE
+    for number, part in enumerate(slices):
+        if len(part.sources) != 1:
+            raise RecipeError(
+                "A slice of passthrough has one source", where=f"slices[{number}].sources", do="give one"
+            )
+    if first.over is not None and base is None:
+        raise RecipeError(
+            f"What is outside the layers would be {first.over}'s without the adapter {first.model}",
+            where="slices[0].sources[0].model",
+            do="name that model as base_model, or merge the adapter into it first (peft's merge_and_unload)",
+        )
+    return kind
+
+
+def _roles(
+    kind: Kind, name: str, base: str | None, over: str | None, models: list[str], sliced: bool
+) -> tuple[str, list[str]]:
+    """The pivot and the targets; ``over`` is the model under the first one, where that is an adapter."""
+    if base is None and kind.base is not None:
+        raise RecipeError(
+            f"Method {name} needs a base model", where="base_model", do="name one of the models, or another"
+        )
+    pivot = base or over or models[0]
+    others = [model for model in models if model != base]
+    if kind.base is False:
+        if len(others) != 1 and not sliced:
+            raise RecipeError(
+                f"Method {name} needs the base model and one other", where="models", do="give two models"
+            )
+        return pivot, others
+    if kind.base:
+        return pivot, others
+    if kind.method == "passthrough":
+        return pivot, [model for model in models if model != pivot]
+    return pivot, models if kind.method in ("linear", "karcher") else others
+
+
+def _outputs(top: Mapping[str, Value]) -> tuple[Dtype | None, Embeddings | None, str | None]:
+    name = top.get("out_dtype") or top.get("dtype")
+    if name is not None and (not isinstance(name, str) or name not in _DTYPES):
+        raise RecipeError(
+            f"The dtype {name!r} is not supported", where="dtype", do=f"use one of: {', '.join(_DTYPES)}"
+        )
+    source, longer = top.get("tokenizer_source"), top.get("tokenizer")
+    if longer is not None:
+        if source is not None or not isinstance(longer, dict):
+            raise RecipeError(
+                "A file has either tokenizer_source or tokenizer: {source}", where="tokenizer", do="give one"
+            )
+        only_keys(longer, {"source"}, "tokenizer")
+        source = longer.get("source", "union")
+    if source is not None:
+        place = "tokenizer_source" if longer is None else "tokenizer.source"
+        source = reference_of(source, place).removeprefix("model:")  # older versions of mergekit want that
+    dtype = _DTYPES[name] if isinstance(name, str) else None
+    if source in (None, "base"):
+        return dtype, None if source is None else "pivot", None
+    return (dtype, "union", None) if source == "union" else (dtype, None, source)
+
+
+def _arrangement(
+    kind: Kind, slices: list[Slice], pivot: str, names: Mapping[str, str], base: str | None
+) -> Arrangement:
+    """The fused layers, from each slice's own sources; what lies outside is merged as the first and the last slice are.
+
+    Raises:
+        RecipeError: A slice lacks the base model, against which its changes would be measured.
+    """
+    layers: list[tuple[tuple[str, int], ...]] = []
+    ends = []
+    based = kind.base is not None or (base is not None and kind.method not in ("linear", "karcher"))
+    for number, part in enumerate(slices):
+        spans = {source.model: source.span for source in part.sources}
+        if kind.method == "passthrough":
+            order = [("pivot" if model == pivot else names[model], model) for model in spans]
+        else:
+            held = [(names[model], model) for model in targets_of(part, list(names))]
+            alone = len(spans) == 1 and kind.base is False
+            if kind.base is False and len(spans) > 2:
+                raise RecipeError(
+                    f"Method {kind.method} takes two models",
+                    where=f"slices[{number}].sources",
+                    do="give the base model and one other",
+                )
+            if based and pivot not in spans and not alone:
+                raise RecipeError(
+                    f"This slice does not name the base model {pivot}",
+                    where=f"slices[{number}].sources",
+                    do="add its layers",
+                )
+            order = [("pivot", pivot) if pivot in spans else held[0], *held]
+        ends.append(tuple(name for name, _ in order))
+        for i in range(part.layers):
+            layers.append(tuple((name, span[0] + i) for name, model in order if (span := spans[model])))
+    if kind.method == "passthrough":
+        return Arrangement(tuple(layers))
+    return Arrangement(tuple(layers), before=ends[0], after=ends[-1])

@@ -1,0 +1,1 @@
+"""Tensors streamed through a method into files."""

@@ -1,0 +1,254 @@
+"""Merging model folders: opens and checks the inputs, runs the engine over them, writes a model folder and a report.
+
+Weights stream from memory-mapped files through the engine into shards; transformers and torch are imported only
+where names alone do not decide what a tensor is (`merge.structure`), and for pickles.
+"""
+
+import os
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import asdict, replace
+from pathlib import Path
+
+from fusionchat.artifacts import Json, fingerprint, machine_errors, sha256_file, write_json
+from fusionchat.console import Advance, ignore
+from fusionchat.errors import MergeError
+from fusionchat.merge.inputs.files import INDEX
+from fusionchat.merge.inputs.layers.arrange import Arrangement
+from fusionchat.merge.inputs.layers.stack import Depth, depths
+from fusionchat.merge.inputs.open import Inputs, open_inputs
+from fusionchat.merge.inputs.plan import Dtype, Shard, index_of, layout
+from fusionchat.merge.inputs.vocabulary.embeddings import Embeddings
+from fusionchat.merge.methods import MergeMethod
+from fusionchat.merge.methods.base import Gram, Method, check_targets
+from fusionchat.merge.methods.spherical import Slerp
+from fusionchat.merge.stream.device import place_of
+from fusionchat.merge.stream.engine import Engine
+from fusionchat.merge.stream.output import Output, sweep
+from fusionchat.merge.stream.provenance import describe_files
+from fusionchat.merge.stream.result import REPORT, MergeReport, TensorReport, finished
+from fusionchat.merge.stream.surroundings import carried, copy_surroundings
+
+_ENGINE = 4
+"""Counts the changes by which the same inputs give other bytes: work of an older one is not taken up."""
+
+
+def merge_models(
+    pivot: Path,
+    targets: Mapping[str, Path],
+    method: MergeMethod,
+    out: Path,
+    *,
+    dtype: Dtype = "bfloat16",
+    shard_bytes: int = 5 * 10**9,
+    threads: int = 0,
+    device: str = "cpu",
+    overwrite: bool = False,
+    hash_inputs: bool = False,
+    embeddings: Embeddings = "error",
+    allow_pickle: bool = False,
+    arrangement: Arrangement | None = None,
+    method_of: Callable[[str, Depth], Method] | None = None,
+    statistics: Mapping[str, Gram] | None = None,
+    progress: Advance = ignore,
+) -> MergeReport:
+    """Merge targets into one model folder and report on it; also written there as ``merge_weights.json``.
+
+    Interrupted, the same call takes the work up where it was; finished, it does nothing. The bytes written depend on
+    neither ``threads`` nor, tensor by tensor, on ``shard_bytes``.
+
+    Args:
+        pivot: Folder of the pivot, whose config, tokenizer and chat template the fused model gets.
+        targets: Folders of the targets (models or LoRA adapters) by name, in the order of the method's weights.
+        method: The method's settings.
+        out: Folder of the fused model.
+        dtype: What it is stored as.
+        shard_bytes: Largest weight file; a single larger tensor gets a file of its own.
+        threads: 0 uses all cores this process may use.
+        device: Where the arithmetic is done: ``cpu``, ``cuda``, ``cuda:N`` or ``xpu``.
+        overwrite: Whether a model that is there is replaced.
+        hash_inputs: Whether inputs whose SHA-256 is not known already (`merge.provenance`) are read once more for it.
+        embeddings: What to do where a target has another vocabulary: refuse, keep the pivot's, or add its added tokens.
+        allow_pickle: Whether PyTorch pickles are read, as weights only, where there are no safetensors.
+        arrangement: Which layers the fused layers are merged from; None is one to one.
+        method_of: Settings for a tensor by its name and depth, where they differ from ``method``.
+        statistics: Inner products by tensor, from `inner_products`, where they are known already.
+        progress: Told bytes written, `MergePlan.output_bytes` in all.
+
+    Raises:
+        MergeError: The inputs cannot be merged; the message names the tensor, and nothing is left in ``out``. Or the
+            device is not there.
+        MachineError: The disk is full or not writable, or the device's memory is full.
+    """
+    started = time.perf_counter()
+    place = place_of(device)
+    with ExitStack() as stack:
+        stack.enter_context(machine_errors(out))
+        stack.enter_context(place.errors())
+        if arrangement is None:
+            check_method(method, len(targets))
+        inputs = open_inputs(
+            stack,
+            pivot,
+            targets,
+            method,
+            embeddings=embeddings,
+            allow_pickle=allow_pickle,
+            arrangement=arrangement,
+            with_stack=method_of is not None,
+        )
+        shards = layout(inputs.jobs, dtype, shard_bytes)
+        folders = {"": pivot, **targets}
+        _check_place(out, [*folders.values(), *map(Path, method.auxiliary())])
+        settings: dict[str, Json] = {"dtype": dtype, "embeddings": embeddings}
+        settings["layers"] = [list(map(list, layer)) for layer in arrangement.layers] if arrangement else None
+        settings["ends"] = [[*arrangement.before], [*arrangement.after]] if arrangement else None
+        each = _each(inputs, method_of) if method_of else None
+        mark = _fingerprint(inputs, method, each, settings, shards, folders)
+        made = None if overwrite else finished(out, mark, {shard.file: shard.nbytes for shard in shards})
+        if made is not None:
+            sweep(out, mark)
+            progress(made.bytes_written)
+            return _with_hashes(made, inputs, out) if hash_inputs else made
+        output = Output(out, shards, mark, dtype, overwrite=overwrite)
+        stack.callback(output.close)
+        engine = Engine(
+            inputs.jobs,
+            method,
+            dtype,
+            threads or available_cores(),
+            stack,
+            method_of=each.__getitem__ if each else None,
+            statistics=statistics,
+            release=inputs.nbytes > available_memory() / 2,
+            place=place,
+        )
+        try:
+            engine.run(output, progress)
+        except MergeError:
+            output.abandon()
+            raise
+        output.publish()
+        if len(shards) > 1:
+            write_json(out / INDEX, index_of(shards))
+        copy_surroundings(pivot, out, dtype, inputs.changes, inputs.added)
+        report = MergeReport(
+            method=dict(asdict(method)),
+            pivot=pivot.name,
+            targets=list(targets),
+            dtype=dtype,
+            tensors=[TensorReport(**e) for e in output.entries if "rms" in e],  # type: ignore[arg-type]
+            copied=[str(e["name"]) for e in output.entries if "rms" not in e],
+            files=output.files,
+            inputs=_describe(inputs, hash_inputs),
+            fingerprint=mark,
+            seconds=time.perf_counter() - started,
+            bytes_read=inputs.nbytes,
+            bytes_written=sum(s.nbytes for s in shards),
+        )
+        write_json(out / REPORT, report.to_json())
+        output.finish()
+    return report
+
+
+def inner_products(
+    pivot: Path,
+    targets: Mapping[str, Path],
+    *,
+    threads: int = 0,
+    device: str = "cpu",
+    embeddings: Embeddings = "error",
+    allow_pickle: bool = False,
+) -> dict[str, Gram]:
+    """Inner products of pivot and changes, by tensor: all that mixing methods need to know, from one read."""
+    place = place_of(device)
+    with ExitStack() as stack:
+        stack.enter_context(place.errors())
+        method = Slerp()  # any method that needs all products
+        inputs = open_inputs(stack, pivot, targets, method, embeddings=embeddings, allow_pickle=allow_pickle)
+        cores = threads or available_cores()
+        return Engine(inputs.jobs, method, "float32", cores, stack, place=place).statistics()
+
+
+def _check_place(out: Path, inputs: Sequence[Path]) -> None:
+    """Raise MergeError where the merged model would take the place of an input, or of what lies around one."""
+    place = out.resolve()
+    for folder in inputs:
+        if place == folder.resolve() or place in folder.resolve().parents:
+            raise MergeError(
+                f"The merged model would take the place of its input {folder}",
+                where=str(out),
+                do="choose another folder",
+            )
+
+
+def _describe(inputs: Inputs, compute: bool) -> dict[str, dict[str, Json]]:
+    return {name or "pivot": describe_files(files, compute=compute) for name, files in inputs.files.items()}
+
+
+def _with_hashes(report: MergeReport, inputs: Inputs, out: Path) -> MergeReport:
+    """A finished merge's report with all of its inputs' checksums, written again."""
+    report = replace(report, inputs=_describe(inputs, True))
+    write_json(out / REPORT, report.to_json())
+    return report
+
+
+def _each(inputs: Inputs, method_of: Callable[[str, Depth], Method]) -> dict[str, Method]:
+    """The settings of every tensor by its name."""
+    places = depths([job.name for job in inputs.jobs], inputs.stack)
+    return {name: method_of(name, depth) for name, depth in places.items()}
+
+
+def _fingerprint(
+    inputs: Inputs,
+    method: Method,
+    methods: Mapping[str, Method] | None,
+    settings: Mapping[str, Json],
+    shards: Sequence[Shard],
+    folders: Mapping[str, Path],
+) -> str:
+    """What tells this merge from another one: settings, small files' content, and sizes and times of weight files."""
+    each: list[Json] = [dict(asdict(methods[job.name])) for job in inputs.jobs] if methods else []
+    held: dict[str, Json] = {**asdict(method), "each": each, **settings, "engine": _ENGINE}
+    held |= {
+        "targets": list(folders),
+        "shards": [shard.file for shard in shards],
+        "tensors": [[j.name, list(j.shape)] for j in inputs.jobs],
+    }
+    identities = {}
+    for name, files in inputs.files.items():
+        stats: list[Json] = [[str(f.path.absolute()), f.size, f.path.stat().st_mtime_ns] for f in files]
+        folder = folders.get(name)
+        names = ["config.json", "adapter_config.json", *(carried(folder) if folder else ())]
+        small: list[Json] = [
+            [file, sha256_file(folder / file)]
+            for file in names
+            if folder is not None and (folder / file).is_file()
+        ]
+        identities[name] = fingerprint({"files": stats, "small": small}, {})
+    return fingerprint(held, identities)
+
+
+def available_cores() -> int:
+    """Number of cores this process may run on."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def available_memory() -> int:
+    """Bytes of memory that could be used without swapping."""
+    try:
+        for line in Path("/proc/meminfo").read_text().splitlines():
+            if line.startswith("MemAvailable:"):
+                return int(line.split()[1]) * 1024
+    except (OSError, ValueError):
+        pass
+    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+
+
+def check_method(method: Method, targets: int) -> None:
+    """Raise MergeError where a method does not work on this number of targets, or has settings for another number."""
+    try:
+        check_targets(method, targets)
+    except ValueError as error:
+        raise MergeError(str(error), do="see docs/merge_methods.md for what the method needs") from error

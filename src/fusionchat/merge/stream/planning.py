@@ -1,0 +1,111 @@
+"""``--dry-run``: what a merge would read and write, how long it would take and how much memory, without doing it."""
+
+from collections.abc import Mapping
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from fusionchat.artifacts import Json
+from fusionchat.merge.inputs.layers.arrange import Arrangement
+from fusionchat.merge.inputs.open import open_inputs
+from fusionchat.merge.inputs.plan import BYTES, Dtype, layout
+from fusionchat.merge.inputs.vocabulary.embeddings import Embeddings
+from fusionchat.merge.kernels.blocks import BLOCK
+from fusionchat.merge.methods import MergeMethod
+from fusionchat.merge.methods.base import Method, MixtureMethod, TensorInfo
+from fusionchat.merge.stream.merge import available_cores, check_method
+from fusionchat.merge.stream.work import CHUNK
+
+_READ_SPEED, _WRITE_SPEED = 2.0e9, 1.0e9
+_LOOK_SPEED, _HASH_SPEED = 1.2e9, 1.5e9
+_FIXED_MEMORY = 60 * 2**20
+
+
+@dataclass(frozen=True)
+class MergePlan:
+    """What a merge would do.
+
+    Attributes:
+        method: The method's settings.
+        tensors: Number of tensors.
+        parameters: Number of parameters of the fused model.
+        input_bytes: Bytes of all inputs.
+        output_bytes: Bytes of the weight files.
+        files: Weight files and their sizes.
+        looks: Times that the inputs are looked at, at most (the first look reads the disk, later ones memory if it fits).
+        seconds: Rough time on this machine's cores, if the disk reads 2 GB/s and writes 1.
+        memory_bytes: Private memory, about; it does not grow with the model.
+    """
+
+    method: dict[str, Json]
+    tensors: int
+    parameters: int
+    input_bytes: int
+    output_bytes: int
+    files: dict[str, int]
+    looks: int
+    seconds: float
+    memory_bytes: int
+
+    def to_json(self) -> dict[str, Json]:
+        """All of it as plain JSON values."""
+        return dict(asdict(self))
+
+
+def plan_merge(
+    pivot: Path,
+    targets: Mapping[str, Path],
+    method: MergeMethod,
+    *,
+    dtype: Dtype = "bfloat16",
+    shard_bytes: int = 5 * 10**9,
+    threads: int = 0,
+    embeddings: Embeddings = "error",
+    allow_pickle: bool = False,
+    arrangement: Arrangement | None = None,
+) -> MergePlan:
+    """Open and check the inputs as a merge would, and work out its sizes, time and memory.
+
+    Raises:
+        MergeError: The inputs cannot be merged (values are not read, so not-finite ones are not found).
+    """
+    if arrangement is None:
+        check_method(method, len(targets))
+    threads = threads or available_cores()
+    with ExitStack() as stack:
+        inputs = open_inputs(
+            stack,
+            pivot,
+            targets,
+            method,
+            embeddings=embeddings,
+            allow_pickle=allow_pickle,
+            arrangement=arrangement,
+        )
+        shards = layout(inputs.jobs, dtype, shard_bytes)
+        parameters = sum(job.count for job in inputs.jobs)
+        output = sum(shard.nbytes for shard in shards)
+        looks = _looks(method, len(targets))
+        elements = sum(job.count * (len(job.sources) + len(job.auxiliary)) for job in inputs.jobs)
+        compute = (looks * elements / _LOOK_SPEED + output / _HASH_SPEED) / threads
+        rows = max((job.shape[-1] for job in inputs.jobs if job.shape), default=1)
+        block = max(BLOCK, rows) * (len(targets) * 2 + 1 + 4) * 4
+        return MergePlan(
+            method=dict(asdict(method)),
+            tensors=len(inputs.jobs),
+            parameters=parameters,
+            input_bytes=inputs.nbytes,
+            output_bytes=output,
+            files={shard.file: shard.nbytes for shard in shards},
+            looks=looks,
+            seconds=max(compute, inputs.nbytes / _READ_SPEED, output / _WRITE_SPEED) + 1.0,
+            memory_bytes=_FIXED_MEMORY + threads * (block + 6 * CHUNK * BYTES[dtype]),
+        )
+
+
+def _looks(method: Method, targets: int) -> int:
+    program = method.program(TensorInfo("plan", (2, 2), targets, 1))
+    if program is not None:
+        return program.stages + 1
+    assert isinstance(method, MixtureMethod)
+    return 1 if method.statistics == "none" else 2

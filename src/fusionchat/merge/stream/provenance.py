@@ -1,0 +1,95 @@
+"""SHA-256 of a merge's inputs: what is known already, and the rest only if it is asked for, since it costs a read.
+
+A checksum is known in four ways, each named in the report:
+
+- ``read``: this process has read the whole file since it was last changed;
+- ``manifest.json``: the file is an artifact of a run;
+- ``merge_weights.json``: the file was merged by FusionChat;
+- ``hub cache``: the file is a link to a blob that is named by the hub's own checksum of it.
+
+What a record says holds only for a file that was not changed after it was written. Time of modification alone does not
+show that (``mv`` and ``cp -p`` keep it): the inode's last change, which a rename is, has to be no later than the record,
+too, of the file and of the folders between it and the record. A copied or linked file may thus count as unknown.
+"""
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+from fusionchat.artifacts import MANIFEST, Json, read_json, read_manifest, sha256_file, sha256_known
+from fusionchat.errors import ArtifactError
+from fusionchat.merge.inputs.stored import MappedFile
+from fusionchat.merge.stream.result import REPORT
+
+READ, HUB = "read", "hub cache"
+_BLOB = re.compile(r"[0-9a-f]{64}")
+
+
+class Known(NamedTuple):
+    """A file's SHA-256, and where it is known from."""
+
+    sha256: str
+    source: str
+
+
+class Record(NamedTuple):
+    """What a file says of those in its folder: their SHA-256 by relative path, and when it was written, in nanoseconds."""
+
+    source: str
+    folder: Path
+    files: Mapping[str, str]
+    written: int
+
+    def tells(self, path: Path) -> str | None:
+        """The SHA-256 of a file, None where there is none or something was changed after it was written."""
+        name = path.relative_to(self.folder)
+        digest = self.files.get(str(name))
+        places = [path, *(self.folder / part for part in name.parents if part.parts)]
+        seen = [status for place in places for status in (place.stat(), place.lstat())]
+        unchanged = max(max(s.st_mtime_ns, s.st_ctime_ns) for s in seen) <= self.written
+        return digest if unchanged else None
+
+
+def describe_files(files: Iterable[MappedFile], *, compute: bool = False) -> dict[str, Json]:
+    """Size of every file by name, and its SHA-256 with where it is known from, where it is known or to be computed."""
+    described: dict[str, Json] = {}
+    records: dict[Path, list[Record]] = {}
+    for file in files:
+        folder = file.path.parent
+        if folder not in records:
+            records[folder] = list(records_of(folder))
+        known = known_hash(file.path, records[folder])
+        if known is None and compute:
+            known = Known(sha256_file(file.path), READ)
+        described[file.path.name] = {"bytes": file.size, **({} if known is None else known._asdict())}
+    return described
+
+
+def known_hash(path: Path, records: Iterable[Record]) -> Known | None:
+    """A file's SHA-256 without reading it, None where it is not known for sure."""
+    digest = sha256_known(path)
+    if digest is not None:
+        return Known(digest, READ)
+    blob = path.resolve()
+    if path.is_symlink() and blob.parent.name == "blobs" and _BLOB.fullmatch(blob.name):
+        return Known(blob.name, HUB)
+    told = ((record.tells(path), record.source) for record in records)
+    return next((Known(digest, source) for digest, source in told if digest is not None), None)
+
+
+def records_of(folder: Path) -> Iterator[Record]:
+    """The records that may say something of a model folder's files: its run's manifest, and its own merge's report."""
+    for job in (folder, folder.parent):
+        manifest = read_manifest(job)
+        if manifest is not None:
+            yield Record(MANIFEST, job, manifest.files, (job / MANIFEST).stat().st_mtime_ns)
+    path = folder / REPORT
+    if path.is_file():
+        try:
+            said = read_json(path).get("files")
+        except ArtifactError:
+            return
+        if isinstance(said, dict):
+            files = {name: digest for name, digest in said.items() if isinstance(digest, str)}
+            yield Record(REPORT, folder, files, path.stat().st_mtime_ns)

@@ -1,0 +1,125 @@
+# B batch, L length, H hidden size, N rows, V vocabulary
+"""`Head`: the map from hidden states to logits, so that only rows that are needed ever reach it.
+
+Some structures bend the logits after the linear map: Gemma 2 and 3 cap them softly, Cohere scales them, Granite
+divides them. `Head.of` reads that from the configuration, compares itself with the model's own logits on a few
+tokens, and refuses by name what it cannot reproduce.
+"""
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from fusionchat.errors import ModelError
+from fusionchat.models.logits import HeadShape, operand, product
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedConfig, PreTrainedModel
+
+CHECK_TOKENS = 5
+
+
+def switch_length(config: "PreTrainedConfig") -> int | None:
+    """The length past which a model takes other rotary frequencies (``longrope``), None where it never does.
+
+    transformers looks at the longest member of a batch and takes the frequencies for all of it, so that a
+    conversation would depend on what it shares a batch with.
+    """
+    rope = getattr(config, "rope_parameters", None) or {}
+    kinds = [rope, *(value for value in rope.values() if isinstance(value, dict))]
+    lengths = [
+        int(kind["original_max_position_embeddings"])
+        for kind in kinds
+        if kind.get("rope_type") == "longrope" and kind.get("original_max_position_embeddings")
+    ]
+    return min(lengths, default=None)
+
+
+@dataclass(frozen=True)
+class Head:
+    """A causal language model split into its body and its head.
+
+    Attributes:
+        model: The whole model.
+        body: Everything below the head.
+        weight: [V, H], a parameter of the model (perhaps tied to the embeddings).
+        bias: [V] or None.
+        shape: What happens to the logits after the linear map.
+    """
+
+    model: "PreTrainedModel"
+    body: nn.Module
+    weight: Float[Tensor, "V H"]
+    bias: Float[Tensor, " V"] | None
+    shape: HeadShape
+
+    @classmethod
+    def of(cls, model: "PreTrainedModel") -> "Head":
+        """Split a model; raises ModelError where its head is not one this class reproduces."""
+        config = model.config.get_text_config()
+        linear = model.get_output_embeddings()
+        body = model.base_model
+        kind = type(model).__name__
+        if not isinstance(linear, nn.Linear) or body is model:
+            raise ModelError(f"{kind} has no plain linear head", do="use a causal language model with one")
+        scale = getattr(config, "logit_scale", None)
+        divisor = getattr(config, "logits_scaling", None)
+        shape = HeadShape(
+            scale=float(scale) if scale else 1.0 / float(divisor) if divisor else 1.0,
+            softcap=float(getattr(config, "final_logit_softcapping", None) or 0.0),
+        )
+        head = cls(model, body, linear.weight, linear.bias, shape)
+        head._check(kind)
+        return head
+
+    def _check(self, kind: str) -> None:
+        training = self.model.training
+        self.model.eval()
+        tokens = torch.arange(CHECK_TOKENS, device=self.weight.device)[None] % self.weight.shape[0]
+        with torch.no_grad():
+            own = self.model(input_ids=tokens, use_cache=False).logits[0].float()
+            ours = self.logits(self.hidden(tokens, torch.ones_like(tokens))[0])
+        self.model.train(training)
+        tolerance = 1e-3 if self.weight.dtype == torch.float32 else 5e-2
+        if not torch.allclose(own, ours, rtol=tolerance, atol=tolerance * max(1.0, float(own.abs().max()))):
+            raise ModelError(
+                f"The logits of {kind} are not its head applied to its hidden states",
+                do="this structure bends its logits in a way FusionChat does not know; please report it",
+            )
+
+    def hidden(self, tokens_BL: Int[Tensor, "B L"], mask_BL: Int[Tensor, "B L"]) -> Float[Tensor, "B L H"]:
+        """Last hidden states of right-padded token ids (mask 1 = a real token); each row as if it were alone."""
+        if self.switch is None or tokens_BL.shape[1] <= self.switch:
+            return self._hidden(tokens_BL, mask_BL)
+        lengths_B = mask_BL.sum(1)
+        long_B = lengths_B > self.switch
+        if bool(long_B.all()) or not bool(long_B.any()):
+            return self._hidden(tokens_BL, mask_BL)
+        parts = [(part, int(lengths_B[part].max())) for part in (long_B, ~long_B)]
+        states = [self._hidden(tokens_BL[part, :length], mask_BL[part, :length]) for part, length in parts]
+        hidden = states[0].new_zeros((*tokens_BL.shape, states[0].shape[-1]))
+        for (part, length), state in zip(parts, states, strict=True):
+            hidden[part, :length] = state
+        return hidden
+
+    def _hidden(self, tokens_BL: Int[Tensor, "B L"], mask_BL: Int[Tensor, "B L"]) -> Float[Tensor, "B L H"]:
+        return self.body(input_ids=tokens_BL, attention_mask=mask_BL, use_cache=False).last_hidden_state
+
+    @cached_property
+    def switch(self) -> int | None:
+        """See `switch_length`."""
+        return switch_length(self.model.config.get_text_config())
+
+    def logits(self, hidden_NH: Float[Tensor, "N H"]) -> Float[Tensor, "N V"]:
+        """fp32 logits of hidden states: product, bias, scale and soft cap are fp32 for weights of any dtype."""
+        logits = product(hidden_NH, self._operand)
+        return self.shape.apply(logits if self.bias is None else logits + self.bias.float())
+
+    @cached_property
+    def _operand(self) -> Float[Tensor, "V H"]:
+        """The weight as the product takes it. A copy only where the CPU has half precision, which is never trained."""
+        return operand(self.weight, self.weight.dtype)

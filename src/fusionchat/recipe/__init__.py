@@ -1,0 +1,1 @@
+"""The recipe: one YAML file, read into frozen settings."""

@@ -1,0 +1,158 @@
+"""``--set path.to.key=value``: settings put over a recipe before it is validated.
+
+The recipe's types say what stands at a path where the file leaves it out or gives it in short: a method's name or its
+default, a model's name, a corpus's path. So ``merge.granularity=layer`` is a setting of the default method.
+"""
+
+from collections.abc import Sequence
+from dataclasses import MISSING, fields, is_dataclass
+from types import UnionType
+from typing import Annotated, Any, Union, get_args, get_origin, get_type_hints
+
+from pydantic import BaseModel
+
+from fusionchat.errors import RecipeError
+from fusionchat.recipe.yaml import parse_value
+
+Tree = dict[str, Any]
+METHOD = "method"
+
+
+def apply_settings(tree: Tree, settings: Sequence[str], root: Any) -> None:
+    """Put settings into a recipe's tree, a method before its own settings and else in the order given.
+
+    Args:
+        tree: What the file says; it is changed.
+        settings: Each ``path.to.key=value``; the value is read as YAML, lists are counted from 0.
+        root: The type of the whole tree.
+
+    Raises:
+        RecipeError: There is no ``=``, the value is not YAML, or the path leads through something without keys.
+    """
+    for setting in _methods_first(settings):
+        path, equals, text = setting.partition("=")
+        where = f"--set {setting}"
+        if not equals or not path.strip():
+            raise RecipeError(
+                "A setting is path.to.key=value",
+                where=where,
+                do="for instance --set distill.label_weight=0.5",
+            )
+        _put(tree, path.strip().split("."), parse_value(text, where=where), alternatives(root), where, "")
+
+
+def _methods_first(settings: Sequence[str]) -> list[str]:
+    """Another method has settings of its own: it is put in place before any of them."""
+    ordered: list[str] = []
+    for setting in settings:
+        path = setting.partition("=")[0].strip()
+        own = path.removesuffix(METHOD)
+        place = len(ordered)
+        if path.endswith(f".{METHOD}"):
+            place = next((i for i, other in enumerate(ordered) if other.strip().startswith(own)), place)
+        ordered.insert(place, setting)
+    return ordered
+
+
+def _put(
+    node: Tree | list[Any], names: list[str], value: object, kinds: list[Any], where: str, at: str
+) -> None:
+    """Put a value where ``names`` lead from ``node``, which is at ``at`` and of one of ``kinds``."""
+    count = _words(node, names, kinds)
+    name, rest = ".".join(names[:count]), names[count:]
+    here = f"{at}.{name}" if at else name
+    key = _index(node, name, where, at) if isinstance(node, list) else name
+    if not rest:
+        if name == METHOD and isinstance(node, dict) and node.get(METHOD) != value:
+            node.clear()
+        node[key] = value  # type: ignore[index]
+        return
+    below, default = _below(kinds, name)
+    child = _opened(node[key] if isinstance(node, list) else node.get(name), below, default)  # type: ignore[index]
+    if child is None:
+        given = node[key] if isinstance(node, list) else node.get(name)  # type: ignore[index]
+        raise RecipeError(f"{here} is {given!r}, and nothing can be set below it", where=where)
+    node[key] = child  # type: ignore[index]
+    _put(child, rest, value, below, where, here)
+
+
+def _words(node: Tree | list[Any], names: list[str], kinds: list[Any]) -> int:
+    """How many of the names are one key: a source may be called ``qwen2.5``."""
+    named = next((kind for kind in kinds if get_origin(kind) is dict), None)
+    if named is None:
+        return 1
+    known = [n for n in range(len(names), 0, -1) if ".".join(names[:n]) in node]
+    settings = {key for kind in alternatives(get_args(named)[1]) for key in keys(kind)}
+    new = next((n for n in range(1, len(names)) if names[n] in settings), len(names))
+    return known[0] if known else new
+
+
+def _index(node: list[Any], name: str, where: str, at: str) -> int:
+    """A place in a list; the one after its last entry is made."""
+    if not name.isdecimal() or int(name) > len(node):
+        last = f"0 to {len(node)}; the last is a new one" if node else "0, a new one"
+        raise RecipeError(f"{at} is a list, and has no entry {name!r}", where=where, do=f"give {last}")
+    if int(name) == len(node):
+        node.append(None)
+    return int(name)
+
+
+def _opened(child: object, kinds: list[Any], default: object) -> Tree | list[Any] | None:
+    """A value with keys (or entries) of its own for what the file has; None where there can be none."""
+    if isinstance(child, dict | list):
+        return child
+    if child is None:
+        if any(get_origin(kind) in (tuple, list) for kind in kinds):
+            return []
+        method = getattr(default, METHOD, None)
+        return {} if method is None else {METHOD: method}
+    short = next((key for kind in kinds if (key := short_key(kind))), None)
+    return {short: child} if isinstance(child, str) and short else None
+
+
+def alternatives(annotation: Any) -> list[Any]:
+    """The types that an annotation allows: unions and ``Annotated`` taken apart."""
+    origin = get_origin(annotation)
+    if origin is Annotated:
+        return alternatives(get_args(annotation)[0])
+    if origin in (Union, UnionType):
+        return [kind for part in get_args(annotation) for kind in alternatives(part)]
+    return [annotation]
+
+
+def keys(kind: Any) -> dict[str, tuple[Any, object]]:
+    """The keys that a type has in a recipe: the annotation and the default of each."""
+    if isinstance(kind, type) and issubclass(kind, BaseModel):
+        return {name: (field.annotation, field.default) for name, field in kind.model_fields.items()}
+    if isinstance(kind, type) and is_dataclass(kind):
+        hints = get_type_hints(kind, include_extras=True)
+        return {
+            field.name: (
+                hints[field.name],
+                field.default if field.default_factory is MISSING else field.default_factory(),
+            )
+            for field in fields(kind)
+        }
+    return {}
+
+
+def short_key(kind: Any) -> str | None:
+    """The key that one word stands for where a type is given in short, None where there is none."""
+    word = getattr(kind, "short", None)
+    return word if isinstance(word, str) else METHOD if METHOD in keys(kind) else None
+
+
+def _below(kinds: list[Any], name: str) -> tuple[list[Any], object]:
+    """The types that may stand at a key of any of these types, and the default there."""
+    found: list[Any] = []
+    default: object = None
+    for kind in kinds:
+        arguments = get_args(kind)
+        if get_origin(kind) is dict:
+            found += alternatives(arguments[1])
+        elif get_origin(kind) in (tuple, list):
+            found += alternatives(arguments[0])
+        elif name in keys(kind):
+            annotation, default = keys(kind)[name]
+            found += alternatives(annotation)
+    return found, default

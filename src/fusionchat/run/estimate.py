@@ -1,0 +1,114 @@
+"""Rough costs of jobs before anything has run: parameters from checkpoint headers, tokens from the corpus's size."""
+
+from collections.abc import Iterable, Sequence
+from contextlib import closing
+from pathlib import Path
+
+from fusionchat.errors import MergeError
+from fusionchat.merge.inputs.checkpoint import open_checkpoint
+from fusionchat.models.load import ModelRef
+from fusionchat.recipe.schema import CorpusFile, Recipe
+from fusionchat.run.job import Cost
+
+BYTES_A_TOKEN = 4.0
+COMPRESSION = 3.0
+CHECKPOINT_BYTES = 12
+"""A parameter of a training checkpoint: fp32 weight and AdamW's two moments."""
+CHECKPOINTS = 3
+"""Two are kept, and a third is written before the oldest goes."""
+ROW_BYTES = 27
+SLOT_BYTES = 6
+
+
+def parameters(ref: ModelRef) -> int | None:
+    """Elements of a local checkpoint's tensors, from the headers of its weight files; None if it is not here."""
+    folder = Path(ref.model)
+    if not folder.is_dir():
+        return None
+    try:
+        with closing(open_checkpoint(folder, allow_pickle=True)) as checkpoint:
+            return sum(tensor.count for tensor in checkpoint.tensors.values())
+    except MergeError:  # the run says what is wrong with it
+        return None
+
+
+def train_tokens(recipe: Recipe) -> float | None:
+    """Tokens of the training part, by the size of its file; None for a hub dataset."""
+    return _tokens(recipe.corpus.train, recipe.folder)
+
+
+def corpus_size(recipe: Recipe) -> float | None:
+    """Bytes of the training part's text."""
+    tokens = train_tokens(recipe)
+    return None if tokens is None else tokens * BYTES_A_TOKEN
+
+
+def _tokens(source: CorpusFile, folder: str) -> float | None:
+    for path in (Path(folder) / source.path, Path(source.path)):
+        if path.is_file():
+            factor = COMPRESSION if path.suffix in (".gz", ".parquet") else 1.0
+            return path.stat().st_size * factor / BYTES_A_TOKEN
+    return None
+
+
+def capture_cost(recipe: Recipe, ref: ModelRef) -> Cost:
+    """One forward pass over the corpus (2 operations a parameter and token), and its shards."""
+    tokens, size = train_tokens(recipe), parameters(ref)
+    return Cost(shards(recipe), None if tokens is None or size is None else 2.0 * size * tokens)
+
+
+def shards(recipe: Recipe) -> float | None:
+    """Bytes of one model's shards."""
+    tokens = train_tokens(recipe)
+    return None if tokens is None else tokens * (ROW_BYTES + SLOT_BYTES * recipe.represent.k)
+
+
+def training_cost(recipe: Recipe, pivot: ModelRef) -> Cost:
+    """Forward and backward (6 operations a parameter and token) for every epoch, a target in fp32, and its checkpoints."""
+    tokens, size = train_tokens(recipe), parameters(pivot)
+    flops = None if tokens is None or size is None else 6.0 * size * tokens * recipe.distill.epochs
+    if size is None:
+        return Cost(None, flops, None)
+    return Cost(4.0 * size, flops, float(CHECKPOINTS * CHECKPOINT_BYTES * size))
+
+
+def merge_cost(recipe: Recipe, pivot: ModelRef) -> Cost:
+    """One model in the fused dtype; a few operations an element."""
+    size = parameters(pivot)
+    if size is None:
+        return Cost()
+    width = 4 if recipe.fused.dtype == "float32" else 2
+    return Cost(float(width * size), 4.0 * size * (len(recipe.sources) + 1))
+
+
+def evaluation_cost(recipe: Recipe, ref: ModelRef, part: str) -> Cost:
+    """One forward pass over a held-out part."""
+    source, size = getattr(recipe.corpus, part), parameters(ref)
+    train = train_tokens(recipe)
+    own = _tokens(source, recipe.folder) if isinstance(source, CorpusFile) else None
+    tokens = own if isinstance(source, CorpusFile) or train is None else train * source
+    return Cost(0.0, None if tokens is None or size is None else 2.0 * size * tokens)
+
+
+def most_disk(costs: Sequence[Cost]) -> float | None:
+    """Bytes that a run needs at most: all that stays, and the most that one job needs besides; None if not known."""
+    scratch = [cost.scratch for cost in costs]
+    known = [part for part in scratch if part is not None]
+    kept = total(cost.disk for cost in costs)
+    return None if kept is None or len(known) < len(scratch) else kept + max(known, default=0.0)
+
+
+def total(parts: Iterable[float | None]) -> float | None:
+    """The sum, None if a part is unknown."""
+    known = list(parts)
+    return None if None in known else float(sum(part or 0.0 for part in known))
+
+
+def work(flops: float | None) -> str:
+    """Floating-point operations for a table."""
+    if flops is None:
+        return "?"
+    for power, unit in ((18, "EFLOP"), (15, "PFLOP"), (12, "TFLOP"), (9, "GFLOP"), (6, "MFLOP")):
+        if flops >= 10**power:
+            return f"{flops / 10**power:.1f} {unit}"
+    return "-"

@@ -1,0 +1,1 @@
+"""The stages: each reads artifacts, calls pure code and writes artifacts."""

@@ -1,0 +1,209 @@
+"""`fusionchat check`: what tokenizers, configurations and a sample of the corpus say about a recipe.
+
+No weights are loaded. What cannot be looked at (a hub that does not answer) is reported, never passed over.
+"""
+
+from pathlib import Path
+from typing import NamedTuple
+
+from fusionchat.align.preview import PairPreview, Piece, preview, show_all
+from fusionchat.corpus.agree import DROPPED
+from fusionchat.corpus.conversation import Reject
+from fusionchat.corpus.parts import count_rejects
+from fusionchat.corpus.render import Renderer
+from fusionchat.errors import FusionChatError, MergeError, ModelError
+from fusionchat.merge.inputs.checkpoint import open_checkpoint
+from fusionchat.merge.inputs.files import is_without_weights, opens_in_transformers
+from fusionchat.merge.inputs.references import cached
+from fusionchat.merge.methods.base import check_targets
+from fusionchat.models.load import ModelRef, load_config, resolve
+from fusionchat.models.precision import Dtypes
+from fusionchat.models.tokenizer import rebuilt_on
+from fusionchat.recipe.schema import Recipe
+from fusionchat.run.estimate import most_disk, total
+from fusionchat.run.job import Run
+from fusionchat.run.pipeline import open_run
+from fusionchat.stages.align import job_id as align_job
+from fusionchat.stages.check_corpus import describe, sample_parts
+from fusionchat.stages.check_usable import Usable, notes, usable
+from fusionchat.stages.corpus import make_renderer
+
+
+class ModelCheck(NamedTuple):
+    """What is known of one model: structure and vocabulary, "?" where they could not be looked at."""
+
+    name: str
+    structure: str
+    layers: str
+    hidden: str
+    head_rows: str
+    tokens: str
+    template: str
+
+
+class Check(NamedTuple):
+    """Everything `check` found.
+
+    Attributes:
+        models: One entry a model.
+        records: Records read.
+        rejects: How many of them cannot be used, by reason.
+        unused_keys: How many of the others have a key that nothing reads, by key.
+        corpus: The same in lines, with those of validation and test where they have any to count.
+        previews: One entry a source whose tokenizer and the pivot's could be looked at.
+        renderings: The first conversation as each model sees it, with the edits that are made for all.
+        retention: For each source whose alignment an earlier run has finished: its figures (see `AlignSummary`).
+        disk, flops: Rough total cost of the run, None where models or corpus are not here.
+        unseen: What could not be looked at, and why.
+        dtypes: What models are loaded in.
+        pivot: Notes on the pivot's tensors.
+        rebuilt: Models whose tokenizer transformers would not build as its file says, and a text that shows it.
+        unfit: The search's candidates that cannot merge this many targets, and why.
+        usable: For each model that cannot use all of the sample, how much it can use, and why not the rest.
+        notes: In how many conversations a template or tokenizer makes a difference, by what it does.
+    """
+
+    models: list[ModelCheck]
+    records: int
+    rejects: dict[str, int]
+    unused_keys: dict[str, int]
+    corpus: list[str]
+    previews: list[PairPreview]
+    renderings: dict[str, list[Piece] | Reject]
+    retention: dict[str, dict[str, float]]
+    disk: float | None
+    flops: float | None
+    unseen: list[str]
+    unfit: list[str]
+    pivot: list[str]
+    usable: list[Usable]
+    notes: dict[str, int]
+    rebuilt: dict[str, str]
+    dtypes: Dtypes
+
+
+def check(recipe: Recipe, *, sample: int = 200) -> Check:
+    """Look at a recipe's models and at the first ``sample`` records of its corpus.
+
+    Raises:
+        FusionChatError: Something that is here is broken: a folder, a template, the corpus.
+    """
+    refs, unseen = resolve(recipe), list[str]()
+    parts = sample_parts(recipe, sample, unseen)
+    conversations, rejected, unused, thoughts = parts["train"]
+    rejects = count_rejects(rejected)
+    pivot = _rehearsed(refs["pivot"], unseen)
+    renderers: dict[str, Renderer] = {}
+    models = [_look(ref, renderers, unseen) for ref in refs.values()]
+    unseen += [line for name in recipe.sources if (line := _closed(refs[name]))]
+    previews = []
+    if "pivot" in renderers and conversations:
+        for name in recipe.sources:
+            if name in renderers:
+                found = preview(
+                    renderers["pivot"],
+                    renderers[name],
+                    conversations,
+                    recipe.align,
+                    max_tokens=recipe.corpus.max_tokens,
+                )
+                previews.append(found._replace(name=name))
+    planned = open_run(recipe)
+    return Check(
+        models=models,
+        records=len(conversations) + sum(rejects.values()),
+        rejects=rejects,
+        unused_keys=unused,
+        corpus=[
+            line
+            for part, read in parts.items()
+            if part == "train" or read.rejects or read.unused
+            for line in describe(part, read)
+        ],
+        previews=previews,
+        renderings=show_all(renderers, conversations[0]) if conversations else {},
+        retention={name: figures for name in recipe.sources if (figures := _retention(planned, name))},
+        disk=most_disk([job.cost for job in planned.jobs.values()]),
+        flops=total(job.cost.flops for job in planned.jobs.values()),
+        unseen=unseen,
+        unfit=_unfit(recipe),
+        pivot=pivot,
+        usable=usable(previews),
+        notes=({DROPPED: thoughts} if thoughts else {}) | notes(previews),
+        rebuilt={
+            n: text for n, ref in refs.items() if n in renderers and (text := rebuilt_on(ref)) is not None
+        },
+        dtypes=planned.dtypes,
+    )
+
+
+def _rehearsed(ref: ModelRef, unseen: list[str]) -> list[str]:
+    """What the merge's own checks say about the pivot; none where its weights are not here, which is noted."""
+    from fusionchat.merge.inputs.rehearsal import rehearse
+
+    local = Path(ref.model).is_dir()
+    folder = Path(ref.model) if local else cached(ref.model, ref.revision)
+    if folder is None or is_without_weights(folder) or not (local or opens_in_transformers(folder)):
+        unseen.append(f"the weights of {ref.model}: they are not here yet; a run looks at them first")
+        return []
+    return rehearse(folder)
+
+
+def _closed(source: ModelRef) -> str:
+    """Why the headers of a source's weights cannot be read, "" where they can or the model is not on this machine."""
+    folder = Path(source.model)
+    if not folder.is_dir():
+        return ""
+    if is_without_weights(folder):
+        return f"the weights of {source.name}: there are none in {folder}"
+    try:
+        open_checkpoint(folder, allow_pickle=True).close()
+    except MergeError as error:
+        return (
+            f"the weights of {source.name}: {error.where or folder}: {error.what[0].lower()}{error.what[1:]}"
+        )
+    return ""
+
+
+def _unfit(recipe: Recipe) -> list[str]:
+    found = []
+    for i, method in enumerate(recipe.search.candidates if recipe.search else ()):
+        try:
+            check_targets(method, len(recipe.sources))
+        except ValueError as error:
+            found.append(f"search.candidates.{i}: {error}")
+    return found
+
+
+def _retention(planned: Run, source: str) -> dict[str, float]:
+    """The figures of an alignment that an earlier run has finished, none where it has not."""
+    job = planned.jobs[align_job(source)]
+    if planned.status(job).state != "done":
+        return {}
+    summary = planned.manifest(job.id).summary
+    return {key: float(value) for key, value in summary.items() if isinstance(value, int | float)}
+
+
+def _look(ref: ModelRef, renderers: dict[str, Renderer], unseen: list[str]) -> ModelCheck:
+    structure = layers = hidden = rows = tokens = template = "?"
+    try:
+        config = load_config(ref).get_text_config()
+        structure = (config.architectures or [config.model_type])[0].removesuffix("ForCausalLM")
+        layers, hidden, rows = str(config.num_hidden_layers), str(config.hidden_size), str(config.vocab_size)
+    except ModelError as error:
+        _unless_here(ref.model, error, unseen)
+    try:
+        renderer = make_renderer(ref)
+        renderers[ref.name] = renderer
+        tokens = str(renderer.table.size)
+        template = "the pivot's" if ref.borrows else "a file" if ref.template is not None else "its own"
+    except ModelError as error:
+        _unless_here(ref.tokenizer, error, unseen)
+    return ModelCheck(ref.name, structure, layers, hidden, rows, tokens, template)
+
+
+def _unless_here(name: str, error: FusionChatError, unseen: list[str]) -> None:
+    """A folder that is here and broken is an error; a hub that does not answer is noted."""
+    if Path(name).is_dir():
+        raise error
+    unseen.append(f"{name}: {error.what}")

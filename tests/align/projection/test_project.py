@@ -1,0 +1,200 @@
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from fusionchat.align.projection.project import EXACT, INSIDE, UNALIGNED, AlignSettings, align
+from fusionchat.align.vocabulary import BytePrefix, Exact, build_map
+from fusionchat.represent.topk import TopK
+from fusionchat.tokens.spans import make_table
+from tests.align.worlds import capture, worlds
+from tests.reference import align as slow
+
+
+def project(world, method=None, **options):
+    mapping = build_map(world.source_table, world.pivot_table, method or BytePrefix())
+    settings_ = AlignSettings(**options)
+    result = align(world.pivot, world.source, mapping, world.pivot_table, world.source_table, settings_)
+    return mapping, settings_, result
+
+
+def row(topk, i):
+    return {
+        int(t): float(np.exp(np.float64(p)))
+        for t, p in zip(topk.ids[i], topk.logprobs[i], strict=True)
+        if p > -np.inf
+    }
+
+
+@settings(max_examples=150, deadline=None)
+@given(worlds(), st.booleans(), st.booleans(), st.sampled_from([0.0, 0.05, 0.3]))
+def test_equals_the_slow_reference(world, observed, exact, min_mass):
+    mapping, _, result = project(
+        world, Exact() if exact else None, observed_path=observed, min_mass=min_mass, k=world.source.k + 2
+    )
+    if mapping.method == "identity":
+        return
+    targets = {t: int(p) for t, p in enumerate(mapping.target) if p >= 0}
+    for i, (j, residual) in enumerate(slow.attach(world.pivot, world.source)):
+        expected = None
+        if j is not None:
+            expected = slow.project_row(
+                world.pivot,
+                i,
+                world.source,
+                j,
+                residual,
+                world.source_table,
+                world.pivot_table,
+                target=targets,
+                observed=observed,
+                min_mass=min_mass,
+                whole=exact,
+            )
+        if expected is None:
+            assert result.kind[i] == UNALIGNED and np.isnan(result.topk.label_logprob[i])
+            continue
+        mass, tail, plain, path = expected
+        got = row(result.topk, i)
+        for t in set(mass) | set(got):
+            assert got.get(t, 0.0) == pytest.approx(mass.get(t, 0.0), abs=2e-3)
+        assert float(np.exp(np.float64(result.topk.tail[i]))) == pytest.approx(tail, abs=2e-3)
+        if plain > 1e-6:
+            assert np.exp(result.map_logprob[i]) == pytest.approx(plain, abs=2e-3)
+        if path is None:
+            assert np.isnan(result.path_logprob[i])
+        else:
+            assert np.exp(result.path_logprob[i]) == pytest.approx(path, abs=2e-3)
+        gold = mass.get(int(world.pivot.labels[i]))
+        if gold:
+            assert np.exp(result.topk.label_logprob[i]) == pytest.approx(gold, abs=2e-3)
+
+
+@settings(max_examples=100, deadline=None)
+@given(worlds(), st.booleans(), st.integers(1, 6))
+def test_mass_is_conserved_and_the_label_has_a_slot(world, observed, k):
+    mapping, _, result = project(world, observed_path=observed, k=k, min_mass=0.0)
+    topk = result.topk
+    aligned = result.kind != UNALIGNED
+    assert (topk.present == aligned).all()
+    kept, tail = np.exp(topk.logprobs.astype(np.float64)).sum(1), np.exp(topk.tail.astype(np.float64))
+    assert np.abs(kept + tail - 1)[aligned].max(initial=0.0) < 1e-3
+    assert np.abs(kept - result.kept)[aligned].max(initial=0.0) < 1e-3
+    assert (topk.logprobs[~aligned] == -np.inf).all() and (topk.tail[~aligned] == -np.inf).all()
+    assert topk.k == k
+    if observed and mapping.method != "identity":
+        told = aligned & ~np.isnan(result.path_logprob) & (result.path_logprob > -10)
+        assert ((topk.ids == topk.labels[:, None]) & (topk.logprobs > -np.inf)).any(1)[told].all()
+        assert (topk.label_logprob[told] >= result.path_logprob[told] - 1e-3).all()
+    for i in range(topk.rows):
+        ids = topk.ids[i][topk.logprobs[i] > -np.inf]
+        assert len(set(ids.tolist())) == len(ids)
+
+
+@settings(max_examples=100, deadline=None)
+@given(worlds(led=False), st.booleans())
+def test_the_observed_path_costs_what_the_source_costs(world, observed):
+    """The chain rule telescopes, whatever is in the tail: over a text it gives the source's own probability of it."""
+    mapping, _, result = project(world, min_mass=0.0, observed_path=observed)
+    if mapping.method == "identity":
+        return
+    assert (result.kind != UNALIGNED).all()
+    for c in range(world.pivot.conversations):
+        mine = slice(world.pivot.offsets[c], world.pivot.offsets[c + 1])
+        theirs = slice(world.source.offsets[c], world.source.offsets[c + 1])
+        assert result.path_logprob[mine].sum() == pytest.approx(
+            world.source.label_logprob[theirs].sum(), abs=2e-2
+        )
+
+
+@settings(max_examples=60, deadline=None)
+@given(worlds())
+def test_identical_tokenizers_project_to_themselves_bit_for_bit(world):
+    mapping = build_map(world.pivot_table, world.pivot_table, BytePrefix())
+    other = world.pivot
+    result = align(other, other, mapping, world.pivot_table, world.pivot_table, AlignSettings())
+    assert mapping.method == "identity"
+    for name in ("ids", "logprobs", "tail", "labels", "label_logprob", "present"):
+        assert getattr(result.topk, name).tobytes() == getattr(other, name).tobytes()
+    assert (result.kind == EXACT).all()
+
+
+def test_same_vocabulary_with_another_end_of_turn_keeps_the_bits():
+    mine = make_table([b"a", b"b", b"ab", b"<x>", b"<y>"], np.array([1, 1, 1, 0, 0], bool), ends=(3, 3))
+    rng = np.random.default_rng(0)
+    pivot = capture(rng, mine, [[(0, [0, 1, 3]), (0, [2, 3])]], 5)
+    source = capture(rng, mine, [[(0, [0, 1, 4]), (0, [2, 4])]], 5)
+    renamed = make_table([b"a", b"b", b"ab", b"<p>", b"<q>"], np.array([1, 1, 1, 0, 0], bool), ends=(4, 4))
+    mapping = build_map(renamed, mine, BytePrefix())
+    result = align(pivot, source, mapping, mine, renamed, AlignSettings(k=5))
+    assert mapping.method == "identity"
+    shown = source.ids != 3
+    assert (result.topk.logprobs > -np.inf).sum() == shown.sum()
+    for i in range(source.rows):
+        expected = [
+            (4 if t == 4 else int(t), p)
+            for t, p in zip(source.ids[i], source.logprobs[i], strict=True)
+            if t != 3
+        ]
+        expected = [(3 if t == 4 else t, p) for t, p in expected]
+        got = list(zip(result.topk.ids[i].tolist(), result.topk.logprobs[i], strict=True))[: len(expected)]
+        assert got == expected
+
+
+@settings(max_examples=60, deadline=None)
+@given(worlds())
+def test_without_the_mid_token_rule_inside_rows_are_unaligned(world):
+    _, _, with_rule = project(world, min_mass=0.0)
+    _, _, without = project(world, min_mass=0.0, mid_token=False)
+    assert (without.kind[with_rule.kind == INSIDE] == UNALIGNED).all()
+    exact = with_rule.kind == EXACT
+    assert (without.topk.logprobs[exact] == with_rule.topk.logprobs[exact]).all()
+
+
+def hello(k):
+    """A source at "hello" that says 0.6 hello, 0.2 hell, 0.1 ho, 0.1 x; the pivot writes h + ello."""
+    source_table = make_table([b"hello", b"hell", b"ho", b"x"])
+    pivot_table = make_table([b"h", b"e", b"ello", b"ell", b"o", b"x"])
+    probs = np.array([[0.6, 0.2, 0.1, 0.1]])
+    with np.errstate(divide="ignore"):
+        source = TopK(
+            ids=np.array([[0, 1, 2, 3]], np.int32)[:, :k],
+            logprobs=np.log(probs[:, :k]).astype(np.float16),
+            tail=np.log(probs[:, k:].sum(axis=1)).astype(np.float16),
+            labels=np.array([0], np.int32),
+            label_logprob=np.log(np.array([0.6])).astype(np.float32),
+            turn=np.array([1], np.int32),
+            begin=np.array([0], np.int32),
+            end=np.array([5], np.int32),
+            present=np.array([True]),
+            offsets=np.array([0, 1]),
+        )
+    pivot = capture(np.random.default_rng(0), pivot_table, [[(0, [0, 2])]], 4)
+    return pivot, source, build_map(source_table, pivot_table, BytePrefix()), pivot_table, source_table
+
+
+def test_a_hand_written_row():
+    result = align(*hello(4), AlignSettings())
+    assert row(result.topk, 0) == pytest.approx({0: 0.9, 5: 0.1}, abs=1e-3)
+    assert row(result.topk, 1) == pytest.approx({2: 6 / 9, 3: 2 / 9, 4: 1 / 9}, abs=1e-3)
+    assert result.path_logprob.sum() == pytest.approx(np.log(0.6), abs=1e-3)
+
+
+def test_the_tail_has_its_share_by_hand():
+    """Of the two tokens in the tail, 0.2 in all, one begins with h: half of the tail belongs to h, and is after it unknown."""
+    result = align(*hello(2), AlignSettings())
+    assert row(result.topk, 0) == pytest.approx({0: 0.9}, abs=1e-3)
+    assert row(result.topk, 1) == pytest.approx({2: 6 / 9, 3: 2 / 9}, abs=1e-3)
+    assert np.exp(result.topk.tail.astype(np.float64)) == pytest.approx([0.1, 1 / 9], abs=1e-3)
+    assert result.path_logprob.sum() == pytest.approx(np.log(0.6), abs=1e-3)
+    rare = align(*hello(2), AlignSettings(min_mass=0.95))
+    assert rare.kind.tolist() == [EXACT, UNALIGNED]
+    plain = align(*hello(2), AlignSettings(observed_path=False))
+    assert row(plain.topk, 0) == pytest.approx({0: 0.8}, abs=1e-3)
+
+
+def test_settings_are_checked():
+    with pytest.raises(ValueError, match="min_mass"):
+        AlignSettings(min_mass=1.5)
+    with pytest.raises(ValueError, match="slots"):
+        AlignSettings(k=0)

@@ -1,0 +1,70 @@
+"""A plan on the terminal: readable at 80 columns, and each change said once."""
+
+import pytest
+from rich.console import Console
+
+from fusionchat import console
+from fusionchat.cli.show_plan import changes, disk, show
+from fusionchat.run.job import Cost, Job, Status
+from fusionchat.run.pipeline import Planned
+
+NOTHING = Cost()
+
+
+def planned(job_id, state, *changed, so_far="", cost=NOTHING):
+    stage, name = job_id.split("/", 1)
+    return Planned(Job(stage, name, {}, {}, (), lambda _: {}, cost), Status(state, changed, so_far))
+
+
+ROWS = [
+    planned("represent/pivot", "stale", "represent.k: 10 -> 5"),
+    planned("represent/mixtral", "begun", so_far="3 of 12 shards"),
+    planned("align/mixtral", "stale", "follows represent/pivot", "follows represent/mixtral"),
+    planned("distill/sft", "begun", so_far="checkpoint at step 400 of 1200", cost=Cost(2e6, 12e9, 18e6)),
+    planned("evaluate/test/sources/mixtral", "done", cost=Cost(0.0, 1.8e9)),
+    planned("report/report", "stale", "represent.k: 10 -> 5", "corpus: version 1 -> 2"),
+]
+
+
+def test_each_change_is_said_once_with_its_jobs():
+    assert changes(ROWS) == [
+        "Stale because of:",
+        "  represent.k: 10 -> 5  (represent/pivot, report/report)",
+        "  corpus: version 1 -> 2  (report/report)",
+        "  1 more job follows a stale one",
+    ]
+    assert changes(ROWS[3:5]) == []
+
+
+def test_many_changes_and_jobs_are_counted():
+    rows = [
+        planned(f"align/{i}", "stale", *(f"key{j}: 0 -> 1" for j in range(13)), "follows corpus/corpus")
+        for i in range(5)
+    ]
+    lines = changes(rows)
+    assert lines[1] == "  key0: 0 -> 1  (align/0, align/1, align/2 and 2 more)"
+    assert len(lines) == 12 and lines[-1] == "  and 3 more changes"
+
+
+@pytest.mark.parametrize(
+    ("cost", "text"),
+    [
+        (Cost(2e6, 0.0, 18e6), "2 MB + 18 MB"),
+        (Cost(0.0), "0 B"),
+        (Cost(), "?"),
+        (Cost(None, None, None), "? + ?"),
+    ],
+)
+def test_disk_says_what_is_needed_besides(cost, text):
+    assert disk(cost) == text
+
+
+@pytest.mark.parametrize("width", [80, 120])
+def test_no_word_is_broken(monkeypatch, width):
+    page = Console(width=width, record=True, highlight=False, force_terminal=False)
+    monkeypatch.setattr(console, "_out", page)
+    show(ROWS, "runs/demo")
+    text = page.export_text()
+    words = {word for line in text.splitlines() for word in line.replace("│", " ").split()}
+    assert {"evaluate/test/sources/mixtral", "checkpoint", "shards", "GFLOP", "represent/mixtral"} <= words
+    assert max(map(len, text.splitlines())) <= width

@@ -1,0 +1,143 @@
+import pytest
+import torch
+from transformers import LlamaForCausalLM
+
+from fusionchat.corpus.conversation import Conversation, Message
+from fusionchat.evaluate.tasks import exact_match as em
+from tests.evaluate.test_greedy import llama
+
+STOP = 3
+
+
+class Letters:
+    """A tokenizer of code points 32..95 with 4 control tokens in front."""
+
+    def decode(self, token_ids: list[int], *, skip_special_tokens: bool) -> str:
+        return "".join(chr(i + 28) for i in token_ids if i > STOP or not skip_special_tokens)
+
+
+class Template:
+    """``<1> content`` for a user, ``<2> content <3>`` for an assistant, ``<2>`` to ask for an answer."""
+
+    stop_ids = (STOP,)
+
+    def prompt_ids(self, messages):
+        ids = []
+        for m in messages:
+            text = [ord(c) - 28 for c in m.content]
+            ids += [1, *text] if m.role == "user" else [2, *text, STOP]
+        return [*ids, 2]
+
+
+def talk(text: str, answer: str | None) -> Conversation:
+    messages = (Message("user", text), Message("assistant", f"= {answer}"))
+    return Conversation(id=text, messages=messages, answer=answer)
+
+
+def teach(model, conversations: list[Conversation], steps: int = 200) -> None:
+    """Overfit the model on a few question and answer pairs."""
+    torch.manual_seed(0)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-2)
+    rows = []
+    for c in conversations:
+        prompt = Template().prompt_ids(c.messages[:1])
+        answer = [ord(x) - 28 for x in c.messages[1].content] + [STOP]
+        rows.append((prompt + answer, [-100] * len(prompt) + answer))
+    length = max(len(ids) for ids, _ in rows)
+    ids = torch.tensor([i + [0] * (length - len(i)) for i, _ in rows])
+    labels = torch.tensor([y + [-100] * (length - len(y)) for _, y in rows])
+    model.train()
+    for _ in range(steps):
+        loss = model(input_ids=ids, labels=labels).loss
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        if loss.item() < 0.01:
+            break
+    model.eval()
+
+
+KNOWN = [talk("1+1", "2"), talk("7+15", "22"), talk("3", "3"), talk("100+200+300", "600")]
+
+
+@pytest.fixture(scope="module")
+def taught() -> LlamaForCausalLM:
+    model, threads = llama(), torch.get_num_threads()
+    torch.set_num_threads(1)  # far faster for a model as small as this
+    teach(model, KNOWN)
+    torch.set_num_threads(threads)
+    return model
+
+
+@pytest.mark.parametrize("batch_tokens", [1, 60, 1000])
+def test_a_model_that_knows_some_answers_gets_those_right(taught, batch_tokens):
+    unknown = Conversation("free", (Message("user", "HI"), Message("assistant", "YO")))
+    wrong = Conversation("w", KNOWN[0].messages, answer="5")
+    done: list[int] = []
+    result = em.exact_match(
+        taught,
+        Letters(),
+        Template(),
+        [unknown, *KNOWN, wrong],
+        pattern=r"= (\S+)",
+        max_new_tokens=12,
+        device="cpu",
+        batch_tokens=batch_tokens,
+        progress=done.append,
+    )
+    assert result.asked.tolist() == [1, 2, 3, 4, 5]
+    assert result.replies == ("= 2", "= 22", "= 3", "= 600", "= 2")
+    assert result.extracted == ("2", "22", "3", "600", "2")
+    assert result.correct.tolist() == [True, True, True, True, False]
+    assert sum(done) == 5
+
+
+@pytest.mark.parametrize("batch_tokens", [1, 16384])
+def test_a_long_prompt_takes_nothing_from_its_neighbours(taught, batch_tokens):
+    """A prompt of 62 of 64 tokens left its batch 2 tokens for every answer: " = 22" became " = "."""
+    long = Conversation("long", (Message("user", "7" * 60), Message("assistant", "= 1")), answer="1")
+    result = em.exact_match(taught, Letters(), Template(), [*KNOWN, long], pattern=r"= (\S+)", max_new_tokens=12,
+                            device="cpu", batch_tokens=batch_tokens, progress=lambda _: None)  # fmt: skip
+    assert result.replies[:4] == ("= 2", "= 22", "= 3", "= 600")
+    assert result.correct[:4].all() and len(result.replies[4]) <= 2
+
+
+def test_no_checkable_conversation_gives_no_rows():
+    result = em.exact_match(
+        llama(),
+        Letters(),
+        Template(),
+        [Conversation("a", (Message("user", "A"), Message("assistant", "B")))],
+        pattern="(.*)",
+        max_new_tokens=4,
+        device="cpu",
+        batch_tokens=10,
+        progress=lambda _: None,
+    )
+    assert result.asked.size == 0 and result.correct.size == 0 and result.replies == ()
+
+
+def test_the_question_ends_with_the_last_user_turn():
+    messages = tuple(Message(r, r) for r in ("system", "user", "assistant", "user", "assistant"))
+    assert em.question(Conversation("x", messages, answer="1")) == messages[:4]
+
+
+@pytest.mark.parametrize(
+    ("reply", "pattern", "found"),
+    [
+        ("so 3 + 4 = 7, and 7 * 2 = 14", r"= (\d+)", "14"),
+        ("the answer is 5", r"\d+", "5"),
+        ("no number", r"\d+", None),
+        ("  two\n words ", r"(?s)(.*)", "two words"),
+        ("#### 1  000\nthanks", r"(?m)^#### (.+)$", "1 000"),
+        ("x=1 y", r"x=(\d)|y", "1"),
+        ("", r"(?s)(.*)", None),
+    ],
+)
+def test_extract_takes_the_last_match(reply, pattern, found):
+    assert em.extract(reply, pattern) == found
+
+
+def test_whitespace_does_not_count_but_everything_else_does():
+    assert em.same("a b", " a\n b ")
+    assert not em.same("a b", "ab") and not em.same(None, "a") and not em.same("A", "a")

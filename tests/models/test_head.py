@@ -1,0 +1,159 @@
+"""Heads of every shape give the model's own logits, or are refused by name."""
+
+import pytest
+import torch
+from transformers import (
+    CohereConfig,
+    CohereForCausalLM,
+    Gemma2Config,
+    Gemma2ForCausalLM,
+    GPT2Config,
+    GPT2LMHeadModel,
+    GraniteConfig,
+    GraniteForCausalLM,
+    LlamaConfig,
+    LlamaForCausalLM,
+    MixtralConfig,
+    MixtralForCausalLM,
+    Phi3Config,
+    Phi3ForCausalLM,
+    PhiConfig,
+    PhiForCausalLM,
+)
+
+from fusionchat.errors import ModelError
+from fusionchat.models import logits
+from fusionchat.models.head import Head
+from fusionchat.models.logits import HeadShape
+
+SMALL = {
+    "vocab_size": 40,
+    "hidden_size": 16,
+    "intermediate_size": 24,
+    "num_hidden_layers": 1,
+    "num_attention_heads": 2,
+    "num_key_value_heads": 2,
+}
+MODELS = {
+    "llama": lambda: LlamaForCausalLM(LlamaConfig(**SMALL)),
+    "tied": lambda: LlamaForCausalLM(LlamaConfig(**SMALL, tie_word_embeddings=True)),
+    "mixtral": lambda: MixtralForCausalLM(MixtralConfig(**SMALL, num_local_experts=2)),
+    "gpt2": lambda: GPT2LMHeadModel(GPT2Config(vocab_size=40, n_embd=16, n_layer=1, n_head=2)),
+    "bias": lambda: PhiForCausalLM(PhiConfig(**SMALL)),
+    "softcap": lambda: Gemma2ForCausalLM(Gemma2Config(**SMALL, head_dim=8, final_logit_softcapping=2.0)),
+    "scale": lambda: CohereForCausalLM(CohereConfig(**SMALL, logit_scale=0.25)),
+    "divisor": lambda: GraniteForCausalLM(GraniteConfig(**SMALL, logits_scaling=4.0)),
+}
+
+
+def make(name):
+    torch.manual_seed(0)
+    model = MODELS[name]().eval()
+    with torch.no_grad():  # sharp logits, so that a wrong shape shows
+        model.get_output_embeddings().weight.mul_(50)
+        if name == "bias":
+            model.lm_head.bias.normal_()
+    return model
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_logits_of_right_padded_rows_are_the_models_own(name):
+    model = make(name)
+    head = Head.of(model)
+    tokens = torch.tensor([[1, 5, 7, 2], [3, 9, 0, 0]])
+    mask = torch.tensor([[1, 1, 1, 1], [1, 1, 0, 0]])
+    with torch.no_grad():
+        ours = head.logits(head.hidden(tokens, mask).flatten(0, 1)).unflatten(0, (2, 4))
+        torch.testing.assert_close(ours[0], model(tokens[:1]).logits[0], rtol=1e-4, atol=1e-4)
+        torch.testing.assert_close(ours[1, :2], model(tokens[1:, :2]).logits[0], rtol=1e-4, atol=1e-4)
+
+
+def test_the_shape_is_read_from_the_configuration():
+    assert Head.of(make("softcap")).shape == HeadShape(softcap=2.0)
+    assert Head.of(make("scale")).shape == HeadShape(scale=0.25)
+    assert Head.of(make("divisor")).shape == HeadShape(scale=0.25)
+    assert Head.of(make("bias")).bias is not None
+
+
+def test_a_head_that_bends_its_logits_otherwise_is_refused_by_name():
+    model = make("llama")
+    forward = model.forward
+
+    def bent(*args, **kwargs):
+        output = forward(*args, **kwargs)
+        output.logits = output.logits.tanh()
+        return output
+
+    model.forward = bent
+    with pytest.raises(ModelError, match="LlamaForCausalLM"):
+        Head.of(model)
+
+
+def long_rope():
+    """Other frequencies past 16 tokens, as Phi-3's models for long contexts have past 4,096."""
+    torch.manual_seed(0)
+    rope = {"rope_type": "longrope", "short_factor": [1.0] * 4, "long_factor": [9.0] * 4}
+    return Phi3ForCausalLM(
+        Phi3Config(
+            **SMALL, max_position_embeddings=64, original_max_position_embeddings=16, rope_parameters=rope,
+            pad_token_id=0, bos_token_id=None, eos_token_id=None,
+        )
+    ).eval()  # fmt: skip
+
+
+@pytest.mark.parametrize("lengths", [(20, 9, 16, 17), (5, 30), (4, 12), (18, 19)])
+def test_a_conversation_does_not_depend_on_what_shares_its_batch(lengths):
+    model = long_rope()
+    head = Head.of(model)
+    assert head.switch == 16 and Head.of(make("llama")).switch is None
+    texts = [torch.arange(n)[None] % 40 for n in lengths]
+    tokens, mask = torch.zeros(2, len(texts), max(lengths), dtype=torch.long).unbind()
+    for row, text in enumerate(texts):
+        tokens[row, : text.shape[1]], mask[row, : text.shape[1]] = text[0], 1
+    with torch.no_grad():
+        together = head.hidden(tokens, mask)
+        for row, text in enumerate(texts):
+            alone = model.model(text).last_hidden_state[0]
+            torch.testing.assert_close(together[row, : len(alone)], alone, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("shape", [HeadShape(), HeadShape(softcap=30.0), HeadShape(scale=0.25)])
+@pytest.mark.parametrize("name", ["llama", "bias"])
+def test_bf16_heads_give_logits_that_are_not_rounded(name, shape):
+    """Against the fp64 product of the same bf16 inputs; a bf16 result is off by up to 0.06 at logits near 20."""
+    model = MODELS[name]().to(torch.bfloat16)
+    generator = torch.Generator().manual_seed(0)
+    weight = torch.randn(500, 256, generator=generator).to(torch.bfloat16)
+    hidden = (torch.randn(64, 256, generator=generator) / 2).to(torch.bfloat16)
+    bias = torch.randn(500, generator=generator).to(torch.bfloat16) if name == "bias" else None
+    head = Head(model, model.base_model, weight, bias, shape)
+    ours = head.logits(hidden)
+    exact = hidden.double() @ weight.double().T + (0 if bias is None else bias.double())
+    exact = exact * shape.scale
+    exact = torch.tanh(exact / shape.softcap) * shape.softcap if shape.softcap else exact
+    assert ours.dtype == torch.float32 and float(exact.abs().max()) > 5
+    assert float((ours - exact).abs().max() / exact.abs().max()) < 1e-5
+    p, q = exact.log_softmax(1), ours.double().log_softmax(1)
+    assert float((p.exp() * (p - q)).sum(1).max()) < 1e-7
+
+
+def test_the_weight_is_converted_once():
+    model = MODELS["llama"]().to(torch.bfloat16)
+    head = Head.of(model)
+    head.logits(torch.zeros(1, 16, dtype=torch.bfloat16))
+    first = head._operand
+    head.logits(torch.zeros(1, 16, dtype=torch.bfloat16))
+    assert head._operand is first
+    full = Head.of(MODELS["tied"]())
+    full.logits(torch.zeros(1, 16))
+    assert full._operand.data_ptr() == full.weight.data_ptr()
+
+
+def test_a_gpu_multiplies_into_fp32_without_a_copy(monkeypatch):
+    """torch's meta device checks types and shapes as a GPU would."""
+    monkeypatch.setattr(logits, "MIXED", ("meta",))
+    weight = torch.zeros(7, 4, dtype=torch.bfloat16, device="meta")
+    operand = logits.operand(weight, torch.bfloat16)
+    assert operand is weight
+    made = logits.product(torch.zeros(3, 4, dtype=torch.bfloat16, device="meta"), operand)
+    assert made.dtype == torch.float32 and made.shape == (3, 7)

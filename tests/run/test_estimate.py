@@ -1,0 +1,72 @@
+"""Costs before anything has run."""
+
+import torch
+from safetensors.numpy import load_file
+from safetensors.torch import save_file
+
+from fusionchat.models.load import ModelRef, resolve
+from fusionchat.recipe.schema import load_recipe
+from fusionchat.run.estimate import capture_cost, most_disk, parameters, training_cost
+from fusionchat.run.job import Cost
+
+
+def test_parameters_are_counted_from_headers(tiny):
+    refs = resolve(load_recipe("recipe.yaml"))
+    tensors = load_file(tiny / "input/models/mixtral/model.safetensors")
+    assert parameters(refs["mixtral"]) == sum(t.size for t in tensors.values())
+    assert parameters(ModelRef("x", "org/name", "org/name")) is None
+
+
+def test_only_the_models_own_weights_are_counted(tmp_path):
+    ref = ModelRef("m", str(tmp_path), str(tmp_path))
+    assert parameters(ref) is None
+    torch.save({"w": torch.ones(3, 4)}, tmp_path / "pytorch_model.bin")
+    assert parameters(ref) == 12
+    for name, size in (("model-00001-of-00002", 5), ("model-00002-of-00002", 6), ("consolidated", 100)):
+        save_file({name: torch.ones(size)}, tmp_path / f"{name}.safetensors")
+    assert parameters(ref) == 11
+
+
+def test_costs_follow_from_parameters_and_corpus(tiny):
+    recipe = load_recipe("recipe.yaml", ("distill.epochs=2",))
+    refs = resolve(recipe)
+    size = (tiny / "input/corpus/train.jsonl").stat().st_size
+    count = parameters(refs["pivot"])
+    assert capture_cost(recipe, refs["pivot"]).flops == 2 * count * size / 4
+    assert training_cost(recipe, refs["pivot"]).flops == 2 * 6 * count * size / 4
+    unknown = capture_cost(recipe, ModelRef("x", "org/name", "org/name"))
+    assert unknown.flops is None and unknown.disk > 0
+
+
+def test_a_training_s_checkpoints_are_on_the_disk_while_it_runs(tiny):
+    """fp32 weights and two moments are 12 bytes a parameter; two are kept while a third is written."""
+    recipe = load_recipe("recipe.yaml")
+    refs = resolve(recipe)
+    cost = training_cost(recipe, refs["pivot"])
+    assert cost.disk == 4 * parameters(refs["pivot"])
+    assert cost.scratch == 3 * 12 * parameters(refs["pivot"])
+    assert training_cost(recipe, ModelRef("x", "org/name", "org/name")).scratch is None
+
+
+def test_a_real_checkpoint_is_as_large_as_estimated(tiny, monkeypatch):
+    from fusionchat.run.pipeline import execute, run
+    from fusionchat.stages import distill as stage
+
+    sizes = []
+
+    def measure(folder, **_):
+        found = folder.glob("checkpoint-*") if folder.name == stage.CHECKPOINTS else []
+        sizes.extend(sum(p.stat().st_size for p in one.rglob("*") if p.is_file()) for one in found)
+
+    monkeypatch.setattr(stage.shutil, "rmtree", measure)
+    recipe = load_recipe("recipe.yaml", ("distill.epochs=0.2",))
+    planned = run(recipe, until="corpus")
+    execute(planned, planned.jobs["distill/sft"])
+    expected = 12 * parameters(resolve(recipe)["pivot"])
+    assert sizes and all(0.95 * expected < size < 1.25 * expected + 1e5 for size in sizes)
+
+
+def test_disk_is_what_is_left_and_the_most_that_is_needed_besides():
+    costs = [Cost(10.0, 0.0, 5.0), Cost(1.0, 0.0, 30.0), Cost(2.0)]
+    assert most_disk(costs) == 43.0
+    assert most_disk([*costs, Cost(None)]) is None and most_disk([*costs, Cost(1.0, 0.0, None)]) is None
