@@ -45,9 +45,11 @@ from fusionchat.align.baselines.dtw import attach_by_dtw
 from fusionchat.align.cooccurrence import count_pairs
 from fusionchat.align.positions import attach
 from fusionchat.align.preview import spans_only
-from fusionchat.align.projection.project import UNALIGNED, AlignSettings, align
+from fusionchat.align.projection.arrays import UNALIGNED
+from fusionchat.align.projection.project import align
+from fusionchat.align.settings import AlignSettings, BytePrefix, MinEdit
 from fusionchat.align.summary import summarize
-from fusionchat.align.vocabulary import BytePrefix, MinEdit, build_map
+from fusionchat.align.vocabulary import build_map
 from fusionchat.corpus.agree import agree_all
 from fusionchat.corpus.conversation import Reject
 from fusionchat.corpus.render import Renderer

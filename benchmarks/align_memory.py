@@ -26,7 +26,8 @@ def map_peak_mb() -> float:
 def main() -> None:
     from benchmarks.align_data import LARGE, SMALL, renderers
     from fusionchat.align.baselines.min_edit import nearest_tokens
-    from fusionchat.align.vocabulary import BytePrefix, MinEdit, build_map
+    from fusionchat.align.settings import BytePrefix, MinEdit
+    from fusionchat.align.vocabulary import build_map
     from fusionchat.tokens.spans import make_table
 
     sides = renderers([SMALL, LARGE])

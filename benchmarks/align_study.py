@@ -27,17 +27,10 @@ from benchmarks.align_models import MODELS, captured, cut
 from fusionchat.align.baselines.dtw import attach_by_dtw
 from fusionchat.align.positions import attach
 from fusionchat.align.preview import spans_only
-from fusionchat.align.projection.project import AlignSettings, align, count_partners
+from fusionchat.align.projection.project import align, count_partners
+from fusionchat.align.settings import AlignSettings, BytePrefix, Exact, MinEdit, Statistics, VocabularyMethod
 from fusionchat.align.summary import AlignSummary, summarize
-from fusionchat.align.vocabulary import (
-    BytePrefix,
-    Exact,
-    MinEdit,
-    Statistics,
-    VocabularyMap,
-    VocabularyMethod,
-    build_map,
-)
+from fusionchat.align.vocabulary import VocabularyMap, build_map
 from fusionchat.corpus.conversation import Conversation, Message
 from fusionchat.corpus.render import Renderer
 from fusionchat.represent.topk import TopK

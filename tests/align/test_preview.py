@@ -1,8 +1,7 @@
 import pytest
 
 from fusionchat.align.preview import preview, show, show_all
-from fusionchat.align.projection.project import AlignSettings
-from fusionchat.align.vocabulary import Statistics
+from fusionchat.align.settings import AlignSettings, Statistics
 from fusionchat.corpus.conversation import Conversation, Message, Reject
 from fusionchat.corpus.render import Renderer
 from tests.corpus.templates import FOUR, TEMPLATES, tokenizer_for

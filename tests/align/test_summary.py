@@ -2,9 +2,11 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 
-from fusionchat.align.projection.project import UNALIGNED, AlignSettings, align
+from fusionchat.align.projection.arrays import UNALIGNED
+from fusionchat.align.projection.project import align
+from fusionchat.align.settings import AlignSettings, BytePrefix
 from fusionchat.align.summary import AlignSummary, summarize
-from fusionchat.align.vocabulary import BytePrefix, build_map
+from fusionchat.align.vocabulary import build_map
 from fusionchat.represent.events import message_bytes
 from tests.align.worlds import worlds
 

@@ -4,16 +4,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fusionchat.align.cooccurrence import PairCounts
+from fusionchat.align.settings import BytePrefix, Exact, MinEdit, Statistics
 from fusionchat.align.trie import trie_of
-from fusionchat.align.vocabulary import (
-    BytePrefix,
-    Exact,
-    MinEdit,
-    Statistics,
-    VocabularyMap,
-    build_map,
-    coverage,
-)
+from fusionchat.align.vocabulary import VocabularyMap, build_map, coverage
 from fusionchat.tokens.spans import ADDED, FALLBACK, make_table
 
 WORDS = st.lists(st.binary(min_size=1, max_size=9).map(lambda b: bytes(97 + x % 3 for x in b)), max_size=25)

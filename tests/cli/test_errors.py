@@ -12,7 +12,7 @@ from fusionchat.cli.errors import StoppedError, explain
 SCRIPT = """
 import os, signal, sys, time
 from fusionchat.cli.main import main as cli
-from fusionchat.cli.main import run as cli_run
+from fusionchat.cli.main import run as run_module
 import fusionchat.run.pipeline
 def run(*_, **__):
     try:
@@ -23,7 +23,7 @@ def run(*_, **__):
     finally:
         sys.stderr.write("tidied\\n")
 cli.load = lambda *_: None
-cli_run.run_stage = run
+run_module.run_stage = run
 sys.argv = ["fusionchat", "run", "recipe.yaml"]
 cli.main()
 """

@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fusionchat.corpus.parts import PARTS, count_rejects, count_words, read_parts
+from fusionchat.corpus.settings import CorpusSettings
 from fusionchat.errors import CorpusError
-from fusionchat.recipe.schema import CorpusSettings
 
 STORIES = [" ".join(f"{letter}{i}" for i in range(12)) for letter in "abc"]
 QUESTIONS = st.sampled_from(

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from transformers import AutoTokenizer
 
-from fusionchat.align.vocabulary import BytePrefix, build_map
+from fusionchat.align.settings import BytePrefix
+from fusionchat.align.vocabulary import build_map
 from fusionchat.corpus.agree import SPELLED as SPELLED_NOTE
 from fusionchat.corpus.agree import agree_all
 from fusionchat.corpus.conversation import Conversation, Message, Reject

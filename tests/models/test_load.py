@@ -5,18 +5,11 @@ import json
 import pytest
 
 from fusionchat.errors import MachineError, ModelError
-from fusionchat.models.load import (
-    ModelRef,
-    identity,
-    load_config,
-    load_model,
-    load_tokenizer,
-    locate,
-    other_template,
-    pick_device,
-    resolve,
-    tokenizer_identity,
-)
+from fusionchat.models.device import pick_device
+from fusionchat.models.identity import identity, tokenizer_identity
+from fusionchat.models.load import load_config, load_model
+from fusionchat.models.ref import ModelRef, locate
+from fusionchat.models.tokenizer import load_tokenizer, other_template
 from fusionchat.recipe.schema import load_recipe
 from tests.tiny import copy_input
 from tests.tokens.test_own_file import declared
@@ -33,7 +26,7 @@ def test_folders_are_relative_to_the_recipe_and_other_names_are_hub_ids(tmp_path
 
 def test_weights_and_tokenizer_have_identities_of_their_own(tiny):
     copy_input(tiny)
-    ref = resolve(load_recipe("recipe.yaml"))["pivot"]
+    ref = load_recipe("recipe.yaml").refs()["pivot"]
     weights, words = identity(ref), tokenizer_identity(ref)
     assert (weights, words) == (identity(ref), tokenizer_identity(ref))
 
@@ -49,9 +42,9 @@ def test_weights_and_tokenizer_have_identities_of_their_own(tiny):
 
 
 def test_large_files_are_told_apart_by_samples(tmp_path, monkeypatch):
-    from fusionchat.models import load as models
+    from fusionchat.models import identity as module
 
-    monkeypatch.setattr(models, "WHOLE_HASH_BYTES", 100)
+    monkeypatch.setattr(module, "WHOLE_HASH_BYTES", 100)
     path = tmp_path / "model.safetensors"
     path.write_bytes(bytes(3_000_000))
     ref = ModelRef("m", str(tmp_path), str(tmp_path))
@@ -61,10 +54,10 @@ def test_large_files_are_told_apart_by_samples(tmp_path, monkeypatch):
 
 
 def test_a_template_changes_the_tokenizers_identity_and_pivot_borrows(tiny):
-    plain = resolve(load_recipe("recipe.yaml"))
+    plain = load_recipe("recipe.yaml").refs()
     (tiny / "t.jinja").write_text("{% for m in messages %}{{ m.content }}{{ eos_token }}{% endfor %}")
-    given = resolve(load_recipe("recipe.yaml", ("sources.qwen.template=t.jinja",)))
-    borrowed = resolve(load_recipe("recipe.yaml", ("sources.qwen.template=pivot",)))
+    given = load_recipe("recipe.yaml", ("sources.qwen.template=t.jinja",)).refs()
+    borrowed = load_recipe("recipe.yaml", ("sources.qwen.template=pivot",)).refs()
     ids = [tokenizer_identity(refs["qwen"]) for refs in (plain, given, borrowed)]
     assert len(set(ids)) == 3
     assert other_template(plain["qwen"]) is None

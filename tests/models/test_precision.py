@@ -6,9 +6,10 @@ import pytest
 import torch
 
 from fusionchat.errors import ArtifactError, MachineError
-from fusionchat.models import precision
-from fusionchat.models.precision import dtype_here, resolve_dtypes, torch_dtype
+from fusionchat.models.precision import dtype_here, torch_dtype
 from fusionchat.recipe.schema import load_recipe
+from fusionchat.run import auto as precision
+from fusionchat.run.auto import resolve_dtypes
 from fusionchat.run.pipeline import open_run, run
 
 AUTO = ("represent.dtype", "evaluate.dtype")

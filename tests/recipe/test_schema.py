@@ -3,7 +3,7 @@
 import pytest
 
 from fusionchat.errors import RecipeError
-from fusionchat.fuse.rules import MeanCE
+from fusionchat.fuse.rules.mean_ce import MeanCE
 from fusionchat.recipe.schema import load_recipe, merge_method
 
 BASE = """

@@ -7,7 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fusionchat.fuse.rules import MeanCE, MinCE, model_weights, score_units
+from fusionchat.fuse.rules.mean_ce import MeanCE
+from fusionchat.fuse.rules.min_ce import MinCE
+from fusionchat.fuse.scores import score_units
 from fusionchat.represent.events import bits_per_byte, common, events_of, message_bytes
 from fusionchat.represent.topk import TopK
 
@@ -40,7 +42,7 @@ SIZES = np.array([[3, 6]])  # a question of 3 bytes, an answer of 6: its end is 
 
 
 def winner(*captures, rule=MinCE(), sizes=SIZES):  # noqa: B008
-    return model_weights(score_units(captures, rule, sizes).ce, rule)
+    return rule.weights(score_units(captures, rule, sizes).ce)
 
 
 def test_bytes_of_rows_leave_out_the_end_of_turn_and_template_bytes():

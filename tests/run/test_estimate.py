@@ -4,14 +4,14 @@ import torch
 from safetensors.numpy import load_file
 from safetensors.torch import save_file
 
-from fusionchat.models.load import ModelRef, resolve
+from fusionchat.models.ref import ModelRef
 from fusionchat.recipe.schema import load_recipe
 from fusionchat.run.estimate import capture_cost, most_disk, parameters, training_cost
 from fusionchat.run.job import Cost
 
 
 def test_parameters_are_counted_from_headers(tiny):
-    refs = resolve(load_recipe("recipe.yaml"))
+    refs = load_recipe("recipe.yaml").refs()
     tensors = load_file(tiny / "input/models/mixtral/model.safetensors")
     assert parameters(refs["mixtral"]) == sum(t.size for t in tensors.values())
     assert parameters(ModelRef("x", "org/name", "org/name")) is None
@@ -29,7 +29,7 @@ def test_only_the_models_own_weights_are_counted(tmp_path):
 
 def test_costs_follow_from_parameters_and_corpus(tiny):
     recipe = load_recipe("recipe.yaml", ("distill.epochs=2",))
-    refs = resolve(recipe)
+    refs = recipe.refs()
     size = (tiny / "input/corpus/train.jsonl").stat().st_size
     count = parameters(refs["pivot"])
     assert capture_cost(recipe, refs["pivot"]).flops == 2 * count * size / 4
@@ -41,7 +41,7 @@ def test_costs_follow_from_parameters_and_corpus(tiny):
 def test_a_training_s_checkpoints_are_on_the_disk_while_it_runs(tiny):
     """fp32 weights and two moments are 12 bytes a parameter; two are kept while a third is written."""
     recipe = load_recipe("recipe.yaml")
-    refs = resolve(recipe)
+    refs = recipe.refs()
     cost = training_cost(recipe, refs["pivot"])
     assert cost.disk == 4 * parameters(refs["pivot"])
     assert cost.scratch == 3 * 12 * parameters(refs["pivot"])
@@ -62,7 +62,7 @@ def test_a_real_checkpoint_is_as_large_as_estimated(tiny, monkeypatch):
     recipe = load_recipe("recipe.yaml", ("distill.epochs=0.2",))
     planned = run(recipe, until="corpus")
     execute(planned, planned.jobs["distill/sft"])
-    expected = 12 * parameters(resolve(recipe)["pivot"])
+    expected = 12 * parameters(recipe.refs()["pivot"])
     assert sizes and all(0.95 * expected < size < 1.25 * expected + 1e5 for size in sizes)
 
 

@@ -153,7 +153,7 @@ def test_a_stage_s_version_makes_its_jobs_stale_and_plan_says_so(tiny, monkeypat
 @pytest.mark.parametrize("stage", ["represent", "align", "fuse", "distill", "merge", "evaluate", "report"])
 def test_every_stage_has_a_version(tiny, monkeypatch, stage):
     before = fingerprints()
-    monkeypatch.setattr(f"fusionchat.{stage}.stage.VERSION", 1000)
+    monkeypatch.setattr(f"fusionchat.stages.{stage}.VERSION", 1000)
     after = fingerprints()
     moved = changed(before, after)
     assert {job for job in before if job.startswith(f"{stage}/")} <= moved

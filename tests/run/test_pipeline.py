@@ -313,7 +313,8 @@ def test_a_search_by_exact_match_needs_answers(finished, monkeypatch):
 def test_a_search_by_exact_match_asks_as_many_as_an_evaluation_may(finished, monkeypatch, limit, asked):
     from types import SimpleNamespace
 
-    from fusionchat.evaluate import exact_match, stage
+    from fusionchat.evaluate.tasks import exact_match
+    from fusionchat.stages import evaluate as stage
 
     recipe = load_recipe(
         finished.folder.parent.parent / "recipe.yaml", ("evaluate.exact_match.max_new_tokens=4",)

@@ -11,8 +11,9 @@ import numpy as np
 from fusionchat.align.cooccurrence import PairCounts
 from fusionchat.align.positions import Attached
 from fusionchat.align.projection.arrays import EXACT, INSIDE, UNALIGNED
-from fusionchat.align.projection.project import AlignSettings, count_partners, find_rows, row_kinds
-from fusionchat.align.vocabulary import BytePrefix, Coverage, Statistics, build_map, coverage
+from fusionchat.align.projection.project import count_partners, find_rows, row_kinds
+from fusionchat.align.settings import AlignSettings, BytePrefix, Statistics
+from fusionchat.align.vocabulary import Coverage, build_map, coverage
 from fusionchat.corpus.agree import agree_all
 from fusionchat.corpus.conversation import Conversation, Reject
 from fusionchat.corpus.cut import fit

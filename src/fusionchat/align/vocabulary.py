@@ -6,13 +6,14 @@ the methods of docs/alignment.md.
 """
 
 from dataclasses import dataclass
-from typing import ClassVar, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fusionchat.align.baselines.min_edit import nearest_tokens
 from fusionchat.align.cooccurrence import PairCounts, most_frequent
+from fusionchat.align.settings import BytePrefix, Exact, MinEdit, Statistics, VocabularyMethod
 from fusionchat.align.trie import count_alike, longest_prefixes, trie_of
 from fusionchat.tokens.spans import ByteTable
 
@@ -20,45 +21,6 @@ UNMAPPED = -1
 Kind = Literal["none", "exact", "prefix", "edit", "statistics", "role"]
 KINDS: tuple[Kind, ...] = ("none", "exact", "prefix", "edit", "statistics", "role")
 NONE, EXACT, PREFIX, EDIT, STATISTICS, ROLE = range(len(KINDS))
-
-_STRICT: dict[str, str] = {"extra": "forbid"}
-
-
-@dataclass(frozen=True)
-class BytePrefix:
-    """A source token goes to a pivot token that is a byte prefix of it: the one the corpus shows the pivot's
-    tokenizer to write there, else the longest; the default."""
-
-    method: Literal["byte_prefix"] = "byte_prefix"
-    __pydantic_config__: ClassVar[dict[str, str]] = _STRICT
-
-
-@dataclass(frozen=True)
-class Exact:
-    """A source token goes to the pivot token with equal bytes, else its mass to the tail (the papers' EM)."""
-
-    method: Literal["exact"] = "exact"
-    __pydantic_config__: ClassVar[dict[str, str]] = _STRICT
-
-
-@dataclass(frozen=True)
-class MinEdit:
-    """A source token goes to the pivot token at the least edit distance, ties to the lower id (the papers' MinED)."""
-
-    method: Literal["min_edit"] = "min_edit"
-    __pydantic_config__: ClassVar[dict[str, str]] = _STRICT
-
-
-@dataclass(frozen=True)
-class Statistics:
-    """A source token goes to its most frequent partner at the corpus's aligned positions (FuseChat's mapping
-    statistics); ties by edit distance, tokens that were not seen by `MinEdit`."""
-
-    method: Literal["statistics"] = "statistics"
-    __pydantic_config__: ClassVar[dict[str, str]] = _STRICT
-
-
-VocabularyMethod = BytePrefix | Exact | MinEdit | Statistics
 
 
 @dataclass(frozen=True, eq=False)

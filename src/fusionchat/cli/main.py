@@ -88,7 +88,7 @@ def plan(recipe: Path, settings: tuple[str, ...]) -> None:
     """Show what is done, stale (and why) or to do; touch nothing."""
     from fusionchat import console
     from fusionchat.cli.show_plan import show
-    from fusionchat.models.precision import resolve_dtypes
+    from fusionchat.run.auto import resolve_dtypes
     from fusionchat.run.pipeline import plan as make_plan
 
     loaded = load(recipe, settings)

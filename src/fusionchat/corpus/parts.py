@@ -10,10 +10,10 @@ from fusionchat.corpus.conversation import Conversation, Reject
 from fusionchat.corpus.files import refuse_path
 from fusionchat.corpus.overlap import Index, Talk, exchanges
 from fusionchat.corpus.read import ReadCorpus, read_corpus
+from fusionchat.corpus.settings import CorpusFile, CorpusSettings
 from fusionchat.corpus.shares import draw
 from fusionchat.corpus.thoughts import Thinking, without_thoughts
 from fusionchat.errors import CorpusError
-from fusionchat.recipe.schema import CorpusFile, CorpusSettings
 
 PARTS = ("train", "validation", "test")
 SHOWN = 12

@@ -21,7 +21,7 @@ from fusionchat.demo.corpus import fusion_corpus, training_text
 from fusionchat.demo.domains import DOMAINS
 from fusionchat.demo.tokenizer import FORMATS, Kind, chat_tokenizer, train_tokenizer
 from fusionchat.demo.train import Row, Schedule, batches, encode, train
-from fusionchat.models.load import quiet
+from fusionchat.models.ready import quiet
 
 CONTEXT = 256
 """Positions of the models; the demo's conversations are shorter than that."""

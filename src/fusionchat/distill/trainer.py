@@ -21,9 +21,10 @@ from fusionchat.distill.chance import no_chance
 from fusionchat.distill.checkpoints import last_checkpoint, step_of
 from fusionchat.distill.collate import StudentBatch, StudentData, plan_steps
 from fusionchat.distill.loss import SoftTargets, Tail, soft_cross_entropy
+from fusionchat.distill.settings import DistillSettings
 from fusionchat.models.head import Head
-from fusionchat.recipe.schema import DistillSettings, RuntimeSettings
 from fusionchat.represent.topk import TopK
+from fusionchat.runtime import RuntimeSettings
 
 
 class DistillTrainer(Trainer):

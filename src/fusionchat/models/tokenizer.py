@@ -1,23 +1,72 @@
-"""A tokenizer on disk: whether transformers loads what ``tokenizer.json`` says, and copies of its files."""
+"""Tokenizers: loaded with the rules that ``tokenizer.json`` says, and copied file by file."""
 
 import shutil
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fusionchat.artifacts import Json, read_json, write_json, write_text
+from fusionchat.corpus.jinja import own_template
 from fusionchat.errors import ModelError
 from fusionchat.models.files import GENERATION, TOKENIZER, matching
+from fusionchat.models.ready import advice, first_line, ready
+from fusionchat.models.ref import ModelRef
 from fusionchat.tokens.own_file import FLAGS, first_difference, read_file, with_rules_of
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-    from fusionchat.models.load import ModelRef
-
 FILE, CONFIG, TEMPLATE = "tokenizer.json", "tokenizer_config.json", "chat_template.jinja"
+TEXT_FILES = (".json", ".jinja", ".model", ".txt", ".tiktoken")
 GENERAL = "PreTrainedTokenizerFast"
 """The class that every version of transformers opens ``tokenizer.json`` with as it is."""
 _agreed: dict[tuple[object, ...], str | None] = {}
+
+
+def load_tokenizer(ref: ModelRef) -> "PreTrainedTokenizerBase":
+    """The model's fast tokenizer with the rules of its ``tokenizer.json``; raises ModelError where it cannot be loaded."""
+    return as_its_file(open_tokenizer(ref), file_of(ref.tokenizer, ref.revision_of(ref.tokenizer)))
+
+
+def open_tokenizer(ref: ModelRef) -> "PreTrainedTokenizerBase":
+    """The model's tokenizer as transformers builds it: not always what its file says. Raises as `load_tokenizer`."""
+    from transformers import PreTrainedTokenizerFast
+
+    ready(ref.tokenizer, TEXT_FILES)
+    revision = ref.revision_of(ref.tokenizer)
+    try:
+        return declared_tokenizer(ref)
+    except Exception as error:  # transformers raises many kinds
+        if file_of(ref.tokenizer, revision) is not None:  # of a class that is not known, or cannot build it
+            with suppress(Exception):
+                return PreTrainedTokenizerFast.from_pretrained(ref.tokenizer, revision=revision or "main")
+        raise ModelError(
+            f"The tokenizer of {ref.name!r} cannot be loaded: {first_line(error)}",
+            where=ref.tokenizer,
+            do=advice(ref.tokenizer, error),
+        ) from error
+
+
+def declared_tokenizer(ref: ModelRef) -> "PreTrainedTokenizerBase":
+    """The tokenizer of the class that its folder declares; raises what transformers raises where it cannot be built."""
+    from transformers import AutoTokenizer
+
+    return AutoTokenizer.from_pretrained(
+        ref.tokenizer, revision=ref.revision_of(ref.tokenizer), trust_remote_code=False
+    )
+
+
+def other_template(ref: ModelRef) -> str | None:
+    """The Jinja source that replaces the tokenizer's own template, or None.
+
+    Raises:
+        ModelError: The model borrows the pivot's, and that tokenizer cannot be loaded or has none to use.
+    """
+    if ref.borrows is None:
+        return ref.template
+    if ref.borrows.template is not None:
+        return ref.borrows.template
+    return own_template(load_tokenizer(ref.borrows), f"pivot, whose template {ref.name!r} uses")
 
 
 def file_of(name: str, revision: str | None) -> Path | None:
@@ -54,13 +103,12 @@ def differs_on(tokenizer: "PreTrainedTokenizerBase", file: Path) -> str | None:
     return _agreed[key]
 
 
-def copy_tokenizer(ref: "ModelRef", folder: Path) -> None:
+def copy_tokenizer(ref: ModelRef, folder: Path) -> None:
     """Put a model's tokenizer files, byte for byte, and its generation settings into a folder.
 
     What differs is written over them: the template where another one is used, and the tokenizer's class where
     transformers would build another tokenizer from it than ``tokenizer.json`` says.
     """
-    from fusionchat.models.load import load_tokenizer, other_template
 
     source = _folder(ref)
     for name in matching(folder, TOKENIZER):
@@ -83,17 +131,15 @@ def copy_tokenizer(ref: "ModelRef", folder: Path) -> None:
         shutil.copyfile(generation, folder / GENERATION)
 
 
-def rebuilt_on(ref: "ModelRef") -> str | None:
+def rebuilt_on(ref: ModelRef) -> str | None:
     """A text that transformers splits differently than ``tokenizer.json`` says, None if there is none."""
-    from fusionchat.models.load import open_tokenizer
 
     file = file_of(ref.tokenizer, ref.revision)
     return None if file is None else differs_on(open_tokenizer(ref), file)
 
 
-def opens_as_declared(ref: "ModelRef") -> bool:
+def opens_as_declared(ref: ModelRef) -> bool:
     """Whether transformers can build the class that a tokenizer's folder declares."""
-    from fusionchat.models.load import declared_tokenizer
 
     try:
         declared_tokenizer(ref)
@@ -135,7 +181,7 @@ def _set(path: Path, changes: dict[str, Json], without: str = "") -> None:
     write_json(path, held | changes)
 
 
-def _folder(ref: "ModelRef") -> Path:
+def _folder(ref: ModelRef) -> Path:
     if Path(ref.tokenizer).is_dir():
         return Path(ref.tokenizer)
     from huggingface_hub import snapshot_download

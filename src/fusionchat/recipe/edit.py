@@ -5,7 +5,6 @@ from pathlib import Path
 
 from fusionchat.artifacts import write_text
 from fusionchat.errors import RecipeError
-from fusionchat.models.load import resolve
 from fusionchat.recipe.schema import NAME, Recipe, load_recipe, validate_recipe
 from fusionchat.recipe.set import apply_settings
 from fusionchat.recipe.yaml import parse_yaml
@@ -51,7 +50,7 @@ def insert_source(path: Path, source: str, template: str, settings: tuple[str, .
     text = "\n".join(lines)
     tree = parse_yaml(text, name=str(path))
     apply_settings(tree, settings, Recipe)
-    resolve(validate_recipe(tree, name=str(path), folder=str(path.parent)))
+    validate_recipe(tree, name=str(path), folder=str(path.parent)).refs()
     write_text(path, text)
     return name
 

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
+from fusionchat.settings import no_such_method
+
 if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
 
@@ -62,13 +64,6 @@ def _say(mistake: "ErrorDetails", schema: Schema) -> str:
         message = message.replace(theirs, ours)
     shown = isinstance(given, str | int | float) and kind != "value_error"
     return f"{message}, not {given!r}" if shown else message
-
-
-def no_such_method(name: str, known: list[str]) -> str:
-    """What is said of a method nobody knows."""
-    close = difflib.get_close_matches(name, known, n=1)
-    hint = f" (did you mean {close[0]!r}?)" if close else ""
-    return f"there is no method {name!r}{hint}; there are {', '.join(known)}"
 
 
 def _of_the_chosen_branch(mistakes: "list[ErrorDetails]") -> "list[ErrorDetails]":

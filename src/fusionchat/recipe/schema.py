@@ -6,12 +6,10 @@ reached live under ``runtime`` and never make an artifact stale.
 
 import re
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal, get_args
+from typing import Annotated, Any, get_args
 
 from pydantic import (
-    BaseModel,
     BeforeValidator,
-    ConfigDict,
     Field,
     TypeAdapter,
     ValidationError,
@@ -19,29 +17,28 @@ from pydantic import (
     model_validator,
 )
 
-from fusionchat.align.projection.project import AlignSettings
-from fusionchat.align.vocabulary import VocabularyMethod
-from fusionchat.corpus.conversation import PARAGRAPH
-from fusionchat.corpus.thoughts import Thinking
+from fusionchat.align.settings import AlignSettings, VocabularyMethod
+from fusionchat.corpus.settings import CorpusSettings
+from fusionchat.distill.settings import DistillSettings
 from fusionchat.errors import RecipeError
-from fusionchat.fuse.rules import FuseRule, MinCE
+from fusionchat.evaluate.settings import EvaluateSettings
+from fusionchat.fuse.rules import FuseRule
+from fusionchat.fuse.rules.min_ce import MinCE
 from fusionchat.merge.methods import MergeMethod
 from fusionchat.merge.methods.base import check_targets
 from fusionchat.merge.methods.varm import Varm
-from fusionchat.recipe.mistakes import explain, no_such_method
+from fusionchat.merge.settings import AnyMerge, FusedSettings, SearchSettings
+from fusionchat.models.ref import ModelRef, resolve
+from fusionchat.models.settings import ModelSpec
+from fusionchat.recipe.mistakes import explain
 from fusionchat.recipe.set import apply_settings
 from fusionchat.recipe.yaml import parse_yaml
+from fusionchat.represent.settings import RepresentSettings
+from fusionchat.runtime import RuntimeSettings
+from fusionchat.settings import Frozen, method_from_name, no_such_method
 
-AnyDtype = Literal["auto", "float32", "bfloat16", "float16"]
-DEVICE = re.compile(r"auto|cpu|mps|cuda(:\d+)?")
-MERGE_DEVICE = re.compile(r"cpu|(cuda|xpu)(:\d+)?")
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 NAME_RULE = "use letters, digits, '.', '_' and '-' only, a letter or digit first, and at most 100 characters"
-
-
-def method_from_name(value: object) -> object:
-    """``merge: varm`` is short for ``merge: {method: varm}``."""
-    return {"method": value} if isinstance(value, str) else value
 
 
 def vocabulary_from_name(value: object) -> object:
@@ -56,180 +53,7 @@ def vocabulary_from_name(value: object) -> object:
 
 
 AnyAlign = Annotated[AlignSettings, BeforeValidator(vocabulary_from_name)]
-AnyMerge = Annotated[MergeMethod, Field(discriminator="method"), BeforeValidator(method_from_name)]
 AnyFuse = Annotated[FuseRule, Field(discriminator="method"), BeforeValidator(method_from_name)]
-
-
-class Frozen(BaseModel):
-    """The base of every part of a recipe: unknown keys are errors, values never change."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
-
-
-def with_group(pattern: str) -> str:
-    """A regular expression with a group; raises ValueError otherwise."""
-    try:
-        groups = re.compile(pattern).groups
-    except re.error as error:
-        raise ValueError(f"not a regular expression: {error}") from error
-    if groups < 1:
-        raise ValueError("the pattern needs a group: what is in it is taken")
-    return pattern
-
-
-class Named(Frozen):
-    """A part of a recipe that may be given by one word: ``pivot: NAME`` is short for ``pivot: {model: NAME}``."""
-
-    short: ClassVar[str]
-
-    @model_validator(mode="before")
-    @classmethod
-    def _from_word(cls, value: object) -> object:
-        return {cls.short: value} if isinstance(value, str) else value
-
-
-class ModelSpec(Named):
-    """A model: a folder (relative to the recipe) or a hub id, and how its chat template is found."""
-
-    short: ClassVar[str] = "model"
-
-    model: str = Field(description="folder, relative to the recipe file, or Hugging Face hub id")
-    revision: str | None = Field(None, description="branch, tag or commit on the hub")
-    tokenizer: str | None = Field(None, description="folder or hub id of the tokenizer, if not the model's")
-    template: str = Field("own", description="own | pivot | a Jinja file, relative to the recipe file")
-    thinking: Thinking | None = Field(
-        None,
-        description="drop: this model sees no thoughts; it is scored and compared without them",
-    )
-
-
-class CorpusFile(Named):
-    """A corpus file or dataset.
-
-    A record has its turns in ``messages`` or ``conversations`` (role and content, or from and value), or a question and
-    an answer: prompt and completion or response, Alpaca's instruction, input and output, question and answer. A
-    ``system`` key becomes the first turn, ``chosen`` the last one. Turns with ``weight: 0``, ``train: false``,
-    ``loss: false`` or ``masked: true`` are context and bear no loss. A record that holds more than text (tools, images)
-    is rejected; every other key is harmless (id, source, score ...) or counted by name.
-    """
-
-    short: ClassVar[str] = "path"
-
-    path: str = Field(description="JSONL, JSON, Parquet, text file, or Hugging Face dataset id")
-    format: Literal["auto", "messages", "sharegpt", "text"] = Field(
-        "auto", description="auto: `text` for .txt, else what each record looks like"
-    )
-    split: str = Field("train", description="the split of a hub dataset")
-    revision: str | None = Field(None, description="branch, tag or commit of a hub dataset")
-    pattern: str = Field(
-        PARAGRAPH,
-        description="plain text: each match of this regular expression (its group 1) is one conversation",
-    )
-    limit: int | None = Field(None, ge=1, description="read at most this many records")
-
-    @field_validator("pattern")
-    @classmethod
-    def _pattern(cls, value: str) -> str:
-        return with_group(value)
-
-
-class CorpusSettings(Frozen):
-    """The corpus and its parts. A number for ``validation`` or ``test`` draws that share of ``train``.
-
-    Shares are drawn by ``seed``, with as much of every ``domain``. No part repeats text of another: what test has leaves
-    validation and train, what validation has leaves train, counted.
-    """
-
-    train: CorpusFile
-    validation: CorpusFile | float = Field(0.02, description="a file, or the share of train that is drawn")
-    test: CorpusFile | float = Field(0.02, description="a file, or the share of train that is drawn")
-    max_tokens: int = Field(2048, ge=8, description="longest conversation, in each model's own tokens")
-    thinking: Thinking = Field(
-        "keep",
-        description="`<think>...</think>` in assistant turns: keep (seen and trained on) or drop (removed)",
-    )
-
-    @field_validator("validation", "test")
-    @classmethod
-    def _share(cls, value: CorpusFile | float) -> CorpusFile | float:
-        if isinstance(value, float) and not 0 < value < 0.5:
-            raise ValueError(f"a share must be more than 0 and less than 0.5, not {value:g}")
-        return value
-
-
-class RepresentSettings(Frozen):
-    """What is stored of each distribution."""
-
-    k: int = Field(10, ge=1, le=1024, description="tokens kept of each distribution")
-    dtype: AnyDtype = Field(
-        "auto",
-        description="dtype models are scored in; auto is float32 on CPU and bfloat16 on a GPU that has it, "
-        "chosen when the run is first started and kept",
-    )
-
-
-class DistillSettings(Frozen):
-    """How the pivot is trained on fused distributions. The defaults are the paper's (section 4.1, arXiv 2402.16107v6)."""
-
-    label_weight: float = Field(
-        0.9, ge=0, le=1, description="lambda: weight of the label against the distribution"
-    )
-    sweep: tuple[float, ...] = Field((), description="further label weights; the best on validation is taken")
-    tail: Literal["bucket", "renormalize"] = Field(
-        "bucket",
-        description="mass outside the kept tokens: one more entry of the distribution, or left out and the rest scaled to 1",
-    )
-    epochs: float = Field(3, gt=0, description="passes over the training part; fractions are possible")
-    batch_size: int = Field(128, ge=1, description="conversations a step, over all devices")
-    learning_rate: float = Field(5e-6, gt=0, description="the highest one, after the warm-up")
-    schedule: Literal["cosine", "linear", "constant", "constant_with_warmup"] = Field(
-        "cosine", description="how the learning rate goes down"
-    )
-    warmup_ratio: float = Field(0.03, ge=0, lt=1, description="share of the steps in which the rate goes up")
-    weight_decay: float = Field(0.0, ge=0, description="AdamW's")
-    max_grad_norm: float = Field(1.0, gt=0, description="longer gradients are scaled to this norm")
-    precision: Literal["bf16", "fp32"] = Field(
-        "bf16", description="of forward and backward passes; weights and AdamW's state are fp32 in either"
-    )
-    seeds: int = Field(
-        1,
-        ge=1,
-        description="train every target this many times with different seeds, and merge the targets of each; the first "
-        "seed's merge is the fused model, the others show the training noise",
-    )
-
-    @field_validator("sweep")
-    @classmethod
-    def _weights(cls, value: tuple[float, ...]) -> tuple[float, ...]:
-        if any(not 0 <= weight <= 1 for weight in value):
-            raise ValueError("every label weight must be between 0 and 1")
-        if len(set(value)) != len(value):
-            raise ValueError("a label weight is given twice")
-        return value
-
-    @property
-    def label_weights(self) -> tuple[float, ...]:
-        """All label weights that are trained, the first the recipe's own."""
-        return (self.label_weight, *(w for w in self.sweep if w != self.label_weight))
-
-
-class FusedSettings(Frozen):
-    """How the fused model is stored."""
-
-    dtype: Literal["float32", "bfloat16", "float16"] = Field("bfloat16", description="dtype it is stored in")
-    shard_gb: float = Field(5.0, gt=0)
-
-
-class SearchSettings(Frozen):
-    """Other merges of the same targets, tried on the validation part; the best is the fused model."""
-
-    candidates: tuple[AnyMerge, ...] = Field((), description="merges to try; empty for a list of likely ones")
-    metric: Literal["bits_per_byte", "exact_match"] = Field(
-        "bits_per_byte", description="what trials are compared by; exact_match needs `evaluate.exact_match`"
-    )
-    minutes: float | None = Field(
-        None, gt=0, description="start no trial after this long; nothing for no limit"
-    )
 
 
 class CompareSettings(Frozen):
@@ -247,66 +71,6 @@ class CompareSettings(Frozen):
     )
     all_sources: bool = Field(False, description="one target distilled from all sources at once")
     merges: tuple[AnyMerge, ...] = Field((), description="other merges of the same targets")
-
-
-class ExactMatchSettings(Frozen):
-    """Greedy answers compared with the records' ``answer``."""
-
-    answer_pattern: str = Field(
-        r"(?s)(.*)", description="regular expression; group 1 of its last match is the answer"
-    )
-    max_new_tokens: int = Field(256, ge=1)
-    limit: int | None = Field(None, ge=1, description="at most this many conversations")
-
-    @field_validator("answer_pattern")
-    @classmethod
-    def _pattern(cls, value: str) -> str:
-        return with_group(value)
-
-
-class EvaluateSettings(Frozen):
-    """What is measured on the test part: held-out bits per byte always, exact match if asked for."""
-
-    exact_match: ExactMatchSettings | None = None
-    dtype: AnyDtype = Field(
-        "auto",
-        description="dtype models are evaluated in, whatever they were captured in; auto as in `represent.dtype`",
-    )
-
-
-class RuntimeSettings(Frozen):
-    """How the work is done; never part of a fingerprint."""
-
-    device: str = Field("auto", description="auto | cpu | cuda | cuda:N | mps")
-    batch_tokens: int = Field(16384, ge=1, description="padded tokens in one forward pass")
-    micro_batch_size: int = Field(8, ge=1, description="conversations in one training pass on one device")
-    gradient_checkpointing: bool = Field(
-        False, description="recompute activations in the backward pass to save memory"
-    )
-    checkpoint_steps: int = Field(200, ge=1, description="steps between two training checkpoints")
-    threads: int = Field(
-        0,
-        ge=0,
-        description="CPU threads; 0 for all, or for one where every model has under 2 million parameters",
-    )
-    merge_device: str = Field(
-        "cpu",
-        description="cpu | cuda | cuda:N | xpu; a merge is bound by reading and writing weights, which a GPU does not help",
-    )
-
-    @field_validator("device")
-    @classmethod
-    def _device(cls, value: str) -> str:
-        if not DEVICE.fullmatch(value):
-            raise ValueError(f"must be auto, cpu, cuda, cuda:N or mps, not {value!r}")
-        return value
-
-    @field_validator("merge_device")
-    @classmethod
-    def _merge_device(cls, value: str) -> str:
-        if not MERGE_DEVICE.fullmatch(value):
-            raise ValueError(f"must be cpu, cuda, cuda:N or xpu, not {value!r} (mps has no float64)")
-        return value
 
 
 class Recipe(Frozen):
@@ -410,6 +174,10 @@ class Recipe(Frozen):
         if not compare.sft:
             return 0
         return len(self.sources) if compare.sft_seeds is None else compare.sft_seeds
+
+    def refs(self) -> dict[str, ModelRef]:
+        """The models with every path resolved, by name, the pivot first; raises ModelError where one is not there."""
+        return resolve(self.models, self.folder)
 
     @property
     def models(self) -> dict[str, ModelSpec]:

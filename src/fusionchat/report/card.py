@@ -12,7 +12,8 @@ from fusionchat.report.model import MergeWeights, Report
 from fusionchat.report.sections import headline
 
 if TYPE_CHECKING:
-    from fusionchat.recipe.schema import ModelSpec, Recipe
+    from fusionchat.models.settings import ModelSpec
+    from fusionchat.recipe.schema import Recipe
 
 PAPER = "https://arxiv.org/abs/2402.16107"
 

@@ -4,10 +4,11 @@ from collections.abc import Iterable, Sequence
 from contextlib import closing
 from pathlib import Path
 
+from fusionchat.corpus.settings import CorpusFile
 from fusionchat.errors import MergeError
 from fusionchat.merge.inputs.checkpoint import open_checkpoint
-from fusionchat.models.load import ModelRef
-from fusionchat.recipe.schema import CorpusFile, Recipe
+from fusionchat.models.ref import ModelRef
+from fusionchat.recipe.schema import Recipe
 from fusionchat.run.job import Cost
 
 BYTES_A_TOKEN = 4.0

@@ -12,15 +12,15 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 from fusionchat.artifacts import Json, Manifest, fingerprint, is_begun, read_manifest
-from fusionchat.models.load import (
-    ModelRef,
+from fusionchat.models.identity import (
     configuration_identity,
     generation_identity,
     identity,
     tokenizer_identity,
 )
-from fusionchat.models.precision import Dtypes
+from fusionchat.models.ref import ModelRef
 from fusionchat.recipe.schema import Recipe
+from fusionchat.run.auto import Dtypes
 
 Summary = dict[str, Json]
 State = Literal["done", "stale", "begun", "to do"]

@@ -15,9 +15,8 @@ from fusionchat.artifacts import Manifest, begin, checksums, finish, machine_err
 from fusionchat.console import warn, working
 from fusionchat.damage import discard
 from fusionchat.errors import DamagedError, FusionChatError, RecipeError
-from fusionchat.models.load import resolve
-from fusionchat.models.precision import keep_dtypes, resolve_dtypes
 from fusionchat.recipe.schema import Recipe
+from fusionchat.run.auto import keep_dtypes, resolve_dtypes
 from fusionchat.run.estimate import parameters
 from fusionchat.run.job import Job, Run, Status
 from fusionchat.threads import pick_threads, set_threads
@@ -49,7 +48,7 @@ def open_run(recipe: Recipe, identities: dict[str, str] | None = None) -> Run:
     stages = {stage: importlib.import_module(f"fusionchat.stages.{stage}") for stage in STAGES}
     versions = {stage: module.VERSION for stage, module in stages.items()}
     dtypes = resolve_dtypes(recipe)
-    run = Run(recipe, resolve(recipe), recipe.run_folder, versions, dtypes, identities=identities or {})
+    run = Run(recipe, recipe.refs(), recipe.run_folder, versions, dtypes, identities=identities or {})
     for module in stages.values():
         module.plan(run)
     return run

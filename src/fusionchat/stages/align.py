@@ -8,8 +8,9 @@ from safetensors.numpy import save_file
 
 from fusionchat.align.cooccurrence import PairCounts, merge_counts
 from fusionchat.align.projection.project import align, count_partners
+from fusionchat.align.settings import BytePrefix, Statistics
 from fusionchat.align.summary import AlignSummary, summarize
-from fusionchat.align.vocabulary import BytePrefix, Statistics, VocabularyMap, build_map, coverage
+from fusionchat.align.vocabulary import VocabularyMap, build_map, coverage
 from fusionchat.artifacts import atomic_path, canonical, write_json
 from fusionchat.console import progress
 from fusionchat.represent.events import message_bytes

@@ -16,10 +16,11 @@ from fusionchat.merge.inputs.checkpoint import open_checkpoint
 from fusionchat.merge.inputs.files import is_without_weights, opens_in_transformers
 from fusionchat.merge.inputs.references import cached
 from fusionchat.merge.methods.base import check_targets
-from fusionchat.models.load import ModelRef, load_config, resolve
-from fusionchat.models.precision import Dtypes
+from fusionchat.models.load import load_config
+from fusionchat.models.ref import ModelRef
 from fusionchat.models.tokenizer import rebuilt_on
 from fusionchat.recipe.schema import Recipe
+from fusionchat.run.auto import Dtypes
 from fusionchat.run.estimate import most_disk, total
 from fusionchat.run.job import Run
 from fusionchat.run.pipeline import open_run
@@ -88,7 +89,7 @@ def check(recipe: Recipe, *, sample: int = 200) -> Check:
     Raises:
         FusionChatError: Something that is here is broken: a folder, a template, the corpus.
     """
-    refs, unseen = resolve(recipe), list[str]()
+    refs, unseen = recipe.refs(), list[str]()
     parts = sample_parts(recipe, sample, unseen)
     conversations, rejected, unused, thoughts = parts["train"]
     rejects = count_rejects(rejected)

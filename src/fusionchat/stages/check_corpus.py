@@ -4,8 +4,9 @@ from pathlib import Path
 
 from fusionchat.corpus.parts import PARTS, count_rejects, count_words, locate, read_source
 from fusionchat.corpus.read import ReadCorpus
+from fusionchat.corpus.settings import CorpusFile
 from fusionchat.errors import CorpusError
-from fusionchat.recipe.schema import CorpusFile, Recipe
+from fusionchat.recipe.schema import Recipe
 from fusionchat.units import counted
 
 

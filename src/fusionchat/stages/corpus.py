@@ -14,11 +14,14 @@ from fusionchat.corpus.cut import fit
 from fusionchat.corpus.parts import PARTS, count_rejects, count_words, locate, read_parts
 from fusionchat.corpus.read import from_record, to_record
 from fusionchat.corpus.render import Renderer
+from fusionchat.corpus.settings import CorpusFile
 from fusionchat.damage import verified
 from fusionchat.errors import CorpusError
 from fusionchat.hub import hub_commit
-from fusionchat.models.load import ModelRef, load_config, load_tokenizer, other_template
-from fusionchat.recipe.schema import CorpusFile, Recipe
+from fusionchat.models.load import load_config
+from fusionchat.models.ref import ModelRef
+from fusionchat.models.tokenizer import load_tokenizer, other_template
+from fusionchat.recipe.schema import Recipe
 from fusionchat.run.estimate import corpus_size
 from fusionchat.run.job import Cost, Run, Summary
 

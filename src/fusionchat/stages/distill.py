@@ -9,7 +9,8 @@ from fusionchat.artifacts import Json, read_json, write_json
 from fusionchat.console import progress
 from fusionchat.distill.checkpoints import describe
 from fusionchat.distill.seeds import nth, seed_of
-from fusionchat.models.load import load_model, pick_device
+from fusionchat.models.device import pick_device
+from fusionchat.models.load import load_model
 from fusionchat.models.precision import torch_dtype
 from fusionchat.models.tokenizer import copy_tokenizer
 from fusionchat.represent.shards import read_all

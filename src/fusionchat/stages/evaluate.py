@@ -16,9 +16,9 @@ from fusionchat.damage import verified, verified_folder
 from fusionchat.distill.seeds import FIRST, nth
 from fusionchat.errors import CorpusError
 from fusionchat.evaluate.scores import Scores, read_events, rendered_events, write_events
-from fusionchat.models.load import ModelRef
+from fusionchat.evaluate.settings import ExactMatchSettings
 from fusionchat.models.precision import torch_dtype
-from fusionchat.recipe.schema import ExactMatchSettings
+from fusionchat.models.ref import ModelRef
 from fusionchat.represent.events import add_up, bits_per_byte
 from fusionchat.run.estimate import evaluation_cost
 from fusionchat.run.job import Run, Summary
@@ -164,7 +164,9 @@ def score(
     """Write scores.json (by conversation), events.safetensors (by token) and replies.jsonl."""
     from fusionchat.evaluate.tasks.exact_match import exact_match
     from fusionchat.evaluate.tasks.likelihood import token_bits
-    from fusionchat.models.load import load_model, load_tokenizer, pick_device
+    from fusionchat.models.device import pick_device
+    from fusionchat.models.load import load_model
+    from fusionchat.models.tokenizer import load_tokenizer
     from fusionchat.stages.corpus import make_renderer
 
     runtime = run.recipe.runtime
@@ -240,7 +242,9 @@ def validation_score(run: Run, metric: Literal["bits_per_byte", "exact_match"]) 
     """
     from fusionchat.evaluate.tasks.exact_match import exact_match
     from fusionchat.evaluate.tasks.likelihood import token_bits
-    from fusionchat.models.load import load_model, load_tokenizer, pick_device
+    from fusionchat.models.device import pick_device
+    from fusionchat.models.load import load_model
+    from fusionchat.models.tokenizer import load_tokenizer
     from fusionchat.stages.corpus import make_renderer
 
     pivot, runtime, exact = run.refs["pivot"], run.recipe.runtime, run.recipe.evaluate.exact_match

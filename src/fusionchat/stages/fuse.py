@@ -8,7 +8,7 @@ import numpy as np
 
 from fusionchat.artifacts import Json
 from fusionchat.console import progress
-from fusionchat.fuse.rules import Fused, fuse
+from fusionchat.fuse.fuse import Fused, fuse
 from fusionchat.represent.events import Events, events_of, message_bytes
 from fusionchat.represent.shards import read_shard, shard_files, shard_path, write_shard
 from fusionchat.represent.topk import TopK

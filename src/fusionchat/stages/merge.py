@@ -22,7 +22,7 @@ from fusionchat.merge.inputs.files import is_without_weights
 from fusionchat.merge.inputs.references import fetch
 from fusionchat.merge.methods import MergeMethod
 from fusionchat.merge.methods.linear import Linear
-from fusionchat.models.load import folder_identity
+from fusionchat.models.identity import folder_identity
 from fusionchat.models.tokenizer import copy_tokenizer
 from fusionchat.recipe.schema import Recipe
 from fusionchat.run.estimate import merge_cost

@@ -9,8 +9,10 @@ from fusionchat.console import progress
 from fusionchat.corpus.conversation import Conversation, Reject
 from fusionchat.corpus.render import Rendered, Renderer
 from fusionchat.errors import ArtifactError
-from fusionchat.models.load import ModelRef, load_model, pick_device
+from fusionchat.models.device import pick_device
+from fusionchat.models.load import load_model
 from fusionchat.models.precision import torch_dtype
+from fusionchat.models.ref import ModelRef
 from fusionchat.represent.events import NATS_PER_BIT, bits_per_byte, events_of, message_bytes
 from fusionchat.represent.shards import (
     SHARDS,

@@ -3,8 +3,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fusionchat.align.baselines.dtw import attach_by_dtw, warp
-from fusionchat.align.projection.project import AlignSettings, align
-from fusionchat.align.vocabulary import BytePrefix, build_map
+from fusionchat.align.projection.project import align
+from fusionchat.align.settings import AlignSettings, BytePrefix
+from fusionchat.align.vocabulary import build_map
 from fusionchat.tokens.spans import make_table
 from tests.align.worlds import worlds
 from tests.reference import align as slow

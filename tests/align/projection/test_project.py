@@ -3,8 +3,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fusionchat.align.projection.project import EXACT, INSIDE, UNALIGNED, AlignSettings, align
-from fusionchat.align.vocabulary import BytePrefix, Exact, build_map
+from fusionchat.align.projection.arrays import EXACT, INSIDE, UNALIGNED
+from fusionchat.align.projection.project import align
+from fusionchat.align.settings import AlignSettings, BytePrefix, Exact
+from fusionchat.align.vocabulary import build_map
 from fusionchat.represent.topk import TopK
 from fusionchat.tokens.spans import make_table
 from tests.align.worlds import capture, worlds

@@ -12,9 +12,9 @@ row is unaligned. With the whole distribution known, t = 0 and this is the plain
 (docs/decisions/alignment_tail.md says why the tail has its share).
 """
 
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from functools import cache
-from typing import ClassVar, Literal, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,8 +24,9 @@ from fusionchat.align.cooccurrence import PairCounts, count_pairs
 from fusionchat.align.positions import Attached, attach
 from fusionchat.align.projection.arrays import EXACT, INSIDE, UNALIGNED, Lookup, Out, Rules, Side, Words
 from fusionchat.align.projection.kernel import kinds_of_rows, project_rows
+from fusionchat.align.settings import AlignSettings
 from fusionchat.align.trie import trie_of
-from fusionchat.align.vocabulary import BytePrefix, VocabularyMap, VocabularyMethod
+from fusionchat.align.vocabulary import VocabularyMap
 from fusionchat.represent.topk import TopK
 from fusionchat.tokens.spans import ByteTable
 
@@ -33,41 +34,12 @@ __all__ = [
     "EXACT",
     "INSIDE",
     "UNALIGNED",
-    "AlignSettings",
     "Aligned",
     "align",
     "count_partners",
     "find_rows",
     "row_kinds",
 ]
-
-
-@dataclass(frozen=True)
-class AlignSettings:
-    """How a source's distributions are carried over to the pivot.
-
-    Attributes:
-        positions: ``bytes``: by byte offsets; ``dtw``: by the papers' dynamic time warping over token strings.
-        vocabulary: How the source's tokens are mapped.
-        mid_token: Use rows whose context ends inside a source token, conditioned on the bytes seen.
-        observed_path: Give the pivot's label at least its chain-rule probability under the source.
-        min_mass: Least share of a conditioned distribution that is known; below it the row is unaligned.
-        k: Slots of an output row, None for as many as the source has.
-    """
-
-    positions: Literal["bytes", "dtw"] = "bytes"
-    vocabulary: VocabularyMethod = field(default_factory=BytePrefix)
-    mid_token: bool = True
-    observed_path: bool = True
-    min_mass: float = 0.01
-    k: int | None = None
-    __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
-
-    def __post_init__(self) -> None:
-        if not 0.0 <= self.min_mass <= 1.0:
-            raise ValueError(f"min_mass is a probability, from 0 to 1, not {self.min_mass}")
-        if self.k is not None and self.k < 1:
-            raise ValueError(f"k is a number of slots, at least 1, not {self.k}")
 
 
 class Aligned(NamedTuple):

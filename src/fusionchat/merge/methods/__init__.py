@@ -3,25 +3,12 @@
 `MergeMethod` is the union of their settings, told apart by the field ``method``.
 """
 
-import importlib
-import pkgutil
 from typing import TYPE_CHECKING, Union
 
+from fusionchat.discover import discover
 from fusionchat.merge.methods.base import BlockMethod, Method, MixtureMethod
 
-
-def _discover() -> dict[str, type[Method]]:
-    found: dict[str, type[Method]] = {}
-    for module in sorted(info.name for info in pkgutil.iter_modules(__path__)):
-        room = importlib.import_module(f"{__name__}.{module}")
-        for value in vars(room).values():
-            name = getattr(value, "method", None)
-            if isinstance(value, type) and issubclass(value, Method) and isinstance(name, str):
-                assert found.setdefault(name, value) is value, f"two methods are called {name}"
-    return dict(sorted(found.items()))
-
-
-METHODS = _discover()
+METHODS = discover(__name__, __path__, Method)
 """Every method's settings by name."""
 NAMES = tuple(METHODS)
 """The names, sorted."""

@@ -1,0 +1,52 @@
+"""Settings of the training of targets."""
+
+from typing import Literal
+
+from pydantic import Field, field_validator
+
+from fusionchat.settings import Frozen
+
+
+class DistillSettings(Frozen):
+    """How the pivot is trained on fused distributions. The defaults are the paper's (section 4.1, arXiv 2402.16107v6)."""
+
+    label_weight: float = Field(
+        0.9, ge=0, le=1, description="lambda: weight of the label against the distribution"
+    )
+    sweep: tuple[float, ...] = Field((), description="further label weights; the best on validation is taken")
+    tail: Literal["bucket", "renormalize"] = Field(
+        "bucket",
+        description="mass outside the kept tokens: one more entry of the distribution, or left out and the rest scaled to 1",
+    )
+    epochs: float = Field(3, gt=0, description="passes over the training part; fractions are possible")
+    batch_size: int = Field(128, ge=1, description="conversations a step, over all devices")
+    learning_rate: float = Field(5e-6, gt=0, description="the highest one, after the warm-up")
+    schedule: Literal["cosine", "linear", "constant", "constant_with_warmup"] = Field(
+        "cosine", description="how the learning rate goes down"
+    )
+    warmup_ratio: float = Field(0.03, ge=0, lt=1, description="share of the steps in which the rate goes up")
+    weight_decay: float = Field(0.0, ge=0, description="AdamW's")
+    max_grad_norm: float = Field(1.0, gt=0, description="longer gradients are scaled to this norm")
+    precision: Literal["bf16", "fp32"] = Field(
+        "bf16", description="of forward and backward passes; weights and AdamW's state are fp32 in either"
+    )
+    seeds: int = Field(
+        1,
+        ge=1,
+        description="train every target this many times with different seeds, and merge the targets of each; the first "
+        "seed's merge is the fused model, the others show the training noise",
+    )
+
+    @field_validator("sweep")
+    @classmethod
+    def _weights(cls, value: tuple[float, ...]) -> tuple[float, ...]:
+        if any(not 0 <= weight <= 1 for weight in value):
+            raise ValueError("every label weight must be between 0 and 1")
+        if len(set(value)) != len(value):
+            raise ValueError("a label weight is given twice")
+        return value
+
+    @property
+    def label_weights(self) -> tuple[float, ...]:
+        """All label weights that are trained, the first the recipe's own."""
+        return (self.label_weight, *(w for w in self.sweep if w != self.label_weight))

@@ -1,0 +1,19 @@
+"""The fusion rules, one a file. A new file here with a `Rule` in it is a new rule: nothing else to touch.
+
+`FuseRule` is the union of their settings, told apart by the field ``method``.
+"""
+
+from typing import TYPE_CHECKING, Union
+
+from fusionchat.discover import discover
+from fusionchat.fuse.rules.base import Rule
+
+RULES = discover(__name__, __path__, Rule)
+"""Every rule's settings by name."""
+
+if TYPE_CHECKING:
+    FuseRule = Rule
+else:
+    FuseRule = Union[tuple(RULES.values())]  # noqa: UP007 - made from the files found
+
+__all__ = ["RULES", "FuseRule", "Rule"]

@@ -1,0 +1,37 @@
+# M models, U units
+"""AvgCE: all models mixed, the better ones more. PURE."""
+
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+import numpy as np
+from jaxtyping import Float
+
+from fusionchat.fuse.rules.base import Rule, comparable
+
+
+@dataclass(frozen=True)
+class MeanCE(Rule):
+    """A mixture of all models' distributions with weights softmax(-CE / temperature) (AvgCE, section 3.2).
+
+    Attributes:
+        per: What is scored as one.
+        unit: As for `MinCE`.
+        temperature: tau, in the unit of CE; 1 is the paper's.
+    """
+
+    method: Literal["mean_ce"] = "mean_ce"
+    temperature: float = 1.0
+    mixes: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        if not self.temperature > 0:
+            raise ValueError("temperature must be greater than 0")
+
+    def weights(self, ce_MU: Float[np.ndarray, "M U"]) -> Float[np.ndarray, "M U"]:
+        """softmax(-CE / temperature) over the models; a unit that nobody scored is the pivot's."""
+        scores = comparable(ce_MU)
+        best = scores.min(axis=0)
+        weight = np.exp(-(scores - np.where(np.isfinite(best), best, 0)) / np.float32(self.temperature))
+        weight[0, ~np.isfinite(best)] = 1
+        return (weight / weight.sum(axis=0)).astype(np.float32)

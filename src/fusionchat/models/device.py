@@ -1,0 +1,34 @@
+"""The device that a recipe means."""
+
+import re
+from typing import TYPE_CHECKING
+
+from fusionchat.errors import MachineError
+
+if TYPE_CHECKING:
+    import torch
+
+
+def pick_device(name: str) -> "torch.device":
+    """The device a recipe's ``runtime.device`` means; raises MachineError if this machine has none."""
+    import torch
+
+    if name != "auto":
+        if not _is_there(name):
+            raise MachineError(
+                f"torch finds no device {name!r} on this machine",
+                where="runtime.device, or --device of chat",
+                do="give auto, cpu, cuda, cuda:N or mps; a GPU needs a torch build made for it",
+            )
+        return torch.device(name)
+    if torch.cuda.is_available():
+        return torch.device("cuda")
+    return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+
+
+def _is_there(name: str) -> bool:
+    import torch
+
+    if cuda := re.fullmatch(r"cuda(?::(\d+))?", name):
+        return int(cuda[1] or 0) < torch.cuda.device_count()
+    return name == "cpu" or (name == "mps" and torch.backends.mps.is_available())

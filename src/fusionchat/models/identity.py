@@ -1,0 +1,67 @@
+"""What identifies a model: hashes of its files, or its hub commit."""
+
+import hashlib
+from pathlib import Path
+
+from fusionchat.artifacts import canonical, sha256_file
+from fusionchat.hub import hub_commit
+from fusionchat.models.files import TOKENIZER
+from fusionchat.models.ref import ModelRef
+
+WEIGHT_FILES = ("*.safetensors", "*.bin", "config.json", "*.index.json")
+WHOLE_HASH_BYTES = 256 * 2**20
+SAMPLES, SAMPLE_BYTES = 256, 4096
+
+
+def identity(ref: ModelRef) -> str:
+    """What identifies a model's weights and configuration: a hash of its files, or its hub commit.
+
+    Files up to 256 MB are hashed whole; of larger ones the size, the first megabyte (a safetensors header)
+    and 256 blocks spread evenly are.
+    """
+    return _identity(ref.model, ref, WEIGHT_FILES)
+
+
+def configuration_identity(ref: ModelRef) -> str:
+    """What identifies a model's configuration alone."""
+    return _identity(ref.model, ref, ("config.json",))
+
+
+def generation_identity(ref: ModelRef) -> str:
+    """What identifies the generation settings that a model made from this one is given."""
+    return _identity(ref.model, ref, ("generation_config.json",))
+
+
+def tokenizer_identity(ref: ModelRef) -> str:
+    """What identifies a model's tokenizer and template."""
+    own = _identity(ref.tokenizer, ref, TOKENIZER)
+    borrowed = None if ref.borrows is None else tokenizer_identity(ref.borrows)
+    return hashlib.sha256(canonical([own, ref.template, borrowed, ref.thinking]).encode()).hexdigest()
+
+
+def _identity(name: str, ref: ModelRef, patterns: tuple[str, ...]) -> str:
+    folder = Path(name)
+    if not folder.is_dir():
+        return f"hub:{name}@{hub_commit('models', name, ref.revision)}"
+    return folder_identity(folder, patterns)
+
+
+def folder_identity(folder: Path, patterns: tuple[str, ...] = WEIGHT_FILES) -> str:
+    """What identifies a folder's files, as `identity` does; a folder that is not there yet has none."""
+    files = sorted({path for pattern in patterns for path in folder.glob(pattern)})
+    return hashlib.sha256(
+        canonical([(path.relative_to(folder).as_posix(), _file_identity(path)) for path in files]).encode()
+    ).hexdigest()
+
+
+def _file_identity(path: Path) -> str:
+    size = path.stat().st_size
+    if size <= WHOLE_HASH_BYTES:
+        return sha256_file(path)
+    digest = hashlib.sha256(str(size).encode())
+    with path.open("rb") as file:
+        digest.update(file.read(2**20))
+        for sample in range(SAMPLES):
+            file.seek((size - SAMPLE_BYTES) * sample // (SAMPLES - 1))
+            digest.update(file.read(SAMPLE_BYTES))
+    return digest.hexdigest()

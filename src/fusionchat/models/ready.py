@@ -1,0 +1,44 @@
+"""Before transformers reads a model: its files are checked, the hub is asked once, transformers is quiet."""
+
+from pathlib import Path
+
+from fusionchat.damage import verified_folder
+from fusionchat.hub import ask_the_hub_once
+
+OWN_CODE = "trust_remote_code"
+"""What transformers' refusal to run a model's own files names."""
+
+
+def ready(name: str, endings: tuple[str, ...]) -> None:
+    """Before a model is read: a run's own files of these endings are as they were written, or the hub was asked for."""
+    quiet()
+    if Path(name).is_dir():
+        verified_folder(Path(name), endings=endings)
+    else:
+        ask_the_hub_once()
+
+
+def quiet() -> None:
+    """Progress bars and warnings of transformers would tear ours; errors still pass."""
+    from huggingface_hub.utils import logging as hub_logging
+    from transformers.utils import logging
+
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    hub_logging.set_verbosity_error()
+
+
+def first_line(error: Exception) -> str:
+    """What an error of transformers says, in one line."""
+    if OWN_CODE in str(error):
+        return "it needs Python files that come with it, and these are never run"
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
+
+
+def advice(name: str, error: Exception) -> str:
+    """What to do about an error of transformers with a model."""
+    if OWN_CODE in str(error):
+        return "use a model whose structure and tokenizer transformers has"
+    if Path(name).is_dir():
+        return "check that the folder holds a complete model"
+    return "check the id and your connection, or give a local folder"

@@ -1,0 +1,91 @@
+"""Which model a recipe means: a folder or a hub id, its tokenizer, its template.
+
+Nothing is decided from a model's name: an existing folder is a folder, anything else is a hub id.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from fusionchat.corpus.thoughts import Thinking
+from fusionchat.errors import ModelError
+from fusionchat.models.settings import ModelSpec
+
+
+@dataclass(frozen=True)
+class ModelRef:
+    """A model as a recipe means it, with every path resolved.
+
+    Attributes:
+        name: Its name in the run: "pivot" or the source's.
+        model: A folder, or a hub id.
+        tokenizer: A folder, or a hub id.
+        revision: The revision on the hub.
+        template: Jinja source that replaces the tokenizer's own template, or None.
+        borrows: The model whose template it uses instead, or None.
+        thinking: Whether it sees the thoughts that the corpus keeps.
+    """
+
+    name: str
+    model: str
+    tokenizer: str
+    revision: str | None = None
+    template: str | None = None
+    borrows: "ModelRef | None" = None
+    thinking: Thinking = "keep"
+
+    def revision_of(self, name: str) -> str | None:
+        """The revision to look up ``name`` (its model or tokenizer) by on the hub; a folder has none."""
+        return None if Path(name).is_dir() else self.revision
+
+
+def resolve(specs: Mapping[str, ModelSpec], folder: str) -> dict[str, ModelRef]:
+    """The models of a recipe by name.
+
+    Args:
+        specs: The pivot first, then the sources.
+        folder: What paths are relative to: the recipe's folder.
+
+    Raises:
+        ModelError: A path that looks like a folder is not there, or a template file cannot be read.
+    """
+    refs: dict[str, ModelRef] = {}
+    for name, spec in specs.items():
+        where = "pivot" if name == "pivot" else f"sources.{name}"
+        model = locate(spec.model, folder, where=f"{where}.model")
+        tokenizer = locate(spec.tokenizer, folder, where=f"{where}.tokenizer") if spec.tokenizer else model
+        template = _template(spec, folder, where)
+        borrows = refs["pivot"] if spec.template == "pivot" else None
+        refs[name] = ModelRef(
+            name, model, tokenizer, spec.revision, template, borrows, spec.thinking or "keep"
+        )
+    return refs
+
+
+def locate(name: str, folder: str, *, where: str) -> str:
+    """The folder a name means (relative to the recipe's), or the name itself if it can be a hub id."""
+    path = Path(name).expanduser()
+    for candidate in (Path(folder) / path, path):
+        if candidate.is_dir():
+            return str(candidate)
+    if name.startswith((".", "/", "~")) or name.count("/") > 1:
+        raise ModelError(
+            f"There is no such model folder: {name}",
+            where=where,
+            do="check the path; it is relative to the recipe's folder",
+        )
+    return name
+
+
+def _template(spec: ModelSpec, folder: str, where: str) -> str | None:
+    if spec.template in ("own", "pivot"):
+        return None
+    path = Path(folder) / spec.template
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ModelError(
+            f"The chat template cannot be read: {spec.template}",
+            where=f"{where}.template",
+            do="give own, pivot, or a Jinja file relative to the recipe",
+        ) from error

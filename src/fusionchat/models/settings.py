@@ -1,0 +1,23 @@
+"""Settings of a model: where it is, and how its chat template is found."""
+
+from typing import ClassVar
+
+from pydantic import Field
+
+from fusionchat.corpus.thoughts import Thinking
+from fusionchat.settings import Named
+
+
+class ModelSpec(Named):
+    """A model: a folder (relative to the recipe) or a hub id, and how its chat template is found."""
+
+    short: ClassVar[str] = "model"
+
+    model: str = Field(description="folder, relative to the recipe file, or Hugging Face hub id")
+    revision: str | None = Field(None, description="branch, tag or commit on the hub")
+    tokenizer: str | None = Field(None, description="folder or hub id of the tokenizer, if not the model's")
+    template: str = Field("own", description="own | pivot | a Jinja file, relative to the recipe file")
+    thinking: Thinking | None = Field(
+        None,
+        description="drop: this model sees no thoughts; it is scored and compared without them",
+    )

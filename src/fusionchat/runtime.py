@@ -1,0 +1,45 @@
+"""Settings of how the work is done; they never change a result, and no fingerprint holds them."""
+
+import re
+
+from pydantic import Field, field_validator
+
+from fusionchat.settings import Frozen
+
+DEVICE = re.compile(r"auto|cpu|mps|cuda(:\d+)?")
+MERGE_DEVICE = re.compile(r"cpu|(cuda|xpu)(:\d+)?")
+
+
+class RuntimeSettings(Frozen):
+    """How the work is done; never part of a fingerprint."""
+
+    device: str = Field("auto", description="auto | cpu | cuda | cuda:N | mps")
+    batch_tokens: int = Field(16384, ge=1, description="padded tokens in one forward pass")
+    micro_batch_size: int = Field(8, ge=1, description="conversations in one training pass on one device")
+    gradient_checkpointing: bool = Field(
+        False, description="recompute activations in the backward pass to save memory"
+    )
+    checkpoint_steps: int = Field(200, ge=1, description="steps between two training checkpoints")
+    threads: int = Field(
+        0,
+        ge=0,
+        description="CPU threads; 0 for all, or for one where every model has under 2 million parameters",
+    )
+    merge_device: str = Field(
+        "cpu",
+        description="cpu | cuda | cuda:N | xpu; a merge is bound by reading and writing weights, which a GPU does not help",
+    )
+
+    @field_validator("device")
+    @classmethod
+    def _device(cls, value: str) -> str:
+        if not DEVICE.fullmatch(value):
+            raise ValueError(f"must be auto, cpu, cuda, cuda:N or mps, not {value!r}")
+        return value
+
+    @field_validator("merge_device")
+    @classmethod
+    def _merge_device(cls, value: str) -> str:
+        if not MERGE_DEVICE.fullmatch(value):
+            raise ValueError(f"must be cpu, cuda, cuda:N or xpu, not {value!r} (mps has no float64)")
+        return value

@@ -1,0 +1,49 @@
+"""The base of all settings: frozen, checked, no key unknown; and what they share."""
+
+import difflib
+import re
+from typing import ClassVar, Literal
+
+from pydantic import BaseModel, ConfigDict, model_validator
+
+AnyDtype = Literal["auto", "float32", "bfloat16", "float16"]
+
+
+class Frozen(BaseModel):
+    """The base of every part of a recipe: unknown keys are errors, values never change."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
+
+
+class Named(Frozen):
+    """A part of a recipe that may be given by one word: ``pivot: NAME`` is short for ``pivot: {model: NAME}``."""
+
+    short: ClassVar[str]
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_word(cls, value: object) -> object:
+        return {cls.short: value} if isinstance(value, str) else value
+
+
+def method_from_name(value: object) -> object:
+    """``merge: varm`` is short for ``merge: {method: varm}``."""
+    return {"method": value} if isinstance(value, str) else value
+
+
+def with_group(pattern: str) -> str:
+    """A regular expression with a group; raises ValueError otherwise."""
+    try:
+        groups = re.compile(pattern).groups
+    except re.error as error:
+        raise ValueError(f"not a regular expression: {error}") from error
+    if groups < 1:
+        raise ValueError("the pattern needs a group: what is in it is taken")
+    return pattern
+
+
+def no_such_method(name: str, known: list[str]) -> str:
+    """What is said of a method nobody knows."""
+    close = difflib.get_close_matches(name, known, n=1)
+    hint = f" (did you mean {close[0]!r}?)" if close else ""
+    return f"there is no method {name!r}{hint}; there are {', '.join(known)}"
