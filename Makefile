@@ -25,7 +25,7 @@ $(READY): requirements-torch.txt requirements.txt pyproject.toml
 	@$(PIP) -r requirements.txt | $(SHOW)
 	@echo "setup, 4 of 4: fusionchat itself, imported once (half a minute)"
 	@$(PIP) -q --no-deps --no-build-isolation -e .
-	@$(BIN)/python -c "import accelerate, matplotlib.pyplot, numba, fusionchat.run.pipeline, fusionchat.distill.trainer, fusionchat.merge.stream.merge"
+	@$(BIN)/python -c "import accelerate, matplotlib.pyplot, numba, fusionchat.stages.pipeline, fusionchat.distill.trainer, fusionchat.merge.stream.merge"
 	@touch $(READY)
 	@echo "setup: done. Next: make demo, or $(BIN)/fusionchat --help"
 

@@ -11,7 +11,7 @@ from fusionchat.cli.main import guarded
 from fusionchat.damage import discard, verified, verified_folder
 from fusionchat.errors import DamagedError
 from fusionchat.recipe.schema import load_recipe
-from fusionchat.run.pipeline import open_run, run
+from fusionchat.stages.pipeline import open_run, run
 from tests.tiny import write_recipe
 
 READERS = {  # a file of each kind, and the job that reads it
@@ -69,7 +69,8 @@ def test_what_a_finished_run_shows_is_looked_at(copy, finished, capsys, name):
 
 
 def test_only_the_damaged_shards_of_a_capture_are_made_again(copy, monkeypatch, tiny):
-    from fusionchat.represent import shards, stage
+    from fusionchat.represent import shards
+    from fusionchat.stages import represent as stage
 
     monkeypatch.setattr(shards, "SHARD_CONVERSATIONS", 4)
     shutil.rmtree(copy / "represent")
@@ -113,7 +114,7 @@ def test_a_file_that_is_damaged_again_at_once_ends_the_run(copy, monkeypatch, ca
         if folder.resolve() == name.parent.resolve():
             flip(name)
 
-    monkeypatch.setattr("fusionchat.run.pipeline.finish", and_damage)
+    monkeypatch.setattr("fusionchat.run.work.finish", and_damage)
     flip(name)
     assert guarded(["run", "recipe.yaml"]) == 2
     assert "remove runs/tiny/evaluate/test/pivot" in capsys.readouterr().err

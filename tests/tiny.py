@@ -43,7 +43,7 @@ def tiny_input(tmp_path_factory) -> Path:
 def finished(tiny_input, tmp_path_factory):
     """An undisturbed run, made once a session; a test that changes it takes a copy."""
     from fusionchat.recipe.schema import load_recipe
-    from fusionchat.run.pipeline import run
+    from fusionchat.stages.pipeline import run
 
     folder = tmp_path_factory.mktemp("finished")
     (folder / "input").symlink_to(tiny_input)

@@ -12,8 +12,8 @@ __version__ = "0.1.0"
 _PUBLIC = {
     "Recipe": "fusionchat.recipe.schema",
     "load_recipe": "fusionchat.recipe.schema",
-    "run": "fusionchat.run.pipeline",
-    "plan": "fusionchat.run.pipeline",
+    "run": "fusionchat.stages.pipeline",
+    "plan": "fusionchat.stages.pipeline",
     "TopK": "fusionchat.represent.topk",
     "TokenTable": "fusionchat.tokens.table",
     "merge_models": "fusionchat.merge.stream.merge",

@@ -35,6 +35,12 @@ def say(text: str = "", style: str | None = None) -> None:
     _out.print(text, style=style, markup=False, soft_wrap=True)
 
 
+def say_at_once(text: str) -> None:
+    """Print one line to stdout and flush it: another process waits for it."""
+    sys.stdout.write(f"{text}\n")
+    sys.stdout.flush()
+
+
 def stream(text: str, style: str | None = None) -> None:
     """Print text without a line end, at once: streamed answers and what comes before them."""
     if style is not None:
@@ -116,7 +122,7 @@ def table(
 def working(label: str) -> Iterator[None]:
     """Print how long the block took, and without a terminal every 30 seconds how far it is."""
     global _watch  # noqa: PLW0603 (what is being done, for the bars in it)
-    outer, _watch = _watch, Watch(label, _note)
+    outer, _watch = _watch, Watch(label, note)
     mine = _watch
     if not _err.is_terminal:
         mine.begin()
@@ -129,7 +135,8 @@ def working(label: str) -> Iterator[None]:
         mine.end(well=well)
 
 
-def _note(line: str) -> None:
+def note(line: str) -> None:
+    """Print a line about work in progress to stderr."""
     _err.print(f"  {line}", style="dim", markup=False, soft_wrap=True)
 
 
@@ -146,7 +153,7 @@ def progress(label: str, total: int | None, unit: str = "") -> Iterator[Advance]
     """
     if _watch is None:
         if not _err.is_terminal:
-            _note(label)
+            note(label)
         with working(label), progress(label, total, unit) as advance:
             yield advance
         return

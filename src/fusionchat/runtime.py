@@ -25,6 +25,11 @@ class RuntimeSettings(Frozen):
         ge=0,
         description="CPU threads; 0 for all, or for one where every model has under 2 million parameters",
     )
+    workers: int = Field(
+        1,
+        ge=1,
+        description="jobs that run side by side, each in a process of its own with `threads` threads",
+    )
     merge_device: str = Field(
         "cpu",
         description="cpu | cuda | cuda:N | xpu; a merge is bound by reading and writing weights, which a GPU does not help",

@@ -13,7 +13,7 @@ SCRIPT = """
 import os, signal, sys, time
 from fusionchat.cli.main import main as cli
 from fusionchat.cli.main import run as run_module
-import fusionchat.run.pipeline
+import fusionchat.stages.pipeline
 def run(*_, **__):
     try:
         os.kill(os.getpid(), {number})

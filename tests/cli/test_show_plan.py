@@ -6,7 +6,7 @@ from rich.console import Console
 from fusionchat import console
 from fusionchat.cli.show_plan import changes, disk, show
 from fusionchat.run.job import Cost, Job, Status
-from fusionchat.run.pipeline import Planned
+from fusionchat.stages.pipeline import Planned
 
 NOTHING = Cost()
 

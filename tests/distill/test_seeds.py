@@ -2,8 +2,8 @@ import pytest
 
 from fusionchat.distill.seeds import nth, seed_of
 from fusionchat.recipe.schema import load_recipe
-from fusionchat.run.pipeline import open_run
-from fusionchat.stages.distill import trainings
+from fusionchat.stages.pipeline import open_run
+from fusionchat.stages.rows import trainings
 from tests.tiny import SETTINGS, write_recipe
 
 
@@ -37,8 +37,8 @@ def test_no_two_trainings_of_neighbouring_recipes_share_a_seed():
 def test_what_is_trained(tiny, compare, seeds, names):
     write_recipe(tiny / "recipe.yaml", compare=compare, distill=SETTINGS["distill"] | {"seeds": seeds})
     run = open_run(load_recipe("recipe.yaml"))
-    assert [training.name for training in trainings(run)] == names
-    by_seed = {training.seed for training in trainings(run)}
+    assert [str(training.trained) for training in trainings(run.recipe)] == names
+    by_seed = {training.seed for training in trainings(run.recipe)}
     assert len(by_seed) == max(seeds, 2 if names[-1] == "sft#2" else 1)
 
 
@@ -49,8 +49,8 @@ def test_self_distillation_learns_what_the_pivot_says(tiny):
         distill=SETTINGS["distill"] | {"sweep": [0.1]},
     )
     run = open_run(load_recipe("recipe.yaml"))
-    own = [training for training in trainings(run) if training.learns == "represent/pivot"]
-    assert [(training.name, training.label_weight) for training in own] == [("pivot@0.5", 0.5)]
+    own = [training for training in trainings(run.recipe) if training.learns == "represent/pivot"]
+    assert [(str(training.trained), training.label_weight) for training in own] == [("pivot@0.5", 0.5)]
     assert run.jobs["distill/pivot@0.5"].needs == ("corpus/corpus", "represent/pivot")
 
 

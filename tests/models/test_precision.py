@@ -10,7 +10,7 @@ from fusionchat.models.precision import dtype_here, torch_dtype
 from fusionchat.recipe.schema import load_recipe
 from fusionchat.run import auto as precision
 from fusionchat.run.auto import resolve_dtypes
-from fusionchat.run.pipeline import open_run, run
+from fusionchat.stages.pipeline import open_run, run
 
 AUTO = ("represent.dtype", "evaluate.dtype")
 

@@ -49,8 +49,8 @@ def test_a_training_s_checkpoints_are_on_the_disk_while_it_runs(tiny):
 
 
 def test_a_real_checkpoint_is_as_large_as_estimated(tiny, monkeypatch):
-    from fusionchat.run.pipeline import execute, run
     from fusionchat.stages import distill as stage
+    from fusionchat.stages.pipeline import run, run_job
 
     sizes = []
 
@@ -60,8 +60,8 @@ def test_a_real_checkpoint_is_as_large_as_estimated(tiny, monkeypatch):
 
     monkeypatch.setattr(stage.shutil, "rmtree", measure)
     recipe = load_recipe("recipe.yaml", ("distill.epochs=0.2",))
-    planned = run(recipe, until="corpus")
-    execute(planned, planned.jobs["distill/sft"])
+    run(recipe, until="corpus")
+    run_job(recipe, "distill/sft")
     expected = 12 * parameters(recipe.refs()["pivot"])
     assert sizes and all(0.95 * expected < size < 1.25 * expected + 1e5 for size in sizes)
 

@@ -8,8 +8,8 @@ import yaml
 
 from fusionchat.artifacts import Manifest, fingerprint, finish, read_manifest, write_json
 from fusionchat.recipe.schema import load_recipe
-from fusionchat.run.pipeline import open_run, run
 from fusionchat.stages import corpus
+from fusionchat.stages.pipeline import open_run, run
 from tests.tiny import SETTINGS, copy_input, write_recipe
 
 EXACT = {"answer_pattern": "(?s)(.*)", "max_new_tokens": 2}
@@ -211,7 +211,7 @@ def test_what_was_begun_with_other_settings_is_to_do(half):
 
 def test_a_search_says_how_many_trials_it_has_made(tiny):
     from fusionchat.merge.search import kept_trials
-    from fusionchat.stages.merge import trials_so_far
+    from fusionchat.stages.search import trials_so_far
 
     assert trials_so_far(tiny / "none", 4) == "0 of 4 trials"
     write_json(tiny / "t" / "trials.json", {"mark": "m", "trials": {"a": {}, "b": {}, "c": {}}})
@@ -224,7 +224,7 @@ def test_a_change_is_said_as_the_user_made_it(tiny):
     """The key of the recipe, what of a model's files changed, and what is not used any more."""
     plan_all(tiny)
     for job in open_run(load_recipe("recipe.yaml")).jobs.values():
-        made = Manifest(job.fingerprint, job.settings, job.inputs, {}, version=job.version)
+        made = Manifest(job.fingerprint, job.hashed, job.inputs, {}, version=job.version)
         finish(tiny / "runs/tiny" / job.id, made)
 
     def why(job, *settings):

@@ -16,7 +16,7 @@ import torch
 from fusionchat.artifacts import read_manifest, sha256_file
 from fusionchat.errors import FusionChatError, RecipeError
 from fusionchat.recipe.schema import load_recipe
-from fusionchat.run.pipeline import needed, open_run, plan, run
+from fusionchat.stages.pipeline import needed, open_run, plan, run
 from tests.tiny import SETTINGS, copy_input, write_recipe
 
 
@@ -115,12 +115,13 @@ def test_captured_distributions_are_the_models_own(finished):
     """A conversation scored by hand, row by row."""
     from transformers import AutoModelForCausalLM
 
+    from fusionchat.represent.shards import iterate
     from fusionchat.stages.corpus import make_renderer, read_part
-    from fusionchat.stages.represent import load
+    from fusionchat.stages.names import CORPUS
 
     reference = finished.refs["qwen"]
-    topk = load(finished, "qwen")[0].slice(0, 1)
-    rendered = make_renderer(reference).render(read_part(finished, "train")[0])
+    topk = next(iter(iterate(finished.path("represent/qwen")))).slice(0, 1)
+    rendered = make_renderer(reference).render(read_part(finished.path(CORPUS), "train")[0])
     model = AutoModelForCausalLM.from_pretrained(reference.model).eval()
     with torch.no_grad():
         logprobs = model(torch.tensor(rendered.input_ids[None], dtype=torch.long)).logits[0].log_softmax(-1)
@@ -232,7 +233,7 @@ def test_a_lost_file_is_noticed(tiny):
     done = run(load_recipe("recipe.yaml"), until="represent")
     next(done.path("represent/pivot").glob("shard-*")).unlink()
     status = done.status(done.jobs["represent/pivot"])
-    assert status.state == "stale" and "missing" in status.changed[0]
+    assert status.state == "damaged" and "missing" in status.changed[0]
 
 
 def test_a_model_built_for_another_length_has_the_corpus_cut_again(tiny):
@@ -247,11 +248,11 @@ def test_a_model_built_for_another_length_has_the_corpus_cut_again(tiny):
 
 
 def test_two_processes_cannot_work_on_one_run(tiny):
-    from fusionchat.run.pipeline import lock
+    from fusionchat.lease import lease
 
     recipe = load_recipe("recipe.yaml")
     recipe.run_folder.mkdir(parents=True)
-    with lock(recipe.run_folder), pytest.raises(FusionChatError, match="Another process"):
+    with lease(recipe.run_folder / ".lock"), pytest.raises(FusionChatError, match="Another process"):
         run(recipe)
 
 
@@ -303,10 +304,14 @@ def test_a_search_tries_merges_without_training_and_takes_the_best(finished, tin
 def test_a_search_by_exact_match_needs_answers(finished, monkeypatch):
     from fusionchat.stages import evaluate as stage
 
-    unanswered = [replace(c, answer=None) for c in stage.read_part(finished, "validation")]
+    corpus = finished.path("corpus/corpus")
+    unanswered = [replace(c, answer=None) for c in stage.read_part(corpus, "validation")]
     monkeypatch.setattr(stage, "read_part", lambda *_: unanswered)
     with pytest.raises(FusionChatError, match=r"search\.metric"):
-        stage.validation_score(finished, "exact_match")
+        stage.validation_score(
+            finished.recipe.evaluate.model_copy(update={"dtype": "float32"}), "exact_match", corpus,
+            finished.refs["pivot"], finished.recipe.runtime,
+        )  # fmt: skip
 
 
 @pytest.mark.parametrize(("limit", "asked"), [(2, 2), (None, 3)])
@@ -320,8 +325,8 @@ def test_a_search_by_exact_match_asks_as_many_as_an_evaluation_may(finished, mon
         finished.folder.parent.parent / "recipe.yaml", ("evaluate.exact_match.max_new_tokens=4",)
     )
     exact = recipe.evaluate.exact_match.model_copy(update={"limit": limit})
-    recipe = recipe.model_copy(update={"evaluate": recipe.evaluate.model_copy(update={"exact_match": exact})})
-    read = stage.read_part(finished, "validation")[:5]
+    settings = recipe.evaluate.model_copy(update={"exact_match": exact, "dtype": "float32"})
+    read = stage.read_part(finished.path("corpus/corpus"), "validation")[:5]
     answers = ["1", None, "2", "3", None]
     monkeypatch.setattr(
         stage, "read_part", lambda *_: [replace(c, answer=a) for c, a in zip(read, answers, strict=True)]
@@ -333,7 +338,9 @@ def test_a_search_by_exact_match_asks_as_many_as_an_evaluation_may(finished, mon
         return SimpleNamespace(correct=np.array([True, False, False][: len(conversations)]))
 
     monkeypatch.setattr(exact_match, "exact_match", answer)
-    score = stage.validation_score(replace(finished, recipe=recipe), "exact_match")
+    score = stage.validation_score(
+        settings, "exact_match", finished.path("corpus/corpus"), finished.refs["pivot"], recipe.runtime
+    )
     assert score(finished.path("merge/fused") / "model") == pytest.approx(1 - 1 / asked)
     assert seen == ["1", "2", "3"][:asked]
 

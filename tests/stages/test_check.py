@@ -12,11 +12,11 @@ from fusionchat.corpus.conversation import Reject
 from fusionchat.errors import CorpusError, FusionChatError, MergeError
 from fusionchat.recipe.schema import load_recipe
 from fusionchat.run.estimate import total, work
-from fusionchat.run.pipeline import run
 from fusionchat.stages.check import check
 from fusionchat.stages.check_usable import TOGETHER, require_usable, usable
 from fusionchat.stages.corpus import PARTS as PART_NAMES
-from fusionchat.stages.corpus import note_counts, read_part
+from fusionchat.stages.corpus import read_counts, read_part
+from fusionchat.stages.pipeline import run
 from fusionchat.units import size
 from tests.tiny import copy_input, write_recipe
 
@@ -164,8 +164,15 @@ def test_thoughts_are_kept_or_dropped_and_counted(tiny, capsys, thinking):
     show(found)
     assert f"Corpus: {said[:20]}" in capsys.readouterr().out
     done = run(recipe, until="corpus")
-    kept = sum("Slowly" in c.messages[1].content for part in PART_NAMES for c in read_part(done, part))
-    assert kept == {"keep": 12, "drop": 0}[thinking] and note_counts(done)[said] == 12
+    kept = sum(
+        "Slowly" in c.messages[1].content
+        for part in PART_NAMES
+        for c in read_part(done.path("corpus/corpus"), part)
+    )
+    assert (
+        kept == {"keep": 12, "drop": 0}[thinking]
+        and read_counts(done.path("corpus/corpus"), "notes")[said] == 12
+    )
 
 
 def test_a_tokenizer_that_transformers_rebuilds_is_said(tiny, capsys):

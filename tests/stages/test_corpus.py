@@ -6,9 +6,9 @@ from fusionchat.align.projection.arrays import UNALIGNED
 from fusionchat.corpus.conversation import Reject
 from fusionchat.recipe.schema import load_recipe
 from fusionchat.represent.shards import read_shard, shard_path
-from fusionchat.run.pipeline import run
-from fusionchat.stages.align import job_id
 from fusionchat.stages.corpus import reasons
+from fusionchat.stages.names import aligned as job_id
+from fusionchat.stages.pipeline import run
 from tests.tiny import write_recipe
 
 THOUGHT = "<think>\nSlowly, {}.\n</think>\n\n"

@@ -17,14 +17,14 @@ class Cycle:
 def test_a_training_gives_its_memory_back(tmp_path, monkeypatch):
     made = []
 
-    def train(_run, _training, folder):
+    def train(_settings, _inputs, folder, _ctx):
         made.append(weakref.ref(Cycle()))
         write_json(folder / stage.TRAINING, {"steps": 3, "loss": 0.5, "log": []})
 
     monkeypatch.setattr(stage, "train_target", train)
     gc.disable()
     try:
-        assert stage.work(None, stage.Training("sft", 0), tmp_path) == {"steps": 3, "loss": 0.5}
+        assert stage.work(None, None, tmp_path, None) == {"steps": 3, "loss": 0.5}
     finally:
         gc.enable()
     assert made[0]() is None

@@ -12,7 +12,7 @@ import click
 
 from fusionchat import __version__
 from fusionchat.cli.merge import fisher, merge
-from fusionchat.cli.run import finish, load, run_stage
+from fusionchat.cli.run import finish, load, run_one, run_stage
 from fusionchat.units import counted
 
 HELP = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
@@ -84,13 +84,23 @@ def check(recipe: Path, settings: tuple[str, ...], sample: int) -> None:
 
 @cli.command()
 @with_recipe
-def plan(recipe: Path, settings: tuple[str, ...]) -> None:
+@click.option(
+    "--commands",
+    is_flag=True,
+    help="Print a command for each job that is to run, with its needs, for Slurm and the like.",
+)
+def plan(recipe: Path, settings: tuple[str, ...], commands: bool) -> None:
     """Show what is done, stale (and why) or to do; touch nothing."""
     from fusionchat import console
+    from fusionchat.cli.show_plan import commands as as_commands
     from fusionchat.cli.show_plan import show
     from fusionchat.run.auto import resolve_dtypes
-    from fusionchat.run.pipeline import plan as make_plan
+    from fusionchat.stages.pipeline import plan as make_plan
 
+    if commands:
+        for line in as_commands(make_plan(load(recipe, settings)), recipe, settings):
+            console.say(line)
+        return
     loaded = load(recipe, settings)
     planned = make_plan(loaded)
     show(planned, str(loaded.run_folder))
@@ -105,9 +115,36 @@ def plan(recipe: Path, settings: tuple[str, ...]) -> None:
 
 @cli.command()
 @with_recipe
-def run(recipe: Path, settings: tuple[str, ...]) -> None:
+@click.option("--only", metavar="JOB", help="Run this job alone; what it needs must be done.")
+def run(recipe: Path, settings: tuple[str, ...], only: str | None) -> None:
     """Run all of it, corpus to report; what is done is kept."""
-    finish(load(recipe, settings))
+    if only is None:
+        finish(load(recipe, settings))
+    else:
+        run_one(load(recipe, settings), only)
+
+
+@cli.command()
+@click.argument("run", type=click.Path(path_type=Path, exists=True, file_okay=False))
+@click.argument("job", required=False)
+@click.option(
+    "--for-engine",
+    is_flag=True,
+    hidden=True,
+    help="An engine gives it jobs whose leases it holds, one a line on stdin.",
+)
+def worker(run: Path, job: str | None, for_engine: bool) -> None:
+    """Make one JOB (STAGE/NAME) of a RUN folder, or help with its shards; no recipe is read."""
+    from fusionchat import console
+    from fusionchat.run.worker import work_alone, work_for_engine
+    from fusionchat.stages.pipeline import STAGES
+
+    if for_engine:
+        work_for_engine(run, sys.stdin, console.say_at_once, STAGES)
+    elif job is None:
+        raise click.UsageError("Missing argument 'JOB': STAGE/NAME as `fusionchat plan` lists it.")
+    else:
+        console.say(f"{job}: {work_alone(run, job, STAGES).value}")
 
 
 @cli.command("add-source")

@@ -10,7 +10,8 @@ from fusionchat.units import counted
 
 if TYPE_CHECKING:
     from fusionchat.recipe.schema import Recipe
-    from fusionchat.run.job import Job, Run, Status
+    from fusionchat.run.job import Job, Status
+    from fusionchat.run.planned import Run
 
 
 def load(path: Path, settings: tuple[str, ...]) -> "Recipe":
@@ -23,7 +24,7 @@ def load(path: Path, settings: tuple[str, ...]) -> "Recipe":
 def run_stage(recipe: "Recipe", until: str | None, then: "Callable[[Run], None] | None" = None) -> "Run":
     """Run a recipe up to a stage, saying what is done and what is begun; ``then`` is called with the finished run."""
     from fusionchat import console
-    from fusionchat.run.pipeline import run as run_pipeline
+    from fusionchat.stages.pipeline import run as run_pipeline
 
     kept: list[str] = []
 
@@ -47,6 +48,17 @@ def run_stage(recipe: "Recipe", until: str | None, then: "Callable[[Run], None] 
             then(run)
 
     return run_pipeline(recipe, until=until, announce=announce, then=finished)
+
+
+def run_one(recipe: "Recipe", job_id: str) -> None:
+    """Run one job of a recipe, whose needs are done."""
+    from fusionchat import console
+    from fusionchat.stages.pipeline import run_job
+
+    def announce(job: "Job", status: "Status") -> None:
+        console.say(f"{job.id} is done" if status.state == "done" else job.id, style="bold")
+
+    run_job(recipe, job_id, announce)
 
 
 def kept_jobs(count: int) -> str:

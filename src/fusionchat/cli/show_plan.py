@@ -1,6 +1,8 @@
 """A plan on the terminal: a row for each job, and below it what makes jobs stale, each change once."""
 
-from collections.abc import Sequence
+import shlex
+from collections.abc import Collection, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fusionchat import console
@@ -8,8 +10,8 @@ from fusionchat.run.estimate import most_disk, work
 from fusionchat.units import counted, size
 
 if TYPE_CHECKING:
-    from fusionchat.run.job import Cost
-    from fusionchat.run.pipeline import Planned
+    from fusionchat.run.job import Cost, Job
+    from fusionchat.stages.pipeline import Planned
 
 CHANGES = 10
 NAMED = 3
@@ -58,3 +60,28 @@ def _named(jobs: Sequence[str]) -> str:
     """Jobs by their names, the first few of many."""
     more = len(jobs) - NAMED
     return ", ".join(jobs[:NAMED]) + (f" and {more} more" if more > 0 else "")
+
+
+def commands(planned: "Sequence[Planned]", recipe: Path, settings: Sequence[str]) -> list[str]:
+    """A line for each job that is to run: a command for a shell, and after ``#`` what it needs.
+
+    The needs are of jobs that are to run, too; others are done. A line is ``COMMAND  # JOB after=A,B threads=N ...``.
+    """
+    given = "".join(f" --set {shlex.quote(setting)}" for setting in settings)
+    todo = {job.id for job, status in planned if status.state != "done"}
+    return [
+        f"fusionchat run {shlex.quote(str(recipe))}{given} --only {shlex.quote(job.id)}  # {needs(job, todo)}"
+        for job, _ in planned
+        if job.id in todo
+    ]
+
+
+def needs(job: "Job", todo: Collection[str]) -> str:
+    """What a job needs of a machine and of other jobs, as ``key=value``; memory in MB, 0 where it is not known."""
+    after = ",".join(need for need in job.needs if need in todo)
+    asked = job.resources
+    memory = 0 if asked.memory is None else -(-int(asked.memory) // 10**6)
+    return (
+        f"{job.id} after={after or '-'} threads={asked.threads} gpus={asked.gpus} memory={memory} "
+        f"parallel={asked.parallel}"
+    )

@@ -7,17 +7,9 @@ from pydantic import Field, field_validator
 from fusionchat.settings import Frozen
 
 
-class DistillSettings(Frozen):
-    """How the pivot is trained on fused distributions. The defaults are the paper's (section 4.1, arXiv 2402.16107v6)."""
+class TrainingSettings(Frozen):
+    """How a copy of the pivot is trained."""
 
-    label_weight: float = Field(
-        0.9, ge=0, le=1, description="lambda: weight of the label against the distribution"
-    )
-    sweep: tuple[float, ...] = Field((), description="further label weights; the best on validation is taken")
-    tail: Literal["bucket", "renormalize"] = Field(
-        "bucket",
-        description="mass outside the kept tokens: one more entry of the distribution, or left out and the rest scaled to 1",
-    )
     epochs: float = Field(3, gt=0, description="passes over the training part; fractions are possible")
     batch_size: int = Field(128, ge=1, description="conversations a step, over all devices")
     learning_rate: float = Field(5e-6, gt=0, description="the highest one, after the warm-up")
@@ -30,6 +22,24 @@ class DistillSettings(Frozen):
     precision: Literal["bf16", "fp32"] = Field(
         "bf16", description="of forward and backward passes; weights and AdamW's state are fp32 in either"
     )
+
+
+class SoftTrainingSettings(TrainingSettings):
+    """How a copy of the pivot is trained on distributions."""
+
+    label_weight: float = Field(
+        0.9, ge=0, le=1, description="lambda: weight of the label against the distribution"
+    )
+    tail: Literal["bucket", "renormalize"] = Field(
+        "bucket",
+        description="mass outside the kept tokens: one more entry of the distribution, or left out and the rest scaled to 1",
+    )
+
+
+class DistillSettings(SoftTrainingSettings):
+    """How the pivot is trained on fused distributions. The defaults are the paper's (section 4.1, arXiv 2402.16107v6)."""
+
+    sweep: tuple[float, ...] = Field((), description="further label weights; the best on validation is taken")
     seeds: int = Field(
         1,
         ge=1,
@@ -50,3 +60,12 @@ class DistillSettings(Frozen):
     def label_weights(self) -> tuple[float, ...]:
         """All label weights that are trained, the first the recipe's own."""
         return (self.label_weight, *(w for w in self.sweep if w != self.label_weight))
+
+    def hard(self) -> TrainingSettings:
+        """What a training on the labels alone goes by."""
+        return TrainingSettings(**self.model_dump(include=set(TrainingSettings.model_fields)))
+
+    def soft(self, label_weight: float) -> SoftTrainingSettings:
+        """What a training on distributions goes by, with a label weight of its own."""
+        own = self.model_dump(include=set(SoftTrainingSettings.model_fields))
+        return SoftTrainingSettings(**own | {"label_weight": label_weight})

@@ -21,7 +21,7 @@ from fusionchat.distill.chance import no_chance
 from fusionchat.distill.checkpoints import last_checkpoint, step_of
 from fusionchat.distill.collate import StudentBatch, StudentData, plan_steps
 from fusionchat.distill.loss import SoftTargets, Tail, soft_cross_entropy
-from fusionchat.distill.settings import DistillSettings
+from fusionchat.distill.settings import SoftTrainingSettings, TrainingSettings
 from fusionchat.models.head import Head
 from fusionchat.represent.topk import TopK
 from fusionchat.runtime import RuntimeSettings
@@ -105,7 +105,7 @@ def train(
     soft: TopK | None,
     *,
     label_weight: float,
-    settings: DistillSettings,
+    settings: TrainingSettings,
     runtime: RuntimeSettings,
     seed: int,
     folder: Path,
@@ -152,7 +152,7 @@ def train(
         trainer = DistillTrainer(
             model=model,
             label_weight=label_weight,
-            tail=settings.tail,
+            tail=settings.tail if isinstance(settings, SoftTrainingSettings) else "bucket",
             args=arguments,
             train_dataset=StudentData(rendered, soft, plan),
             data_collator=lambda batch: batch[0],
@@ -166,7 +166,7 @@ def train(
 
 
 def _arguments(
-    settings: DistillSettings, runtime: RuntimeSettings, seed: int, folder: Path, device: torch.device
+    settings: TrainingSettings, runtime: RuntimeSettings, seed: int, folder: Path, device: torch.device
 ) -> TrainingArguments:
     arguments = OneDevice(
         output_dir=str(folder),

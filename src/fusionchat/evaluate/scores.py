@@ -11,13 +11,14 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
-from fusionchat.artifacts import atomic_path
+from fusionchat.artifacts import atomic_path, read_json
 from fusionchat.corpus.conversation import Conversation
 from fusionchat.corpus.render import Rendered
 from fusionchat.errors import ArtifactError
 from fusionchat.represent.events import Events, add_up, common, events_of, message_bytes
 from fusionchat.units import counted
 
+SCORES = "scores.json"
 EVENTS = "events.safetensors"
 
 
@@ -78,6 +79,20 @@ def read_events(folder: Path) -> tuple[Events, NDArray[np.float64]]:
         raise ArtifactError(
             f"This file is damaged: {error}", where=str(path), do="remove its folder and run again"
         ) from error
+
+
+def read_scores(folder: Path) -> Scores:
+    """The scores of a finished evaluation, from its folder."""
+    raw = read_json(folder / SCORES)
+    return Scores(
+        np.array(raw["bits"], dtype=np.float64),
+        np.array(raw["bytes"], dtype=np.int64),
+        [str(d) for d in raw["domain"]],  # type: ignore[union-attr]
+        raw["correct"],  # type: ignore[arg-type]
+        int(str(raw["parameters"])),
+        int(str(raw["unscored_bytes"])),
+        *read_events(folder),
+    )
 
 
 def over_common_events(scores: Mapping[str, Scores]) -> tuple[list[Scores], str]:

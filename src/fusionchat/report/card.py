@@ -1,6 +1,6 @@
 """The fused model's card: the README.md that lies in its folder and that the Hugging Face hub shows."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,31 +12,31 @@ from fusionchat.report.model import MergeWeights, Report
 from fusionchat.report.sections import headline
 
 if TYPE_CHECKING:
-    from fusionchat.models.settings import ModelSpec
+    from fusionchat.models.ref import ModelRef
     from fusionchat.recipe.schema import Recipe
 
 PAPER = "https://arxiv.org/abs/2402.16107"
 
 
-def model_card(report: Report, recipe: "Recipe") -> str:
+def model_card(report: Report, recipe: "Recipe", refs: "Mapping[str, ModelRef]") -> str:
     """The card as Markdown with the hub's YAML front matter.
 
     Local folders are named by their last part and never put into ``base_model``: the card leaves the machine
     that made it.
     """
     blocks = [
-        f"---\n{yaml.safe_dump(front_matter(report, recipe), sort_keys=False, allow_unicode=True)}---",
+        f"---\n{yaml.safe_dump(front_matter(report, refs), sort_keys=False, allow_unicode=True)}---",
         f"# {report.name}",
-        f"A chat model fused from {_and([name_of(spec, recipe.folder) for spec in recipe.models.values()])} with FusionChat "
+        f"A chat model fused from {_and([name_of(ref) for ref in refs.values()])} with FusionChat "
         f"([arXiv 2402.16107]({PAPER})). It has the structure, the size and the tokenizer of "
-        f"{name_of(recipe.pivot, recipe.folder)}.",
+        f"{name_of(refs['pivot'])}.",
         headline(report),
         "## Results",
         *(markdown.table(_for_card(table)) for table in tables.result_tables(report)),
         "## How to use it",
         usage(),
         "## How it was made",
-        lineage(report, recipe),
+        lineage(report, recipe, refs),
         *_weights(report.weights),
         "### Recipe",
         markdown.fenced(report.recipe, "yaml"),
@@ -47,11 +47,9 @@ def model_card(report: Report, recipe: "Recipe") -> str:
     return "\n\n".join(blocks) + "\n"
 
 
-def front_matter(report: Report, recipe: "Recipe") -> dict[str, Json]:
+def front_matter(report: Report, refs: "Mapping[str, ModelRef]") -> dict[str, Json]:
     """The hub's metadata of the card."""
-    bases: list[Json] = [
-        spec.model for spec in recipe.models.values() if is_hub_id(spec.model, recipe.folder)
-    ]
+    bases: list[Json] = [ref.model for ref in refs.values() if is_hub_id(ref.model)]
     matter: dict[str, Json] = {"base_model": bases, "base_model_relation": "merge"} if bases else {}
     matter |= {
         "library_name": "transformers",
@@ -74,17 +72,16 @@ def front_matter(report: Report, recipe: "Recipe") -> dict[str, Json]:
     return matter
 
 
-def is_hub_id(model: str, folder: str = ".") -> bool:
-    """Whether a model of a recipe in ``folder`` can be a hub id: no folder, and of the form ``owner/name``."""
-    there = any((base / model).is_dir() for base in (Path(folder), Path()))
-    return not there and model.count("/") == 1 and not model.startswith((".", "/", "~"))
+def is_hub_id(model: str) -> bool:
+    """Whether a model can be a hub id: no folder, and of the form ``owner/name``."""
+    return not Path(model).is_dir() and model.count("/") == 1 and not model.startswith((".", "/", "~"))
 
 
-def name_of(spec: "ModelSpec", folder: str = ".") -> str:
+def name_of(ref: "ModelRef") -> str:
     """A model's name for readers: a link to the hub, or the last part of its folder."""
-    if is_hub_id(spec.model, folder):
-        return f"[{spec.model}](https://huggingface.co/{spec.model})"
-    return f"`{Path(spec.model).name}`"
+    if is_hub_id(ref.model):
+        return f"[{ref.model}](https://huggingface.co/{ref.model})"
+    return f"`{Path(ref.model).name}`"
 
 
 def usage() -> str:
@@ -111,12 +108,12 @@ print(tokenizer.decode(answer, skip_special_tokens=True))
     )
 
 
-def lineage(report: Report, recipe: "Recipe") -> str:
+def lineage(report: Report, recipe: "Recipe", refs: "Mapping[str, ModelRef]") -> str:
     """Which model did what, and how each source was carried over."""
-    lines = [f"- pivot: {name_of(recipe.pivot, recipe.folder)}"]
+    lines = [f"- pivot: {name_of(refs['pivot'])}"]
     pairs = {pair.label: pair for pair in report.pairs}
-    for name, spec in recipe.sources.items():
-        line = f"- source `{name}`: {name_of(spec, recipe.folder)}"
+    for name in recipe.sources:
+        line = f"- source `{name}`: {name_of(refs[name])}"
         if name in pairs:
             pair = pairs[name]
             retention = "" if pair.retention is None else f", retention {pair.retention:.3f}"

@@ -17,6 +17,8 @@ CHECKPOINT_BYTES = 12
 """A parameter of a training checkpoint: fp32 weight and AdamW's two moments."""
 CHECKPOINTS = 3
 """Two are kept, and a third is written before the oldest goes."""
+OVERHEAD = 2e9
+"""Bytes of a process with torch, and of its activations at a usual batch: a rough guess."""
 ROW_BYTES = 27
 SLOT_BYTES = 6
 
@@ -56,6 +58,18 @@ def capture_cost(recipe: Recipe, ref: ModelRef) -> Cost:
     """One forward pass over the corpus (2 operations a parameter and token), and its shards."""
     tokens, size = train_tokens(recipe), parameters(ref)
     return Cost(shards(recipe), None if tokens is None or size is None else 2.0 * size * tokens)
+
+
+def capture_memory(ref: ModelRef, dtype: str) -> float | None:
+    """Bytes of a model's weights in a dtype, and room for its activations."""
+    size = parameters(ref)
+    return None if size is None else size * (4.0 if dtype == "float32" else 2.0) + OVERHEAD
+
+
+def training_memory(pivot: ModelRef) -> float | None:
+    """Bytes of weights, gradients and AdamW's two moments in fp32, and room for activations."""
+    size = parameters(pivot)
+    return None if size is None else 16.0 * size + OVERHEAD
 
 
 def shards(recipe: Recipe) -> float | None:

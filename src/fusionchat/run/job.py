@@ -1,36 +1,24 @@
-"""`Job` and `Run`: what a stage plans, and what all stages of a run share.
+"""`Job`: one unit of work with one folder, as data; and the `Stage` that does it.
 
-A job reads artifacts, calls pure code and writes one folder. Its fingerprint covers its settings, the content
-of what it reads from outside, the fingerprints of the jobs it needs, and the version of its stage's code: so a
-change makes stale what depends on it and nothing else. Runtime settings never enter it; where a setting is
-``auto``, the value that it has in this run does.
+A job's ``settings`` are both what is hashed and all that its work is given, so that a fingerprint cannot forget a
+setting. What it reads is named by digests, which are hashed, and by places, which are not: a moved run stays done.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, Protocol
 
-from fusionchat.artifacts import Json, Manifest, fingerprint, is_begun, read_manifest
-from fusionchat.models.identity import (
-    configuration_identity,
-    generation_identity,
-    identity,
-    tokenizer_identity,
-)
+from pydantic import Field, SerializeAsAny
+
+from fusionchat.artifacts import Json, Manifest, fingerprint, read_manifest
 from fusionchat.models.ref import ModelRef
-from fusionchat.recipe.schema import Recipe
-from fusionchat.run.auto import Dtypes
+from fusionchat.runtime import RuntimeSettings
+from fusionchat.settings import Frozen
 
 Summary = dict[str, Json]
-State = Literal["done", "stale", "begun", "to do"]
-What = Literal["model", "tokenizer", "configuration", "generation"]
-IDENTITIES: dict[What, Callable[[ModelRef], str]] = {
-    "model": identity,
-    "tokenizer": tokenizer_identity,
-    "configuration": configuration_identity,
-    "generation": generation_identity,
-}
+State = Literal["done", "stale", "damaged", "begun", "to do"]
+Parallel = Literal["one", "shards", "ranks"]
 
 
 class Cost(NamedTuple):
@@ -47,38 +35,62 @@ class Cost(NamedTuple):
     scratch: float | None = 0.0
 
 
-@dataclass(frozen=True)
-class Job:
-    """One unit of work with one folder.
+class Place(Frozen):
+    """Where a file is: a path, or a hub id with its revision."""
+
+    path: str
+    revision: str | None = None
+
+
+class Resources(Frozen):
+    """What a job needs of a machine.
+
+    Attributes:
+        threads: CPU threads; 0 for all cores. They are the job's, not the engine's: so no engine changes a bit.
+        gpus: GPUs, where the machine has any.
+        memory: Bytes of host memory, or of a GPU's where it runs on one; None where the inputs are not here yet.
+        parallel: Who can work on it: one process, any number that take shards, or a world of ranks.
+    """
+
+    threads: int = 0
+    gpus: int = 0
+    memory: float | None = None
+    parallel: Parallel = "one"
+
+
+class Job(Frozen):
+    """One unit of work with one folder. It goes to JSON and back, see `to_json` and `Stage.settings_of`.
 
     Attributes:
         stage: The verb it belongs to.
         name: Unique within the stage; may contain slashes.
-        settings: Everything in the recipe that changes its output.
-        inputs: Fingerprints of what it reads, by name.
+        version: Of its stage's code.
+        settings: Everything that changes its output: hashed, and given to its work.
+        inputs: Fingerprints of what it reads, by name: hashed. Those of jobs are named by their ids.
         needs: Ids of the jobs whose artifacts it reads.
-        work: Writes into the folder it is given and returns figures for the report.
+        models: The models it reads, by name: where they are. Not hashed.
+        files: Other files it reads, by name: where they are. Not hashed.
+        resources: What it needs of a machine.
         cost: A rough estimate for `plan`.
         rewritten: Files of its folder that a later job may write again; they are not checksummed.
-        stands_for: Files whose content alone, once it is done, decides whether later jobs are stale; empty for a
-            job that they follow by its fingerprint.
-        version: Of its stage's code.
-        so_far: Says of the folder of an unfinished job how far it is, "" for nothing.
+        stands_for: Files whose content alone, once it is done, decides whether later jobs are stale; empty for a job
+            that they follow by its fingerprint.
         parts: What its files are called that are made one by one; those that are there are not made again.
     """
 
     stage: str
     name: str
-    settings: dict[str, Json]
-    inputs: dict[str, str]
-    needs: tuple[str, ...]
-    work: Callable[[Path], Summary]
-    cost: Cost = Cost()  # noqa: RUF009 (immutable)
+    version: int
+    settings: SerializeAsAny[Frozen]
+    inputs: dict[str, str] = Field(default={})
+    needs: tuple[str, ...] = ()
+    models: dict[str, ModelRef] = Field(default={})
+    files: dict[str, Place] = Field(default={})
+    resources: Resources = Resources()
+    cost: Cost = Field(default=Cost())
     rewritten: tuple[str, ...] = ()
     stands_for: tuple[str, ...] = ()
-    version: int = 1
     parts: str = ""
-    so_far: Callable[[Path], str] = lambda _: ""
 
     @property
     def id(self) -> str:
@@ -91,13 +103,106 @@ class Job:
         return self.stage if self.name == self.stage else f"{self.stage} {self.name}"
 
     @property
+    def hashed(self) -> dict[str, Json]:
+        """The settings as they are hashed and kept in the manifest."""
+        return self.settings.model_dump(mode="json")
+
+    @property
     def fingerprint(self) -> str:
         """SHA-256 of settings, inputs and the stage's version."""
-        return fingerprint({"settings": self.settings, "version": self.version}, self.inputs)
+        return fingerprint({"settings": self.hashed, "version": self.version}, self.inputs)
+
+    def digest(self, manifest: Manifest | None) -> str:
+        """What stands for it in the jobs that need it: its fingerprint, or once it is done its `stands_for` files."""
+        if not self.stands_for or manifest is None or manifest.fingerprint != self.fingerprint:
+            return self.fingerprint
+        return manifest.stands_for
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """Where a job finds what it reads.
+
+    Attributes:
+        run: The run's folder.
+        job: The job.
+    """
+
+    run: Path
+    job: Job
+
+    def folder(self, job_id: str) -> Path:
+        """The folder of a job that this one needs."""
+        assert job_id in self.job.needs, f"{self.job.id} reads {job_id} without needing it"
+        return self.run / job_id
+
+    def manifest(self, job_id: str) -> Manifest:
+        """The manifest of a job that this one needs."""
+        manifest = read_manifest(self.folder(job_id))
+        assert manifest is not None, f"{job_id} is not done"
+        return manifest
+
+    def model(self, name: str) -> ModelRef:
+        """A model that this job reads."""
+        return self.job.models[name]
+
+    def file(self, name: str) -> Place:
+        """A file that this job reads."""
+        return self.job.files[name]
+
+
+@dataclass(frozen=True)
+class Context:
+    """What a job's work is given besides: nothing in it changes a result.
+
+    Attributes:
+        runtime: How the work is done.
+        rank: Which of `world` processes this is.
+        world: How many processes do this job together.
+    """
+
+    runtime: RuntimeSettings
+    rank: int = 0
+    world: int = 1
+
+
+class Stage(Protocol):
+    """What a stage's module has. `fusionchat.stages.STAGES` lists them."""
+
+    VERSION: int
+    """Raised when the same settings and inputs give another output."""
+
+    def settings_of(self, held: Mapping[str, Json]) -> Frozen:
+        """A job's settings from their JSON."""
+        ...
+
+    def work(self, settings: Any, inputs: Inputs, out: Path, ctx: Context) -> Summary:
+        """Write into ``out``; returns figures for the report."""
+        ...
+
+    def so_far(self, settings: Any, inputs: Inputs, out: Path) -> str:
+        """How far an unfinished job is whose folder this is; "" where nothing is kept of one."""
+        ...
+
+
+@dataclass(frozen=True)
+class Content:
+    """Things from outside a run that a job reads: digests that are hashed, and places that are not."""
+
+    digests: Mapping[str, str] = field(default_factory=dict)
+    models: Mapping[str, ModelRef] = field(default_factory=dict)
+    files: Mapping[str, Place] = field(default_factory=dict)
+
+    def __or__(self, other: "Content") -> "Content":
+        return Content(
+            {**self.digests, **other.digests},
+            {**self.models, **other.models},
+            {**self.files, **other.files},
+        )
 
 
 class Status(NamedTuple):
-    """Whether a job is done; what changed for a stale one, and how far a begun one is."""
+    """Whether a job is done; what changed for a stale one, which files of a damaged one, and how far a begun one is."""
 
     state: State
     changed: tuple[str, ...] = ()
@@ -106,142 +211,3 @@ class Status(NamedTuple):
     def __str__(self) -> str:
         """The state in words: ``begun, 3 of 12 shards``."""
         return f"{self.state}, {self.so_far}" if self.so_far else self.state
-
-
-@dataclass
-class Run:
-    """What all stages of a run share: the recipe, its models, the folder, and the jobs planned so far.
-
-    Attributes:
-        recipe: The recipe.
-        refs: Its models by name.
-        folder: The run's folder.
-        versions: The version of each stage's code.
-        dtypes: What models are loaded in, by the setting that says so; ``auto`` is resolved.
-        jobs: The jobs planned so far, by id.
-        identities: What identifies each model, so that it is worked out once.
-    """
-
-    recipe: Recipe
-    refs: dict[str, ModelRef]
-    folder: Path
-    versions: dict[str, int]
-    dtypes: Dtypes
-    jobs: dict[str, Job] = field(default_factory=dict)
-    identities: dict[str, str] = field(default_factory=dict)
-
-    def model(self, name: str) -> dict[str, str]:
-        """What identifies a model and its tokenizer, to be part of a job's content."""
-        return {f"model {name}": self._identity(name, "model")} | self.tokenizer(name)
-
-    def tokenizer(self, name: str) -> dict[str, str]:
-        """What identifies a model's tokenizer and template, to be part of a job's content."""
-        return {f"tokenizer, template or thinking of {name}": self._identity(name, "tokenizer")}
-
-    def configuration(self, name: str) -> dict[str, str]:
-        """What identifies a model's configuration without its weights, to be part of a job's content."""
-        return {f"configuration of {name}": self._identity(name, "configuration")}
-
-    def generation(self, name: str) -> dict[str, str]:
-        """What identifies the generation settings that go into models made from this one."""
-        return {f"generation settings of {name}": self._identity(name, "generation")}
-
-    def _identity(self, name: str, what: What) -> str:
-        key = f"{what} {name}"
-        if key not in self.identities:
-            self.identities[key] = IDENTITIES[what](self.refs[name])
-        return self.identities[key]
-
-    def add(
-        self,
-        stage: str,
-        name: str,
-        work: Callable[[Path], Summary],
-        *,
-        settings: Mapping[str, Json],
-        needs: tuple[str, ...] = (),
-        content: Mapping[str, str] | None = None,
-        cost: Cost = Cost(),  # noqa: B008 (immutable)
-        rewritten: tuple[str, ...] = (),
-        stands_for: tuple[str, ...] = (),
-        parts: str = "",
-        so_far: Callable[[Path], str] = lambda _: "",
-    ) -> Job:
-        """Plan a job; the jobs it needs must be planned already."""
-        inputs = dict(content or {}) | {need: self._digest(need) for need in needs}
-        job = Job(
-            stage,
-            name,
-            dict(settings),
-            inputs,
-            needs,
-            work,
-            cost,
-            rewritten,
-            stands_for,
-            self.versions[stage],
-            parts,
-            so_far,
-        )
-        assert job.id not in self.jobs, f"{job.id} is planned twice"
-        self.jobs[job.id] = job
-        return job
-
-    def _digest(self, job_id: str) -> str:
-        """What stands for a job in those that need it."""
-        job = self.jobs[job_id]
-        manifest = read_manifest(self.path(job_id)) if job.stands_for else None
-        if manifest is None or manifest.fingerprint != job.fingerprint:
-            return job.fingerprint
-        return fingerprint({}, {name: manifest.files.get(name, "") for name in job.stands_for})
-
-    def path(self, job_id: str) -> Path:
-        """The folder of a job."""
-        return self.folder / job_id
-
-    def manifest(self, job_id: str) -> Manifest:
-        """The manifest of a finished job."""
-        manifest = read_manifest(self.path(job_id))
-        assert manifest is not None, f"{job_id} is not done"
-        return manifest
-
-    def status(self, job: Job) -> Status:
-        """Whether a job is done, stale, begun or to do."""
-        folder = self.path(job.id)
-        if is_begun(folder, job.fingerprint):
-            return Status("begun", so_far=job.so_far(folder))
-        manifest = read_manifest(folder)
-        if manifest is None:
-            return Status("to do")
-        if manifest.fingerprint != job.fingerprint:
-            return Status("stale", _changes(manifest, job))
-        missing = [name for name in manifest.files if not (self.path(job.id) / name).is_file()]
-        return Status("stale", tuple(f"{name} is missing" for name in missing)) if missing else Status("done")
-
-
-def _changes(manifest: Manifest, job: Job) -> tuple[str, ...]:
-    """What differs between a manifest and a job, in words."""
-    changes = []
-    if manifest.version != job.version:
-        changes.append(f"{job.stage}: version {manifest.version} -> {job.version}")
-    before, now = _flat(manifest.settings), _flat(job.settings)
-    for key in sorted(before.keys() | now.keys()):
-        if before.get(key) != now.get(key):
-            changes.append(f"{key}: {before.get(key)} -> {now.get(key)}")
-    inputs = sorted(manifest.inputs.keys() | job.inputs.keys())
-    moved = [name for name in inputs if manifest.inputs.get(name) != job.inputs.get(name)]
-    gone = [f"{name} is not used any more" for name in moved if name not in job.inputs]
-    content = [f"{name} changed" for name in moved if name in job.inputs and name not in job.needs]
-    follows = [f"follows {name}" for name in moved if name in job.needs]
-    own = (*changes, *gone, *content)
-    return own or tuple(follows)
-
-
-def _flat(settings: Mapping[str, Json], prefix: str = "") -> dict[str, Json]:
-    flat: dict[str, Json] = {}
-    for key, value in settings.items():
-        if isinstance(value, dict):
-            flat |= _flat(value, f"{prefix}{key}.")
-        else:
-            flat[f"{prefix}{key}"] = value
-    return flat

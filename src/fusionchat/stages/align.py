@@ -1,6 +1,6 @@
 """Stage `align`: carry every source's distributions over to the pivot's rows and vocabulary. One job a source."""
 
-from dataclasses import asdict
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -8,27 +8,41 @@ from safetensors.numpy import save_file
 
 from fusionchat.align.cooccurrence import PairCounts, merge_counts
 from fusionchat.align.projection.project import align, count_partners
-from fusionchat.align.settings import BytePrefix, Statistics
+from fusionchat.align.settings import AlignSettings, BytePrefix, Statistics
 from fusionchat.align.summary import AlignSummary, summarize
 from fusionchat.align.vocabulary import VocabularyMap, build_map, coverage
-from fusionchat.artifacts import atomic_path, canonical, write_json
+from fusionchat.artifacts import Json, atomic_path, canonical, write_json
 from fusionchat.console import progress
 from fusionchat.represent.events import message_bytes
 from fusionchat.represent.shards import Arrays, read_shard, shard_files, shard_path, shard_range, write_shard
 from fusionchat.represent.topk import TopK
 from fusionchat.run.estimate import shards
-from fusionchat.run.job import Cost, Run, Summary
+from fusionchat.run.job import Context, Cost, Inputs, Summary
+from fusionchat.run.planned import Run
+from fusionchat.settings import Frozen
 from fusionchat.stages.corpus import make_renderer, read_part
-from fusionchat.stages.represent import job_id as represent_job
+from fusionchat.stages.names import CORPUS, captured
 from fusionchat.tokens.table import TokenTable
 
 VERSION = 3  # raised when the same settings and inputs give another output
 MAP = "vocabulary_map.safetensors"
 
 
-def job_id(source: str) -> str:
-    """The job that aligns a source to the pivot."""
-    return f"align/{source}"
+class Settings(Frozen):
+    """All that changes an alignment but the captures.
+
+    Attributes:
+        source: The source's name.
+        align: How its distributions are carried over to the pivot.
+    """
+
+    source: str
+    align: AlignSettings
+
+
+def settings_of(held: Mapping[str, Json]) -> Settings:
+    """The settings of a job from their JSON."""
+    return Settings.model_validate(held)
 
 
 def plan(run: Run) -> None:
@@ -37,56 +51,60 @@ def plan(run: Run) -> None:
         run.add(
             "align",
             source,
-            lambda folder, source=source: work(run, source, folder),  # type: ignore[misc]
-            settings={"align": asdict(run.recipe.align)},
-            needs=(represent_job("pivot"), represent_job(source)),
+            Settings(source=source, align=run.recipe.align),
+            needs=(CORPUS, captured("pivot"), captured(source)),
+            content=run.follows("pivot") | run.follows(source),
             cost=Cost(shards(run.recipe), 0.0),
         )
 
 
-def work(run: Run, source: str, folder: Path) -> Summary:
+def so_far(settings: Settings, inputs: Inputs, out: Path) -> str:
+    """Nothing: an unfinished alignment is made anew."""
+    return ""
+
+
+def work(settings: Settings, inputs: Inputs, out: Path, ctx: Context) -> Summary:
     """Build the vocabulary map and project shard by shard; ``kind`` and ``kept`` of each row go with the shards."""
-    settings = run.recipe.align
-    tables = make_renderer(run.refs["pivot"]).table, make_renderer(run.refs[source]).table
-    files = shard_files(run.path(represent_job("pivot")))
-    conversations = read_part(run, "train")
-    with progress(f"align {source}", len(files), "shards") as advance:
-        mapping = make_map(run, source, *tables)
+    tables = make_renderer(inputs.model("pivot")).table, make_renderer(inputs.model(settings.source)).table
+    captures = inputs.folder(captured("pivot")), inputs.folder(captured(settings.source))
+    files = shard_files(captures[0])
+    conversations = read_part(inputs.folder(CORPUS), "train")
+    with progress(f"align {settings.source}", len(files), "shards") as advance:
+        mapping = make_map(settings.align, captures, *tables)
         total = AlignSummary()
         used = np.zeros(tables[1].size, np.int64)
         for index in range(len(files)):
-            pivot, captured = read_pair(run, source, index)
-            aligned = align(pivot, captured, mapping, *tables, settings)
+            pivot, taken = read_pair(captures, index)
+            aligned = align(pivot, taken, mapping, *tables, settings.align)
             extras: Arrays = {"kind": aligned.kind, "kept": aligned.kept.astype(np.float16)}
-            write_shard(shard_path(folder, index), aligned.topk, extras)
+            write_shard(shard_path(out, index), aligned.topk, extras)
             members = [conversations[i] for i in shard_range(index, len(conversations))]
             total = total + summarize(
-                pivot, captured, aligned, message_bytes([c.message_bytes for c in members])
+                pivot, taken, aligned, message_bytes([c.message_bytes for c in members])
             )
-            used += np.bincount(captured.labels, minlength=len(used))
+            used += np.bincount(taken.labels, minlength=len(used))
             advance(1)
-    save_map(mapping, folder)
+    save_map(mapping, out)
     covered = coverage(mapping, tables[1], np.repeat(np.arange(len(used)), used))
-    write_json(folder / "coverage.json", covered._asdict())
+    write_json(out / "coverage.json", covered._asdict())
     return {"method": mapping.method, **{k: round(v, 6) for k, v in total.figures().items()}}
 
 
-def read_pair(run: Run, source: str, index: int) -> tuple[TopK, TopK]:
+def read_pair(captures: tuple[Path, Path], index: int) -> tuple[TopK, TopK]:
     """A shard of the pivot's capture and the source's shard of the same conversations."""
-    pivot, captured = (
-        read_shard(shard_path(run.path(represent_job(n)), index))[0] for n in ("pivot", source)
-    )
-    return pivot, captured
+    pivot, source = (read_shard(shard_path(folder, index))[0] for folder in captures)
+    return pivot, source
 
 
-def make_map(run: Run, source: str, pivot_table: TokenTable, source_table: TokenTable) -> VocabularyMap:
+def make_map(
+    settings: AlignSettings, captures: tuple[Path, Path], pivot_table: TokenTable, source_table: TokenTable
+) -> VocabularyMap:
     """The recipe's vocabulary map for a pair; methods that use partners count them over the whole corpus first."""
-    settings = run.recipe.align
     counts: PairCounts | None = None
     same = source_table.same_text_tokens(pivot_table)
     if isinstance(settings.vocabulary, BytePrefix | Statistics) and not same:
-        files = shard_files(run.path(represent_job("pivot")))
-        pairs = (read_pair(run, source, index) for index in range(len(files)))
+        files = shard_files(captures[0])
+        pairs = (read_pair(captures, index) for index in range(len(files)))
         counts = merge_counts([count_partners(p, s, pivot_table, source_table, settings) for p, s in pairs])
     return build_map(source_table, pivot_table, settings.vocabulary, counts)
 

@@ -22,12 +22,12 @@ from fusionchat.models.tokenizer import rebuilt_on
 from fusionchat.recipe.schema import Recipe
 from fusionchat.run.auto import Dtypes
 from fusionchat.run.estimate import most_disk, total
-from fusionchat.run.job import Run
-from fusionchat.run.pipeline import open_run
-from fusionchat.stages.align import job_id as align_job
+from fusionchat.run.planned import Run
 from fusionchat.stages.check_corpus import describe, sample_parts
 from fusionchat.stages.check_usable import Usable, notes, usable
 from fusionchat.stages.corpus import make_renderer
+from fusionchat.stages.names import aligned
+from fusionchat.stages.pipeline import open_run
 
 
 class ModelCheck(NamedTuple):
@@ -178,7 +178,7 @@ def _unfit(recipe: Recipe) -> list[str]:
 
 def _retention(planned: Run, source: str) -> dict[str, float]:
     """The figures of an alignment that an earlier run has finished, none where it has not."""
-    job = planned.jobs[align_job(source)]
+    job = planned.jobs[aligned(source)]
     if planned.status(job).state != "done":
         return {}
     summary = planned.manifest(job.id).summary

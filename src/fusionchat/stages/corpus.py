@@ -4,6 +4,7 @@ import json
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Literal
 
 from fusionchat import console
 from fusionchat.artifacts import Json, read_json, sha256_file, write_json, write_text
@@ -14,53 +15,94 @@ from fusionchat.corpus.cut import fit
 from fusionchat.corpus.parts import PARTS, count_rejects, count_words, locate, read_parts
 from fusionchat.corpus.read import from_record, to_record
 from fusionchat.corpus.render import Renderer
-from fusionchat.corpus.settings import CorpusFile
+from fusionchat.corpus.settings import CorpusFile, CorpusSettings
+from fusionchat.corpus.thoughts import Thinking
 from fusionchat.damage import verified
 from fusionchat.errors import CorpusError
 from fusionchat.hub import hub_commit
 from fusionchat.models.load import load_config
 from fusionchat.models.ref import ModelRef
 from fusionchat.models.tokenizer import load_tokenizer, other_template
-from fusionchat.recipe.schema import Recipe
 from fusionchat.run.estimate import corpus_size
-from fusionchat.run.job import Cost, Run, Summary
+from fusionchat.run.job import Content, Context, Cost, Inputs, Place, Summary
+from fusionchat.run.planned import Run
+from fusionchat.settings import Frozen
 
 VERSION = 3  # raised when the same settings and inputs give another output
-JOB = "corpus/corpus"
+
+
+class FilePart(Frozen):
+    """A part of the corpus that is a file: what is read of it. Where it is does not change what is read.
+
+    Attributes:
+        name: The file's name: it is in the ids that are made up, and its ending says what format it is.
+    """
+
+    name: str
+    format: str
+    split: str
+    pattern: str
+    limit: int | None
+
+
+class Parts(Frozen):
+    """What the corpus is made of, and what is kept of it. A number draws that share of train."""
+
+    train: FilePart
+    validation: FilePart | float
+    test: FilePart | float
+    max_tokens: int
+    thinking: Thinking
+
+
+class Settings(Frozen):
+    """All that changes the corpus but its content.
+
+    Attributes:
+        corpus: Its parts.
+        seed: Draws the shares; None where no part is drawn: then another seed changes nothing.
+    """
+
+    corpus: Parts
+    seed: int | None
+
+
+def settings_of(held: Mapping[str, Json]) -> Settings:
+    """The settings of a job from their JSON."""
+    return Settings.model_validate(held)
 
 
 def plan(run: Run) -> None:
     """Plan the corpus job."""
     settings = run.recipe.corpus
-    content: dict[str, str] = {}
+    content = Content()
     for name in run.refs:
         content |= run.tokenizer(name) | run.configuration(name)  # of the latter, the length it was built for
-    files = {}
+    parts: dict[str, FilePart | float] = {}
     for part in PARTS:
         source = getattr(settings, part)
         if isinstance(source, CorpusFile):
             path = locate(source, run.recipe.folder)
-            content[f"corpus {part}"] = content_of(path, source.revision)
-            # The name is in the ids that are made up, and its ending says what format it is.
-            files[part] = source.model_dump(exclude={"path", "revision"}) | {"name": Path(path).name}
+            digest = content_of(path, source.revision)
+            content |= Content(
+                {f"corpus {part}": digest}, files={part: Place(path=path, revision=source.revision)}
+            )
+            own = source.model_dump(exclude={"path", "revision"})
+            parts[part] = FilePart(name=Path(path).name, **own)
         else:
-            files[part] = source
+            parts[part] = source
+    drawn = any(isinstance(part, float) for part in parts.values())
     run.add(
         "corpus",
         "corpus",
-        lambda folder: work(run, folder),
-        settings=drawn_by(run.recipe)
-        | {"corpus": {"max_tokens": settings.max_tokens, "thinking": settings.thinking, **files}},
+        Settings(
+            corpus=Parts(max_tokens=settings.max_tokens, thinking=settings.thinking, **parts),  # type: ignore[arg-type]
+            seed=run.recipe.seed if drawn else None,
+        ),
         content=content,
         cost=Cost(corpus_size(run.recipe), 0.0),
         stands_for=tuple(f"{part}.jsonl" for part in PARTS),
     )
-
-
-def drawn_by(recipe: Recipe) -> dict[str, Json]:
-    """The seed, where it draws a part: another seed leaves parts that are files as they are."""
-    shares = [part for part in PARTS if isinstance(getattr(recipe.corpus, part), float)]
-    return {"seed": recipe.seed} if shares else {}
 
 
 def content_of(path: str, revision: str | None) -> str:
@@ -70,12 +112,40 @@ def content_of(path: str, revision: str | None) -> str:
     return f"hub:{path}@{hub_commit('datasets', path, revision)}"
 
 
-def work(run: Run, folder: Path) -> Summary:
+def so_far(settings: Settings, inputs: Inputs, out: Path) -> str:
+    """Nothing: an unfinished corpus is made anew."""
+    return ""
+
+
+def corpus_settings(settings: Settings, inputs: Inputs) -> CorpusSettings:
+    """The recipe's settings again, with the places of the files."""
+
+    def part(name: str) -> CorpusFile | float:
+        held = getattr(settings.corpus, name)
+        if not isinstance(held, FilePart):
+            return float(held)
+        place = inputs.file(name)
+        return CorpusFile(path=place.path, revision=place.revision, **held.model_dump(exclude={"name"}))
+
+    train = part("train")
+    assert isinstance(train, CorpusFile)
+    return CorpusSettings(
+        train=train,
+        validation=part("validation"),
+        test=part("test"),
+        max_tokens=settings.corpus.max_tokens,
+        thinking=settings.corpus.thinking,
+    )
+
+
+def work(settings: Settings, inputs: Inputs, out: Path, ctx: Context) -> Summary:
     """Write the parts (``train.jsonl`` ...), ``rejects.jsonl``, and the counts of rejects, unused keys and notes."""
-    parts, rejects, unused, thoughts = read_parts(run.recipe.corpus, run.recipe.folder, seed=run.recipe.seed)
+    parts, rejects, unused, thoughts = read_parts(
+        corpus_settings(settings, inputs), "", seed=settings.seed or 0
+    )
     if unused:
         console.warn(f"corpus: keys of records that are not used: {count_words(unused)}")
-    renderers = [(make_renderer(ref), limit) for ref, limit in token_limits(run)]
+    renderers = [(make_renderer(ref), limit) for ref, limit in token_limits(settings, inputs)]
     notes: Counter[str] = Counter({DROPPED: thoughts} if thoughts else {})
     summary: Summary = {}
     total = sum(len(part) for part in parts)
@@ -89,12 +159,12 @@ def work(run: Run, folder: Path) -> Summary:
                     where=f"corpus.{name}",
                     do="see `fusionchat check`; give the model another `template:`, or leave it out",
                 )
-            write_text(folder / f"{name}.jsonl", "".join(_line(to_record(c)) for c in kept))
+            write_text(out / f"{name}.jsonl", "".join(_line(to_record(c)) for c in kept))
             summary[name] = {"conversations": len(kept), "bytes": sum(c.supervised_bytes for c in kept)}
-    write_text(folder / "rejects.jsonl", "".join(_line(r._asdict()) for r in rejects))
-    write_json(folder / "rejects.json", dict(count_rejects(rejects)))
-    write_json(folder / "unused.json", dict(unused))
-    write_json(folder / "notes.json", dict(sorted(notes.items())))
+    write_text(out / "rejects.jsonl", "".join(_line(r._asdict()) for r in rejects))
+    write_json(out / "rejects.json", dict(count_rejects(rejects)))
+    write_json(out / "unused.json", dict(unused))
+    write_json(out / "notes.json", dict(sorted(notes.items())))
     for cause, count in count_rejects(rejects).items():
         if 2 * count > total:
             console.warn(f"corpus: {cause}: {count} of {total} conversations are not used")
@@ -139,32 +209,28 @@ def make_renderer(ref: ModelRef) -> Renderer:
     return Renderer(load_tokenizer(ref), template=other_template(ref), thinking=ref.thinking, name=ref.name)
 
 
-def token_limits(run: Run) -> list[tuple[ModelRef, int]]:
+def token_limits(settings: Settings, inputs: Inputs) -> list[tuple[ModelRef, int]]:
     """Each model and the most tokens a conversation may have for it: the recipe's, or what it was built for."""
     limits = []
-    for ref in run.refs.values():
+    for ref in inputs.job.models.values():
         built_for = getattr(load_config(ref).get_text_config(), "max_position_embeddings", None)
-        wanted = run.recipe.corpus.max_tokens
+        wanted = settings.corpus.max_tokens
         limits.append((ref, min(wanted, built_for) if built_for else wanted))
     return limits
 
 
-def read_part(run: Run, part: str) -> list[Conversation]:
-    """The conversations of a finished corpus job."""
-    text = verified(run.path(JOB) / f"{part}.jsonl").read_text(encoding="utf-8")
+def read_part(folder: Path, part: str) -> list[Conversation]:
+    """The conversations of a part, from the folder of a finished corpus job."""
+    text = verified(folder / f"{part}.jsonl").read_text(encoding="utf-8")
     return [from_record(json.loads(line)) for line in text.split("\n") if line]
 
 
-def reject_counts(run: Run) -> dict[str, int]:
-    """Rejected records of a finished corpus job by reason."""
-    return {k: int(str(v)) for k, v in read_json(verified(run.path(JOB) / "rejects.json")).items()}
+def read_counts(folder: Path, name: Literal["rejects", "notes", "unused"]) -> dict[str, int]:
+    """Counts of a finished corpus job.
 
-
-def note_counts(run: Run) -> dict[str, int]:
-    """In how many conversations of a finished corpus job a template or tokenizer changes something, by what it does."""
-    return {k: int(str(v)) for k, v in read_json(verified(run.path(JOB) / "notes.json")).items()}
-
-
-def unused_counts(run: Run) -> dict[str, int]:
-    """How many records of a finished corpus job have a key that nothing reads, by key."""
-    return {k: int(str(v)) for k, v in read_json(verified(run.path(JOB) / "unused.json")).items()}
+    Args:
+        folder: The job's folder.
+        name: ``rejects``: records that are not used, by reason; ``notes``: conversations in which a template or tokenizer
+            changes something, by what it does; ``unused``: records with a key that nothing reads, by key.
+    """
+    return {k: int(str(v)) for k, v in read_json(verified(folder / f"{name}.json")).items()}

@@ -2,164 +2,129 @@
 
 import json
 import shutil
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Literal
 
 import numpy as np
 
-from fusionchat.artifacts import Json, read_json, write_json, write_text
+from fusionchat.artifacts import Json, write_json, write_text
 from fusionchat.console import ignore, progress
 from fusionchat.corpus.conversation import Conversation
-from fusionchat.damage import verified, verified_folder
-from fusionchat.distill.seeds import FIRST, nth
+from fusionchat.damage import verified
 from fusionchat.errors import CorpusError
-from fusionchat.evaluate.scores import Scores, read_events, rendered_events, write_events
-from fusionchat.evaluate.settings import ExactMatchSettings
+from fusionchat.evaluate.scores import SCORES, rendered_events, write_events
+from fusionchat.evaluate.settings import EvaluateSettings
 from fusionchat.models.precision import torch_dtype
 from fusionchat.models.ref import ModelRef
 from fusionchat.represent.events import add_up, bits_per_byte
-from fusionchat.run.estimate import evaluation_cost
-from fusionchat.run.job import Run, Summary
-from fusionchat.stages.corpus import JOB as CORPUS
-from fusionchat.stages.corpus import read_part
-from fusionchat.stages.distill import SELF, SFT, label
-from fusionchat.stages.distill import job_id as distill_job
-from fusionchat.stages.fuse import targets
-from fusionchat.stages.merge import SELECTION, SOUP, merges, selected
-from fusionchat.stages.merge import job_id as merge_job
+from fusionchat.run.estimate import capture_memory, evaluation_cost
+from fusionchat.run.job import Content, Context, Inputs, Summary
+from fusionchat.run.planned import Run
+from fusionchat.runtime import RuntimeSettings
+from fusionchat.settings import Frozen
+from fusionchat.stages.choice import selected
+from fusionchat.stages.corpus import make_renderer, read_part
+from fusionchat.stages.names import BEST, CORPUS, SELECTION, Part, Row, evaluated
 from fusionchat.stages.represent import render_all
+from fusionchat.stages.rows import rows
 
 VERSION = 2  # raised when the same settings and inputs give another output
-Part = Literal["validation", "test"]
-Kind = Literal["pivot", "source", "sft", "soup", "self", "target", "merge"]
-SCORES = "scores.json"
-BEST: Literal["best"] = "best"
 
 
-class Entry(NamedTuple):
-    """A model that is evaluated.
+class Settings(Frozen):
+    """All that changes an evaluation but the corpus and the model.
 
     Attributes:
-        name: Its job's name, see `entry_name`.
-        kind: What it is.
-        base: The name without its label weight.
-        weight: Its label weight; None where it has none, "best" where the sweep decides it.
-        number: Which of the trainings that differ in their seeds alone it is, or was merged from.
+        part: The part of the corpus.
+        row: The model.
+        evaluate: What is measured, and the dtype, ``auto`` resolved.
+        label_weights: Those that the sweep chose among, the recipe's own first; empty where the row has its own.
     """
 
-    name: str
-    kind: Kind
-    base: str
-    weight: float | Literal["best"] | None = None
-    number: int = FIRST
+    part: Part
+    row: Row
+    evaluate: EvaluateSettings
+    label_weights: tuple[float, ...] = ()
 
 
-def job_id(part: Part, name: str) -> str:
-    """The job that evaluates a model on a part of the corpus."""
-    return f"evaluate/{part}/{name}"
-
-
-def entry(kind: Kind, base: str, weight: float | Literal["best"] | None = None, number: int = FIRST) -> Entry:
-    """An entry with its job's name. Those of sources and targets are apart: a source may be called as a merge is."""
-    name = base if weight is None else f"{base}@{weight}" if weight == BEST else label(base, float(weight))
-    folder = {"source": "sources/", "target": "targets/", "self": "targets/"}.get(kind, "")
-    return Entry(nth(f"{folder}{name}", number), kind, base, weight, number)
-
-
-def entries(run: Run) -> list[Entry]:
-    """Every model that is evaluated, in the order of the table; seeds of one model follow each other."""
-    recipe = run.recipe
-    seeds = range(1, recipe.distill.seeds + 1)
-    own = recipe.distill.label_weight
-    found = [entry("pivot", "pivot"), *(entry("source", name) for name in recipe.sources)]
-    found += [entry("sft", SFT, None, number) for number in range(1, recipe.sft_seeds + 1)]
-    found += [entry("soup", SOUP)] if recipe.sft_seeds > 1 else []
-    if recipe.compare.self_distillation:
-        found += [entry("self", SELF, own, number) for number in seeds]
-    weights: list[float | Literal["best"]] = [own, *([BEST] if recipe.distill.sweep else [])]
-    for weight in weights:
-        kinds: tuple[tuple[Kind, Iterable[str]], ...] = (("target", targets(run)), ("merge", merges(run)))
-        for kind, bases in kinds:
-            found += [entry(kind, base, weight, number) for base in bases for number in seeds]
-    if recipe.search is not None:
-        found += [entry("merge", "search", None, number) for number in seeds]
-    return found
+def settings_of(held: Mapping[str, Json]) -> Settings:
+    """The settings of a job from their JSON."""
+    return Settings.model_validate(held)
 
 
 def plan(run: Run) -> None:
     """Plan one job a row of the results."""
-    for model in entries(run):
-        add_job(run, "test", model)
+    for row in rows(run.recipe):
+        add_row(run, "test", row)
 
 
-def add_job(run: Run, part: Part, model: Entry) -> None:
+def add_row(run: Run, part: Part, row: Row) -> None:
     """Plan the evaluation of one model; a sweep's choice is looked up when the job runs."""
-    exact = run.recipe.evaluate.exact_match if part == "test" else None
-    settings: dict[str, Json] = {
-        "part": part,
-        "evaluate": {
-            "exact_match": exact.model_dump() if exact else None,
-            "dtype": run.dtypes.of("evaluate.dtype"),
-        },
-    }
-    content = {}
+    dtype = run.dtypes.of("evaluate.dtype")
+    evaluate = run.recipe.evaluate.model_copy(
+        update={"dtype": dtype} | ({} if part == "test" else {"exact_match": None})
+    )
+    content = Content()
     needs: tuple[str, ...] = (CORPUS,)
-    if model.kind in ("pivot", "source"):
-        content = run.model(model.base)
-    elif model.weight == BEST:
+    weights: tuple[float, ...] = ()
+    measured = row.base if row.kind in ("pivot", "source") else "pivot"
+    if row.kind in ("pivot", "source"):
+        content = run.model(row.base)
+    elif row.weight == BEST:
         weights = run.recipe.distill.label_weights
-        own = job_id(part, own_weight(run, model).name)
-        needs = (*needs, SELECTION, own, *(_maker(model, weight) for weight in weights))
+        own = evaluated(part, row.model_copy(update={"weight": weights[0]}))
+        needs = (*needs, SELECTION, own, *(row.maker(weight) for weight in weights))
     else:
-        needs = (*needs, _maker(model, model.weight))
-    work: Callable[[Path], Summary] = lambda folder: evaluate(run, part, model, exact, folder)  # noqa: E731
-    measured = run.refs[model.base if model.kind in ("pivot", "source") else "pivot"]
-    cost = evaluation_cost(run.recipe, measured, part)
+        needs = (*needs, row.maker(row.weight))
     run.add(
-        "evaluate", f"{part}/{model.name}", work, settings=settings, needs=needs, content=content, cost=cost
+        "evaluate",
+        f"{part}/{row.name}",
+        Settings(part=part, row=row, evaluate=evaluate, label_weights=weights),
+        needs=needs,
+        content=content | run.follows(measured),
+        cost=evaluation_cost(run.recipe, run.refs[measured], part),
+        memory=capture_memory(run.refs[measured], dtype),
     )
 
 
-def own_weight(run: Run, model: Entry) -> Entry:
-    """The same model at the recipe's own label weight."""
-    return entry(model.kind, model.base, run.recipe.distill.label_weight, model.number)
+def so_far(settings: Settings, inputs: Inputs, out: Path) -> str:
+    """Nothing: an unfinished evaluation is made anew."""
+    return ""
 
 
-def _maker(model: Entry, weight: float | str | None) -> str:
-    """The job that makes an entry's model."""
-    base = model.base if weight is None else label(model.base, float(weight))
-    name = nth(base, model.number)
-    return distill_job(name) if model.kind in ("sft", "self", "target") else merge_job(name)
+def model_of(row: Row, weight: float | None, inputs: Inputs) -> ModelRef:
+    """The model of a row; targets and merges use the pivot's template."""
+    if row.kind in ("pivot", "source"):
+        return inputs.model(row.base)
+    folder = str(inputs.folder(row.maker(weight)) / "model")
+    return replace(inputs.model("pivot"), name=row.name, model=folder, tokenizer=folder, revision=None)
 
 
-def model_of(run: Run, model: Entry) -> ModelRef:
-    """The model of an entry; targets and merges use the pivot's template."""
-    if model.kind in ("pivot", "source"):
-        return run.refs[model.base]
-    weight = selected(run).label_weight if model.weight == BEST else model.weight
-    folder = str(run.path(_maker(model, weight)) / "model")
-    return replace(run.refs["pivot"], name=model.name, model=folder, tokenizer=folder, revision=None)
-
-
-def evaluate(run: Run, part: Part, model: Entry, exact: ExactMatchSettings | None, folder: Path) -> Summary:
+def work(settings: Settings, inputs: Inputs, out: Path, ctx: Context) -> Summary:
     """Score one model; where the sweep chose the recipe's own label weight, its scores are taken over."""
-    if model.weight == BEST and selected(run).label_weight == run.recipe.distill.label_weight:
-        own = job_id(part, own_weight(run, model).name)
-        for name in run.manifest(own).files:
-            shutil.copyfile(verified(run.path(own) / name), folder / name)
-        return run.manifest(own).summary
-    return score(run, read_part(run, part), model_of(run, model), model.name, exact, folder)
+    row = settings.row
+    weight = (
+        None
+        if row.weight is None
+        else float(selected(inputs.folder(SELECTION)).label_weight if row.weight == BEST else row.weight)
+    )
+    if row.weight == BEST and weight == settings.label_weights[0]:
+        own = evaluated(settings.part, row.model_copy(update={"weight": weight}))
+        for name in inputs.manifest(own).files:
+            shutil.copyfile(verified(inputs.folder(own) / name), out / name)
+        return inputs.manifest(own).summary
+    conversations = read_part(inputs.folder(CORPUS), settings.part)
+    return score(settings, conversations, model_of(row, weight, inputs), out, ctx.runtime)
 
 
 def score(
-    run: Run,
+    settings: Settings,
     conversations: list[Conversation],
     ref: ModelRef,
-    name: str,
-    exact: ExactMatchSettings | None,
     folder: Path,
+    runtime: RuntimeSettings,
 ) -> Summary:
     """Write scores.json (by conversation), events.safetensors (by token) and replies.jsonl."""
     from fusionchat.evaluate.tasks.exact_match import exact_match
@@ -167,11 +132,10 @@ def score(
     from fusionchat.models.device import pick_device
     from fusionchat.models.load import load_model
     from fusionchat.models.tokenizer import load_tokenizer
-    from fusionchat.stages.corpus import make_renderer
 
-    runtime = run.recipe.runtime
+    name, exact = settings.row.name, settings.evaluate.exact_match
     device = pick_device(runtime.device)
-    dtype = torch_dtype(run.dtypes.of("evaluate.dtype"), device, where="evaluate.dtype")
+    dtype = torch_dtype(settings.evaluate.dtype, device, where="evaluate.dtype")
     model = load_model(ref, dtype=dtype, device=device)
     renderer = make_renderer(ref)
     rendered = render_all(renderer, conversations)
@@ -234,7 +198,13 @@ def places_asked(conversations: list[Conversation], limit: int | None) -> list[i
     return [i for i, c in enumerate(conversations) if c.answer is not None][:limit]
 
 
-def validation_score(run: Run, metric: Literal["bits_per_byte", "exact_match"]) -> Callable[[Path], float]:
+def validation_score(
+    settings: EvaluateSettings,
+    metric: Literal["bits_per_byte", "exact_match"],
+    corpus: Path,
+    pivot: ModelRef,
+    runtime: RuntimeSettings,
+) -> Callable[[Path], float]:
     """A function that scores a model folder on the validation part by bits per byte or the share of wrong answers.
 
     Raises:
@@ -245,12 +215,11 @@ def validation_score(run: Run, metric: Literal["bits_per_byte", "exact_match"]) 
     from fusionchat.models.device import pick_device
     from fusionchat.models.load import load_model
     from fusionchat.models.tokenizer import load_tokenizer
-    from fusionchat.stages.corpus import make_renderer
 
-    pivot, runtime, exact = run.refs["pivot"], run.recipe.runtime, run.recipe.evaluate.exact_match
+    exact = settings.exact_match
     renderer, device = make_renderer(pivot), pick_device(runtime.device)
-    dtype = torch_dtype(run.dtypes.of("evaluate.dtype"), device, where="evaluate.dtype")
-    conversations = read_part(run, "validation")
+    dtype = torch_dtype(settings.dtype, device, where="evaluate.dtype")
+    conversations = read_part(corpus, "validation")
     if metric == "exact_match" and all(c.answer is None for c in conversations):
         raise CorpusError(
             "No conversation of the validation part has an answer to match",
@@ -278,18 +247,3 @@ def validation_score(run: Run, metric: Literal["bits_per_byte", "exact_match"]) 
         return 1.0 - float(np.mean(answers.correct))
 
     return score
-
-
-def load_scores(run: Run, part: Part, name: str) -> Scores:
-    """The scores of a finished evaluation."""
-    folder = verified_folder(run.path(job_id(part, name)))
-    raw = read_json(folder / SCORES)
-    return Scores(
-        np.array(raw["bits"], dtype=np.float64),
-        np.array(raw["bytes"], dtype=np.int64),
-        [str(d) for d in raw["domain"]],  # type: ignore[union-attr]
-        raw["correct"],  # type: ignore[arg-type]
-        int(str(raw["parameters"])),
-        int(str(raw["unscored_bytes"])),
-        *read_events(folder),
-    )

@@ -1,6 +1,6 @@
 """Stage `fuse`: one set of fused distributions a target. A target has one source, or (``all``) every source."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -9,65 +9,76 @@ import numpy as np
 from fusionchat.artifacts import Json
 from fusionchat.console import progress
 from fusionchat.fuse.fuse import Fused, fuse
+from fusionchat.recipe.schema import AnyFuse
 from fusionchat.represent.events import Events, events_of, message_bytes
 from fusionchat.represent.shards import read_shard, shard_files, shard_path, write_shard
 from fusionchat.represent.topk import TopK
 from fusionchat.run.estimate import shards
-from fusionchat.run.job import Cost, Run, Summary
-from fusionchat.stages.align import job_id as align_job
+from fusionchat.run.job import Context, Cost, Inputs, Summary
+from fusionchat.run.planned import Run
+from fusionchat.settings import Frozen
 from fusionchat.stages.corpus import read_part
-from fusionchat.stages.represent import job_id as represent_job
+from fusionchat.stages.names import CORPUS, aligned, captured
+from fusionchat.stages.rows import targets
 
 VERSION = 2  # raised when the same settings and inputs give another output
-ALL = "all"
 
 
-def job_id(target: str) -> str:
-    """The job that fuses a target's distributions."""
-    return f"fuse/{target}"
+class Settings(Frozen):
+    """All that changes fused distributions but the captures and their alignments.
+
+    Attributes:
+        sources: Which models are fused with the pivot, in order: of equal ones the first is taken.
+        fuse: The rule.
+    """
+
+    sources: tuple[str, ...]
+    fuse: AnyFuse
 
 
-def targets(run: Run) -> dict[str, tuple[str, ...]]:
-    """The targets and the sources of each: one target a source, and ``all`` if the recipe compares with it."""
-    sources = tuple(run.recipe.sources)
-    pairs = {name: (name,) for name in sources}
-    return pairs | ({ALL: sources} if run.recipe.compare.all_sources else {})
+def settings_of(held: Mapping[str, Json]) -> Settings:
+    """The settings of a job from their JSON."""
+    return Settings.model_validate(held)
 
 
 def plan(run: Run) -> None:
     """Plan one job a target."""
-    rule = run.recipe.model_dump(include={"fuse"})
-    for target, sources in targets(run).items():
-        captures = tuple(represent_job(name) for name in ("pivot", *sources))
+    for target, sources in targets(run.recipe).items():
+        captures = tuple(captured(name) for name in ("pivot", *sources))
         run.add(
             "fuse",
             target,
-            lambda folder, sources=sources: work(run, sources, folder),  # type: ignore[misc]
-            settings=rule | {"sources": list(sources)},  # of equal ones the first is taken
-            needs=(*captures, *(align_job(name) for name in sources)),
+            Settings(sources=sources, fuse=run.recipe.fuse),
+            needs=(CORPUS, *captures, *(aligned(name) for name in sources)),
             cost=Cost(shards(run.recipe), 0.0),
         )
 
 
-def work(run: Run, sources: Sequence[str], folder: Path) -> Summary:
+def so_far(settings: Settings, inputs: Inputs, out: Path) -> str:
+    """Nothing: an unfinished fusion is made anew."""
+    return ""
+
+
+def work(settings: Settings, inputs: Inputs, out: Path, ctx: Context) -> Summary:
     """Fuse shard by shard; count the models that conversations took, and the text they were compared over."""
+    sources = settings.sources
     names = ("pivot", *sources)
-    conversations = read_part(run, "train")
+    conversations = read_part(inputs.folder(CORPUS), "train")
     domains = [c.domain for c in conversations]
     weight_rows: dict[str, np.ndarray] = {}
     fallback, rows, scored = 0, 0, Coverage()
-    files = shard_files(run.path(represent_job("pivot")))
+    files = shard_files(inputs.folder(captured("pivot")))
     with progress(f"fuse {'+'.join(sources)}", len(files), "shards") as advance:
         first = 0
         for index, path in enumerate(files):
             pivot, _ = read_shard(path)
-            captures = [read_shard(shard_path(run.path(represent_job(n)), index))[0] for n in names]
-            models = [pivot] + [read_shard(shard_path(run.path(align_job(n)), index))[0] for n in sources]
+            captures = [read_shard(shard_path(inputs.folder(captured(n)), index))[0] for n in names]
+            models = [pivot] + [read_shard(shard_path(inputs.folder(aligned(n)), index))[0] for n in sources]
             members = conversations[first : first + pivot.conversations]
             bytes_CT = message_bytes([c.message_bytes for c in members])
-            fused = fuse(models, captures, run.recipe.fuse, bytes_CT)
+            fused = fuse(models, captures, settings.fuse, bytes_CT)
             write_shard(
-                shard_path(folder, index),
+                shard_path(out, index),
                 fused.topk,
                 {"weights": fused.weights.T.astype(np.float16), "fallback": fused.fallback},
             )

@@ -9,8 +9,9 @@ from fusionchat.artifacts import Json, Manifest, read_json, write_text
 from fusionchat.console import say, table
 from fusionchat.damage import verified, verified_folder
 from fusionchat.distill.seeds import nth
-from fusionchat.evaluate.scores import Scores, amounts, over_common_events
+from fusionchat.evaluate.scores import Scores, amounts, over_common_events, read_scores
 from fusionchat.evaluate.statistics import Estimate, ratio
+from fusionchat.recipe.schema import Recipe
 from fusionchat.report.heatmap import merge_files, merge_weights, merge_words, merged_tensors
 from fusionchat.report.model import (
     Choice,
@@ -24,42 +25,73 @@ from fusionchat.report.model import (
     SweepPoint,
 )
 from fusionchat.report.rows import Trained, make_rows
-from fusionchat.run.job import Cost, Job, Run, Summary
-from fusionchat.stages.align import job_id as align_job
-from fusionchat.stages.corpus import JOB as CORPUS
-from fusionchat.stages.corpus import PARTS, note_counts, reject_counts, unused_counts
-from fusionchat.stages.distill import label, weight_text
-from fusionchat.stages.evaluate import BEST, Entry, entries, entry, load_scores
-from fusionchat.stages.evaluate import job_id as evaluate_job
-from fusionchat.stages.fuse import job_id as fuse_job
-from fusionchat.stages.fuse import targets
-from fusionchat.stages.merge import CARD, FUSED, SEARCH, kept_recipe, main_merge, recipe_yaml, selected
+from fusionchat.run.job import Content, Context, Cost, Inputs, Summary
+from fusionchat.run.planned import Run
+from fusionchat.settings import Frozen
+from fusionchat.stages.choice import CARD, KeptRecipe, recipe_yaml, selected
+from fusionchat.stages.corpus import PARTS, read_counts
+from fusionchat.stages.names import (
+    BEST,
+    CORPUS,
+    FUSED,
+    REPORT,
+    SEARCH,
+    SELECTION,
+    Row,
+    aligned,
+    evaluated,
+    fused,
+    weight_text,
+)
+from fusionchat.stages.rows import main_merge, rows, targets
 
 VERSION = 2  # raised when the same settings and inputs give another output
-JOB = "report/report"
+
+
+class Settings(Frozen):
+    """What a report is made for.
+
+    Attributes:
+        recipe: All of the recipe but how the work is done.
+    """
+
+    recipe: KeptRecipe
+
+
+def settings_of(held: Mapping[str, Json]) -> Settings:
+    """The settings of a job from their JSON."""
+    return Settings.model_validate(held)
 
 
 def plan(run: Run) -> None:
-    """Plan the report: it needs every evaluation."""
+    """Plan the report: it reads every job."""
+    content = Content({"rejects": run.jobs[CORPUS].fingerprint})  # not among what the corpus stands for
+    for name in run.refs:
+        content |= run.follows(name)
     run.add(
         "report",
         "report",
-        lambda folder: work(run, folder),
-        settings=kept_recipe(run.recipe),
-        needs=(FUSED, *(evaluate_job("test", entry.name) for entry in entries(run))),
-        content={"rejects": run.jobs[CORPUS].fingerprint},  # not among what the corpus stands for
+        Settings(recipe=run.recipe),
+        needs=tuple(run.jobs),
+        content=content,
         cost=Cost(0.0, 0.0),
     )
 
 
-def work(run: Run, folder: Path) -> Summary:
+def so_far(settings: Settings, inputs: Inputs, out: Path) -> str:
+    """Nothing: an unfinished report is made anew."""
+    return ""
+
+
+def work(settings: Settings, inputs: Inputs, out: Path, ctx: Context) -> Summary:
     """Write the report, and the model card of the fused model."""
     from fusionchat.report.card import model_card
     from fusionchat.report.write import write_report
 
-    report = gather(run)
-    write_report(report, folder)
-    write_text(run.path(FUSED) / "model" / CARD, model_card(report, run.recipe))
+    report = gather(settings.recipe, inputs)
+    write_report(report, out)
+    card = model_card(report, settings.recipe, inputs.job.models)
+    write_text(inputs.folder(FUSED) / "model" / CARD, card)
     fused = report.row(report.fused)
     assert fused is not None and fused.bits_per_byte is not None
     return {"fused": report.fused, "bits_per_byte": round(fused.bits_per_byte.overall.value, 6)}
@@ -70,10 +102,10 @@ def show(run: Run) -> None:
     from fusionchat.report.sections import headline
     from fusionchat.report.terminal import paragraph, terminal_tables
 
-    for job in (FUSED, JOB):
+    for job in (FUSED, REPORT):
         verified_folder(run.path(job))
 
-    report = gather(run)
+    report = gather(run.recipe, run.inputs(run.jobs[REPORT]))
     for part in terminal_tables(report):
         table(
             part.title, part.columns, part.rows, caption=part.caption, marked=part.marked, strong=part.strong
@@ -82,47 +114,52 @@ def show(run: Run) -> None:
         say(f"\n{paragraph(text)}")
 
 
-def gather(run: Run) -> Report:
+def gather(recipe: Recipe, inputs: Inputs) -> Report:
     """All figures of a finished run."""
-    recipe = run.recipe
-    models, note = evaluated(run)
+    models, note = evaluations(recipe, inputs)
     named = {model.kind: model.label for model in models}
-    weight = selected(run).label_weight
-    own = entry("merge", "search") if recipe.search else entry("merge", main_merge(run), weight)
-    fused = title(run, own)
+    weight = selected(inputs.folder(SELECTION)).label_weight
+    own = (
+        Row(kind="merge", base="search")
+        if recipe.search
+        else Row(kind="merge", base=main_merge(recipe), weight=weight)
+    )
+    shown = title(inputs, own)
     return Report(
         name=recipe.name,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
-        rows=make_rows(models, fused),
+        rows=make_rows(models, shown),
         baseline=named.get("sft", ""),
         soup=named.get("soup", ""),
         sft_seeds=recipe.sft_seeds,
         seeds=recipe.distill.seeds,
-        fused=fused,
-        merge=merge_words(merge_report(run)),
+        fused=shown,
+        merge=merge_words(merge_report(inputs)),
         domains=tuple(sorted({d for d in models[0].runs[0].domains if d})),
-        pairs=tuple(make_pair(run, name) for name in recipe.sources),
-        choices=tuple(make_choice(run, target, names) for target, names in targets(run).items()),
-        rejects=make_rejects(run),
-        weights=make_weights(run, weight),
-        tensors=merged_tensors(merge_report(run)),
+        pairs=tuple(make_pair(inputs, name) for name in recipe.sources),
+        choices=tuple(
+            make_choice(recipe, inputs, target, names) for target, names in targets(recipe).items()
+        ),
+        rejects=make_rejects(inputs),
+        weights=make_weights(inputs, weight),
+        tensors=merged_tensors(merge_report(inputs)),
         tensor_targets=tuple(recipe.sources),
-        merge_files=make_files(run),
-        sweep=make_sweep(run),
-        trials=make_trials(run),
+        merge_files=make_files(inputs),
+        sweep=make_sweep(recipe, inputs),
+        trials=make_trials(recipe, inputs),
         trial_metric="bits per byte"
         if recipe.search and recipe.search.metric == "bits_per_byte"
         else "wrong answers",
-        stages=tuple(StageTime(j.stage, j.name, m.seconds) for j, m in manifests(run)),
+        stages=tuple(StageTime(*j.partition("/")[::2], m.seconds) for j, m in manifests(inputs)),
         recipe=recipe_yaml(recipe),
-        versions=run.manifest(CORPUS).versions,
-        notes=tuple(n for n in (note, *(fusion_note(run, target) for target in targets(run))) if n),
+        versions=inputs.manifest(CORPUS).versions,
+        notes=tuple(n for n in (note, *(fusion_note(inputs, target) for target in targets(recipe))) if n),
     )
 
 
-def fusion_note(run: Run, target: str) -> str:
+def fusion_note(inputs: Inputs, target: str) -> str:
     """What a fusion's models could not be compared over, "" for nothing."""
-    summary = cast(Mapping[str, int], run.manifest(fuse_job(target)).summary)
+    summary = cast(Mapping[str, int], inputs.manifest(fused(target)).summary)
     missing, ends = summary["unscored_bytes"], summary["unscored_ends"]
     if not missing and not ends:
         return ""
@@ -132,23 +169,26 @@ def fusion_note(run: Run, target: str) -> str:
     )
 
 
-def manifests(run: Run) -> list[tuple[Job, Manifest]]:
+def manifests(inputs: Inputs) -> list[tuple[str, Manifest]]:
     """Every finished job but the report with its manifest."""
-    return [(job, run.manifest(job.id)) for job in run.jobs.values() if job.id != JOB]
+    return [(job, inputs.manifest(job)) for job in inputs.job.needs]
 
 
-def evaluated(run: Run) -> tuple[list[Trained], str]:
+def evaluations(recipe: Recipe, inputs: Inputs) -> tuple[list[Trained], str]:
     """Every model's scores over the events that all score, in the order of the table, and what was left out.
 
     Models that differ in their seeds alone are one.
     """
-    shown = {nth(title(run, m), m.number): m for m in entries(run) if not _repeats(run, m)}
+    shown = {nth(title(inputs, m), m.number): m for m in rows(recipe) if not _repeats(recipe, inputs, m)}
     shared, note = over_common_events(
-        {name: load_scores(run, "test", model.name) for name, model in shown.items()}
+        {
+            name: read_scores(verified_folder(inputs.folder(evaluated("test", model))))
+            for name, model in shown.items()
+        }
     )
-    groups: dict[str, list[tuple[Entry, Scores]]] = {}
+    groups: dict[str, list[tuple[Row, Scores]]] = {}
     for model, scores in zip(shown.values(), shared, strict=True):
-        groups.setdefault(title(run, model), []).append((model, scores))
+        groups.setdefault(title(inputs, model), []).append((model, scores))
     models = []
     for name, group in groups.items():
         first, found = group[0][0], tuple(scores for _, scores in group)
@@ -157,27 +197,30 @@ def evaluated(run: Run) -> tuple[list[Trained], str]:
     return models, note
 
 
-def _repeats(run: Run, model: Entry) -> bool:
+def _repeats(recipe: Recipe, inputs: Inputs, model: Row) -> bool:
     """Whether the sweep's choice is the recipe's own label weight, whose rows are in the table already."""
-    return model.weight == BEST and selected(run).label_weight == run.recipe.distill.label_weight
+    return (
+        model.weight == BEST
+        and selected(inputs.folder(SELECTION)).label_weight == recipe.distill.label_weight
+    )
 
 
-def title(run: Run, model: Entry) -> str:
+def title(inputs: Inputs, model: Row) -> str:
     """What a row is called, whatever the seed: ``varm, λ 0.9``; the sweep's choice by its value."""
     if model.kind in ("pivot", "source"):
         return model.base
     if model.kind in ("sft", "soup"):
         return "SFT" if model.kind == "sft" else "SFT soup"
     if model.weight is None:
-        return f"search: {run.manifest(SEARCH).summary['best']}"
-    weight = selected(run).label_weight if model.weight == BEST else model.weight
+        return f"search: {inputs.manifest(SEARCH).summary['best']}"
+    weight = selected(inputs.folder(SELECTION)).label_weight if model.weight == BEST else model.weight
     names = {"self": "self-distillation", "target": f"target {model.base}"}
     return f"{names.get(model.kind, model.base)}, λ {weight_text(weight)}"
 
 
-def make_pair(run: Run, source: str) -> Pair:
+def make_pair(inputs: Inputs, source: str) -> Pair:
     """How a source was aligned, from its job's summary."""
-    manifest = run.manifest(align_job(source))
+    manifest = inputs.manifest(aligned(source))
     figures = cast(Mapping[str, float], manifest.summary)
     return Pair(
         label=source,
@@ -193,44 +236,52 @@ def make_pair(run: Run, source: str) -> Pair:
     )
 
 
-def make_choice(run: Run, target: str, sources: tuple[str, ...]) -> Choice:
+def make_choice(recipe: Recipe, inputs: Inputs, target: str, sources: tuple[str, ...]) -> Choice:
     """Which models a target's distributions came from."""
-    summary = run.manifest(fuse_job(target)).summary
+    summary = inputs.manifest(fused(target)).summary
     models = ("pivot", *sources)
     shares = cast(dict[str, dict[str, float]], summary["shares"])
     rows, fallback = int(str(summary["rows"])), int(str(summary["fallback_rows"]))
     won = {domain or "all": tuple(share[m] for m in models) for domain, share in shares.items()}
-    return Choice(target, run.recipe.fuse.method, models, won, fallback / max(rows, 1))
+    return Choice(target, recipe.fuse.method, models, won, fallback / max(rows, 1))
 
 
-def make_rejects(run: Run) -> tuple[Reject, ...]:
+def make_rejects(inputs: Inputs) -> tuple[Reject, ...]:
     """Rejected records by reason, keys that nothing reads, and what templates do to the other records."""
-    counts = reject_counts(run)
-    keys = unused_counts(run)
-    parts = cast(dict[str, dict[str, int]], run.manifest(CORPUS).summary)
+    counts = read_counts(inputs.folder(CORPUS), "rejects")
+    keys = read_counts(inputs.folder(CORPUS), "unused")
+    parts = cast(dict[str, dict[str, int]], inputs.manifest(CORPUS).summary)
     total = sum(parts[name]["conversations"] for name in PARTS) + sum(counts.values())
     rejected = tuple(Reject("corpus", reason, count, total) for reason, count in counts.items())
-    used = {f"key `{k}` is not read": n for k, n in keys.items()} | note_counts(run)
+    used = {f"key `{k}` is not read": n for k, n in keys.items()} | read_counts(
+        inputs.folder(CORPUS), "notes"
+    )
     return rejected + tuple(Reject("corpus, used", said, n, total) for said, n in used.items())
 
 
-def make_sweep(run: Run) -> tuple[SweepPoint, ...]:
+def make_sweep(recipe: Recipe, inputs: Inputs) -> tuple[SweepPoint, ...]:
     """The label weights tried on validation, with standard errors."""
-    choice = selected(run)
+    choice = selected(inputs.folder(SELECTION))
     points = []
     for text in choice.trials:
         weight = float(text)
-        scores = load_scores(run, "validation", label(main_merge(run), weight))
+        scores = read_scores(
+            verified_folder(
+                inputs.folder(
+                    evaluated("validation", Row(kind="merge", base=main_merge(recipe), weight=weight))
+                )
+            )
+        )
         estimate: Estimate = ratio(scores.bits, scores.sizes)
-        points.append(SweepPoint(main_merge(run), weight, estimate, weight == choice.label_weight))
+        points.append(SweepPoint(main_merge(recipe), weight, estimate, weight == choice.label_weight))
     return tuple(points)
 
 
-def make_trials(run: Run) -> tuple[MergeTrial, ...]:
+def make_trials(recipe: Recipe, inputs: Inputs) -> tuple[MergeTrial, ...]:
     """The merges a search tried, failed ones included."""
-    if run.recipe.search is None:
+    if recipe.search is None:
         return ()
-    summary = run.manifest(SEARCH).summary
+    summary = inputs.manifest(SEARCH).summary
     return tuple(
         MergeTrial(
             label=str(t["label"]),
@@ -243,20 +294,20 @@ def make_trials(run: Run) -> tuple[MergeTrial, ...]:
     )
 
 
-def make_weights(run: Run, weight: float) -> tuple[MergeWeights, ...]:
+def make_weights(inputs: Inputs, weight: float) -> tuple[MergeWeights, ...]:
     """The merge's weights by layer and module, where the method gives each tensor weights."""
-    raw = merge_report(run)
+    raw = merge_report(inputs)
     method = str(cast(Mapping[str, Json], raw["method"])["method"])
     found = merge_weights(raw, label=f"{method}, λ {weight_text(weight)}", method="")
     return () if found is None else (found,)
 
 
-def make_files(run: Run) -> tuple[MergeFile, ...]:
+def make_files(inputs: Inputs) -> tuple[MergeFile, ...]:
     """The weight files that the fused model was merged from, and its own."""
-    folder = run.path(FUSED) / "model"
-    return merge_files(merge_report(run), {p.name: p.stat().st_size for p in folder.glob("*.safetensors")})
+    folder = inputs.folder(FUSED) / "model"
+    return merge_files(merge_report(inputs), {p.name: p.stat().st_size for p in folder.glob("*.safetensors")})
 
 
-def merge_report(run: Run) -> dict[str, Json]:
+def merge_report(inputs: Inputs) -> dict[str, Json]:
     """What the fused model's merge left beside it."""
-    return read_json(verified(run.path(FUSED) / "model" / "merge_weights.json"))
+    return read_json(verified(inputs.folder(FUSED) / "model" / "merge_weights.json"))

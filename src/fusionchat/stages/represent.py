@@ -1,5 +1,6 @@
 """Stage `represent`: capture every model's distributions over the training part. One job a model."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ from fusionchat.models.load import load_model
 from fusionchat.models.precision import torch_dtype
 from fusionchat.models.ref import ModelRef
 from fusionchat.represent.events import NATS_PER_BIT, bits_per_byte, events_of, message_bytes
+from fusionchat.represent.settings import RepresentSettings
 from fusionchat.represent.shards import (
     SHARDS,
     iterate,
@@ -23,78 +25,105 @@ from fusionchat.represent.shards import (
     shard_range,
     write_shard,
 )
-from fusionchat.represent.topk import TopK
-from fusionchat.run.estimate import capture_cost
-from fusionchat.run.job import Run, Summary
-from fusionchat.stages.corpus import JOB as CORPUS
+from fusionchat.run.estimate import capture_cost, capture_memory
+from fusionchat.run.job import Context, Inputs, Summary
+from fusionchat.run.planned import Run
+from fusionchat.settings import Frozen
 from fusionchat.stages.corpus import make_renderer, read_part
+from fusionchat.stages.names import CORPUS
 from fusionchat.units import counted
 
 VERSION = 2  # raised when the same settings and inputs give another output
 
 
-def job_id(name: str) -> str:
-    """The job that captures a model."""
-    return f"represent/{name}"
+class Settings(Frozen):
+    """All that changes a capture but the corpus and the model.
+
+    Attributes:
+        model: The model's name.
+        represent: What is kept of each distribution, and the dtype, ``auto`` resolved.
+    """
+
+    model: str
+    represent: RepresentSettings
+
+
+def settings_of(held: Mapping[str, Json]) -> Settings:
+    """The settings of a job from their JSON."""
+    return Settings.model_validate(held)
 
 
 def plan(run: Run) -> None:
     """Plan one capture for the pivot and each source."""
-    represent = run.recipe.represent.model_dump() | {"dtype": run.dtypes.of("represent.dtype")}
-    settings: dict[str, Json] = {"represent": represent}
+    dtype = run.dtypes.of("represent.dtype")
+    represent = run.recipe.represent.model_copy(update={"dtype": dtype})
     for ref in run.refs.values():
         run.add(
             "represent",
             ref.name,
-            lambda folder, ref=ref: work(run, ref, folder),  # type: ignore[misc]
-            settings=settings,
+            Settings(model=ref.name, represent=represent),
             needs=(CORPUS,),
             content=run.model(ref.name),
             cost=capture_cost(run.recipe, ref),
+            memory=capture_memory(ref, dtype),
+            parallel="shards",
             parts=SHARDS,
-            so_far=lambda folder: so_far(run, folder),
         )
 
 
-def so_far(run: Run, folder: Path) -> str:
+def so_far(settings: Settings, inputs: Inputs, out: Path) -> str:
     """How far a capture is whose folder this is."""
-    corpus = read_manifest(run.path(CORPUS))
+    corpus = read_manifest(inputs.folder(CORPUS))
     train = corpus.summary.get("train") if corpus else None
     conversations = train.get("conversations") if isinstance(train, dict) else None
-    made = len(shard_files(folder))
+    made = len(shard_files(out))
     total = shard_count(conversations) if isinstance(conversations, int) else None
     return f"{made} of {counted(total, 'shard')}" if total else counted(made, "shard")
 
 
-def work(run: Run, ref: ModelRef, folder: Path) -> Summary:
-    """Capture shard by shard; shards that a killed run finished are kept."""
+def work(settings: Settings, inputs: Inputs, out: Path, ctx: Context) -> Summary:
+    """Capture shard by shard; those that are there are not made again, whoever made them."""
+    conversations = read_part(inputs.folder(CORPUS), "train")
+    missing = [i for i in range(shard_count(len(conversations))) if not shard_path(out, i).is_file()]
+    if missing:
+        capture_shards(settings, inputs.model(settings.model), conversations, missing, out, ctx)
+    return summarize(out, conversations)
+
+
+def capture_shards(
+    settings: Settings,
+    ref: ModelRef,
+    conversations: list[Conversation],
+    missing: list[int],
+    out: Path,
+    ctx: Context,
+) -> None:
+    """Capture the missing shards but those that another worker makes in the meantime."""
     from fusionchat.models.head import Head
     from fusionchat.represent.capture.transformers import capture
 
-    conversations = read_part(run, "train")
-    missing = [i for i in range(shard_count(len(conversations))) if not shard_path(folder, i).is_file()]
-    if missing:
-        renderer = make_renderer(ref)
-        runtime = run.recipe.runtime
-        device = pick_device(runtime.device)
-        dtype = torch_dtype(run.dtypes.of("represent.dtype"), device, where="represent.dtype")
-        head = Head.of(load_model(ref, dtype=dtype, device=device))
-        total = sum(len(shard_range(i, len(conversations))) for i in missing)
-        with progress(f"represent {ref.name}", total, "conversations") as advance:
-            for index in missing:
-                members = [conversations[i] for i in shard_range(index, len(conversations))]
-                rendered = render_all(renderer, members)
-                topk = capture(
-                    head,
-                    rendered,
-                    k=run.recipe.represent.k,
-                    vocabulary=renderer.table.size,
-                    batch_tokens=runtime.batch_tokens,
-                    names=[c.id for c in members],
-                    advance=advance,
-                )
-                write_shard(shard_path(folder, index), topk)
-    return summarize(folder, conversations)
+    renderer = make_renderer(ref)
+    device = pick_device(ctx.runtime.device)
+    dtype = torch_dtype(settings.represent.dtype, device, where="represent.dtype")
+    head = Head.of(load_model(ref, dtype=dtype, device=device))
+    total = sum(len(shard_range(i, len(conversations))) for i in missing)
+    with progress(f"represent {ref.name}", total, "conversations") as advance:
+        for index in missing:
+            members = [conversations[i] for i in shard_range(index, len(conversations))]
+            if shard_path(out, index).is_file():
+                advance(len(members))
+                continue
+            rendered = render_all(renderer, members)
+            topk = capture(
+                head,
+                rendered,
+                k=settings.represent.k,
+                vocabulary=renderer.table.size,
+                batch_tokens=ctx.runtime.batch_tokens,
+                names=[c.id for c in members],
+                advance=advance,
+            )
+            write_shard(shard_path(out, index), topk)
 
 
 def render_all(renderer: Renderer, conversations: list[Conversation]) -> list[Rendered]:
@@ -125,8 +154,3 @@ def summarize(folder: Path, conversations: list[Conversation]) -> Summary:
         "bits_per_byte": round(bits_per_byte(nats / NATS_PER_BIT, size), 5),
         "unscored_bytes": sum(c.supervised_bytes for c in conversations) - size,
     }
-
-
-def load(run: Run, name: str) -> list[TopK]:
-    """The shards of a finished capture."""
-    return list(iterate(run.path(job_id(name))))

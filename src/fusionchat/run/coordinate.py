@@ -1,0 +1,120 @@
+"""The coordinator: it runs the jobs of a run that are not done, and has damaged files made again.
+
+Only it (or whoever else holds a job's lease) begins and finishes a job. What carries jobs to processes is an engine's.
+"""
+
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from fusionchat.console import warn
+from fusionchat.damage import discard
+from fusionchat.errors import DamagedError, RecipeError
+from fusionchat.run.engine.local import run_jobs
+from fusionchat.run.job import Job, Status
+from fusionchat.run.planned import Run
+
+Announce = Callable[[Job, Status], None]
+Select = Callable[[Run], list[Job]]
+
+
+def carry_out(
+    planned: Run,
+    again: Callable[[dict[str, str]], Run],
+    select: Select,
+    announce: Announce | None,
+    then: Callable[[Run], None] | None,
+) -> Run:
+    """Run the selected jobs that are not done.
+
+    Args:
+        planned: The run as it is planned now.
+        again: Plans it again, with the identities of models that are known.
+        select: The jobs to run.
+        announce: Called before each job with its status.
+        then: Called with the finished run; what it finds damaged is made again, and it is called again.
+    """
+    seen: set[Path] = set()
+    while True:
+        try:
+            planned = pass_once(planned, again, select, announce)
+            if then is not None:
+                then(planned)
+            return planned
+        except DamagedError as error:
+            job = _owner(planned, error)
+            if job is None or error.path in seen:
+                raise
+            seen.add(error.path)
+            make_again(error, job)
+
+
+def pass_once(
+    planned: Run, again: Callable[[dict[str, str]], Run], select: Select, announce: Announce | None
+) -> Run:
+    """Run what is not done yet; returns the run as it was planned last."""
+    first = [job for job in select(planned) if job.stands_for]
+    advance(planned, first, announce)
+    # What they made may be what was there before: then nothing that follows is stale.
+    planned = again(planned.identities)
+    rest = [job for job in select(planned) if job.id not in {done.id for done in first}]
+    advance(planned, rest, announce)
+    return planned
+
+
+def advance(planned: Run, jobs: Sequence[Job], announce: Announce | None) -> None:
+    """Run those of the jobs that are not done."""
+    todo = []
+    for job in jobs:
+        status = planned.status(job)
+        if status.state == "damaged":
+            for error in planned.damage(job):
+                make_again(error, job)
+        if status.state != "done":
+            todo.append(job)
+        elif announce is not None:
+            announce(job, status)
+    run_jobs(planned, todo, announce)
+
+
+def make_again(error: DamagedError, job: Job) -> None:
+    """Say that a file of a job is damaged, and remove what has to be made again."""
+    warn(f"{error.path}: {error.what[0].lower()}{error.what[1:]}. It is made again.")
+    discard(error, keep=job.parts)
+
+
+def _owner(planned: Run, error: DamagedError) -> Job | None:
+    """The job of this run that wrote a damaged file, None where it is of another run."""
+    return next((job for job in planned.jobs.values() if planned.path(job.id) == error.folder), None)
+
+
+def require_done(planned: Run, job_id: str) -> Job:
+    """A job by its id, whose needs are done.
+
+    Raises:
+        RecipeError: There is no such job, or a job that it needs is not done.
+    """
+    job = planned.jobs.get(job_id)
+    if job is None:
+        raise RecipeError(
+            f"The recipe has no job {job_id!r}", where="--only", do="see `fusionchat plan` for the jobs"
+        )
+    missing = [need for need in job.needs if planned.status(planned.jobs[need]).state != "done"]
+    if missing:
+        more = f" and {len(missing) - 3} more" if len(missing) > 3 else ""
+        raise RecipeError(
+            f"{job_id} needs jobs that are not done: {', '.join(missing[:3])}{more}",
+            where="--only",
+            do="run them first; `fusionchat plan --commands` lists all in order",
+        )
+    return job
+
+
+def refuse_many_processes() -> None:
+    """Several processes would each run every stage; say so instead."""
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise RecipeError(
+            "FusionChat runs in one process for now",
+            where="WORLD_SIZE is greater than 1",
+            do="start `fusionchat run` without torchrun or accelerate launch",
+        )

@@ -1,0 +1,1 @@
+"""Engines: what carries jobs to processes and machines, and nothing else."""

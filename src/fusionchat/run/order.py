@@ -1,0 +1,90 @@
+"""A job's order: the job as JSON, with all that another process needs to make it: ``RUN/jobs/STAGE/NAME.json``.
+
+The coordinator writes the orders; a worker reads one, and no recipe.
+"""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+from fusionchat.artifacts import Json, read_json, write_json
+from fusionchat.errors import ArtifactError
+from fusionchat.run.job import Job, Stage
+from fusionchat.runtime import RuntimeSettings
+from fusionchat.settings import Frozen
+
+ORDERS = "jobs"
+
+
+class Order(NamedTuple):
+    """A job, how its work is done, and the folder that relative paths start from."""
+
+    job: Job
+    runtime: RuntimeSettings
+    directory: Path
+
+
+def order_path(run: Path, job_id: str) -> Path:
+    """Where a job's order is; the lease and the outcome of a job have the same name with other endings."""
+    return run / ORDERS / f"{job_id}.json"
+
+
+def lease_path(run: Path, job_id: str) -> Path:
+    """Where a job's lease is."""
+    return run / ORDERS / f"{job_id}.lease"
+
+
+def outcome_path(run: Path, job_id: str) -> Path:
+    """Where a worker leaves what came of a job for the coordinator that started it."""
+    return run / ORDERS / f"{job_id}.outcome"
+
+
+def write_order(run: Path, job: Job, runtime: RuntimeSettings) -> None:
+    """Write a job's order, unless it is there already."""
+    held = {
+        "job": job.model_dump(mode="json"),
+        "runtime": runtime.model_dump(mode="json"),
+        "directory": str(Path.cwd()),
+    }
+    path = order_path(run, job.id)
+    if not path.is_file() or read_json(path) != held:
+        write_json(path, held)
+
+
+def read_order(run: Path, job_id: str, stages: Mapping[str, Stage]) -> Order:
+    """A job's order.
+
+    Raises:
+        ArtifactError: There is none, or it is of another version of FusionChat.
+    """
+    path = order_path(run, job_id)
+    if not path.is_file():
+        raise ArtifactError(
+            f"This run has no job {job_id!r}",
+            where=str(path),
+            do="give STAGE/NAME as `fusionchat plan` lists it; `fusionchat run` writes the jobs of a run",
+        )
+    held = read_json(path)
+    try:
+        job = job_of(held["job"], stages)
+        return Order(job, RuntimeSettings.model_validate(held["runtime"]), Path(str(held["directory"])))
+    except (KeyError, TypeError, ValueError) as error:
+        raise ArtifactError(
+            f"This file is no job of this version of FusionChat: {str(error).splitlines()[0]}",
+            where=str(path),
+            do="run `fusionchat run` with the recipe again: it writes the jobs anew",
+        ) from error
+
+
+def job_of(held: Json, stages: Mapping[str, Stage]) -> Job:
+    """A job from its JSON."""
+    assert isinstance(held, dict)
+    settings: Frozen = stages[str(held["stage"])].settings_of(held["settings"])  # type: ignore[arg-type]
+    return Job.model_validate(held | {"settings": settings})
+
+
+def enter(directory: Path) -> None:
+    """Let relative paths start from where they did for the coordinator."""
+    if directory.is_dir():
+        os.chdir(directory)

@@ -1,0 +1,187 @@
+"""`Run`: the jobs that a recipe needs, planned, and which of them are done."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from fusionchat.artifacts import Json, Manifest, is_begun, read_manifest
+from fusionchat.damage import faults
+from fusionchat.errors import DamagedError
+from fusionchat.models.identity import (
+    configuration_identity,
+    generation_identity,
+    identity,
+    tokenizer_identity,
+)
+from fusionchat.models.ref import ModelRef
+from fusionchat.recipe.schema import Recipe
+from fusionchat.run.auto import Dtypes
+from fusionchat.run.job import Content, Cost, Inputs, Job, Parallel, Resources, Stage, Status
+from fusionchat.settings import Frozen
+
+What = Literal["model", "tokenizer", "configuration", "generation"]
+IDENTITIES: dict[What, Callable[[ModelRef], str]] = {
+    "model": identity,
+    "tokenizer": tokenizer_identity,
+    "configuration": configuration_identity,
+    "generation": generation_identity,
+}
+
+
+@dataclass
+class Run:
+    """A recipe, its models, its folder, and the jobs planned so far.
+
+    Attributes:
+        recipe: The recipe.
+        refs: Its models by name.
+        folder: The run's folder.
+        stages: The stages by name.
+        dtypes: What models are loaded in, by the setting that says so; ``auto`` is resolved.
+        threads: CPU threads of a job; 0 for all cores.
+        jobs: The jobs planned so far, by id.
+        identities: What identifies each model, so that it is worked out once.
+        verify: Whether all files of finished jobs are read and compared with their checksums.
+    """
+
+    recipe: Recipe
+    refs: dict[str, ModelRef]
+    folder: Path
+    stages: Mapping[str, Stage]
+    dtypes: Dtypes
+    threads: int = 0
+    jobs: dict[str, Job] = field(default_factory=dict)
+    identities: dict[str, str] = field(default_factory=dict)
+    verify: bool = False
+
+    def model(self, name: str) -> Content:
+        """A model and its tokenizer, to be read by a job."""
+        return self._content(f"model {name}", name, "model") | self.tokenizer(name)
+
+    def tokenizer(self, name: str) -> Content:
+        """A model's tokenizer and template, to be read by a job."""
+        return self._content(f"tokenizer, template or thinking of {name}", name, "tokenizer")
+
+    def configuration(self, name: str) -> Content:
+        """A model's configuration without its weights, to be read by a job."""
+        return self._content(f"configuration of {name}", name, "configuration")
+
+    def generation(self, name: str) -> Content:
+        """The generation settings that go into models made from this one."""
+        return self._content(f"generation settings of {name}", name, "generation")
+
+    def follows(self, name: str) -> Content:
+        """A model that a job reads and that changes none of its output but through the jobs that it needs."""
+        return Content(models={name: self.refs[name]})
+
+    def _content(self, words: str, name: str, what: What) -> Content:
+        key = f"{what} {name}"
+        if key not in self.identities:
+            self.identities[key] = IDENTITIES[what](self.refs[name])
+        return Content({words: self.identities[key]}, {name: self.refs[name]})
+
+    def add(
+        self,
+        stage: str,
+        name: str,
+        settings: Frozen,
+        *,
+        needs: tuple[str, ...] = (),
+        content: Content = Content(),  # noqa: B008 (immutable)
+        cost: Cost = Cost(),  # noqa: B008 (immutable)
+        memory: float | None = None,
+        parallel: Parallel = "one",
+        rewritten: tuple[str, ...] = (),
+        stands_for: tuple[str, ...] = (),
+        parts: str = "",
+    ) -> Job:
+        """Plan a job; the jobs it needs must be planned already."""
+        job = Job(
+            stage=stage,
+            name=name,
+            version=self.stages[stage].VERSION,
+            settings=settings,
+            inputs={**content.digests, **{need: self._digest(need) for need in needs}},
+            needs=needs,
+            models=dict(content.models),
+            files=dict(content.files),
+            resources=Resources(threads=self.threads, memory=memory, parallel=parallel),
+            cost=cost,
+            rewritten=rewritten,
+            stands_for=stands_for,
+            parts=parts,
+        )
+        assert job.id not in self.jobs, f"{job.id} is planned twice"
+        self.jobs[job.id] = job
+        return job
+
+    def _digest(self, job_id: str) -> str:
+        job = self.jobs[job_id]
+        return job.digest(read_manifest(self.path(job_id)) if job.stands_for else None)
+
+    def path(self, job_id: str) -> Path:
+        """The folder of a job."""
+        return self.folder / job_id
+
+    def manifest(self, job_id: str) -> Manifest:
+        """The manifest of a finished job."""
+        manifest = read_manifest(self.path(job_id))
+        assert manifest is not None, f"{job_id} is not done"
+        return manifest
+
+    def inputs(self, job: Job) -> Inputs:
+        """Where a job finds what it reads."""
+        return Inputs(self.folder, job)
+
+    def status(self, job: Job) -> Status:
+        """Whether a job is done, stale, damaged, begun or to do."""
+        folder = self.path(job.id)
+        if is_begun(folder, job.fingerprint):
+            so_far = self.stages[job.stage].so_far(job.settings, self.inputs(job), folder)
+            return Status("begun", so_far=so_far)
+        manifest = read_manifest(folder)
+        if manifest is None:
+            return Status("to do")
+        if manifest.fingerprint != job.fingerprint:
+            return Status("stale", changes(manifest, job))
+        found = faults(folder, manifest, verify=self.verify)
+        return (
+            Status("damaged", tuple(f"{n} is {how}" for n, how in found.items())) if found else Status("done")
+        )
+
+    def damage(self, job: Job) -> list[DamagedError]:
+        """The files of a finished job that are missing or damaged, as errors."""
+        folder = self.path(job.id)
+        found = faults(folder, self.manifest(job.id), verify=self.verify)
+        return [
+            DamagedError(f"This file is {how}", path=folder / n, folder=folder) for n, how in found.items()
+        ]
+
+
+def changes(manifest: Manifest, job: Job) -> tuple[str, ...]:
+    """What differs between a manifest and a job, in words; what only follows other jobs where nothing else does."""
+    found = []
+    if manifest.version != job.version:
+        found.append(f"{job.stage}: version {manifest.version} -> {job.version}")
+    before, now = _flat(manifest.settings), _flat(job.hashed)
+    for key in sorted(before.keys() | now.keys()):
+        if before.get(key) != now.get(key):
+            found.append(f"{key.removeprefix('recipe.')}: {before.get(key)} -> {now.get(key)}")
+    inputs = sorted(manifest.inputs.keys() | job.inputs.keys())
+    moved = [name for name in inputs if manifest.inputs.get(name) != job.inputs.get(name)]
+    gone = [f"{name} is not used any more" for name in moved if name not in job.inputs]
+    content = [f"{name} changed" for name in moved if name in job.inputs and name not in job.needs]
+    follows = [f"follows {name}" for name in moved if name in job.needs]
+    own = (*found, *gone, *content)
+    return own or tuple(follows)
+
+
+def _flat(settings: Mapping[str, Json], prefix: str = "") -> dict[str, Json]:
+    flat: dict[str, Json] = {}
+    for key, value in settings.items():
+        if isinstance(value, dict):
+            flat |= _flat(value, f"{prefix}{key}.")
+        else:
+            flat[f"{prefix}{key}"] = value
+    return flat

@@ -1,0 +1,121 @@
+"""A worker: it makes one job in a process of its own, from the job's order and its inputs alone.
+
+Started by an engine, it does the work of a job whose lease the engine holds and leaves an outcome. Started by a user, it
+takes the lease itself: then it begins and finishes the job, too. Where somebody else holds the lease, it helps with the
+shards of a job that has shards.
+"""
+
+from collections.abc import Callable, Iterable, Mapping
+from enum import Enum
+from pathlib import Path
+
+from fusionchat.artifacts import is_begun, make_folder, read_manifest, write_json
+from fusionchat.errors import ArtifactError, DamagedError, FusionChatError
+from fusionchat.lease import HeldError, lease
+from fusionchat.run.job import Context, Job, Stage
+from fusionchat.run.order import enter, lease_path, outcome_path, read_order
+from fusionchat.run.work import do_work, make
+
+
+class Did(Enum):
+    """What a worker did."""
+
+    NOTHING = "is done already"
+    MADE = "done"
+    HELPED = "no shard is left to make; its coordinator finishes it"
+
+
+READY = "ready"
+"""What a worker says to its engine when it waits for a job."""
+
+
+def work_for_engine(
+    run: Path, lines: Iterable[str], say: Callable[[str], None], stages: Mapping[str, Stage]
+) -> None:
+    """Do the work of jobs that an engine has begun, one id a line, and leave the outcome of each; `READY` before each."""
+    say(READY)
+    for line in lines:
+        make_outcome(run, line.strip(), stages)
+        say(READY)
+
+
+def make_outcome(run: Path, job_id: str, stages: Mapping[str, Stage]) -> None:
+    """Do the work of a job and leave what came of it: a summary, or the error."""
+    order = read_order(run, job_id, stages)
+    enter(order.directory)
+    try:
+        summary = do_work(order.job, run, stages, Context(order.runtime))
+    except FusionChatError as error:
+        write_json(outcome_path(run, job_id), {"error": told(error)})
+    else:
+        write_json(outcome_path(run, job_id), {"summary": summary})
+
+
+def work_alone(run: Path, job_id: str, stages: Mapping[str, Stage]) -> Did:
+    """Make a job, or help whoever makes it.
+
+    Raises:
+        ArtifactError: A job that it needs is not done, or has changed since the order was written.
+        HeldError: Another process makes it, and it has no shards.
+    """
+    order = read_order(run, job_id, stages)
+    enter(order.directory)
+    job, folder = order.job, run / job_id
+    require_inputs(run, job)
+    make_folder(lease_path(run, job_id).parent)
+    try:
+        with lease(lease_path(run, job_id), f"Another process is working on {job_id}"):
+            manifest = read_manifest(folder)
+            if manifest is not None and manifest.fingerprint == job.fingerprint:
+                return Did.NOTHING
+            make(job, run, stages, Context(order.runtime))
+            return Did.MADE
+    except HeldError:
+        if job.resources.parallel != "shards" or not is_begun(folder, job.fingerprint):
+            raise
+    do_work(job, run, stages, Context(order.runtime))
+    return Did.HELPED
+
+
+def require_inputs(run: Path, job: Job) -> None:
+    """Check that what a job needs is done, and is what its order was written for.
+
+    Raises:
+        ArtifactError: It is not.
+    """
+    for need in job.needs:
+        manifest = read_manifest(run / need)
+        if manifest is None:
+            raise ArtifactError(
+                f"{job.id} needs {need}, which is not done", where=str(run / need), do="make it first"
+            )
+        if job.inputs[need] not in (manifest.fingerprint, manifest.stands_for):
+            raise ArtifactError(
+                f"{need} is not what {job.id} was planned with",
+                where=str(run / need),
+                do="run `fusionchat run` with the recipe again: it plans the jobs anew",
+            )
+
+
+def told(error: FusionChatError) -> dict[str, str | int | None]:
+    """An error as JSON."""
+    held: dict[str, str | int | None] = {
+        "kind": type(error).__name__,
+        "what": error.what,
+        "where": error.where,
+        "do": error.do,
+        "exit_code": error.exit_code,
+    }
+    if isinstance(error, DamagedError):
+        held |= {"path": str(error.path), "folder": str(error.folder)}
+    return held
+
+
+def raised(held: Mapping[str, object]) -> FusionChatError:
+    """The error that a worker left."""
+    if held["kind"] == "DamagedError":
+        return DamagedError(str(held["what"]), path=Path(str(held["path"])), folder=Path(str(held["folder"])))
+    where, do = (None if held[key] is None else str(held[key]) for key in ("where", "do"))
+    error = FusionChatError(str(held["what"]), where=where, do=do)
+    error.exit_code = int(str(held["exit_code"]))
+    return error

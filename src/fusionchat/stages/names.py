@@ -1,0 +1,118 @@
+"""What jobs are called, in one place: their ids, and the types behind names that carry a label weight or a seed.
+
+Nothing parses a name: what a job is about is in its settings.
+"""
+
+from typing import Literal
+
+from fusionchat.distill.seeds import FIRST, nth
+from fusionchat.settings import Frozen
+
+CORPUS = "corpus/corpus"
+SELECTION = "merge/selection"
+SEARCH = "merge/search"
+FUSED = "merge/fused"
+REPORT = "report/report"
+SFT = "sft"
+SELF = "pivot"
+"""A target that learns from the pivot itself."""
+ALL = "all"
+"""The target of all sources at once."""
+SOUP = "sft#soup"
+"""No other name has a '#' but that of a seed."""
+BEST: Literal["best"] = "best"
+RESERVED = frozenset({"pivot", SFT, ALL})
+"""What no source can be called: FusionChat makes models of these names."""
+
+Part = Literal["validation", "test"]
+Kind = Literal["pivot", "source", "sft", "soup", "self", "target", "merge"]
+FOLDERS: dict[Kind, str] = {"source": "sources/", "target": "targets/", "self": "targets/"}
+"""Evaluations of sources and targets are apart from those of merges: a source may be called as a merge is."""
+
+
+def weight_text(weight: float) -> str:
+    """A label weight in as few digits as name it and no other."""
+    short = f"{weight:g}"
+    return short if float(short) == weight else repr(weight)
+
+
+class Trained(Frozen):
+    """A training of a copy of the pivot, or a merge of such: what it is of, its label weight, which seed.
+
+    Attributes:
+        base: The target's or the merge's name, or ``sft``.
+        weight: The label weight; None where it has none.
+        number: Which of those that differ in their seeds alone.
+    """
+
+    base: str
+    weight: float | None = None
+    number: int = FIRST
+
+    def __str__(self) -> str:
+        """``mixtral@0.9``, ``sft#2``, ``varm@0.9#3``."""
+        return nth(
+            self.base if self.weight is None else f"{self.base}@{weight_text(self.weight)}", self.number
+        )
+
+
+class Row(Frozen):
+    """A model that is evaluated: a row of the results.
+
+    Attributes:
+        kind: What it is.
+        base: Its name without label weight and seed.
+        weight: Its label weight; None where it has none, "best" where the sweep decides it.
+        number: Which of the trainings that differ in their seeds alone it is, or was merged from.
+    """
+
+    kind: Kind
+    base: str
+    weight: float | Literal["best"] | None = None
+    number: int = FIRST
+
+    @property
+    def name(self) -> str:
+        """What its evaluation is called."""
+        if self.weight == BEST:
+            return nth(f"{FOLDERS.get(self.kind, '')}{self.base}@{BEST}", self.number)
+        return f"{FOLDERS.get(self.kind, '')}{self.at(self.weight)}"
+
+    def at(self, weight: float | None) -> Trained:
+        """The training or merge that makes it, at a label weight."""
+        return Trained(base=self.base, weight=weight, number=self.number)
+
+    def maker(self, weight: float | None) -> str:
+        """The job that makes its model, at a label weight."""
+        trained = self.at(weight)
+        return distilled(trained) if self.kind in ("sft", "self", "target") else merged(trained)
+
+
+def captured(model: str) -> str:
+    """The job that captures a model."""
+    return f"represent/{model}"
+
+
+def aligned(source: str) -> str:
+    """The job that aligns a source to the pivot."""
+    return f"align/{source}"
+
+
+def fused(target: str) -> str:
+    """The job that fuses a target's distributions."""
+    return f"fuse/{target}"
+
+
+def distilled(trained: Trained) -> str:
+    """The job that trains a copy of the pivot."""
+    return f"distill/{trained}"
+
+
+def merged(trained: Trained) -> str:
+    """The job of a merge."""
+    return f"merge/{trained}"
+
+
+def evaluated(part: Part, row: Row) -> str:
+    """The job that evaluates a model on a part of the corpus."""
+    return f"evaluate/{part}/{row.name}"

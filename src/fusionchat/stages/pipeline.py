@@ -1,0 +1,144 @@
+"""The pipeline: its stages in order, what of a run is done, and running the rest.
+
+corpus -> represent -> align -> fuse -> distill -> merge -> evaluate -> report
+"""
+
+from collections.abc import Callable, Mapping
+from typing import NamedTuple
+
+from fusionchat.artifacts import machine_errors, make_folder, write_text
+from fusionchat.console import warn
+from fusionchat.lease import lease
+from fusionchat.recipe.schema import Recipe
+from fusionchat.run.auto import keep_dtypes, resolve_dtypes
+from fusionchat.run.coordinate import Announce, carry_out, refuse_many_processes, require_done
+from fusionchat.run.estimate import parameters
+from fusionchat.run.job import Job, Stage, Status
+from fusionchat.run.planned import Run
+from fusionchat.stages import align, corpus, distill, evaluate, fuse, merge, report, represent
+from fusionchat.stages.rehearse import rehearse
+from fusionchat.threads import pick_threads
+
+STAGES: Mapping[str, Stage] = {
+    "corpus": corpus,
+    "represent": represent,
+    "align": align,
+    "fuse": fuse,
+    "distill": distill,
+    "merge": merge,
+    "evaluate": evaluate,
+    "report": report,
+}
+
+
+class Planned(NamedTuple):
+    """A job and its state."""
+
+    job: Job
+    status: Status
+
+
+def open_run(recipe: Recipe, identities: dict[str, str] | None = None, *, verify: bool = False) -> Run:
+    """Plan all jobs of a recipe; nothing is written.
+
+    Args:
+        recipe: The recipe.
+        identities: Those of an earlier call, so that models are not hashed twice.
+        verify: Whether all files of finished jobs are read and compared with their checksums.
+
+    Raises:
+        ModelError, CorpusError: A model folder, a template or a corpus file is missing.
+    """
+    refs = recipe.refs()
+    run = Run(
+        recipe,
+        refs,
+        recipe.run_folder,
+        STAGES,
+        resolve_dtypes(recipe),
+        threads=pick_threads(recipe.runtime.threads, map(parameters, refs.values())),
+        identities=identities or {},
+        verify=verify,
+    )
+    for module in (corpus, represent, align, fuse, distill, merge, evaluate, report):
+        module.plan(run)
+    return run
+
+
+def plan(recipe: Recipe, *, verify: bool = False) -> list[Planned]:
+    """Every job of a recipe with its state, in the order they run; with ``verify``, by the checksums of all files."""
+    run = open_run(recipe, verify=verify)
+    return [Planned(job, run.status(job)) for job in run.jobs.values()]
+
+
+def run(
+    recipe: Recipe,
+    *,
+    until: str | None = None,
+    announce: Announce | None = None,
+    then: Callable[[Run], None] | None = None,
+    verify: bool = False,
+) -> Run:
+    """Run what is not done yet, up to and including a stage (all of it by default).
+
+    Killed at any moment and started again, it goes on where it was and ends with the same result. A damaged file is made
+    again: it is found as `faults` says, or when it is read.
+
+    Args:
+        recipe: The recipe.
+        until: A stage of `STAGES`; only it and what it needs are run.
+        announce: Called before each job with its status.
+        verify: Whether all files of finished jobs are read and compared with their checksums first.
+        then: Called with the finished run; what it finds damaged is made again, and it is called again.
+
+    Raises:
+        FusionChatError: With what is wrong, where, and what to do.
+    """
+    refuse_many_processes()
+    planned = begin_run(recipe, verify=verify)
+    with machine_errors(planned.folder), lease(planned.folder / ".lock"):
+        write_text(planned.folder / "recipe.json", recipe.model_dump_json(indent=1) + "\n")
+        keep_dtypes(planned.folder, planned.dtypes)
+        rehearse(planned, needed(planned, until))
+
+        def again(identities: dict[str, str]) -> Run:
+            return open_run(recipe, identities, verify=verify)
+
+        return carry_out(planned, again, lambda run: needed(run, until), announce, then)
+
+
+def run_job(recipe: Recipe, job_id: str, announce: Announce | None = None) -> Run:
+    """Run one job of a recipe, whose needs are done: for those who place the jobs themselves.
+
+    Raises:
+        RecipeError: There is no such job, or a job that it needs is not done.
+    """
+    refuse_many_processes()
+    planned = begin_run(recipe)
+    job = require_done(planned, job_id)
+    keep_dtypes(planned.folder, planned.dtypes)
+
+    def again(identities: dict[str, str]) -> Run:
+        return open_run(recipe, identities)
+
+    return carry_out(planned, again, lambda run: [run.jobs[job.id]], announce, None)
+
+
+def begin_run(recipe: Recipe, *, verify: bool = False) -> Run:
+    """The planned run, with its folder made, and notices of what another machine chose."""
+    planned = open_run(recipe, verify=verify)
+    for line in planned.dtypes.notices():
+        warn(line)
+    make_folder(planned.folder)
+    return planned
+
+
+def needed(planned: Run, until: str | None) -> list[Job]:
+    """The jobs of a stage and all that they need, in order; every job for None."""
+    if until is None:
+        return list(planned.jobs.values())
+    wanted = {job.id for job in planned.jobs.values() if job.stage == until}
+    for job in reversed(planned.jobs.values()):
+        if job.id in wanted:
+            wanted |= set(job.needs)
+    return [job for job in planned.jobs.values() if job.id in wanted]

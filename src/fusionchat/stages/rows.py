@@ -1,0 +1,98 @@
+"""What a recipe makes: targets, trainings, merges, and the rows of the results. All of it follows from the recipe."""
+
+from collections.abc import Iterable
+from typing import Literal, NamedTuple
+
+from fusionchat.distill.seeds import seed_of
+from fusionchat.merge.methods import MergeMethod
+from fusionchat.recipe.schema import Recipe
+from fusionchat.stages.names import ALL, BEST, SELF, SFT, SOUP, Kind, Row, Trained, captured, distilled, fused
+
+
+def targets(recipe: Recipe) -> dict[str, tuple[str, ...]]:
+    """The targets and the sources of each: one target a source, and ``all`` if the recipe compares with it."""
+    sources = tuple(recipe.sources)
+    pairs = {name: (name,) for name in sources}
+    return pairs | ({ALL: sources} if recipe.compare.all_sources else {})
+
+
+class Training(NamedTuple):
+    """One training of a copy of the pivot.
+
+    Attributes:
+        trained: What it is called.
+        seed: Order of the conversations and every other random choice.
+        learns: The job whose distributions it learns; None for the labels alone.
+        label_weight: lambda.
+    """
+
+    trained: Trained
+    seed: int
+    learns: str | None = None
+    label_weight: float = 1.0
+
+
+def trainings(recipe: Recipe) -> list[Training]:
+    """Every training in the order of the jobs: all of the first seed, then those of the next."""
+    teachers = {target: fused(target) for target in targets(recipe)}
+    found = []
+    for number in range(1, max(recipe.sft_seeds, recipe.distill.seeds) + 1):
+        seed = seed_of(recipe.seed, number)
+        if number <= recipe.sft_seeds:
+            found.append(Training(Trained(base=SFT, number=number), seed))
+        if number > recipe.distill.seeds:
+            continue
+        weights = [(weight, teachers) for weight in recipe.distill.label_weights]
+        if recipe.compare.self_distillation:
+            weights.append((recipe.distill.label_weight, {SELF: captured("pivot")}))
+        for weight, learnt in weights:
+            found += [
+                Training(Trained(base=name, weight=weight, number=number), seed, job, weight)
+                for name, job in learnt.items()
+            ]
+    return found
+
+
+def merges(recipe: Recipe) -> dict[str, MergeMethod]:
+    """The recipe's merge first, then those it is compared with, by name; a method met again gets a number."""
+    named: dict[str, MergeMethod] = {}
+    for method in (recipe.merge, *recipe.compare.merges):
+        name, number = method.method, 2
+        while name in named:
+            name, number = f"{method.method}-{number}", number + 1
+        named[name] = method
+    return named
+
+
+def main_merge(recipe: Recipe) -> str:
+    """The name of the recipe's own merge."""
+    return next(iter(merges(recipe)))
+
+
+def targets_of(sources: Iterable[str], weight: float, number: int) -> dict[str, str]:
+    """The jobs that train the targets of a label weight and seed, by source."""
+    return {source: distilled(Trained(base=source, weight=weight, number=number)) for source in sources}
+
+
+def rows(recipe: Recipe) -> list[Row]:
+    """Every model that is evaluated, in the order of the table; seeds of one model follow each other."""
+    seeds = range(1, recipe.distill.seeds + 1)
+    own = recipe.distill.label_weight
+    found = [Row(kind="pivot", base="pivot"), *(Row(kind="source", base=name) for name in recipe.sources)]
+    found += [Row(kind="sft", base=SFT, number=number) for number in range(1, recipe.sft_seeds + 1)]
+    found += [Row(kind="soup", base=SOUP)] if recipe.sft_seeds > 1 else []
+    if recipe.compare.self_distillation:
+        found += [Row(kind="self", base=SELF, weight=own, number=number) for number in seeds]
+    weights: list[float | Literal["best"]] = [own, *([BEST] if recipe.distill.sweep else [])]
+    for weight in weights:
+        kinds: tuple[tuple[Kind, Iterable[str]], ...] = (
+            ("target", targets(recipe)),
+            ("merge", merges(recipe)),
+        )
+        for kind, bases in kinds:
+            found += [
+                Row(kind=kind, base=base, weight=weight, number=number) for base in bases for number in seeds
+            ]
+    if recipe.search is not None:
+        found += [Row(kind="merge", base="search", number=number) for number in seeds]
+    return found

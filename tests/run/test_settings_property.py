@@ -1,0 +1,145 @@
+"""Every key of a recipe outside ``runtime`` changes every job whose settings hold it, and no job's settings miss one."""
+
+import copy
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from fusionchat.recipe.schema import Recipe, load_recipe, validate_recipe
+from fusionchat.stages.pipeline import open_run
+from tests.tiny import SETTINGS, write_recipe
+
+NOT_SETTINGS = {
+    "name": "the run's name",
+    "output": "where the run is",
+    "pivot.model": "a place; its content is hashed",
+    "pivot.tokenizer": "a place; its content is hashed",
+    "pivot.revision": "of a hub id: its commit is hashed",
+    "pivot.template": "its text is hashed with the tokenizer",
+    "pivot.thinking": "hashed with the tokenizer",
+    "corpus.train.path": "a place; its content is hashed",
+    "corpus.train.revision": "of a hub id: its commit is hashed",
+}
+"""Keys that no settings hold, and why."""
+
+
+def everything() -> dict[str, Any]:
+    """A recipe in which every part is there."""
+    return SETTINGS | {
+        "corpus": {"train": {"path": "input/corpus/train.jsonl"}, "validation": 0.1, "test": 0.1, "max_tokens": 96},
+        "distill": SETTINGS["distill"] | {"sweep": [0.3]},
+        "search": {"metric": "exact_match", "candidates": ["linear"], "minutes": 5},
+        "evaluate": {"exact_match": {"answer_pattern": "(?s)(.*)", "max_new_tokens": 2, "limit": 3}},
+        "compare": {"sft": True, "self_distillation": True, "all_sources": True, "merges": ["karcher"]},
+        "fuse": {"method": "mean_ce", "temperature": 0.5},
+        "align": {"k": 4},
+    }  # fmt: skip
+
+
+def leaves(tree: Any, path: tuple[str, ...] = ()) -> list[tuple[str, ...]]:
+    """The paths of a tree's values; sources and lists count as one."""
+    if not isinstance(tree, dict) or path in {("sources",)}:
+        return [path]
+    return [leaf for key, below in tree.items() for leaf in leaves(below, (*path, key))]
+
+
+def put(tree: dict[str, Any], path: tuple[str, ...], value: Any) -> dict[str, Any]:
+    """A copy of the tree with another value."""
+    changed = copy.deepcopy(tree)
+    node = changed
+    for key in path[:-1]:
+        node = node[key]
+    node[path[-1]] = value
+    return changed
+
+
+def others(value: Any, path: tuple[str, ...]) -> list[Any]:
+    """Values to try instead; the first that is valid is taken."""
+    if isinstance(value, bool):
+        return [not value]
+    if isinstance(value, int | float):
+        return [value + 1, value / 2, value + 0.05]
+    if value is None:
+        return [1, 0.5, "x", "drop", "main"]
+    if isinstance(value, list):
+        return [[], [0.2], ["varm"]]
+    words = {
+        "template": ["pivot.jinja"], "thinking": ["drop"], "format": ["messages"], "dtype": ["float16"], "path": ["b.jsonl"],
+        "pattern": [r"(x)\n"], "answer_pattern": ["(.)"], "metric": ["bits_per_byte"], "precision": ["bf16"], "model": ["m"],
+        "schedule": ["linear"], "tail": ["renormalize"], "per": ["turn"], "unit": ["nats_per_token"], "positions": ["dtw"],
+        "granularity": ["layer"], "method": ["exact", "linear"],
+    }  # fmt: skip
+    return [*words.get(path[-1], []), f"{value}2"]
+
+
+def fingerprints(recipe: Recipe):
+    run = open_run(recipe)
+    return {job.id: (job.fingerprint, flat(job.hashed)) for job in run.jobs.values()}
+
+
+def flat(value: Any, path: str = "") -> dict[str, Any]:
+    if not isinstance(value, dict):
+        return {path: value}
+    return {k: v for key, below in value.items() for k, v in flat(below, f"{path}.{key}").items()}
+
+
+def valid(tree: dict[str, Any]) -> Recipe | None:
+    try:
+        return validate_recipe(copy.deepcopy(tree), name="recipe", folder=".")
+    except Exception:
+        return None
+
+
+@pytest.fixture
+def whole(tiny: Path) -> dict[str, Any]:
+    (tiny / "pivot.jinja").write_text("{{ messages }}")
+    (tiny / "b.jsonl").write_text((tiny / "input/corpus/train.jsonl").read_text() + "\n")
+    (tiny / "m").symlink_to((tiny / "input/models/qwen").resolve())
+    (tiny / "recipe.yaml").write_text(yaml.safe_dump(everything()))
+    dumped: dict[str, Any] = json.loads(load_recipe("recipe.yaml").model_dump_json())
+    return dumped
+
+
+def test_every_key_changes_every_job_whose_settings_hold_it(whole):
+    recipe = valid(whole)
+    assert recipe is not None
+    before = fingerprints(recipe)
+    seen = set()
+    for path in leaves({key: value for key, value in whole.items() if key not in ("runtime", "sources")}):
+        if path[-1] == "method":  # another method has other keys: what it changes is tested in test_job.py
+            continue
+        value = whole
+        for key in path:
+            value = value[key]
+        recipe = next(
+            (r for other in others(value, path) if other != value and (r := valid(put(whole, path, other)))),
+            None,
+        )
+        name = ".".join(path)
+        assert recipe is not None, f"no other value was found for {name}"
+        after = fingerprints(recipe)
+        moved = {job for job in before.keys() & after.keys() if before[job][0] != after[job][0]}
+        moved |= before.keys() ^ after.keys()
+        holding = {job for job in before.keys() & after.keys() if before[job][1] != after[job][1]}
+        assert holding <= moved
+        assert moved or name in ("name", "output"), f"{name} changes no job"
+        # The report's settings hold the whole recipe; some other job's hold the key, too, if it does any work.
+        assert "report/report" in moved or name in ("name", "output"), name
+        seen.add(name)
+    assert NOT_SETTINGS.keys() <= seen and len(seen) > 45
+
+
+@pytest.mark.parametrize("runtime", [{"batch_tokens": 9}, {"workers": 2}, {"device": "cpu"}, {"threads": 2}])
+def test_no_runtime_key_changes_any(whole, runtime):
+    recipe, other = valid(whole), valid(whole | {"runtime": whole["runtime"] | runtime})
+    assert recipe is not None and other is not None
+    assert fingerprints(recipe) == fingerprints(other)
+
+
+def test_a_written_recipe_is_read_as_it_was(tiny):
+    write_recipe(tiny / "recipe.yaml", **everything())
+    recipe = load_recipe("recipe.yaml")
+    assert valid(json.loads(recipe.model_dump_json())) == recipe
