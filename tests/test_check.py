@@ -13,7 +13,7 @@ from fusionchat.corpus.agree import DROPPED, HIDES
 from fusionchat.corpus.conversation import Reject
 from fusionchat.corpus.stage import PARTS as PART_NAMES
 from fusionchat.corpus.stage import note_counts, read_part
-from fusionchat.errors import CorpusError, FusionChatError, MergeError
+from fusionchat.errors import CorpusError, MergeError
 from fusionchat.estimate import total, work
 from fusionchat.pipeline import run
 from fusionchat.recipe import load_recipe
@@ -189,8 +189,7 @@ def test_a_corpus_needs_no_weights(tiny):
     (tiny / "input/models/pivot/model.safetensors").unlink()
     recipe = load_recipe("recipe.yaml")
     assert any("weights of" in line for line in check(recipe, sample=2).unseen)
-    with pytest.raises(FusionChatError, match=r"no weights|no file named"):
-        run(recipe, until="represent")
+    run(recipe, until="corpus")
     assert (recipe.run_folder / "corpus/corpus/train.jsonl").is_file()
 
 
@@ -218,7 +217,7 @@ def test_a_source_whose_weights_are_missing_or_cut_short_is_said_before_the_pivo
     assert line.startswith("the weights of qwen: ") and "cut short" in line
     weights.unlink()
     found = check(load_recipe("recipe.yaml"), sample=2)
-    assert len(found.unseen) == 1 and found.unseen[0].startswith("the weights of qwen: there are none in ")
+    assert len(found.unseen) == 1 and "there are no weights of 'qwen'" in found.unseen[0]
     show(found)
     said = capsys.readouterr()
     assert "could not look at the weights of qwen" in said.err and "with what could be looked at" in said.out

@@ -15,10 +15,9 @@ from fusionchat.corpus.conversation import Reject
 from fusionchat.corpus.parts import count_rejects
 from fusionchat.corpus.render import Renderer
 from fusionchat.corpus.stage import make_renderer
-from fusionchat.errors import FusionChatError, MergeError, ModelError
+from fusionchat.errors import FusionChatError, ModelError
 from fusionchat.estimate import most_disk, total
 from fusionchat.jobs import Run
-from fusionchat.merge.checkpoint import open_checkpoint
 from fusionchat.merge.files import is_without_weights, opens_in_transformers
 from fusionchat.merge.methods.base import check_targets
 from fusionchat.merge.references import cached
@@ -26,6 +25,7 @@ from fusionchat.models import ModelRef, load_config, resolve
 from fusionchat.pipeline import open_run
 from fusionchat.precision import Dtypes
 from fusionchat.recipe import Recipe
+from fusionchat.rehearse import require_weights
 from fusionchat.tokenizer_files import rebuilt_on
 
 
@@ -151,17 +151,11 @@ def _rehearsed(ref: ModelRef, unseen: list[str]) -> list[str]:
 
 def _closed(source: ModelRef) -> str:
     """Why the headers of a source's weights cannot be read, "" where they can or the model is not on this machine."""
-    folder = Path(source.model)
-    if not folder.is_dir():
-        return ""
-    if is_without_weights(folder):
-        return f"the weights of {source.name}: there are none in {folder}"
     try:
-        open_checkpoint(folder, allow_pickle=True).close()
-    except MergeError as error:
-        return (
-            f"the weights of {source.name}: {error.where or folder}: {error.what[0].lower()}{error.what[1:]}"
-        )
+        require_weights(source)
+    except ModelError as error:
+        cause = error.__cause__ if isinstance(error.__cause__, FusionChatError) else error
+        return f"the weights of {source.name}: {error.where}: {cause.what[0].lower()}{cause.what[1:]}"
     return ""
 
 

@@ -3,11 +3,8 @@
 import re
 from pathlib import Path
 
-TOKENIZER = (
+VOCABULARY = (
     "tokenizer.json",
-    "tokenizer_config.json",
-    "special_tokens_map.json",
-    "added_tokens.json",
     "vocab.json",
     "merges.txt",
     "vocab.txt",
@@ -18,6 +15,13 @@ TOKENIZER = (
     "tekken.json",
     "bpe.codes",
     "dict.txt",
+)
+"""Patterns of the files that hold a tokenizer's tokens."""
+TOKENIZER = (
+    *VOCABULARY,
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
     "chat_template.jinja",
     "chat_template.json",
     "additional_chat_templates/*.jinja",

@@ -17,7 +17,7 @@ from fusionchat.corpus.thoughts import Thinking
 from fusionchat.damage import verified_folder
 from fusionchat.errors import MachineError, ModelError
 from fusionchat.hub import ask_the_hub_once, hub_commit
-from fusionchat.model_files import TOKENIZER
+from fusionchat.model_files import TOKENIZER, VOCABULARY, matching
 from fusionchat.recipe import ModelSpec, Recipe
 from fusionchat.tokenizer_files import as_its_file, file_of
 
@@ -140,7 +140,7 @@ def open_tokenizer(ref: ModelRef) -> "PreTrainedTokenizerBase":
     ready(ref.tokenizer, TEXT_FILES)
     revision = _revision(ref, ref.tokenizer)
     try:
-        return declared_tokenizer(ref)
+        tokenizer = declared_tokenizer(ref)
     except Exception as error:  # transformers raises many kinds
         if file_of(ref.tokenizer, revision) is not None:  # of a class that is not known, or cannot build it
             with suppress(Exception):
@@ -150,6 +150,19 @@ def open_tokenizer(ref: ModelRef) -> "PreTrainedTokenizerBase":
             where=ref.tokenizer,
             do=_advice(ref.tokenizer, error),
         ) from error
+    _refuse_empty(ref, tokenizer)
+    return tokenizer
+
+
+def _refuse_empty(ref: ModelRef, tokenizer: "PreTrainedTokenizerBase") -> None:
+    """Raise ModelError for a folder without tokens: transformers builds a tokenizer of the model's type, with none."""
+    folder, own = Path(ref.tokenizer), tuple(tokenizer.vocab_files_names.values())
+    if folder.is_dir() and own and not matching(folder, VOCABULARY + own):
+        raise ModelError(
+            f"The tokenizer of {ref.name!r} has no tokens: there is no {own[0]} in this folder",
+            where=ref.tokenizer,
+            do="download the whole model, or give the tokenizer's folder as `tokenizer:`",
+        )
 
 
 def load_config(ref: ModelRef) -> "PretrainedConfig":

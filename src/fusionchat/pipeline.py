@@ -20,10 +20,10 @@ from fusionchat.jobs import Job, Run, Status
 from fusionchat.models import resolve
 from fusionchat.precision import keep_dtypes, resolve_dtypes
 from fusionchat.recipe import Recipe
+from fusionchat.rehearse import rehearse
 from fusionchat.threads import pick_threads, set_threads
 
 STAGES = ("corpus", "represent", "align", "fuse", "distill", "merge", "evaluate", "report")
-REHEARSED = ("represent", "align", "fuse", "distill", "merge")
 PACKAGES = ("fusionchat", "torch", "transformers", "tokenizers", "numpy", "numba")
 
 Announce = Callable[[Job, Status], None]
@@ -106,19 +106,6 @@ def run(
                 seen.add(error.path)
                 warn(f"{error.path}: {error.what[0].lower()}{error.what[1:]}. It is made again.")
                 discard(error, keep=job.parts)
-
-
-def rehearse(planned: Run, jobs: list[Job]) -> None:
-    """Before a model is opened, find out whether what is trained of the pivot could be merged at all.
-
-    Raises:
-        MergeError: It could not.
-    """
-    from fusionchat.merge.stage import rehearse_pivot
-
-    todo = (job for job in jobs if job.stage in REHEARSED)
-    if any(planned.status(job).state != "done" for job in todo):
-        rehearse_pivot(planned)
 
 
 def pass_once(recipe: Recipe, planned: Run, until: str | None, announce: Announce | None) -> Run:

@@ -58,6 +58,7 @@ class Renderer:
         thinking: Whether the model sees the thoughts of a conversation. Spans count the bytes of a thought that it
             does not see, so that they are the same for all models.
         name: The model's name, for messages.
+        rows: How many tokens the model has rows for, None if that is not to be checked.
 
     Raises:
         ModelError: There is no chat template, or it is not valid Jinja.
@@ -71,8 +72,9 @@ class Renderer:
         template: str | None = None,
         thinking: Thinking = "keep",
         name: str = "",
+        rows: int | None = None,
     ) -> None:
-        self.tokenizer, self.name, self.thinking = tokenizer, name, thinking
+        self.tokenizer, self.name, self.thinking, self.rows = tokenizer, name, thinking, rows
         if template is None:
             template = own_template(tokenizer, name)
         self.template = ChatTemplate(template, tokenizer.special_tokens_map)
@@ -125,6 +127,12 @@ class Renderer:
         ids, raw = self.encoder.turns(messages, shown.text, self._write), shown.text.encode()
         if isinstance(ids, Refusal):
             return Reject(conversation.id, ids.reason, ids.detail)
+        if self.rows is not None and max(ids, default=0) >= self.rows:
+            raise ModelError(
+                f"The tokenizer of {self.name!r} gives token {max(ids)}, and the model has {self.rows} rows",
+                where=f"conversation {conversation.id}",
+                do="give the tokenizer that belongs to the model, or resize the model's embeddings",
+            )
         spans = self.table.tile(ids, raw)
         if isinstance(spans, Untiled):
             near = raw[max(spans.byte - 20, 0) : spans.byte + 20].decode(errors="replace")

@@ -69,10 +69,11 @@ def content_of(path: str, revision: str | None) -> str:
 
 def work(run: Run, folder: Path) -> Summary:
     """Write the parts (``train.jsonl`` ...), ``rejects.jsonl``, and the counts of rejects, unused keys and notes."""
+    # First the models: what is wrong with one is said before a large corpus is read.
+    renderers = [(make_renderer(ref, rows=head_rows(ref)), limit) for ref, limit in token_limits(run)]
     parts, rejects, unused, thoughts = read_parts(run.recipe.corpus, run.recipe.folder, seed=run.recipe.seed)
     if unused:
         console.warn(f"corpus: keys of records that are not used: {count_words(unused)}")
-    renderers = [(make_renderer(ref), limit) for ref, limit in token_limits(run)]
     notes: Counter[str] = Counter({DROPPED: thoughts} if thoughts else {})
     summary: Summary = {}
     total = sum(len(part) for part in parts)
@@ -131,9 +132,16 @@ def _fit_all(
         advance(1)
 
 
-def make_renderer(ref: ModelRef) -> Renderer:
-    """The renderer of a model of the recipe."""
-    return Renderer(load_tokenizer(ref), template=other_template(ref), thinking=ref.thinking, name=ref.name)
+def make_renderer(ref: ModelRef, *, rows: int | None = None) -> Renderer:
+    """The renderer of a model of the recipe; ``rows`` as for `Renderer`."""
+    tokenizer, template = load_tokenizer(ref), other_template(ref)
+    return Renderer(tokenizer, template=template, thinking=ref.thinking, name=ref.name, rows=rows)
+
+
+def head_rows(ref: ModelRef) -> int | None:
+    """How many tokens a model has rows for, by its configuration."""
+    size = getattr(load_config(ref).get_text_config(), "vocab_size", None)
+    return size if isinstance(size, int) else None
 
 
 def token_limits(run: Run) -> list[tuple[ModelRef, int]]:

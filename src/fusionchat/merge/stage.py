@@ -23,7 +23,6 @@ from fusionchat.distill.stage import SFT, label, weight_text
 from fusionchat.distill.stage import job_id as distill_job
 from fusionchat.estimate import merge_cost
 from fusionchat.jobs import Cost, Run, Summary
-from fusionchat.merge.files import is_without_weights
 from fusionchat.merge.methods import MergeMethod
 from fusionchat.merge.methods.linear import Linear
 from fusionchat.merge.references import fetch
@@ -289,15 +288,11 @@ def local_folder(model: str, revision: str | None) -> Path:
 
 
 def rehearse_pivot(run: Run) -> list[str]:
-    """Notes on the pivot before the first capture; raises MergeError where no merge could be made.
-
-    Weights that are not there at all are the capture's to name: the corpus does without them.
-    """
+    """Notes on the pivot before the first capture; raises MergeError where no merge could be made."""
     from fusionchat.merge.rehearsal import rehearse
 
     pivot = run.refs["pivot"]
-    folder = local_folder(pivot.model, pivot.revision)
-    return [] if is_without_weights(folder) else rehearse(folder)
+    return rehearse(local_folder(pivot.model, pivot.revision))
 
 
 class Selection(NamedTuple):

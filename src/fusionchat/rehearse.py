@@ -1,0 +1,76 @@
+"""What a run looks at before its first job: whatever is cheap to know and would stop it later, after hours perhaps."""
+
+import shutil
+from collections.abc import Sequence
+from contextlib import closing
+from pathlib import Path
+
+from fusionchat.console import warn
+from fusionchat.errors import MergeError, ModelError
+from fusionchat.estimate import most_disk
+from fusionchat.jobs import Job, Run
+from fusionchat.merge.checkpoint import UnknownTypeError, open_checkpoint
+from fusionchat.merge.files import is_without_weights, opens_in_transformers
+from fusionchat.models import ModelRef
+from fusionchat.units import size
+
+REHEARSED = ("represent", "align", "fuse", "distill", "merge")
+
+
+def rehearse(run: Run, jobs: Sequence[Job]) -> None:
+    """Look at the weights that the jobs will read, at the merge after the training, and at the room on the disk.
+
+    Raises:
+        ModelError: A model's weights are missing, cut short or damaged.
+        MergeError: What is trained of the pivot could not be merged.
+    """
+    from fusionchat.merge.stage import rehearse_pivot
+
+    todo = [job for job in jobs if run.status(job).state != "done"]
+    for ref in run.refs.values():
+        if any(f"model {ref.name}" in job.inputs for job in todo):
+            require_weights(ref)
+    if any(job.stage in REHEARSED for job in todo):
+        rehearse_pivot(run)
+    need, free = most_disk([job.cost for job in todo]), shutil.disk_usage(run.folder).free
+    if need is not None and need > free:
+        warn(
+            f"{run.folder}: this run may need {size(need)} of disk (a rough estimate), and {size(free)} are free"
+        )
+
+
+def require_weights(ref: ModelRef) -> None:
+    """Check that transformers can find and read a local model's weights, from the headers of its files.
+
+    A model on the hub is not looked at. Types that only a merge cannot read are no fault.
+
+    Raises:
+        ModelError: There are no weights, a file is missing, cut short or damaged.
+    """
+    folder = Path(ref.model)
+    if not folder.is_dir():
+        return
+    place = "pivot" if ref.name == "pivot" else f"sources.{ref.name}"
+    if is_without_weights(folder):
+        raise ModelError(
+            f"There are no weights of {ref.name!r} in this folder",
+            where=str(folder),
+            do=f"download the whole model, or correct {place}.model in the recipe",
+        )
+    try:
+        with closing(open_checkpoint(folder, allow_pickle=True)):
+            pass
+    except UnknownTypeError:
+        pass
+    except MergeError as error:
+        raise ModelError(
+            f"The weights of {ref.name!r} cannot be read: {error.what[0].lower()}{error.what[1:]}",
+            where=error.where,
+            do=error.do,
+        ) from error
+    if ref.name != "pivot" and not opens_in_transformers(folder):
+        raise ModelError(
+            f"transformers finds no weights of {ref.name!r} in this folder: they have no index, or other names",
+            where=str(folder),
+            do="save it again: fusionchat merge --pivot THIS --method passthrough --dtype DTYPE --out DIR",
+        )
