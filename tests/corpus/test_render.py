@@ -45,15 +45,16 @@ def check(one, conversation, rendered):
             continue
         raw = message.content.encode()
         begin, end = rendered.begin[mine], rendered.end[mine]
-        assert (begin[1:] == end[:-1]).all()
+        text = np.maximum(begin, [0, *end[:-1]])
+        assert (text[1:] == end[:-1]).all() and (begin[1:] >= text[1:] - 1).all()
         if message.complete and mine.any():
             assert begin[0] <= 0 and end[-1] == len(raw) + 1
-        for token, a, b in zip(rendered.input_ids[rendered.rows[mine]], begin, end, strict=True):
+        for token, a, t, b in zip(rendered.input_ids[rendered.rows[mine]], begin, text, end, strict=True):
             spelled = one.table.token(token)
             if a == len(raw):
                 continue
-            inside = raw[max(a, 0) : b]
-            assert spelled[max(-a, 0) :][: len(inside)] == inside
+            inside = raw[t:b]
+            assert spelled[t - a :][: len(inside)] == inside
 
 
 @pytest.mark.parametrize("family", FAMILIES)

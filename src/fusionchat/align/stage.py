@@ -21,7 +21,7 @@ from fusionchat.represent.stage import job_id as represent_job
 from fusionchat.represent.topk import TopK
 from fusionchat.tokens.table import TokenTable
 
-VERSION = 3  # raised when the same settings and inputs give another output
+VERSION = 4  # raised when the same settings and inputs give another output
 MAP = "vocabulary_map.safetensors"
 
 

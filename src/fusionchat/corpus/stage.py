@@ -22,7 +22,7 @@ from fusionchat.jobs import Cost, Run, Summary
 from fusionchat.models import ModelRef, load_config, load_tokenizer, other_template
 from fusionchat.recipe import CorpusFile, Recipe
 
-VERSION = 3  # raised when the same settings and inputs give another output
+VERSION = 4  # raised when the same settings and inputs give another output
 JOB = "corpus/corpus"
 
 

@@ -55,7 +55,7 @@ class Events(NamedTuple):
     Attributes:
         conversation: int64 [N].
         turn: int32 [N], message of the conversation.
-        begin, end: int32 [N], the events, template bytes in front of a turn left out.
+        begin, end: int32 [N], the events, bytes that are not the turn's left out (`text_begins`).
         bytes: int32 [N], how many of them are bytes.
     """
 
@@ -79,10 +79,24 @@ def message_bytes(sizes: Sequence[Sequence[int]]) -> Int[np.ndarray, "C T"]:
     return table
 
 
+def text_begins(rows: Rows) -> NDArray[np.int32]:
+    """The first byte of its turn that each row stands for, int32 [N].
+
+    It is after ``begin`` where the token begins with bytes that are not the turn's: bytes of the template in front of the
+    turn, or the space that some tokenizers put after an added token, which then overlaps the row before. A row that is only
+    that space stands for no byte.
+    """
+    before = np.zeros(len(rows.turn), np.int32)
+    before[1:] = np.where(rows.turn[1:] == rows.turn[:-1], rows.end[:-1], 0)
+    first = rows.offsets[:-1]
+    before[first[first < len(before)]] = 0
+    return np.maximum(rows.begin, before)
+
+
 def events_of(rows: Rows, bytes_CT: Int[np.ndarray, "C T"]) -> Events:
     """The events that rows score, given the bytes of every message of their conversations (`message_bytes`)."""
     conversation = np.repeat(np.arange(len(rows.offsets) - 1, dtype=np.int64), np.diff(rows.offsets))
-    begin = np.maximum(rows.begin, 0).astype(np.int32)
+    begin = text_begins(rows)
     size = np.minimum(rows.end, bytes_CT[conversation, rows.turn]) - begin
     return Events(conversation, rows.turn, begin, rows.end, np.maximum(size, 0).astype(np.int32))
 
