@@ -232,7 +232,7 @@ def test_a_lost_file_is_noticed(tiny):
     done = run(load_recipe("recipe.yaml"), until="represent")
     next(done.path("represent/pivot").glob("shard-*")).unlink()
     status = done.status(done.jobs["represent/pivot"])
-    assert status.state == "stale" and "missing" in status.changed[0]
+    assert status.state == "damaged" and "missing" in status.changed[0]
 
 
 def test_a_model_built_for_another_length_has_the_corpus_cut_again(tiny):

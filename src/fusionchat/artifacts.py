@@ -36,6 +36,7 @@ class Manifest:
         seconds: Wall time of the job.
         summary: Figures for the report.
         version: The version of the stage that made it.
+        stamps: Size and time (ns) of every file when the job was done, by relative path.
     """
 
     fingerprint: str
@@ -46,6 +47,7 @@ class Manifest:
     seconds: float = 0.0
     summary: dict[str, Json] = field(default_factory=dict)
     version: int = 0
+    stamps: dict[str, list[int]] = field(default_factory=dict)
 
 
 def canonical(value: object) -> str:
@@ -241,6 +243,12 @@ def finish(folder: Path, manifest: Manifest) -> None:
         held: dict[str, Json] = asdict(manifest)
         write_json(folder / MANIFEST, held | {CHECKSUM: fingerprint(held, {})})
         (folder / PROGRESS).unlink(missing_ok=True)
+
+
+def stamp_of(path: Path) -> list[int]:
+    """A file's size and the time when it was last written, ns: what a look at it costs nothing to compare."""
+    status = path.stat()
+    return [status.st_size, status.st_mtime_ns]
 
 
 def checksums(folder: Path) -> dict[str, str]:

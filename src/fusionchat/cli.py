@@ -50,6 +50,11 @@ def with_recipe(command: Command) -> Command:
     return click.argument("recipe", type=click.Path(path_type=Path))(command)
 
 
+verify_option = click.option(
+    "--verify", is_flag=True, help="Read every finished file and compare its checksum."
+)
+
+
 @cli.command()
 @click.argument("path", type=click.Path(path_type=Path), default="recipe.yaml")
 def init(path: Path) -> None:
@@ -84,15 +89,19 @@ def check(recipe: Path, settings: tuple[str, ...], sample: int) -> None:
 
 @cli.command()
 @with_recipe
-def plan(recipe: Path, settings: tuple[str, ...]) -> None:
-    """Show what is done, stale (and why) or to do; touch nothing."""
+@verify_option
+def plan(recipe: Path, settings: tuple[str, ...], verify: bool) -> None:
+    """Show what is done, stale (and why), damaged or to do; touch nothing.
+
+    A finished file that is missing, of another size or written later is found; --verify finds every change.
+    """
     from fusionchat import console
     from fusionchat.pipeline import plan as make_plan
     from fusionchat.precision import resolve_dtypes
     from fusionchat.show_plan import show
 
     loaded = load(recipe, settings)
-    planned = make_plan(loaded)
+    planned = make_plan(loaded, verify=verify)
     show(planned, str(loaded.run_folder))
     todo = sum(status.state != "done" for _, status in planned)
     dtypes = resolve_dtypes(loaded)
@@ -105,9 +114,10 @@ def plan(recipe: Path, settings: tuple[str, ...]) -> None:
 
 @cli.command()
 @with_recipe
-def run(recipe: Path, settings: tuple[str, ...]) -> None:
+@verify_option
+def run(recipe: Path, settings: tuple[str, ...], verify: bool) -> None:
     """Run all of it, corpus to report; what is done is kept."""
-    finish(load(recipe, settings))
+    finish(load(recipe, settings), verify=verify)
 
 
 @cli.command("add-source")

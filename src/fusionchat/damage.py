@@ -10,6 +10,7 @@ from fusionchat.artifacts import (
     read_manifest,
     sha256_file,
     sha256_known,
+    stamp_of,
     write_json,
 )
 from fusionchat.errors import DamagedError
@@ -66,6 +67,28 @@ def _compare(path: Path, folder: Path, digest: str | None) -> None:
         raise DamagedError("This file is missing", path=path, folder=folder)
     if (sha256_known(path) or sha256_file(path)) != digest:
         raise DamagedError("This file is damaged: it is not what was written", path=path, folder=folder)
+
+
+def faults(folder: Path, manifest: Manifest, *, verify: bool = False) -> dict[str, str]:
+    """The files of a finished job that are not as it left them, by relative path: ``missing`` or ``damaged``.
+
+    A file is read only where its size is right and its time is not, as after a copy; with ``verify``, every file is.
+    """
+    found = {}
+    for name, digest in manifest.files.items():
+        path, stamp = folder / name, manifest.stamps.get(name)
+        if not path.is_file():
+            found[name] = "missing"
+            continue
+        now = stamp_of(path)
+        if stamp is not None and now[0] != stamp[0]:
+            found[name] = "damaged"
+        elif verify or (stamp is not None and now != stamp):
+            try:
+                _compare(path, folder, digest)
+            except DamagedError:
+                found[name] = "damaged"
+    return found
 
 
 def discard(error: DamagedError, *, keep: str = "") -> None:

@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 from fusionchat.artifacts import Json, Manifest, fingerprint, is_begun, read_manifest
+from fusionchat.damage import faults
+from fusionchat.errors import DamagedError
 from fusionchat.models import (
     ModelRef,
     configuration_identity,
@@ -23,7 +25,7 @@ from fusionchat.precision import Dtypes
 from fusionchat.recipe import Recipe
 
 Summary = dict[str, Json]
-State = Literal["done", "stale", "begun", "to do"]
+State = Literal["done", "stale", "damaged", "begun", "to do"]
 What = Literal["model", "tokenizer", "configuration", "generation"]
 IDENTITIES: dict[What, Callable[[ModelRef], str]] = {
     "model": identity,
@@ -97,7 +99,7 @@ class Job:
 
 
 class Status(NamedTuple):
-    """Whether a job is done; what changed for a stale one, and how far a begun one is."""
+    """Whether a job is done; what changed for a stale one, which files of a damaged one, and how far a begun one is."""
 
     state: State
     changed: tuple[str, ...] = ()
@@ -120,6 +122,7 @@ class Run:
         dtypes: What models are loaded in, by the setting that says so; ``auto`` is resolved.
         jobs: The jobs planned so far, by id.
         identities: What identifies each model, so that it is worked out once.
+        verify: Whether all files of finished jobs are read and compared with their checksums.
     """
 
     recipe: Recipe
@@ -129,6 +132,7 @@ class Run:
     dtypes: Dtypes
     jobs: dict[str, Job] = field(default_factory=dict)
     identities: dict[str, str] = field(default_factory=dict)
+    verify: bool = False
 
     def model(self, name: str) -> dict[str, str]:
         """What identifies a model and its tokenizer, to be part of a job's content."""
@@ -206,7 +210,7 @@ class Run:
         return manifest
 
     def status(self, job: Job) -> Status:
-        """Whether a job is done, stale, begun or to do."""
+        """Whether a job is done, stale, damaged, begun or to do."""
         folder = self.path(job.id)
         if is_begun(folder, job.fingerprint):
             return Status("begun", so_far=job.so_far(folder))
@@ -215,8 +219,18 @@ class Run:
             return Status("to do")
         if manifest.fingerprint != job.fingerprint:
             return Status("stale", _changes(manifest, job))
-        missing = [name for name in manifest.files if not (self.path(job.id) / name).is_file()]
-        return Status("stale", tuple(f"{name} is missing" for name in missing)) if missing else Status("done")
+        found = faults(folder, manifest, verify=self.verify)
+        return (
+            Status("damaged", tuple(f"{n} is {how}" for n, how in found.items())) if found else Status("done")
+        )
+
+    def damage(self, job: Job) -> list[DamagedError]:
+        """The files of a finished job that are missing or damaged, as errors."""
+        folder = self.path(job.id)
+        found = faults(folder, self.manifest(job.id), verify=self.verify)
+        return [
+            DamagedError(f"This file is {how}", path=folder / n, folder=folder) for n, how in found.items()
+        ]
 
 
 def _changes(manifest: Manifest, job: Job) -> tuple[str, ...]:

@@ -11,7 +11,16 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import NamedTuple
 
-from fusionchat.artifacts import Manifest, begin, checksums, finish, machine_errors, make_folder, write_text
+from fusionchat.artifacts import (
+    Manifest,
+    begin,
+    checksums,
+    finish,
+    machine_errors,
+    make_folder,
+    stamp_of,
+    write_text,
+)
 from fusionchat.console import warn, working
 from fusionchat.damage import discard
 from fusionchat.errors import DamagedError, FusionChatError, RecipeError
@@ -36,12 +45,13 @@ class Planned(NamedTuple):
     status: Status
 
 
-def open_run(recipe: Recipe, identities: dict[str, str] | None = None) -> Run:
+def open_run(recipe: Recipe, identities: dict[str, str] | None = None, *, verify: bool = False) -> Run:
     """Plan all jobs of a recipe; nothing is written.
 
     Args:
         recipe: The recipe.
         identities: Those of an earlier call, so that models are not hashed twice.
+        verify: Whether all files of finished jobs are read and compared with their checksums.
 
     Raises:
         ModelError, CorpusError: A model folder, a template or a corpus file is missing.
@@ -49,15 +59,23 @@ def open_run(recipe: Recipe, identities: dict[str, str] | None = None) -> Run:
     stages = {stage: importlib.import_module(f"fusionchat.{stage}.stage") for stage in STAGES}
     versions = {stage: module.VERSION for stage, module in stages.items()}
     dtypes = resolve_dtypes(recipe)
-    run = Run(recipe, resolve(recipe), recipe.run_folder, versions, dtypes, identities=identities or {})
+    run = Run(
+        recipe,
+        resolve(recipe),
+        recipe.run_folder,
+        versions,
+        dtypes,
+        identities=identities or {},
+        verify=verify,
+    )
     for module in stages.values():
         module.plan(run)
     return run
 
 
-def plan(recipe: Recipe) -> list[Planned]:
-    """Every job of a recipe with its state, in the order they run."""
-    run = open_run(recipe)
+def plan(recipe: Recipe, *, verify: bool = False) -> list[Planned]:
+    """Every job of a recipe with its state, in the order they run; with ``verify``, by the checksums of all files."""
+    run = open_run(recipe, verify=verify)
     return [Planned(job, run.status(job)) for job in run.jobs.values()]
 
 
@@ -67,23 +85,25 @@ def run(
     until: str | None = None,
     announce: Announce | None = None,
     then: Callable[[Run], None] | None = None,
+    verify: bool = False,
 ) -> Run:
     """Run what is not done yet, up to and including a stage (all of it by default).
 
-    Killed at any moment and started again, it goes on where it was and ends with the same result. A damaged file is found
-    when it is read, and made again.
+    Killed at any moment and started again, it goes on where it was and ends with the same result. A damaged file is made
+    again: it is found as `faults` says, or when it is read.
 
     Args:
         recipe: The recipe.
         until: A stage of `STAGES`; only it and what it needs are run.
         announce: Called before each job with its status.
+        verify: Whether all files of finished jobs are read and compared with their checksums first.
         then: Called with the finished run; what it finds damaged is made again, and it is called again.
 
     Raises:
         FusionChatError: With what is wrong, where, and what to do.
     """
     refuse_many_processes()
-    planned = open_run(recipe)
+    planned = open_run(recipe, verify=verify)
     for line in planned.dtypes.notices():
         warn(line)
     set_threads(pick_threads(recipe.runtime.threads, map(parameters, planned.refs.values())))
@@ -104,8 +124,7 @@ def run(
                 if job is None or error.path in seen:
                     raise
                 seen.add(error.path)
-                warn(f"{error.path}: {error.what[0].lower()}{error.what[1:]}. It is made again.")
-                discard(error, keep=job.parts)
+                make_again(error, job)
 
 
 def pass_once(recipe: Recipe, planned: Run, until: str | None, announce: Announce | None) -> Run:
@@ -113,10 +132,16 @@ def pass_once(recipe: Recipe, planned: Run, until: str | None, announce: Announc
     first = [job for job in needed(planned, until) if job.stands_for]
     advance(planned, first, announce)
     # What they made may be what was there before: then nothing that follows is stale.
-    planned = open_run(recipe, planned.identities)
+    planned = open_run(recipe, planned.identities, verify=planned.verify)
     rest = [job for job in needed(planned, until) if job.id not in {done.id for done in first}]
     advance(planned, rest, announce)
     return planned
+
+
+def make_again(error: DamagedError, job: Job) -> None:
+    """Say that a file of a job is damaged, and remove what has to be made again."""
+    warn(f"{error.path}: {error.what[0].lower()}{error.what[1:]}. It is made again.")
+    discard(error, keep=job.parts)
 
 
 def _owner(planned: Run, error: DamagedError) -> Job | None:
@@ -130,6 +155,8 @@ def advance(planned: Run, jobs: list[Job], announce: Announce | None) -> None:
         status = planned.status(job)
         if announce is not None:
             announce(job, status)
+        for error in planned.damage(job) if status.state == "damaged" else ():
+            make_again(error, job)
         if status.state != "done":
             execute(planned, job)
 
@@ -166,6 +193,7 @@ def execute(planned: Run, job: Job) -> None:
             seconds=round(time.monotonic() - started, 3),
             summary=summary,
             version=job.version,
+            stamps={name: stamp_of(folder / name) for name in files},
         ),
     )
 
