@@ -120,7 +120,7 @@ def open_inputs(
         configs = {"pivot": config} | {n: c.config if c else config for n, c in opened.items()}
         config = arrangement.config(configs, stack_of_layers, str(base.folder))
         stack_of_layers = stack_of_layers._replace(layers=len(arrangement.layers))
-    check_fit(config, {job.name: job.shape for job in jobs}, base, known)
+    check_fit(config, {job.name: job.shape for job in jobs}, base)
     if not added and embeddings != "rows":  # a recipe's fused model gets the recipe's tokenizer
         check_tokens(base.folder, config)
     jobs = _with_auxiliary(stack, jobs, method, list(targets), base, known, files)
