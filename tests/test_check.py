@@ -9,10 +9,11 @@ import torch
 from fusionchat.check import check
 from fusionchat.check_show import show
 from fusionchat.check_usable import TOGETHER, require_usable, usable
-from fusionchat.corpus.agree import DROPPED, HIDES
+from fusionchat.corpus.agree import HIDES
 from fusionchat.corpus.conversation import Reject
 from fusionchat.corpus.stage import PARTS as PART_NAMES
 from fusionchat.corpus.stage import note_counts, read_part
+from fusionchat.corpus.thoughts import DROPPED
 from fusionchat.errors import CorpusError, MergeError
 from fusionchat.estimate import total, work
 from fusionchat.pipeline import run

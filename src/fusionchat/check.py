@@ -10,7 +10,6 @@ from fusionchat.align.preview import PairPreview, Piece, preview, show_all
 from fusionchat.align.stage import job_id as align_job
 from fusionchat.check_corpus import describe, sample_parts
 from fusionchat.check_usable import Usable, notes, usable
-from fusionchat.corpus.agree import DROPPED
 from fusionchat.corpus.conversation import Reject
 from fusionchat.corpus.parts import count_rejects
 from fusionchat.corpus.render import Renderer
@@ -90,7 +89,7 @@ def check(recipe: Recipe, *, sample: int = 200) -> Check:
     """
     refs, unseen = resolve(recipe), list[str]()
     parts = sample_parts(recipe, sample, unseen)
-    conversations, rejected, unused, thoughts = parts["train"]
+    conversations, rejected, unused, changed = parts["train"]
     rejects = count_rejects(rejected)
     pivot = _rehearsed(refs["pivot"], unseen)
     renderers: dict[str, Renderer] = {}
@@ -129,7 +128,7 @@ def check(recipe: Recipe, *, sample: int = 200) -> Check:
         unfit=_unfit(recipe),
         pivot=pivot,
         usable=usable(previews),
-        notes=({DROPPED: thoughts} if thoughts else {}) | notes(previews),
+        notes={**changed, **notes(previews)},
         rebuilt={
             n: text for n, ref in refs.items() if n in renderers and (text := rebuilt_on(ref)) is not None
         },

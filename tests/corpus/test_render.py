@@ -209,3 +209,9 @@ def test_turns_that_bear_no_loss_are_context_only():
     assert set(seen.turn) == {3} and off.supervised_bytes == len(FOUR.messages[3].content.encode())
     last = replace(FOUR, messages=(*FOUR.messages[:3], replace(FOUR.messages[3], train=False)))
     assert set(r.render(last).turn) == {1} and r.render(last).input_ids.size < whole.input_ids.size
+
+
+def test_the_text_of_a_reply_has_the_tags_of_thoughts_and_no_control_tokens():
+    one = renderer("plain", add(byte_level(), "<think>", "</think>", special=True))
+    ids = one.encoder.ids("<think>\nhm</think>\n\nHi<|end|>")
+    assert one.text(ids.tolist()) == "<think>\nhm</think>\n\nHi" and one.text([one.table.size + 5]) == ""

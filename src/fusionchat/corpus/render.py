@@ -16,7 +16,7 @@ from fusionchat.corpus.jinja import own_template
 from fusionchat.corpus.places import Place, Refusal, byte_places, make_marks
 from fusionchat.corpus.roles import with_roles
 from fusionchat.corpus.template import ChatTemplate, Shown
-from fusionchat.corpus.thoughts import Thinking, without
+from fusionchat.corpus.thoughts import Thinking, opening, without
 from fusionchat.errors import ModelError
 from fusionchat.tokens.spans import Ends, Spans, Untiled
 from fusionchat.tokens.table import TokenTable
@@ -246,6 +246,17 @@ class Renderer:
             if isinstance(text, str) and mark in text:
                 text = text[: text.index(mark)].rstrip(" ")
         return text
+
+    @cached_property
+    def opening(self) -> str:
+        """The opening tag of a thought that ends the template's generation prompt, "" where it has none."""
+        prompt = self.template.write((Message("user", "Hi"),), generate=True)
+        return opening(prompt) if isinstance(prompt, str) else ""
+
+    def text(self, ids: Sequence[int]) -> str:
+        """What a model wrote, without control tokens; tags of thoughts are text, whatever their flags say."""
+        text = [i for i in ids if i < self.table.size and self.table.in_text[i]]
+        return str(self.tokenizer.decode(text, skip_special_tokens=False))
 
     @cached_property
     def stop_ids(self) -> list[int]:

@@ -8,7 +8,6 @@ from pathlib import Path
 from fusionchat import console
 from fusionchat.artifacts import Json, read_json, sha256_file, write_json, write_text
 from fusionchat.console import Advance, progress
-from fusionchat.corpus.agree import DROPPED
 from fusionchat.corpus.conversation import Conversation, Reject
 from fusionchat.corpus.cut import fit
 from fusionchat.corpus.parts import PARTS, count_rejects, count_words, locate, read_parts
@@ -71,10 +70,10 @@ def work(run: Run, folder: Path) -> Summary:
     """Write the parts (``train.jsonl`` ...), ``rejects.jsonl``, and the counts of rejects, unused keys and notes."""
     # First the models: what is wrong with one is said before a large corpus is read.
     renderers = [(make_renderer(ref, rows=head_rows(ref)), limit) for ref, limit in token_limits(run)]
-    parts, rejects, unused, thoughts = read_parts(run.recipe.corpus, run.recipe.folder, seed=run.recipe.seed)
+    parts, rejects, unused, changed = read_parts(run.recipe.corpus, run.recipe.folder, seed=run.recipe.seed)
     if unused:
         console.warn(f"corpus: keys of records that are not used: {count_words(unused)}")
-    notes: Counter[str] = Counter({DROPPED: thoughts} if thoughts else {})
+    notes: Counter[str] = Counter(changed)
     summary: Summary = {}
     total = sum(len(part) for part in parts)
     with progress("corpus", total, "conversations") as advance:

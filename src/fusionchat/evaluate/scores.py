@@ -33,6 +33,7 @@ class Scores(NamedTuple):
         unscored: Supervised bytes that the model has no row for.
         events: What each row scores.
         row_bits: float64 [N], bits of each row.
+        unfinished: Answers that ended inside a thought.
     """
 
     bits: NDArray[np.float64]
@@ -43,6 +44,7 @@ class Scores(NamedTuple):
     unscored: int
     events: Events
     row_bits: NDArray[np.float64]
+    unfinished: int = 0
 
 
 class _Rows(NamedTuple):

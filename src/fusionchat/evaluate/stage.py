@@ -9,6 +9,7 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
+from fusionchat import console
 from fusionchat.artifacts import Json, read_json, write_json, write_text
 from fusionchat.console import ignore, progress
 from fusionchat.corpus.conversation import Conversation
@@ -31,7 +32,7 @@ from fusionchat.recipe import ExactMatchSettings
 from fusionchat.represent.events import add_up, bits_per_byte
 from fusionchat.represent.stage import render_all
 
-VERSION = 2  # raised when the same settings and inputs give another output
+VERSION = 3  # raised when the same settings and inputs give another output
 Part = Literal["validation", "test"]
 Kind = Literal["pivot", "source", "sft", "soup", "self", "target", "merge"]
 SCORES = "scores.json"
@@ -165,7 +166,7 @@ def score(
     from fusionchat.corpus.stage import make_renderer
     from fusionchat.evaluate.exact_match import exact_match
     from fusionchat.evaluate.likelihood import token_bits
-    from fusionchat.models import load_model, load_tokenizer, pick_device
+    from fusionchat.models import load_model, pick_device
 
     runtime = run.recipe.runtime
     device = pick_device(runtime.device)
@@ -186,12 +187,12 @@ def score(
     write_events(folder, events, bits_N)
     bits, sizes = (add_up(part, events.conversation, len(conversations)) for part in (bits_N, events.bytes))
     correct: list[bool | None] = [None] * len(conversations)
+    unfinished = 0
     if exact is not None:
         asked = places_asked(conversations, exact.limit)
         with progress(f"answer {name}", len(asked), "questions") as advance:
             result = exact_match(
                 model,
-                load_tokenizer(ref),
                 renderer,
                 [conversations[i] for i in asked],
                 pattern=exact.answer_pattern,
@@ -207,6 +208,9 @@ def score(
             replies.append(
                 {"id": conversation.id, "answer": conversation.answer, "reply": reply, "correct": bool(right)}
             )
+        unfinished = int(result.unfinished.sum())
+        if unfinished:
+            console.warn(f"evaluate {name}: {unfinished} of {len(asked)} answers ended inside a thought")
         write_text(
             folder / "replies.jsonl", "".join(json.dumps(r, ensure_ascii=False) + "\n" for r in replies)
         )
@@ -221,6 +225,7 @@ def score(
             "unscored_ends": sum(m.supervised and m.complete for c in conversations for m in c.messages)
             - events.ends,
             "correct": correct,
+            "unfinished_thoughts": unfinished,
             "parameters": sum(p.numel() for p in model.parameters()),
         },
     )
@@ -241,7 +246,7 @@ def validation_score(run: Run, metric: Literal["bits_per_byte", "exact_match"]) 
     from fusionchat.corpus.stage import make_renderer
     from fusionchat.evaluate.exact_match import exact_match
     from fusionchat.evaluate.likelihood import token_bits
-    from fusionchat.models import load_model, load_tokenizer, pick_device
+    from fusionchat.models import load_model, pick_device
 
     pivot, runtime, exact = run.refs["pivot"], run.recipe.runtime, run.recipe.evaluate.exact_match
     renderer, device = make_renderer(pivot), pick_device(runtime.device)
@@ -268,7 +273,7 @@ def validation_score(run: Run, metric: Literal["bits_per_byte", "exact_match"]) 
         assert exact is not None, "the recipe's validator asks for it"
         asked = [conversations[i] for i in places_asked(conversations, exact.limit)]
         answers = exact_match(
-            model, load_tokenizer(pivot), renderer, asked, pattern=exact.answer_pattern,
+            model, renderer, asked, pattern=exact.answer_pattern,
             max_new_tokens=exact.max_new_tokens, device=device, batch_tokens=runtime.batch_tokens, progress=ignore,
         )  # fmt: skip
         return 1.0 - float(np.mean(answers.correct))
@@ -288,4 +293,5 @@ def load_scores(run: Run, part: Part, name: str) -> Scores:
         int(str(raw["parameters"])),
         int(str(raw["unscored_bytes"])),
         *read_events(folder),
+        int(str(raw["unfinished_thoughts"])),
     )

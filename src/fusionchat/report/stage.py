@@ -1,6 +1,6 @@
 """Stage `report`: gather the figures of all jobs, write the report, and put the results on the model card."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import cast
@@ -116,8 +116,19 @@ def gather(run: Run) -> Report:
         stages=tuple(StageTime(j.stage, j.name, m.seconds) for j, m in manifests(run)),
         recipe=recipe_yaml(recipe),
         versions=run.manifest(CORPUS).versions,
-        notes=tuple(n for n in (note, *(fusion_note(run, target) for target in targets(run))) if n),
+        notes=tuple(
+            n
+            for n in (note, thought_note(models), *(fusion_note(run, target) for target in targets(run)))
+            if n
+        ),
     )
+
+
+def thought_note(models: Sequence[Trained]) -> str:
+    """Which models' answers ended inside a thought, "" for none."""
+    counts = {model.label: sum(one.unfinished for one in model.runs) for model in models}
+    said = ", ".join(f"{label} {count}" for label, count in counts.items() if count)
+    return f"Answers that ended inside a thought, counted as wrong: {said}." if said else ""
 
 
 def fusion_note(run: Run, target: str) -> str:
