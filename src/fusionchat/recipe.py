@@ -29,7 +29,8 @@ from fusionchat.merge.methods import MergeMethod
 from fusionchat.merge.methods.base import check_targets
 from fusionchat.merge.methods.varm import Varm
 from fusionchat.recipe_mistakes import explain, no_such_method
-from fusionchat.recipe_set import apply_settings
+from fusionchat.recipe_set import alternatives, apply_settings
+from fusionchat.recipe_types import prepare
 from fusionchat.recipe_yaml import parse_yaml
 
 AnyDtype = Literal["auto", "float32", "bfloat16", "float16"]
@@ -447,7 +448,7 @@ def merge_method(name: str, settings: tuple[str, ...]) -> MergeMethod:
     tree: dict[str, Any] = {"method": name}
     apply_settings(tree, settings, AnyMerge)
     try:
-        return TypeAdapter(AnyMerge).validate_python(tree)
+        return TypeAdapter(AnyMerge).validate_python(prepare(tree, alternatives(AnyMerge)))
     except ValidationError as error:
         raise RecipeError(
             explain(error, Recipe.model_json_schema()),
@@ -461,7 +462,7 @@ def validate_recipe(tree: dict[str, Any], *, name: str, folder: str) -> Recipe:
     if "folder" in tree:
         raise RecipeError("There is no such key", where=f"{name}: folder", do="remove it")
     try:
-        return Recipe(**tree, folder=folder)
+        return Recipe(**prepare(tree, [Recipe]), folder=folder)
     except ValidationError as error:
         raise RecipeError(
             explain(error, Recipe.model_json_schema()), where=name, do="see docs/recipe.md for every key"
