@@ -12,13 +12,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 from fusionchat.artifacts import canonical, sha256_file
-from fusionchat.corpus.jinja import own_template
+from fusionchat.corpus.jinja import own_template, pick
 from fusionchat.corpus.thoughts import Thinking
 from fusionchat.damage import verified_folder
 from fusionchat.errors import MachineError, ModelError
 from fusionchat.hub import ask_the_hub_once, hub_commit
 from fusionchat.model_files import TOKENIZER, VOCABULARY, matching
 from fusionchat.recipe import ModelSpec, Recipe
+from fusionchat.template_files import read_template, with_template
 from fusionchat.tokenizer_files import as_its_file, file_of
 
 if TYPE_CHECKING:
@@ -97,7 +98,7 @@ def _template(spec: ModelSpec, recipe: Recipe, where: str) -> str | None:
         return None
     path = Path(recipe.folder) / spec.template
     try:
-        return path.read_text(encoding="utf-8-sig")
+        return pick(read_template(path), where)
     except (OSError, UnicodeDecodeError) as error:
         raise ModelError(
             f"The chat template cannot be read: {spec.template}",
@@ -121,7 +122,9 @@ def other_template(ref: ModelRef) -> str | None:
 
 def load_tokenizer(ref: ModelRef) -> "PreTrainedTokenizerBase":
     """The model's fast tokenizer with the rules of its ``tokenizer.json``; raises ModelError where it cannot be loaded."""
-    return as_its_file(open_tokenizer(ref), file_of(ref.tokenizer, _revision(ref, ref.tokenizer)))
+    revision = _revision(ref, ref.tokenizer)
+    tokenizer = as_its_file(open_tokenizer(ref), file_of(ref.tokenizer, revision))
+    return with_template(tokenizer, ref.tokenizer, revision)
 
 
 def declared_tokenizer(ref: ModelRef) -> "PreTrainedTokenizerBase":

@@ -20,15 +20,15 @@ GENERAL = "PreTrainedTokenizerFast"
 _agreed: dict[tuple[object, ...], str | None] = {}
 
 
-def file_of(name: str, revision: str | None) -> Path | None:
-    """The ``tokenizer.json`` of a folder or hub id, None where it has none."""
+def file_of(name: str, revision: str | None, file: str = FILE) -> Path | None:
+    """The ``tokenizer.json`` (or another file) of a folder or hub id, None where it has none."""
     if Path(name).is_dir():
-        path = Path(name) / FILE
+        path = Path(name) / file
         return path if path.is_file() else None
     from transformers.utils import cached_file
 
     try:
-        found = cached_file(name, FILE, revision=revision)
+        found = cached_file(name, file, revision=revision)
     except OSError:  # it has none, or the hub does not answer: loading says so
         return None
     return Path(found) if isinstance(found, str) else None
