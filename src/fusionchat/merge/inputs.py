@@ -99,7 +99,7 @@ def open_inputs(
     tensors: dict[str, dict[str, Source]] = {}
     for name, checkpoint in opened.items():
         if checkpoint is None:
-            tensors[name], files[name] = _adapted(adapters[name], base), [adapters[name].file]
+            tensors[name], files[name] = _adapted(adapters[name], base), adapters[name].files
         else:
             tensors[name] = reconciled(name, checkpoint, base, known, buffers)
             files[name] = checkpoint.files
@@ -163,7 +163,8 @@ def _open_adapters(
     for name, folder in targets.items():
         if is_adapter(folder):
             opened[name] = open_adapter(folder, pivot, known=known, allow_pickle=allow_pickle)
-            stack.callback(opened[name].file.close)
+            for file in opened[name].files:
+                stack.callback(file.close)
     return opened
 
 
