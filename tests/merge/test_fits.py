@@ -98,6 +98,10 @@ MISFITS = {
     "another width": ("llama", {}, dict, {"intermediate_size": 40}, r"shape \[48, 32\], not \[40, 32\]|shape \[32, 48\]"),
     "other heads": ("llama", {}, dict, {"num_key_value_heads": 4}, r"k_proj\.weight has shape \[16, 32\], not \[32, 32\]"),
     "a head width": ("qwen3", {"head_dim": 8}, dict, {"head_dim": 16}, "has shape"),
+    "types of other layers": (
+        "qwen3", {"head_dim": 8}, dict, {"layer_types": ["full_attention"] * 5}, r"does not open it: .*layer"
+    ),
+    "an activation that nobody has": ("mistral", {}, dict, {"hidden_act": "mine"}, "does not open it"),
     "no width": ("llama", {}, dict, {"hidden_size": None}, "has shape|does not open"),
     "heads that do not divide": ("llama", {}, dict, {"num_attention_heads": 5}, "does not open it"),
     "more experts than stored": ("qwen3_moe", SPARSE, dict, {"num_local_experts": 4}, r"has shape \[3, "),

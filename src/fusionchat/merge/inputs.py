@@ -22,6 +22,7 @@ from fusionchat.merge.names import STRUCTURE as _STRUCTURE
 from fusionchat.merge.names import Known, find
 from fusionchat.merge.new_biases import add_biases
 from fusionchat.merge.plan import Job, Source, Taking
+from fusionchat.merge.prefixes import without_prefix
 from fusionchat.merge.published import refuse_adapter, refuse_quantized
 from fusionchat.merge.reconcile import Buffers, check_kind, own_head, reconciled
 from fusionchat.merge.stack import Stack, find_stack
@@ -83,6 +84,7 @@ def open_inputs(
     refuse_adapter(pivot)
     base = _open(stack, pivot, allow_pickle)
     refuse_quantized(base)
+    base = without_prefix(base)
     known = Known(base)
     buffers = Buffers(known.buffers())
     adapters = _open_adapters(stack, base, targets, known, allow_pickle)

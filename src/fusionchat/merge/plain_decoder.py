@@ -47,10 +47,17 @@ _SIZES = (
     "num_key_value_heads",
 )
 
+_NUMBERS = ("rms_norm_eps", "initializer_range", "attention_dropout", "rope_theta", "max_position_embeddings")
+_SWITCHES = ("use_cache", "use_sliding_window", TIE)
+_ACTIVATIONS = ("silu", "gelu", "gelu_new", "gelu_pytorch_tanh", "relu")
+_TYPES = {"full_attention", "sliding_attention"}
+_LLAMA3 = ("factor", "low_freq_factor", "high_freq_factor", "original_max_position_embeddings")
+_ROPES = {("default", frozenset[str]()), ("linear", frozenset({"factor"})), ("llama3", frozenset(_LLAMA3))}
+
 
 def is_exactly(config: Config, shapes: Mapping[str, Shape]) -> bool:
     """Whether these are the parameters of a decoder of the Llama kind that the config describes, no more and no fewer."""
-    wanted = expected(config)
+    wanted = expected(config) if _is_plain(config) else None
     return wanted is not None and shapes in (
         wanted | {"lm_head.weight": wanted["model.embed_tokens.weight"]},
         *([wanted] if config.get(TIE) is True else ()),
@@ -91,6 +98,36 @@ def expected(config: Config) -> dict[str, Shape] | None:
         if kind.normed:
             made |= {f"{prefix}.self_attn.{name}_norm.weight": (head,) for name in "qk"}
     return made
+
+
+def _is_plain(config: Config) -> bool:
+    """Whether the other settings are ones that transformers is sure to take."""
+    layers, types = config.get("num_hidden_layers"), config.get("layer_types")
+    rope = [config.get(key) for key in ("rope_scaling", "rope_parameters")]
+    return (
+        all(_is_number(config.get(key, 0)) for key in _NUMBERS)
+        and all(config.get(key) in (None, True, False) for key in _SWITCHES)
+        and config.get("hidden_act", "silu") in _ACTIVATIONS
+        and all(held is None or _is_plain_rope(held) for held in rope)
+        and (
+            types is None
+            or (isinstance(types, list) and len(types) == layers and set(map(str, types)) <= _TYPES)
+        )
+    )
+
+
+def _is_plain_rope(held: Json) -> bool:
+    if not isinstance(held, dict):
+        return False
+    kind = held.get("rope_type", held.get("type"))
+    keys = held.keys() - {"rope_type", "type", "rope_theta"}
+    return (kind, frozenset(keys)) in _ROPES and all(
+        _is_number(held[key]) for key in {*keys, "rope_theta"} & held.keys()
+    )
+
+
+def _is_number(value: Json) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def _projections(width: int, inner: int, queries: int, keys: int) -> dict[str, Shape]:

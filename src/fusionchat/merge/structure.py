@@ -164,7 +164,7 @@ def _opened_with(text: str, named: tuple[tuple[str, Shape], ...]) -> Structure |
         try:
             made = _unquantized(made_of(config))
         except Exception as error:
-            raise Unopened(_first_line(error)) from error
+            raise Unopened(_said(error)) from error
         found = _first_fitting(made, shapes, False)
         kind = next(_classes(made, False), None)
         if found is not None or kind is None:
@@ -174,12 +174,13 @@ def _opened_with(text: str, named: tuple[tuple[str, Shape], ...]) -> Structure |
         except ImportError:
             return None
         except Exception as error:
-            raise Unopened(_first_line(error)) from error
+            raise Unopened(_said(error)) from error
     return None
 
 
-def _first_line(error: Exception) -> str:
-    return next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
+def _said(error: Exception) -> str:
+    """The first sentence of an error; what follows points to a report that is not printed here."""
+    return " ".join(str(error).split()).split(". ")[0][:300] or type(error).__name__
 
 
 def _first_fitting(config: "PretrainedConfig", shapes: Mapping[str, Shape], causal: bool) -> Structure | None:
