@@ -111,7 +111,6 @@ def run(
     with machine_errors(planned.folder), lock(planned.folder):
         write_text(planned.folder / "recipe.json", recipe.model_dump_json(indent=1) + "\n")
         keep_dtypes(planned.folder, planned.dtypes)
-        rehearse(planned, needed(planned, until))
         seen: set[Path] = set()
         while True:
             try:
@@ -134,6 +133,7 @@ def pass_once(recipe: Recipe, planned: Run, until: str | None, announce: Announc
     # What they made may be what was there before: then nothing that follows is stale.
     planned = open_run(recipe, planned.identities, verify=planned.verify)
     rest = [job for job in needed(planned, until) if job.id not in {done.id for done in first}]
+    rehearse(planned, rest)
     advance(planned, rest, announce)
     return planned
 

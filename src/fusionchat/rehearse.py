@@ -1,4 +1,7 @@
-"""What a run looks at before its first job: whatever is cheap to know and would stop it later, after hours perhaps."""
+"""What a run looks at after the corpus, before its first capture: whatever is cheap to know and would stop it hours later.
+
+The corpus needs no weights; what is wrong with a template or a record can be seen before the weights are here.
+"""
 
 import shutil
 from collections.abc import Sequence
