@@ -92,6 +92,7 @@ def test_weights_that_cannot_be_read_are_named_before_the_first_capture(tiny, na
     change(tiny / "input/models" / name)
     text = refused()
     assert what.replace("NAME", name) in text and named in text and f"models/{name}" in text and "do:" in text
+    assert (tiny / "runs/tiny/corpus/corpus/manifest.json").is_file(), "the corpus needs no weights"
 
 
 def test_weights_that_no_job_reads_are_not_looked_at(tiny, finished):
