@@ -147,6 +147,7 @@ def stage(pivot: TopK, source: TopK, sides: Sides, rows: int) -> float:
     last = int(np.searchsorted(pivot.offsets, rows))
     tables = sides[SMALL].table, sides[LARGE].table
     mapping = build_map(tables[1], tables[0], BytePrefix())
+    sizes = whole_turns(pivot.slice(0, last))  # the stage has them from the corpus
     with tempfile.TemporaryDirectory() as folder:
         paths = [Path(folder) / f"{name}.safetensors" for name in ("pivot", "source", "aligned")]
         write_shard(paths[0], pivot.slice(0, last))
@@ -155,7 +156,7 @@ def stage(pivot: TopK, source: TopK, sides: Sides, rows: int) -> float:
         def work() -> None:
             mine, theirs = read_shard(paths[0])[0], read_shard(paths[1])[0]
             aligned = align(mine, theirs, mapping, *tables, AlignSettings())
-            summarize(mine, theirs, aligned, whole_turns(mine))
+            summarize(mine, theirs, aligned, sizes)
             write_shard(
                 paths[2], aligned.topk, {"kind": aligned.kind, "kept": aligned.kept.astype(np.float16)}
             )

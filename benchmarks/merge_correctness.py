@@ -61,7 +61,8 @@ from fusionchat.merge.methods import METHODS
 from fusionchat.merge.standalone import Settings, run_mergekit
 from fusionchat.merge.stream import writer
 from fusionchat.merge.stream.merge import merge_models
-from fusionchat.merge.stream.output import JOURNAL, REPORT, WORK
+from fusionchat.merge.stream.output import JOURNAL, WORK
+from fusionchat.merge.stream.result import REPORT
 
 CHANGES = (1e-4, 1e-3, 2e-2)
 WEIGHTED = ("task_arithmetic", "ties", "dare_linear", "dare_ties", "della", "multislerp")

@@ -1,5 +1,6 @@
 """Damaged files: named when they are read, and in a run made again by the same command, bit by bit."""
 
+import os
 import shutil
 
 import pytest
@@ -217,3 +218,58 @@ def test_of_a_damaged_job_the_whole_parts_stay(tmp_path):
     write_job(folder, {"part-0": "x"})
     discard(DamagedError("It is damaged", path=folder / "part-0", folder=folder))
     assert not folder.exists()
+
+
+def cut(path):
+    path.write_bytes(path.read_bytes()[:-1])
+
+
+def flip_and_keep_the_time(path):
+    status = path.stat()
+    flip(path)
+    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+
+
+PLANNED = {
+    "missing": (lambda path: path.unlink(), "missing", "missing"),
+    "cut": (cut, "damaged", "damaged"),
+    "empty": (lambda path: path.write_bytes(b""), "damaged", "damaged"),
+    "flipped": (flip, "damaged", "damaged"),
+    "flipped, same time": (flip_and_keep_the_time, None, "damaged"),
+    "touched": (os.utime, None, None),
+}
+
+
+@pytest.mark.parametrize("harm", PLANNED)
+@pytest.mark.parametrize("name", ["represent/qwen/shard-00000.safetensors", "merge/fused/model/config.json"])
+def test_plan_names_a_damaged_file(copy, finished, capsys, name, harm):
+    change, seen, verified_as = PLANNED[harm]
+    change(copy / name)
+    for options, how in (((), seen), (("--verify",), verified_as)):
+        assert guarded(["plan", "recipe.yaml", *options]) == 0
+        said = capsys.readouterr().out
+        assert (f"{name} is {how}" in said and "1 of" in said) if how else "Everything is done." in said
+    assert guarded(["run", "recipe.yaml", "--verify"]) == 0
+    assert sha256_file(copy / name) == sha256_file(finished.folder / name)
+
+
+def test_a_missing_shard_leaves_the_others(copy, monkeypatch):
+    from fusionchat.represent import shards
+
+    monkeypatch.setattr(shards, "SHARD_CONVERSATIONS", 4)
+    shutil.rmtree(copy / "represent")
+    run(load_recipe("recipe.yaml"), until="represent")
+    folder = copy / "represent/pivot"
+    kept = (folder / "shard-00000.safetensors").stat().st_mtime_ns
+    (folder / "shard-00001.safetensors").unlink()
+    cut(folder / "shard-00002.safetensors")
+    run(load_recipe("recipe.yaml"), until="represent")
+    assert (folder / "shard-00000.safetensors").stat().st_mtime_ns == kept
+    assert (folder / "shard-00001.safetensors").is_file() and (folder / "manifest.json").is_file()
+
+
+def test_a_copied_run_is_done(tiny, finished, capsys):
+    """Copied without its times: the files are read, and are right."""
+    shutil.copytree(finished.folder, tiny / "runs/tiny", copy_function=shutil.copyfile)
+    assert guarded(["plan", "recipe.yaml"]) == 0
+    assert "Everything is done." in capsys.readouterr().out

@@ -13,14 +13,14 @@ from tests.shared import SHARED, needs_shared
 
 
 def contexts(topk, table):
-    """Text bytes of the turn before every row, put together from the tokens before it (template bytes left out)."""
+    """Text bytes of the turn before every row, put together from the tokens before it (bytes not of the text left out)."""
     out = []
     for i in range(topk.rows):
         before, j = b"", i
-        while topk.begin[j] > 0:
-            assert topk.end[j - 1] == topk.begin[j] and topk.turn[j - 1] == topk.turn[j]
+        while slow.text_begin(topk, j) > 0:
+            assert topk.end[j - 1] == slow.text_begin(topk, j) and topk.turn[j - 1] == topk.turn[j]
             j -= 1
-            before = table.token(topk.labels[j])[max(-topk.begin[j], 0) :] + before
+            before = table.token(topk.labels[j])[slow.text_begin(topk, j) - topk.begin[j] :] + before
         out.append(before)
     return out
 
@@ -32,7 +32,7 @@ def check_contexts(pivot, source, pivot_table, source_table):
     for i, (j, residual) in enumerate(zip(attached.row, attached.residual, strict=True)):
         if j == NOWHERE:
             continue
-        seen = source_table.token(source.labels[j])[:residual][max(-source.begin[j], 0) :]
+        seen = source_table.token(source.labels[j])[:residual][slow.text_begin(source, j) - source.begin[j] :]
         assert theirs[j] + seen == mine[i]
     return attached
 

@@ -30,37 +30,44 @@ def table(words, *, eot_first=False):
 
 
 def split(draw, vocabulary, raw, led):
-    """One of the ways to write ``raw`` with a vocabulary's tokens: (template bytes in the first token, ids).
+    """One of the ways to write ``raw`` with a vocabulary's tokens: (bytes of each token that are not the text's, ids).
 
-    The first token may be one with a blank in front that is not in the text, as SentencePiece has it.
+    A token may have a space in front that is not in the text, as SentencePiece has it at the start of a text and after
+    added tokens; there it may be that space alone.
     """
     spelled = {vocabulary.token(t): t for t in range(vocabulary.size) if vocabulary.in_text[t]}
-    leading = [w for w in spelled if len(w) > 1 and w[:1] == b" " and raw.startswith(w[1:])]
-    at, ids, lead = 0, [], 0
-    if led and leading and draw(st.booleans()):
-        word = draw(st.sampled_from(leading))
-        ids, at, lead = [spelled[word]], len(word) - 1, 1
+    at, ids, leads = 0, [], []
     longest = max(map(len, spelled))
     while at < len(raw):
-        fits = [n for n in range(1, longest + 1) if raw[at : at + n] in spelled and at + n <= len(raw)]
-        size = draw(st.sampled_from(fits))
-        ids.append(spelled[raw[at : at + size]])
-        at += size
-    return lead, ids
+        leading = [w for w in spelled if w[:1] == b" " and raw.startswith(w[1:], at) and (at or len(w) > 1)]
+        follows_space = ids and leads[-1] and vocabulary.token(ids[-1]) == b" "
+        lead = int(led and bool(leading) and not follows_space and draw(st.booleans()))
+        if lead:
+            word = draw(st.sampled_from(leading))
+        else:
+            fits = [n for n in range(1, longest + 1) if raw[at : at + n] in spelled and at + n <= len(raw)]
+            word = raw[at : at + draw(st.sampled_from(fits))]
+        ids.append(spelled[word])
+        leads.append(lead)
+        at += len(word) - lead
+    return leads, ids
 
 
 def capture(rng, vocabulary, turns_of, k):
-    """A TopK with random distributions for token lists of conversations: [[(template bytes, ids) of a turn, ...], ...]."""
+    """A TopK with random distributions for token lists of conversations: [[(bytes not of the text, ids) of a turn, ...], ...].
+
+    The bytes that are not of the text are given for each token, or as 0 for all.
+    """
     labels, turn, begin, end, offsets = [], [], [], [], [0]
     for conversation in turns_of:
         for t, (lead, ids) in enumerate(conversation):
-            at = -lead
-            for i in ids:
+            at = 0
+            for i, own in zip(ids, lead or [0] * len(ids), strict=True):
                 size = len(vocabulary.token(i)) if vocabulary.in_text[i] else 1
                 labels.append(i)
                 turn.append(2 * t + 1)
-                begin.append(at)
-                at += size
+                begin.append(at - own)
+                at += size - own
                 end.append(at)
         offsets.append(len(labels))
     n, k = len(labels), min(k, vocabulary.size)
@@ -89,12 +96,12 @@ def capture(rng, vocabulary, turns_of, k):
 def ended(turn, vocabulary, ends):
     """A turn with its end-of-turn token, if it is to have one."""
     lead, ids = turn
-    return lead, [*ids, vocabulary.eos] if ends else ids
+    return ([*lead, 0], [*ids, vocabulary.eos]) if ends else (lead, ids)
 
 
 @st.composite
 def worlds(draw, k=None, ends=True, led=True):
-    """A world; ``k`` slots a row, drawn if None; turns end if ``ends``; first tokens may have a blank in front if ``led``."""
+    """A world; ``k`` slots a row, drawn if None; turns end if ``ends``; tokens may have a space in front if ``led``."""
     word = st.text(LETTERS, min_size=2, max_size=4) | st.text(LETTERS, min_size=1, max_size=2).map(
         " {}".format
     )

@@ -168,3 +168,12 @@ def test_the_context_decides_what_fits(tmp_path, monkeypatch):
 def test_it_says_what_it_is(answerer):
     said = answerer.describe()
     assert "parameters, context of 256 tokens, on cpu" in said
+
+
+def test_an_answer_begins_with_the_tag_that_its_prompt_ends_with(tmp_path):
+    from tests.chat.tiny import TEMPLATE
+
+    opens = TEMPLATE.replace("assistant\n{% endif %}", "assistant\n<think>\n{% endif %}")
+    one, told = Answerer.load(make_folder(tmp_path, template=opens), "cpu"), list[str]()
+    answer = one.answer(HI, told.append, max_new_tokens=4, temperature=0.0)
+    assert answer.text.startswith("<think>\n") and "".join(told) == answer.text

@@ -6,6 +6,7 @@ from rich.console import Console
 from fusionchat import console
 from fusionchat.cli.show_plan import changes, disk, show
 from fusionchat.run.job import Cost, Job, Status
+from fusionchat.settings import Frozen
 from fusionchat.stages.pipeline import Planned
 
 NOTHING = Cost()
@@ -13,7 +14,8 @@ NOTHING = Cost()
 
 def planned(job_id, state, *changed, so_far="", cost=NOTHING):
     stage, name = job_id.split("/", 1)
-    return Planned(Job(stage, name, {}, {}, (), lambda _: {}, cost), Status(state, changed, so_far))
+    job = Job(stage=stage, name=name, version=1, settings=Frozen(), cost=cost)
+    return Planned(job, Status(state, changed, so_far))
 
 
 ROWS = [

@@ -6,6 +6,7 @@ from fusionchat.corpus.agree import (
     DROPS,
     HIDES,
     LEAVES_OUT,
+    PROMPTED,
     RESPACES,
     SWALLOWS,
     TRIMS,
@@ -22,6 +23,7 @@ from tests.corpus.templates import FOUR, LOOP, TEMPLATES, published, tokenizer_f
 from tests.corpus.test_render import cached, check, renderer, said
 from tests.corpus.thinking import HABITS
 from tests.shared import needs_shared
+from tests.tokens.made import byte_level
 
 THOUGHT = "<think>\nOne and one.\n</think>\n\nTwo."
 _made: dict[tuple[str, str], Renderer] = {}
@@ -213,3 +215,12 @@ def test_agreement_is_proven_by_rendering():
     assert isinstance(
         agree_all(FOUR, [Renderer(tokenizer_for(TEMPLATES["trims"]), template="{{ 1 }}")]), Reject
     )
+
+
+def test_a_prompt_that_opens_a_thought_is_noted_where_answers_have_none():
+    source = HABITS["plain"] + "{% if add_generation_prompt %}<s>assistant\n<think>\n{% endif %}"
+    one = Renderer(byte_level(), template=source, name="r1")
+    assert one.opening == "<think>\n" and Renderer(byte_level(), template=HABITS["plain"]).opening == ""
+    for content, noted in (("Hi", True), ("<think>\nhm\n</think>\n\nHi", False)):
+        talk = Conversation("x", (Message("user", "Hello"), Message("assistant", content)))
+        assert (f"r1: {PROMPTED}" in map(str, agree_all(talk, [one]).notes)) == noted

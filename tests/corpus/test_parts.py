@@ -10,8 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fusionchat.corpus.parts import PARTS, count_rejects, count_words, read_parts
-from fusionchat.corpus.settings import CorpusSettings
+from fusionchat.corpus.parts import PARTS, count_rejects, count_words, read_parts, read_source
+from fusionchat.corpus.settings import CorpusFile, CorpusSettings
+from fusionchat.corpus.thoughts import DROPPED, OPENED
 from fusionchat.errors import CorpusError
 
 STORIES = [" ".join(f"{letter}{i}" for i in range(12)) for letter in "abc"]
@@ -141,3 +142,48 @@ def test_counts_in_words():
     assert count_words({"b": 1, "a": 1, "c": 5}) == "5 c, 1 a, 1 b"
     assert count_words({str(i): 1 for i in range(20)}).endswith("and 8 more")
     assert count_rejects([]) == {} and count_words({}) == ""
+
+
+def test_thoughts_begin_with_their_tag(tmp_path):
+    turns = [("Hello", "hm\n</think>\n\nHi"), ("Bye", "<think>\nhm\n</think>\n\nBye"), ("Yes", "No")]
+    lines = [
+        {"messages": [{"role": "user", "content": q}, {"role": "assistant", "content": a}]} for q, a in turns
+    ]
+    (tmp_path / "c.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    source = CorpusFile(path="c.jsonl")
+    kept = read_source(source, str(tmp_path))
+    assert [c.messages[1].content[:8] for c in kept.conversations] == ["<think>\n", "<think>\n", "No"]
+    assert kept.notes == {OPENED: 1}
+    dropped = read_source(source, str(tmp_path), thinking="drop")
+    assert [c.messages[1].content for c in dropped.conversations] == ["Hi", "Bye", "No"]
+    assert dropped.notes == {DROPPED: 2}
+
+
+@pytest.mark.parametrize(("problems", "wordings"), [(12, 5), (30, 6), (15, 4), (10, 2)])
+def test_a_small_corpus_of_problems_in_several_wordings_leaks_no_answer(tmp_path, problems, wordings):
+    """Four wordings and more were taken for a phrase that is common: test answers stayed in train, word for word."""
+    answers = [" ".join(f"w{p}x{i}" for i in range(30)) for p in range(problems)]
+    asked(tmp_path, [(f"Way {j} to ask {p}?", answers[p]) for j in range(wordings) for p in range(problems)])
+    parts = read_parts(SMALL, str(tmp_path), seed=0).parts
+    said = [{c.messages[1].content for c in part} for part in parts]
+    assert not any(a & b for a, b in combinations(said, 2))
+
+
+@pytest.mark.parametrize("size", [10, 24, 60])
+@pytest.mark.parametrize("phrases", [1, 3])
+def test_a_small_corpus_of_few_phrases_is_kept(tmp_path, size, phrases):
+    """What a tenth of the conversations say is a phrase: nothing is rejected because of it."""
+    said = [" ".join(f"p{p}x{i}" for i in range(12)) for p in range(phrases)]
+    asked(tmp_path, [(f"Question {i} of {size}?", f"{said[i % phrases]}: {i}.") for i in range(size)])
+    read = read_parts(SMALL, str(tmp_path), seed=0)
+    assert not read.rejects if size // phrases > 3 else sum(map(len, read.parts)) > 2
+
+
+SMALL = CorpusSettings(train=CorpusFile(path="c.jsonl"), validation=0.1, test=0.1)
+
+
+def asked(folder, pairs):
+    lines = [
+        {"messages": [{"role": "user", "content": q}, {"role": "assistant", "content": a}]} for q, a in pairs
+    ]
+    (folder / "c.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))

@@ -45,15 +45,16 @@ def check(one, conversation, rendered):
             continue
         raw = message.content.encode()
         begin, end = rendered.begin[mine], rendered.end[mine]
-        assert (begin[1:] == end[:-1]).all()
+        text = np.maximum(begin, [0, *end[:-1]])
+        assert (text[1:] == end[:-1]).all() and (begin[1:] >= text[1:] - 1).all()
         if message.complete and mine.any():
             assert begin[0] <= 0 and end[-1] == len(raw) + 1
-        for token, a, b in zip(rendered.input_ids[rendered.rows[mine]], begin, end, strict=True):
+        for token, a, t, b in zip(rendered.input_ids[rendered.rows[mine]], begin, text, end, strict=True):
             spelled = one.table.token(token)
             if a == len(raw):
                 continue
-            inside = raw[max(a, 0) : b]
-            assert spelled[max(-a, 0) :][: len(inside)] == inside
+            inside = raw[t:b]
+            assert spelled[t - a :][: len(inside)] == inside
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -208,3 +209,9 @@ def test_turns_that_bear_no_loss_are_context_only():
     assert set(seen.turn) == {3} and off.supervised_bytes == len(FOUR.messages[3].content.encode())
     last = replace(FOUR, messages=(*FOUR.messages[:3], replace(FOUR.messages[3], train=False)))
     assert set(r.render(last).turn) == {1} and r.render(last).input_ids.size < whole.input_ids.size
+
+
+def test_the_text_of_a_reply_has_the_tags_of_thoughts_and_no_control_tokens():
+    one = renderer("plain", add(byte_level(), "<think>", "</think>", special=True))
+    ids = one.encoder.ids("<think>\nhm</think>\n\nHi<|end|>")
+    assert one.text(ids.tolist()) == "<think>\nhm</think>\n\nHi" and one.text([one.table.size + 5]) == ""

@@ -103,3 +103,57 @@ def test_what_nothing_reads_is_handed_back():
             "weight (of a turn)",
         ),  # a user's turn is never trained on
     )
+
+
+HI = {"type": "text", "text": "Hi"}
+
+
+@pytest.mark.parametrize(
+    ("content", "keys"),
+    [
+        ([{"type": "thinking", "thinking": "hm", "signature": "x"}, HI], {}),  # Anthropic
+        (
+            [{"type": "thinking", "thinking": [{"type": "text", "text": "hm"}], "closed": True}, HI],
+            {},
+        ),  # Mistral
+        ([{"type": "reasoning", "text": "hm"}, HI], {}),
+        ([{"type": "reasoning", "reasoning": "\nhm\n"}, HI], {}),
+        ("<think>\nhm\n</think>\n\nHi", {"reasoning_content": "hm"}),
+        ([HI], {"reasoning": "hm"}),
+    ],
+)
+def test_thoughts_in_parts_and_keys_are_one_block(content, keys):
+    message, left = read_turn({"role": "assistant", "content": content} | keys)
+    assert message.content == "<think>\nhm\n</think>\n\nHi" and not left
+
+
+@pytest.mark.parametrize(
+    ("turn", "reason"),
+    [
+        ({"role": "assistant", "content": [HI, {"type": "thinking", "thinking": "hm"}]}, "behind"),
+        ({"role": "user", "content": [{"type": "thinking", "thinking": "hm"}, HI]}, "not an assistant's"),
+        ({"role": "assistant", "content": [{"type": "thinking", "thinking": 3}, HI]}, "not one text"),
+        (
+            {"role": "assistant", "content": "<think>a</think>Hi", "reasoning": "hm"},
+            "in a key and in the content",
+        ),
+        (
+            {"role": "assistant", "content": [{"type": "redacted_thinking", "data": "x"}, HI]},
+            "redacted_thinking",
+        ),
+        (
+            {"role": "assistant", "content": [{"type": "thinking", "thinking": "a"}, HI], "reasoning": "b"},
+            "in a key and in the content",
+        ),
+    ],
+)
+def test_thoughts_that_have_no_place_are_rejects(turn, reason):
+    with pytest.raises(Unusable, match=reason):
+        read_turn(turn)
+
+
+def test_an_empty_thought_is_none():
+    assert (
+        read_turn({"role": "assistant", "content": [{"type": "thinking", "thinking": ""}, HI]})[0].content
+        == "Hi"
+    )

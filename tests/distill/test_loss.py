@@ -7,7 +7,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fusionchat.distill.loss import HeadShape, SoftTargets, default_rows, soft_cross_entropy
+from fusionchat.distill.loss import SoftTargets, default_rows, soft_cross_entropy
+from fusionchat.models.logits import HeadShape
 from tests.reference.loss import dense_loss
 
 

@@ -8,8 +8,9 @@ import torch
 from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM
 
 from fusionchat.corpus.render import Rendered
+from fusionchat.distill.checkpoints import last_checkpoint
 from fusionchat.distill.settings import DistillSettings
-from fusionchat.distill.trainer import DistillTrainer, _arguments, last_checkpoint, train
+from fusionchat.distill.trainer import DistillTrainer, _arguments, train
 from fusionchat.runtime import RuntimeSettings
 from tests.build import make_topk
 

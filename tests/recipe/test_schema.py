@@ -42,7 +42,7 @@ def test_numbers_with_exponents_are_numbers(tmp_path):
         ("merge: {method: varm, granularity: row}\n", ["merge.granularity"]),
         ("merge: {method: varm, densty: 1}\n", ["merge.densty", "no such key"]),
         ("merge: vram\n", ["merge: there is no method 'vram' (did you mean 'varm'?)", "task_arithmetic"]),
-        ("merge: {granularity: layer}\n", ["merge: say which method"]),
+        ("compare: {merges: [{granularity: layer}]}\n", ["compare.merges.0: say which method"]),
         ("compare: {merges: [vram]}\n", ["compare.merges.0", "'varm'"]),
         ("align: {vocabulary: exakt}\n", ["no method 'exakt'", "'exact'", "byte_prefix"]),
         ("corpus2: {}\n", ["'corpus'"]),

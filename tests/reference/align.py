@@ -46,18 +46,26 @@ def bare(token):
     return token[1:] if token[:1] == b" " else token
 
 
+def text_begin(rows, i):
+    """Where the text of a row begins: no earlier than its turn and the end of the row before."""
+    same = i > 0 and i not in rows.offsets and rows.turn[i - 1] == rows.turn[i]
+    return max(int(rows.begin[i]), int(rows.end[i - 1]) if same else 0)
+
+
 def attach(pivot, source):
     """(source row or None, residual) of every pivot row, by looking at every source row of the turn."""
     found = []
     for c in range(pivot.conversations):
         for i in range(pivot.offsets[c], pivot.offsets[c + 1]):
-            context = max(int(pivot.begin[i]), 0)
-            fits = [
-                j
-                for j in range(source.offsets[c], source.offsets[c + 1])
-                if source.turn[j] == pivot.turn[i] and source.begin[j] <= context < source.end[j]
+            context = text_begin(pivot, i)
+            turn = [
+                j for j in range(source.offsets[c], source.offsets[c + 1]) if source.turn[j] == pivot.turn[i]
             ]
-            found.append((fits[-1], context - int(source.begin[fits[-1]])) if fits else (None, 0))
+            begin_here = [j for j in turn if text_begin(source, j) == context]
+            covers = [j for j in turn if text_begin(source, j) < context < source.end[j]]
+            fits = begin_here or covers
+            j = fits[0 if pivot.begin[i] < context else -1] if fits else None
+            found.append((None, 0) if j is None else (j, context - int(source.begin[j])))
     return found
 
 
@@ -101,7 +109,7 @@ def chain(source, j, end, words):
         following = j + 1
         if following >= source.rows or source.turn[following] != source.turn[j]:
             return None
-        if source.begin[following] != source.end[j]:
+        if text_begin(source, following) != source.end[j]:
             return None
         j = following
         mass, tail = known(source, j)
@@ -133,10 +141,12 @@ def project_row(
     gold, label = int(pivot.labels[i]), int(source.labels[j])
     begin, end = int(pivot.begin[i]), int(pivot.end[i])
     seen = words.token(label)[:residual]
-    before = words_pivot.token(gold)[: max(-begin, 0)]
+    before = words_pivot.token(gold)[: text_begin(pivot, i) - begin]
     shared = min(len(seen), len(before))
     if shared and seen[-shared:] == before[-shared:]:
         seen, before = seen[:-shared], before[:-shared]
+    if end <= text_begin(pivot, i) and (seen or before):
+        return None
     everything, rest_of_row = known(source, j)
     mass, tail = dict(everything), rest_of_row
     if seen:

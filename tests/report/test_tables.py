@@ -1,8 +1,10 @@
 from dataclasses import replace
 
 from fusionchat.evaluate.statistics import Breakdown, Estimate
-from fusionchat.report import tables
+from fusionchat.report import markdown, tables
+from fusionchat.report.html import shown
 from fusionchat.report.model import MergeFile, MergeTrial, Row
+from fusionchat.report.terminal import plain
 from tests.report.sample import DOMAINS, report
 
 
@@ -143,3 +145,27 @@ def test_files_are_listed_with_their_checksums_or_without():
         ["pivot", "model.safetensors", "988 MB", "ab" * 32, "hub cache"],
         ["source_a", "model.safetensors", "12 B", "not computed", "-"],
     ]
+
+
+def test_clear_gains_are_marked_in_words_and_signs_everywhere():
+    """By colour alone, nobody who sees none would know; the caption of every table that has a mark explains it."""
+    made = report()
+    for table in (tables.overall_table(made), tables.gain_table(made, "bits_per_byte")):
+        marks = {
+            (cell.tone, cell.mark) for row in table.rows for cell in row if cell.tone in ("gain", "loss")
+        }
+        assert marks == {("gain", "▲"), ("loss", "▼")}
+        assert "▲ a clear gain, ▼ a clear loss: a 95 % interval by Student's t" in table.caption
+        place = next(
+            (r, c) for r, row in enumerate(table.rows) for c, cell in enumerate(row) if cell.tone == "gain"
+        )
+        text = table.rows[place[0]][place[1]].text
+        assert f"▲ {text}" in markdown.table(table)
+        assert plain(table.rows[place[0]][place[1]]) == f"▲{text}"
+        assert '<span class="mark">▲</span> +' in shown(table.rows[place[0]][place[1]])
+    loss = next(cell for row in table.rows for cell in row if cell.tone == "loss")
+    assert '<span class="mark">▼</span> −' in shown(loss) and plain(loss).startswith("▼-")
+
+
+def test_a_table_without_marks_explains_none():
+    assert "▲" not in tables.domain_table(report(), "bits_per_byte").caption

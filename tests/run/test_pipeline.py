@@ -333,7 +333,7 @@ def test_a_search_by_exact_match_asks_as_many_as_an_evaluation_may(finished, mon
     )
     seen = []
 
-    def answer(_model, _tokenizer, _renderer, conversations, **_settings):
+    def answer(_model, _renderer, conversations, **_settings):
         seen.extend(c.answer for c in conversations)
         return SimpleNamespace(correct=np.array([True, False, False][: len(conversations)]))
 

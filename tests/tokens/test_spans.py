@@ -49,10 +49,14 @@ def test_a_blank_in_front_is_one_byte_before_the_stretch():
     one = table("always")
     spans = one.tile(np.array([4, 1, 8, 4]), b"ab<x>a")
     assert spans.begin.tolist() == [-1, 1, 2, 4] and spans.end.tolist() == [1, 2, 5, 6]
+    assert spans.text_begin.tolist() == [0, 1, 2, 5]
     where_missing = table("if_missing").tile(np.array([4, 1]), b" ab")
     assert where_missing.begin.tolist() == [0, 2]
     lone = one.tile(np.array([2, 5]), "é".encode())
     assert lone.begin.tolist() == [-1, 0] and lone.end.tolist() == [0, 2]
+    after = one.tile(np.array([0 + 4, 8, 2, 5]), "a<x>é".encode())
+    assert after.text_begin.tolist() == [0, 1, 4, 4] and after.end.tolist() == [1, 4, 4, 6]
+    assert one.tile(np.array([], np.int64), b"").text_begin.size == 0
     assert isinstance(table().tile(np.array([4, 1]), b"ab"), Untiled)
 
 

@@ -1,9 +1,10 @@
 # N pivot rows, M source rows, C conversations
 """Which source row has the context of each pivot row: two pointers over byte offsets, O(N + M). PURE.
 
-For pivot token i the context ends at byte c = max(begin_i, 0). Of the source's tokens of the same turn, row b is
-the one with the largest begin <= c that still covers c; the residual text[begin_b:c] is what the source token
-has in front of c (docs/alignment.md).
+For pivot token i the context ends at byte c, where its text begins (`text_begins`). Of the source's tokens of the same
+turn, row b is the last one whose text begins at or before c and that still covers c; the residual [begin_b, c) is what the
+source token has in front of c. A pivot token with bytes of its own in front of c takes the first of the rows that begin
+at c: the one that has such bytes, if one has (docs/alignment.md).
 """
 
 from typing import NamedTuple
@@ -12,6 +13,7 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
+from fusionchat.represent.events import text_begins
 from fusionchat.represent.topk import TopK
 from fusionchat.tokens.spans import Array
 
@@ -23,7 +25,7 @@ class Attached(NamedTuple):
 
     Attributes:
         row: int64 [N], the source row, `NOWHERE` where no source token covers the context's end.
-        residual: int32 [N], bytes of that source token in front of the context's end (template bytes too).
+        residual: int32 [N], bytes of that source token in front of the context's end (those that are not the turn's too).
     """
 
     row: NDArray[np.int64]
@@ -35,7 +37,15 @@ def attach(pivot: TopK, source: TopK) -> Attached:
     assert pivot.conversations == source.conversations, "the same conversations on both sides"
     return Attached(
         *_attach(
-            pivot.turn, pivot.begin, pivot.offsets, source.turn, source.begin, source.end, source.offsets
+            pivot.turn,
+            pivot.begin,
+            text_begins(pivot),
+            pivot.offsets,
+            source.turn,
+            source.begin,
+            text_begins(source),
+            source.end,
+            source.offsets,
         )
     )
 
@@ -44,9 +54,11 @@ def attach(pivot: TopK, source: TopK) -> Attached:
 def _attach(
     turn_N: Array,
     begin_N: Array,
+    text_N: Array,
     offsets_C: Array,
     turn_M: Array,
     begin_M: Array,
+    text_M: Array,
     end_M: Array,
     starts_C: Array,
 ) -> tuple[Array, Array]:
@@ -57,12 +69,14 @@ def _attach(
         if j == stop:
             continue
         for i in range(offsets_C[conversation], offsets_C[conversation + 1]):
-            turn, context = turn_N[i], max(begin_N[i], 0)
+            turn, context, first = turn_N[i], text_N[i], text_N[i] > begin_N[i]
             while j + 1 < stop and (
-                turn_M[j + 1] < turn or (turn_M[j + 1] == turn and begin_M[j + 1] <= context)
+                turn_M[j + 1] < turn or (turn_M[j + 1] == turn and text_M[j + 1] <= context)
             ):
+                if first and turn_M[j] == turn and text_M[j] == context:
+                    break
                 j += 1
-            if turn_M[j] == turn and begin_M[j] <= context < end_M[j]:
+            if turn_M[j] == turn and (text_M[j] == context or text_M[j] < context < end_M[j]):
                 row_N[i] = j
                 residual_N[i] = context - begin_M[j]
     return row_N, residual_N

@@ -18,6 +18,7 @@ from fusionchat.corpus.agree import agree_all
 from fusionchat.corpus.conversation import Conversation, Reject
 from fusionchat.corpus.cut import fit
 from fusionchat.corpus.render import Rendered, Renderer
+from fusionchat.represent.events import text_begins
 from fusionchat.represent.topk import TopK
 
 
@@ -113,7 +114,7 @@ def preview(
         notes=dict(notes),
         pivot_tokens=mine.rows,
         source_tokens=theirs.rows,
-        shared_boundaries=shared_boundaries(mine, attached),
+        shared_boundaries=shared_boundaries(mine, theirs, attached),
         exact=float(shares[EXACT]),
         inside=float(shares[INSIDE]),
         unaligned=float(shares[UNALIGNED]),
@@ -122,10 +123,13 @@ def preview(
     )
 
 
-def shared_boundaries(pivot: TopK, attached: Attached) -> float:
+def shared_boundaries(pivot: TopK, source: TopK, attached: Attached) -> float:
     """Share of the boundaries between the pivot's tokens, inside turns, where a source token begins too."""
-    inner = pivot.begin > 0
-    return float(((attached.residual == 0) & (attached.row >= 0))[inner].mean()) if inner.any() else 1.0
+    inner = text_begins(pivot) > 0
+    row, residual = attached.row[inner], attached.residual[inner]
+    if not source.rows or not len(row):
+        return 0.0 if len(row) else 1.0
+    return float(((row >= 0) & (residual == (text_begins(source) - source.begin)[row])).mean())
 
 
 def spans_only(rendered: Sequence[Rendered]) -> TopK:

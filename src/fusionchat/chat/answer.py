@@ -150,6 +150,8 @@ class Answerer:
     ) -> Answer:
         """Answer the last user turn, telling the text as it comes; Ctrl-C stops it and keeps what came.
 
+        Where the prompt opens a thought, the answer begins with its tag.
+
         Args:
             messages: The conversation, a user turn last.
             tell: Called with each new piece of text.
@@ -167,6 +169,8 @@ class Answerer:
         room = answer_room(self.window, len(prompt), max_new_tokens)
         assert room > 0, "the prompt does not fit: see fits()"
         pieces = Pieces(self.tokenizer, set(self.stop_ids), tell)
+        if self.renderer.opening:
+            tell(self.renderer.opening)
         ids = torch.tensor([prompt], device=self.model.device)
         stopped = False
         try:
@@ -180,7 +184,7 @@ class Answerer:
         except KeyboardInterrupt:
             stopped = True
             pieces.end()
-        return Answer(pieces.text, stopped)
+        return Answer(self.renderer.opening + pieces.text, stopped)
 
     def _settings(self, max_new_tokens: int, temperature: float) -> "GenerationConfig":
         from transformers import GenerationConfig

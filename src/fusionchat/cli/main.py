@@ -50,6 +50,11 @@ def with_recipe(command: Command) -> Command:
     return click.argument("recipe", type=click.Path(path_type=Path))(command)
 
 
+verify_option = click.option(
+    "--verify", is_flag=True, help="Read every finished file and compare its checksum."
+)
+
+
 @cli.command()
 @click.argument("path", type=click.Path(path_type=Path), default="recipe.yaml")
 def init(path: Path) -> None:
@@ -89,8 +94,12 @@ def check(recipe: Path, settings: tuple[str, ...], sample: int) -> None:
     is_flag=True,
     help="Print a command for each job that is to run, with its needs, for Slurm and the like.",
 )
-def plan(recipe: Path, settings: tuple[str, ...], commands: bool) -> None:
-    """Show what is done, stale (and why) or to do; touch nothing."""
+@verify_option
+def plan(recipe: Path, settings: tuple[str, ...], commands: bool, verify: bool) -> None:
+    """Show what is done, stale (and why), damaged or to do; touch nothing.
+
+    A finished file that is missing, of another size or written later is found; --verify finds every change.
+    """
     from fusionchat import console
     from fusionchat.cli.show_plan import commands as as_commands
     from fusionchat.cli.show_plan import show
@@ -98,11 +107,11 @@ def plan(recipe: Path, settings: tuple[str, ...], commands: bool) -> None:
     from fusionchat.stages.pipeline import plan as make_plan
 
     if commands:
-        for line in as_commands(make_plan(load(recipe, settings)), recipe, settings):
+        for line in as_commands(make_plan(load(recipe, settings), verify=verify), recipe, settings):
             console.say(line)
         return
     loaded = load(recipe, settings)
-    planned = make_plan(loaded)
+    planned = make_plan(loaded, verify=verify)
     show(planned, str(loaded.run_folder))
     todo = sum(status.state != "done" for _, status in planned)
     dtypes = resolve_dtypes(loaded)
@@ -116,10 +125,11 @@ def plan(recipe: Path, settings: tuple[str, ...], commands: bool) -> None:
 @cli.command()
 @with_recipe
 @click.option("--only", metavar="JOB", help="Run this job alone; what it needs must be done.")
-def run(recipe: Path, settings: tuple[str, ...], only: str | None) -> None:
+@verify_option
+def run(recipe: Path, settings: tuple[str, ...], only: str | None, verify: bool) -> None:
     """Run all of it, corpus to report; what is done is kept."""
     if only is None:
-        finish(load(recipe, settings))
+        finish(load(recipe, settings), verify=verify)
     else:
         run_one(load(recipe, settings), only)
 

@@ -21,7 +21,9 @@ def load(path: Path, settings: tuple[str, ...]) -> "Recipe":
     return load_recipe(path, settings)
 
 
-def run_stage(recipe: "Recipe", until: str | None, then: "Callable[[Run], None] | None" = None) -> "Run":
+def run_stage(
+    recipe: "Recipe", until: str | None, then: "Callable[[Run], None] | None" = None, *, verify: bool = False
+) -> "Run":
     """Run a recipe up to a stage, saying what is done and what is begun; ``then`` is called with the finished run."""
     from fusionchat import console
     from fusionchat.stages.pipeline import run as run_pipeline
@@ -35,7 +37,7 @@ def run_stage(recipe: "Recipe", until: str | None, then: "Callable[[Run], None] 
         if kept:
             console.say(f"  {kept_jobs(len(kept))}", style="dim")
             kept.clear()
-        why = f" (stale: {'; '.join(status.changed[:2])})" if status.changed else ""
+        why = f" ({status.state}: {'; '.join(status.changed[:2])})" if status.changed else ""
         if status.state == "begun":
             why = f" (continues: {status.so_far})" if status.so_far else " (starts over)"
         console.say(f"{job.id}{why}", style="bold")
@@ -47,7 +49,7 @@ def run_stage(recipe: "Recipe", until: str | None, then: "Callable[[Run], None] 
         if then is not None:
             then(run)
 
-    return run_pipeline(recipe, until=until, announce=announce, then=finished)
+    return run_pipeline(recipe, until=until, announce=announce, then=finished, verify=verify)
 
 
 def run_one(recipe: "Recipe", job_id: str) -> None:
@@ -66,12 +68,12 @@ def kept_jobs(count: int) -> str:
     return f"{counted(count, 'job')} {'was' if count == 1 else 'were'} done before and {'is' if count == 1 else 'are'} kept"
 
 
-def finish(recipe: "Recipe") -> None:
+def finish(recipe: "Recipe", *, verify: bool = False) -> None:
     """Run all of a recipe, print the results and what to type next."""
     from fusionchat import console
     from fusionchat.stages.report import show
 
-    done = run_stage(recipe, None, then=show)
+    done = run_stage(recipe, None, then=show, verify=verify)
     console.say(f"\nRun: {done.folder}   Report: {done.folder / 'report' / 'report' / 'report.html'}")
     console.say(f"Next: {program()} chat {done.folder}", style="bold")
 

@@ -1,4 +1,4 @@
-"""A plan on the terminal: a row for each job, and below it what makes jobs stale, each change once."""
+"""A plan on the terminal: a row for each job, and below it what makes jobs stale, each change once, and damaged files."""
 
 import shlex
 from collections.abc import Collection, Sequence
@@ -25,7 +25,7 @@ def show(planned: "Sequence[Planned]", folder: str) -> None:
         [(job.id, str(status), disk(job.cost), work(job.cost.flops)) for job, status in planned],
         caption="rough estimates; + while it runs; ? model or corpus not here yet",
     )
-    for line in changes(planned):
+    for line in (*changes(planned), *damages(planned)):
         console.say(line)
     most = most_disk([job.cost for job, _ in planned])
     if most is not None:
@@ -42,6 +42,8 @@ def changes(planned: "Sequence[Planned]") -> list[str]:
     jobs_by_change: dict[str, list[str]] = {}
     following = 0
     for job, status in planned:
+        if status.state == "damaged":
+            continue
         own = [change for change in status.changed if not change.startswith("follows ")]
         for change in own:
             jobs_by_change.setdefault(change, []).append(job.id)
@@ -54,6 +56,16 @@ def changes(planned: "Sequence[Planned]") -> list[str]:
             f"  {counted(following, 'more job')} {'follows' if following == 1 else 'follow'} a stale one"
         )
     return ["Stale because of:", *lines] if lines else []
+
+
+def damages(planned: "Sequence[Planned]") -> list[str]:
+    """Each file of a finished job that is missing or damaged; no lines for none."""
+    lines = [
+        f"  {j.id}/{fault}" for j, status in planned if status.state == "damaged" for fault in status.changed
+    ]
+    if len(lines) > CHANGES:
+        lines[CHANGES:] = [f"  and {counted(len(lines) - CHANGES, 'more file')}"]
+    return ["Damaged, to be made again:", *lines] if lines else []
 
 
 def _named(jobs: Sequence[str]) -> str:

@@ -7,14 +7,14 @@ from typing import NamedTuple
 from fusionchat.corpus.conversation import Conversation, Message, Reject
 from fusionchat.corpus.places import Refusal
 from fusionchat.corpus.render import EDITED, SWALLOWED, Renderer
-from fusionchat.corpus.thoughts import needs_care
+from fusionchat.corpus.thoughts import needs_care, split
 
 TRIMS = "its template trims a turn; trimmed for all models"
 SWALLOWS = "a control token takes in the spaces around a turn; trimmed for all models"
 RESPACES = "its template changes the spaces around a thought; changed for all models"
 HIDES = "its template leaves out or rewrites a thought; put back as text"
 DROPS = "sees no thought (thinking: drop)"
-DROPPED = "thoughts are removed from assistant turns (corpus.thinking: drop)"
+PROMPTED = "its generation prompt begins a thought, which answers of the conversation do not"
 SPELLED = "a turn spells out a control token; read as text"
 LEAVES_OUT = "its template leaves out {role} turns"
 
@@ -128,6 +128,8 @@ def differences(renderer: Renderer, conversation: Conversation) -> list[Note]:
     found = [LEAVES_OUT.format(role=role) for role in sorted(roles)]
     if renderer.encoder.spells(conversation.messages):
         found.append(SPELLED)
+    if renderer.opening and any(m.supervised and split(m.content) is None for m in conversation.messages):
+        found.append(PROMPTED)
     if thoughtful(conversation):
         if renderer.thinking == "drop":
             found.append(DROPS)

@@ -89,7 +89,11 @@ def own_template(tokenizer: HasTemplate, where: str) -> str:
     Raises:
         ModelError: There is none, or several and none of them is the default.
     """
-    found: object = tokenizer.chat_template
+    return pick(tokenizer.chat_template, where)
+
+
+def pick(found: object, where: str) -> str:
+    """The template itself, or of several by name the one called ``default``; raises ModelError as `own_template` does."""
     names: list[str] = []
     if isinstance(found, Mapping):
         names = sorted(map(str, found))

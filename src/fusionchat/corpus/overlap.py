@@ -12,7 +12,8 @@ same exchange. A conversation repeats a held-out part where
 
 A short answer alone is no evidence ("Yes."). Neither is what many conversations have: 2 and 4 do not count what is in
 more than a hundredth of all conversations that differ, 3 does not count runs in the answers to as many different questions
-(a template, "As an AI language model ...").
+(a template, "As an AI language model ..."). In a small corpus a hundredth is one or two: there, what up to ten conversations
+have is a repetition (a problem in ten wordings), unless that is more than a tenth of the corpus.
 """
 
 from collections import Counter
@@ -29,7 +30,7 @@ from fusionchat.corpus.words import length, shingles, text_hash, words
 SHORT = 8
 TRIVIAL = 4
 LARGEST_SHARE = 0.5
-FEWEST, COMMON = 3, 100
+FEWEST, REPEATED, TENTH, COMMON = 3, 10, 10, 100
 TEXT, QUESTION = "text shared", "question shared"
 
 
@@ -79,6 +80,11 @@ def exchanges(conversation: Conversation) -> tuple[Exchange, ...]:
 Talk = tuple[Exchange, ...]
 
 
+def most_repeated(size: int) -> int:
+    """In how many of ``size`` conversations a text may be that is a repetition and not common."""
+    return max(FEWEST, min(REPEATED, size // TENTH), size // COMMON)
+
+
 class Index:
     """What a held-out part holds, by hash, and which of it is common in the whole corpus.
 
@@ -92,7 +98,7 @@ class Index:
         self.pairs = {exchange.pair for exchange in every}
         self.questions = {exchange.question for exchange in every if exchange.asks}
         self.runs = np.unique(np.concatenate([NO_RUNS, *(exchange.runs for exchange in every)]))
-        self.most = max(FEWEST, len(corpus) // COMMON)
+        self.most = most_repeated(len(corpus))
         self._count(corpus)
         self.anchors = anchors(held)
         self._index_answers(every)

@@ -12,7 +12,7 @@ from fusionchat.corpus.overlap import Index, Talk, exchanges
 from fusionchat.corpus.read import ReadCorpus, read_corpus
 from fusionchat.corpus.settings import CorpusFile, CorpusSettings
 from fusionchat.corpus.shares import draw
-from fusionchat.corpus.thoughts import Thinking, without_thoughts
+from fusionchat.corpus.thoughts import DROPPED, OPENED, Thinking, with_openings, without_thoughts
 from fusionchat.errors import CorpusError
 
 PARTS = ("train", "validation", "test")
@@ -34,13 +34,13 @@ class ReadParts(NamedTuple):
         parts: The conversations.
         rejects: Records that could not be used.
         unused: How many records have a key that nothing reads, by key.
-        thoughts: How many conversations had thoughts that were removed.
+        notes: How many conversations were changed, by what was done.
     """
 
     parts: Parts
     rejects: list[Reject]
     unused: dict[str, int]
-    thoughts: int
+    notes: dict[str, int]
 
 
 class Item(NamedTuple):
@@ -84,8 +84,8 @@ def read_parts(settings: CorpusSettings, folder: str, *, seed: int) -> ReadParts
                 do=f"give parts that share no text, or more conversations; not used: {count_words(count_rejects(rejects)) or 0}",
             )
     parts = Parts(*([item.conversation for item in items[part]] for part in PARTS))
-    thoughts = sum(one.thoughts for one in read.values())
-    return ReadParts(parts, rejects, dict(sorted(unused.items())), thoughts)
+    notes = sum((Counter(one.notes) for one in read.values()), Counter[str]())
+    return ReadParts(parts, rejects, dict(sorted(unused.items())), dict(notes))
 
 
 def make_items(conversations: Sequence[Conversation]) -> list[Item]:
@@ -145,7 +145,14 @@ def read_source(
         pattern=source.pattern,
         limit=min(limits, default=None),
     )
-    return read if thinking == "keep" else drop_thoughts(read)
+    return open_thoughts(read) if thinking == "keep" else drop_thoughts(read)
+
+
+def open_thoughts(read: ReadCorpus) -> ReadCorpus:
+    """What was read with every thought from its opening tag on."""
+    opened = [with_openings(conversation) for conversation in read.conversations]
+    count = sum(new is not old for new, old in zip(opened, read.conversations, strict=True))
+    return read._replace(conversations=opened, notes={OPENED: count} if count else {})
 
 
 def drop_thoughts(read: ReadCorpus) -> ReadCorpus:
@@ -159,7 +166,7 @@ def drop_thoughts(read: ReadCorpus) -> ReadCorpus:
             continue
         count += left is not conversation
         kept.append(left)
-    return read._replace(conversations=kept, rejects=rejects, thoughts=count)
+    return read._replace(conversations=kept, rejects=rejects, notes={DROPPED: count} if count else {})
 
 
 def count_rejects(rejects: Sequence[Reject]) -> dict[str, int]:

@@ -23,13 +23,13 @@ class ReadCorpus(NamedTuple):
         conversations: In file order.
         rejects: Records that could not be used.
         unused: How many of the conversations have a key that nothing reads, by key.
-        thoughts: How many of the conversations had thoughts that were removed.
+        notes: How many of the conversations were changed, by what was done.
     """
 
     conversations: list[Conversation]
     rejects: list[Reject]
     unused: dict[str, int]
-    thoughts: int = 0
+    notes: Mapping[str, int] = {}
 
 
 def read_corpus(

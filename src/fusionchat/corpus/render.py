@@ -16,7 +16,7 @@ from fusionchat.corpus.jinja import own_template
 from fusionchat.corpus.places import Place, Refusal, byte_places, make_marks
 from fusionchat.corpus.roles import with_roles
 from fusionchat.corpus.template import ChatTemplate, Shown
-from fusionchat.corpus.thoughts import Thinking, without
+from fusionchat.corpus.thoughts import Thinking, opening, without
 from fusionchat.errors import ModelError
 from fusionchat.tokens.spans import Ends, Spans, Untiled
 from fusionchat.tokens.table import TokenTable
@@ -39,7 +39,8 @@ class Rendered(NamedTuple):
         rows: int32 [N], index in ``input_ids`` of each supervised token; it is predicted from ``rows - 1``.
         turn: int32 [N], index of the message it belongs to.
         begin, end: int32 [N], its byte span in that message's content; the end-of-turn event is
-            [len, len + 1); a negative begin counts template bytes in the token.
+            [len, len + 1); a negative begin counts template bytes in the token, one before the end of the token before
+            counts the space that the tokenizer puts after an added token.
     """
 
     input_ids: NDArray[np.int32]
@@ -58,6 +59,7 @@ class Renderer:
         thinking: Whether the model sees the thoughts of a conversation. Spans count the bytes of a thought that it
             does not see, so that they are the same for all models.
         name: The model's name, for messages.
+        rows: How many tokens the model has rows for, None if that is not to be checked.
 
     Raises:
         ModelError: There is no chat template, or it is not valid Jinja.
@@ -71,8 +73,9 @@ class Renderer:
         template: str | None = None,
         thinking: Thinking = "keep",
         name: str = "",
+        rows: int | None = None,
     ) -> None:
-        self.tokenizer, self.name, self.thinking = tokenizer, name, thinking
+        self.tokenizer, self.name, self.thinking, self.rows = tokenizer, name, thinking, rows
         if template is None:
             template = own_template(tokenizer, name)
         self.template = ChatTemplate(template, tokenizer.special_tokens_map)
@@ -125,6 +128,12 @@ class Renderer:
         ids, raw = self.encoder.turns(messages, shown.text, self._write), shown.text.encode()
         if isinstance(ids, Refusal):
             return Reject(conversation.id, ids.reason, ids.detail)
+        if self.rows is not None and max(ids, default=0) >= self.rows:
+            raise ModelError(
+                f"The tokenizer of {self.name!r} gives token {max(ids)}, and the model has {self.rows} rows",
+                where=f"conversation {conversation.id}",
+                do="give the tokenizer that belongs to the model, or resize the model's embeddings",
+            )
         spans = self.table.tile(ids, raw)
         if isinstance(spans, Untiled):
             near = raw[max(spans.byte - 20, 0) : spans.byte + 20].decode(errors="replace")
@@ -182,26 +191,34 @@ class Renderer:
         self, ids: NDArray[np.int64], spans: Spans, place: Place, *, complete: bool
     ) -> tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.int32]] | Refusal:
         """Rows, begins and ends of one turn's supervised tokens."""
-        size = place.end - place.begin
+        size, text = place.end - place.begin, spans.text_begin
         first = int(np.searchsorted(spans.end, place.begin, side="right"))
-        last = int(np.searchsorted(spans.begin, place.end, side="left"))
-        last = max(first, last)
+        last = max(first, int(np.searchsorted(text, place.end, side="left")))
         begin, end = spans.begin[first:last] - place.begin, spans.end[first:last] - place.begin
         if not self.table.in_text[ids[first:last]].all():
             strays = np.flatnonzero(~self.table.in_text[ids[first:last]])
             swallowed = all(begin[i] < 0 or end[i] > size for i in strays)
             return Refusal(SWALLOWED if swallowed else SPELLS, f"message {place.message}")
-        if (begin[1:] != end[:-1]).any() or (size and (last == first or begin[0] > 0 or end[-1] < size)):
-            return Refusal("an added token is inside a turn", f"message {place.message}")
+        # Spaces of the template that a tag of a thought takes in are not of the turn.
+        wide = end - begin > np.diff(self.table.offsets)[ids[first:last]]
+        begin, end = np.where(wide, np.maximum(begin, 0), begin), np.where(wide, np.minimum(end, size), end)
         closed = complete and place.closed
         merged = last > first and end[-1] > size
         if merged and not closed:
             last, begin, end = last - 1, begin[:-1], end[:-1]
-        if closed and not merged and last < len(ids):
-            last += 1
-            begin, end = np.append(begin, size), np.append(end, size + 1)
+        if closed and not merged:
+            while (
+                last < len(ids) and spans.end[last] <= place.end
+            ):  # the tokenizer's own space, before the end
+                last, begin, end = last + 1, np.append(begin, size - 1), np.append(end, size)
+            if last < len(ids):
+                last, begin, end = last + 1, np.append(begin, size), np.append(end, size + 1)
         rows, end = np.arange(first, last), np.minimum(end, size + 1)
-        return (rows[1:], begin[1:], end[1:]) if first == 0 else (rows, begin, end)
+        if first > 0:
+            return rows, begin, end
+        # Nothing predicts the first token, and what shares its bytes has lost its neighbour.
+        kept = 1 + int(np.argmin(np.append(spans.begin[1:last] < text[1:last], False)))
+        return rows[kept:], begin[kept:], end[kept:]
 
     def prompt_ids(self, messages: Sequence[Message]) -> list[int]:
         """Ids of the text before an assistant's answer to ``messages``.
@@ -229,6 +246,17 @@ class Renderer:
             if isinstance(text, str) and mark in text:
                 text = text[: text.index(mark)].rstrip(" ")
         return text
+
+    @cached_property
+    def opening(self) -> str:
+        """The opening tag of a thought that ends the template's generation prompt, "" where it has none."""
+        prompt = self.template.write((Message("user", "Hi"),), generate=True)
+        return opening(prompt) if isinstance(prompt, str) else ""
+
+    def text(self, ids: Sequence[int]) -> str:
+        """What a model wrote, without control tokens; tags of thoughts are text, whatever their flags say."""
+        text = [i for i in ids if i < self.table.size and self.table.in_text[i]]
+        return str(self.tokenizer.decode(text, skip_special_tokens=False))
 
     @cached_property
     def stop_ids(self) -> list[int]:

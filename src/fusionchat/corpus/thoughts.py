@@ -1,6 +1,7 @@
 """Thoughts: what a reasoning model writes before its answer, ``<think> ... </think>``. PURE."""
 
 import re
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Literal, NamedTuple
 
@@ -18,6 +19,9 @@ TAGS = (
     ("<|begin_of_thought|>", "<|end_of_thought|>"),
 )
 """How a thought begins and ends. The first pair is what chat templates look for."""
+
+DROPPED = "thoughts are removed from assistant turns (corpus.thinking: drop)"
+OPENED = "an assistant turn begins inside a thought, whose opening tag was in the prompt; the tag is put back"
 
 SPELLINGS = frozenset(tag for pair in TAGS for tag in pair)
 
@@ -70,6 +74,31 @@ def without(content: str) -> str:
     return content if found is None else found.answer
 
 
+def opening(prompt: str) -> str:
+    """The opening tag that ends a prompt, with the spaces after it; "" where an answer does not begin inside a thought."""
+    found = (re.search(rf"{re.escape(begin)}\s*\Z", prompt) for begin, _ in TAGS)
+    return next((match.group() for match in found if match), "")
+
+
+def spoken(prompt: str, reply: str) -> str | None:
+    """What a model says after its thought, None where the reply ends inside it.
+
+    Args:
+        prompt: `opening` of the prompt.
+        reply: What the model wrote after that.
+    """
+    found = split(prompt + reply)
+    if found is None:
+        return reply
+    return found.answer if found.closing else None
+
+
+def with_opening(content: str) -> str:
+    """A turn with the tag of the thought that it begins inside of."""
+    found = split(content)
+    return content if found is None or found.opening.strip() else f"{TAGS[0][0]}\n{content.lstrip()}"
+
+
 def needs_care(content: str) -> bool:
     """Whether a template may treat a turn otherwise because of a thought in it, or of the tags of one."""
     return any(end in content for _, end in TAGS) or split(content) is not None
@@ -77,7 +106,16 @@ def needs_care(content: str) -> bool:
 
 def without_thoughts(conversation: Conversation) -> Conversation:
     """The conversation with no thoughts in its assistant turns."""
+    return _answers(conversation, without)
+
+
+def with_openings(conversation: Conversation) -> Conversation:
+    """The conversation in which no assistant turn begins inside a thought."""
+    return _answers(conversation, with_opening)
+
+
+def _answers(conversation: Conversation, change: Callable[[str], str]) -> Conversation:
     messages = tuple(
-        replace(m, content=without(m.content)) if m.role == "assistant" else m for m in conversation.messages
+        replace(m, content=change(m.content)) if m.role == "assistant" else m for m in conversation.messages
     )
     return conversation if messages == conversation.messages else replace(conversation, messages=messages)

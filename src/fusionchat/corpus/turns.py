@@ -16,6 +16,7 @@ from fusionchat.corpus.keys import (
     refuse,
     unused,
 )
+from fusionchat.corpus.thoughts import split
 
 ROLE_KEYS = ("role", "from")
 TEXT_KEYS = ("content", "value", "text")
@@ -31,7 +32,9 @@ TOOL_ROLES = (
     "function_call",
 )
 USED = REFUSED_TURN.union(ROLE_KEYS, TEXT_KEYS, LOSS_ON, LOSS_OFF)
+THOUGHT_PARTS = ("thinking", "reasoning")
 PART_USED = REFUSED_TURN.union(["type", "text", "cache_control", "annotations"])
+THOUGHT_USED = PART_USED.union(THOUGHT_PARTS, ["signature", "closed"])
 
 ROLES: dict[str, Role] = {
     "system": "system",
@@ -67,6 +70,8 @@ def read_turn(turn: object) -> Turn:
     role = role_of(said)
     refuse(said, REFUSED_TURN)
     content, left = text_of(turn)
+    if role != "assistant" and any(is_thought(p) for k in TEXT_KEYS for p in as_list(turn.get(k))):
+        raise Unusable("a thought that is not an assistant's")
     train = bears_loss(said)
     used = USED
     if role == "assistant":
@@ -116,6 +121,8 @@ def as_text(value: object) -> tuple[str, list[str]]:
     if isinstance(value, int):
         return str(value), []
     if isinstance(value, list):
+        if any(map(is_thought, value[1:])):
+            raise Unusable("a thought behind other parts of a content")
         parts = [part_text(part) for part in value]
         return "".join(text for text, _ in parts), [key for _, keys in parts for key in keys]
     if isinstance(value, dict) and isinstance(value.get("text"), str):
@@ -129,6 +136,8 @@ def part_text(part: object) -> tuple[str, list[str]]:
         return encodable(part), []
     if not isinstance(part, dict):
         raise Unusable("a content part is not an object", str(part)[:80])
+    if is_thought(part):
+        return thought_text(part)
     kind, text = part.get("type", "text"), part.get("text")
     if kind not in TEXT_PARTS:
         raise Unusable(f"a content part of type `{str(kind)[:40]}`")
@@ -137,6 +146,34 @@ def part_text(part: object) -> tuple[str, list[str]]:
     said = given(part)
     refuse(said, REFUSED_TURN)
     return encodable(text), [f"{key} (of a content part)" for key in unused(said, PART_USED)]
+
+
+def as_list(value: object) -> list[object]:
+    """A list as it is, nothing for anything else."""
+    return value if isinstance(value, list) else []
+
+
+def is_thought(part: object) -> bool:
+    """Whether a part of a content is a thought: `{"type": "thinking", "thinking": ...}` (Anthropic, Mistral)."""
+    return isinstance(part, dict) and part.get("type") in THOUGHT_PARTS
+
+
+def thought_text(part: Mapping[object, object]) -> tuple[str, list[str]]:
+    """A thought, which is text or a list of parts, as a `<think>` block; and its keys that nothing reads."""
+    said = given(part)
+    values = [said[key] for key in (*THOUGHT_PARTS, "text") if key in said]
+    if len(values) > 1 or not all(isinstance(value, str | list) for value in values):
+        raise Unusable("thoughts that are not one text")
+    refuse(said, REFUSED_TURN)
+    text, left = as_text(values[0]) if values else ("", [])
+    left += [f"{key} (of a content part)" for key in unused(said, THOUGHT_USED)]
+    return (think_block(text) if text.strip() else ""), left
+
+
+def think_block(thought: str) -> str:
+    """A thought in its tags, as chat templates write it before an answer."""
+    inner = thought.strip("\n")
+    return f"<think>\n{inner}\n</think>\n\n"
 
 
 def with_thoughts(content: str, turn: Mapping[str, object]) -> str:
@@ -148,10 +185,12 @@ def with_thoughts(content: str, turn: Mapping[str, object]) -> str:
         raise Unusable("thoughts that are not one text")
     if not thoughts:
         return content
-    if "<think>" in content:
+    thought, found = thoughts.pop(), split(content)
+    if found is not None and found.words.strip() == thought.strip():
+        return content
+    if found is not None or "<think>" in content:
         raise Unusable("thoughts in a key and in the content")
-    thought = thoughts.pop().strip("\n")
-    return f"<think>\n{thought}\n</think>\n\n" + content.lstrip("\n")
+    return think_block(thought) + content.lstrip("\n")
 
 
 def printable(text: str) -> str:

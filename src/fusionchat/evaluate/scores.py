@@ -34,6 +34,7 @@ class Scores(NamedTuple):
         unscored: Supervised bytes that the model has no row for.
         events: What each row scores.
         row_bits: float64 [N], bits of each row.
+        unfinished: Answers that ended inside a thought.
     """
 
     bits: NDArray[np.float64]
@@ -44,6 +45,7 @@ class Scores(NamedTuple):
     unscored: int
     events: Events
     row_bits: NDArray[np.float64]
+    unfinished: int = 0
 
 
 class _Rows(NamedTuple):
@@ -92,6 +94,7 @@ def read_scores(folder: Path) -> Scores:
         int(str(raw["parameters"])),
         int(str(raw["unscored_bytes"])),
         *read_events(folder),
+        int(str(raw["unfinished_thoughts"])),
     )
 
 

@@ -11,7 +11,7 @@ class ExactMatchSettings(Frozen):
     answer_pattern: str = Field(
         r"(?s)(.*)", description="regular expression; group 1 of its last match is the answer"
     )
-    max_new_tokens: int = Field(256, ge=1)
+    max_new_tokens: int = Field(256, ge=1, description="most tokens of a reply, its thought included")
     limit: int | None = Field(None, ge=1, description="at most this many conversations")
 
     @field_validator("answer_pattern")

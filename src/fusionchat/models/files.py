@@ -3,11 +3,8 @@
 import re
 from pathlib import Path
 
-TOKENIZER = (
+VOCABULARY = (
     "tokenizer.json",
-    "tokenizer_config.json",
-    "special_tokens_map.json",
-    "added_tokens.json",
     "vocab.json",
     "merges.txt",
     "vocab.txt",
@@ -18,6 +15,13 @@ TOKENIZER = (
     "tekken.json",
     "bpe.codes",
     "dict.txt",
+)
+"""Patterns of the files that hold a tokenizer's tokens."""
+TOKENIZER = (
+    *VOCABULARY,
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
     "chat_template.jinja",
     "chat_template.json",
     "additional_chat_templates/*.jinja",
@@ -52,3 +56,17 @@ def left_out(folder: Path, taken: list[str]) -> list[str]:
     """Names in a model folder that are neither among those taken nor weights, config or card, sorted."""
     heads = {name.partition("/")[0] for name in taken}
     return sorted(p.name for p in folder.iterdir() if p.name not in heads and not _REPLACED.fullmatch(p.name))
+
+
+def file_of(name: str, revision: str | None, file: str = "tokenizer.json") -> Path | None:
+    """The ``tokenizer.json`` (or another file) of a folder or hub id, None where it has none."""
+    if Path(name).is_dir():
+        path = Path(name) / file
+        return path if path.is_file() else None
+    from transformers.utils import cached_file
+
+    try:
+        found = cached_file(name, file, revision=revision)
+    except OSError:  # it has none, or the hub does not answer: loading says so
+        return None
+    return Path(found) if isinstance(found, str) else None

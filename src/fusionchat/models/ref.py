@@ -7,9 +7,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from fusionchat.corpus.jinja import pick
 from fusionchat.corpus.thoughts import Thinking
 from fusionchat.errors import ModelError
 from fusionchat.models.settings import ModelSpec
+from fusionchat.models.template_files import read_template
 
 
 @dataclass(frozen=True)
@@ -82,7 +84,7 @@ def _template(spec: ModelSpec, folder: str, where: str) -> str | None:
         return None
     path = Path(folder) / spec.template
     try:
-        return path.read_text(encoding="utf-8-sig")
+        return pick(read_template(path), where)
     except (OSError, UnicodeDecodeError) as error:
         raise ModelError(
             f"The chat template cannot be read: {spec.template}",

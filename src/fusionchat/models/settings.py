@@ -16,7 +16,10 @@ class ModelSpec(Named):
     model: str = Field(description="folder, relative to the recipe file, or Hugging Face hub id")
     revision: str | None = Field(None, description="branch, tag or commit on the hub")
     tokenizer: str | None = Field(None, description="folder or hub id of the tokenizer, if not the model's")
-    template: str = Field("own", description="own | pivot | a Jinja file, relative to the recipe file")
+    template: str = Field(
+        "own",
+        description="own | pivot | a Jinja file (or JSON with `chat_template`), relative to the recipe file",
+    )
     thinking: Thinking | None = Field(
         None,
         description="drop: this model sees no thoughts; it is scored and compared without them",

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 from fusionchat.artifacts import Json, read_json, write_json, write_text
 from fusionchat.corpus.jinja import own_template
 from fusionchat.errors import ModelError
-from fusionchat.models.files import GENERATION, TOKENIZER, matching
+from fusionchat.models.files import GENERATION, TOKENIZER, VOCABULARY, file_of, matching
 from fusionchat.models.ready import advice, first_line, ready
 from fusionchat.models.ref import ModelRef
+from fusionchat.models.template_files import with_template
 from fusionchat.tokens.own_file import FLAGS, first_difference, read_file, with_rules_of
 
 if TYPE_CHECKING:
@@ -25,7 +26,9 @@ _agreed: dict[tuple[object, ...], str | None] = {}
 
 def load_tokenizer(ref: ModelRef) -> "PreTrainedTokenizerBase":
     """The model's fast tokenizer with the rules of its ``tokenizer.json``; raises ModelError where it cannot be loaded."""
-    return as_its_file(open_tokenizer(ref), file_of(ref.tokenizer, ref.revision_of(ref.tokenizer)))
+    revision = ref.revision_of(ref.tokenizer)
+    tokenizer = as_its_file(open_tokenizer(ref), file_of(ref.tokenizer, revision))
+    return with_template(tokenizer, ref.tokenizer, revision)
 
 
 def open_tokenizer(ref: ModelRef) -> "PreTrainedTokenizerBase":
@@ -35,7 +38,7 @@ def open_tokenizer(ref: ModelRef) -> "PreTrainedTokenizerBase":
     ready(ref.tokenizer, TEXT_FILES)
     revision = ref.revision_of(ref.tokenizer)
     try:
-        return declared_tokenizer(ref)
+        tokenizer = declared_tokenizer(ref)
     except Exception as error:  # transformers raises many kinds
         if file_of(ref.tokenizer, revision) is not None:  # of a class that is not known, or cannot build it
             with suppress(Exception):
@@ -45,6 +48,19 @@ def open_tokenizer(ref: ModelRef) -> "PreTrainedTokenizerBase":
             where=ref.tokenizer,
             do=advice(ref.tokenizer, error),
         ) from error
+    _refuse_empty(ref, tokenizer)
+    return tokenizer
+
+
+def _refuse_empty(ref: ModelRef, tokenizer: "PreTrainedTokenizerBase") -> None:
+    """Raise ModelError for a folder without tokens: transformers builds a tokenizer of the model's type, with none."""
+    folder, own = Path(ref.tokenizer), tuple(tokenizer.vocab_files_names.values())
+    if folder.is_dir() and own and not matching(folder, VOCABULARY + own):
+        raise ModelError(
+            f"The tokenizer of {ref.name!r} has no tokens: there is no {own[0]} in this folder",
+            where=ref.tokenizer,
+            do="download the whole model, or give the tokenizer's folder as `tokenizer:`",
+        )
 
 
 def declared_tokenizer(ref: ModelRef) -> "PreTrainedTokenizerBase":
@@ -67,20 +83,6 @@ def other_template(ref: ModelRef) -> str | None:
     if ref.borrows.template is not None:
         return ref.borrows.template
     return own_template(load_tokenizer(ref.borrows), f"pivot, whose template {ref.name!r} uses")
-
-
-def file_of(name: str, revision: str | None) -> Path | None:
-    """The ``tokenizer.json`` of a folder or hub id, None where it has none."""
-    if Path(name).is_dir():
-        path = Path(name) / FILE
-        return path if path.is_file() else None
-    from transformers.utils import cached_file
-
-    try:
-        found = cached_file(name, FILE, revision=revision)
-    except OSError:  # it has none, or the hub does not answer: loading says so
-        return None
-    return Path(found) if isinstance(found, str) else None
 
 
 def as_its_file(tokenizer: "PreTrainedTokenizerBase", file: Path | None) -> "PreTrainedTokenizerBase":

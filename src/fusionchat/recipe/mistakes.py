@@ -2,10 +2,12 @@
 
 import difflib
 import re
+from datetime import date
 from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
+from fusionchat.recipe.types import Wrong
 from fusionchat.settings import no_such_method
 
 if TYPE_CHECKING:
@@ -46,6 +48,7 @@ def explain(error: ValidationError, schema: Schema) -> str:
 def _say(mistake: "ErrorDetails", schema: Schema) -> str:
     """One mistake in our words: what is wrong, what was given, what was perhaps meant."""
     kind, given = mistake["type"], mistake["input"]
+    given = given.value if isinstance(given, Wrong) else given
     if mistake["loc"][-1:] == ("[key]",):
         return f"a name is text: write {str(given)!r} in quotes"
     if kind in {"extra_forbidden", "unexpected_keyword_argument"}:
@@ -59,9 +62,10 @@ def _say(mistake: "ErrorDetails", schema: Schema) -> str:
         return "say which method it is for: {method: NAME, ...}"
     message = mistake["msg"].removeprefix("Value error, ").replace("Input should be", "must be")
     message = re.sub(r", (unable to|got a) .*", "", message)
-    message = re.sub(r"a valid dictionary or instance of \w+", "a mapping", message)
+    message = re.sub(r"a (valid )?dictionary or (an )?(instance of \w+|object .*)", "a mapping", message)
     for theirs, ours in WORDS:
         message = message.replace(theirs, ours)
+    given = str(given) if isinstance(given, date) else given
     shown = isinstance(given, str | int | float) and kind != "value_error"
     return f"{message}, not {given!r}" if shown else message
 
@@ -74,7 +78,7 @@ def _of_the_chosen_branch(mistakes: "list[ErrorDetails]") -> "list[ErrorDetails]
 
 def _is_branch(part: str | int, schema: Schema) -> bool:
     """Pydantic names the branch of a union in the path; a YAML path has no such part."""
-    return part in BRANCHES or part in _methods(schema)
+    return part in BRANCHES or str(part).startswith("tuple[") or part in _methods(schema)
 
 
 def _methods(schema: Schema) -> set[str]:

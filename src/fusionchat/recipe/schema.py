@@ -31,7 +31,8 @@ from fusionchat.merge.settings import AnyMerge, FusedSettings, SearchSettings
 from fusionchat.models.ref import ModelRef, resolve
 from fusionchat.models.settings import ModelSpec
 from fusionchat.recipe.mistakes import explain
-from fusionchat.recipe.set import apply_settings
+from fusionchat.recipe.set import alternatives, apply_settings
+from fusionchat.recipe.types import prepare
 from fusionchat.recipe.yaml import parse_yaml
 from fusionchat.represent.settings import RepresentSettings
 from fusionchat.runtime import RuntimeSettings
@@ -215,7 +216,7 @@ def merge_method(name: str, settings: tuple[str, ...]) -> MergeMethod:
     tree: dict[str, Any] = {"method": name}
     apply_settings(tree, settings, AnyMerge)
     try:
-        return TypeAdapter(AnyMerge).validate_python(tree)
+        return TypeAdapter(AnyMerge).validate_python(prepare(tree, alternatives(AnyMerge)))
     except ValidationError as error:
         raise RecipeError(
             explain(error, Recipe.model_json_schema()),
@@ -229,7 +230,7 @@ def validate_recipe(tree: dict[str, Any], *, name: str, folder: str) -> Recipe:
     if "folder" in tree:
         raise RecipeError("There is no such key", where=f"{name}: folder", do="remove it")
     try:
-        return Recipe(**tree, folder=folder)
+        return Recipe(**prepare(tree, [Recipe]), folder=folder)
     except ValidationError as error:
         raise RecipeError(
             explain(error, Recipe.model_json_schema()), where=name, do="see docs/recipe.md for every key"

@@ -67,13 +67,13 @@ def _put(
             node.clear()
         node[key] = value  # type: ignore[index]
         return
-    below, default = _below(kinds, name)
-    child = _opened(node[key] if isinstance(node, list) else node.get(name), below, default)  # type: ignore[index]
+    under, default = below(kinds, name)
+    child = _opened(node[key] if isinstance(node, list) else node.get(name), under, default)  # type: ignore[index]
     if child is None:
         given = node[key] if isinstance(node, list) else node.get(name)  # type: ignore[index]
         raise RecipeError(f"{here} is {given!r}, and nothing can be set below it", where=where)
     node[key] = child  # type: ignore[index]
-    _put(child, rest, value, below, where, here)
+    _put(child, rest, value, under, where, here)
 
 
 def _words(node: Tree | list[Any], names: list[str], kinds: list[Any]) -> int:
@@ -142,7 +142,7 @@ def short_key(kind: Any) -> str | None:
     return word if isinstance(word, str) else METHOD if METHOD in keys(kind) else None
 
 
-def _below(kinds: list[Any], name: str) -> tuple[list[Any], object]:
+def below(kinds: list[Any], name: str) -> tuple[list[Any], object]:
     """The types that may stand at a key of any of these types, and the default there."""
     found: list[Any] = []
     default: object = None

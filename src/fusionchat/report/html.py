@@ -16,9 +16,7 @@ def html(report: Report, content: Content) -> str:
     """The report as one self-contained HTML page."""
     folder = files("fusionchat.report")
     environment = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
-    environment.filters.update(
-        classes=classes, figure=figure, cell=lambda cell: figure(cell.text), inline=inline
-    )
+    environment.filters.update(classes=classes, figure=figure, cell=shown, caption=caption, inline=inline)
     template = environment.from_string((folder / "page.html.jinja").read_text(encoding="utf-8"))
     return template.render(
         report=report,
@@ -31,6 +29,20 @@ def classes(cell: Cell) -> Markup:
     """The class attribute of a cell, empty where it has none."""
     names = [name for name in ("best" if cell.best else "", cell.tone) if name]
     return Markup(' class="{}"').format(" ".join(names)) if names else Markup("")
+
+
+def shown(cell: Cell) -> Markup:
+    """A cell's figure, a mark in front where it is a clear gain or loss."""
+    return (
+        Markup('<span class="mark">{}</span> {}').format(cell.mark, figure(cell.text))
+        if cell.mark
+        else figure(cell.text)
+    )
+
+
+def caption(text: str) -> str:
+    """A table's caption with the mark of the best values that page.css draws."""
+    return text.replace("marked.", "marked ★.")
 
 
 def figure(text: str) -> Markup:

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from fusionchat.report.model import Report
 from fusionchat.report.plots import Plot
 from fusionchat.report.sections import Content, Part
-from fusionchat.report.tables import COLOURED, Cell, Table
+from fusionchat.report.tables import Cell, Table
 
 
 def markdown(report: Report, content: Content, *, plots: str | None = None) -> str:
@@ -44,12 +44,12 @@ def image(plot: Plot, folder: str) -> str:
 
 
 def table(made: Table) -> str:
-    """A table in GitHub's Markdown: best values bold, the fused model's name bold, clear losses in italics."""
+    """A table in GitHub's Markdown: best values and the fused model's name are bold."""
     lines = [_line(made.columns), _line([":--" if left else "--:" for left in made.aligned_left])]
     for index, row in enumerate(made.rows):
         name = f"**{escape(row[0].text)}**" if index == made.strong else escape(row[0].text)
         lines.append(_line([name, *map(_cell, row[1:])]))
-    caption = made.caption.replace("marked", "bold").replace(COLOURED, "Bold gains and italic losses where")
+    caption = made.caption.replace("marked", "bold")
     return "\n".join(lines) + (f"\n\n{caption}" if caption else "")
 
 
@@ -69,10 +69,8 @@ def escape(text: str) -> str:
 
 
 def _cell(cell: Cell) -> str:
-    shown = escape(cell.text)
-    if cell.best or cell.tone == "gain":
-        return f"**{shown}**"
-    return f"*{shown}*" if cell.tone == "loss" else shown
+    shown = escape(f"{cell.mark} {cell.text}".lstrip())
+    return f"**{shown}**" if cell.best else shown
 
 
 def _line(cells: "tuple[str, ...] | list[str]") -> str:

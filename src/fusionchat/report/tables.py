@@ -11,6 +11,7 @@ from fusionchat.report.model import MergedTensor, Metric, Over, Report, Row
 from fusionchat.units import counted, duration, size
 
 Tone = Literal["", "gain", "loss", "text", "words"]
+MARKS: dict[Tone, str] = {"gain": "▲", "loss": "▼"}
 OVERALL = "overall"
 SIDES: tuple[Over, ...] = ("sft", "soup")
 
@@ -21,6 +22,11 @@ class Cell(NamedTuple):
     text: str
     best: bool = False
     tone: Tone = ""
+
+    @property
+    def mark(self) -> str:
+        """What is put in front of a clear gain or loss, for those who see no colour, "" for others."""
+        return MARKS.get(self.tone, "")
 
 
 class Table(NamedTuple):
@@ -68,6 +74,8 @@ def overall_table(report: Report) -> Table:
         _noise_note(report),
         _means(report),
     ]
+    if any(cell.mark for row in cells for cell in row):
+        said.append(CLEAR_NOTE)
     caption = " ".join(part for part in [*said, BEST_NOTE] if part)
     return Table("Results", tuple(columns), tuple(map(tuple, cells)), caption, _strong(report.rows, report))
 
@@ -83,7 +91,10 @@ def domain_table(report: Report, metric: Metric) -> Table:
     return Table(title, tuple(columns), tuple(map(tuple, cells)), caption, _strong(report.compared, report))
 
 
-COLOURED = "Coloured where"
+CLEAR_NOTE = (
+    f"{MARKS['gain']} a clear gain, {MARKS['loss']} a clear loss: a 95 % interval by Student's t, over at least {ENOUGH} "
+    "conversations, leaves out zero."
+)
 BEST_NOTE = "Best of each column among models of the pivot's size marked."
 
 
@@ -123,8 +134,7 @@ def gain_table(report: Report, metric: Metric, over: Over = "sft") -> Table:
         )
     caption = (
         f"{'Percentage points' if metric == 'exact_match' else 'Bits per byte saved'}, positive is better; ± one "
-        f"standard error of the paired difference. {COLOURED} a 95 % interval by Student's t, over at least {ENOUGH} "
-        "conversations, leaves out zero."
+        f"standard error of the paired difference. {CLEAR_NOTE}"
     )
     title = f"Gain over {report.over(over)} in {text.NAME[metric]}"
     return Table(title, tuple(columns), tuple(map(tuple, cells)), caption, _strong(rows, report))

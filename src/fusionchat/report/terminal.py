@@ -74,7 +74,7 @@ def part(
 
 def plain(cell: Cell) -> str:
     """A cell's text; the mark stands in front, so that figures stay aligned on the right."""
-    return f"*{cell.text}" if cell.best else cell.text
+    return f"{'*' if cell.best else cell.mark}{cell.text}"
 
 
 def two_lines(name: str, room: int) -> str:

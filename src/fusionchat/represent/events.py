@@ -16,11 +16,13 @@ model tile it; a row of one model that another has nothing for is in no common r
 from collections.abc import Sequence
 from typing import NamedTuple, Protocol
 
+import numba
 import numpy as np
 from jaxtyping import Bool, Float, Int
 from numpy.typing import NDArray
 
 NATS_PER_BIT = float(np.log(2.0))
+NO_ROW = np.iinfo(np.int64).max
 
 
 class Rows(Protocol):
@@ -53,7 +55,7 @@ class Events(NamedTuple):
     Attributes:
         conversation: int64 [N].
         turn: int32 [N], message of the conversation.
-        begin, end: int32 [N], the events, template bytes in front of a turn left out.
+        begin, end: int32 [N], the events, bytes that are not the turn's left out (`text_begins`).
         bytes: int32 [N], how many of them are bytes.
     """
 
@@ -77,10 +79,24 @@ def message_bytes(sizes: Sequence[Sequence[int]]) -> Int[np.ndarray, "C T"]:
     return table
 
 
+def text_begins(rows: Rows) -> NDArray[np.int32]:
+    """The first byte of its turn that each row stands for, int32 [N].
+
+    It is after ``begin`` where the token begins with bytes that are not the turn's: bytes of the template in front of the
+    turn, or the space that some tokenizers put after an added token, which then overlaps the row before. A row that is only
+    that space stands for no byte.
+    """
+    before = np.zeros(len(rows.turn), np.int32)
+    before[1:] = np.where(rows.turn[1:] == rows.turn[:-1], rows.end[:-1], 0)
+    first = rows.offsets[:-1]
+    before[first[first < len(before)]] = 0
+    return np.maximum(rows.begin, before)
+
+
 def events_of(rows: Rows, bytes_CT: Int[np.ndarray, "C T"]) -> Events:
     """The events that rows score, given the bytes of every message of their conversations (`message_bytes`)."""
     conversation = np.repeat(np.arange(len(rows.offsets) - 1, dtype=np.int64), np.diff(rows.offsets))
-    begin = np.maximum(rows.begin, 0).astype(np.int32)
+    begin = text_begins(rows)
     size = np.minimum(rows.end, bytes_CT[conversation, rows.turn]) - begin
     return Events(conversation, rows.turn, begin, rows.end, np.maximum(size, 0).astype(np.int32))
 
@@ -93,46 +109,98 @@ def common(
     """Which rows of each model are in regions that the rows of all models tile.
 
     Args:
-        models: Rows of the same conversations.
+        models: Rows of the same conversations, in the order of the text.
         units: The unit of each row, where not all models are compared in all units; a unit holds whole turns.
         compared_MU: Which models are compared in which unit; rows of the others are left out.
     """
-    owner = np.repeat(np.arange(len(models)), [len(m.turn) for m in models])
     if units is None or compared_MU is None:
-        units, compared_MU = [np.zeros_like(m.conversation) for m in models], np.ones((len(models), 1), bool)
-    unit = np.concatenate(units)
-    whole = Events(*(np.concatenate(part) for part in zip(*models, strict=True)))
-    turns, length = int(whole.turn.max(initial=0)) + 1, int(whole.end.max(initial=0)) + 1
-    line = (whole.conversation * turns + whole.turn) * length
-    taken = np.flatnonzero(compared_MU[owner, unit])
-    order = taken[np.argsort((line + whole.begin)[taken], kind="stable")]
-    good = np.zeros(len(owner), dtype=bool)
-    if len(order):
-        begin, end = (line + whole.begin)[order], (line + whole.end)[order]
-        tiled_MR, region = _tiled(owner[order], begin, end, len(models))
-        first = np.flatnonzero(np.diff(region, prepend=-1))
-        needed = compared_MU[:, unit[order][first]].sum(axis=0)
-        good[order] = (tiled_MR.sum(axis=0) == needed)[region]
-    return np.split(good, np.cumsum([len(m.turn) for m in models])[:-1])
+        unit, compared_MU = np.zeros(0, np.int64), np.ones((len(models), 1), bool)
+    else:
+        unit = np.concatenate(units)
+    bounds = np.cumsum([0, *(len(model.turn) for model in models)])
+    good = np.zeros(bounds[-1], dtype=np.bool_)
+    begin, end = _one_line(models)
+    mark_common(begin, end, unit, compared_MU, bounds, good)
+    return np.split(good, bounds[1:-1])
 
 
-def _tiled(
-    owner: NDArray[np.int64], begin: NDArray[np.int64], end: NDArray[np.int64], models: int
-) -> tuple[Bool[np.ndarray, "M R"], NDArray[np.int64]]:
-    """Which models tile which region, and the region of each row; rows are given in the order of their begins.
+def _one_line(models: Sequence[Events]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Begin and end of the rows of all models, where all turns of all conversations are put one behind the other."""
+    turns = 1 + max((int(model.turn.max(initial=0)) for model in models), default=0)
+    length = 1 + max((int(model.end.max(initial=0)) for model in models), default=0)
+    begin = np.concatenate([model.conversation for model in models])
+    begin *= turns
+    begin += np.concatenate([model.turn for model in models])
+    begin *= length
+    end = begin + np.concatenate([model.end for model in models])
+    begin += np.concatenate([model.begin for model in models])
+    return begin, end
+
+
+@numba.njit(cache=True, nogil=True)
+def mark_common(
+    begin: NDArray[np.int64],
+    end: NDArray[np.int64],
+    unit: NDArray[np.int64],
+    compared_MU: Bool[np.ndarray, "M U"],
+    bounds: NDArray[np.int64],
+    good: Bool[np.ndarray, " N"],
+) -> None:  # pragma: no cover (compiled)
+    """Set ``good`` for the rows of the regions that all models tile; model m has the rows from bounds[m] to bounds[m + 1].
 
     A region begins where no row before reaches. Rows of one model never overlap, so they tile a region if their lengths
-    add up to its length. A row of no length belongs to what begins where it is.
+    add up to its length. A row of no length belongs to what begins where it is. No ``unit`` is one unit for all rows.
     """
-    reach = np.maximum.accumulate(end)
-    opens = np.ones(len(begin), dtype=bool)
-    opens[1:] = (begin[1:] >= reach[:-1]) & (begin[1:] > begin[:-1])
-    region = np.cumsum(opens) - 1
-    first = np.flatnonzero(opens)
-    length = np.maximum.reduceat(end, first) - begin[first]
-    place = owner * len(first) + region
-    covered = np.bincount(place, end - begin, minlength=models * len(first)).reshape(models, -1)
-    return (covered == length) & (length > 0), region
+    models = len(compared_MU)
+    last, head = bounds[:-1].copy(), np.empty(models, np.int64)
+    first, covered = np.empty(models, np.int64), np.empty(models, np.int64)
+    for model in range(models):
+        last[model] = _next_row(last[model], model, unit, compared_MU, bounds)
+        head[model] = begin[last[model]] if last[model] < bounds[model + 1] else NO_ROW
+    lead = _first(head)
+    while head[lead] < NO_ROW:
+        opens, whose = head[lead], unit[last[lead]] if len(unit) else 0
+        before, reach = opens, opens
+        for model in range(models):
+            first[model], covered[model] = last[model], 0
+        while head[lead] < NO_ROW and (head[lead] < reach or head[lead] == before):
+            row = last[lead]
+            before, reach = begin[row], max(reach, end[row])
+            covered[lead] += end[row] - begin[row]
+            row = _next_row(row + 1, lead, unit, compared_MU, bounds)
+            last[lead], head[lead] = row, begin[row] if row < bounds[lead + 1] else NO_ROW
+            lead = _first(head)
+        tiled = reach > opens
+        for model in range(models):
+            tiled &= covered[model] == reach - opens or not compared_MU[model, whose]
+        if tiled:
+            for model in range(models):
+                for row in range(first[model], last[model]):
+                    good[row] = not len(unit) or compared_MU[model, unit[row]]
+
+
+@numba.njit(cache=True, nogil=True, inline="always")
+def _next_row(
+    row: int,
+    model: int,
+    unit: NDArray[np.int64],
+    compared_MU: Bool[np.ndarray, "M U"],
+    bounds: NDArray[np.int64],
+) -> int:  # pragma: no cover (compiled)
+    """The first row of a model, from ``row`` on, that is compared."""
+    while row < bounds[model + 1] and len(unit) and not compared_MU[model, unit[row]]:
+        row += 1
+    return row
+
+
+@numba.njit(cache=True, nogil=True, inline="always")
+def _first(head: NDArray[np.int64]) -> int:  # pragma: no cover (compiled)
+    """Where the least is: ``argmin``, which is slow for a few values."""
+    best = 0
+    for model in range(1, len(head)):
+        if head[model] < head[best]:
+            best = model
+    return best
 
 
 def bits_per_byte(bits: float, size: int) -> float:

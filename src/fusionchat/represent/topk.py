@@ -27,7 +27,8 @@ class TopK:
         label_logprob: float32 [N], its natural log-probability under the model (NaN where unknown).
         turn: int32 [N], index of the message the token belongs to.
         begin, end: int32 [N], its byte span in that message's content; the end-of-turn event is
-            [len, len + 1); a negative begin means that template bytes are part of the token.
+            [len, len + 1). A negative begin means that template bytes are part of the token; one before the end of
+            the row before, that a space of the tokenizer's own is (see `fusionchat.represent.events.text_begins`).
         present: bool [N].
         offsets: int64 [C + 1], rows of conversation c are offsets[c]:offsets[c + 1].
     """

@@ -23,7 +23,8 @@ def carry_out(
     again: Callable[[dict[str, str]], Run],
     select: Select,
     announce: Announce | None,
-    then: Callable[[Run], None] | None,
+    then: Callable[[Run], None] | None = None,
+    before: Callable[[Run, list[Job]], None] | None = None,
 ) -> Run:
     """Run the selected jobs that are not done.
 
@@ -33,11 +34,12 @@ def carry_out(
         select: The jobs to run.
         announce: Called before each job with its status.
         then: Called with the finished run; what it finds damaged is made again, and it is called again.
+        before: Called before jobs that read models, with those that are selected: what would stop them later is found now.
     """
     seen: set[Path] = set()
     while True:
         try:
-            planned = pass_once(planned, again, select, announce)
+            planned = pass_once(planned, again, select, announce, before)
             if then is not None:
                 then(planned)
             return planned
@@ -50,7 +52,11 @@ def carry_out(
 
 
 def pass_once(
-    planned: Run, again: Callable[[dict[str, str]], Run], select: Select, announce: Announce | None
+    planned: Run,
+    again: Callable[[dict[str, str]], Run],
+    select: Select,
+    announce: Announce | None,
+    before: Callable[[Run, list[Job]], None] | None,
 ) -> Run:
     """Run what is not done yet; returns the run as it was planned last."""
     first = [job for job in select(planned) if job.stands_for]
@@ -58,6 +64,8 @@ def pass_once(
     # What they made may be what was there before: then nothing that follows is stale.
     planned = again(planned.identities)
     rest = [job for job in select(planned) if job.id not in {done.id for done in first}]
+    if before is not None:
+        before(planned, rest)
     advance(planned, rest, announce)
     return planned
 

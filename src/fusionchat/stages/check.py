@@ -7,12 +7,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 from fusionchat.align.preview import PairPreview, Piece, preview, show_all
-from fusionchat.corpus.agree import DROPPED
 from fusionchat.corpus.conversation import Reject
 from fusionchat.corpus.parts import count_rejects
 from fusionchat.corpus.render import Renderer
-from fusionchat.errors import FusionChatError, MergeError, ModelError
-from fusionchat.merge.inputs.checkpoint import open_checkpoint
+from fusionchat.errors import FusionChatError, ModelError
 from fusionchat.merge.inputs.files import is_without_weights, opens_in_transformers
 from fusionchat.merge.inputs.references import cached
 from fusionchat.merge.methods.base import check_targets
@@ -28,6 +26,7 @@ from fusionchat.stages.check_usable import Usable, notes, usable
 from fusionchat.stages.corpus import make_renderer
 from fusionchat.stages.names import aligned
 from fusionchat.stages.pipeline import open_run
+from fusionchat.stages.rehearse import require_weights
 
 
 class ModelCheck(NamedTuple):
@@ -91,7 +90,7 @@ def check(recipe: Recipe, *, sample: int = 200) -> Check:
     """
     refs, unseen = recipe.refs(), list[str]()
     parts = sample_parts(recipe, sample, unseen)
-    conversations, rejected, unused, thoughts = parts["train"]
+    conversations, rejected, unused, changed = parts["train"]
     rejects = count_rejects(rejected)
     pivot = _rehearsed(refs["pivot"], unseen)
     renderers: dict[str, Renderer] = {}
@@ -130,7 +129,7 @@ def check(recipe: Recipe, *, sample: int = 200) -> Check:
         unfit=_unfit(recipe),
         pivot=pivot,
         usable=usable(previews),
-        notes=({DROPPED: thoughts} if thoughts else {}) | notes(previews),
+        notes={**changed, **notes(previews)},
         rebuilt={
             n: text for n, ref in refs.items() if n in renderers and (text := rebuilt_on(ref)) is not None
         },
@@ -152,17 +151,11 @@ def _rehearsed(ref: ModelRef, unseen: list[str]) -> list[str]:
 
 def _closed(source: ModelRef) -> str:
     """Why the headers of a source's weights cannot be read, "" where they can or the model is not on this machine."""
-    folder = Path(source.model)
-    if not folder.is_dir():
-        return ""
-    if is_without_weights(folder):
-        return f"the weights of {source.name}: there are none in {folder}"
     try:
-        open_checkpoint(folder, allow_pickle=True).close()
-    except MergeError as error:
-        return (
-            f"the weights of {source.name}: {error.where or folder}: {error.what[0].lower()}{error.what[1:]}"
-        )
+        require_weights(source)
+    except ModelError as error:
+        cause = error.__cause__ if isinstance(error.__cause__, FusionChatError) else error
+        return f"the weights of {source.name}: {error.where}: {cause.what[0].lower()}{cause.what[1:]}"
     return ""
 
 

@@ -9,7 +9,6 @@ from typing import Literal
 from fusionchat import console
 from fusionchat.artifacts import Json, read_json, sha256_file, write_json, write_text
 from fusionchat.console import Advance, progress
-from fusionchat.corpus.agree import DROPPED
 from fusionchat.corpus.conversation import Conversation, Reject
 from fusionchat.corpus.cut import fit
 from fusionchat.corpus.parts import PARTS, count_rejects, count_words, locate, read_parts
@@ -28,7 +27,7 @@ from fusionchat.run.job import Content, Context, Cost, Inputs, Place, Summary
 from fusionchat.run.planned import Run
 from fusionchat.settings import Frozen
 
-VERSION = 3  # raised when the same settings and inputs give another output
+VERSION = 4  # raised when the same settings and inputs give another output
 
 
 class FilePart(Frozen):
@@ -140,13 +139,16 @@ def corpus_settings(settings: Settings, inputs: Inputs) -> CorpusSettings:
 
 def work(settings: Settings, inputs: Inputs, out: Path, ctx: Context) -> Summary:
     """Write the parts (``train.jsonl`` ...), ``rejects.jsonl``, and the counts of rejects, unused keys and notes."""
-    parts, rejects, unused, thoughts = read_parts(
+    # First the models: what is wrong with one is said before a large corpus is read.
+    renderers = [
+        (make_renderer(ref, rows=head_rows(ref)), limit) for ref, limit in token_limits(settings, inputs)
+    ]
+    parts, rejects, unused, changed = read_parts(
         corpus_settings(settings, inputs), "", seed=settings.seed or 0
     )
     if unused:
         console.warn(f"corpus: keys of records that are not used: {count_words(unused)}")
-    renderers = [(make_renderer(ref), limit) for ref, limit in token_limits(settings, inputs)]
-    notes: Counter[str] = Counter({DROPPED: thoughts} if thoughts else {})
+    notes: Counter[str] = Counter(changed)
     summary: Summary = {}
     total = sum(len(part) for part in parts)
     with progress("corpus", total, "conversations") as advance:
@@ -204,9 +206,16 @@ def _fit_all(
         advance(1)
 
 
-def make_renderer(ref: ModelRef) -> Renderer:
-    """The renderer of a model of the recipe."""
-    return Renderer(load_tokenizer(ref), template=other_template(ref), thinking=ref.thinking, name=ref.name)
+def make_renderer(ref: ModelRef, *, rows: int | None = None) -> Renderer:
+    """The renderer of a model of the recipe; ``rows`` as for `Renderer`."""
+    tokenizer, template = load_tokenizer(ref), other_template(ref)
+    return Renderer(tokenizer, template=template, thinking=ref.thinking, name=ref.name, rows=rows)
+
+
+def head_rows(ref: ModelRef) -> int | None:
+    """How many tokens a model has rows for, by its configuration."""
+    size = getattr(load_config(ref).get_text_config(), "vocab_size", None)
+    return size if isinstance(size, int) else None
 
 
 def token_limits(settings: Settings, inputs: Inputs) -> list[tuple[ModelRef, int]]:

@@ -9,6 +9,7 @@ from typing import Literal
 
 import numpy as np
 
+from fusionchat import console
 from fusionchat.artifacts import Json, write_json, write_text
 from fusionchat.console import ignore, progress
 from fusionchat.corpus.conversation import Conversation
@@ -30,7 +31,7 @@ from fusionchat.stages.names import BEST, CORPUS, SELECTION, Part, Row, evaluate
 from fusionchat.stages.represent import render_all
 from fusionchat.stages.rows import rows
 
-VERSION = 2  # raised when the same settings and inputs give another output
+VERSION = 3  # raised when the same settings and inputs give another output
 
 
 class Settings(Frozen):
@@ -131,7 +132,6 @@ def score(
     from fusionchat.evaluate.tasks.likelihood import token_bits
     from fusionchat.models.device import pick_device
     from fusionchat.models.load import load_model
-    from fusionchat.models.tokenizer import load_tokenizer
 
     name, exact = settings.row.name, settings.evaluate.exact_match
     device = pick_device(runtime.device)
@@ -152,12 +152,12 @@ def score(
     write_events(folder, events, bits_N)
     bits, sizes = (add_up(part, events.conversation, len(conversations)) for part in (bits_N, events.bytes))
     correct: list[bool | None] = [None] * len(conversations)
+    unfinished = 0
     if exact is not None:
         asked = places_asked(conversations, exact.limit)
         with progress(f"answer {name}", len(asked), "questions") as advance:
             result = exact_match(
                 model,
-                load_tokenizer(ref),
                 renderer,
                 [conversations[i] for i in asked],
                 pattern=exact.answer_pattern,
@@ -173,6 +173,9 @@ def score(
             replies.append(
                 {"id": conversation.id, "answer": conversation.answer, "reply": reply, "correct": bool(right)}
             )
+        unfinished = int(result.unfinished.sum())
+        if unfinished:
+            console.warn(f"evaluate {name}: {unfinished} of {len(asked)} answers ended inside a thought")
         write_text(
             folder / "replies.jsonl", "".join(json.dumps(r, ensure_ascii=False) + "\n" for r in replies)
         )
@@ -187,6 +190,7 @@ def score(
             "unscored_ends": sum(m.supervised and m.complete for c in conversations for m in c.messages)
             - events.ends,
             "correct": correct,
+            "unfinished_thoughts": unfinished,
             "parameters": sum(p.numel() for p in model.parameters()),
         },
     )
@@ -214,7 +218,6 @@ def validation_score(
     from fusionchat.evaluate.tasks.likelihood import token_bits
     from fusionchat.models.device import pick_device
     from fusionchat.models.load import load_model
-    from fusionchat.models.tokenizer import load_tokenizer
 
     exact = settings.exact_match
     renderer, device = make_renderer(pivot), pick_device(runtime.device)
@@ -241,7 +244,7 @@ def validation_score(
         assert exact is not None, "the recipe's validator asks for it"
         asked = [conversations[i] for i in places_asked(conversations, exact.limit)]
         answers = exact_match(
-            model, load_tokenizer(pivot), renderer, asked, pattern=exact.answer_pattern,
+            model, renderer, asked, pattern=exact.answer_pattern,
             max_new_tokens=exact.max_new_tokens, device=device, batch_tokens=runtime.batch_tokens, progress=ignore,
         )  # fmt: skip
         return 1.0 - float(np.mean(answers.correct))

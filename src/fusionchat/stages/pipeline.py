@@ -99,12 +99,11 @@ def run(
     with machine_errors(planned.folder), lease(planned.folder / ".lock"):
         write_text(planned.folder / "recipe.json", recipe.model_dump_json(indent=1) + "\n")
         keep_dtypes(planned.folder, planned.dtypes)
-        rehearse(planned, needed(planned, until))
 
         def again(identities: dict[str, str]) -> Run:
             return open_run(recipe, identities, verify=verify)
 
-        return carry_out(planned, again, lambda run: needed(run, until), announce, then)
+        return carry_out(planned, again, lambda run: needed(run, until), announce, then, rehearse)
 
 
 def run_job(recipe: Recipe, job_id: str, announce: Announce | None = None) -> Run:
@@ -121,7 +120,7 @@ def run_job(recipe: Recipe, job_id: str, announce: Announce | None = None) -> Ru
     def again(identities: dict[str, str]) -> Run:
         return open_run(recipe, identities)
 
-    return carry_out(planned, again, lambda run: [run.jobs[job.id]], announce, None)
+    return carry_out(planned, again, lambda run: [run.jobs[job.id]], announce, before=rehearse)
 
 
 def begin_run(recipe: Recipe, *, verify: bool = False) -> Run:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from fusionchat.console import warn
 from fusionchat.errors import MergeError, ModelError
-from fusionchat.merge.inputs.checkpoint import open_checkpoint
+from fusionchat.merge.inputs.checkpoint import UnknownTypeError, open_checkpoint
 from fusionchat.merge.inputs.files import is_without_weights, opens_in_transformers
 from fusionchat.merge.inputs.rehearsal import rehearse as rehearse_merge
 from fusionchat.models.ref import ModelRef
@@ -44,12 +44,8 @@ def rehearse(run: Run, jobs: Sequence[Job]) -> None:
 
 
 def rehearse_pivot(pivot: ModelRef) -> list[str]:
-    """Notes on the pivot before the first capture; raises MergeError where no merge could be made.
-
-    Weights that are not there at all are the capture's to name: the corpus does without them.
-    """
-    folder = local_folder(pivot.model, pivot.revision)
-    return [] if is_without_weights(folder) else rehearse_merge(folder)
+    """Notes on the pivot before the first capture; raises MergeError where no merge could be made."""
+    return rehearse_merge(local_folder(pivot.model, pivot.revision))
 
 
 def require_weights(ref: ModelRef) -> None:
@@ -73,6 +69,8 @@ def require_weights(ref: ModelRef) -> None:
     try:
         with closing(open_checkpoint(folder, allow_pickle=True)):
             pass
+    except UnknownTypeError:
+        pass
     except MergeError as error:
         raise ModelError(
             f"The weights of {ref.name!r} cannot be read: {error.what[0].lower()}{error.what[1:]}",

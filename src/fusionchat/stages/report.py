@@ -1,12 +1,13 @@
 """Stage `report`: gather the figures of all jobs, write the report, and put the results on the model card."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import cast
 
 from fusionchat.artifacts import Json, Manifest, read_json, write_text
 from fusionchat.console import say, table
+from fusionchat.corpus.parts import PARTS
 from fusionchat.damage import verified, verified_folder
 from fusionchat.distill.seeds import nth
 from fusionchat.evaluate.scores import Scores, amounts, over_common_events, read_scores
@@ -29,7 +30,7 @@ from fusionchat.run.job import Content, Context, Cost, Inputs, Summary
 from fusionchat.run.planned import Run
 from fusionchat.settings import Frozen
 from fusionchat.stages.choice import CARD, KeptRecipe, recipe_yaml, selected
-from fusionchat.stages.corpus import PARTS, read_counts
+from fusionchat.stages.corpus import read_counts
 from fusionchat.stages.names import (
     BEST,
     CORPUS,
@@ -153,8 +154,23 @@ def gather(recipe: Recipe, inputs: Inputs) -> Report:
         stages=tuple(StageTime(*j.partition("/")[::2], m.seconds) for j, m in manifests(inputs)),
         recipe=recipe_yaml(recipe),
         versions=inputs.manifest(CORPUS).versions,
-        notes=tuple(n for n in (note, *(fusion_note(inputs, target) for target in targets(recipe))) if n),
+        notes=tuple(
+            n
+            for n in (
+                note,
+                thought_note(models),
+                *(fusion_note(inputs, target) for target in targets(recipe)),
+            )
+            if n
+        ),
     )
+
+
+def thought_note(models: Sequence[Trained]) -> str:
+    """Which models' answers ended inside a thought, "" for none."""
+    counts = {model.label: sum(one.unfinished for one in model.runs) for model in models}
+    said = ", ".join(f"{label} {count}" for label, count in counts.items() if count)
+    return f"Answers that ended inside a thought, counted as wrong: {said}." if said else ""
 
 
 def fusion_note(inputs: Inputs, target: str) -> str:

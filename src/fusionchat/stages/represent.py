@@ -33,7 +33,7 @@ from fusionchat.stages.corpus import make_renderer, read_part
 from fusionchat.stages.names import CORPUS
 from fusionchat.units import counted
 
-VERSION = 2  # raised when the same settings and inputs give another output
+VERSION = 3  # raised when the same settings and inputs give another output
 
 
 class Settings(Frozen):

@@ -40,9 +40,9 @@ REASONS = {
 class Spans(NamedTuple):
     """Byte spans of a text's tokens.
 
-    ``end[i] - begin[i]`` is the number of bytes of token i; where the tokenizer put a blank before a stretch
-    of text, ``begin`` of the stretch's first token is one byte before the stretch. Added tokens span the
-    blanks they swallow.
+    ``end[i] - begin[i]`` is the number of bytes of token i; where the tokenizer put a space before a stretch of text,
+    ``begin`` of the stretch's first token is one byte before the stretch, also where an added token ends there. Added
+    tokens span the spaces they swallow.
 
     Attributes:
         begin, end: int32 [N].
@@ -50,6 +50,14 @@ class Spans(NamedTuple):
 
     begin: NDArray[np.int32]
     end: NDArray[np.int32]
+
+    @property
+    def text_begin(self) -> NDArray[np.int32]:
+        """The first byte of the text that each token stands for, int32 [N]: ``begin`` without the space put before.
+
+        A token that is only that space stands for no byte.
+        """
+        return np.maximum(self.begin, np.concatenate([[np.int32(0)], self.end[:-1]])[: len(self.begin)])
 
 
 class Untiled(NamedTuple):

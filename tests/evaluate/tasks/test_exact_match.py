@@ -9,17 +9,17 @@ from tests.evaluate.test_greedy import llama
 STOP = 3
 
 
-class Letters:
-    """A tokenizer of code points 32..95 with 4 control tokens in front."""
-
-    def decode(self, token_ids: list[int], *, skip_special_tokens: bool) -> str:
-        return "".join(chr(i + 28) for i in token_ids if i > STOP or not skip_special_tokens)
-
-
 class Template:
-    """``<1> content`` for a user, ``<2> content <3>`` for an assistant, ``<2>`` to ask for an answer."""
+    """``<1> content`` for a user, ``<2> content <3>`` for an assistant, ``<2>`` to ask for an answer.
+
+    Tokens are code points 32..95 with 4 control tokens in front.
+    """
 
     stop_ids = (STOP,)
+    opening = ""
+
+    def text(self, ids):
+        return "".join(chr(i + 28) for i in ids if i > STOP)
 
     def prompt_ids(self, messages):
         ids = []
@@ -76,7 +76,6 @@ def test_a_model_that_knows_some_answers_gets_those_right(taught, batch_tokens):
     done: list[int] = []
     result = em.exact_match(
         taught,
-        Letters(),
         Template(),
         [unknown, *KNOWN, wrong],
         pattern=r"= (\S+)",
@@ -96,16 +95,42 @@ def test_a_model_that_knows_some_answers_gets_those_right(taught, batch_tokens):
 def test_a_long_prompt_takes_nothing_from_its_neighbours(taught, batch_tokens):
     """A prompt of 62 of 64 tokens left its batch 2 tokens for every answer: " = 22" became " = "."""
     long = Conversation("long", (Message("user", "7" * 60), Message("assistant", "= 1")), answer="1")
-    result = em.exact_match(taught, Letters(), Template(), [*KNOWN, long], pattern=r"= (\S+)", max_new_tokens=12,
+    result = em.exact_match(taught, Template(), [*KNOWN, long], pattern=r"= (\S+)", max_new_tokens=12,
                             device="cpu", batch_tokens=batch_tokens, progress=lambda _: None)  # fmt: skip
     assert result.replies[:4] == ("= 2", "= 22", "= 3", "= 600")
     assert result.correct[:4].all() and len(result.replies[4]) <= 2
 
 
+@pytest.mark.parametrize(
+    ("opening", "tags", "correct", "unfinished"),
+    [
+        # The reply "= 22" is read as what the tags make of it; ":" stands in for what is after the model's words.
+        ("", "{}", True, False),
+        ("<think>\n", "{}", False, True),  # never closed: no answer
+        ("", "<think>\n{}", False, True),
+        ("<think>\n", "= 5\n</think>\n\n{}", True, False),
+        ("<think>\n", "{}</think>", False, False),  # said in the thought only
+        ("<think>\n", "{}</think>\n\n= 5", False, False),
+        ("", "<think>\n= 5\n</think>\n\n{}", True, False),
+        ("", "= 5\n</think>\n\n{}", True, False),
+        ("[THINK]", "= 5[/THINK]{}", True, False),
+    ],
+)
+def test_an_answer_is_compared_after_its_thought(taught, opening, tags, correct, unfinished):
+    class Thinking(Template):
+        def text(self, ids):
+            return tags.format(super().text(ids))
+
+    Thinking.opening = opening
+    result = em.exact_match(taught, Thinking(), KNOWN[1:2], pattern=r"= (\S+)", max_new_tokens=12,
+                            device="cpu", batch_tokens=100, progress=lambda _: None)  # fmt: skip
+    assert (result.correct.tolist(), result.unfinished.tolist()) == ([correct], [unfinished])
+    assert result.replies == (tags.format("= 22"),)
+
+
 def test_no_checkable_conversation_gives_no_rows():
     result = em.exact_match(
         llama(),
-        Letters(),
         Template(),
         [Conversation("a", (Message("user", "A"), Message("assistant", "B")))],
         pattern="(.*)",

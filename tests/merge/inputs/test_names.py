@@ -173,7 +173,8 @@ def test_heads_that_the_structure_lacks_are_carried_over_or_left_out(saved, tmp_
     assert set(report.copied) == set(extra)
     for name, value in extra.items():
         assert torch.equal(result[name], value)  # as stored: float32
-    assert capsys.readouterr().err == ""
+    said = " ".join(capsys.readouterr().err.split())
+    assert "LlamaForCausalLM has no use for model.layers.2.eh_proj.weight and 2 more" in said
     result, _ = merged(
         plain, rewritten(target, tmp_path / "with", lambda held: held | extra), tmp_path / "less"
     )
@@ -230,3 +231,13 @@ def test_masks_are_known_without_a_config(saved, tmp_path):
     assert len(report.copied) == 4 and result["h.0.attn.bias"].dtype == torch.float32
     back, report = merged(target, pivot, tmp_path / "back")
     assert report.copied == [] and set(back) == set(tensors(target))
+
+
+def test_an_expert_that_a_target_lacks_is_refused_not_taken_from_the_pivot(saved, tmp_path):
+    """transformers puts the experts that are stored one by one into one parameter: each is a part of it."""
+    pivot, lost = saved("mixtral", num_local_experts=3), "model.layers.1.block_sparse_moe.experts.2.w1.weight"
+    less = rewritten(pivot, tmp_path / "less", lambda held: {n: t for n, t in held.items() if n != lost})
+    with pytest.raises(MergeError, match=f"lacks tensor {lost}"):
+        merged(pivot, less, tmp_path / "out")
+    with pytest.raises(MergeError, match=f"has tensor {lost}, which the pivot lacks"):
+        merged(less, pivot, tmp_path / "out")

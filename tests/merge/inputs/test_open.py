@@ -10,7 +10,8 @@ from fusionchat.errors import MergeError
 from fusionchat.merge.fisher.files import fisher_diagonal, write_fisher
 from fusionchat.merge.inputs.layers.arrange import Arrangement
 from fusionchat.merge.inputs.layers.stack import renumbered
-from fusionchat.merge.inputs.vocabulary.embeddings import Vocabulary, align_rows
+from fusionchat.merge.inputs.vocabulary.embeddings import align_rows
+from fusionchat.merge.inputs.vocabulary.files import Vocabulary
 from fusionchat.merge.kernels import blocks as kernels
 from fusionchat.merge.methods.fisher import Fisher
 from fusionchat.merge.methods.linear import Linear, TaskArithmetic

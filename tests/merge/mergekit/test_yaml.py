@@ -9,7 +9,7 @@ import yaml
 
 from fusionchat.errors import MergeError, RecipeError
 from fusionchat.merge.inputs.layers.stack import depths
-from fusionchat.merge.inputs.references import name_targets
+from fusionchat.merge.inputs.references import find_model, name_targets
 from fusionchat.merge.mergekit.kinds import KINDS
 from fusionchat.merge.mergekit.yaml import load_mergekit
 from fusionchat.merge.methods.dare import DareLinear, Della
@@ -20,7 +20,6 @@ from fusionchat.merge.methods.ties import Breadcrumbs, Ties
 from fusionchat.merge.methods.varm import Varm
 from fusionchat.merge.standalone import (
     Settings,
-    find_model,
     model_card,
     plan_mergekit,
     plan_standalone,

@@ -148,7 +148,7 @@ def test_what_this_process_has_read_is_known_as_long_as_it_is_the_same(tmp_path)
 
 
 def test_the_rest_is_read_only_if_asked_and_only_the_rest(tmp_path, monkeypatch):
-    from fusionchat.merge.stream.merge import provenance
+    from fusionchat.merge.stream import provenance
 
     pivot, _ = family(tmp_path, 1)
     target = job(tmp_path / "job", 3).parent

@@ -11,7 +11,7 @@ UNALIGNED, EXACT, INSIDE = 0, 1, 2
 
 
 class Side(NamedTuple):
-    """The arrays of a `TopK` that the loops read; halves as their bits."""
+    """The arrays of a `TopK` that the loops read; halves as their bits. ``text`` is where each row's text begins."""
 
     ids: NDArray[np.int32]
     logprobs: NDArray[np.uint16]
@@ -20,6 +20,7 @@ class Side(NamedTuple):
     label_logprob: NDArray[np.float32]
     turn: NDArray[np.int32]
     begin: NDArray[np.int32]
+    text: NDArray[np.int32]
     end: NDArray[np.int32]
     present: NDArray[np.bool_]
     offsets: NDArray[np.int64]

@@ -9,7 +9,14 @@ import numba
 import numpy as np
 
 from fusionchat.align.projection.arrays import EXACT, INSIDE, Entries, Lookup, Out, Rules, Side, Words
-from fusionchat.align.projection.path import goal_mass, observe_inside, observe_whole, starts_with, tail_share
+from fusionchat.align.projection.path import (
+    goal_mass,
+    observe_inside,
+    observe_whole,
+    starts_with,
+    swallows,
+    tail_share,
+)
 from fusionchat.align.trie import step
 from fusionchat.tokens.spans import Array
 
@@ -185,8 +192,8 @@ def spread(tail: float, vocabulary: int) -> np.float32:
 def shorten(size: int, more: int, words: Words, label: int, words_W: Words, gold: int) -> tuple[int, int]:
     """Template bytes left on the source's and the pivot's first token after those that both have: (source, pivot).
 
-    ``size`` bytes of the source's label and ``more`` bytes of the pivot's stand in front of the content; what
-    both end with is context on both sides.
+    ``size`` bytes of the source's label and ``more`` bytes of the pivot's are in front of the text that they stand
+    for; what both end with is context on both sides.
     """
     shared = min(size, more)
     mine, theirs = words.offsets[label] + size - shared, words_W.offsets[gold] + more - shared
@@ -198,23 +205,39 @@ def shorten(size: int, more: int, words: Words, label: int, words_W: Words, gold
 
 @numba.njit(cache=True, nogil=True)
 def kinds_of_rows(
-    row_N: Array,
-    residual_N: Array,
-    begin_N: Array,
-    labels_N: Array,
-    labels_M: Array,
-    words: Words,
-    words_W: Words,
+    row_N: Array, residual_N: Array, pivot: Side, source: Side, words: Words, words_W: Words
 ) -> Array:
     """`UNALIGNED`, `INSIDE` or `EXACT` for every pivot row, uint8 [N]."""
     kind_N = np.zeros(len(row_N), np.uint8)
     for i in range(len(row_N)):
         if row_N[i] >= 0:
-            size, more = residual_N[i], max(-begin_N[i], 0)
-            if size > 0 and more > 0:
-                size, more = shorten(size, more, words, labels_M[row_N[i]], words_W, labels_N[i])
-            kind_N[i] = INSIDE if size > 0 or more > 0 else EXACT
+            size, more = fronts(i, row_N[i], residual_N[i], pivot, source, words, words_W)
+            if meets(i, row_N[i], size, more, pivot, source, words):
+                kind_N[i] = INSIDE if size > 0 or more > 0 else EXACT
     return kind_N
+
+
+@numba.njit(cache=True, nogil=True)
+def fronts(
+    i: int, j: int, size: int, pivot: Side, source: Side, words: Words, words_W: Words
+) -> tuple[int, int]:
+    """Bytes in front of the context's end in source token j and in pivot token i, without those that both have."""
+    more = pivot.text[i] - pivot.begin[i]
+    if size > 0 and more > 0:
+        return shorten(size, more, words, source.labels[j], words_W, pivot.labels[i])
+    return size, more
+
+
+@numba.njit(cache=True, nogil=True)
+def meets(i: int, j: int, size: int, more: int, pivot: Side, source: Side, words: Words) -> bool:
+    """Whether source row j can say anything of pivot row i.
+
+    A pivot token of no byte needs a source that writes the same space; an added token with spaces around it tells nothing of
+    the bytes inside it.
+    """
+    if pivot.end[i] <= pivot.text[i] and (size > 0 or more > 0):
+        return False
+    return not swallows(source, j, words) or (size == 0 and pivot.end[i] >= source.end[j])
 
 
 @numba.njit(cache=True, nogil=True, inline="always")
@@ -233,11 +256,9 @@ def project_row(
 ) -> None:
     """Project source row j, ``size`` bytes into its token, onto pivot row i."""
     gold, label = pivot.labels[i], source.labels[j]
-    more = max(-pivot.begin[i], 0)
-    if size > 0 and more > 0:
-        size, more = shorten(size, more, words, label, words_W, gold)
+    size, more = fronts(i, j, size, pivot, source, words, words_W)
     inside = size > 0 or more > 0
-    if inside and not rules.mid_token:
+    if (inside and not rules.mid_token) or not meets(i, j, size, more, pivot, source, words):
         return
     count, at, rest = load(source, j, rules, room)
     if at < 0:

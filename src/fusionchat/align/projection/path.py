@@ -65,6 +65,17 @@ def prefix_mass(source: Side, j: int, size: int, words: Words, lookup: Lookup, r
 
 
 @numba.njit(cache=True, nogil=True)
+def swallows(source: Side, j: int, words: Words) -> bool:
+    """Whether row j's label covers more than its own bytes: an added token with the spaces around it.
+
+    Nothing is then known of the bytes inside it.
+    """
+    label = source.labels[j]
+    size: int = words.offsets[label + 1] - words.offsets[label]
+    return source.end[j] - source.begin[j] > size
+
+
+@numba.njit(cache=True, nogil=True)
 def chain(source: Side, j: int, turn: int, end: int, words: Words, lookup: Lookup, rules: Rules) -> float:
     """Probability of the source tokens after row j up to byte ``end`` of the turn; NaN where the chain breaks."""
     product, at = 1.0, j
@@ -72,11 +83,13 @@ def chain(source: Side, j: int, turn: int, end: int, words: Words, lookup: Looku
         follower = at + 1
         if follower >= len(source.turn) or source.turn[follower] != turn:
             return np.nan
-        if source.begin[follower] != source.end[at] or not source.present[follower]:
+        if source.text[follower] != source.end[at] or not source.present[follower]:
             return np.nan
         at = follower
         if source.end[at] <= end:
             product *= np.exp(np.float64(source.label_logprob[at]))
+        elif swallows(source, at, words):
+            return np.nan
         else:
             product *= prefix_mass(source, at, end - source.begin[at], words, lookup, rules)
     return product

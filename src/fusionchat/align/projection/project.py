@@ -27,6 +27,7 @@ from fusionchat.align.projection.kernel import kinds_of_rows, project_rows
 from fusionchat.align.settings import AlignSettings
 from fusionchat.align.trie import trie_of
 from fusionchat.align.vocabulary import VocabularyMap
+from fusionchat.represent.events import text_begins
 from fusionchat.represent.topk import TopK
 from fusionchat.tokens.spans import ByteTable
 
@@ -133,13 +134,7 @@ def row_kinds(
 ) -> NDArray[np.uint8]:
     """How every pivot row would be aligned by where its context ends, uint8 [N]; template bytes both sides have are context."""
     kinds: NDArray[np.uint8] = kinds_of_rows(
-        attached.row,
-        attached.residual,
-        pivot.begin,
-        pivot.labels,
-        source.labels,
-        words(source_table),
-        words(pivot_table),
+        attached.row, attached.residual, side(pivot), side(source), words(source_table), words(pivot_table)
     )
     return kinds
 
@@ -149,7 +144,8 @@ def count_partners(
 ) -> PairCounts:
     """How often the two sides' labels meet where they begin at the same byte; what `Statistics` is built from."""
     attached = find_rows(pivot, source, pivot_table, source_table, settings)
-    met = np.flatnonzero((attached.row >= 0) & (attached.residual == 0) & (pivot.begin >= 0))
+    whole = pivot.begin == text_begins(pivot)
+    met = np.flatnonzero((attached.row >= 0) & (attached.residual == 0) & whole)
     theirs, mine = source.labels[attached.row[met]], pivot.labels[met]
     text = source_table.in_text[theirs] & pivot_table.in_text[mine]
     return count_pairs(theirs[text], mine[text])
@@ -191,6 +187,7 @@ def side(topk: TopK) -> Side:
         topk.label_logprob,
         topk.turn,
         topk.begin,
+        text_begins(topk),
         topk.end,
         topk.present,
         topk.offsets,

@@ -1,4 +1,8 @@
-"""Exact match: the model writes the last answer greedily, and what a pattern finds in it is compared."""
+"""Exact match: the model writes the last answer greedily, and what a pattern finds in it is compared.
+
+A thought is no part of the answer, whether the model opens it or its prompt does. A reply that ends inside its thought has no
+answer: it is wrong, and counted. Thought and answer share the room of ``max_new_tokens``.
+"""
 
 import re
 from collections.abc import Callable, Sequence
@@ -9,10 +13,11 @@ import torch
 from numpy.typing import NDArray
 
 from fusionchat.corpus.conversation import Conversation, Message
+from fusionchat.corpus.thoughts import spoken
 from fusionchat.evaluate.greedy import generate
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+    from transformers import PreTrainedModel
 
 
 class Prompter(Protocol):
@@ -27,6 +32,15 @@ class Prompter(Protocol):
         """Token ids of the messages in the model's template, up to where its answer begins."""
         ...
 
+    @property
+    def opening(self) -> str:
+        """The opening tag of a thought that ends these prompts, "" for none."""
+        ...
+
+    def text(self, ids: Sequence[int]) -> str:
+        """What a model wrote, without control tokens, with the tags of thoughts."""
+        ...
+
 
 class ExactMatch(NamedTuple):
     """One model's answers to the conversations that have a checkable one.
@@ -34,19 +48,20 @@ class ExactMatch(NamedTuple):
     Attributes:
         asked: int [A], their places among the conversations given.
         correct: bool [A].
-        replies: What the model wrote.
-        extracted: What the pattern found in it, None for nothing.
+        unfinished: bool [A], whether the reply ends inside a thought.
+        replies: What the model wrote, its thought included.
+        extracted: What the pattern found after the thought, None for nothing.
     """
 
     asked: NDArray[np.intp]
     correct: NDArray[np.bool_]
+    unfinished: NDArray[np.bool_]
     replies: tuple[str, ...]
     extracted: tuple[str | None, ...]
 
 
 def exact_match(
     model: "PreTrainedModel",
-    tokenizer: "PreTrainedTokenizerBase",
     renderer: Prompter,
     conversations: Sequence[Conversation],
     *,
@@ -60,11 +75,10 @@ def exact_match(
 
     Args:
         model: A causal language model; it is moved to ``device``.
-        tokenizer: Its tokenizer.
         renderer: Its chat template.
         conversations: Those without an ``answer`` are passed over.
         pattern: Regular expression for the answer, see `extract`.
-        max_new_tokens: Where an answer is cut.
+        max_new_tokens: Where a reply is cut, thought and answer together.
         device: Where to run.
         batch_tokens: Most padded tokens (prompt and answer) of one batch.
         progress: Called with the number of conversations done.
@@ -80,10 +94,17 @@ def exact_match(
         names=[conversations[i].id for i in asked],
         progress=progress,
     )
-    replies = tuple(str(tokenizer.decode(ids, skip_special_tokens=True)) for ids in answers)
-    extracted = tuple(extract(reply, pattern) for reply in replies)
+    replies = tuple(renderer.text(ids) for ids in answers)
+    said = [spoken(renderer.opening, reply) for reply in replies]
+    extracted = tuple(None if answer is None else extract(answer, pattern) for answer in said)
     correct = [same(found, conversations[i].answer) for i, found in zip(asked, extracted, strict=True)]
-    return ExactMatch(np.array(asked, dtype=np.intp), np.array(correct, dtype=bool), replies, extracted)
+    return ExactMatch(
+        np.array(asked, dtype=np.intp),
+        np.array(correct, dtype=bool),
+        np.array([answer is None for answer in said], dtype=bool),
+        replies,
+        extracted,
+    )
 
 
 def question(conversation: Conversation) -> tuple[Message, ...]:

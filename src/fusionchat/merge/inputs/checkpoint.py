@@ -18,6 +18,10 @@ WRAPPERS = re.compile(r"(?:_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_mo
 """Put into names by torch.compile, FSDP and activation checkpointing."""
 
 
+class UnknownTypeError(MergeError):
+    """A tensor has a type that cannot be merged; whoever made the type can read it."""
+
+
 @dataclass
 class Checkpoint:
     """A model folder: its weights by name, and its config.
@@ -150,7 +154,7 @@ def _entry(file: MappedFile, name: str, entry: Mapping[str, object], base: int) 
     if not isinstance(dtype, str):
         raise ValueError(f"tensor {name} has the unknown type {dtype!r}")
     if dtype not in BITS:
-        raise MergeError(
+        raise UnknownTypeError(
             f"Tensor {name} has the type {dtype}, which {_who_knows(file.path)}",
             where=str(file.path),
             do="save the model unquantized (bfloat16, float16 or float32)",

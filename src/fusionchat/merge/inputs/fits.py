@@ -1,59 +1,125 @@
 """Whether a config makes a model of the weights beside it: the last check before a fused model is written.
 
-What the config says of layers and vocabulary is compared with the weights' names and shapes. Where that is in doubt, or
-a merge changes the config, the model is built without values from its class in transformers and asked what it lacks.
+Plain decoders are compared with what is written down of them. All others are built without values from their class in
+transformers, which says what it lacks and what it has no use for. Where it does not know the structure, what the config
+says of layers and vocabulary is compared with the weights' names and shapes.
 """
 
 import re
-from collections.abc import Mapping
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from typing import NamedTuple
 
+from fusionchat.console import warn
 from fusionchat.errors import MergeError
 from fusionchat.merge.inputs.checkpoint import Checkpoint
-from fusionchat.merge.inputs.layers.stack import COUNTS, numbered
-from fusionchat.merge.inputs.names import Known
-from fusionchat.merge.inputs.structure import Structure, structure_with
+from fusionchat.merge.inputs.layers.stack import COUNTS, WIDTHS, numbered
+from fusionchat.merge.inputs.plain_decoder import is_exactly
 from fusionchat.merge.inputs.textmodel import Config, text_of
 from fusionchat.merge.inputs.tied import TIE
 from fusionchat.merge.weights import layer_of
 
 Shapes = Mapping[str, tuple[int, ...]]
 
+_HEADS = ("num_attention_heads", "n_head", "num_heads")
 
-def check_fit(config: Config, shapes: Shapes, pivot: Checkpoint, known: Known) -> None:
-    """Raise MergeError where the fused model's config and weights disagree.
+
+class Verdict(NamedTuple):
+    """What is to be said of a fused model.
+
+    Attributes:
+        wrong: What does not fit.
+        notices: What a user should know though the model can be written.
+    """
+
+    wrong: tuple[str, ...] = ()
+    notices: tuple[str, ...] = ()
+
+
+def check_fit(config: Config, shapes: Shapes, pivot: Checkpoint) -> None:
+    """Raise MergeError where the fused model's config and weights disagree; warn of what could not be checked.
 
     Args:
         config: The fused model's.
         shapes: Its weights' shapes by name.
-        pivot: The pivot: names that its class has no use for are no mistake of the merge.
-        known: What transformers knows of the pivot.
+        pivot: The pivot.
     """
-    doubt = doubtful(config, shapes)
-    changed = config != pivot.config or shapes.keys() != pivot.tensors.keys()
-    if doubt is None and not changed:
+    if is_exactly(config, shapes):
         return
-    stored = known()
-    if stored is None:  # not known, or the pivot's own config does not fit its weights
-        wrong = [doubt] if doubt else []
-    else:
-        wrong = _wrong(structure_with(config, shapes), shapes, stored, pivot) if changed else []
+    wrong, notices = verdict(config, shapes)
+    if (
+        wrong and "auto_map" in config
+    ):  # opened with code of its own, which may differ from transformers' class
+        notices, wrong = (f"{_unchecked(config)}; for transformers' own class, {wrong[0]}",), ()
     if wrong:
         more = f" (and {len(wrong) - 1} more)" if len(wrong) > 1 else ""
+        changed = config != pivot.config or shapes.keys() != pivot.tensors.keys()
         raise MergeError(
-            f"The fused model's config.json would not fit its weights: {sorted(wrong)[0]}{more}",
+            f"The fused model's config.json would not fit its weights: {wrong[0]}{more}",
             where=str(pivot.folder),
-            do="correct the pivot's config.json, or merge without slices",
+            do="correct the pivot's config.json, or "
+            + ("merge without slices" if changed else "download the model again"),
         )
+    for notice in notices:
+        warn(notice)
 
 
-def _wrong(made: Structure | None, shapes: Shapes, stored: Structure, pivot: Checkpoint) -> list[str]:
-    """What a model that was built lacks, has in another shape, or has no place for."""
+def verdict(config: Config, shapes: Shapes) -> Verdict:
+    """What transformers says of a config and these weights; without it, what the config itself says."""
+    from fusionchat.merge.inputs.structure import Unopened, opened_with
+
+    doubt = doubtful(config, shapes)
+    doubts = (doubt,) if doubt else ()
+    if not _says_sizes(config):
+        return Verdict(doubts, (_unchecked(config),))
+    try:
+        made = opened_with(config, shapes)
+    except Unopened as error:
+        return Verdict(doubts or (f"transformers does not open it: {error}",))
     if made is None:
-        return ["transformers cannot build it"]
+        return Verdict(doubts, (_unchecked(config),))
     wrong = [f"{name} is missing" for name in made.missing]
     wrong += [f"{name} has shape {list(here)}, not {list(there)}" for name, here, there in made.misshapen]
-    usual = {_plain(name) for name in pivot.tensors if not stored.has(name)}
-    return wrong + [f"it has no {n}" for n in shapes if not made.has(n) and _plain(n) not in usual]
+    unused = [name for name in made.unused if not made.is_buffer(name)]
+    wrong += [f"it has no {name}" for name in _uncounted(unused, shapes)]
+    if wrong:
+        return Verdict((*doubts, *wrong))
+    more = f" and {len(unused) - 1} more" if len(unused) > 1 else ""
+    notice = f"{made.kind} has no use for {', '.join(unused[:1])}{more}: kept in the fused model, and left out when it is opened"
+    return Verdict((), (notice,) if unused else ())
+
+
+def _uncounted(unused: list[str], names: Iterable[str]) -> list[str]:
+    """Of the unused tensors those of whole layers, or of experts, like the used ones: the config does not count them.
+
+    A layer that has other parts than the used ones is not of their stack (DeepSeek's heads for further tokens).
+    """
+    left, used, lost = set(unused), defaultdict[str, set[str]](set), defaultdict[str, set[str]](set)
+    for name in names:
+        layer = re.match(r".*?\.\d+\.|", name)
+        (lost if name in left else used)[layer[0] if layer else ""].add(_plain(name))
+    layers = list(used.values())
+    return [
+        name
+        for name in unused
+        if (layer := re.match(r".*?\.\d+\.", name))
+        and (_plain(name) in used[layer[0]] if layer[0] in used else lost[layer[0]] in layers)
+    ]
+
+
+def _unchecked(config: Config) -> str:
+    kind = config.get("model_type")
+    why = f"transformers does not know its structure ({kind})" if kind else "config.json has no model_type"
+    if not _says_sizes(config):
+        why = "config.json lacks its sizes (hidden_size, num_attention_heads)"
+    if "auto_map" in config:
+        why = "its structure has code of its own (auto_map)"
+    return f"whether config.json fits the fused weights was not checked: {why}"
+
+
+def _says_sizes(config: Config) -> bool:
+    text = text_of(config)
+    return any(key in text for key in (*WIDTHS, *_HEADS))
 
 
 def _plain(name: str) -> str:

@@ -20,6 +20,7 @@ from fusionchat.merge.inputs.names import STRUCTURE as _STRUCTURE
 from fusionchat.merge.inputs.names import Known, find
 from fusionchat.merge.inputs.new_biases import add_biases
 from fusionchat.merge.inputs.plan import Job, Source, Taking
+from fusionchat.merge.inputs.prefixes import without_prefix
 from fusionchat.merge.inputs.published import refuse_adapter, refuse_quantized
 from fusionchat.merge.inputs.reconcile import Buffers, check_kind, own_head, reconciled
 from fusionchat.merge.inputs.stored import MappedFile, Stored
@@ -83,6 +84,7 @@ def open_inputs(
     refuse_adapter(pivot)
     base = _open(stack, pivot, allow_pickle)
     refuse_quantized(base)
+    base = without_prefix(base)
     known = Known(base)
     buffers = Buffers(known.buffers())
     adapters = _open_adapters(stack, base, targets, known, allow_pickle)
@@ -99,7 +101,7 @@ def open_inputs(
     tensors: dict[str, dict[str, Source]] = {}
     for name, checkpoint in opened.items():
         if checkpoint is None:
-            tensors[name], files[name] = _adapted(adapters[name], base), [adapters[name].file]
+            tensors[name], files[name] = _adapted(adapters[name], base), adapters[name].files
         else:
             tensors[name] = reconciled(name, checkpoint, base, known, buffers)
             files[name] = checkpoint.files
@@ -120,7 +122,7 @@ def open_inputs(
         configs = {"pivot": config} | {n: c.config if c else config for n, c in opened.items()}
         config = arrangement.config(configs, stack_of_layers, str(base.folder))
         stack_of_layers = stack_of_layers._replace(layers=len(arrangement.layers))
-    check_fit(config, {job.name: job.shape for job in jobs}, base, known)
+    check_fit(config, {job.name: job.shape for job in jobs}, base)
     if not added and embeddings != "rows":  # a recipe's fused model gets the recipe's tokenizer
         check_tokens(base.folder, config)
     jobs = _with_auxiliary(stack, jobs, method, list(targets), base, known, files)
@@ -163,7 +165,8 @@ def _open_adapters(
     for name, folder in targets.items():
         if is_adapter(folder):
             opened[name] = open_adapter(folder, pivot, known=known, allow_pickle=allow_pickle)
-            stack.callback(opened[name].file.close)
+            for file in opened[name].files:
+                stack.callback(file.close)
     return opened
 
 

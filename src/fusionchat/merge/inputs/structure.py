@@ -4,6 +4,7 @@ transformers is asked only where names alone do not decide; it builds the model 
 torch's meta device) and takes the stored names up as it would when it opens the folder. No weights are read.
 """
 
+import json
 import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -14,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fusionchat.artifacts import Json
-from fusionchat.merge.inputs.textmodel import config_object
+from fusionchat.merge.inputs.textmodel import config_object, is_known, made_of
 
 if TYPE_CHECKING:
     import torch
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 
 Shape = tuple[int, ...]
 
+_PART = " < "
+"""Between a parameter's name and that of a tensor that is stored for a part of it."""
 NO_PARAMETERS = ("inv_freq", "masked_bias", "position_ids", "causal_mask", "bias_mask")
 """Last parts of names that older transformers and models with code of their own gave to buffers, never to parameters."""
 
@@ -40,6 +43,8 @@ class Structure:
         canonical: The name that the model has for a stored tensor; tied ones have one. What it has no place for keeps
             its name.
         ignored: Patterns of stored names that transformers leaves out on purpose.
+        unused: Stored tensors that it has no place for, but for those that it leaves out on purpose.
+        transposed: Modules whose parameters are [..., in, out], where others of their kind are [..., out, in].
     """
 
     kind: str
@@ -50,6 +55,8 @@ class Structure:
     saved: Mapping[str, Shape]
     canonical: Callable[[str], str]
     ignored: tuple[str, ...]
+    unused: tuple[str, ...]
+    transposed: frozenset[str]
 
     @property
     def fits(self) -> bool:
@@ -58,7 +65,7 @@ class Structure:
 
     def has(self, name: str) -> bool:
         """Whether the model has a place for a stored tensor."""
-        return self.canonical(name) in self.parameters
+        return self.canonical(name).partition(_PART)[0] in self.parameters
 
     def is_buffer(self, name: str) -> bool:
         """Whether a stored tensor is a buffer: nothing that training changes.
@@ -133,6 +140,49 @@ def structure_with(config: Mapping[str, Json], shapes: Mapping[str, Shape]) -> S
         return None if made is None else _first_fitting(_unquantized(made), shapes, False)
 
 
+class Unopened(Exception):
+    """transformers knows a structure, but does not open it; the text is what it says."""
+
+
+def opened_with(config: Mapping[str, Json], shapes: Mapping[str, Shape]) -> Structure | None:
+    """The same, code of the model's own left aside, for the last check of a model that is to be written.
+
+    None where transformers does not know the structure, or lacks a package for it.
+
+    Raises:
+        Unopened: transformers refuses the config, or these weights with it.
+    """
+    return _opened_with(json.dumps(config, sort_keys=True), tuple(shapes.items()))
+
+
+@lru_cache(maxsize=4)
+def _opened_with(text: str, named: tuple[tuple[str, Shape], ...]) -> Structure | None:
+    config, shapes = json.loads(text), dict(named)
+    if not is_known(config):
+        return None
+    with _silence():
+        try:
+            made = _unquantized(made_of(config))
+        except Exception as error:
+            raise Unopened(_said(error)) from error
+        found = _first_fitting(made, shapes, False)
+        kind = next(_classes(made, False), None)
+        if found is not None or kind is None:
+            return found
+        try:
+            _load(deepcopy(made), kind, shapes)
+        except ImportError:
+            return None
+        except Exception as error:
+            raise Unopened(_said(error)) from error
+    return None
+
+
+def _said(error: Exception) -> str:
+    """The first sentence of an error; what follows points to a report that is not printed here."""
+    return " ".join(str(error).split()).split(". ")[0][:300] or type(error).__name__
+
+
 def _first_fitting(config: "PretrainedConfig", shapes: Mapping[str, Shape], causal: bool) -> Structure | None:
     looks = (_look(deepcopy(config), kind, shapes) for kind in _classes(config, causal))
     found = [made for made in looks if made is not None]
@@ -185,21 +235,27 @@ def opens_as_causal(folder: Path) -> bool:
 def _look(
     config: "PretrainedConfig", kind: type["PreTrainedModel"], shapes: Mapping[str, Shape]
 ) -> Structure | None:
+    try:
+        return _load(config, kind, shapes)
+    except Exception:  # a structure that cannot be built this way is not known
+        return None
+
+
+def _load(
+    config: "PretrainedConfig", kind: type["PreTrainedModel"], shapes: Mapping[str, Shape]
+) -> Structure:
     import torch
 
     stored = {name: torch.empty(shape, device="meta") for name, shape in shapes.items()}
-    try:
-        loaded: Any = kind.from_pretrained(
-            None,
-            config=_meant(config, kind),
-            state_dict=stored,
-            device_map={"": "meta"},
-            output_loading_info=True,
-            ignore_mismatched_sizes=True,
-        )
-        return _described(*loaded)
-    except Exception:  # a structure that cannot be built this way is not known
-        return None
+    loaded: Any = kind.from_pretrained(
+        None,
+        config=_meant(config, kind),
+        state_dict=stored,
+        device_map={"": "meta"},
+        output_loading_info=True,
+        ignore_mismatched_sizes=True,
+    )
+    return _described(*loaded)
 
 
 def _described(model: "PreTrainedModel", info: Mapping[str, Any]) -> Structure:
@@ -218,6 +274,8 @@ def _described(model: "PreTrainedModel", info: Mapping[str, Any]) -> Structure:
         saved={name: tuple(tensor.shape) for name, tensor in saved.items()},
         canonical=_canonical(model, state, tied),
         ignored=tuple(sorted(model._keys_to_ignore_on_load_unexpected or ())),
+        unused=tuple(sorted(info["unexpected_keys"])),
+        transposed=frozenset(n for n, m in model.named_modules() if getattr(m, "is_transposed", False)),
     )
 
 
@@ -236,7 +294,7 @@ def _canonical(
     def canonical(name: str) -> str:
         held, converted = rename_source_key(name, renamings, converters, prefix, dict(state))
         if converted is not None and held in state:
-            return f"{held} < {name}"  # one of several that are stored for it
+            return f"{held}{_PART}{name}"  # one of several that are stored for it
         if held not in state and name in state:
             held, _ = rename_source_key(name, [], [], prefix, dict(state))
         return tied.get(held, held) if held in state else name

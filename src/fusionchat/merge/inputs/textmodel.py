@@ -65,18 +65,32 @@ def as_known(config: Config) -> dict[str, Json] | None:
 
 def config_object(config: Config) -> Any:
     """The config as an object of its class in transformers; None where that is not known or does not take it."""
+    if not is_known(config) or "auto_map" in config:
+        return None
+    try:
+        return made_of(config)
+    except Exception:  # classes check their settings, and raise whatever they like
+        return None
+
+
+def is_known(config: Config) -> bool:
+    """Whether transformers has a class for a config's ``model_type``."""
+    from transformers import CONFIG_MAPPING
+
+    model_type = config.get("model_type")
+    return isinstance(model_type, str) and model_type in CONFIG_MAPPING
+
+
+def made_of(config: Config) -> Any:
+    """The config as an object of its class in transformers, which raises what it likes where a setting is wrong."""
     from transformers import CONFIG_MAPPING
     from transformers.utils import logging
 
-    model_type = config.get("model_type")
-    if not isinstance(model_type, str) or model_type not in CONFIG_MAPPING or "auto_map" in config:
-        return None
     level = logging.get_verbosity()
     logging.set_verbosity_error()
     try:
-        return CONFIG_MAPPING[model_type].from_dict({key: _decoded(value) for key, value in config.items()})
-    except Exception:  # classes check their settings, and raise whatever they like
-        return None
+        values = {key: _decoded(value) for key, value in config.items() if key != "auto_map"}
+        return CONFIG_MAPPING[str(config["model_type"])].from_dict(values)
     finally:
         logging.set_verbosity(level)
 

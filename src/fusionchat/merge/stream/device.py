@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fusionchat.errors import MachineError, MergeError
-from fusionchat.merge.inputs.checkpoint import Stored
 from fusionchat.merge.inputs.plan import Source
+from fusionchat.merge.inputs.stored import Stored
 from fusionchat.merge.kernels.blocks import BLOCK
 
 if TYPE_CHECKING:

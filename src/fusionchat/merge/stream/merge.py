@@ -8,7 +8,7 @@ import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from fusionchat.artifacts import Json, fingerprint, machine_errors, sha256_file, write_json
@@ -86,19 +86,15 @@ def merge_models(
     with ExitStack() as stack:
         stack.enter_context(machine_errors(out))
         stack.enter_context(place.errors())
-        if arrangement is None:
-            check_method(method, len(targets))
-        inputs = open_inputs(
+        inputs, shards = prepared(
             stack,
             pivot,
             targets,
             method,
-            embeddings=embeddings,
-            allow_pickle=allow_pickle,
-            arrangement=arrangement,
-            with_stack=method_of is not None,
+            Reading(embeddings, allow_pickle, arrangement, with_stack=method_of is not None),
+            dtype,
+            shard_bytes,
         )
-        shards = layout(inputs.jobs, dtype, shard_bytes)
         folders = {"": pivot, **targets}
         _check_place(out, [*folders.values(), *map(Path, method.auxiliary())])
         settings: dict[str, Json] = {"dtype": dtype, "embeddings": embeddings}
@@ -150,6 +146,43 @@ def merge_models(
         write_json(out / REPORT, report.to_json())
         output.finish()
     return report
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How inputs are read; see `merge_models`.
+
+    Attributes:
+        embeddings: What to do where vocabularies differ.
+        allow_pickle: Whether pickles are read.
+        arrangement: Which layers the fused layers are merged from.
+        with_stack: Whether the layers have to be known.
+    """
+
+    embeddings: Embeddings = "error"
+    allow_pickle: bool = False
+    arrangement: Arrangement | None = None
+    with_stack: bool = False
+
+
+def prepared(
+    stack: ExitStack,
+    pivot: Path,
+    targets: Mapping[str, Path],
+    method: Method,
+    reading: Reading,
+    dtype: Dtype,
+    shard_bytes: int,
+) -> tuple[Inputs, Sequence[Shard]]:
+    """The inputs of a merge, opened and checked (``stack`` closes them), and the files that it writes; nothing is written.
+
+    Raises:
+        MergeError: The inputs cannot be merged, or not by this method.
+    """
+    if reading.arrangement is None:
+        check_method(method, len(targets))
+    inputs = open_inputs(stack, pivot, targets, method, **vars(reading))
+    return inputs, layout(inputs.jobs, dtype, shard_bytes)
 
 
 def inner_products(

@@ -7,13 +7,12 @@ from pathlib import Path
 
 from fusionchat.artifacts import Json
 from fusionchat.merge.inputs.layers.arrange import Arrangement
-from fusionchat.merge.inputs.open import open_inputs
-from fusionchat.merge.inputs.plan import BYTES, Dtype, layout
+from fusionchat.merge.inputs.plan import BYTES, Dtype
 from fusionchat.merge.inputs.vocabulary.embeddings import Embeddings
 from fusionchat.merge.kernels.blocks import BLOCK
 from fusionchat.merge.methods import MergeMethod
 from fusionchat.merge.methods.base import Method, MixtureMethod, TensorInfo
-from fusionchat.merge.stream.merge import available_cores, check_method
+from fusionchat.merge.stream.merge import Reading, available_cores, prepared
 from fusionchat.merge.stream.work import CHUNK
 
 _READ_SPEED, _WRITE_SPEED = 2.0e9, 1.0e9
@@ -69,20 +68,10 @@ def plan_merge(
     Raises:
         MergeError: The inputs cannot be merged (values are not read, so not-finite ones are not found).
     """
-    if arrangement is None:
-        check_method(method, len(targets))
     threads = threads or available_cores()
     with ExitStack() as stack:
-        inputs = open_inputs(
-            stack,
-            pivot,
-            targets,
-            method,
-            embeddings=embeddings,
-            allow_pickle=allow_pickle,
-            arrangement=arrangement,
-        )
-        shards = layout(inputs.jobs, dtype, shard_bytes)
+        reading = Reading(embeddings, allow_pickle, arrangement)
+        inputs, shards = prepared(stack, pivot, targets, method, reading, dtype, shard_bytes)
         parameters = sum(job.count for job in inputs.jobs)
         output = sum(shard.nbytes for shard in shards)
         looks = _looks(method, len(targets))

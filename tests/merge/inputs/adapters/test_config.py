@@ -11,10 +11,13 @@ FACTORS = {"base_model.model.model.layers.0.q.lora_A.weight": torch.ones(2, 4)}
 
 REFUSED = {
     "peft_type": ["ADALORA", "LOHA", "LOKR", "IA3", "OFT", "VERA", "PROMPT_TUNING", "TRAINABLE_TOKENS", None],
-    "init_lora_weights": ["pissa_niter_4", "pissa_niter_16", "corda", "loftq", "lora_ga", "mine", 3],
+    "init_lora_weights": ["mine", 3, "pissa_nter_4"],
     "alora_invocation_tokens": [[1, 2]],
     "arrow_config": [{"top_k": 3}, {}],
     "use_qalora": [True],
+    "use_qa_lora": [True],
+    "model_key_mapping": [{"a": "b"}],
+    "use_hira": [True],
     "layer_replication": [[[0, 2], [1, 3]]],
     "megatron_config": [{"tensor_model_parallel_size": 2}],
     "enable_lora": [[True, False, True]],
@@ -55,6 +58,15 @@ OFF = {
     "peft_version": ["0.21.2"],
     "auto_mapping": [{"base_model_class": "X"}],
     "target_modules": ["all-linear", ["q_proj"]],
+    # Other tools: unsloth, ms-swift, LoRA+ in axolotl.
+    "unsloth_fixed": [True],
+    "lora_dtype": ["bf16"],
+    "lorap_lr_ratio": [16.0],
+    "lorap_emb_lr": [1e-6],
+    "use_merged_linear": [True, False],
+    "swift_type": ["LORA"],
+    "loraplus_lr_ratio": [16],
+    "loraplus_lr_embedding": [1e-6],
 }
 
 

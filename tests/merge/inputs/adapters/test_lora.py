@@ -8,6 +8,7 @@ import pytest
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
 from peft.tuners.lora.config import BdLoraConfig, KasaConfig, VeloraConfig
+from safetensors.torch import load_file, save_file
 from transformers import AutoConfig, AutoModelForCausalLM
 
 from fusionchat.errors import MergeError
@@ -39,6 +40,11 @@ KINDS = {
         | {"moe_intermediate_size": 12, "decoder_sparse_step": 1, "mlp_only_layers": []},
     ),
 }
+KINDS["gpt_oss"] = (
+    "gpt_oss",
+    {**SIZES, "tie_word_embeddings": False, "num_local_experts": 3, "num_experts_per_tok": 2, "head_dim": 8}
+    | {"intermediate_size": 16},
+)
 KINDS["mixtral"] = ("mixtral", {**SIZES, "tie_word_embeddings": False, "num_local_experts": 3})
 
 
@@ -183,6 +189,15 @@ SETTINGS = {
         },
     ),
     "all-linear-moe": ("mixtral", {"target_modules": "all-linear"}),
+    # gpt-oss stores [experts, in, out], and its experts are square: the shape does not say so.
+    "square-experts": (
+        "gpt_oss",
+        {"target_modules": ["q_proj"], "target_parameters": ["mlp.experts.down_proj"]},
+    ),
+    "square-and-wide-experts": (
+        "gpt_oss",
+        {"target_modules": [], "target_parameters": ["experts.down_proj", "experts.gate_up_proj"], "r": 2},
+    ),
     "router": ("moe", {"target_modules": ["v_proj"], "target_parameters": ["mlp.gate.weight"]}),
 }
 
@@ -194,12 +209,90 @@ def test_the_merge_is_pefts(tmp_path, bases, setting, monkeypatch):
     base = bases(kind)
     adapter, logits = trained(base, tmp_path / "a", **settings)
     ours = merged(base, adapter, tmp_path / "out")
-    if kind not in ("moe", "mixtral"):  # whose experts transformers holds otherwise than they are stored
+    if kind not in (
+        "moe",
+        "mixtral",
+        "gpt_oss",
+    ):  # whose experts transformers holds otherwise than they are stored
         atol = 5e-5 if "pissa" in setting else 2e-6  # peft takes singular vectors in fp32
         assert_same(ours, peft_weights(base, adapter), base, atol)
     with torch.no_grad():
         torch.testing.assert_close(opened(tmp_path / "out")(IDS).logits, logits, rtol=2e-4, atol=5e-5)
         assert (logits - opened(base)(IDS).logits).abs().max() > 1e-3
+
+
+STARTS = {
+    "pissa_niter": ("llama", {"init_lora_weights": "pissa_niter_4"}),
+    "pissa_niter-dora": ("qwen2", {"init_lora_weights": "pissa_niter_2", "use_dora": True, "use_rslora": True}),
+    "pissa_niter-conv": (
+        "gpt2", {"init_lora_weights": "pissa_niter_4", "target_modules": ["c_attn"], "fan_in_fan_out": True}
+    ),
+    "pissa": ("llama", {"init_lora_weights": "pissa"}),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", STARTS)
+def test_the_factors_that_an_adapter_began_with_say_what_was_taken_away(tmp_path, bases, case):
+    """LLaMA-Factory keeps them in pissa_init, as peft's own conversion needs them: W + scale (B A - B0 A0)."""
+    kind, settings = STARTS[case]
+    base, out = bases(kind), tmp_path / "out"
+    torch.manual_seed(3)
+    settings = {"r": 3, "lora_alpha": 6, "target_modules": ["q_proj", "down_proj"], **settings}
+    peft = get_peft_model(opened(base), LoraConfig(task_type="CAUSAL_LM", **settings)).eval()
+    peft.peft_config["default"].init_lora_weights = True
+    peft.save_pretrained(tmp_path / "a/pissa_init")
+    peft.peft_config["default"].init_lora_weights = settings["init_lora_weights"]
+    with torch.no_grad():
+        for value in peft.parameters():
+            if value.requires_grad:
+                value.add_(0.1 * torch.randn_like(value))
+        peft.save_pretrained(tmp_path / "a")
+        logits = peft(IDS).logits
+        merged(base, tmp_path / "a", out)
+        torch.testing.assert_close(opened(out)(IDS).logits, logits, rtol=2e-4, atol=5e-5)
+        assert (logits - opened(base)(IDS).logits).abs().max() > 1e-3
+    path = tmp_path / "a/pissa_init/adapter_model.safetensors"
+    some = dict(list(load_file(path).items())[2:])
+    save_file(some, path)
+    with pytest.raises(MergeError, match="initial factors of"):
+        merged(base, tmp_path / "a", tmp_path / "no")
+
+
+@pytest.mark.parametrize("start", ["pissa_niter_4", "pissa_niter_16"])
+def test_a_saved_base_layer_is_what_random_numbers_left_of_it(tmp_path, bases, start):
+    """With save_embedding_layers peft saves the head's base layer, from which the part was taken."""
+    settings = {"init_lora_weights": start, "target_modules": ["lm_head"], "save": True}
+    adapter, logits = trained(bases("llama"), tmp_path / "a", **settings)
+    merged(bases("llama"), adapter, tmp_path / "out")
+    with torch.no_grad():
+        torch.testing.assert_close(opened(tmp_path / "out")(IDS).logits, logits, rtol=2e-4, atol=5e-5)
+
+
+@pytest.mark.parametrize("start", ["pissa_niter_4", "corda", "lora_ga", "loftq"])
+def test_a_start_that_nobody_can_work_out_again_is_refused_by_name(tmp_path, start):
+    pivot, _ = family(tmp_path, 0)
+    folder = adapter(tmp_path / "a", factors(), init_lora_weights=start)
+    if start == "loftq":  # the factors do not say what the quantizer left
+        adapter(folder / "pissa_init", factors())
+    with pytest.raises(MergeError, match=f"init_lora_weights is '{start}'.*pissa_init") as caught:
+        merged(pivot, folder, tmp_path / "out")
+    assert caught.value.exit_code == 2 and "base model" not in str(caught.value) and caught.value.do
+
+
+@pytest.mark.parametrize("how", ["modules_to_save", "target_modules"])
+def test_gpt2s_embedding_is_not_tied_by_peft_though_it_is_asked_to(tmp_path, bases, how):
+    """ensure_weight_tying goes by the names embed_tokens and lm_head: wte is trained alone, and the head stays."""
+    base = bases("gpt2")
+    adapter, logits = trained(
+        base, tmp_path / "a", **{"target_modules": ["c_attn"], how: ["wte"]}, ensure_weight_tying=True
+    )
+    ours, before = merged(base, adapter, tmp_path / "out"), load(base)
+    np.testing.assert_array_equal(ours["lm_head.weight"], before["transformer.wte.weight"])
+    assert np.abs(ours["transformer.wte.weight"] - before["transformer.wte.weight"]).max() > 1e-3
+    with torch.no_grad():
+        model = opened(tmp_path / "out")
+        torch.testing.assert_close(model(IDS).logits, logits, rtol=2e-4, atol=2e-5)
+    assert model.config.tie_word_embeddings is False
 
 
 @pytest.mark.parametrize(

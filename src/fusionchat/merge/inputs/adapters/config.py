@@ -17,6 +17,8 @@ from fusionchat.artifacts import Json
 from fusionchat.errors import MergeError
 
 CONFIG = "adapter_config.json"
+INITIAL = "pissa_init"
+"""The folder in which LLaMA-Factory and peft's examples keep a PiSSA adapter as it was before training."""
 _CONVERT = (
     "convert it to plain LoRA with peft (save_pretrained with path_initial_model_for_weight_conversion), or set "
     "init_lora_weights to true if the pivot is the changed model that it was trained on"
@@ -29,14 +31,23 @@ exclude_modules layers_to_transform layers_pattern lora_dropout bias megatron_co
 lora_ga_config velora_config monteclora_config qalora_group_size runtime_config
 """
 """Settings that say how an adapter was trained, or where, but not what its weights mean."""
+_OTHER_TOOLS = """
+unsloth_fixed unsloth_version lora_dtype lorap_lr_ratio lorap_emb_lr use_merged_linear swift_type loraplus_lr_ratio
+loraplus_lr_embedding transformers_version torch_dtype dtype library_name base_model_class parent_library _name_or_path
+"""
+"""Settings that tools around peft write and that do not change the weights: unsloth's marks, ms-swift's type of the factors,
+kind of adapter and way to compute (swift/tuners/lora.py), learning rates of LoRA+ (ms-swift, axolotl), and what
+transformers puts into configs.
+"""
 _MERGED = """
 peft_type r lora_alpha use_rslora rank_pattern alpha_pattern init_lora_weights use_dora lora_bias kasa_config use_bdlora
 fan_in_fan_out trainable_token_indices target_parameters modules_to_save ensure_weight_tying
 """
-_KNOWN = frozenset((_HARMLESS + _MERGED).split())
+_KNOWN = frozenset((_HARMLESS + _OTHER_TOOLS + _MERGED).split())
 _REFUSED = {
     "alora_invocation_tokens": "it works on the tokens after its invocation only (aLoRA), and no weights do that",
     "arrow_config": "it chooses between adapters token by token (Arrow), and no weights do that",
+    "use_qa_lora": "its factors work on pooled inputs of a quantized model (QA-LoRA)",
     "use_qalora": "its factors work on pooled inputs of a quantized model (QA-LoRA)",
     "layer_replication": "it belongs to a model in which layers are repeated, and the pivot is not that model",
     "megatron_config": "it belongs to a Megatron model, whose layers hold other tensors than the pivot's",
@@ -45,8 +56,10 @@ _REFUSED = {
 _PRESENT_IS_ON = ("arrow_config", "kasa_config", "use_bdlora")
 """Settings that are on as soon as they are not null, an empty object included."""
 
-Start = Literal["plain", "pissa", "olora"]
-"""What peft takes away from the base weights when it makes the adapter: nothing, or a part that follows from them."""
+Start = Literal["plain", "pissa", "olora", "unknown"]
+"""What peft takes away from the base weights when it makes the adapter: nothing, a part that follows from them, or a part
+that nobody can work out again.
+"""
 
 
 @dataclass(frozen=True)
@@ -77,6 +90,7 @@ class Settings:
         ranks: r by pattern of module names.
         alphas: lora_alpha by pattern of module names.
         start: What was taken away from the base weights first.
+        initialised: The setting for that, and what it does, for messages; "" unless ``start`` is unknown.
         dora: Whether rows are brought to the lengths in ``lora_magnitude_vector``.
         bias: Whether B has a bias (lora_bias).
         kasa: Whether the smallest singular values were dropped and ``lora_diag`` is between A and B.
@@ -96,6 +110,7 @@ class Settings:
     ranks: Mapping[str, float]
     alphas: Mapping[str, float]
     start: Start
+    initialised: str
     dora: bool
     bias: bool
     kasa: bool
@@ -105,6 +120,11 @@ class Settings:
     parameters: tuple[str, ...]
     saved: tuple[str, ...]
     tied: bool
+
+    @property
+    def needs_factors(self) -> bool:
+        """Whether the factors that it began with say what was taken away: not where the rest was quantized, too."""
+        return self.start != "plain" and "loftq" not in self.initialised
 
     def rank_of(self, module: str) -> int | None:
         """r of a module, by its name in the adapter; None where the config does not say it."""
@@ -142,7 +162,7 @@ def read_settings(folder: Path) -> Settings:
         )
     _refuse_others(config, path)
     blocks, kasa = _blocks(config, path), config.get("kasa_config") not in (None, False)
-    start = _start(config.get("init_lora_weights"), path)
+    start, initialised = _start(config.get("init_lora_weights"), path)
     dora, parameters = _flag(config, "use_dora", path), _names(config, "target_parameters", path)
     for name, on in (("kasa_config", kasa), ("use_bdlora", blocks is not None)):
         if on and (start != "plain" or dora or (kasa and blocks)):
@@ -156,6 +176,7 @@ def read_settings(folder: Path) -> Settings:
         ranks=_patterns(config, "rank_pattern", path),
         alphas=_patterns(config, "alpha_pattern", path),
         start=start,
+        initialised=initialised,
         dora=dora,
         bias=_flag(config, "lora_bias", path),
         kasa=kasa,
@@ -213,19 +234,28 @@ _UNKNOWN_START = {
 }
 
 
-def _start(value: Json, path: Path) -> Start:
+def _start(value: Json, path: Path) -> tuple[Start, str]:
     word = str(value).lower()
     if word == "pissa":
-        return "pissa"
+        return "pissa", ""
     if word == "olora":
-        return "olora"
+        return "olora", ""
     if word in _PLAIN:
-        return "plain"
+        return "plain", ""
     for beginning, why in _UNKNOWN_START.items():
         if word.startswith(beginning):
-            words = f"is {value!r}, which {why}, and the files do not hold it"
-            raise _refusal("init_lora_weights", path, words, _CONVERT if beginning != "loftq" else _PEFT)
+            return "unknown", f"init_lora_weights is {value!r}, which {why}"
     raise _refusal("init_lora_weights", path, f"is {value!r}, which FusionChat does not know", _PEFT)
+
+
+def unknown_start(settings: Settings, module: str) -> MergeError:
+    """The error of an adapter whose file does not hold what was left of a module's base weights."""
+    return MergeError(
+        f"This adapter cannot be merged: {settings.initialised}, and its folder holds neither what was left of {module} "
+        f"nor the factors it began with ({INITIAL})",
+        where=str(settings.path),
+        do=_PEFT if "loftq" in settings.initialised else _CONVERT,
+    )
 
 
 def _flag(config: Mapping[str, Json], key: str, path: Path) -> bool:

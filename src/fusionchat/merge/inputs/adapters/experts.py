@@ -73,7 +73,17 @@ def places(
     if len(shape) not in (2, 3) or up[1] != down[0] or down[0] % experts:
         return []
     fits = [turned for turned in (False, True) if (sides[::-1] if turned else sides) == shape[-2:]]
+    if len(fits) == 2:  # square: peft goes by the module's class, and takes matrices as [out, in]
+        fits = _turned(found, names) if len(shape) == 3 else [False]
     return [Place(found, experts, None, (0, up[0]), turned) for turned in fits]
+
+
+def _turned(found: str, names: Names) -> list[bool]:
+    """Whether a parameter is [experts, in, out], as its class in transformers says; both where that is not known."""
+    structure = names.known()
+    if structure is None:
+        return [False, True]
+    return [structure.canonical(found).rpartition(".")[0] in structure.transposed]
 
 
 def _split(path: str, leaf: str, sides: tuple[int, int], pivot: Checkpoint) -> Iterator[Place]:

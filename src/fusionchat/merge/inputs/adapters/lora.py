@@ -5,17 +5,19 @@ The settings are read in `adapter_config`, the weight file in `adapter_file`; he
 
 import re
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from fusionchat.errors import MergeError
-from fusionchat.merge.inputs.adapters.config import CONFIG, Settings, read_settings
+from fusionchat.merge.inputs.adapters.config import CONFIG, INITIAL, Settings, read_settings, unknown_start
 from fusionchat.merge.inputs.adapters.experts import Place, matrices, parameters_of, places
 from fusionchat.merge.inputs.adapters.factors import Pair, values_of
-from fusionchat.merge.inputs.adapters.file import open_weights, read_contents
+from fusionchat.merge.inputs.adapters.file import WEIGHTS, open_weights, read_contents
 from fusionchat.merge.inputs.adapters.ground import AGAIN, Ground
+from fusionchat.merge.inputs.adapters.initial import Factors, Initial
 from fusionchat.merge.inputs.adapters.low_rank import Adapted, Change, Taken
 from fusionchat.merge.inputs.adapters.token_rows import TokenRows
 from fusionchat.merge.inputs.checkpoint import Checkpoint
@@ -26,7 +28,7 @@ from fusionchat.merge.inputs.structure import Structure
 from fusionchat.merge.inputs.tied import settle
 from fusionchat.merge.weights import layer_of
 
-_TAKEN: dict[str, Taken] = {"plain": "nothing", "pissa": "largest", "olora": "first columns"}
+_TAKEN: Mapping[str, Taken] = {"plain": "nothing", "pissa": "largest", "olora": "first columns"}
 _EXTRAS = {"magnitude_vector": "use_dora (DoRA)", "diag": "kasa_config (KaSA)", "bias": "lora_bias"}
 
 
@@ -35,7 +37,7 @@ class Adapter:
     """An opened adapter.
 
     Attributes:
-        file: Its weight file.
+        files: Its weight file, and that of the factors it began with, where it is needed.
         settings: Its settings.
         changed: The tensors it changes, by the pivot's names.
         head: The name of a head that the pivot does not store, as it is tied, and that the adapter trains apart from the
@@ -43,7 +45,7 @@ class Adapter:
         biases: Biases of layers that have none in the pivot.
     """
 
-    file: MappedFile
+    files: list[MappedFile]
     settings: Settings
     changed: dict[str, Source]
     head: str | None
@@ -63,18 +65,26 @@ def open_adapter(
         MergeError: A setting or a tensor has no right merge, or does not fit the pivot; the message names it.
     """
     settings = read_settings(folder)
-    file = open_weights(folder, allow_pickle)
-    try:
-        return _Opening(settings, read_contents(file), pivot, known).adapter()
-    except BaseException:
-        file.close()
-        raise
+    with ExitStack() as stack:
+        file = open_weights(folder, allow_pickle)
+        stack.callback(file.close)
+        opening = _Opening(settings, read_contents(file), pivot, known)
+        files = [file]
+        if settings.needs_factors and (folder / INITIAL / WEIGHTS).is_file():
+            opening.initial = Initial.of(folder / INITIAL)
+            stack.callback(opening.initial.file.close)
+            files.append(opening.initial.file)
+        made = opening.adapter(files)
+        stack.pop_all()
+    return made
 
 
 class _Opening(Ground):
     """An adapter's changes, one after the other."""
 
-    def adapter(self) -> Adapter:
+    initial: Initial | None = None
+
+    def adapter(self, files: list[MappedFile]) -> Adapter:
         """All changes, in the order full tensors, rows, factors: each builds on what is before it."""
         for name, stored in self.contents.replaced.items():
             self._replace(name, stored)
@@ -87,7 +97,7 @@ class _Opening(Ground):
         for module, held in heads_first:
             self._adapt(module, held)
         head = settle(self.changed, self.how, self.pivot, ensured=self.trains_tied_as_one())
-        return Adapter(self.contents.file, self.settings, self.changed, head, self.biases)
+        return Adapter(files, self.settings, self.changed, head, self.biases)
 
     # Full tensors.
 
@@ -197,13 +207,20 @@ class _Opening(Ground):
                 raise self.refusal(f"{extra.name} has {extra.count} values, not {count}", AGAIN)
         rank = self._rank(module, down[0])
         scale = settings.scale_of(module, rank)
+        # A base layer that the file holds is what was left of the pivot's.
+        whole = pair.embedding or settings.start == "plain" or self.how.get(found) == "stored"
+        begun = None if whole else self._begun(pair, found)
 
         def read() -> tuple[np.ndarray, np.ndarray]:
             up_OR, down_RI = pair.read()
-            return (scale * up_OR * (1.0 if diag is None else values_of(diag)))[None], down_RI[None]
+            up_OR = scale * up_OR * (1.0 if diag is None else values_of(diag))
+            if begun is not None:
+                before_OR, before_RI = begun()
+                up_OR, down_RI = np.hstack([up_OR, -before_OR]), np.vstack([down_RI, before_RI])
+            return up_OR[None], down_RI[None]
 
-        # A base layer that the file holds is what was left of the pivot's.
-        taken = "nothing" if pair.embedding or self.how.get(found) == "stored" else self._taken
+        stored = pair.embedding or self.how.get(found) == "stored"
+        taken = "nothing" if stored or begun is not None else self._taken
         if taken != "nothing" and self.is_shared(found):
             base, taken = self.take_from_both(base, taken, rank, scale), "nothing"
         change = Change(
@@ -217,6 +234,18 @@ class _Opening(Ground):
         self._put(found, base, change)
         if "bias" in held:
             self._adapt_bias(pair, held["bias"], scale)
+
+    def _begun(self, pair: Pair, found: str) -> Factors | None:
+        """The factors that a module began with: what was left of the base is W - scale B0 A0 (PiSSA; peft's conversion)."""
+        first = self.initial.factors(pair, self.settings) if self.initial else None
+        if first is None and self.settings.start == "unknown":
+            raise unknown_start(self.settings, pair.module)
+        if first is not None and self.is_shared(found):
+            raise self.refusal(
+                f"{INITIAL} has factors of {pair.module}, whose weight is the embedding's, too",
+                "merge the adapter into a full model with the tool that made it, and give that model",
+            )
+        return first
 
     @property
     def _taken(self) -> Taken:

@@ -23,6 +23,9 @@ COUNTS = (
 )
 """Names of the number of layers, for structures that transformers does not know."""
 
+WIDTHS = ("hidden_size", "n_embd", "d_model")
+"""Names of the width of the layers."""
+
 
 class Stack(NamedTuple):
     """The layers of the language model.
@@ -189,7 +192,7 @@ def find_stack(shapes: Mapping[str, tuple[int, ...]], config: Config, where: str
 def _of_width(prefixes: list[str], shapes: Mapping[str, tuple[int, ...]], config: Config) -> list[str]:
     """Those whose parameters have the language model's hidden size on one side."""
     text = text_of(config)
-    width: Json = text.get("hidden_size") or text.get("n_embd") or text.get("d_model")
+    width: Json = next((text[key] for key in WIDTHS if text.get(key)), None)
     wide = {prefix_of(name) for name, shape in shapes.items() if width in shape}
     return [prefix for prefix in prefixes if prefix in wide]
 

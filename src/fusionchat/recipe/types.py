@@ -1,0 +1,59 @@
+"""A recipe's tree before it is validated: default methods filled in, and values of another type marked.
+
+pydantic would take ``true`` for 1, ``"5"`` for 5 and ``1`` for true. In a recipe such a value is a mistake: a word put in the
+wrong place, or a YAML that does not say what its writer means.
+"""
+
+import math
+from dataclasses import dataclass
+from types import NoneType
+from typing import Any, Literal, get_args, get_origin
+
+from fusionchat.recipe.set import METHOD, Tree, below, keys, short_key
+
+SCALARS = (str, int, float, bool, NoneType)
+
+
+@dataclass(frozen=True)
+class Wrong:
+    """A value of a type that its place does not take: whatever validates it refuses it, and says where it is."""
+
+    value: object
+
+
+def prepare(node: object, kinds: list[Any], default: object = None) -> Any:
+    """The same tree for validation.
+
+    Args:
+        node: What the recipe says.
+        kinds: The types that may be there.
+        default: What would be there if the recipe said nothing; a mapping without ``method`` is for its method.
+    """
+    if isinstance(node, dict):
+        method = getattr(default, METHOD, None)
+        tree: Tree = {METHOD: method, **node} if method is not None else node
+        of = _chosen(kinds, tree)
+        return {name: prepare(value, *below(of, str(name))) for name, value in tree.items()}
+    if isinstance(node, list):
+        entries, _ = below([kind for kind in kinds if get_origin(kind) in (tuple, list)], "0")
+        return [prepare(value, entries) for value in node]
+    return node if _fits(node, kinds) else Wrong(node)
+
+
+def _chosen(kinds: list[Any], tree: Tree) -> list[Any]:
+    """Of methods the one that the tree names, of other types all."""
+    named = [k for k in kinds if METHOD in keys(k) and tree.get(METHOD) in get_args(keys(k)[METHOD][0])]
+    return named or kinds
+
+
+def _fits(value: object, kinds: list[Any]) -> bool:
+    """Whether a value that is no mapping and no list may be where these types are; dates and such are not judged."""
+    known = {kind for kind in kinds if kind in SCALARS}
+    known |= {type(word) for kind in kinds if get_origin(kind) is Literal for word in get_args(kind)}
+    if any(short_key(kind) for kind in kinds):
+        known.add(str)
+    if isinstance(value, float):
+        return math.isfinite(value) and (float in known or (int in known and value.is_integer()))
+    if isinstance(value, int) and not isinstance(value, bool):
+        return bool(known & {int, float})
+    return not isinstance(value, bool | str) or not known or type(value) in known
