@@ -8,7 +8,7 @@ from safetensors.numpy import load_file
 
 from fusionchat import artifacts, damage
 from fusionchat.artifacts import Manifest, begin, checksums, finish, sha256_file, write_text
-from fusionchat.cli.main import guarded
+from fusionchat.cli.verbs import guarded
 from fusionchat.damage import discard, verified, verified_folder
 from fusionchat.errors import DamagedError
 from fusionchat.recipe.schema import load_recipe

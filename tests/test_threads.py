@@ -13,7 +13,7 @@ def policy_of_help(environment):
     """The policy that the command line leaves behind, and whether torch was loaded before it was set."""
     code = (
         "import os, sys\n"
-        "from fusionchat.cli.main import guarded\n"
+        "from fusionchat.cli.verbs import guarded\n"
         "assert 'torch' not in sys.modules\n"
         "guarded(['--help'])\n"
         "print(os.environ['OMP_WAIT_POLICY'], 'torch' in sys.modules)"

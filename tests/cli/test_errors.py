@@ -11,8 +11,8 @@ from fusionchat.cli.errors import StoppedError, explain
 
 SCRIPT = """
 import os, signal, sys, time
-from fusionchat.cli.main import main as cli
-from fusionchat.cli.main import run as run_module
+import fusionchat.cli.run as run_module
+import fusionchat.cli.verbs as cli
 import fusionchat.stages.pipeline
 def run(*_, **__):
     try:

@@ -8,7 +8,7 @@ from transformers.processing_utils import ProcessorMixin
 
 from fusionchat.corpus.jinja import own_template
 from fusionchat.errors import ModelError
-from fusionchat.models.ref import ModelRef, resolve
+from fusionchat.models.ref import ModelRef
 from fusionchat.models.template_files import read_template
 from fusionchat.models.tokenizer import load_tokenizer, other_template
 from fusionchat.recipe.schema import load_recipe
@@ -69,5 +69,5 @@ def test_a_recipe_takes_either_file(tiny):
     (tiny / "t.jinja").write_text(ONE)
     for name in ("t.json", "t.jinja"):
         write_recipe(tiny / "recipe.yaml", pivot={"model": "input/models/pivot", "template": name})
-        assert resolve(load_recipe("recipe.yaml"))["pivot"].template == ONE
+        assert load_recipe("recipe.yaml").refs()["pivot"].template == ONE
     assert read_template(tiny / "t.json") == ONE

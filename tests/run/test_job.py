@@ -184,7 +184,7 @@ def half(tiny, finished):
 
 def test_plan_says_how_far_a_begun_job_is(half, capsys, monkeypatch):
     from fusionchat import console
-    from fusionchat.cli.main import guarded
+    from fusionchat.cli.verbs import guarded
 
     monkeypatch.setattr(console._out, "_width", 200)
     half("represent/qwen")

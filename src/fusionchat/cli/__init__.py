@@ -1,5 +1,5 @@
 """The command line: verbs only."""
 
-from fusionchat.cli.main import main
+from fusionchat.cli.verbs import main
 
 __all__ = ["main"]

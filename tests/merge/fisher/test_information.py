@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, GPT2Config, GPT2LMHeadModel
 
-from fusionchat.cli.main import guarded
+from fusionchat.cli.verbs import guarded
 from fusionchat.corpus.render import Renderer
 from fusionchat.errors import CorpusError, MergeError
 from fusionchat.merge.fisher.files import fisher_diagonal

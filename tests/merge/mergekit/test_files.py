@@ -2,7 +2,7 @@
 
 import pytest
 
-from fusionchat.cli.main import guarded
+from fusionchat.cli.verbs import guarded
 from fusionchat.errors import RecipeError
 from fusionchat.merge.mergekit.files import foreign, is_mergekit, read_mergekit
 

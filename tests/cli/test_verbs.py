@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from fusionchat.cli.main import guarded
+from fusionchat.cli.verbs import guarded
 from tests.shared import ROOT, SHARED, needs_shared
 from tests.tiny import copy_input, write_recipe
 
@@ -19,6 +19,7 @@ VERBS = [
     "check",
     "plan",
     "run",
+    "worker",
     "add-source",
     "represent",
     "align",
@@ -302,7 +303,7 @@ def test_a_full_disk(tiny):
     script = (
         "import resource, signal, sys; signal.signal(signal.SIGXFSZ, signal.SIG_IGN);"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, 200_000));"
-        "from fusionchat.cli.main import guarded; sys.exit(guarded(['run', 'recipe.yaml']))"
+        "from fusionchat.cli.verbs import guarded; sys.exit(guarded(['run', 'recipe.yaml']))"
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
     assert done.returncode == 3, done.stderr

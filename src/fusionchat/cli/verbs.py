@@ -96,7 +96,7 @@ def check(recipe: Path, settings: tuple[str, ...], sample: int) -> None:
 )
 @verify_option
 def plan(recipe: Path, settings: tuple[str, ...], commands: bool, verify: bool) -> None:
-    """Show what is done, stale (and why), damaged or to do; touch nothing.
+    """Show what is done, stale, damaged or to do; touch nothing.
 
     A finished file that is missing, of another size or written later is found; --verify finds every change.
     """
@@ -144,7 +144,10 @@ def run(recipe: Path, settings: tuple[str, ...], only: str | None, verify: bool)
     help="An engine gives it jobs whose leases it holds, one a line on stdin.",
 )
 def worker(run: Path, job: str | None, for_engine: bool) -> None:
-    """Make one JOB (STAGE/NAME) of a RUN folder, or help with its shards; no recipe is read."""
+    """Make one job of a run, or help with its shards.
+
+    RUN is the run's folder, JOB is STAGE/NAME. No recipe is read.
+    """
     from fusionchat import console
     from fusionchat.run.worker import work_alone, work_for_engine
     from fusionchat.stages.pipeline import STAGES
