@@ -2,6 +2,9 @@
 
 import errno
 import os
+import subprocess
+import sys
+import time
 
 import pytest
 
@@ -19,6 +22,7 @@ from fusionchat.artifacts import (
     write_text,
 )
 from fusionchat.errors import MachineError
+from fusionchat.host import this_host
 
 
 def manifest(mark="m"):
@@ -43,15 +47,33 @@ def test_unfinished_work_is_kept_for_the_same_fingerprint_only(tmp_path):
     assert not (folder / "part").exists()
 
 
-def test_what_a_kill_left_half_written_is_removed(tmp_path):
-    folder = tmp_path / "job"
+def test_half_written_files_of_the_dead_are_removed_those_of_the_living_are_not(tmp_path):
+    folder, here = tmp_path / "job", this_host()
+    dead = subprocess.Popen([sys.executable, "-c", ""])
+    dead.wait()
     begin(folder, "one")
     write_text(folder / "model" / "part", "x")
-    half = [folder / ".part.123.partial", folder / "model" / ".part.123.partial"]
-    for path in half:
+    gone = [
+        folder / f".part.{here}.{dead.pid}.partial",
+        folder / "model" / f".a.b.{here}.{os.getpid()}.partial",
+        folder / ".part.other.1.partial",
+        folder / ".part.123.partial",  # an earlier release's
+    ]
+    kept = [folder / f".part.{here}.1.partial", folder / "model" / f".part.other.{dead.pid}.partial"]
+    for path in gone + kept:
         path.write_text("x")
+    for path in gone[2:]:
+        os.utime(path, (0, time.time() - 25 * 60 * 60))
     begin(folder, "one")
-    assert (folder / "model" / "part").is_file() and not any(path.exists() for path in half)
+    assert (folder / "model" / "part").is_file()
+    assert [path.exists() for path in gone + kept] == [False] * 4 + [True] * 2
+
+
+def test_two_writers_of_one_file_have_names_of_their_own(tmp_path):
+    with atomic_path(tmp_path / "f") as partial:
+        assert partial.name == f".f.{this_host()}.{os.getpid()}.partial"
+        partial.write_text("x")
+    assert [path.name for path in tmp_path.iterdir()] == ["f"]
 
 
 def test_finished_work_of_another_fingerprint_is_cleared(tmp_path):

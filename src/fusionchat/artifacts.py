@@ -11,15 +11,19 @@ import json
 import os
 import re
 import shutil
+import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from fusionchat.errors import ArtifactError, MachineError
+from fusionchat.host import is_running, this_host
 
 MANIFEST, PROGRESS = "manifest.json", "progress.json"
 CHECKSUM = "checksum"
+PARTIAL = ".partial"
+ABANDONED = 24 * 60 * 60  # seconds
 Json = str | int | float | bool | None | list["Json"] | dict[str, "Json"]
 
 
@@ -144,7 +148,7 @@ def atomic_path(path: Path) -> Iterator[Path]:
     """Yield a temporary path beside ``path``; fsync and rename it when the block ends well, else remove it."""
     with machine_errors(path):
         make_folder(path.parent)
-        partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+        partial = path.with_name(f".{path.name}.{this_host()}.{os.getpid()}{PARTIAL}")
         try:
             yield partial
             with partial.open("rb") as file:
@@ -218,17 +222,33 @@ def is_begun(folder: Path, mark: str) -> bool:
 def begin(folder: Path, mark: str) -> None:
     """Make a job's folder ready: keep it if its unfinished work has this fingerprint, else clear it.
 
-    Half-written files that a kill left are removed.
+    Half-written files of processes that are gone are removed, see `remove_partial`.
     """
     with machine_errors(folder):
         progress = folder / PROGRESS
         if folder.exists() and not is_begun(folder, mark):
             shutil.rmtree(folder)
-        for partial in folder.rglob(".*.partial"):
-            partial.unlink()
+        remove_partial(folder)
         folder.mkdir(parents=True, exist_ok=True)
         if not progress.is_file():
             write_json(progress, {"fingerprint": mark})
+
+
+def remove_partial(folder: Path) -> None:
+    """Remove half-written files whose process is gone, from a folder and those in it.
+
+    A process of this host is gone where its pid is, or is ours: then an earlier process had it. Of other hosts nothing
+    is known, so their files are removed when nothing was written to them for a day.
+    """
+    for partial in folder.rglob(f".*{PARTIAL}"):
+        *_, host, pid, _ = ("", "", *partial.name.split("."))
+        with suppress(FileNotFoundError):  # renamed or removed by its process in the meantime
+            if host == this_host() and pid.isdecimal():
+                gone = int(pid) == os.getpid() or not is_running(int(pid))
+            else:
+                gone = time.time() - partial.stat().st_mtime > ABANDONED
+            if gone:
+                partial.unlink()
 
 
 def read_progress(path: Path) -> str | None:
@@ -260,5 +280,5 @@ def checksums(folder: Path) -> dict[str, str]:
     return {
         str(p.relative_to(folder)): sha256_file(p)
         for p in files
-        if p.name not in skip and not p.name.endswith(".partial")
+        if p.name not in skip and not p.name.endswith(PARTIAL)
     }

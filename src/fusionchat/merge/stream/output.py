@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
-from fusionchat.artifacts import Json, write_text
+from fusionchat.artifacts import Json, remove_partial, write_text
 from fusionchat.errors import MachineError, MergeError
 from fusionchat.merge.inputs.plan import Dtype, Shard
 from fusionchat.merge.stream.result import REPORT
@@ -242,8 +242,7 @@ def sweep(out: Path, mark: str) -> None:
     """Remove what a merge that was killed at its very end left behind: its working folder, half-written small files."""
     if _mark(out / WORK) in (None, mark):
         shutil.rmtree(out / WORK, ignore_errors=True)
-    for path in out.glob(".*.partial"):
-        path.unlink(missing_ok=True)
+    remove_partial(out)
 
 
 def _mark(work: Path) -> Json:
