@@ -73,6 +73,15 @@ def test_every_command_runs(tiny):
     assert unknown == []
 
 
+def test_the_python_example_runs(tiny):
+    example = next(text for kind, text in BLOCKS if kind == "python")
+    done = subprocess.run(
+        [sys.executable, "-c", example], cwd=tiny, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert (tiny / "merged" / "model.safetensors").is_file() and "config.json" in done.stdout
+
+
 def test_the_demo_runs_at_a_small_scale(tmp_path):
     """What `make demo` runs, small: it ends with the tables, the report and what to type next."""
     printed = run(".venv/bin/fusionchat demo --scale 0.03", tmp_path)

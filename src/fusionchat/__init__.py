@@ -1,33 +1,71 @@
 """FusionChat: fuse chat LLMs of different architecture, size and tokenizer into one.
 
 The public names are resolved on first use, so that ``import fusionchat`` imports neither torch nor
-transformers.
+transformers. Some are rooms as well: ``fusionchat.merge(...)`` is a function and ``fusionchat.merge.methods`` a package.
 """
 
 import importlib
+import inspect
+import sys
+from types import ModuleType
 from typing import Any
 
 __version__ = "0.1.0"
 
-_PUBLIC = {
-    "Recipe": "fusionchat.recipe.schema",
-    "load_recipe": "fusionchat.recipe.schema",
-    "run": "fusionchat.stages.pipeline",
-    "plan": "fusionchat.stages.pipeline",
-    "TopK": "fusionchat.represent.topk",
-    "TokenTable": "fusionchat.tokens.table",
-    "merge_models": "fusionchat.merge.stream.merge",
-    "FusionChatError": "fusionchat.errors",
-}
+_API = "fusionchat.api"
+_ROOMS = ("fuse", "merge", "run")
+"""Rooms that are functions of the same name, too."""
 
-__all__ = ["FusionChatError", "Recipe", "TokenTable", "TopK", "load_recipe", "merge_models", "plan", "run"]
+__all__ = [
+    "AlignSettings",
+    "FusionChatError",
+    "Recipe",
+    "TokenTable",
+    "TopK",
+    "check",
+    "fuse",
+    "load_recipe",
+    "merge",
+    "plan",
+    "project",
+    "run",
+]
+
+
+class _Room(ModuleType):
+    """A room that can be called: it calls the public function of its name."""
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        return _public(self.__name__.rpartition(".")[2])(*args, **kwargs)
+
+    @property
+    def __signature__(self) -> inspect.Signature:
+        return inspect.signature(_public(self.__name__.rpartition(".")[2]))
+
+
+class _Package(ModuleType):
+    """This package: where a room of `_ROOMS` is imported it becomes one that can be called."""
+
+    def __setattr__(self, name: str, value: object) -> None:
+        if name in _ROOMS and isinstance(value, ModuleType):
+            value.__class__ = _Room
+        super().__setattr__(name, value)
+
+
+def _public(name: str) -> Any:
+    return getattr(importlib.import_module(_API), name)
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _PUBLIC:
+    if name in _ROOMS:
+        return importlib.import_module(f"fusionchat.{name}")
+    if name not in __all__:
         raise AttributeError(f"module 'fusionchat' has no attribute {name!r}")
-    return getattr(importlib.import_module(_PUBLIC[name]), name)
+    return _public(name)
 
 
 def __dir__() -> list[str]:
-    return sorted([*globals(), *_PUBLIC])
+    return sorted({*globals(), *__all__})
+
+
+sys.modules[__name__].__class__ = _Package

@@ -5,6 +5,7 @@ reached live under ``runtime`` and never make an artifact stale.
 """
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, get_args
 
@@ -175,6 +176,11 @@ class Recipe(Frozen):
         if not compare.sft:
             return 0
         return len(self.sources) if compare.sft_seeds is None else compare.sft_seeds
+
+    @classmethod
+    def load(cls, path: str | Path, settings: Sequence[str] = ()) -> "Recipe":
+        """The recipe in a YAML file, with ``path.to.key=value`` settings over it; raises RecipeError."""
+        return load_recipe(path, tuple(settings))
 
     def refs(self) -> dict[str, ModelRef]:
         """The models with every path resolved, by name, the pivot first; raises ModelError where one is not there."""
