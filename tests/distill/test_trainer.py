@@ -5,16 +5,23 @@ from contextlib import contextmanager
 import numpy as np
 import pytest
 import torch
-from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM
+from transformers import (
+    GPT2Config,
+    GPT2LMHeadModel,
+    LlamaConfig,
+    LlamaForCausalLM,
+    MixtralConfig,
+    MixtralForCausalLM,
+)
 
 from fusionchat.corpus.render import Rendered
 from fusionchat.distill.checkpoints import last_checkpoint
 from fusionchat.distill.settings import DistillSettings
 from fusionchat.distill.trainer import DistillTrainer, _arguments, train
-from fusionchat.runtime import RuntimeSettings
 from tests.build import make_topk
 
 VOCABULARY = 29
+PASSES = {"micro_batch_size": 4, "gradient_checkpointing": False, "checkpoint_steps": 200}
 
 
 def student():
@@ -64,7 +71,7 @@ def run(tmp_path, soft=True, *, make=student, label_weight=0.5, settings=None, *
         topk,
         label_weight=label_weight,
         settings=DistillSettings(**settings),
-        runtime=RuntimeSettings(device="cpu", **({"micro_batch_size": 4} | runtime)),
+        **(PASSES | runtime),
         seed=0,
         folder=tmp_path,
         device=torch.device("cpu"),
@@ -130,8 +137,25 @@ def test_bf16_and_gradient_checkpointing_come_close(tmp_path):
     torch.testing.assert_close(weights(saving), weights(exact), rtol=1e-4, atol=1e-5)
 
 
-def test_a_resumed_training_ends_with_the_same_bits(tmp_path, monkeypatch):
-    whole, _ = run(tmp_path / "whole", checkpoint_steps=2)
+def experts():
+    """transformers saves experts under other names than it keeps them under."""
+    torch.manual_seed(0)
+    return MixtralForCausalLM(
+        MixtralConfig(
+            vocab_size=VOCABULARY,
+            hidden_size=16,
+            intermediate_size=24,
+            num_hidden_layers=1,
+            num_attention_heads=2,
+            num_key_value_heads=1,
+            num_local_experts=2,
+        )
+    )
+
+
+@pytest.mark.parametrize("make", [student, dropping, experts])  # untied, tied, experts
+def test_a_resumed_training_ends_with_the_same_bits(tmp_path, monkeypatch, make):
+    whole, _ = run(tmp_path / "whole", make=make, checkpoint_steps=2)
 
     class Stop(Exception):
         pass
@@ -147,10 +171,10 @@ def test_a_resumed_training_ends_with_the_same_bits(tmp_path, monkeypatch):
 
     monkeypatch.setattr(DistillTrainer, "training_step", stop)
     with pytest.raises(Stop):
-        run(tmp_path / "cut", checkpoint_steps=2)
+        run(tmp_path / "cut", make=make, checkpoint_steps=2)
     monkeypatch.setattr(DistillTrainer, "training_step", step)
     assert last_checkpoint(tmp_path / "cut").name == "checkpoint-2"
-    resumed, _ = run(tmp_path / "cut", checkpoint_steps=2)
+    resumed, _ = run(tmp_path / "cut", make=make, checkpoint_steps=2)
     assert torch.equal(weights(resumed), weights(whole))
 
 
@@ -172,11 +196,11 @@ def test_of_several_gpus_it_takes_the_one_that_was_asked_for(tmp_path, monkeypat
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 4)
     monkeypatch.setattr(torch.cuda, "set_device", current.append)
     try:
-        settings, runtime = DistillSettings(precision="fp32"), RuntimeSettings()
-        chosen = _arguments(settings, runtime, 0, tmp_path, torch.device("cuda:1"))
+        settings = DistillSettings(precision="fp32")
+        chosen = _arguments(settings, 200, 0, tmp_path, torch.device("cuda:1"))
         assert (chosen.train_batch_size, chosen.device) == (1, torch.device("cuda:1"))
         assert current[-1] == torch.device("cuda:1")
-        any_of_them = _arguments(settings, runtime, 0, tmp_path, torch.device("cuda"))
+        any_of_them = _arguments(settings, 200, 0, tmp_path, torch.device("cuda"))
         assert (any_of_them.train_batch_size, any_of_them.device) == (1, torch.device("cuda:0"))
     finally:
         AcceleratorState._reset_state(reset_partial_state=True)

@@ -126,8 +126,10 @@ def test_bf16_heads_give_logits_that_are_not_rounded(name, shape):
     weight = torch.randn(500, 256, generator=generator).to(torch.bfloat16)
     hidden = (torch.randn(64, 256, generator=generator) / 2).to(torch.bfloat16)
     bias = torch.randn(500, generator=generator).to(torch.bfloat16) if name == "bias" else None
-    head = Head(model, model.base_model, weight, bias, shape)
-    ours = head.logits(hidden)
+    linear = torch.nn.Linear(256, 500, bias=bias is not None, dtype=torch.bfloat16)
+    linear.load_state_dict({"weight": weight} | ({} if bias is None else {"bias": bias}))
+    head = Head(model, model.base_model, linear, shape)
+    ours = head.logits(hidden).detach()
     exact = hidden.double() @ weight.double().T + (0 if bias is None else bias.double())
     exact = exact * shape.scale
     exact = torch.tanh(exact / shape.softcap) * shape.softcap if shape.softcap else exact

@@ -18,7 +18,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from fusionchat.models.logits import PLAIN, HeadShape, operand, product
+from fusionchat.models.logits import PLAIN, HeadShape, operand, product, wide
 
 Tail = Literal["bucket", "renormalize"]
 CHUNK_ELEMENTS, CHUNK_ELEMENTS_GPU = 2**22, 2**26
@@ -74,7 +74,7 @@ def soft_cross_entropy(
 
     Args:
         hidden_NH: The student's hidden states at the rows.
-        head_VH: The head's weight; its gradient adds up in fp32.
+        head_VH: The head's weight; its gradient adds up in fp32 (fp64 for fp64).
         targets: Labels and fused distributions.
         label_weight: lambda in [0, 1]; 1 is plain fine-tuning and the distributions are not looked at.
         tail: ``bucket`` or ``renormalize``.
@@ -83,15 +83,14 @@ def soft_cross_entropy(
         chunk_rows: Rows at a time; by default `default_rows`.
 
     Returns:
-        Sums; with N = 0 the loss is 0 with a live graph.
+        Sums in fp32 (fp64 for fp64 states); with N = 0 the loss is 0 with a live graph: hidden states, head and bias
+        get gradients of 0, which ranks without supervised rows owe the others.
     """
     n, v = hidden_NH.shape[0], head_VH.shape[0]
     rows = chunk_rows or default_rows(v, hidden_NH.device)
-    if n == 0:
-        zero = hidden_NH.sum() * 0.0
-        return LossSums(zero.float(), zero.detach().float(), zero.detach().float(), 0)
     usable = targets.present & torch.isfinite(targets.logprobs).any(dim=1)
-    weight = torch.where(usable, label_weight, 1.0).float()
+    weight = torch.ones(n, dtype=wide(hidden_NH.dtype), device=hidden_NH.device)
+    weight = weight.masked_fill(usable, label_weight)
     loss, label, divergence = _SoftCrossEntropy.apply(
         hidden_NH, head_VH, bias_V, targets, weight, tail == "bucket", shape, rows
     )
@@ -112,7 +111,7 @@ class _Chunk(NamedTuple):
 
 
 def logit_gradient(logits_NV: Tensor, targets: SoftTargets, weight_N: Tensor, bucket: bool) -> _Chunk:
-    """Losses and closed-form gradient for one chunk; ``logits_NV`` (fp32) is overwritten by the gradient.
+    """Losses and closed-form gradient for one chunk; ``logits_NV`` (fp32 or fp64) is overwritten by the gradient.
 
     In the kept tokens S the gradient of D is p - q, outside it is p (1 - (1 - m) / P); for ``renormalize`` it is
     p - q/m everywhere. P is summed over the tokens outside S, never taken as 1 minus a sum.
@@ -127,7 +126,7 @@ def logit_gradient(logits_NV: Tensor, targets: SoftTargets, weight_N: Tensor, bu
 
     filled = torch.isfinite(targets.logprobs)
     # Storage rounds to fp16, so the masses are brought back to a sum of 1: with the tail, or without it.
-    log_q, rest = targets.logprobs.float(), targets.tail.float()
+    log_q, rest = targets.logprobs.to(logits_NV.dtype), targets.tail.to(logits_NV.dtype)
     total = torch.logsumexp(torch.cat([log_q, rest[:, None]], dim=1) if bucket else log_q, dim=1)
     total = torch.where(torch.isfinite(total), total, 0.0)
     log_q, rest = log_q - total[:, None], rest - total
@@ -169,21 +168,19 @@ class _SoftCrossEntropy(torch.autograd.Function):
         shape: HeadShape,
         rows: int,
     ) -> tuple[Tensor, Tensor, Tensor]:
-        wants = ctx.needs_input_grad
+        wants, exact = ctx.needs_input_grad, wide(hidden_NH.dtype)
         grad_hidden = torch.empty_like(hidden_NH) if wants[0] else None
-        grad_head = (
-            torch.zeros(head_VH.shape, dtype=torch.float32, device=head_VH.device) if wants[1] else None
-        )
-        grad_bias = torch.zeros_like(bias_V, dtype=torch.float32) if wants[2] and bias_V is not None else None
+        grad_head = torch.zeros(head_VH.shape, dtype=exact, device=head_VH.device) if wants[1] else None
+        grad_bias = torch.zeros_like(bias_V, dtype=exact) if wants[2] and bias_V is not None else None
         sums = torch.zeros(3, dtype=torch.float64 if hidden_NH.device.type != "mps" else torch.float32)
         sums = sums.to(hidden_NH.device)
         head = head_VH.to(hidden_NH.dtype)
-        wide = operand(head, head.dtype)
+        factor = operand(head, head.dtype)
         for start in range(0, hidden_NH.shape[0], rows):
             part = slice(start, start + rows)
             hidden = hidden_NH[part]
-            raw = product(hidden, wide)
-            shaped = shape.apply(raw if bias_V is None else raw + bias_V.float())
+            raw = product(hidden, factor)
+            shaped = shape.apply(raw if bias_V is None else raw + bias_V.to(exact))
             slope = shape.slope(shaped)
             weight = weight_N[part]
             chunk = logit_gradient(shaped, SoftTargets(*(t[part] for t in targets)), weight, bucket)
@@ -194,12 +191,12 @@ class _SoftCrossEntropy(torch.autograd.Function):
             if grad_hidden is not None:
                 grad_hidden[part] = gradient @ head
             if grad_head is not None:
-                grad_head += (gradient.T @ hidden).float()
+                grad_head += (gradient.T @ hidden).to(exact)
             if grad_bias is not None:
-                grad_bias += gradient.float().sum(0)
+                grad_bias += gradient.to(exact).sum(0)
         ctx.save_for_backward(grad_hidden, grad_head, grad_bias)
         ctx.dtypes = (head_VH.dtype, None if bias_V is None else bias_V.dtype)
-        loss, label, divergence = sums.float().unbind()
+        loss, label, divergence = (one.clone() for one in sums.to(exact))  # FSDP wants no views of one tensor
         ctx.mark_non_differentiable(label, divergence)
         return loss, label, divergence
 

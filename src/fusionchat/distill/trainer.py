@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
+from safetensors.torch import load_model, save_model
 from transformers import (
     PreTrainedModel,
     Trainer,
@@ -19,40 +20,43 @@ from transformers.trainer_callback import PrinterCallback
 from fusionchat.corpus.render import Rendered
 from fusionchat.distill.chance import no_chance
 from fusionchat.distill.checkpoints import last_checkpoint, step_of
-from fusionchat.distill.collate import StudentBatch, StudentData, plan_steps
-from fusionchat.distill.loss import SoftTargets, Tail, soft_cross_entropy
+from fusionchat.distill.data import StudentBatch, StudentData
+from fusionchat.distill.loss import LossSums
+from fusionchat.distill.plan import plan_steps
 from fusionchat.distill.settings import SoftTrainingSettings, TrainingSettings
-from fusionchat.models.head import Head
+from fusionchat.distill.student import Student
 from fusionchat.represent.topk import TopK
-from fusionchat.runtime import RuntimeSettings
+
+WEIGHTS = "model.safetensors"
+"""The student's weights in a checkpoint, under its own names."""
 
 
 class DistillTrainer(Trainer):
-    """A Trainer whose loss is `soft_cross_entropy`, divided by the supervised tokens of the whole step."""
+    """A Trainer of a `Student`: its summed loss is divided once by the supervised tokens of the whole step."""
 
-    def __init__(self, *, model: PreTrainedModel, label_weight: float, tail: Tail, **kwargs: Any) -> None:
+    def __init__(self, *, model: Student, **kwargs: Any) -> None:
         # A compute_loss_func tells every release of Trainer that the loss is already scaled for accumulation.
         super().__init__(model=model, compute_loss_func=self.compute_loss, **kwargs)
-        self.head = Head.of(model)
-        self.label_weight, self.tail = label_weight, tail
+        self.student = model
 
     def compute_loss(  # type: ignore[override]
         self, model: torch.nn.Module, inputs: StudentBatch, return_outputs: bool = False, **_: Any
     ) -> torch.Tensor:
         """Mean loss of a step's supervised tokens, the part of one micro-batch."""
-        with self.accelerator.autocast():
-            hidden = self.head.hidden(inputs["input_ids"], inputs["attention_mask"]).flatten(0, 1)
-        targets = SoftTargets(*(inputs[name] for name in SoftTargets._fields))  # type: ignore[literal-required]
-        sums = soft_cross_entropy(
-            hidden[inputs["positions"]],
-            self.head.weight,
-            targets,
-            label_weight=self.label_weight,
-            tail=self.tail,
-            bias_V=self.head.bias,
-            shape=self.head.shape,
-        )
+        sums: LossSums = model(inputs)
         return sums.loss / inputs["step_rows"] * self.accelerator.num_processes
+
+    def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
+        # Tied weights are one tensor with two names, which Trainer's own way of saving a plain module refuses.
+        if self.args.should_save:
+            folder = Path(output_dir or str(self.args.output_dir))
+            folder.mkdir(parents=True, exist_ok=True)
+            save_model(self.student, str(folder / WEIGHTS))
+
+    def _load_from_checkpoint(
+        self, resume_from_checkpoint: str, model: torch.nn.Module | None = None
+    ) -> None:
+        load_model(model or self.student, Path(resume_from_checkpoint) / WEIGHTS)
 
     def _get_train_sampler(self, train_dataset: Any = None) -> torch.utils.data.Sampler[int]:
         return torch.utils.data.SequentialSampler(self.train_dataset)  # type: ignore[arg-type]
@@ -106,8 +110,10 @@ def train(
     *,
     label_weight: float,
     settings: TrainingSettings,
-    runtime: RuntimeSettings,
     seed: int,
+    micro_batch_size: int,
+    gradient_checkpointing: bool,
+    checkpoint_steps: int,
     folder: Path,
     device: torch.device,
     progress: Callable[[int], AbstractContextManager[Callable[[int], None]]],
@@ -115,21 +121,23 @@ def train(
     """Train a model in place, without dropout; a killed training continues from its last checkpoint in ``folder``.
 
     Args:
-        model: The student, in fp32: small learning rates vanish in half-precision weights.
+        model: The student, in fp32 (or fp64): small learning rates vanish in half-precision weights.
         rendered: The conversations in the student's template and tokens.
         soft: Fused distributions for the same rows, None for plain fine-tuning.
         label_weight: lambda.
         settings: Schedule and optimizer.
-        runtime: Micro-batches and checkpoints.
         seed: Order of the conversations and every other random choice.
+        micro_batch_size: Conversations in one pass on one device.
+        gradient_checkpointing: Whether activations are computed again in the backward pass.
+        checkpoint_steps: Steps between two checkpoints.
         folder: For checkpoints.
         device: Where to train.
         progress: Opens a progress bar of the steps that are to do.
     """
-    assert all(p.dtype == torch.float32 for p in model.parameters()), "train in fp32"
-    arguments = _arguments(settings, runtime, seed, folder, device)
+    assert all(p.dtype in (torch.float32, torch.float64) for p in model.parameters()), "train in fp32"
+    arguments = _arguments(settings, checkpoint_steps, seed, folder, device)
     world = arguments.world_size
-    accumulate = -(-settings.batch_size // (runtime.micro_batch_size * world))
+    accumulate = -(-settings.batch_size // (micro_batch_size * world))
     plan = plan_steps(
         [len(r.rows) for r in rendered],
         [len(r.input_ids) for r in rendered],
@@ -143,16 +151,18 @@ def train(
     arguments.max_steps = steps
     arguments.warmup_steps = round(settings.warmup_ratio * steps)
     arguments.logging_steps = max(1, steps // 50)
-    if runtime.gradient_checkpointing:
+    if gradient_checkpointing:
         # Renamed in transformers 5.2x; the old name is the only one that older releases have.
         getattr(model, "activation_checkpointing_enable", model.gradient_checkpointing_enable)()
     checkpoint = last_checkpoint(folder)
     done = 0 if checkpoint is None else step_of(checkpoint)
     with progress(steps - done) as advance:
         trainer = DistillTrainer(
-            model=model,
-            label_weight=label_weight,
-            tail=settings.tail if isinstance(settings, SoftTrainingSettings) else "bucket",
+            model=Student.of(
+                model,
+                label_weight=label_weight,
+                tail=settings.tail if isinstance(settings, SoftTrainingSettings) else "bucket",
+            ),
             args=arguments,
             train_dataset=StudentData(rendered, soft, plan),
             data_collator=lambda batch: batch[0],
@@ -166,7 +176,7 @@ def train(
 
 
 def _arguments(
-    settings: TrainingSettings, runtime: RuntimeSettings, seed: int, folder: Path, device: torch.device
+    settings: TrainingSettings, checkpoint_steps: int, seed: int, folder: Path, device: torch.device
 ) -> TrainingArguments:
     arguments = OneDevice(
         output_dir=str(folder),
@@ -179,7 +189,7 @@ def _arguments(
         bf16=settings.precision == "bf16",
         use_cpu=device.type == "cpu",
         save_strategy="steps",
-        save_steps=runtime.checkpoint_steps,
+        save_steps=checkpoint_steps,
         save_total_limit=2,
         seed=seed,
         data_seed=seed,

@@ -39,6 +39,37 @@ def switch_length(config: "PreTrainedConfig") -> int | None:
     return min(lengths, default=None)
 
 
+def hidden_states(
+    body: nn.Module, tokens_BL: Int[Tensor, "B L"], mask_BL: Int[Tensor, "B L"], *, switch: int | None
+) -> Float[Tensor, "B L H"]:
+    """Last hidden states of right-padded token ids (mask 1 = a real token); each row as if it were alone.
+
+    Args:
+        body: Everything below a model's head.
+        tokens_BL: Token ids.
+        mask_BL: Which of them are real.
+        switch: The body's `switch_length`: shorter and longer rows go through the body apart.
+    """
+    if switch is None or tokens_BL.shape[1] <= switch:
+        return _last(body, tokens_BL, mask_BL)
+    lengths_B = mask_BL.sum(1)
+    long_B = lengths_B > switch
+    if bool(long_B.all()) or not bool(long_B.any()):
+        return _last(body, tokens_BL, mask_BL)
+    parts = [(part, int(lengths_B[part].max())) for part in (long_B, ~long_B)]
+    states = [_last(body, tokens_BL[part, :length], mask_BL[part, :length]) for part, length in parts]
+    hidden = states[0].new_zeros((*tokens_BL.shape, states[0].shape[-1]))
+    for (part, length), state in zip(parts, states, strict=True):
+        hidden[part, :length] = state
+    return hidden
+
+
+def _last(
+    body: nn.Module, tokens_BL: Int[Tensor, "B L"], mask_BL: Int[Tensor, "B L"]
+) -> Float[Tensor, "B L H"]:
+    return body(input_ids=tokens_BL, attention_mask=mask_BL, use_cache=False).last_hidden_state
+
+
 @dataclass(frozen=True)
 class Head:
     """A causal language model split into its body and its head.
@@ -46,16 +77,24 @@ class Head:
     Attributes:
         model: The whole model.
         body: Everything below the head.
-        weight: [V, H], a parameter of the model (perhaps tied to the embeddings).
-        bias: [V] or None.
+        linear: The model's own linear map; its weight may be tied to the embeddings.
         shape: What happens to the logits after the linear map.
     """
 
     model: "PreTrainedModel"
     body: nn.Module
-    weight: Float[Tensor, "V H"]
-    bias: Float[Tensor, " V"] | None
+    linear: nn.Linear
     shape: HeadShape
+
+    @property
+    def weight(self) -> Float[Tensor, "V H"]:
+        """The weight, a parameter of the model."""
+        return self.linear.weight
+
+    @property
+    def bias(self) -> Float[Tensor, " V"] | None:
+        """The bias, None where there is none."""
+        return self.linear.bias
 
     @classmethod
     def of(cls, model: "PreTrainedModel") -> "Head":
@@ -72,7 +111,7 @@ class Head:
             scale=float(scale) if scale else 1.0 / float(divisor) if divisor else 1.0,
             softcap=float(getattr(config, "final_logit_softcapping", None) or 0.0),
         )
-        head = cls(model, body, linear.weight, linear.bias, shape)
+        head = cls(model, body, linear, shape)
         head._check(kind)
         return head
 
@@ -81,10 +120,11 @@ class Head:
         self.model.eval()
         tokens = torch.arange(CHECK_TOKENS, device=self.weight.device)[None] % self.weight.shape[0]
         with torch.no_grad():
-            own = self.model(input_ids=tokens, use_cache=False).logits[0].float()
+            own = self.model(input_ids=tokens, use_cache=False).logits[0]
             ours = self.logits(self.hidden(tokens, torch.ones_like(tokens))[0])
+        own = own.to(ours.dtype)
         self.model.train(training)
-        tolerance = 1e-3 if self.weight.dtype == torch.float32 else 5e-2
+        tolerance = 1e-3 if self.weight.dtype == ours.dtype else 5e-2
         if not torch.allclose(own, ours, rtol=tolerance, atol=tolerance * max(1.0, float(own.abs().max()))):
             raise ModelError(
                 f"The logits of {kind} are not its head applied to its hidden states",
@@ -92,22 +132,8 @@ class Head:
             )
 
     def hidden(self, tokens_BL: Int[Tensor, "B L"], mask_BL: Int[Tensor, "B L"]) -> Float[Tensor, "B L H"]:
-        """Last hidden states of right-padded token ids (mask 1 = a real token); each row as if it were alone."""
-        if self.switch is None or tokens_BL.shape[1] <= self.switch:
-            return self._hidden(tokens_BL, mask_BL)
-        lengths_B = mask_BL.sum(1)
-        long_B = lengths_B > self.switch
-        if bool(long_B.all()) or not bool(long_B.any()):
-            return self._hidden(tokens_BL, mask_BL)
-        parts = [(part, int(lengths_B[part].max())) for part in (long_B, ~long_B)]
-        states = [self._hidden(tokens_BL[part, :length], mask_BL[part, :length]) for part, length in parts]
-        hidden = states[0].new_zeros((*tokens_BL.shape, states[0].shape[-1]))
-        for (part, length), state in zip(parts, states, strict=True):
-            hidden[part, :length] = state
-        return hidden
-
-    def _hidden(self, tokens_BL: Int[Tensor, "B L"], mask_BL: Int[Tensor, "B L"]) -> Float[Tensor, "B L H"]:
-        return self.body(input_ids=tokens_BL, attention_mask=mask_BL, use_cache=False).last_hidden_state
+        """See `hidden_states`."""
+        return hidden_states(self.body, tokens_BL, mask_BL, switch=self.switch)
 
     @cached_property
     def switch(self) -> int | None:
@@ -117,7 +143,7 @@ class Head:
     def logits(self, hidden_NH: Float[Tensor, "N H"]) -> Float[Tensor, "N V"]:
         """fp32 logits of hidden states: product, bias, scale and soft cap are fp32 for weights of any dtype."""
         logits = product(hidden_NH, self._operand)
-        return self.shape.apply(logits if self.bias is None else logits + self.bias.float())
+        return self.shape.apply(logits if self.bias is None else logits + self.bias.to(logits.dtype))
 
     @cached_property
     def _operand(self) -> Float[Tensor, "V H"]:

@@ -34,17 +34,22 @@ PLAIN = HeadShape()
 """The logits are the linear map's output."""
 
 
+def wide(dtype: torch.dtype) -> torch.dtype:
+    """The dtype of logits and sums for hidden states of ``dtype``: fp64 for fp64, fp32 for all others."""
+    return torch.float64 if dtype == torch.float64 else torch.float32
+
+
 def operand(weight_VH: Float[Tensor, "V H"], dtype: torch.dtype) -> Float[Tensor, "V H"]:
     """The head's weight as `product` takes it for hidden states of ``dtype``: converted once, not once a chunk."""
     rounded = weight_VH.to(dtype)
-    return rounded if rounded.device.type in MIXED else rounded.float()
+    return rounded if rounded.device.type in MIXED else rounded.to(wide(dtype))
 
 
 def product(hidden_NH: Float[Tensor, "N H"], operand_VH: Float[Tensor, "V H"]) -> Float[Tensor, "N V"]:
-    """x W^T in fp32, whatever the inputs' dtype: products and sums are fp32, and the result is never rounded to bf16.
+    """x W^T in fp32 (fp64 for an fp64 operand): products and sums are fp32, and the result is never rounded to bf16.
 
     A bf16 result has 8 bits: logits near 20 move by up to 0.06, which costs 4e-4 nats of KL divergence a row.
     """
-    if operand_VH.dtype == torch.float32:
-        return torch.nn.functional.linear(hidden_NH.float(), operand_VH)
+    if operand_VH.dtype == wide(operand_VH.dtype):
+        return torch.nn.functional.linear(hidden_NH.to(operand_VH.dtype), operand_VH)
     return torch.mm(hidden_NH.to(operand_VH.dtype), operand_VH.T, out_dtype=torch.float32)  # type: ignore[call-overload,no-any-return]

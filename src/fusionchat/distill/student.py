@@ -1,0 +1,103 @@
+# B conversations of a micro-batch, L padded length, N supervised rows, H hidden size
+"""`Student`: a causal language model whose forward is the distillation loss.
+
+DDP, FSDP2 and Trainer wrap a module and see only what goes through its forward; so the loss is in it, and nothing reads
+the head's weight or calls the body from outside. The head is a module of its own, since FSDP gathers a module's weights
+for that module's forward alone.
+"""
+
+from typing import TYPE_CHECKING
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from fusionchat.distill.data import StudentBatch
+from fusionchat.distill.loss import LossSums, SoftTargets, Tail, soft_cross_entropy
+from fusionchat.models.head import Head, hidden_states, switch_length
+from fusionchat.models.logits import HeadShape
+
+if TYPE_CHECKING:
+    from transformers import PretrainedConfig, PreTrainedModel
+
+
+class LossHead(nn.Module):
+    """A language model's head whose forward is the chunked loss of hidden rows.
+
+    Args:
+        linear: The model's own linear map: its weight is the model's parameter, tied to the embeddings where the model
+            ties it.
+        shape: What happens to the logits after the linear map.
+    """
+
+    def __init__(self, linear: nn.Linear, shape: HeadShape) -> None:
+        super().__init__()
+        self.linear, self.shape = linear, shape
+
+    def forward(
+        self, hidden_NH: Float[Tensor, "N H"], targets: SoftTargets, *, label_weight: float, tail: Tail
+    ) -> LossSums:
+        """Sums over the rows, in nats; see `soft_cross_entropy`, which autocast would round to bf16."""
+        with torch.autocast(hidden_NH.device.type, enabled=False):
+            return soft_cross_entropy(
+                hidden_NH,
+                self.linear.weight,
+                targets,
+                label_weight=label_weight,
+                tail=tail,
+                bias_V=self.linear.bias,
+                shape=self.shape,
+            )
+
+
+class Student(nn.Module):
+    """A model as body and head; a batch goes in, sums of its losses and the number of its rows come out.
+
+    The parameters are the model's own, in its order: training a Student trains the model, which is saved as ever.
+    Divide ``loss`` once by the supervised tokens of the whole step (``step_rows`` of the batch), over all micro-batches
+    and ranks; DDP and FSDP then average gradients over the ranks, so multiply by their number::
+
+        student = Student.of(model, label_weight=0.9)
+        (student(batch).loss / batch["step_rows"]).backward()
+
+    Args:
+        body: Everything below the head.
+        head: The head, with its loss.
+        config: The model's configuration.
+        label_weight: lambda: weight of the label against the distribution.
+        tail: What is done with the mass outside the kept tokens.
+    """
+
+    def __init__(
+        self,
+        body: nn.Module,
+        head: LossHead,
+        config: "PretrainedConfig",
+        *,
+        label_weight: float,
+        tail: Tail = "bucket",
+    ) -> None:
+        super().__init__()
+        self.body, self.head, self.config = body, head, config
+        self.switch = switch_length(config.get_text_config())
+        self.label_weight, self.tail = label_weight, tail
+
+    @classmethod
+    def of(cls, model: "PreTrainedModel", *, label_weight: float, tail: Tail = "bucket") -> "Student":
+        """The student that trains a model in place; raises ModelError where its head is not one that `Head` knows."""
+        head = Head.of(model)
+        return cls(
+            head.body,
+            LossHead(head.linear, head.shape),
+            model.config,
+            label_weight=label_weight,
+            tail=tail,
+        )
+
+    def forward(self, batch: StudentBatch) -> LossSums:
+        """Sums over the supervised rows of a batch, in nats; a batch without any has loss 0 with a live graph."""
+        hidden_BLH = hidden_states(self.body, batch["input_ids"], batch["attention_mask"], switch=self.switch)
+        targets = SoftTargets(*(batch[name] for name in SoftTargets._fields))  # type: ignore[literal-required]
+        hidden_NH = hidden_BLH.flatten(0, 1)[batch["positions"]]
+        sums: LossSums = self.head(hidden_NH, targets, label_weight=self.label_weight, tail=self.tail)
+        return sums

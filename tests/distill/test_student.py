@@ -1,0 +1,97 @@
+"""A model as a module whose forward is the loss: the parameters are the model's own, the sums those of its logits."""
+
+import pytest
+import torch
+from transformers import Gemma2Config, Gemma2ForCausalLM, PhiConfig, PhiForCausalLM
+
+from fusionchat.distill.loss import SoftTargets, soft_cross_entropy
+from fusionchat.distill.student import LossHead, Student
+from fusionchat.errors import ModelError
+from fusionchat.models.logits import HeadShape
+from tests.distill.ranks import VOCABULARY, batches, make
+from tests.distill.test_loss import run
+from tests.models.test_head import SMALL
+from tests.reference.loss import dense_loss
+
+
+@pytest.mark.parametrize("tied", [True, False])
+def test_its_parameters_are_the_models_own_in_the_models_order(tied):
+    """Optimizer, decay and the norm of gradients go by that order."""
+    model = make(tied, torch.float32)
+    student = Student.of(model, label_weight=0.9)
+    pairs = zip(student.parameters(), model.parameters(), strict=True)
+    assert all(own is theirs for own, theirs in pairs)
+    assert (student.head.linear.weight is student.body.wte.weight) == tied
+
+
+MODELS = {
+    "tied": lambda: make(True, torch.float32),
+    "bias": lambda: PhiForCausalLM(PhiConfig(**SMALL)),
+    "softcap": lambda: Gemma2ForCausalLM(Gemma2Config(**SMALL, head_dim=8, final_logit_softcapping=2.0)),
+}
+
+
+@pytest.mark.parametrize("tail", ["bucket", "renormalize"])
+@pytest.mark.parametrize("name", MODELS)
+def test_its_forward_is_the_loss_of_the_models_logits(name, tail):
+    torch.manual_seed(1)
+    model, (batch, _) = MODELS[name]().eval(), batches()
+    if name == "bias":
+        torch.nn.init.normal_(model.lm_head.bias)
+    sums = Student.of(model, label_weight=0.3, tail=tail)(batch)
+    with torch.no_grad():
+        logits = model(batch["input_ids"]).logits.flatten(0, 1)[batch["positions"]].double()
+    targets = SoftTargets(*(batch[field] for field in SoftTargets._fields))
+    one = torch.eye(logits.shape[1], dtype=torch.float64)
+    expected = dense_loss(logits, one, targets, label_weight=0.3, tail=tail, shape=HeadShape())
+    label = torch.nn.functional.cross_entropy(logits, batch["labels"], reduction="sum")
+    assert sums.rows == len(batch["labels"]) == int(batch["step_rows"])
+    assert sums.loss.item() == pytest.approx(float(expected), rel=2e-3)  # the storage rounds to fp16
+    assert sums.label.item() == pytest.approx(float(label), rel=1e-5)
+    assert 0.3 * sums.label.item() + 0.7 * sums.divergence.item() == pytest.approx(sums.loss.item(), rel=1e-5)
+
+
+def test_autocast_does_not_round_the_logits():
+    torch.manual_seed(0)
+    linear = torch.nn.Linear(16, VOCABULARY, bias=False)
+    hidden, (batch, _) = torch.randn(3, 16) * 20, batches()
+    targets = SoftTargets(*(batch[field][:3] for field in SoftTargets._fields))
+    head = LossHead(linear, HeadShape())
+    exact = head(hidden, targets, label_weight=1.0, tail="bucket").loss
+    with torch.autocast("cpu", torch.bfloat16):
+        assert linear(hidden).dtype == torch.bfloat16
+        assert torch.equal(head(hidden, targets, label_weight=1.0, tail="bucket").loss, exact)
+
+
+@pytest.mark.parametrize("tied", [True, False])
+def test_a_batch_without_rows_has_a_loss_of_0_and_gradients_of_0(tied):
+    student = Student.of(make(tied, torch.float32), label_weight=0.9)
+    sums = student(batches()[1])
+    sums.loss.backward()
+    assert sums.loss.item() == 0 and sums.rows == 0
+    assert all(float(p.grad.abs().max()) == 0 for p in student.parameters())
+
+
+def test_a_float64_loss_is_exact():
+    """Two rows against autograd in float64: the steps of the loss are float64, too."""
+    g = torch.Generator().manual_seed(0)
+    hidden, head = (torch.randn(n, 5, generator=g, dtype=torch.float64) for n in (2, 11))
+    logprobs, ids = torch.randn(2, 11, generator=g, dtype=torch.float64).log_softmax(-1).topk(3)
+    targets = SoftTargets(
+        ids,
+        logprobs,
+        torch.log1p(-logprobs.exp().sum(1)),
+        torch.tensor([4, 0]),
+        torch.ones(2, dtype=torch.bool),
+    )
+    ours = run(soft_cross_entropy, hidden, head, targets, label_weight=0.9)
+    dense = run(dense_loss, hidden, head, targets, label_weight=0.9, tail="bucket", shape=HeadShape())
+    for mine, reference in zip(ours[:3], dense[:3], strict=True):
+        torch.testing.assert_close(mine, reference, rtol=1e-12, atol=1e-12)
+
+
+def test_a_head_that_is_not_linear_is_refused_by_name():
+    model = make(False, torch.float32)
+    model.lm_head = torch.nn.Sequential(model.lm_head)
+    with pytest.raises(ModelError, match="GPT2LMHeadModel"):
+        Student.of(model, label_weight=0.9)
