@@ -113,10 +113,10 @@ def figures(alone: Measured, busy: Measured | None) -> dict:
         "cpu_seconds_busy": busy and busy.cpu_seconds,
         "stages": stages(alone),
         "headline": report.get("headline"),
-        "bpb": column(report, "bits_per_byte", "value"),
-        "exact_match": column(report, "exact_match", "value"),
-        "gain": column(report, "bits_gain", "value"),
-        "se": column(report, "bits_gain", "se"),
+        "bpb": column(report, "bits_per_byte", "value", "value"),
+        "exact_match": column(report, "exact_match", "value", "value"),
+        "gain": column(report, "bits_per_byte", "over_sft", "value"),
+        "se": column(report, "bits_per_byte", "over_sft", "se"),
         "retention": {pair["label"]: pair["retention"] for pair in report["pairs"]},
     }
 
@@ -130,9 +130,10 @@ def stages(measured: Measured) -> dict[str, float]:
     return {stage: round(seconds, 1) for stage, seconds in ({"input": rest} | spent).items()}
 
 
-def column(report: dict, key: str, part: str) -> dict[str, float]:
-    """One figure of every row of the results that has it."""
-    return {row["label"]: row[key]["overall"][part] for row in report["rows"] if row.get(key)}
+def column(report: dict, metric: str, key: str, part: str) -> dict[str, float]:
+    """One figure of every row of the results that has it; none in a report of a version without metrics by name."""
+    rows = {row["label"]: row.get("results", {}).get(metric, {}).get(key) for row in report["rows"]}
+    return {label: found["overall"][part] for label, found in rows.items() if found}
 
 
 if __name__ == "__main__":

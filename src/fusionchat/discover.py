@@ -8,15 +8,17 @@ from typing import TypeVar
 T = TypeVar("T")
 
 
-def discover(package: str, folders: Iterable[str], base: type[T]) -> dict[str, type[T]]:
-    """The kinds of ``base`` in the modules of a package, by their ``method``, sorted: a new file is a new kind.
+def discover(
+    package: str, folders: Iterable[str], base: type[T], *, key: str = "method"
+) -> dict[str, type[T]]:
+    """The kinds of ``base`` in the modules of a package, by their ``method`` or another ``key``, sorted.
 
-    A kind is a subclass that has a text as its ``method``; modules in folders of the package count too.
+    A kind is a subclass that has a text as its key; modules in folders of the package count too.
     """
     found: dict[str, type[T]] = {}
     for module in sorted(info.name for info in pkgutil.iter_modules(folders)):
         for value in vars(importlib.import_module(f"{package}.{module}")).values():
-            name = getattr(value, "method", None)
+            name = getattr(value, key, None)
             if isinstance(value, type) and issubclass(value, base) and isinstance(name, str):
                 assert found.setdefault(name, value) is value, f"two kinds are called {name}"
     return dict(sorted(found.items()))

@@ -44,6 +44,11 @@ def with_group(pattern: str) -> str:
 
 def no_such_method(name: str, known: list[str]) -> str:
     """What is said of a method nobody knows."""
+    return no_such("method", name, known)
+
+
+def no_such(what: str, name: str, known: list[str]) -> str:
+    """What is said of a name nobody knows."""
     close = difflib.get_close_matches(name, known, n=1)
     hint = f" (did you mean {close[0]!r}?)" if close else ""
-    return f"there is no method {name!r}{hint}; there are {', '.join(known)}"
+    return f"there is no {what} {name!r}{hint}; there are {', '.join(known)}"

@@ -9,9 +9,12 @@ from benchmarks import demo
 def row(label, value, gain=None):
     return {
         "label": label,
-        "bits_per_byte": {"overall": {"value": value, "se": 0.1}},
-        "bits_gain": gain and {"overall": {"value": gain, "se": 0.01}},
-        "exact_match": None,
+        "results": {
+            "bits_per_byte": {
+                "value": {"overall": {"value": value, "se": 0.1}},
+                "over_sft": gain and {"overall": {"value": gain, "se": 0.01}},
+            }
+        },
     }
 
 

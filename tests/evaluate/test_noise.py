@@ -7,6 +7,8 @@ from fusionchat.evaluate import noise
 from fusionchat.evaluate.noise import Gain, Side, gain
 from fusionchat.evaluate.statistics import Estimate, proportion_gain, ratio
 from fusionchat.evaluate.t_distribution import critical
+from fusionchat.evaluate.tasks.exact_match import EXACT_MATCH
+from fusionchat.evaluate.tasks.likelihood import BITS_PER_BYTE
 
 SEEDS = st.integers(0, 2**32 - 1)
 
@@ -23,7 +25,7 @@ def sample(seed: int, conversations: int = 60) -> tuple[np.ndarray, np.ndarray, 
 
 def fixed(model_C, base_C, bytes_C, domains=()) -> noise.Gains:
     """The gain of one model that was not trained over another."""
-    return noise.bits_per_byte_gain(Side(model_C), Side(base_C), bytes_C, domains or [""] * len(bytes_C))
+    return BITS_PER_BYTE.gains(Side(model_C), Side(base_C), bytes_C, domains or [""] * len(bytes_C))
 
 
 def bootstrap(estimate, n: int, rounds: int = 4000) -> float:
@@ -72,7 +74,7 @@ def test_hand_computed_training_noise():
     sft_RC = np.stack([base_C, base_C + 2.0])  # 1.3 and 1.5 bits per byte: S^2 = 0.02
     fused_C = base_C - 1.0
     sides = Side(fused_C, 1.0, sft_RC), Side(sft_RC.mean(axis=0), 0.5, sft_RC)
-    found = noise.bits_per_byte_gain(*sides, sizes_C, [""] * 4).overall
+    found = BITS_PER_BYTE.gains(*sides, sizes_C, [""] * 4).overall
     assert found.value == pytest.approx(0.2)
     assert found.sampling_se == pytest.approx(0)
     assert found.se == found.training_se == pytest.approx((0.02 * (1 + 1 / 2)) ** 0.5)
@@ -89,7 +91,7 @@ def test_two_errors_of_three_seeds_are_not_clear():
     error = 0.01 * (4 / 3) ** 0.5
 
     def of(errors: float) -> Gain:
-        return noise.bits_per_byte_gain(
+        return BITS_PER_BYTE.gains(
             Side(base_C - 100 * errors * error, 1.0, sft_RC), baseline, sizes_C, [""] * 20
         ).overall
 
@@ -101,7 +103,7 @@ def test_one_seed_everywhere_says_nothing_is_clear():
     base_C = np.linspace(80, 120, 20)
     rng = np.random.default_rng(0)
     fused_C = base_C - 50 + rng.normal(0, 1, 20)
-    found = noise.bits_per_byte_gain(Side(fused_C, 1.0), Side(base_C, 1.0), np.full(20, 100), [""] * 20)
+    found = BITS_PER_BYTE.gains(Side(fused_C, 1.0), Side(base_C, 1.0), np.full(20, 100), [""] * 20)
     overall = found.overall
     assert overall.value > 100 * overall.se and overall.se == overall.sampling_se
     assert overall.training_se is None and overall.t is None
@@ -111,7 +113,7 @@ def test_one_seed_everywhere_says_nothing_is_clear():
 def test_models_that_nobody_trained_here_have_the_other_side_s_noise_only():
     sizes_C, base_C = np.full(12, 10.0), np.linspace(5, 9, 12)
     sft_RC = np.stack([base_C, base_C + 1.0, base_C + 2.0])  # S^2 = 0.01
-    found = noise.bits_per_byte_gain(
+    found = BITS_PER_BYTE.gains(
         Side(base_C), Side(sft_RC.mean(axis=0), 1 / 3, sft_RC), sizes_C, [""] * 12
     ).overall
     assert found.training_se == pytest.approx((0.01 / 3) ** 0.5)
@@ -122,7 +124,7 @@ def test_each_side_has_its_own_spread_where_both_were_trained_several_times():
     sft_RC = np.stack([base_C, base_C + 1.0])  # S^2 = 0.005
     fused_RC = np.stack([base_C, base_C + 2.0, base_C - 2.0])  # S^2 = 0.04
     sides = Side(fused_RC.mean(axis=0), 1 / 3, fused_RC), Side(sft_RC.mean(axis=0), 1 / 2, sft_RC)
-    found = noise.bits_per_byte_gain(*sides, sizes_C, [""] * 12).overall
+    found = BITS_PER_BYTE.gains(*sides, sizes_C, [""] * 12).overall
     parts = 0.005 / 2, 0.04 / 3
     assert found.se == pytest.approx(sum(parts) ** 0.5)
     welch = sum(parts) ** 2 / (parts[0] ** 2 / 1 + parts[1] ** 2 / 2)
@@ -196,13 +198,13 @@ def test_exact_match_of_equal_models_is_called_different_in_five_percent():
         runs_RC = (rng.random((4, 60)) < easy_C).astype(float)
         sft_RC = runs_RC[:3]
         sides = Side(runs_RC[3], 1.0, sft_RC), Side(sft_RC.mean(axis=0), 1 / 3, sft_RC)
-        wrong += noise.exact_match_gain(*sides, [""] * 60).overall.is_clear
+        wrong += EXACT_MATCH.gains(*sides, np.ones(60), [""] * 60).overall.is_clear
     assert 0.02 <= wrong / 1000 <= 0.07
 
 
 def test_exact_match_gains_have_the_paired_error_of_their_sides():
     ours, theirs = np.array([1.0, 1, 0, 1, 0]), np.array([1.0, 0, 0, 0.5, 0.5])
-    found = noise.exact_match_gain(Side(ours), Side(theirs), [""] * 5).overall
+    found = EXACT_MATCH.gains(Side(ours), Side(theirs), np.ones(5), [""] * 5).overall
     assert found[:3] == proportion_gain(ours, theirs)
     assert found.value == pytest.approx(0.2)
 
@@ -212,7 +214,7 @@ def test_domains_have_training_noise_of_their_own():
     moved_C = np.where(np.arange(8) < 4, 2.0, 0.0)  # seeds differ in the first domain only
     sft_RC = np.stack([base_C, base_C + moved_C])
     sides = Side(base_C, 1.0, sft_RC), Side(sft_RC.mean(axis=0), 0.5, sft_RC)
-    found = noise.bits_per_byte_gain(*sides, sizes_C, ["a"] * 4 + ["b"] * 4)
+    found = BITS_PER_BYTE.gains(*sides, sizes_C, ["a"] * 4 + ["b"] * 4)
     assert found.domains["a"].training_se == pytest.approx((0.02 * 1.5) ** 0.5)
     assert found.domains["b"].training_se == 0
 

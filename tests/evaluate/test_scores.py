@@ -1,128 +1,38 @@
-"""Evaluations over the events that all models score: by hand, and through the files they are kept in."""
+"""A finished evaluation, kept and read."""
+
+import json
 
 import numpy as np
-import pytest
 
 from fusionchat.corpus.conversation import Conversation, Message
-from fusionchat.corpus.render import Rendered, Renderer
-from fusionchat.errors import ArtifactError
-from fusionchat.evaluate.scores import Scores, over_common_events, read_events, rendered_events, write_events
-from fusionchat.represent.events import add_up
-from tests.chat.tiny import make_tokenizer
+from fusionchat.evaluate.scores import Items, Scores, read_scores, write_scores
+from fusionchat.evaluate.tasks import METRICS
 
-TALKS = [
-    Conversation("a", (Message("user", "hi"), Message("assistant", "héllo"))),  # 6 bytes
-    Conversation("b", (Message("assistant", "yes"), Message("user", "so?"), Message("assistant", "no"))),
-]
+TALKS = [Conversation(n, (Message("assistant", "x"),), domain=d) for n, d in (("a", "math"), ("b", ""))]
+BITS = Items.of(TALKS, [3.25, 0.1 + 0.2], np.array([2, 3]))
+RIGHT = Items.of(TALKS[1:], [1.0])
+SCORES = Scores(7, {"bits_per_byte": BITS, "exact_match": RIGHT}, {"unscored_bytes": 4})
 
 
-def rendered(*rows):
-    """A rendering with rows (turn, begin, end)."""
-    turn, begin, end = (np.array(part, np.int32) for part in zip(*rows, strict=True))
-    places = np.arange(1, len(rows) + 1, dtype=np.int32)
-    return Rendered(np.zeros(len(rows) + 1, np.int32), places, turn, begin, end)
+def test_items_are_named_by_their_conversations_and_count_alike_without_sizes():
+    assert BITS.ids == ("a", "b") and BITS.domains == ("math", "")
+    assert RIGHT.ids == ("b",) and RIGHT.sizes.tolist() == [1] and RIGHT.values.dtype == np.float64
 
 
-def scores(bits, *talks):
-    """What evaluating these renderings leaves, with the bits of every row."""
-    events, bits = rendered_events(talks, TALKS), np.array(bits, np.float64)
-    sums = (add_up(part, events.conversation, 2) for part in (bits, events.bytes))
-    own, sizes = sums
-    missing = sum(c.supervised_bytes for c in TALKS) - int(sizes.sum())
-    return Scores(own, sizes.astype(np.int64), ["", ""], [None, None], 1, missing, events, bits)
+def test_scores_are_read_as_they_were_written(tmp_path):
+    write_scores(tmp_path, SCORES)
+    found = read_scores(tmp_path)
+    assert (found.parameters, found.counts, found.folder) == (7, {"unscored_bytes": 4}, tmp_path)
+    for name, items in SCORES.items.items():
+        own = found.items[name]
+        assert (own.ids, own.domains) == (items.ids, items.domains)
+        assert own.values.tolist() == items.values.tolist() and own.values.dtype == np.float64
+        assert own.sizes.tolist() == items.sizes.tolist() and own.sizes.dtype == np.int64
+    raw = json.loads((tmp_path / "scores.json").read_text())
+    assert raw["metrics"]["exact_match"] == {"id": ["b"], "domain": [""], "value": [1.0], "size": [1]}
 
 
-WHOLE = scores(
-    [1, 2, 4, 8, 16, 32, 64],
-    rendered((1, -1, 3), (1, 3, 6), (1, 6, 7)),
-    rendered((0, 0, 3), (0, 3, 4), (2, 0, 2), (2, 2, 3)),
-)  # fmt: skip
-OTHER = scores([3, 3, 3, 3, 3], rendered((1, 0, 6), (1, 6, 7)), rendered((0, 0, 4), (2, 0, 2), (2, 2, 3)))
-NO_BOS = scores(
-    [1, 1, 1, 1, 1, 1], rendered((1, 0, 3), (1, 3, 6), (1, 6, 7)), rendered((0, 3, 4), (2, 0, 2), (2, 2, 3))
-)
-NO_ENDS = scores([5, 5, 5], rendered((1, 0, 6)), rendered((0, 0, 3), (2, 0, 2)))
-
-
-def test_models_that_score_the_same_are_left_as_they_are():
-    found, note = over_common_events({"pivot": WHOLE, "other": OTHER})
-    assert found[0] is WHOLE and found[1] is OTHER and note == ""
-    assert WHOLE.sizes.tolist() == [6, 5] and WHOLE.bits.tolist() == [7, 120] and WHOLE.unscored == 0
-
-
-def test_the_first_token_without_a_row_leaves_all_models():
-    """Turn 0 of b: the model without bos has no row for its 3 bytes; what is left of b are 2 bytes and two ends."""
-    found, note = over_common_events({"pivot": WHOLE, "source": NO_BOS})
-    assert [s.bits.tolist() for s in found] == [[7, 16 + 32 + 64], [3, 3]]
-    assert [s.sizes.tolist() for s in found] == [[6, 2], [6, 2]]
-    assert "8 of 11 bytes" in note and "3 of 3 ends of turns" in note
-    assert "source has no score of 3 bytes." in note and "pivot" not in note
-
-
-def test_a_token_that_ends_the_turn_leaves_with_what_it_covers():
-    """OTHER's row 0..4 of turn 0 has the 3 bytes and the end; a model without ends scores that turn's bytes only."""
-    found, note = over_common_events({"pivot": WHOLE, "source": OTHER, "plain": NO_ENDS})
-    assert [s.bits.tolist() for s in found] == [[1 + 2, 32], [3, 3], [5, 5]]
-    assert all(s.sizes.tolist() == [6, 2] for s in found)
-    assert "plain has no score of 3 ends of turns." in note
-
-
-def test_nothing_in_common_is_said_and_nothing_is_divided_by_zero():
-    ends = scores([1, 1], rendered((1, 6, 7)), rendered((2, 2, 3)))
-    found, note = over_common_events({"a": NO_ENDS, "b": ends})
-    assert found[0] is NO_ENDS and found[1] is ends
-    assert "no text in common" in note
-
-
-def test_events_are_kept_bit_for_bit(tmp_path):
-    write_events(tmp_path, WHOLE.events, WHOLE.row_bits)
-    events, bits = read_events(tmp_path)
-    for mine, kept in zip((*WHOLE.events, WHOLE.row_bits), (*events, bits), strict=True):
-        assert mine.dtype == kept.dtype and (mine == kept).all()
-    file = tmp_path / "events.safetensors"
-    file.write_bytes(file.read_bytes()[:40])
-    with pytest.raises(ArtifactError, match="damaged"):
-        read_events(tmp_path)
-
-
-BARE = "{% for m in messages %}{% if m.role == 'user' %}<|im_start|>{% endif %}{{ m.content }}{% endfor %}"
-"""No bos, and no end of an answer that nothing follows."""
-
-
-def shown(conversation, template=None):
-    tokenizer = make_tokenizer()
-    one = Renderer(tokenizer, template=template).render(conversation)
-    assert isinstance(one, Rendered), one
-    return rendered_events([one], [conversation])
-
-
-def test_real_templates_that_leave_out_a_first_token_and_an_end():
-    """The bare template begins with the answer, whose first token nothing predicts, and ends with one without an end."""
-    talk = Conversation(
-        "x", (Message("assistant", "hello there"), Message("user", "how?"), Message("assistant", "the cat"))
-    )
-    whole, bare = shown(talk), shown(talk, BARE)
-    assert whole.bytes.sum() == talk.supervised_bytes == 18 and whole.ends == 2
-    assert bare.ends == 1 and 18 - bare.bytes.sum() == bare.begin[0] > 0
-    events = [whole, bare]
-    found, note = over_common_events({
-        name: Scores(np.array([1.0 * len(e.turn)]), np.array([int(e.bytes.sum())]), [""], [None], 1,
-                     18 - int(e.bytes.sum()), e, np.ones(len(e.turn)))
-        for name, e in zip(("pivot", "bare"), events, strict=True)
-    })  # fmt: skip
-    assert found[0].sizes == found[1].sizes == bare.bytes.sum()
-    assert found[0].bits == found[1].bits == len(bare.turn)  # the tokenizers are equal, so the rows are
-    assert f"bare has no score of {bare.begin[0]} bytes and 1 end of turn" in note
-
-
-def test_turns_that_bear_no_loss_are_in_no_denominator():
-    said = (Message("user", "hi"), Message("assistant", "hello there", train=False), Message("user", "how?"))
-    talk = Conversation("x", (*said, Message("assistant", "the cat")))
-    events = shown(talk)
-    assert events.bytes.sum() == talk.supervised_bytes == 7 and set(events.turn.tolist()) == {3}
-
-
-def test_a_cut_turn_has_no_end():
-    talk = Conversation("x", (Message("user", "hi"), Message("assistant", "the ca", complete=False)))
-    events = shown(talk)
-    assert events.bytes.sum() == 6 and events.ends == 0
+def test_the_summary_has_every_metric_that_was_measured():
+    assert SCORES.summary(METRICS.values()) == {"bits_per_byte": 0.71, "exact_match": 1.0}
+    bits_only = SCORES._replace(items={"bits_per_byte": BITS})
+    assert bits_only.summary(METRICS.values()) == {"bits_per_byte": 0.71}

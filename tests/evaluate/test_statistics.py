@@ -112,21 +112,3 @@ def test_shares_of_several_trainings_are_estimated_like_answers():
     gain = stats.proportion_gain(ours_C, theirs_C)
     # differences 0, 1/2, -1/2, 1/2: squares add up to 3/4, they to 1/2
     assert gain.value == 0.125 and gain.se == pytest.approx((0.75 + 1 - 0.25 / 6) ** 0.5 / 6)
-
-
-def test_domains_keep_their_order_and_the_unlabelled_count_only_overall():
-    breakdown = stats.exact_match(np.array([True, False, True, True]), ["math", "", "code", "math"])
-    assert list(breakdown.domains) == ["math", "code"]
-    assert breakdown.overall.value == 0.75 and breakdown.overall.n == 4
-    assert breakdown.domains["math"] == Estimate(1.0, pytest.approx(1 / 6), 2)
-
-
-def test_bits_per_byte_weighs_conversations_by_their_bytes():
-    breakdown = stats.bits_per_byte(np.array([10.0, 30.0]), np.array([10, 10]), ["a", "b"])
-    assert breakdown.overall.value == 2.0
-    assert (breakdown.domains["a"].value, breakdown.domains["b"].value) == (1.0, 3.0)
-
-
-def test_a_domain_without_a_scored_byte_has_no_estimate():
-    found = stats.bits_per_byte(np.array([2.0, 3.0, 4.0]), np.array([2, 0, 2]), ["a", "b", "a"])
-    assert set(found.domains) == {"a"} and found.overall.value == pytest.approx(9 / 4)

@@ -50,6 +50,11 @@ def test_numbers_with_exponents_are_numbers(tmp_path):
         ("align: {vocabulary: {method: exct}}\n", ["  align.vocabulary: there is no method 'exct'"]),
         ("represent: {k: 2.5}\n", ["represent.k: must be a whole number, not 2.5"]),
         ("search: 3\n", ["search: must be a mapping, not 3"]),
+        ("search: {metric: exact_match}\n", ["search.metric: exact_match needs evaluate.exact_match"]),
+        (
+            "search: {metric: exact_macth}\n",
+            ["search.metric: there is no metric", "did you mean 'exact_match'"],
+        ),
         ("runtime: {device: gpu}\n", ["runtime.device", "cuda:N", "'gpu'"]),
         ("runtime: {merge_device: mps}\n", ["runtime.merge_device", "cuda:N", "float64"]),
         ("fuse: {method: mean_ce, temperature: 0}\n", ["fuse", "temperature"]),

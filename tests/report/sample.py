@@ -3,10 +3,11 @@
 import numpy as np
 
 from fusionchat.evaluate import statistics as stats
-from fusionchat.evaluate.scores import Scores
+from fusionchat.evaluate.scores import Items, Scores
+from fusionchat.evaluate.tasks.exact_match import EXACT_MATCH
+from fusionchat.evaluate.tasks.likelihood import BITS_PER_BYTE
 from fusionchat.report.model import Choice, MergeWeights, Pair, Reject, Report, Row, StageTime, SweepPoint
 from fusionchat.report.rows import Trained, make_rows
-from fusionchat.represent.events import Events
 
 DOMAINS = ("writing", "roleplay", "reasoning", "math", "coding", "extraction", "stem", "humanities")
 MODELS = (
@@ -23,13 +24,21 @@ MODELS = (
     ("linear", "merge", 1_050_000, 0.683, 0.55, "label weight 0.5"),
 )
 SFT_SEEDS = 3
+METRICS = BITS, MATCH = BITS_PER_BYTE, EXACT_MATCH
 
 
 def scored(bits_C, bytes_C, domains, correct, parameters: int) -> Scores:
-    """An evaluation whose every conversation is one row."""
-    place_C = np.arange(len(bits_C), dtype=np.int32)
-    events = Events(place_C, *(np.zeros(len(bits_C), np.int32),) * 3, bytes_C)
-    return Scores(bits_C, bytes_C, domains, correct, parameters, 0, events, bits_C)
+    """An evaluation; ``correct`` is None for conversations without an answer."""
+    ids, asked = (
+        list(map(str, range(len(bits_C)))),
+        [i for i, right in enumerate(correct) if right is not None],
+    )
+    items = {"bits_per_byte": Items(tuple(ids), tuple(domains), bits_C, bytes_C)}
+    if asked:
+        right = np.array([float(correct[i]) for i in asked])
+        own = tuple(ids[i] for i in asked), tuple(domains[i] for i in asked)
+        items["exact_match"] = Items(*own, right, np.ones(len(asked), np.int64))
+    return Scores(parameters, items)
 
 
 def models(conversations: int = 480) -> list[Trained]:
@@ -53,7 +62,7 @@ def models(conversations: int = 480) -> list[Trained]:
 
 
 def rows(conversations: int = 480) -> tuple[Row, ...]:
-    return make_rows(models(conversations), "varm")
+    return make_rows(models(conversations), "varm", METRICS)
 
 
 def shares(seed: int, models: int) -> dict[str, tuple[float, ...]]:
@@ -83,6 +92,7 @@ def report(layers: int = 4) -> Report:
     return Report(
         name="demo",
         created="2026-01-02T03:04:05+00:00",
+        metrics=METRICS,
         rows=rows(),
         baseline="sft",
         soup="sft soup",

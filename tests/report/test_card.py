@@ -8,7 +8,7 @@ from fusionchat.models.ref import ModelRef
 from fusionchat.recipe.schema import Recipe, validate_recipe
 from fusionchat.report import card
 from fusionchat.report.card import model_card
-from tests.report.sample import report
+from tests.report.sample import BITS, report
 
 
 def recipe(**more: object) -> Recipe:
@@ -44,7 +44,7 @@ def test_the_front_matter_is_what_the_hub_reads(text):
     assert {"fusionchat", "merge", "distillation"} <= set(value["tags"])
     assert "license" not in value
     metrics = value["model-index"][0]["results"][0]["metrics"]
-    expected = report().row("varm").bits_per_byte.overall.value
+    expected = report().row("varm").value(BITS).overall.value
     assert metrics[0] == {"type": "bits_per_byte", "name": "bits per byte", "value": round(expected, 4)}
     assert body.startswith("\n# demo\n")
 
@@ -95,6 +95,6 @@ def test_a_folder_of_the_form_owner_name_is_no_hub_id(tmp_path, monkeypatch):
 
 
 def test_a_run_without_results_still_has_a_card():
-    bare = replace(report(), rows=(), fused="", weights=(), pairs=(), domains=())
+    bare = replace(report(), metrics=(), rows=(), fused="", weights=(), pairs=(), domains=())
     text = made_card(bare, recipe())
     assert "model-index" not in text and "no fused model that was evaluated" in text

@@ -5,18 +5,21 @@ import pytest
 
 from fusionchat.evaluate.statistics import Estimate
 from fusionchat.report.model import MergeWeights, Row, report_json, to_json
-from tests.report.sample import report
+from tests.report.sample import BITS, report
 
 
 def test_the_report_is_plain_json_with_everything_in_it():
     made = report()
     value = json.loads(json.dumps(report_json(made), allow_nan=False))
-    assert value["format"] == 1 and value["fused"] == "varm" and value["baseline"] == "sft"
+    assert value["format"] == 2 and value["fused"] == "varm" and value["baseline"] == "sft"
     assert [row["label"] for row in value["rows"]] == [row.label for row in made.rows]
-    first = made.rows[0].bits_per_byte
-    assert value["rows"][0]["bits_per_byte"]["overall"] == first.overall._asdict()
-    assert value["rows"][0]["bits_per_byte"]["domains"]["math"]["se"] == first.domains["math"].se
-    assert value["rows"][3]["bits_gain"] is None
+    first = made.rows[0].value(BITS)
+    assert value["rows"][0]["results"]["bits_per_byte"]["value"]["overall"] == first.overall._asdict()
+    assert (
+        value["rows"][0]["results"]["bits_per_byte"]["value"]["domains"]["math"]["se"]
+        == first.domains["math"].se
+    )
+    assert value["rows"][3]["results"]["bits_per_byte"]["over_sft"] is None
     assert value["weights"][0]["weights"][0][0][0] is None
     assert value["choices"][2]["won"]["math"] == list(made.choices[2].won["math"])
 
@@ -35,10 +38,19 @@ def test_rows_are_found_by_label():
     assert report().row("nobody") is None
 
 
-def test_metrics_are_those_that_some_row_has():
-    rows = tuple(replace(row, exact_match=None) for row in report().rows)
-    assert replace(report(), rows=rows).metrics == ("bits_per_byte",)
-    assert replace(report(), rows=(Row("a", "pivot"),)).metrics == ()
+def test_a_metric_is_written_with_what_it_takes_to_show_it():
+    value = report_json(report())["metrics"]
+    assert [one["name"] for one in value] == ["bits_per_byte", "exact_match"]
+    assert [(one["better"], one["scale"], one["estimator"]) for one in value] == [
+        ("lower", 1.0, "ratio"),
+        ("higher", 100.0, "share"),
+    ]
+
+
+def test_what_was_not_measured_is_not_there():
+    row = Row("a", "pivot", results={"exact_match": report().rows[0].results["exact_match"]})
+    assert row.value(BITS) is None and row.gain(BITS) is None
+    assert replace(report(), metrics=()).primary is None and report().primary is BITS
 
 
 def test_weights_keep_their_shape():

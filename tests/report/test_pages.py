@@ -13,11 +13,11 @@ from fusionchat.evaluate.noise import Gain
 from fusionchat.report import plots, svg, tables
 from fusionchat.report.html import html, minus
 from fusionchat.report.markdown import escape, fenced, markdown
-from fusionchat.report.model import MergedTensor, MergeFile, MergeTrial, Report, Row
+from fusionchat.report.model import MergedTensor, MergeFile, MergeTrial, Report, Result, Row
 from fusionchat.report.rows import make_rows
 from fusionchat.report.sections import content, facts, headline
 from fusionchat.report.write import write_report
-from tests.report.sample import DOMAINS, models, report
+from tests.report.sample import BITS, DOMAINS, METRICS, models, report
 
 VOID = {"meta", "br", "hr", "img", "link", "input"}
 
@@ -53,6 +53,12 @@ class Page(HTMLParser):
 
     def handle_data(self, data):
         self.text += data
+
+
+def with_gain(row: Row, **gain) -> Row:
+    """The row with another gain in bits per byte."""
+    results = {**row.results, "bits_per_byte": row.results["bits_per_byte"]._replace(**gain)}
+    return replace(row, results=results)
 
 
 @pytest.fixture(scope="module")
@@ -97,7 +103,7 @@ def test_the_page_says_what_was_measured(page, sample):
     parsed = Page(page)
     for row in sample.rows:
         assert row.label in parsed.text
-    value = sample.row("varm").bits_per_byte.overall
+    value = sample.row("varm").value(BITS).overall
     assert f"{value.value:.3f} ±{value.se:.3f}" in parsed.text
     assert sample.recipe in parsed.text  # escaped: <experts> & more
     assert "<experts>" not in page
@@ -143,7 +149,7 @@ def test_figures_as_files_are_sound_xml_in_plain_colours(folder):
 def test_the_markdown_has_the_same_figures_and_links_that_hold(text, folder, sample):
     links = re.findall(r'<img src="([^"]+)" alt="[^"<>]+" width="32%">', text)
     assert len(links) == 35 and all((folder / link).is_file() for link in links)
-    value = sample.row("varm").bits_per_byte.overall
+    value = sample.row("varm").value(BITS).overall
     assert f"**{value.value:.3f} ±{value.se:.3f}**" in text
     assert text.startswith("# demo\n\nThe fused model (varm) needs ")
     assert "```yaml\nname: demo" in text
@@ -177,7 +183,7 @@ def test_the_same_report_gives_the_same_bytes(folder, tmp_path):
 
 
 def test_a_report_with_almost_nothing_still_works():
-    bare = Report("x", "2026-01-02T00:00:00", (Row("pivot", "pivot", 10),), "", "")
+    bare = Report("x", "2026-01-02T00:00:00", (), (Row("pivot", "pivot", 10),), "", "")
     said = content(bare)
     assert Page(html(bare, said)).open == []
     assert "no fused model" in markdown(bare, said)
@@ -195,7 +201,7 @@ def test_names_with_markup_are_shown_as_they_are():
 
 
 def test_the_headline_counts_clear_gains_and_names_losses(sample):
-    gain = sample.row("varm").bits_gain
+    gain = sample.row("varm").gain(BITS)
     won = [d for d, e in gain.domains.items() if e.value > e.t * e.se]
     lost = [d for d, e in gain.domains.items() if e.value < -e.t * e.se]
     said = headline(sample)
@@ -205,7 +211,7 @@ def test_the_headline_counts_clear_gains_and_names_losses(sample):
 
 def test_the_headline_gives_intervals_over_sft_and_over_the_soup(sample):
     row, said = sample.row("varm"), headline(sample)
-    for gain, name in ((row.bits_gain, "sft"), (row.bits_over_soup, "the soup of 3 SFT seeds")):
+    for gain, name in ((row.gain(BITS), "sft"), (row.gain(BITS, "soup"), "the soup of 3 SFT seeds")):
         value, reach = gain.overall.value, gain.overall.t * gain.overall.se
         low, high = f"{value - reach:.4f}", f"{value + reach:.4f}"
         assert f"{value:.4f} less than {name} (95 % interval {low} to {high})" in said
@@ -215,7 +221,7 @@ def test_the_headline_gives_intervals_over_sft_and_over_the_soup(sample):
 
 def test_the_headline_says_what_the_pivot_gains_from_itself(sample):
     """A gain that self-distillation has, too, comes from no source."""
-    gain = sample.row("self-distillation").bits_gain.overall
+    gain = sample.row("self-distillation").gain(BITS).overall
     words = f"Distilled from itself, without any source, the pivot needs {gain.value:.4f} less than sft"
     assert words in headline(sample)
     rows = tuple(row for row in sample.rows if row.kind != "self")
@@ -225,11 +231,11 @@ def test_the_headline_says_what_the_pivot_gains_from_itself(sample):
 def test_without_a_second_seed_nothing_is_called_clear(sample):
     """The noise of training is unknown then; the headline says so, and no gain or loss is coloured."""
     once = tuple(model._replace(runs=model.runs[:1]) for model in models() if model.kind != "soup")
-    made = replace(sample, rows=make_rows(once, "varm"), soup="", sft_seeds=1)
+    made = replace(sample, rows=make_rows(once, "varm", METRICS), soup="", sft_seeds=1)
     said = headline(made)
     assert "No training was repeated" in said and "not known to be a difference" in said
     assert "clearly" not in said and "interval" not in said
-    tones = [cell.tone for row in tables.gain_table(made, "bits_per_byte").rows for cell in row]
+    tones = [cell.tone for row in tables.gain_table(made, BITS).rows for cell in row]
     assert not {"gain", "loss"} & set(tones)
     assert [fact.name for fact in facts(made)].count("gain over soup") == 0
 
@@ -245,8 +251,8 @@ def test_a_loss_is_called_one(sample):
 
 def test_a_small_gain_is_not_called_clear(sample):
     row = sample.row("varm")
-    gain = row.bits_gain._replace(overall=Gain(0.001, 0.001, 99, 0.001, 0.0005, 2.0))
-    rows = tuple(replace(r, bits_gain=gain) if r is row else r for r in sample.rows)
+    gain = row.gain(BITS)._replace(overall=Gain(0.001, 0.001, 99, 0.001, 0.0005, 2.0))
+    rows = tuple(with_gain(r, over_sft=gain) if r is row else r for r in sample.rows)
     said = headline(replace(sample, rows=rows))
     assert "0.0010 less than sft (no clear difference, 95 % interval -0.0010 to 0.0030)" in said
 
@@ -254,8 +260,8 @@ def test_a_small_gain_is_not_called_clear(sample):
 def test_a_gain_over_sft_that_the_soup_has_too_is_called_one(sample):
     """What the average of two SFT seeds gives is no gain of fusion."""
     row = sample.row("varm")
-    same = row.bits_over_soup._replace(overall=Gain(-0.0004, 0.0004, 480, 0.0003, 0.0003, 3.0))
-    rows = tuple(replace(r, bits_over_soup=same) if r is row else r for r in sample.rows)
+    same = row.gain(BITS, "soup")._replace(overall=Gain(-0.0004, 0.0004, 480, 0.0003, 0.0003, 3.0))
+    rows = tuple(with_gain(r, over_soup=same) if r is row else r for r in sample.rows)
     said = headline(replace(sample, rows=rows))
     words = "0.0004 more than the soup of 3 SFT seeds (no clear difference, 95 % interval -0.0008 to 0.0016)"
     assert words in said
@@ -264,7 +270,7 @@ def test_a_gain_over_sft_that_the_soup_has_too_is_called_one(sample):
 
 def test_a_run_without_a_baseline_claims_no_gain(sample):
     rows = tuple(
-        replace(row, bits_gain=None, match_gain=None, bits_over_soup=None, match_over_soup=None)
+        replace(row, results={name: Result(found.value) for name, found in row.results.items()})
         for row in sample.rows
     )
     made = replace(sample, rows=rows, baseline="", soup="", domains=())
@@ -273,25 +279,25 @@ def test_a_run_without_a_baseline_claims_no_gain(sample):
 
 
 def test_a_domain_without_values_has_no_panel():
-    shown = plots.score_plots(replace(report(), domains=(*report().domains, "unseen")), "bits_per_byte")
+    shown = plots.score_plots(replace(report(), domains=(*report().domains, "unseen")), BITS)
     assert len(shown) == len(report().domains) + 1 and "unseen" not in str([plot.alt for plot in shown])
 
 
 def test_models_far_off_do_not_hide_the_others():
-    rows = [row for row in report().rows if row.bits_per_byte]
-    found = [(row, row.bits_per_byte.overall) for row in rows]
+    rows = [row for row in report().rows if row.value(BITS)]
+    found = [(row, row.value(BITS).overall) for row in rows]
     low, high = plots._score_range(found, 1.0)
     assert low < 0.69 and 0.72 < high < 0.8
-    drawn = plots.score_plots(replace(report(), domains=()), "bits_per_byte")[0]
+    drawn = plots.score_plots(replace(report(), domains=()), BITS)[0]
     assert "1.236 ▸" in drawn.svg
 
 
 def test_gains_share_one_scale_with_zero_inside():
     made = report()
     rows = [row for row in made.rows if row.kind in ("target", "merge")]
-    low, high = plots._gain_range(rows, "bits_per_byte", ("overall", *DOMAINS))
+    low, high = plots._gain_range(rows, BITS, ("overall", *DOMAINS))
     assert low < 0 < high
-    assert plots._gain_range([], "bits_per_byte", ()) == (-1.0, 1.0)
+    assert plots._gain_range([], BITS, ()) == (-1.0, 1.0)
 
 
 def test_long_labels_are_cut_for_figures():
@@ -312,8 +318,8 @@ def test_small_dressings():
 def test_a_failed_trial_is_drawn_as_one(sample):
     tried = tuple(MergeTrial(f"ties {n}", 0.5 + 0.01 * n, 2.0, n == 0) for n in range(3))
     failed = MergeTrial("slerp", None, 0.1, False, "needs 1 to 2 targets")
-    (whole,) = plots.trial_plots(replace(sample, trials=tried, trial_metric="bits per byte"))
-    (drawn,) = plots.trial_plots(replace(sample, trials=(*tried, failed), trial_metric="bits per byte"))
+    (whole,) = plots.trial_plots(replace(sample, trials=tried, trial_metric=BITS))
+    (drawn,) = plots.trial_plots(replace(sample, trials=(*tried, failed), trial_metric=BITS))
     assert ">failed<" in drawn.svg and ">slerp<" in drawn.svg and drawn.alt.endswith("1 failed")
     assert ">failed<" not in whole.svg and "failed" not in whole.alt
 
@@ -332,7 +338,7 @@ def test_a_merge_without_shares_says_why_there_is_no_picture(sample):
 def test_columns_of_text_are_aligned_left_figures_right(sample):
     file = MergeFile("pivot", "model.safetensors", 5, "ab", "read")
     trials = (MergeTrial("linear", 0.5, 1.0, True), MergeTrial("ties", None, 1.0, False, "too many values"))
-    made = replace(sample, domains=(), choices=(), merge_files=(file,), trials=trials)
+    made = replace(sample, domains=(), choices=(), merge_files=(file,), trials=trials, trial_metric=BITS)
     said = content(made)
     page, written = html(made, said), markdown(made, said)
     left = re.findall(r'<th scope="col" class="text">([^<]+)</th>', page)

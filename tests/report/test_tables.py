@@ -3,9 +3,9 @@ from dataclasses import replace
 from fusionchat.evaluate.statistics import Breakdown, Estimate
 from fusionchat.report import markdown, tables
 from fusionchat.report.html import shown
-from fusionchat.report.model import MergeFile, MergeTrial, Row
+from fusionchat.report.model import MergeFile, MergeTrial, Result, Row
 from fusionchat.report.terminal import plain
-from tests.report.sample import DOMAINS, report
+from tests.report.sample import BITS, DOMAINS, MATCH, report
 
 
 def column(table: tables.Table, name: str) -> list[tables.Cell]:
@@ -25,37 +25,37 @@ def test_the_overall_table_has_every_model_and_both_metrics():
 
 def test_the_best_is_sought_among_models_of_the_pivot_s_size():
     rows = (
-        Row("p", "pivot", 1, bits_per_byte=Breakdown(Estimate(1.0, 0.1, 5), {})),
-        Row("s", "source", 9, bits_per_byte=Breakdown(Estimate(0.2, 0.1, 5), {})),
-        Row("t", "target", 1, bits_per_byte=Breakdown(Estimate(0.7, 0.1, 5), {})),
-        Row("m", "merge", 1, bits_per_byte=Breakdown(Estimate(0.7, 0.1, 5), {})),
+        Row("p", "pivot", 1, results={"bits_per_byte": Result(Breakdown(Estimate(1.0, 0.1, 5), {}))}),
+        Row("s", "source", 9, results={"bits_per_byte": Result(Breakdown(Estimate(0.2, 0.1, 5), {}))}),
+        Row("t", "target", 1, results={"bits_per_byte": Result(Breakdown(Estimate(0.7, 0.1, 5), {}))}),
+        Row("m", "merge", 1, results={"bits_per_byte": Result(Breakdown(Estimate(0.7, 0.1, 5), {}))}),
     )
-    made = replace(report(), rows=rows, domains=(), baseline="", fused="m")
+    made = replace(report(), metrics=(BITS,), rows=rows, domains=(), baseline="", fused="m")
     assert [c.best for c in column(tables.overall_table(made), "bits per byte")] == [False, False, True, True]
     assert tables.overall_table(made).columns == ("model", "parameters", "bits per byte")
     assert len(tables.result_tables(made)) == 1
 
 
 def test_higher_is_better_for_exact_match():
-    cells = column(tables.domain_table(report(), "exact_match"), "overall")
+    cells = column(tables.domain_table(report(), MATCH), "overall")
     rows = [row for row in report().compared if row.kind != "source"]
-    best = max(row.exact_match.overall.value for row in rows)
-    expected = [row.kind != "source" and row.exact_match.overall.value == best for row in report().compared]
+    best = max(row.value(MATCH).overall.value for row in rows)
+    expected = [row.kind != "source" and row.value(MATCH).overall.value == best for row in report().compared]
     assert [cell.best for cell in cells] == expected
 
 
 def test_domain_tables_have_all_domains_after_the_whole():
-    assert tables.domain_table(report(), "bits_per_byte").columns == ("model", "overall", *DOMAINS)
+    assert tables.domain_table(report(), BITS).columns == ("model", "overall", *DOMAINS)
 
 
 def test_gains_show_their_sign_and_only_clear_ones_have_a_tone():
     made = report()
-    table = tables.gain_table(made, "bits_per_byte")
+    table = tables.gain_table(made, BITS)
     assert "sft" not in [row[0].text for row in table.rows]
-    compared = [row for row in made.rows if row.bits_gain]
+    compared = [row for row in made.rows if row.gain(BITS)]
     for domain in DOMAINS:
         for cell, row in zip(column(table, domain), compared, strict=True):
-            gain = row.bits_gain.domains[domain]
+            gain = row.gain(BITS).domains[domain]
             expected = ("gain" if gain.value > 0 else "loss") if abs(gain.value) > gain.t * gain.se else ""
             assert cell.tone == expected
             assert cell.text[0] in "+-"
@@ -64,12 +64,12 @@ def test_gains_show_their_sign_and_only_clear_ones_have_a_tone():
 
 def test_gains_over_the_soup_are_a_table_of_their_own():
     made = report()
-    table = tables.gain_table(made, "bits_per_byte", "soup")
+    table = tables.gain_table(made, BITS, "soup")
     assert table.title == "Gain over soup in bits per byte"
     names = [row[0].text for row in table.rows]
     assert "sft soup" not in names and {"sft", "varm", "self-distillation"} <= set(names)
     shown = dict(zip(names, column(table, "overall"), strict=True))["varm"]
-    gain = made.row("varm").bits_over_soup.overall
+    gain = made.row("varm").gain(BITS, "soup").overall
     assert shown.text == f"{gain.value:+.4f} ±{gain.se:.4f}" and shown.tone == "gain"
 
 
@@ -88,7 +88,7 @@ def test_the_caption_says_where_the_training_noise_is_known_from():
 def test_single_seeds_are_in_the_overall_table_only():
     made = report()
     assert [r[0].text for r in tables.overall_table(made).rows].count("sft seed 2") == 1
-    assert "sft seed 2" not in [r[0].text for r in tables.domain_table(made, "bits_per_byte").rows]
+    assert "sft seed 2" not in [r[0].text for r in tables.domain_table(made, BITS).rows]
 
 
 def test_models_without_a_measure_show_a_dash():
@@ -126,12 +126,12 @@ def test_nothing_was_timed_or_rejected():
 
 def test_a_failed_trial_has_no_score_but_a_reason():
     tried = MergeTrial("varm", 0.5, 2.0, True), MergeTrial("slerp", None, 0.1, False, "needs 1 to 2 targets")
-    table = tables.trial_table(replace(report(), trials=tried, trial_metric="bits per byte"))
+    table = tables.trial_table(replace(report(), trials=tried, trial_metric=BITS))
     assert table.columns == ("merge", "validation bits per byte", "time", "failed because")
     assert [cell.text for cell in column(table, "validation bits per byte")] == ["0.5000", "-"]
     assert [cell.text for cell in column(table, "failed because")] == ["", "needs 1 to 2 targets"]
     assert table.caption.endswith("1 of 2 could not be merged or scored.")
-    fine = tables.trial_table(replace(report(), trials=tried[:1], trial_metric="bits per byte"))
+    fine = tables.trial_table(replace(report(), trials=tried[:1], trial_metric=BITS))
     assert len(fine.columns) == 3 and "could not" not in fine.caption
 
 
@@ -150,7 +150,7 @@ def test_files_are_listed_with_their_checksums_or_without():
 def test_clear_gains_are_marked_in_words_and_signs_everywhere():
     """By colour alone, nobody who sees none would know; the caption of every table that has a mark explains it."""
     made = report()
-    for table in (tables.overall_table(made), tables.gain_table(made, "bits_per_byte")):
+    for table in (tables.overall_table(made), tables.gain_table(made, BITS)):
         marks = {
             (cell.tone, cell.mark) for row in table.rows for cell in row if cell.tone in ("gain", "loss")
         }
@@ -168,4 +168,4 @@ def test_clear_gains_are_marked_in_words_and_signs_everywhere():
 
 
 def test_a_table_without_marks_explains_none():
-    assert "▲" not in tables.domain_table(report(), "bits_per_byte").caption
+    assert "▲" not in tables.domain_table(report(), BITS).caption

@@ -15,6 +15,7 @@ import torch
 
 from fusionchat.artifacts import read_manifest, sha256_file
 from fusionchat.errors import FusionChatError, RecipeError
+from fusionchat.evaluate.settings import EvaluateSettings
 from fusionchat.recipe.schema import load_recipe
 from fusionchat.stages.pipeline import needed, open_run, plan, run
 from tests.tiny import SETTINGS, copy_input, write_recipe
@@ -68,9 +69,10 @@ def test_the_report_lists_every_model_with_standard_errors(finished):
     kinds = [row["kind"] for row in report["rows"]]
     assert kinds == ["pivot", "source", "source", "sft", "target", "target", "merge"]
     for row in report["rows"]:
-        overall = row["bits_per_byte"]["overall"]
+        found = row["results"]["bits_per_byte"]
+        overall = found["value"]["overall"]
         assert overall["value"] > 0 and overall["se"] > 0
-    assert report["rows"][-1]["bits_gain"]["overall"]["n"] == overall["n"]
+    assert found["over_sft"]["overall"]["n"] == overall["n"]
 
 
 def test_the_report_says_which_files_were_merged(finished):
@@ -291,7 +293,9 @@ def test_a_search_tries_merges_without_training_and_takes_the_best(finished, tin
     assert found["best"] == best
     report = json.loads((done.path("report/report") / "report.json").read_text())
     assert report["fused"].startswith(f"search: {best['method']}")
-    assert [trial["score"] for trial in report["trials"]] == [*scores, None]
+    sign = 1 if metric == "bits_per_byte" else -1
+    assert [trial["value"] for trial in report["trials"]] == [*(sign * score for score in scores), None]
+    assert report["trial_metric"]["name"] == metric
     assert report["trials"][3]["reason"] == failed["reason"]
     assert report["merge"] == report["fused"].removeprefix("search: ")
     card = (done.path("merge/fused") / "model" / "README.md").read_text()
@@ -299,6 +303,11 @@ def test_a_search_tries_merges_without_training_and_takes_the_best(finished, tin
     assert "Merge search" in (done.path("report/report") / "report.html").read_text()
     fused = done.path("merge/fused") / "model" / "model.safetensors"
     assert sha256_file(fused) == sha256_file(done.path("merge/search") / "model" / "model.safetensors")
+
+
+def by_exact_match(limit):
+    exact = {"max_new_tokens": 4, "limit": limit}
+    return EvaluateSettings.model_validate({"exact_match": exact, "dtype": "float32"})
 
 
 def test_a_search_by_exact_match_needs_answers(finished, monkeypatch):
@@ -309,7 +318,7 @@ def test_a_search_by_exact_match_needs_answers(finished, monkeypatch):
     monkeypatch.setattr(stage, "read_part", lambda *_: unanswered)
     with pytest.raises(FusionChatError, match=r"search\.metric"):
         stage.validation_score(
-            finished.recipe.evaluate.model_copy(update={"dtype": "float32"}), "exact_match", corpus,
+            by_exact_match(None), "exact_match", corpus,
             finished.refs["pivot"], finished.recipe.runtime,
         )  # fmt: skip
 
@@ -321,11 +330,6 @@ def test_a_search_by_exact_match_asks_as_many_as_an_evaluation_may(finished, mon
     from fusionchat.evaluate.tasks import exact_match
     from fusionchat.stages import evaluate as stage
 
-    recipe = load_recipe(
-        finished.folder.parent.parent / "recipe.yaml", ("evaluate.exact_match.max_new_tokens=4",)
-    )
-    exact = recipe.evaluate.exact_match.model_copy(update={"limit": limit})
-    settings = recipe.evaluate.model_copy(update={"exact_match": exact, "dtype": "float32"})
     read = stage.read_part(finished.path("corpus/corpus"), "validation")[:5]
     answers = ["1", None, "2", "3", None]
     monkeypatch.setattr(
@@ -335,13 +339,18 @@ def test_a_search_by_exact_match_asks_as_many_as_an_evaluation_may(finished, mon
 
     def answer(_model, _renderer, conversations, **_settings):
         seen.extend(c.answer for c in conversations)
-        return SimpleNamespace(correct=np.array([True, False, False][: len(conversations)]))
+        right = np.array([True, False, False][: len(conversations)])
+        return SimpleNamespace(correct=right, unfinished=~right, replies=[""] * len(conversations))
 
     monkeypatch.setattr(exact_match, "exact_match", answer)
     score = stage.validation_score(
-        settings, "exact_match", finished.path("corpus/corpus"), finished.refs["pivot"], recipe.runtime
+        by_exact_match(limit),
+        "exact_match",
+        finished.path("corpus/corpus"),
+        finished.refs["pivot"],
+        finished.recipe.runtime,
     )
-    assert score(finished.path("merge/fused") / "model") == pytest.approx(1 - 1 / asked)
+    assert score(finished.path("merge/fused") / "model") == pytest.approx(-1 / asked)
     assert seen == ["1", "2", "3"][:asked]
 
 
@@ -484,8 +493,11 @@ def test_more_seeds_train_only_what_is_new(finished, tiny):
     scores = [
         json.loads((done.path(f"evaluate/test/{n}") / "scores.json").read_text()) for n in ("sft", "sft#2")
     ]
-    rates = [sum(one["bits"]) / sum(one["bytes"]) for one in scores]
-    assert rows["SFT"]["bits_per_byte"]["overall"]["value"] == pytest.approx(np.mean(rates))
+    held = [one["metrics"]["bits_per_byte"] for one in scores]
+    rates = [sum(one["value"]) / sum(one["size"]) for one in held]
+    assert rows["SFT"]["results"]["bits_per_byte"]["value"]["overall"]["value"] == pytest.approx(
+        np.mean(rates)
+    )
     head = report["headline"]
     assert head["row"] == report["fused"] and head["sft_seeds"] == head["seeds"] == 2
     assert head["se_sft"] > 0 and head["se_soup"] > 0 and head["t_sft"] > 1.96

@@ -11,20 +11,13 @@ two-way clustered variance (Cameron, Gelbach & Miller 2011, JBES 29:238): by con
 docs/decisions/training_noise.md says what is assumed and how often the intervals are wrong.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float, Int
 
-from fusionchat.evaluate.statistics import (
-    ENOUGH,
-    Estimate,
-    break_down,
-    proportion_gain,
-    ratio,
-    with_bytes,
-)
+from fusionchat.evaluate.statistics import ENOUGH, Estimate, break_down, sized
 from fusionchat.evaluate.t_distribution import critical
 
 Scores = Float[np.ndarray, " C"]
@@ -100,26 +93,29 @@ class Spread(NamedTuple):
     df: int
 
 
-def bits_per_byte_gain(model: Side, baseline: Side, bytes_C: Sizes, domains: Sequence[str]) -> Gains:
-    """Bits per byte of the baseline minus those of the model on the same conversations, see `ratio` and `gain`."""
+def paired(
+    model: Side,
+    baseline: Side,
+    sizes_C: Sizes,
+    domains: Sequence[str],
+    difference: Callable[[Scores, Scores, Sizes], Estimate],
+) -> Gains:
+    """What a model gains over a baseline on the same conversations, over all and in each domain, see `gain`.
+
+    Args:
+        model: One side.
+        baseline: The other.
+        sizes_C: What the scores of both are divided by: bytes, or ones.
+        domains: Of the conversations; one that has no size has no gain.
+        difference: The gain of the first scores over the second and its sampling error, given their sizes.
+    """
 
     def one(rows: np.ndarray) -> Gain:
-        ours, theirs, sizes_C = model.at(rows), baseline.at(rows), bytes_C[rows]
-        saved_C = theirs.scores_C.astype(np.float64) - ours.scores_C.astype(np.float64)
-        return gain(ratio(saved_C, sizes_C), ours, theirs, sizes_C, one_noise(model, baseline))
+        ours, theirs, size_C = model.at(rows), baseline.at(rows), sizes_C[rows]
+        sampled = difference(ours.scores_C, theirs.scores_C, size_C)
+        return gain(sampled, ours, theirs, size_C, one_noise(model, baseline))
 
-    return Gains(*break_down(with_bytes(domains, bytes_C), one))
-
-
-def exact_match_gain(model: Side, baseline: Side, domains: Sequence[str]) -> Gains:
-    """Exact match of the model minus the baseline's on the same conversations, see `proportion_gain` and `gain`."""
-
-    def one(rows: np.ndarray) -> Gain:
-        ours, theirs = model.at(rows), baseline.at(rows)
-        sampled = proportion_gain(ours.scores_C, theirs.scores_C)
-        return gain(sampled, ours, theirs, np.ones(len(rows)), one_noise(model, baseline))
-
-    return Gains(*break_down(domains, one))
+    return Gains(*break_down(sized(domains, sizes_C), one))
 
 
 def one_noise(model: Side, baseline: Side) -> bool:

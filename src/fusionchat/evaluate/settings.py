@@ -1,30 +1,60 @@
-"""Settings of the evaluation."""
+"""Settings of the evaluation: which tasks are on."""
 
-from pydantic import Field, field_validator
+from typing import TYPE_CHECKING, Self
 
-from fusionchat.settings import AnyDtype, Frozen, with_group
+from pydantic import Field, create_model
 
-
-class ExactMatchSettings(Frozen):
-    """Greedy answers compared with the records' ``answer``."""
-
-    answer_pattern: str = Field(
-        r"(?s)(.*)", description="regular expression; group 1 of its last match is the answer"
-    )
-    max_new_tokens: int = Field(256, ge=1, description="most tokens of a reply, its thought included")
-    limit: int | None = Field(None, ge=1, description="at most this many conversations")
-
-    @field_validator("answer_pattern")
-    @classmethod
-    def _pattern(cls, value: str) -> str:
-        return with_group(value)
+from fusionchat.evaluate.metric import Metric
+from fusionchat.evaluate.tasks import ALWAYS, METRICS, TASKS, Task
+from fusionchat.settings import AnyDtype, Frozen, no_such
 
 
-class EvaluateSettings(Frozen):
-    """What is measured on the test part: held-out bits per byte always, exact match if asked for."""
+class _Tasks(Frozen):
+    @property
+    def tasks(self) -> tuple[Task, ...]:
+        """The tasks that are on, those that always are first."""
+        asked = (getattr(self, name, None) for name in TASKS)
+        return ALWAYS + tuple(task for task in asked if task is not None)
 
-    exact_match: ExactMatchSettings | None = None
-    dtype: AnyDtype = Field(
-        "auto",
-        description="dtype models are evaluated in, whatever they were captured in; auto as in `represent.dtype`",
+    @property
+    def metrics(self) -> tuple[Metric, ...]:
+        """What is measured, the metric that a run is judged by first."""
+        return tuple(metric for task in self.tasks for metric in task.metrics)
+
+    def task_of(self, metric: str) -> Task:
+        """The task that measures a metric; raises ValueError where none that is on does."""
+        if metric not in METRICS:
+            raise ValueError(no_such("metric", metric, list(METRICS)))
+        found = next((task for task in self.tasks if METRICS[metric] in task.metrics), None)
+        if found is None:
+            owner = next(name for name, kind in TASKS.items() if METRICS[metric] in kind.metrics)
+            raise ValueError(f"{metric} needs evaluate.{owner}")
+        return found
+
+    def only(self, *names: str) -> Self:
+        """The same without the other tasks that may be off."""
+        off = {name: None for name, kind in TASKS.items() if not kind.always and name not in names}
+        return self.model_copy(update=off)
+
+
+if TYPE_CHECKING:
+
+    class EvaluateSettings(_Tasks):
+        """What is measured on the test part."""
+
+        dtype: AnyDtype = "auto"
+else:
+    EvaluateSettings = create_model(
+        "EvaluateSettings",
+        __base__=_Tasks,
+        __module__=__name__,
+        __doc__="What is measured on the test part: held-out bits per byte always, the other tasks if asked for.",
+        **{name: (kind | None, None) for name, kind in TASKS.items() if not kind.always},
+        dtype=(
+            AnyDtype,
+            Field(
+                "auto",
+                description="dtype models are evaluated in, whatever they were captured in; auto as in `represent.dtype`",
+            ),
+        ),
     )

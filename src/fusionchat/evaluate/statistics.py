@@ -93,21 +93,10 @@ def proportion_gain(correct_C: Correct, baseline_C: Correct) -> Estimate:
     return Estimate(net / n, float(np.sqrt(moved + 1 - net**2 / (n + 2)) / (n + 2)), n)
 
 
-def bits_per_byte(bits_C: Bits, bytes_C: Bytes, domains: Sequence[str]) -> Breakdown:
-    """Bits of the scored text divided by its UTF-8 bytes, see `ratio`; a domain without bytes has no estimate."""
-    named = with_bytes(domains, bytes_C)
-    return Breakdown(*break_down(named, lambda rows: ratio(bits_C[rows], bytes_C[rows])))
-
-
-def with_bytes(domains: Sequence[str], bytes_C: Bytes | Bits) -> list[str]:
-    """The conversations' domains, "" for one of which no byte is scored (by all models of a comparison)."""
-    there = {name for name, size in zip(domains, bytes_C, strict=True) if size > 0}
+def sized(domains: Sequence[str], sizes_C: Bytes | Bits) -> list[str]:
+    """The conversations' domains, "" for one that has no size (of which no byte is scored by all models of a comparison)."""
+    there = {name for name, size in zip(domains, sizes_C, strict=True) if size > 0}
     return [name if name in there else "" for name in domains]
-
-
-def exact_match(correct_C: Correct, domains: Sequence[str]) -> Breakdown:
-    """Share of the conversations whose answer is right, see `proportion`."""
-    return Breakdown(*break_down(domains, lambda rows: proportion(correct_C[rows])))
 
 
 def break_down(domains: Sequence[str], estimator: Callable[[NDArray[np.intp]], E]) -> tuple[E, dict[str, E]]:

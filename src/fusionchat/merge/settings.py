@@ -21,8 +21,9 @@ class SearchSettings(Frozen):
     """Other merges of the same targets, tried on the validation part; the best is the fused model."""
 
     candidates: tuple[AnyMerge, ...] = Field((), description="merges to try; empty for a list of likely ones")
-    metric: Literal["bits_per_byte", "exact_match"] = Field(
-        "bits_per_byte", description="what trials are compared by; exact_match needs `evaluate.exact_match`"
+    metric: str = Field(
+        "bits_per_byte",
+        description="what trials are compared by: any metric of a task that is on, as exact_match is with `evaluate.exact_match`",
     )
     minutes: float | None = Field(
         None, gt=0, description="start no trial after this long; nothing for no limit"

@@ -126,12 +126,11 @@ class Recipe(Frozen):
 
     @model_validator(mode="after")
     def _search_metric(self) -> "Recipe":
-        if (
-            self.search is not None
-            and self.search.metric == "exact_match"
-            and self.evaluate.exact_match is None
-        ):
-            raise ValueError("search.metric exact_match needs evaluate.exact_match")
+        if self.search is not None:
+            try:
+                self.evaluate.task_of(self.search.metric)
+            except ValueError as error:
+                raise ValueError(f"search.metric: {error}") from error
         return self
 
     @model_validator(mode="after")

@@ -62,7 +62,7 @@ def front_matter(report: Report, refs: "Mapping[str, ModelRef]") -> dict[str, Js
         value = row.value(metric) if row else None
         if value is not None:
             figure = round(value.overall.value, 4)
-            metrics.append({"type": metric, "name": text.NAME[metric], "value": figure})
+            metrics.append({"type": metric.name, "name": metric.title, "value": figure})
     if metrics:
         task: Json = {"type": "text-generation", "name": "held-out answers"}
         dataset: Json = {"type": "held-out", "name": "held-out part of the fusion corpus"}

@@ -2,17 +2,31 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, is_dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from fusionchat.artifacts import Json
+from fusionchat.evaluate.metric import Estimator, Metric
 from fusionchat.evaluate.noise import Gain, Gains
 from fusionchat.evaluate.statistics import Breakdown, Estimate
 from fusionchat.evaluate.t_distribution import degrees
 
 RowKind = Literal["pivot", "source", "sft", "soup", "self", "target", "merge"]
 Over = Literal["sft", "soup"]
-Metric = Literal["bits_per_byte", "exact_match"]
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
+
+
+class Result(NamedTuple):
+    """One model's figure in a metric.
+
+    Attributes:
+        value: The figure, overall and by domain.
+        over_sft: What the model gains over SFT, paired, positive where it is better; None for SFT itself.
+        over_soup: The same over SFT's soup; None without one.
+    """
+
+    value: Breakdown
+    over_sft: Gains | None = None
+    over_soup: Gains | None = None
 
 
 @dataclass(frozen=True)
@@ -24,35 +38,27 @@ class Row:
         kind: What it is: the pivot, a source, the pivot after plain fine-tuning, the average of the parameters of several
             such, the pivot distilled from itself, a target, a merge of targets.
         parameters: Number of parameters, None where unknown.
-        bits_per_byte: Held-out bits per UTF-8 byte (lower is better), None where not measured.
-        exact_match: Share of right answers, 0 to 1, None where not measured.
-        bits_gain: Bits per byte of SFT minus this model's, paired; None for SFT itself.
-        match_gain: Exact match minus SFT's, paired; None for SFT itself.
-        bits_over_soup: Bits per byte of SFT's soup minus this model's, paired; None without one.
-        match_over_soup: Exact match minus that of SFT's soup, paired; None without one.
+        results: By the metric's name; one that was not measured is not there.
         note: How it was made, in a few words ("label weight 0.5").
     """
 
     label: str
     kind: RowKind
     parameters: int | None = None
-    bits_per_byte: Breakdown | None = None
-    exact_match: Breakdown | None = None
-    bits_gain: Gains | None = None
-    match_gain: Gains | None = None
-    bits_over_soup: Gains | None = None
-    match_over_soup: Gains | None = None
+    results: Mapping[str, Result] = field(default_factory=dict)
     note: str = ""
 
     def value(self, metric: Metric) -> Breakdown | None:
         """The results in a metric."""
-        return self.bits_per_byte if metric == "bits_per_byte" else self.exact_match
+        found = self.results.get(metric.name)
+        return None if found is None else found.value
 
     def gain(self, metric: Metric, over: Over = "sft") -> Gains | None:
         """The gain over SFT or its soup in a metric, positive where this model is better."""
-        if metric == "bits_per_byte":
-            return self.bits_gain if over == "sft" else self.bits_over_soup
-        return self.match_gain if over == "sft" else self.match_over_soup
+        found = self.results.get(metric.name)
+        if found is None:
+            return None
+        return found.over_sft if over == "sft" else found.over_soup
 
 
 @dataclass(frozen=True)
@@ -184,23 +190,23 @@ class MergeFile:
 
 @dataclass(frozen=True)
 class SweepPoint:
-    """A label weight tried on the validation part."""
+    """A label weight tried on the validation part, and its figure in the metric that a run is judged by."""
 
     label: str
     label_weight: float
-    bits_per_byte: Estimate
+    value: Estimate
     chosen: bool
 
 
 @dataclass(frozen=True)
 class MergeTrial:
-    """A merge tried by the search: its settings in words, and its score on validation (less is better).
+    """A merge tried by the search: its settings in words, and its figure in the search's metric on validation.
 
-    The score is None where the merge could not be made or scored; ``reason`` says why.
+    It is None where the merge could not be made or scored; ``reason`` says why.
     """
 
     label: str
-    score: float | None
+    value: float | None
     seconds: float
     chosen: bool
     reason: str = ""
@@ -222,6 +228,7 @@ class Report:
     Attributes:
         name: The run's name.
         created: When, ISO 8601.
+        metrics: What was measured, the one that the run is judged by first.
         rows: All models, in the order of the tables.
         baseline: Label of SFT's row, the mean of its seeds, "" if there is none.
         soup: Label of the row of SFT's soup, "" if there is none.
@@ -233,7 +240,7 @@ class Report:
         pairs, choices, rejects, weights, sweep, trials, stages: The stages' figures.
         tensors: The fused model's merge tensor by tensor; ``tensor_targets`` names the targets.
         merge_files: What that merge read and wrote.
-        trial_metric: What the search's trials were scored by.
+        trial_metric: What the search's trials were compared by.
         recipe: The recipe as it was given, YAML.
         versions: Versions of what took part.
         notes: Anything a reader has to know, one paragraph each.
@@ -241,6 +248,7 @@ class Report:
 
     name: str
     created: str
+    metrics: tuple[Metric, ...]
     rows: tuple[Row, ...]
     baseline: str
     fused: str
@@ -258,7 +266,7 @@ class Report:
     merge_files: tuple[MergeFile, ...] = ()
     sweep: tuple[SweepPoint, ...] = ()
     trials: tuple[MergeTrial, ...] = ()
-    trial_metric: str = ""
+    trial_metric: Metric | None = None
     stages: tuple[StageTime, ...] = ()
     recipe: str = ""
     versions: Mapping[str, str] = field(default_factory=dict)
@@ -278,17 +286,18 @@ class Report:
         return self.baseline if over == "sft" else "soup" if self.soup else ""
 
     @property
-    def metrics(self) -> tuple[Metric, ...]:
-        """The metrics that at least one row has."""
-        both: tuple[Metric, ...] = ("bits_per_byte", "exact_match")
-        return tuple(m for m in both if any(row.value(m) is not None for row in self.rows))
+    def primary(self) -> Metric | None:
+        """The metric that the run is judged by, None where nothing was measured."""
+        return self.metrics[0] if self.metrics else None
 
 
 def to_json(value: object) -> Json:
     """Dataclasses and named tuples as objects, other sequences as arrays; what JSON has no word for fails."""
+    if isinstance(value, Estimator):
+        return value.name
     if is_dataclass(value) and not isinstance(value, type):
         return {f.name: to_json(getattr(value, f.name)) for f in fields(value)}
-    if isinstance(value, Estimate | Breakdown | Gain | Gains):
+    if isinstance(value, Estimate | Breakdown | Gain | Gains | Result):
         return {name: to_json(part) for name, part in value._asdict().items()}
     if isinstance(value, Mapping):
         return {str(key): to_json(part) for key, part in value.items()}
@@ -306,16 +315,22 @@ def report_json(report: Report) -> dict[str, Json]:
 
 
 def headline_json(report: Report) -> dict[str, Json]:
-    """The fused model's gains in bits per byte over SFT and its soup; null where something is not known.
+    """The fused model's gains over SFT and its soup in the metric that a run is judged by; null where it is not known.
 
     ``se_*`` hold the sampling of conversations and the training noise; the 95 % interval reaches ``t_*`` of them to either
     side, which is what Student's t has at ``df_*`` degrees of freedom.
     """
     row = report.row(report.fused)
-    found: dict[str, Json] = {"row": report.fused, "sft_seeds": report.sft_seeds, "seeds": report.seeds}
+    metric = report.primary
+    found: dict[str, Json] = {
+        "row": report.fused,
+        "metric": metric.name if metric else None,
+        "sft_seeds": report.sft_seeds,
+        "seeds": report.seeds,
+    }
     sides: tuple[Over, ...] = ("sft", "soup")
     for over in sides:
-        gains = row.gain("bits_per_byte", over) if row else None
+        gains = row.gain(metric, over) if row and metric else None
         gain = None if gains is None else gains.overall
         known = gain is not None and gain.t is not None
         found |= {

@@ -4,9 +4,10 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
+from fusionchat.evaluate.metric import Metric
 from fusionchat.evaluate.statistics import Estimate
-from fusionchat.report import svg, text
-from fusionchat.report.model import Choice, MergeWeights, Metric, Over, Report, Row
+from fusionchat.report import svg
+from fusionchat.report.model import Choice, MergeWeights, Over, Report, Row
 from fusionchat.report.tables import OVERALL, pick
 from fusionchat.units import counted
 
@@ -41,8 +42,8 @@ def score_plots(report: Report, metric: Metric) -> list[Plot]:
     rows = [row for row in report.compared if row.value(metric)]
     return [
         _panel(
-            f"{metric}-{number}-{_slug(domain)}",
-            f"{domain}: {text.NAME[metric]} of {counted(len(rows), 'model')} with standard errors",
+            f"{metric.name}-{number}-{_slug(domain)}",
+            f"{domain}: {metric.title} of {counted(len(rows), 'model')} with standard errors",
             len(rows),
             partial(_scores, report=report, rows=rows, metric=metric, domain=domain),
         )
@@ -52,7 +53,7 @@ def score_plots(report: Report, metric: Metric) -> list[Plot]:
 
 
 def _scores(axes: "Axes", *, report: Report, rows: Sequence[Row], metric: Metric, domain: str) -> None:
-    scale = text.SCALE[metric]
+    scale = metric.scale
     axes.set_title(domain)
     found = {y: (row, e) for y, row in enumerate(rows) if (e := pick(row.value(metric), domain)) is not None}
     low, high = _score_range([(row, e) for row, e in found.values()], scale)
@@ -65,16 +66,14 @@ def _scores(axes: "Axes", *, report: Report, rows: Sequence[Row], metric: Metric
                 value, y, xerr=(e.se or 0) * scale, fmt=marker, color=colour, markersize=size, elinewidth=1.4
             )
         else:
-            _off_scale(
-                axes, y, f"{value:.{1 if metric == 'exact_match' else 3}f}", colour, right=value > high
-            )
+            _off_scale(axes, y, f"{value:.{metric.places}f}", colour, right=value > high)
     baseline = report.row(report.baseline)
     level = pick(baseline.value(metric), domain) if baseline else None
     if level is not None:
         axes.axvline(
             level.value * scale, color=svg.role("muted"), linewidth=0.8, linestyle=(0, (3, 2)), zorder=0
         )
-    axes.set_xlabel(f"{text.NAME[metric]}{' (%)' if metric == 'exact_match' else ''}, {text.BETTER[metric]}")
+    axes.set_xlabel(f"{metric.column}, {metric.direction}")
     axes.locator_params(axis="x", nbins=5)
     _rows_axis(axes, [row.label for row in rows], report.fused)
 
@@ -109,8 +108,8 @@ def gain_plots(report: Report, metric: Metric, over: Over = "sft") -> list[Plot]
     limits = _gain_range(rows, metric, domains, over)
     return [
         _panel(
-            f"gain-over-{over}-{metric}-{number}-{_slug(row.label)}",
-            f"{row.label}: gain over {report.over(over)} in {text.NAME[metric]} by domain, positive is better",
+            f"gain-over-{over}-{metric.name}-{number}-{_slug(row.label)}",
+            f"{row.label}: gain over {report.over(over)} in {metric.title} by domain, positive is better",
             len(domains),
             partial(_gains, report=report, row=row, metric=metric, over=over, limits=limits),
         )
@@ -123,7 +122,7 @@ def _gain_range(
 ) -> tuple[float, float]:
     """Limits that all panels share, zero inside, so that they can be compared."""
     ends = [
-        text.SCALE[metric] * (e.value + side * (e.se or 0))
+        metric.scale * (e.value + side * (e.se or 0))
         for row in rows
         for domain in domains
         if (e := pick(row.gain(metric, over), domain)) is not None
@@ -137,7 +136,7 @@ def _gain_range(
 def _gains(
     axes: "Axes", *, report: Report, row: Row, metric: Metric, over: Over, limits: tuple[float, float]
 ) -> None:
-    scale = text.SCALE[metric]
+    scale = metric.scale
     domains = (OVERALL, *report.domains)
     axes.set_title(row.label)
     for y, domain in enumerate(domains):
@@ -151,8 +150,7 @@ def _gains(
         )
     axes.axvline(0, color=svg.role("ink"), linewidth=0.9)
     axes.set_xlim(*limits)
-    unit = "percentage points" if metric == "exact_match" else "bits per byte saved"
-    axes.set_xlabel(f"{unit} against {report.over(over)}")
+    axes.set_xlabel(f"{metric.gained} against {report.over(over)}")
     axes.locator_params(axis="x", nbins=5)
     _rows_axis(axes, domains, OVERALL)
 
@@ -200,23 +198,27 @@ def _choices(axes: "Axes", *, choice: Choice, names: Sequence[str]) -> None:
 
 def trial_plots(report: Report) -> list[Plot]:
     """One wide panel: every trial of the merge search and its score."""
-    failed = sum(t.score is None for t in report.trials)
+    failed = sum(t.value is None for t in report.trials)
     words = f"{counted(len(report.trials), 'merge')} tried on validation, the best marked"
     words += f", {failed} failed" if failed else ""
     return [_panel("search", words, len(report.trials), partial(_trials, report=report), wide=True)]
 
 
 def _trials(axes: "Axes", *, report: Report) -> None:
+    metric = report.trial_metric
+    assert metric is not None, "trials are compared by something"
     for y, trial in enumerate(report.trials):
-        if trial.score is None:
+        if trial.value is None:
             axes.text(
                 0.015, y, "failed", transform=axes.get_yaxis_transform(), va="center", color=svg.role("muted"),
                 fontsize=8.5,
             )  # fmt: skip
             continue
         marker, role = ("D", "series-4") if trial.chosen else ("o", "series-2")
-        axes.plot(trial.score, y, marker=marker, color=svg.role(role), markersize=5, linestyle="none")
-    axes.set_xlabel(f"validation {report.trial_metric}, lower is better")
+        axes.plot(
+            trial.value * metric.scale, y, marker=marker, color=svg.role(role), markersize=5, linestyle="none"
+        )
+    axes.set_xlabel(f"validation {metric.column}, {metric.direction}")
     best = next((t.label for t in report.trials if t.chosen), "")
     _rows_axis(axes, [t.label for t in report.trials], best)
 

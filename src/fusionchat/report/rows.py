@@ -1,15 +1,16 @@
 # C conversations, R trainings that differ in their seeds alone
 """The rows of a report: each model, or the mean of its trainings, and its gains over SFT and SFT's soup."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
 
-from fusionchat.evaluate.noise import Gains, Runs, Side, bits_per_byte_gain, exact_match_gain
-from fusionchat.evaluate.scores import Scores
-from fusionchat.evaluate.statistics import bits_per_byte, exact_match
-from fusionchat.report.model import Row, RowKind
+from fusionchat.evaluate.metric import Metric
+from fusionchat.evaluate.noise import Gains, Runs, Side
+from fusionchat.evaluate.scores import Items, Scores
+from fusionchat.report.model import Result, Row, RowKind
 
 
 class Trained(NamedTuple):
@@ -28,42 +29,34 @@ class Trained(NamedTuple):
     note: str = ""
 
 
-class Measure(NamedTuple):
-    """A metric: the scores [R, C] of a model's runs, and how two sides are compared."""
-
-    scores: Callable[[Trained], Runs]
-    compare: Callable[[Side, Side], Gains]
+Found = Mapping[str, Mapping[str, Gains]]
+"""Gains over SFT (or its soup) by metric and label."""
 
 
-def make_rows(models: Sequence[Trained], fused: str) -> tuple[Row, ...]:
+def make_rows(models: Sequence[Trained], fused: str, metrics: Sequence[Metric]) -> tuple[Row, ...]:
     """All rows in the order of the models; SFT's seeds come before their mean.
 
     Args:
         models: What was evaluated.
         fused: Label of the fused model, whose spread is that of SFT, too, where SFT was trained once.
+        metrics: What was measured: every model has the same items of each.
     """
-    first = models[0].runs[0]
-    asked = [i for i, right in enumerate(first.correct) if right is not None]
-    domains = [first.domains[i] for i in asked]
-    bits = Measure(_bits, lambda ours, theirs: bits_per_byte_gain(ours, theirs, first.sizes, first.domains))
-    match = Measure(
-        lambda model: _right(model, asked), lambda ours, theirs: exact_match_gain(ours, theirs, domains)
-    )
-    bits_gains = [gains(models, bits, fused, over) for over in ("sft", "soup")]
-    match_gains = [gains(models, match, fused, over) if asked else {} for over in ("sft", "soup")]
+    over_sft: Found = {metric.name: gains(models, metric, fused, "sft") for metric in metrics}
+    over_soup: Found = {metric.name: gains(models, metric, fused, "soup") for metric in metrics}
+    row = partial(_row, metrics=metrics)
     rows: list[Row] = []
     for model in models:
         if model.kind == "sft" and len(model.runs) > 1:
             rows += [
-                _row(model._replace(label=f"{model.label} seed {n}", runs=(run,), note=""), asked)
+                row(model._replace(label=f"{model.label} seed {n}", runs=(run,), note=""), {}, {})
                 for n, run in enumerate(model.runs, 1)
             ]
-        rows.append(_row(model, asked, *(found.get(model.label) for found in (*bits_gains, *match_gains))))
+        rows.append(row(model, over_sft, over_soup))
     return tuple(rows)
 
 
-def gains(models: Sequence[Trained], measure: Measure, fused: str, over: RowKind) -> dict[str, Gains]:
-    """The gain of every model over SFT or its soup, by label; none where there is no such row.
+def gains(models: Sequence[Trained], metric: Metric, fused: str, over: RowKind) -> dict[str, Gains]:
+    """The gain of every model over SFT or its soup in a metric, by label; none where there is no such row.
 
     A soup averages the parameters of s trainings. Where the loss is quadratic around them its variance is at most
     that of their mean, a training's over s, which is taken for it; the difference between soup and mean varies less
@@ -72,9 +65,10 @@ def gains(models: Sequence[Trained], measure: Measure, fused: str, over: RowKind
     base = next((model for model in models if model.kind == over), None)
     if base is None:
         return {}
+    items = _items(models, metric)
     repeated = _repeated(models, fused)
-    known_RC = None if repeated is None else measure.scores(repeated)
-    sides = {m.label: _side(m, measure, known_RC, own=m is not repeated) for m in models}
+    known_RC = None if repeated is None else _values(repeated, metric)
+    sides = {m.label: _side(m, metric, known_RC, own=m is not repeated) for m in models}
     trainings = next((len(model.runs) for model in models if model.kind == "sft"), 1)
     found = {}
     for model in models:
@@ -84,7 +78,7 @@ def gains(models: Sequence[Trained], measure: Measure, fused: str, over: RowKind
         pair = {model.kind, base.kind} == {"sft", "soup"}
         ours = _soup(ours, trainings, pair) if model.kind == "soup" else ours
         theirs = _soup(theirs, trainings, pair) if base.kind == "soup" else theirs
-        found[model.label] = measure.compare(ours, theirs)
+        found[model.label] = metric.gains(ours, theirs, items.sizes, items.domains)
     return found
 
 
@@ -95,9 +89,9 @@ def _repeated(models: Sequence[Trained], fused: str) -> Trained | None:
     return chosen or next((model for model in able if model.label == fused), None)
 
 
-def _side(model: Trained, measure: Measure, known_RC: Runs | None, *, own: bool) -> Side:
+def _side(model: Trained, metric: Metric, known_RC: Runs | None, *, own: bool) -> Side:
     """A side whose noise is known from its own runs, where ``own`` is set and it has several."""
-    scores_RC = measure.scores(model)
+    scores_RC = _values(model, metric)
     mean_C, trainings = scores_RC.mean(axis=0), len(scores_RC)
     if model.kind in ("pivot", "source"):
         return Side(mean_C)
@@ -109,33 +103,23 @@ def _soup(side: Side, trainings: int, pair: bool) -> Side:
     return Side(side.scores_C) if pair else side._replace(share=1 / trainings)
 
 
-def _bits(model: Trained) -> Runs:
-    return np.stack([run.bits for run in model.runs]).astype(np.float64)
+def _items(models: Sequence[Trained], metric: Metric) -> Items:
+    """The items of a metric, which all models share; raises AssertionError where they do not."""
+    first = models[0].runs[0].items[metric.name]
+    ids = {run.items[metric.name].ids for model in models for run in model.runs}
+    assert ids == {first.ids}, f"{metric.name} was measured on different items"
+    return first
 
 
-def _right(model: Trained, asked: Sequence[int]) -> Runs:
-    return np.array([[float(bool(run.correct[i])) for i in asked] for run in model.runs])
+def _values(model: Trained, metric: Metric) -> Runs:
+    return np.stack([run.items[metric.name].values for run in model.runs])
 
 
-def _row(
-    model: Trained,
-    asked: Sequence[int],
-    bits_gain: Gains | None = None,
-    bits_over_soup: Gains | None = None,
-    match_gain: Gains | None = None,
-    match_over_soup: Gains | None = None,
-) -> Row:
-    first = model.runs[0]
-    domains = [first.domains[i] for i in asked]
-    return Row(
-        label=model.label,
-        kind=model.kind,
-        parameters=first.parameters,
-        bits_per_byte=bits_per_byte(_bits(model).mean(axis=0), first.sizes, first.domains),
-        exact_match=exact_match(_right(model, asked).mean(axis=0), domains) if asked else None,
-        bits_gain=bits_gain,
-        match_gain=match_gain,
-        bits_over_soup=bits_over_soup,
-        match_over_soup=match_over_soup,
-        note=model.note,
-    )
+def _row(model: Trained, over_sft: Found, over_soup: Found, *, metrics: Sequence[Metric]) -> Row:
+    first, results = model.runs[0], {}
+    for metric in metrics:
+        items = first.items[metric.name]
+        value = metric.breakdown(_values(model, metric).mean(axis=0), items.sizes, items.domains)
+        own = [found.get(metric.name, {}).get(model.label) for found in (over_sft, over_soup)]
+        results[metric.name] = Result(value, *own)
+    return Row(model.label, model.kind, first.parameters, results, model.note)

@@ -3,9 +3,10 @@
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from fusionchat.evaluate.metric import Metric, capital
 from fusionchat.evaluate.noise import Gain, Gains
 from fusionchat.report import plots, tables, text
-from fusionchat.report.model import Metric, Over, Report, Row
+from fusionchat.report.model import Over, Report, Row
 from fusionchat.report.plots import Plot
 from fusionchat.report.tables import Table
 from fusionchat.units import counted, duration
@@ -69,46 +70,51 @@ def content(report: Report) -> Content:
 
 def headline(report: Report) -> str:
     """The fused model's result, its gains over SFT and the soup, and where it wins and loses, in a few sentences."""
-    row = report.row(report.fused)
-    if row is None or row.bits_per_byte is None:
+    row, metric = report.row(report.fused), report.primary
+    found = row.value(metric) if row and metric else None
+    if row is None or metric is None or found is None:
         return "This run has no fused model that was evaluated."
-    value = row.bits_per_byte.overall
-    places = text.decimals([value], "bits_per_byte")
-    said = f"The fused model ({row.label}) needs {value.value:.{places}f} bits per byte of held-out text"
-    if row.bits_gain is None:
+    value = found.overall
+    figure = f"{value.value * metric.scale:.{text.decimals([value], metric)}f} {metric.unit}"
+    verb = "needs" if metric.better == "lower" else "reaches"
+    said = f"The fused model ({row.label}) {verb} {figure} of held-out text"
+    gains, over_soup = row.gain(metric), row.gain(metric, "soup")
+    if gains is None:
         return said + "."
-    parts = [_gain_words(row.bits_gain.overall, report.baseline)]
-    if row.bits_over_soup is not None:
-        soup = f"the soup of {report.sft_seeds} SFT seeds"
-        parts.append(_gain_words(row.bits_over_soup.overall, soup))
+    parts = [_gain_words(gains.overall, report.baseline, metric)]
+    if over_soup is not None:
+        parts.append(_gain_words(over_soup.overall, f"the soup of {report.sft_seeds} SFT seeds", metric))
     sentences = [
         f"{said}, {' and '.join(parts)}.",
-        _self_words(report),
+        _self_words(report, metric),
         _noise_words(report),
-        _domain_words(row.bits_gain, report),
+        _domain_words(gains, report),
     ]
     return " ".join(sentence for sentence in sentences if sentence)
 
 
-def _gain_words(gain: Gain, baseline: str) -> str:
+def _gain_words(gain: Gain, baseline: str, metric: Metric) -> str:
     """``0.0078 less than SFT (95 % interval 0.0034 to 0.0122)``; the interval is of what is said, less or more."""
-    places = text.decimals([gain], "bits_per_byte")
-    size = f"{abs(gain.value):.{places}f} {'less' if gain.value >= 0 else 'more'} than {baseline}"
+    places, scale = text.decimals([gain], metric), metric.scale
+    less = (gain.value >= 0) == (metric.better == "lower")
+    size = f"{abs(gain.value) * scale:.{places}f} {'less' if less else 'more'} than {baseline}"
     if gain.interval is None:
-        error = "unknown" if gain.se is None else f"{gain.se:.{places}f}"
+        error = "unknown" if gain.se is None else f"{gain.se * scale:.{places}f}"
         return f"{size} (standard error from sampling {error}, not known to be a difference)"
     low, high = gain.interval if gain.value >= 0 else (-gain.interval[1], -gain.interval[0])
     verdict = "" if gain.is_clear else "no clear difference, "
-    return f"{size} ({verdict}95 % interval {low:.{places}f} to {high:.{places}f})"
+    return f"{size} ({verdict}95 % interval {low * scale:.{places}f} to {high * scale:.{places}f})"
 
 
-def _self_words(report: Report) -> str:
+def _self_words(report: Report, metric: Metric) -> str:
     """What the same training gains without any source, where the run has tried it."""
     row = next((row for row in report.rows if row.kind == "self"), None)
-    if row is None or row.bits_gain is None:
+    gains = row.gain(metric) if row else None
+    if gains is None:
         return ""
-    words = _gain_words(row.bits_gain.overall, report.baseline)
-    return f"Distilled from itself, without any source, the pivot needs {words}."
+    verb = "needs" if metric.better == "lower" else "reaches"
+    words = _gain_words(gains.overall, report.baseline, metric)
+    return f"Distilled from itself, without any source, the pivot {verb} {words}."
 
 
 def _noise_words(report: Report) -> str:
@@ -149,22 +155,19 @@ def _metric_facts(report: Report, row: Row, metric: Metric) -> list[Fact]:
     value = row.value(metric)
     if value is None:
         return []
-    unit = " %" if metric == "exact_match" else ""
+    unit = "" if metric.unit == metric.title else f" {metric.unit}"
     places = text.decimals([value.overall], metric)
     others = [r for r in report.rows if r.label in (report.baseline, "pivot") or r.kind == "pivot"]
     beside = ", ".join(
-        f"{r.label} {v.overall.value * text.SCALE[metric]:.{places}f}"
-        for r in others
-        if (v := r.value(metric))
+        f"{r.label} {v.overall.value * metric.scale:.{places}f}" for r in others if (v := r.value(metric))
     )
-    found = [Fact(text.NAME[metric], text.estimate(value.overall, metric, places) + unit, beside)]
+    found = [Fact(metric.title, text.estimate(value.overall, metric, places) + unit, beside)]
     for over in tables.SIDES:
         gain = row.gain(metric, over)
         if gain is not None:
             size = text.estimate(gain.overall, metric, text.decimals([gain.overall], metric), signed=True)
-            unit = "percentage points" if metric == "exact_match" else "bits per byte saved"
             clear = "" if gain.overall.is_clear else ", not clear"
-            found.append(Fact(f"gain over {report.over(over)}", size, unit + clear))
+            found.append(Fact(f"gain over {report.over(over)}", size, metric.gained + clear))
     return found
 
 
@@ -185,7 +188,7 @@ def sections(report: Report) -> list[Section]:
 def _results(report: Report) -> Section:
     parts = [Part(table=tables.overall_table(report))]
     for metric in report.metrics:
-        title = f"{text.NAME[metric].capitalize()} by domain"
+        title = f"{capital(metric.title)} by domain"
         table = tables.domain_table(report, metric)
         if report.domains:
             key, panels = _row_key(report), tuple(plots.score_plots(report, metric))
@@ -217,7 +220,7 @@ def _gains(report: Report, over: Over) -> Section | None:
     key = (Key("gain", "gain"), Key("loss", "loss"))
     parts = [
         Part(
-            text.NAME[metric].capitalize() if len(metrics) > 1 else "",
+            capital(metric.title) if len(metrics) > 1 else "",
             key,
             tuple(plots.gain_plots(report, metric, over)),
             tables.gain_table(report, metric, over),

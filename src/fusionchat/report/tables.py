@@ -4,10 +4,11 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Literal, NamedTuple, overload
 
+from fusionchat.evaluate.metric import Metric, capital
 from fusionchat.evaluate.noise import Gain, Gains
 from fusionchat.evaluate.statistics import ENOUGH, Breakdown, Estimate
 from fusionchat.report import text
-from fusionchat.report.model import MergedTensor, Metric, Over, Report, Row
+from fusionchat.report.model import MergedTensor, Over, Report, Row
 from fusionchat.units import counted, duration, size
 
 Tone = Literal["", "gain", "loss", "text", "words"]
@@ -62,8 +63,7 @@ def overall_table(report: Report) -> Table:
         [[Cell(r.label), Cell(text.count(r.parameters))] for r in report.rows],
     )
     for metric in report.metrics:
-        unit = text.NAME[metric] + (" (%)" if metric == "exact_match" else "")
-        _append(columns, cells, unit, _values(report.rows, metric, OVERALL))
+        _append(columns, cells, metric.column, _values(report.rows, metric, OVERALL))
         for over in SIDES:
             if any(row.gain(metric, over) for row in report.rows):
                 _append(
@@ -85,9 +85,8 @@ def domain_table(report: Report, metric: Metric) -> Table:
     columns, cells = ["model"], [[Cell(row.label)] for row in report.compared]
     for domain in (OVERALL, *report.domains):
         _append(columns, cells, domain, _values(report.compared, metric, domain))
-    unit = "Percent" if metric == "exact_match" else "Bits per UTF-8 byte of held-out answers"
-    title = f"{text.NAME[metric].capitalize()} by domain"
-    caption = f"{unit}, {text.BETTER[metric]}; ± one standard error. {BEST_NOTE}"
+    title = f"{capital(metric.title)} by domain"
+    caption = f"{metric.caption}, {metric.direction}; ± one standard error. {BEST_NOTE}"
     return Table(title, tuple(columns), tuple(map(tuple, cells)), caption, _strong(report.compared, report))
 
 
@@ -132,11 +131,8 @@ def gain_table(report: Report, metric: Metric, over: Over = "sft") -> Table:
             domain,
             [c for c, row in zip(column, report.rows, strict=True) if row.gain(metric, over)],
         )
-    caption = (
-        f"{'Percentage points' if metric == 'exact_match' else 'Bits per byte saved'}, positive is better; ± one "
-        f"standard error of the paired difference. {CLEAR_NOTE}"
-    )
-    title = f"Gain over {report.over(over)} in {text.NAME[metric]}"
+    caption = f"{capital(metric.gained)}, positive is better; ± one standard error of the paired difference. {CLEAR_NOTE}"
+    title = f"Gain over {report.over(over)} in {metric.title}"
     return Table(title, tuple(columns), tuple(map(tuple, cells)), caption, _strong(rows, report))
 
 
@@ -258,26 +254,28 @@ def _tensor_row(tensor: MergedTensor, targets: int, columns: Sequence[str]) -> t
 
 def sweep_table(report: Report) -> Table:
     """Label weights tried on the validation part."""
-    places = text.decimals([point.bits_per_byte for point in report.sweep], "bits_per_byte")
+    metric = report.metrics[0]
+    places = text.decimals([point.value for point in report.sweep], metric)
     rows = tuple(
         (
             Cell(point.label),
             Cell(f"{point.label_weight:g}"),
-            Cell(text.estimate(point.bits_per_byte, "bits_per_byte", places), best=point.chosen),
+            Cell(text.estimate(point.value, metric, places), best=point.chosen),
         )
         for point in report.sweep
     )
     caption = "Chosen on the validation part; the test part was not looked at."
-    return Table("Label weights", ("model", "label weight", "validation bits per byte"), rows, caption)
+    return Table("Label weights", ("model", "label weight", f"validation {metric.column}"), rows, caption)
 
 
 def trial_table(report: Report) -> Table:
     """Merges tried by the search, in the order they were tried; of those that failed the reason."""
-    failed = sum(t.score is None for t in report.trials)
-    columns = ("merge", f"validation {report.trial_metric}", "time", *(("failed because",) if failed else ()))
+    failed, metric = sum(t.value is None for t in report.trials), report.trial_metric
+    assert metric is not None, "trials are compared by something"
+    columns = ("merge", f"validation {metric.column}", "time", *(("failed because",) if failed else ()))
     rows = []
     for t in report.trials:
-        score = text.NONE if t.score is None else f"{t.score:.4f}"
+        score = text.NONE if t.value is None else f"{t.value * metric.scale:.{metric.places + 1}f}"
         row = (Cell(t.label), Cell(score, best=t.chosen), Cell(duration(t.seconds)))
         rows.append((*row, Cell(t.reason, tone="words")) if failed else row)
     caption = "Tried on the validation part without any training; the test part was not looked at."
@@ -341,9 +339,8 @@ def _values(rows: Sequence[Row], metric: Metric, domain: str) -> list[Cell]:
 
 def _best(rows: Sequence[Row], found: Sequence[Estimate | None], metric: Metric) -> set[int]:
     """Indices of the best value among models of the pivot's size (ties share it)."""
-    sign = 1 if metric == "exact_match" else -1
     able = {
-        i: sign * e.value
+        i: -metric.loss(e.value)
         for i, (r, e) in enumerate(zip(rows, found, strict=True))
         if e and r.kind != "source"
     }
@@ -369,7 +366,7 @@ def _counts(report: Report) -> str:
     for metric in report.metrics:
         sizes = {v.overall.n for row in report.rows if (v := row.value(metric))}
         parts.append(
-            f"{max(sizes):,} ({text.NAME[metric]})"
+            f"{max(sizes):,} ({metric.title})"
             if len(report.metrics) > 1
             else counted(max(sizes), "conversation")
         )

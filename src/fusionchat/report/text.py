@@ -2,32 +2,28 @@
 
 from collections.abc import Iterable
 
+from fusionchat.evaluate.metric import Metric
 from fusionchat.evaluate.noise import Gain
 from fusionchat.evaluate.statistics import Estimate
-from fusionchat.report.model import Metric, Report
+from fusionchat.report.model import Report
 
 Figure = Estimate | Gain
 NONE = "-"
-SCALE: dict[Metric, float] = {"bits_per_byte": 1.0, "exact_match": 100.0}
-NAME: dict[Metric, str] = {"bits_per_byte": "bits per byte", "exact_match": "exact match"}
-UNIT: dict[Metric, str] = {"bits_per_byte": "bits/byte", "exact_match": "%"}
-BETTER: dict[Metric, str] = {"bits_per_byte": "lower is better", "exact_match": "higher is better"}
 
 
 def decimals(estimates: Iterable[Figure | None], metric: Metric) -> int:
-    """Decimals for a column: enough that its typical standard error keeps a digit, 1 for percentages."""
-    if metric == "exact_match":
-        return 1
-    errors = sorted(e.se for e in estimates if e is not None and e.se)
-    return 4 if errors and errors[len(errors) // 2] < 0.002 else 3
+    """Decimals for a column: the metric's, and one more where its typical standard error would keep no digit."""
+    errors = sorted(e.se * metric.scale for e in estimates if e is not None and e.se)
+    small = bool(errors) and errors[len(errors) // 2] < 2 * 10.0**-metric.places
+    return metric.places + small
 
 
 def estimate(value: Figure | None, metric: Metric, places: int, *, signed: bool = False) -> str:
     """``0.564 ±0.003``; a dash where there is nothing, ``±?`` where the error is unknown."""
     if value is None:
         return NONE
-    number = f"{value.value * SCALE[metric]:{'+' if signed else ''}.{places}f}"
-    error = "?".rjust(places + 2) if value.se is None else f"{value.se * SCALE[metric]:.{places}f}"
+    number = f"{value.value * metric.scale:{'+' if signed else ''}.{places}f}"
+    error = "?".rjust(places + 2) if value.se is None else f"{value.se * metric.scale:.{places}f}"
     return f"{number} ±{error}"
 
 

@@ -12,6 +12,7 @@ from pydantic import PlainSerializer
 from fusionchat.artifacts import Json, write_json, write_text
 from fusionchat.damage import verified, verified_folder
 from fusionchat.evaluate.scores import read_scores
+from fusionchat.evaluate.tasks import PRIMARY
 from fusionchat.recipe.schema import Recipe
 from fusionchat.run.job import Inputs, Summary
 from fusionchat.settings import Frozen
@@ -73,8 +74,8 @@ def select(settings: Select, inputs: Inputs, out: Path) -> Summary:
     for weight in settings.label_weights if settings.compared else ():
         row = Row(kind="merge", base=settings.compared or "", weight=weight)
         scores = read_scores(verified_folder(inputs.folder(evaluated("validation", row))))
-        trials[weight_text(weight)] = float(scores.bits.sum() / scores.sizes.sum())
-    best = min(settings.label_weights, key=lambda weight: trials.get(weight_text(weight), 0.0))
+        trials[weight_text(weight)] = scores.estimate(PRIMARY).value
+    best = min(settings.label_weights, key=lambda weight: PRIMARY.loss(trials.get(weight_text(weight), 0.0)))
     write_json(out / "selection.json", {"label_weight": best, "trials": trials})
     return {"label_weight": best, "trials": {k: round(v, 6) for k, v in trials.items()}}
 

@@ -1,25 +1,19 @@
-"""Stage `evaluate`: held-out bits per byte and exact match, one job per model."""
+"""Stage `evaluate`: what the tasks measure, one job per model."""
 
-import json
 import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal
 
-import numpy as np
-
-from fusionchat import console
-from fusionchat.artifacts import Json, write_json, write_text
-from fusionchat.console import ignore, progress
+from fusionchat.artifacts import Json
 from fusionchat.corpus.conversation import Conversation
 from fusionchat.damage import verified
-from fusionchat.errors import CorpusError
-from fusionchat.evaluate.scores import SCORES, rendered_events, write_events
+from fusionchat.evaluate.score import loss, require_measurable, score
 from fusionchat.evaluate.settings import EvaluateSettings
+from fusionchat.evaluate.tasks import METRICS
+from fusionchat.evaluate.tasks.base import Subject
 from fusionchat.models.precision import torch_dtype
 from fusionchat.models.ref import ModelRef
-from fusionchat.represent.events import add_up, bits_per_byte
 from fusionchat.run.estimate import capture_memory, evaluation_cost
 from fusionchat.run.job import Content, Context, Inputs, Summary
 from fusionchat.run.planned import Run
@@ -31,7 +25,7 @@ from fusionchat.stages.names import BEST, CORPUS, SELECTION, Part, Row, evaluate
 from fusionchat.stages.represent import render_all
 from fusionchat.stages.rows import rows
 
-VERSION = 3  # raised when the same settings and inputs give another output
+VERSION = 4  # raised when the same settings and inputs give another output
 
 
 class Settings(Frozen):
@@ -64,9 +58,8 @@ def plan(run: Run) -> None:
 def add_row(run: Run, part: Part, row: Row) -> None:
     """Plan the evaluation of one model; a sweep's choice is looked up when the job runs."""
     dtype = run.dtypes.of("evaluate.dtype")
-    evaluate = run.recipe.evaluate.model_copy(
-        update={"dtype": dtype} | ({} if part == "test" else {"exact_match": None})
-    )
+    evaluate = run.recipe.evaluate.model_copy(update={"dtype": dtype})
+    evaluate = evaluate if part == "test" else evaluate.only()
     content = Content()
     needs: tuple[str, ...] = (CORPUS,)
     weights: tuple[float, ...] = ()
@@ -117,136 +110,45 @@ def work(settings: Settings, inputs: Inputs, out: Path, ctx: Context) -> Summary
             shutil.copyfile(verified(inputs.folder(own) / name), out / name)
         return inputs.manifest(own).summary
     conversations = read_part(inputs.folder(CORPUS), settings.part)
-    return score(settings, conversations, model_of(row, weight, inputs), out, ctx.runtime)
+    ref = model_of(row, weight, inputs)
+    subject = subjects(settings.evaluate, conversations, ref, ctx.runtime)(ref)
+    scores = score(subject, settings.evaluate.tasks, out, row.name)
+    return dict(scores.summary(METRICS.values()))
 
 
-def score(
-    settings: Settings,
-    conversations: list[Conversation],
-    ref: ModelRef,
-    folder: Path,
-    runtime: RuntimeSettings,
-) -> Summary:
-    """Write scores.json (by conversation), events.safetensors (by token) and replies.jsonl."""
-    from fusionchat.evaluate.tasks.exact_match import exact_match
-    from fusionchat.evaluate.tasks.likelihood import token_bits
+def subjects(
+    settings: EvaluateSettings, conversations: list[Conversation], ref: ModelRef, runtime: RuntimeSettings
+) -> Callable[[ModelRef], Subject]:
+    """What opens a model, to be measured on the conversations in the template of ``ref``."""
     from fusionchat.models.device import pick_device
     from fusionchat.models.load import load_model
 
-    name, exact = settings.row.name, settings.evaluate.exact_match
-    device = pick_device(runtime.device)
-    dtype = torch_dtype(settings.evaluate.dtype, device, where="evaluate.dtype")
-    model = load_model(ref, dtype=dtype, device=device)
-    renderer = make_renderer(ref)
+    renderer, device = make_renderer(ref), pick_device(runtime.device)
     rendered = render_all(renderer, conversations)
-    with progress(f"evaluate {name}", len(conversations), "conversations") as advance:
-        bits_N = token_bits(
-            model,
-            rendered,
-            names=[c.id for c in conversations],
-            device=device,
-            batch_tokens=runtime.batch_tokens,
-            progress=advance,
-        )
-    events = rendered_events(rendered, conversations)
-    write_events(folder, events, bits_N)
-    bits, sizes = (add_up(part, events.conversation, len(conversations)) for part in (bits_N, events.bytes))
-    correct: list[bool | None] = [None] * len(conversations)
-    unfinished = 0
-    if exact is not None:
-        asked = places_asked(conversations, exact.limit)
-        with progress(f"answer {name}", len(asked), "questions") as advance:
-            result = exact_match(
-                model,
-                renderer,
-                [conversations[i] for i in asked],
-                pattern=exact.answer_pattern,
-                max_new_tokens=exact.max_new_tokens,
-                device=device,
-                batch_tokens=runtime.batch_tokens,
-                progress=advance,
-            )
-        replies = []
-        for place, right, reply in zip(result.asked, result.correct, result.replies, strict=True):
-            conversation = conversations[asked[place]]
-            correct[asked[place]] = bool(right)
-            replies.append(
-                {"id": conversation.id, "answer": conversation.answer, "reply": reply, "correct": bool(right)}
-            )
-        unfinished = int(result.unfinished.sum())
-        if unfinished:
-            console.warn(f"evaluate {name}: {unfinished} of {len(asked)} answers ended inside a thought")
-        write_text(
-            folder / "replies.jsonl", "".join(json.dumps(r, ensure_ascii=False) + "\n" for r in replies)
-        )
-    write_json(
-        folder / SCORES,
-        {
-            "id": [c.id for c in conversations],
-            "domain": [c.domain for c in conversations],
-            "bits": [round(float(b), 6) for b in bits],
-            "bytes": [int(b) for b in sizes],
-            "unscored_bytes": sum(c.supervised_bytes for c in conversations) - int(sizes.sum()),
-            "unscored_ends": sum(m.supervised and m.complete for c in conversations for m in c.messages)
-            - events.ends,
-            "correct": correct,
-            "unfinished_thoughts": unfinished,
-            "parameters": sum(p.numel() for p in model.parameters()),
-        },
-    )
-    return {"bits_per_byte": round(bits_per_byte(float(bits.sum()), int(sizes.sum())), 6)}
+    dtype = torch_dtype(settings.dtype, device, where="evaluate.dtype")
 
+    def opened(which: ModelRef) -> Subject:
+        model = load_model(which, dtype=dtype, device=device)
+        return Subject(model, renderer, conversations, rendered, device, runtime.batch_tokens)
 
-def places_asked(conversations: list[Conversation], limit: int | None) -> list[int]:
-    """The places of the first conversations that have an answer, at most ``limit`` of them."""
-    return [i for i, c in enumerate(conversations) if c.answer is not None][:limit]
+    return opened
 
 
 def validation_score(
-    settings: EvaluateSettings,
-    metric: Literal["bits_per_byte", "exact_match"],
-    corpus: Path,
-    pivot: ModelRef,
-    runtime: RuntimeSettings,
+    settings: EvaluateSettings, metric: str, corpus: Path, pivot: ModelRef, runtime: RuntimeSettings
 ) -> Callable[[Path], float]:
-    """A function that scores a model folder on the validation part by bits per byte or the share of wrong answers.
+    """A function that scores a model folder on the validation part by any metric; less is better.
 
     Raises:
-        CorpusError: Exact match is asked for, and no conversation of the validation part has an answer.
+        CorpusError: No conversation of the validation part can be measured by the metric.
     """
-    from fusionchat.evaluate.tasks.exact_match import exact_match
-    from fusionchat.evaluate.tasks.likelihood import token_bits
-    from fusionchat.models.device import pick_device
-    from fusionchat.models.load import load_model
-
-    exact = settings.exact_match
-    renderer, device = make_renderer(pivot), pick_device(runtime.device)
-    dtype = torch_dtype(settings.dtype, device, where="evaluate.dtype")
+    task, measured = settings.task_of(metric), METRICS[metric]
     conversations = read_part(corpus, "validation")
-    if metric == "exact_match" and all(c.answer is None for c in conversations):
-        raise CorpusError(
-            "No conversation of the validation part has an answer to match",
-            where="search.metric",
-            do="give records with an `answer`, or search by bits_per_byte",
-        )
-    rendered = render_all(renderer, conversations)
-    size = int(rendered_events(rendered, conversations).bytes.sum())
+    require_measurable(task, measured, conversations)
+    opened = subjects(settings, conversations, pivot, runtime)
 
-    def score(folder: Path) -> float:
-        ref = replace(pivot, name="trial", model=str(folder), revision=None)
-        model = load_model(ref, dtype=dtype, device=device)
-        if metric == "bits_per_byte":
-            bits = token_bits(
-                model, rendered, names=[c.id for c in conversations], device=device,
-                batch_tokens=runtime.batch_tokens, progress=ignore,
-            )  # fmt: skip
-            return bits_per_byte(float(bits.sum()), size)
-        assert exact is not None, "the recipe's validator asks for it"
-        asked = [conversations[i] for i in places_asked(conversations, exact.limit)]
-        answers = exact_match(
-            model, renderer, asked, pattern=exact.answer_pattern,
-            max_new_tokens=exact.max_new_tokens, device=device, batch_tokens=runtime.batch_tokens, progress=ignore,
-        )  # fmt: skip
-        return 1.0 - float(np.mean(answers.correct))
+    def scored(folder: Path) -> float:
+        subject = opened(replace(pivot, name="trial", model=str(folder), revision=None))
+        return loss(subject, task, measured)
 
-    return score
+    return scored

@@ -1,6 +1,6 @@
 """Stage `report`: gather the figures of all jobs, write the report, and put the results on the model card."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import cast
@@ -10,8 +10,10 @@ from fusionchat.console import say, table
 from fusionchat.corpus.parts import PARTS
 from fusionchat.damage import verified, verified_folder
 from fusionchat.distill.seeds import nth
-from fusionchat.evaluate.scores import Scores, amounts, over_common_events, read_scores
-from fusionchat.evaluate.statistics import Estimate, ratio
+from fusionchat.evaluate.row_bits import amounts
+from fusionchat.evaluate.score import comparable, remarks
+from fusionchat.evaluate.scores import Scores, read_scores
+from fusionchat.evaluate.tasks import METRICS, PRIMARY
 from fusionchat.recipe.schema import Recipe
 from fusionchat.report.heatmap import merge_files, merge_weights, merge_words, merged_tensors
 from fusionchat.report.model import (
@@ -46,7 +48,7 @@ from fusionchat.stages.names import (
 )
 from fusionchat.stages.rows import main_merge, rows, targets
 
-VERSION = 2  # raised when the same settings and inputs give another output
+VERSION = 3  # raised when the same settings and inputs give another output
 
 
 class Settings(Frozen):
@@ -94,8 +96,9 @@ def work(settings: Settings, inputs: Inputs, out: Path, ctx: Context) -> Summary
     card = model_card(report, settings.recipe, inputs.job.models)
     write_text(inputs.folder(FUSED) / "model" / CARD, card)
     fused = report.row(report.fused)
-    assert fused is not None and fused.bits_per_byte is not None
-    return {"fused": report.fused, "bits_per_byte": round(fused.bits_per_byte.overall.value, 6)}
+    assert fused is not None
+    values: Summary = {name: round(found.value.overall.value, 6) for name, found in fused.results.items()}
+    return {"fused": report.fused, **values}
 
 
 def show(run: Run) -> None:
@@ -117,7 +120,9 @@ def show(run: Run) -> None:
 
 def gather(recipe: Recipe, inputs: Inputs) -> Report:
     """All figures of a finished run."""
-    models, note = evaluations(recipe, inputs)
+    models, notes = evaluations(recipe, inputs)
+    items = models[0].runs[0].items
+    metrics = tuple(metric for name, metric in METRICS.items() if name in items)
     named = {model.kind: model.label for model in models}
     weight = selected(inputs.folder(SELECTION)).label_weight
     own = (
@@ -129,14 +134,15 @@ def gather(recipe: Recipe, inputs: Inputs) -> Report:
     return Report(
         name=recipe.name,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
-        rows=make_rows(models, shown),
+        metrics=metrics,
+        rows=make_rows(models, shown, metrics),
         baseline=named.get("sft", ""),
         soup=named.get("soup", ""),
         sft_seeds=recipe.sft_seeds,
         seeds=recipe.distill.seeds,
         fused=shown,
         merge=merge_words(merge_report(inputs)),
-        domains=tuple(sorted({d for d in models[0].runs[0].domains if d})),
+        domains=tuple(sorted({domain for found in items.values() for domain in found.domains if domain})),
         pairs=tuple(make_pair(inputs, name) for name in recipe.sources),
         choices=tuple(
             make_choice(recipe, inputs, target, names) for target, names in targets(recipe).items()
@@ -148,29 +154,16 @@ def gather(recipe: Recipe, inputs: Inputs) -> Report:
         merge_files=make_files(inputs),
         sweep=make_sweep(recipe, inputs),
         trials=make_trials(recipe, inputs),
-        trial_metric="bits per byte"
-        if recipe.search and recipe.search.metric == "bits_per_byte"
-        else "wrong answers",
+        trial_metric=METRICS[recipe.search.metric] if recipe.search else None,
         stages=tuple(StageTime(*j.partition("/")[::2], m.seconds) for j, m in manifests(inputs)),
         recipe=recipe_yaml(recipe),
         versions=inputs.manifest(CORPUS).versions,
-        notes=tuple(
-            n
-            for n in (
-                note,
-                thought_note(models),
-                *(fusion_note(inputs, target) for target in targets(recipe)),
-            )
-            if n
+        notes=(
+            *notes,
+            *remarks({model.label: model.runs for model in models}),
+            *(note for target in targets(recipe) if (note := fusion_note(inputs, target))),
         ),
     )
-
-
-def thought_note(models: Sequence[Trained]) -> str:
-    """Which models' answers ended inside a thought, "" for none."""
-    counts = {model.label: sum(one.unfinished for one in model.runs) for model in models}
-    said = ", ".join(f"{label} {count}" for label, count in counts.items() if count)
-    return f"Answers that ended inside a thought, counted as wrong: {said}." if said else ""
 
 
 def fusion_note(inputs: Inputs, target: str) -> str:
@@ -190,13 +183,13 @@ def manifests(inputs: Inputs) -> list[tuple[str, Manifest]]:
     return [(job, inputs.manifest(job)) for job in inputs.job.needs]
 
 
-def evaluations(recipe: Recipe, inputs: Inputs) -> tuple[list[Trained], str]:
-    """Every model's scores over the events that all score, in the order of the table, and what was left out.
+def evaluations(recipe: Recipe, inputs: Inputs) -> tuple[list[Trained], tuple[str, ...]]:
+    """Every model's scores as they may be compared, in the order of the table, and what was left out.
 
     Models that differ in their seeds alone are one.
     """
     shown = {nth(title(inputs, m), m.number): m for m in rows(recipe) if not _repeats(recipe, inputs, m)}
-    shared, note = over_common_events(
+    shared, notes = comparable(
         {
             name: read_scores(verified_folder(inputs.folder(evaluated("test", model))))
             for name, model in shown.items()
@@ -210,7 +203,7 @@ def evaluations(recipe: Recipe, inputs: Inputs) -> tuple[list[Trained], str]:
         first, found = group[0][0], tuple(scores for _, scores in group)
         chosen = "label weight chosen on validation" if first.weight == BEST else ""
         models.append(Trained(name, first.kind, found, chosen))
-    return models, note
+    return models, notes
 
 
 def _repeats(recipe: Recipe, inputs: Inputs, model: Row) -> bool:
@@ -288,7 +281,7 @@ def make_sweep(recipe: Recipe, inputs: Inputs) -> tuple[SweepPoint, ...]:
                 )
             )
         )
-        estimate: Estimate = ratio(scores.bits, scores.sizes)
+        estimate = scores.estimate(PRIMARY)
         points.append(SweepPoint(main_merge(recipe), weight, estimate, weight == choice.label_weight))
     return tuple(points)
 
@@ -297,11 +290,11 @@ def make_trials(recipe: Recipe, inputs: Inputs) -> tuple[MergeTrial, ...]:
     """The merges a search tried, failed ones included."""
     if recipe.search is None:
         return ()
-    summary = inputs.manifest(SEARCH).summary
+    summary, metric = inputs.manifest(SEARCH).summary, METRICS[recipe.search.metric]
     return tuple(
         MergeTrial(
             label=str(t["label"]),
-            score=None if t["score"] is None else float(t["score"]),
+            value=None if t["score"] is None else metric.loss(float(t["score"])),
             seconds=float(t["seconds"] or 0),
             chosen=t["label"] == summary["best"],
             reason=str(t.get("reason") or ""),

@@ -28,7 +28,7 @@ class SearchTried(Frozen):
     """What a search tries, for how long, and how a trial is scored."""
 
     candidates: tuple[AnyMerge, ...]
-    metric: Literal["bits_per_byte", "exact_match"]
+    metric: str
     minutes: float | None
 
 
@@ -85,15 +85,13 @@ def plan_search(run: Run) -> None:
     )
     content = read_by_merges(run, tried)
     sources = tuple(recipe.sources)
-    by_exact_match = recipe.search.metric == "exact_match"
 
     def targets(number: int) -> tuple[str, ...]:
         found = [targets_of(sources, weight, number) for weight in weights]
         return tuple(jobs[source] for source in sources for jobs in found)
 
-    evaluate = recipe.evaluate.model_copy(
-        update={"dtype": run.dtypes.of("evaluate.dtype")} | ({} if by_exact_match else {"exact_match": None})
-    )
+    evaluate = recipe.evaluate.only(recipe.evaluate.task_of(recipe.search.metric).name)
+    evaluate = evaluate.model_copy(update={"dtype": run.dtypes.of("evaluate.dtype")})
     run.add(
         "merge",
         "search",

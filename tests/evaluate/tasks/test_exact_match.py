@@ -1,9 +1,13 @@
+import json
+from contextlib import nullcontext
+
 import pytest
 import torch
 from transformers import LlamaForCausalLM
 
 from fusionchat.corpus.conversation import Conversation, Message
 from fusionchat.evaluate.tasks import exact_match as em
+from fusionchat.evaluate.tasks.base import Subject
 from tests.evaluate.test_greedy import llama
 
 STOP = 3
@@ -166,3 +170,19 @@ def test_extract_takes_the_last_match(reply, pattern, found):
 def test_whitespace_does_not_count_but_everything_else_does():
     assert em.same("a b", " a\n b ")
     assert not em.same("a b", "ab") and not em.same(None, "a") and not em.same("A", "a")
+
+
+@pytest.mark.parametrize(("limit", "places"), [(None, [1, 2, 3, 4, 5]), (2, [1, 2])])
+def test_the_task_measures_the_first_conversations_that_have_an_answer(taught, limit, places):
+    unknown = Conversation("free", (Message("user", "HI"), Message("assistant", "YO")))
+    talks = [unknown, *KNOWN, Conversation("w", KNOWN[0].messages, answer="5", domain="sums")]
+    task = em.ExactMatchSettings(answer_pattern=r"= (\S+)", max_new_tokens=12, limit=limit)
+    assert task.places(talks) == places
+    subject = Subject(taught, Template(), talks, [], "cpu", 100)
+    found = task.measure(subject, lambda *_: nullcontext(lambda _: None))
+    items = found.items["exact_match"]
+    assert items.ids == tuple(talks[i].id for i in places)
+    assert items.values.tolist() == [1, 1, 1, 1, 0][: len(places)]
+    replies = [json.loads(line) for line in found.files["replies.jsonl"].decode().splitlines()]
+    assert [line["reply"] for line in replies] == ["= 2", "= 22", "= 3", "= 600", "= 2"][: len(places)]
+    assert [line["correct"] for line in replies] == [bool(value) for value in items.values]

@@ -4,42 +4,93 @@ A thought is no part of the answer, whether the model opens it or its prompt doe
 answer: it is wrong, and counted. Thought and answer share the room of ``max_new_tokens``.
 """
 
+import json
 import re
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
+from pydantic import Field, field_validator
 
 from fusionchat.corpus.conversation import Conversation, Message
 from fusionchat.corpus.thoughts import spoken
-from fusionchat.evaluate.greedy import generate
+from fusionchat.evaluate.metric import SHARE, Metric
+from fusionchat.evaluate.scores import Items
+from fusionchat.evaluate.tasks.base import Measured, Progress, Prompter, Subject, Task
+from fusionchat.settings import with_group
 
 if TYPE_CHECKING:
+    import torch
     from transformers import PreTrainedModel
 
+EXACT_MATCH = Metric(
+    "exact_match",
+    title="exact match",
+    unit="%",
+    better="higher",
+    estimator=SHARE,
+    scale=100.0,
+    places=1,
+)
 
-class Prompter(Protocol):
-    """What is needed of `fusionchat.corpus.render.Renderer`."""
 
-    @property
-    def stop_ids(self) -> Sequence[int]:
-        """Tokens that end an answer."""
-        ...
+class ExactMatchSettings(Task):
+    """Greedy answers compared with the records' ``answer``."""
 
-    def prompt_ids(self, messages: Sequence[Message]) -> Sequence[int]:
-        """Token ids of the messages in the model's template, up to where its answer begins."""
-        ...
+    name: ClassVar[str] = "exact_match"
+    metrics: ClassVar[tuple[Metric, ...]] = (EXACT_MATCH,)
+    needs: ClassVar[str] = "records with an `answer`"
 
-    @property
-    def opening(self) -> str:
-        """The opening tag of a thought that ends these prompts, "" for none."""
-        ...
+    answer_pattern: str = Field(
+        r"(?s)(.*)", description="regular expression; group 1 of its last match is the answer"
+    )
+    max_new_tokens: int = Field(256, ge=1, description="most tokens of a reply, its thought included")
+    limit: int | None = Field(None, ge=1, description="at most this many conversations")
 
-    def text(self, ids: Sequence[int]) -> str:
-        """What a model wrote, without control tokens, with the tags of thoughts."""
-        ...
+    @field_validator("answer_pattern")
+    @classmethod
+    def _pattern(cls, value: str) -> str:
+        return with_group(value)
+
+    def places(self, conversations: Sequence[Conversation]) -> list[int]:
+        """The places of the first conversations that have an answer, at most ``limit`` of them."""
+        return [i for i, c in enumerate(conversations) if c.answer is not None][: self.limit]
+
+    def measure(self, subject: Subject, progress: Progress) -> Measured:
+        """Whether each conversation's answer is right; what the model wrote is kept in a file."""
+        asked = [subject.conversations[i] for i in self.places(subject.conversations)]
+        with progress("answer", len(asked), "questions") as advance:
+            result = exact_match(
+                subject.model,
+                subject.renderer,
+                asked,
+                pattern=self.answer_pattern,
+                max_new_tokens=self.max_new_tokens,
+                device=subject.device,
+                batch_tokens=subject.batch_tokens,
+                progress=advance,
+            )
+        lines = [
+            {"id": c.id, "answer": c.answer, "reply": reply, "correct": bool(right)}
+            for c, right, reply in zip(asked, result.correct, result.replies, strict=True)
+        ]
+        text = "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
+        items = Items.of(asked, result.correct.astype(np.float64))
+        unfinished = int(result.unfinished.sum())
+        return Measured(
+            {EXACT_MATCH.name: items},
+            {"replies.jsonl": text.encode()},
+            {"unfinished_thoughts": unfinished},
+            (f"{unfinished} of {len(asked)} answers ended inside a thought",) if unfinished else (),
+        )
+
+    @classmethod
+    def remark(cls, counts: Mapping[str, Mapping[str, int]]) -> str:
+        """Which models' answers ended inside a thought, "" for none."""
+        found = {label: own.get("unfinished_thoughts", 0) for label, own in counts.items()}
+        said = ", ".join(f"{label} {count}" for label, count in found.items() if count)
+        return f"Answers that ended inside a thought, counted as wrong: {said}." if said else ""
 
 
 class ExactMatch(NamedTuple):
@@ -67,7 +118,7 @@ def exact_match(
     *,
     pattern: str,
     max_new_tokens: int,
-    device: torch.device | str,
+    device: "torch.device | str",
     batch_tokens: int,
     progress: Callable[[int], None],
 ) -> ExactMatch:
@@ -83,6 +134,8 @@ def exact_match(
         batch_tokens: Most padded tokens (prompt and answer) of one batch.
         progress: Called with the number of conversations done.
     """
+    from fusionchat.evaluate.greedy import generate
+
     asked = [i for i, c in enumerate(conversations) if c.answer is not None]
     prompts = [list(renderer.prompt_ids(question(conversations[i]))) for i in asked]
     answers = generate(

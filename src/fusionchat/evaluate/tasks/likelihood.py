@@ -1,103 +1,73 @@
-# N supervised rows, V vocabulary, H hidden size
-"""Bits a model needs for each supervised token: the numerator of bits per byte."""
+"""Held-out likelihood: bits per UTF-8 byte of the answers, always measured."""
 
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Protocol
+from collections.abc import Mapping
+from typing import ClassVar
 
-import numpy as np
-import torch
-from jaxtyping import Float, Int
-from torch import Tensor
+from fusionchat.evaluate.metric import RATIO, Metric
+from fusionchat.evaluate.scores import Items, Scores
+from fusionchat.evaluate.tasks.base import Measured, Progress, Subject, Task
 
-from fusionchat.represent.batching import batches, require_finite
-from fusionchat.represent.events import NATS_PER_BIT
-
-if TYPE_CHECKING:
-    from transformers import PreTrainedModel
-
-    from fusionchat.corpus.render import Rendered
-
-LOGITS = 1 << 24  # fp32 logits held at once: 64 MiB
+BITS_PER_BYTE = Metric(
+    "bits_per_byte",
+    title="bits per byte",
+    unit="bits per byte",
+    better="lower",
+    estimator=RATIO,
+    about="Bits per UTF-8 byte of held-out answers",
+)
 
 
-class ScoringHead(Protocol):
-    """What is needed of a model: `fusionchat.models.head.Head`."""
+class Likelihood(Task):
+    """Bits that the model needs for the held-out answers."""
 
-    def hidden(self, tokens_BL: Int[Tensor, "B L"], mask_BL: Int[Tensor, "B L"], /) -> Float[Tensor, "B L H"]:
-        """Last hidden states."""
-        ...
+    name: ClassVar[str] = "likelihood"
+    metrics: ClassVar[tuple[Metric, ...]] = (BITS_PER_BYTE,)
+    always: ClassVar[bool] = True
 
-    def logits(self, hidden_NH: Float[Tensor, "N H"], /) -> Float[Tensor, "N V"]:
-        """Logits in fp32."""
-        ...
+    def measure(self, subject: Subject, progress: Progress) -> Measured:
+        """Bits and bytes of each conversation; the bits of every row are kept in a file."""
+        from fusionchat.evaluate.row_bits import EVENTS, RowBits, events_file, rendered_events
+        from fusionchat.evaluate.token_bits import token_bits
 
-
-def token_bits(
-    model: "PreTrainedModel",
-    rendered: Sequence["Rendered"],
-    *,
-    names: Sequence[str],
-    device: torch.device | str,
-    batch_tokens: int,
-    progress: Callable[[int], None],
-) -> Float[np.ndarray, " N"]:
-    """Bits (log2) the model needs for each supervised token, fp64 [N], in the order of the conversations.
-
-    bits_i = -log2 p(token i | everything before it).
-
-    Args:
-        model: A causal language model; it is moved to ``device``.
-        rendered: Conversations in the model's own template.
-        names: The conversations' ids, for messages.
-        device: Where to run.
-        batch_tokens: Most padded tokens of one batch; a longer conversation is a batch of its own.
-        progress: Called with the number of conversations done.
-
-    Raises:
-        ModelError: The model gives NaN, infinite logits, or a token of the text probability 0.
-    """
-    from fusionchat.models.head import Head
-
-    head = Head.of(model.to(device).eval())  # type: ignore[arg-type]
-    return head_bits(head, rendered, names=names, device=device, batch_tokens=batch_tokens, progress=progress)
-
-
-@torch.inference_mode()
-def head_bits(
-    head: ScoringHead,
-    rendered: Sequence["Rendered"],
-    *,
-    names: Sequence[str],
-    device: torch.device | str,
-    batch_tokens: int,
-    progress: Callable[[int], None],
-) -> Float[np.ndarray, " N"]:
-    """`token_bits` of a head whose model is already on ``device``."""
-    rows = [len(r.rows) for r in rendered]
-    offsets = np.concatenate([[0], np.cumsum(rows)]).astype(np.int64)
-    bits_N = np.zeros(int(offsets[-1]), dtype=np.float64)
-    for batch in batches(rendered, batch_tokens):
-        hidden = head.hidden(batch.tokens.to(device), batch.mask.to(device)).flatten(0, 1)
-        hidden_NH = hidden[batch.positions.to(device)]
-        nats_N = label_nats(head, hidden_NH, batch.labels.to(device)).double().cpu().numpy()
-        require_finite(-nats_N, batch.members, rows, names)
-        places = np.concatenate([np.arange(offsets[i], offsets[i + 1]) for i in batch.members])
-        bits_N[places] = nats_N / NATS_PER_BIT
-        progress(len(batch.members))
-    return bits_N
-
-
-def label_nats(
-    head: ScoringHead, hidden_NH: Float[Tensor, "N H"], labels_N: Int[Tensor, " N"]
-) -> Float[Tensor, " N"]:
-    """-ln p of every label, fp32; the head sees a chunk of rows at a time."""
-    parts, done = [], 0
-    chunk = 1  # the first chunk tells the size of the vocabulary
-    while done < len(labels_N):
-        logits_NV = head.logits(hidden_NH[done : done + chunk]).float()
-        parts.append(
-            torch.nn.functional.cross_entropy(logits_NV, labels_N[done : done + chunk], reduction="none")
+        conversations = subject.conversations
+        with progress("evaluate", len(conversations), "conversations") as advance:
+            bits_N = token_bits(
+                subject.model,
+                subject.rendered,
+                names=[c.id for c in conversations],
+                device=subject.device,
+                batch_tokens=subject.batch_tokens,
+                progress=advance,
+            )
+        events = rendered_events(subject.rendered, conversations)
+        bits_C, sizes_C = RowBits(events, bits_N).add_up(len(conversations))
+        rounded = [round(float(bits), 6) for bits in bits_C]  # the file has all digits
+        turns = sum(m.supervised and m.complete for c in conversations for m in c.messages)
+        return Measured(
+            {BITS_PER_BYTE.name: Items.of(conversations, rounded, sizes_C)},
+            {EVENTS: events_file(events, bits_N)},
+            {
+                "unscored_bytes": sum(c.supervised_bytes for c in conversations) - int(sizes_C.sum()),
+                "unscored_ends": turns - events.ends,
+            },
         )
-        done += chunk
-        chunk = max(1, LOGITS // logits_NV.shape[1])
-    return torch.cat(parts) if parts else hidden_NH.new_zeros(0, dtype=torch.float32)
+
+    @classmethod
+    def comparable(cls, scores: Mapping[str, Scores]) -> tuple[list[Scores], str]:
+        """The same scores over the events that all models score, see `over_common_events`."""
+        from fusionchat.evaluate.row_bits import RowBits, over_common_events, read_events
+
+        rows = {
+            name: RowBits(*read_events(one.folder), one.counts["unscored_bytes"])
+            for name, one in scores.items()
+        }
+        masks, note = over_common_events(rows)
+        if masks is None:
+            return list(scores.values()), note
+        found = []
+        for one, row_bits, mask in zip(scores.values(), rows.values(), masks, strict=True):
+            items = one.items[BITS_PER_BYTE.name]
+            bits_C, sizes_C = row_bits.add_up(len(items.ids), mask)
+            changed = {BITS_PER_BYTE.name: items._replace(values=bits_C, sizes=sizes_C)}
+            found.append(one._replace(items={**one.items, **changed}))
+        return found, note
