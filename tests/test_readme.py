@@ -7,8 +7,8 @@ import subprocess
 import sys
 
 import pytest
-import yaml
 
+from fusionchat.yaml import parse_value
 from tests.shared import ROOT
 from tests.tiny import write_recipe
 
@@ -92,12 +92,12 @@ def test_the_demo_runs_at_a_small_scale(tmp_path):
 
 def test_the_annotated_recipe_is_valid():
     from fusionchat.recipe.schema import validate_recipe
-    from fusionchat.recipe.yaml import parse_yaml
+    from fusionchat.yaml import parse_yaml
 
     texts = [text for kind, text in BLOCKS if kind == "yaml"]
     assert len(texts) == 1
     recipe = validate_recipe(parse_yaml(texts[0], name="README"), name="README", folder=".")
-    assert set(yaml.safe_load(texts[0])) <= set(recipe.model_dump())
+    assert set(parse_value(texts[0], where="")) <= set(recipe.model_dump())
 
 
 def test_every_link_leads_somewhere():

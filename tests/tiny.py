@@ -5,7 +5,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-import yaml
+
+from fusionchat.yaml import to_yaml
 
 SCALE = 0.03
 
@@ -61,7 +62,7 @@ def tiny(tiny_input, tmp_path, monkeypatch) -> Path:
 
 
 def write_recipe(path: Path, **changes) -> None:
-    path.write_text(yaml.safe_dump(SETTINGS | changes))
+    path.write_text(to_yaml(SETTINGS | changes))
 
 
 def copy_input(tiny_folder: Path) -> None:

@@ -2,12 +2,12 @@ import re
 from dataclasses import replace
 
 import pytest
-import yaml
 
 from fusionchat.models.ref import ModelRef
 from fusionchat.recipe.schema import Recipe, validate_recipe
 from fusionchat.report import card
 from fusionchat.report.card import model_card
+from fusionchat.yaml import parse_value
 from tests.report.sample import BITS, report
 
 
@@ -37,7 +37,7 @@ def text() -> str:
 
 def test_the_front_matter_is_what_the_hub_reads(text):
     _, matter, body = text.split("---\n", 2)
-    value = yaml.safe_load(matter)
+    value = parse_value(matter, where="")
     assert value["base_model"] == ["openchat/openchat_3.5", "NousResearch/Nous-Hermes-2-Mixtral-8x7B-DPO"]
     assert value["base_model_relation"] == "merge"
     assert value["library_name"] == "transformers" and value["pipeline_tag"] == "text-generation"
@@ -83,7 +83,7 @@ def test_the_code_to_load_it_is_python(text):
 
 def test_local_models_only_give_no_base_model():
     made = recipe(pivot="./p", sources={"a": "../models/a"})
-    value = yaml.safe_load(made_card(report(), made).split("---\n")[1])
+    value = parse_value(made_card(report(), made).split("---\n")[1], where="")
     assert "base_model" not in value and "base_model_relation" not in value
 
 

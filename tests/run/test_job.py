@@ -4,12 +4,12 @@ import json
 import shutil
 
 import pytest
-import yaml
 
 from fusionchat.artifacts import Manifest, fingerprint, finish, read_manifest, write_json
 from fusionchat.recipe.schema import load_recipe
 from fusionchat.stages import corpus
 from fusionchat.stages.pipeline import open_run, run
+from fusionchat.yaml import parse_value, to_yaml
 from tests.tiny import SETTINGS, copy_input, write_recipe
 
 EXACT = {"answer_pattern": "(?s)(.*)", "max_new_tokens": 2}
@@ -94,9 +94,9 @@ def test_the_order_of_sources_is_that_of_a_merge_s_weights(tiny):
     """``weight: [1, 2]`` goes by position, and of equal sources the first is taken."""
     plan_all(tiny)
     before = fingerprints()
-    tree = yaml.safe_load((tiny / "recipe.yaml").read_text())
+    tree = parse_value((tiny / "recipe.yaml").read_text(), where="")
     tree["sources"] = dict(reversed(tree["sources"].items()))
-    (tiny / "recipe.yaml").write_text(yaml.safe_dump(tree, sort_keys=False))
+    (tiny / "recipe.yaml").write_text(to_yaml(tree))
     moved = changed(before, fingerprints())
     assert {"fuse/all", "merge/varm@0.5", "merge/search"} <= moved
     assert not {"fuse/mixtral", "distill/mixtral@0.5", "represent/qwen"} & moved

@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
 from fusionchat.recipe.schema import Recipe, load_recipe, validate_recipe
 from fusionchat.stages.pipeline import open_run
+from fusionchat.yaml import to_yaml
 from tests.tiny import SETTINGS, write_recipe
 
 NOT_SETTINGS = {
@@ -98,7 +98,7 @@ def whole(tiny: Path) -> dict[str, Any]:
     (tiny / "pivot.jinja").write_text("{{ messages }}")
     (tiny / "b.jsonl").write_text((tiny / "input/corpus/train.jsonl").read_text() + "\n")
     (tiny / "m").symlink_to((tiny / "input/models/qwen").resolve())
-    (tiny / "recipe.yaml").write_text(yaml.safe_dump(everything()))
+    (tiny / "recipe.yaml").write_text(to_yaml(everything()))
     dumped: dict[str, Any] = json.loads(load_recipe("recipe.yaml").model_dump_json())
     return dumped
 

@@ -34,10 +34,10 @@ from fusionchat.models.settings import ModelSpec
 from fusionchat.recipe.mistakes import explain
 from fusionchat.recipe.set import alternatives, apply_settings
 from fusionchat.recipe.types import prepare
-from fusionchat.recipe.yaml import parse_yaml
 from fusionchat.represent.settings import RepresentSettings
 from fusionchat.runtime import RuntimeSettings
 from fusionchat.settings import Frozen, method_from_name, no_such_method
+from fusionchat.yaml import parse_yaml
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 NAME_RULE = "use letters, digits, '.', '_' and '-' only, a letter or digit first, and at most 100 characters"

@@ -12,7 +12,7 @@ from typing import Annotated, Any, Union, get_args, get_origin, get_type_hints
 from pydantic import BaseModel
 
 from fusionchat.errors import RecipeError
-from fusionchat.recipe.yaml import parse_value
+from fusionchat.yaml import parse_value
 
 Tree = dict[str, Any]
 METHOD = "method"

@@ -4,12 +4,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import yaml
-
 from fusionchat.artifacts import Json
 from fusionchat.report import markdown, tables, text
 from fusionchat.report.model import MergeWeights, Report
 from fusionchat.report.sections import headline
+from fusionchat.yaml import to_yaml
 
 if TYPE_CHECKING:
     from fusionchat.models.ref import ModelRef
@@ -25,7 +24,7 @@ def model_card(report: Report, recipe: "Recipe", refs: "Mapping[str, ModelRef]")
     that made it.
     """
     blocks = [
-        f"---\n{yaml.safe_dump(front_matter(report, refs), sort_keys=False, allow_unicode=True)}---",
+        f"---\n{to_yaml(front_matter(report, refs))}---",
         f"# {report.name}",
         f"A chat model fused from {_and([name_of(ref) for ref in refs.values()])} with FusionChat "
         f"([arXiv 2402.16107]({PAPER})). It has the structure, the size and the tokenizer of "

@@ -6,7 +6,6 @@ import shutil
 from pathlib import Path
 from typing import Annotated, Literal, NamedTuple
 
-import yaml
 from pydantic import PlainSerializer
 
 from fusionchat.artifacts import Json, write_json, write_text
@@ -17,6 +16,7 @@ from fusionchat.recipe.schema import Recipe
 from fusionchat.run.job import Inputs, Summary
 from fusionchat.settings import Frozen
 from fusionchat.stages.names import SEARCH, SELECTION, Row, Trained, evaluated, merged, weight_text
+from fusionchat.yaml import to_yaml
 
 CARD = "README.md"
 
@@ -29,7 +29,7 @@ def kept_recipe(recipe: Recipe) -> dict[str, Json]:
 
 def recipe_yaml(recipe: Recipe) -> str:
     """The kept recipe as YAML."""
-    return yaml.safe_dump(kept_recipe(recipe), sort_keys=False, allow_unicode=True)
+    return to_yaml(kept_recipe(recipe))
 
 
 KeptRecipe = Annotated[Recipe, PlainSerializer(kept_recipe, return_type=dict)]

@@ -5,7 +5,6 @@ import json
 import numpy as np
 import pytest
 import torch
-import yaml
 
 from fusionchat.errors import MergeError, RecipeError
 from fusionchat.merge.inputs.layers.stack import depths
@@ -26,6 +25,7 @@ from fusionchat.merge.standalone import (
     run_mergekit,
     run_standalone,
 )
+from fusionchat.yaml import parse_value, to_yaml
 from tests.merge.folders import SHAPES, adapter, family, load, stacked
 from tests.reference import merge as reference
 from tests.shared import ROOT
@@ -33,7 +33,7 @@ from tests.shared import ROOT
 
 def written(tmp_path, value):
     path = tmp_path / "merge.yaml"
-    path.write_text(value if isinstance(value, str) else yaml.safe_dump(value))
+    path.write_text(value if isinstance(value, str) else to_yaml(value))
     return path
 
 
@@ -392,7 +392,7 @@ def test_a_card_names_hub_models_and_promises_no_weights_that_are_not_there(tmp_
         str(pivot), [str(targets["t0"])], Ties(), tmp_path / "out", settings=Settings(threads=1)
     )
     card = model_card(report, "o/p@main", {"t0": "o/t"}, pivot, targets)
-    front = yaml.safe_load(card.split("---")[1])
+    front = parse_value(card.split("---")[1], where="")
     assert front["base_model"] == ["o/p", "o/t"] and front["base_model_relation"] == "merge"
     assert "mean weight" not in card and "Weights" not in card and "from_pretrained" in card
     assert "base_model" not in (tmp_path / "out/README.md").read_text()

@@ -3,10 +3,9 @@
 from collections.abc import Mapping
 from pathlib import Path
 
-import yaml
-
 from fusionchat.errors import RecipeError
 from fusionchat.merge.mergekit.rules import Value
+from fusionchat.yaml import parse_mergekit
 
 _RECIPE = {"pivot", "sources", "corpus"}
 _OTHERS: tuple[tuple[set[str], str, str], ...] = (
@@ -91,16 +90,16 @@ def _looks_like_mergekit(top: Value) -> bool:
 def _documents(path: Path) -> list[Value] | None:
     """A file's YAML documents; None where it cannot be read."""
     try:
-        return list(yaml.safe_load_all(path.read_text(encoding="utf-8")))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError):
+        return parse_mergekit(path.read_text(encoding="utf-8"), name=str(path))
+    except (OSError, UnicodeDecodeError, RecipeError):
         return None
 
 
 def read_mergekit(path: Path) -> dict[str, Value]:
     """A mergekit configuration's settings; raises RecipeError where the file is something else."""
     try:
-        documents = list(yaml.safe_load_all(path.read_text(encoding="utf-8")))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        documents = parse_mergekit(path.read_text(encoding="utf-8"), name=str(path))
+    except (OSError, UnicodeDecodeError) as error:
         raise RecipeError(f"This file cannot be read: {error}", where=str(path), do="correct it") from error
     found = _said(documents)
     if found is not None:

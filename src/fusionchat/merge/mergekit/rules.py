@@ -57,7 +57,7 @@ def _evaluate(value: Value, tensor: str, t: float, where: str) -> Setting | None
 def _number(value: Value, where: str) -> float:
     try:
         if isinstance(value, int | float | str) and not isinstance(value, bool):
-            return float(value)  # PyYAML reads 5e-6 as text
+            return float(value)  # a number in quotes
     except ValueError:
         pass
     raise RecipeError(

@@ -6,13 +6,13 @@ import json
 import numpy as np
 import pytest
 import torch
-import yaml
 
 from fusionchat.errors import MergeError
 from fusionchat.merge.inputs.vocabulary.files import read_vocabulary, same_tokenizer
 from fusionchat.merge.methods.linear import Linear
 from fusionchat.merge.standalone import Settings, run_mergekit
 from fusionchat.merge.stream.merge import merge_models
+from fusionchat.yaml import to_yaml
 from tests.merge.folders import load, save
 
 WORDS = ["<unk>", "<s>", "</s>", "▁a", "▁b", "c", "d", "e"]
@@ -167,7 +167,7 @@ def test_a_tokenizer_source_must_have_rows_for_all_its_tokens(tmp_path, monkeypa
     def run(source, out):
         models = [{"model": str(place), "parameters": {"weight": 1}} for place in (pivot, target)]
         path.write_text(
-            yaml.safe_dump({"merge_method": "linear", "models": models, "tokenizer_source": str(source)})
+            to_yaml({"merge_method": "linear", "models": models, "tokenizer_source": str(source)})
         )
         run_mergekit(path, tmp_path / out, settings=Settings(threads=1))
 
