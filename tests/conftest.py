@@ -15,6 +15,7 @@ PURE = [
     "fusionchat.represent.topk",
     "fusionchat.represent.select",
     "fusionchat.fuse.rules",
+    "fusionchat.models.logits",
     "fusionchat.distill.loss",
     "fusionchat.evaluate.statistics",
 ]

@@ -20,6 +20,7 @@ __all__ = [
     "AlignSettings",
     "FusionChatError",
     "Recipe",
+    "Student",
     "TokenTable",
     "TopK",
     "check",
@@ -29,6 +30,7 @@ __all__ = [
     "plan",
     "project",
     "run",
+    "soft_cross_entropy",
 ]
 
 

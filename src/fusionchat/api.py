@@ -1,8 +1,9 @@
 """What ``from fusionchat import ...`` gives: the whole as functions, and the pieces for a loop of one's own."""
 
+import importlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from fusionchat.align.projection.project import align as project
 from fusionchat.align.settings import AlignSettings
@@ -16,12 +17,15 @@ from fusionchat.stages.pipeline import plan, run
 from fusionchat.tokens.table import TokenTable
 
 if TYPE_CHECKING:
+    from fusionchat.distill.loss import soft_cross_entropy
+    from fusionchat.distill.student import Student
     from fusionchat.merge.stream.result import MergeReport
 
 __all__ = [
     "AlignSettings",
     "FusionChatError",
     "Recipe",
+    "Student",
     "TokenTable",
     "TopK",
     "check",
@@ -31,7 +35,17 @@ __all__ = [
     "plan",
     "project",
     "run",
+    "soft_cross_entropy",
 ]
+
+_LATE = {"Student": "fusionchat.distill.student", "soft_cross_entropy": "fusionchat.distill.loss"}
+"""Names whose files import torch, so that ``from fusionchat import Recipe`` does not."""
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _LATE:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(_LATE[name]), name)
 
 
 def merge(

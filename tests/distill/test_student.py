@@ -95,3 +95,22 @@ def test_a_head_that_is_not_linear_is_refused_by_name():
     model.lm_head = torch.nn.Sequential(model.lm_head)
     with pytest.raises(ModelError, match="GPT2LMHeadModel"):
         Student.of(model, label_weight=0.9)
+
+
+def test_a_loop_of_ones_own_is_a_few_lines():
+    """From the package's public names; the model itself is what was trained."""
+    import fusionchat
+
+    model, batch = make(True, torch.float32), batches()[0]
+    student = fusionchat.Student.of(model, label_weight=0.9)
+    optimizer = torch.optim.AdamW(student.parameters(), lr=1e-2)
+    losses = []
+    for _ in range(5):
+        loss = student(batch).loss / batch["step_rows"]
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    assert losses[-1] < losses[0] - 0.1
+    again = fusionchat.Student.of(model, label_weight=0.9)(batch).loss / batch["step_rows"]
+    assert again.item() < losses[-1] and fusionchat.soft_cross_entropy is soft_cross_entropy
