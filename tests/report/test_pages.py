@@ -345,3 +345,15 @@ def test_columns_of_text_are_aligned_left_figures_right(sample):
     assert left == ["file", "SHA-256", "known from", "failed because"]
     assert '<td class="text">model.safetensors</td>' in page and "td.text" in page
     assert "| :-- | :-- | --: | :-- | :-- |" in written and "| :-- | --: | --: | :-- |" in written
+
+
+def test_the_name_of_an_axis_is_not_cut_at_the_edge():
+    """Centred under a short axis, a long name would reach past the figure."""
+    long = replace(BITS, name="x", title="length of the replies", unit="tokens")
+    rows = tuple(
+        replace(row, results={**row.results, "x": row.results["bits_per_byte"]}) for row in report().rows
+    )
+    for metric, anchor in ((BITS, "middle"), (long, "end")):
+        shown = plots.score_plots(replace(report(), rows=rows, domains=()), metric)[0].svg
+        (label,) = re.findall(rf"<text style=\"([^\"]*)\"[^>]*>{re.escape(metric.column)}, lower", shown)
+        assert f"text-anchor: {anchor}" in label

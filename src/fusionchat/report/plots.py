@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 PANEL, WIDE = 3.7, 11.5  # widths of panels, and what follows: inches
 ROW, TOP, BOTTOM, EDGE = 0.21, 0.26, 0.46, 0.14
 LETTER, LABEL = 0.072, 24  # width of a letter, most letters of a label
+SMALL = 0.06  # width of a letter of an axis' name
 KIND_ROLES = {
     "pivot": "series-1",
     "source": "series-3",
@@ -279,8 +280,11 @@ def _panel(
         paint(axes)
         # Margins by the length of the labels: measuring them takes most of the time of a figure.
         letters = max((len(label.get_text()) for label in axes.get_yticklabels()), default=0)
+        left = EDGE + LETTER * letters
+        if SMALL * len(axes.get_xlabel()) > width - left + EDGE:  # centred under its axis it would be cut
+            axes.xaxis.label.set(x=1, horizontalalignment="right")
         figure.subplots_adjust(
-            left=(EDGE + LETTER * letters) / width,
+            left=left / width,
             right=1 - EDGE / width,
             bottom=BOTTOM / height,
             top=1 - top / height,
