@@ -1,13 +1,12 @@
 """Settings of how the work is done; they never change a result, and no fingerprint holds them."""
 
-import re
-
 from pydantic import Field, field_validator
 
+from fusionchat.devices import parse_device
 from fusionchat.settings import Frozen
 
-DEVICE = re.compile(r"auto|cpu|mps|cuda(:\d+)?")
-MERGE_DEVICE = re.compile(r"cpu|(cuda|xpu)(:\d+)?")
+DEVICES = ("auto", "cpu", "cuda", "mps")
+MERGE_DEVICES = ("cpu", "cuda", "xpu")
 
 
 class RuntimeSettings(Frozen):
@@ -38,13 +37,15 @@ class RuntimeSettings(Frozen):
     @field_validator("device")
     @classmethod
     def _device(cls, value: str) -> str:
-        if not DEVICE.fullmatch(value):
+        device = parse_device(value)
+        if device is None or device.kind not in DEVICES:
             raise ValueError(f"must be auto, cpu, cuda, cuda:N or mps, not {value!r}")
         return value
 
     @field_validator("merge_device")
     @classmethod
     def _merge_device(cls, value: str) -> str:
-        if not MERGE_DEVICE.fullmatch(value):
+        device = parse_device(value)
+        if device is None or device.kind not in MERGE_DEVICES:
             raise ValueError(f"must be cpu, cuda, cuda:N or xpu, not {value!r} (mps has no float64)")
         return value

@@ -3,9 +3,9 @@ from dataclasses import replace
 
 import pytest
 
+from fusionchat.hub import is_hub_id
 from fusionchat.models.ref import ModelRef
 from fusionchat.recipe.schema import Recipe, validate_recipe
-from fusionchat.report import card
 from fusionchat.report.card import model_card
 from fusionchat.yaml import parse_value
 from tests.report.sample import BITS, report
@@ -89,9 +89,9 @@ def test_local_models_only_give_no_base_model():
 
 def test_a_folder_of_the_form_owner_name_is_no_hub_id(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    assert card.is_hub_id("models/pivot")
+    assert is_hub_id("models/pivot")
     (tmp_path / "models" / "pivot").mkdir(parents=True)
-    assert not card.is_hub_id("models/pivot")
+    assert not is_hub_id("models/pivot")
 
 
 def test_a_run_without_results_still_has_a_card():

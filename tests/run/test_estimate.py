@@ -6,6 +6,7 @@ from safetensors.torch import save_file
 
 from fusionchat.models.ref import ModelRef
 from fusionchat.recipe.schema import load_recipe
+from fusionchat.run import estimate
 from fusionchat.run.estimate import capture_cost, most_disk, parameters, training_cost
 from fusionchat.run.job import Cost
 
@@ -70,3 +71,13 @@ def test_disk_is_what_is_left_and_the_most_that_is_needed_besides():
     costs = [Cost(10.0, 0.0, 5.0), Cost(1.0, 0.0, 30.0), Cost(2.0)]
     assert most_disk(costs) == 43.0
     assert most_disk([*costs, Cost(None)]) is None and most_disk([*costs, Cost(1.0, 0.0, None)]) is None
+
+
+def test_a_hub_model_is_counted_in_the_cache_and_else_by_the_hub(tmp_path, monkeypatch):
+    ref = ModelRef("solar", "org/solar", "org/solar")
+    monkeypatch.setattr(estimate, "cached_model", lambda name, revision: tmp_path)
+    monkeypatch.setattr(estimate, "hub_parameters", lambda name, revision: 7)
+    assert estimate.parameters(ref) == 7  # only its tokenizer is in the cache
+    save_file({"a": torch.zeros(2, 3)}, tmp_path / "model.safetensors")
+    (tmp_path / "config.json").write_text('{"model_type": "llama"}')
+    assert estimate.parameters(ref) == 6

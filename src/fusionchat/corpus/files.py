@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import cast
 
 from fusionchat.errors import CorpusError
-from fusionchat.hub import COMMIT, hub_commit
+from fusionchat.hub import COMMIT, hub_commit, looks_like_a_path
 
 GZIP = b"\x1f\x8b"
 POINTER = b"version https://git-lfs"
@@ -211,7 +211,7 @@ def parquet_rows(file: Path) -> Iterator[object]:
 
 def refuse_path(name: str) -> None:
     """Raise CorpusError where the name of a file that does not exist cannot be a hub dataset's id."""
-    if name.startswith((".", "/")) or name.count("/") > 1 or Path(name).suffix:
+    if looks_like_a_path(name) or Path(name).suffix:
         raise CorpusError(
             "There is no such corpus file",
             where=name,

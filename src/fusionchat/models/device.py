@@ -1,8 +1,8 @@
 """The device that a recipe means."""
 
-import re
 from typing import TYPE_CHECKING
 
+from fusionchat.devices import parse_device
 from fusionchat.errors import MachineError
 
 if TYPE_CHECKING:
@@ -29,6 +29,7 @@ def pick_device(name: str) -> "torch.device":
 def _is_there(name: str) -> bool:
     import torch
 
-    if cuda := re.fullmatch(r"cuda(?::(\d+))?", name):
-        return int(cuda[1] or 0) < torch.cuda.device_count()
+    device = parse_device(name)
+    if device is not None and device.kind == "cuda":
+        return (device.number or 0) < torch.cuda.device_count()
     return name == "cpu" or (name == "mps" and torch.backends.mps.is_available())

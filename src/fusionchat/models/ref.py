@@ -10,6 +10,7 @@ from pathlib import Path
 from fusionchat.corpus.jinja import pick
 from fusionchat.corpus.thoughts import Thinking
 from fusionchat.errors import ModelError
+from fusionchat.hub import looks_like_a_path
 from fusionchat.models.settings import ModelSpec
 from fusionchat.models.template_files import read_template
 
@@ -70,7 +71,7 @@ def locate(name: str, folder: str, *, where: str) -> str:
     for candidate in (Path(folder) / path, path):
         if candidate.is_dir():
             return str(candidate)
-    if name.startswith((".", "/", "~")) or name.count("/") > 1:
+    if looks_like_a_path(name):
         raise ModelError(
             f"There is no such model folder: {name}",
             where=where,

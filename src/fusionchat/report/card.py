@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fusionchat.artifacts import Json
+from fusionchat.hub import is_hub_id
 from fusionchat.report import markdown, tables, text
 from fusionchat.report.model import MergeWeights, Report
 from fusionchat.report.sections import headline
@@ -69,11 +70,6 @@ def front_matter(report: Report, refs: "Mapping[str, ModelRef]") -> dict[str, Js
             {"name": report.name, "results": [{"task": task, "dataset": dataset, "metrics": metrics}]}
         ]
     return matter
-
-
-def is_hub_id(model: str) -> bool:
-    """Whether a model can be a hub id: no folder, and of the form ``owner/name``."""
-    return not Path(model).is_dir() and model.count("/") == 1 and not model.startswith((".", "/", "~"))
 
 
 def name_of(ref: "ModelRef") -> str:

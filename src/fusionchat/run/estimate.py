@@ -6,6 +6,7 @@ from pathlib import Path
 
 from fusionchat.corpus.settings import CorpusFile
 from fusionchat.errors import MergeError
+from fusionchat.hub import cached_model, hub_parameters
 from fusionchat.merge.inputs.checkpoint import open_checkpoint
 from fusionchat.models.ref import ModelRef
 from fusionchat.recipe.schema import Recipe
@@ -24,10 +25,14 @@ SLOT_BYTES = 6
 
 
 def parameters(ref: ModelRef) -> int | None:
-    """Elements of a local checkpoint's tensors, from the headers of its weight files; None if it is not here."""
-    folder = Path(ref.model)
-    if not folder.is_dir():
-        return None
+    """Elements of a model's tensors, from the headers of its weight files, or from the hub; None if neither is there."""
+    local = Path(ref.model).is_dir()
+    folder = Path(ref.model) if local else cached_model(ref.model, ref.revision)
+    counted = None if folder is None else _elements(folder)
+    return counted if local or counted is not None else hub_parameters(ref.model, ref.revision)
+
+
+def _elements(folder: Path) -> int | None:
     try:
         with closing(open_checkpoint(folder, allow_pickle=True)) as checkpoint:
             return sum(tensor.count for tensor in checkpoint.tensors.values())

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from fusionchat.errors import MergeError
+from fusionchat.hub import looks_like_a_path
 from fusionchat.models.files import CARRIED
 
 _FETCHED = ("*.json", "*.safetensors", "*.py", *CARRIED)
@@ -19,7 +20,7 @@ def find_model(reference: str, *, allow_pickle: bool = False) -> Path:
     if folder.is_dir():
         return folder
     name, _, revision = reference.partition("@")
-    if name.startswith((".", "/", "~")) or name.count("/") != 1:
+    if looks_like_a_path(name) or "/" not in name:
         raise MergeError(
             f"There is no such model folder: {reference}", do="give a folder or a hub id (owner/name)"
         )
