@@ -38,6 +38,15 @@ def test_merge_is_called_by_a_method_s_name(tiny_input, tmp_path):
         fusionchat.merge(pivot, {"a": pivot}, "varn", tmp_path / "other")
 
 
+def test_evaluate_gives_what_a_run_does(finished):
+    """The same bits per byte of the same model on the same text, but for the rounding of scores.json."""
+    corpus = finished.folder.parent.parent / "input/corpus/test.jsonl"
+    found = fusionchat.evaluate(finished.path("distill/sft") / "model", corpus, max_tokens=96, device="cpu")
+    assert found.metrics.keys() == {"bits_per_byte"} and found.rejects == {}
+    summary = finished.manifest("evaluate/test/sft").summary["bits_per_byte"]
+    assert found.metrics["bits_per_byte"].value == pytest.approx(summary, abs=1e-5)
+
+
 def test_importing_the_package_loads_nothing_heavy():
     code = "import sys, fusionchat, fusionchat.cli; assert not {'torch', 'transformers', 'numpy'} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)

@@ -13,7 +13,7 @@ from typing import Any
 __version__ = "0.1.0"
 
 _API = "fusionchat.api"
-_ROOMS = ("fuse", "merge", "run")
+_ROOMS = ("evaluate", "fuse", "merge", "run")
 """Rooms that are functions of the same name, too."""
 
 __all__ = [
@@ -24,6 +24,7 @@ __all__ = [
     "TokenTable",
     "TopK",
     "check",
+    "evaluate",
     "fuse",
     "load_recipe",
     "merge",

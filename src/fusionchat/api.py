@@ -3,15 +3,26 @@
 import importlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
+from fusionchat import console
 from fusionchat.align.projection.project import align as project
 from fusionchat.align.settings import AlignSettings
-from fusionchat.errors import FusionChatError
+from fusionchat.corpus.conversation import Reject
+from fusionchat.corpus.cut import fit
+from fusionchat.corpus.parts import count_rejects, read_source
+from fusionchat.corpus.settings import CorpusFile
+from fusionchat.errors import CorpusError, FusionChatError
+from fusionchat.evaluate.settings import EvaluateSettings
+from fusionchat.evaluate.statistics import Estimate
+from fusionchat.evaluate.tasks import METRICS
 from fusionchat.fuse.fuse import fuse
 from fusionchat.merge.methods import MergeMethod
+from fusionchat.models.precision import dtype_here
+from fusionchat.models.ref import ModelRef, locate
 from fusionchat.recipe.schema import Recipe, load_recipe, merge_method
 from fusionchat.represent.topk import TopK
+from fusionchat.runtime import RuntimeSettings
 from fusionchat.stages.check import check
 from fusionchat.stages.pipeline import plan, run
 from fusionchat.tokens.table import TokenTable
@@ -29,6 +40,7 @@ __all__ = [
     "TokenTable",
     "TopK",
     "check",
+    "evaluate",
     "fuse",
     "load_recipe",
     "merge",
@@ -46,6 +58,59 @@ def __getattr__(name: str) -> Any:
     if name not in _LATE:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(importlib.import_module(_LATE[name]), name)
+
+
+class Evaluation(NamedTuple):
+    """What was measured of a model.
+
+    Attributes:
+        metrics: The estimate of each metric, with its standard error.
+        rejects: How many conversations the model's template cannot render, by reason; the others were measured.
+    """
+
+    metrics: Mapping[str, Estimate]
+    rejects: Mapping[str, int]
+
+
+def evaluate(
+    model: str | Path,
+    corpus: str | Path,
+    *,
+    settings: Mapping[str, object] | None = None,
+    max_tokens: int = 2048,
+    device: str = "auto",
+) -> Evaluation:
+    """Measure a model on a corpus: bits per byte of its answers, and what ``settings`` ask for besides.
+
+    Args:
+        model: Folder or hub id.
+        corpus: A file, or a hub data set, as `corpus.test` of a recipe.
+        settings: As `evaluate:` of a recipe, for instance ``{"exact_match": {"answer_pattern": "(\\d+)"}}``.
+        max_tokens: Longer conversations are cut.
+        device: As `runtime.device` of a recipe.
+
+    Raises:
+        FusionChatError: The model or the corpus cannot be read, or no conversation can be measured.
+    """
+    from fusionchat.evaluate.score import together
+    from fusionchat.stages.corpus import make_renderer
+    from fusionchat.stages.evaluate import subjects
+
+    asked = EvaluateSettings(**dict(settings or {}))  # type: ignore[arg-type]
+    if asked.dtype == "auto":
+        asked = asked.model_copy(update={"dtype": dtype_here(device)})
+    place = locate(str(model), ".", where="model")
+    ref = ModelRef("model", place, place)
+    read = read_source(CorpusFile(path=str(corpus)), ".")
+    renderer = make_renderer(ref)
+    fitted = [fit(one, [(renderer, max_tokens)]) for one in read.conversations]
+    kept = [one.conversation for one in fitted if not isinstance(one, Reject)]
+    rejects = count_rejects([*read.rejects, *(one for one in fitted if isinstance(one, Reject))])
+    if not kept:
+        raise CorpusError(f"No conversation can be measured: {dict(rejects)}", where=str(corpus))
+    subject = subjects(asked, kept, ref, RuntimeSettings(device=device))(ref)
+    scores = together(subject, [task.measure(subject, console.progress) for task in asked.tasks])
+    return Evaluation({name: scores.estimate(METRICS[name]) for name in scores.items}, dict(rejects))
 
 
 def merge(

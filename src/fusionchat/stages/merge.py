@@ -26,7 +26,7 @@ from fusionchat.stages.names import SEARCH, SELECTION, SFT, SOUP, Row, Trained, 
 from fusionchat.stages.rows import main_merge, merges, targets_of
 from fusionchat.stages.search import Found, Search, merge_found, plan_search, search, trials_so_far
 
-VERSION = 2  # raised when the same settings and inputs give another output
+VERSION = 3  # raised when the same settings and inputs give another output
 
 
 class Merge(Frozen):
