@@ -1,74 +1,103 @@
-"""The house: PURE files import nothing but mathematics, only console prints, tests mirror src."""
+"""The house: floors, no circles, PURE files import nothing but mathematics, only console prints."""
 
 import ast
 import subprocess
 import sys
-from pathlib import Path
+import tomllib
 
 import pytest
 
-from tests.shared import ROOT
-
-SRC = ROOT / "src" / "fusionchat"
-PURE = [
-    "tokens/spans.py",
-    "represent/topk.py",
-    "represent/events.py",
-    "represent/select.py",
-    "align/positions.py",
-    "align/vocabulary.py",
-    "align/project.py",
-    "fuse/rules.py",
-    "models/logits.py",
-    "distill/loss.py",
-    "distill/plan.py",
-    "merge/weights.py",
-    "evaluate/noise.py",
-    "evaluate/statistics.py",
-    "evaluate/metric.py",
-    "evaluate/t_distribution.py",
-    *(str(p.relative_to(SRC)) for p in sorted((SRC / "merge" / "methods").glob("*.py"))),
-]
-ALLOWED = {
-    *sys.stdlib_module_names,
-    "numpy",
-    "numba",
-    "llvmlite",
-    "torch",
-    "jaxtyping",
-}  # llvmlite is numba's
+from tests.structure import (
+    FLOORS,
+    GROUND,
+    NOT_PURE,
+    PURE,
+    ROOT,
+    SRC,
+    all_imports,
+    file_circles,
+    hidden_statements,
+    impure,
+    mypy_modules,
+    room_circles,
+    upward,
+)
 
 
-def imports(path: Path):
-    for node in ast.walk(ast.parse(path.read_text())):
-        if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom):
-            assert node.level == 0, f"{path}: relative import"
-            yield node.module
+def test_no_circle_of_files():
+    assert file_circles() == []
 
 
-def is_pure(module: str) -> bool:
-    name = module.removeprefix("fusionchat.").replace(".", "/")
-    return f"{name}.py" in PURE or f"{name}/__init__.py" in PURE
+def test_no_circle_among_the_files_and_folders_of_a_folder():
+    assert room_circles() == {}
 
 
-def reachable(name: str, seen: set[str]):
-    """A PURE file and the package's files it imports, which must be pure as well."""
-    for module in imports(SRC / name):
-        if module.startswith("fusionchat"):
-            part = module.removeprefix("fusionchat.").replace(".", "/")
-            file = f"{part}.py" if (SRC / f"{part}.py").is_file() else f"{part}/__init__.py"
-            if file not in seen:
-                seen.add(file)
-                reachable(file, seen)
-        else:
-            assert module.split(".")[0] in ALLOWED, f"{name} imports {module}"
+def test_no_arrow_upward():
+    wrong = {f"{one.importer} imports {one.imported}" for one in upward()}
+    assert wrong == set()
 
 
-@pytest.mark.parametrize("name", PURE)
-def test_pure_files_import_mathematics_only(name):
-    reachable(name, {name})
+def test_pure_files_import_mathematics_and_pure_files_only():
+    assert impure() == []
+
+
+def test_the_lists_name_what_is_there():
+    assert [one for one in (*PURE, *NOT_PURE, *FLOORS) if not (SRC / one).exists()] == []
+    assert [one for one in GROUND if not (SRC / f"{one}.py").is_file()] == []
+
+
+def test_mypy_is_strict_with_the_same_files():
+    overrides = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["mypy"]["overrides"]
+    assert overrides[0]["module"] == mypy_modules()
+
+
+HOUSE = {
+    "__init__.py": "",
+    "errors.py": "import os",
+    "tokens/__init__.py": "",
+    "tokens/a.py": "def f():\n    from fusionchat.tokens.deep import b",
+    "tokens/deep/__init__.py": "",
+    "tokens/deep/b.py": "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from fusionchat.tokens.a import f",
+    "corpus/__init__.py": "from fusionchat.discover import discover\nKINDS = discover(__name__, __path__, int)",
+    "corpus/c.py": "import importlib\nm = importlib.import_module('fusionchat.models.d')",
+    "models/__init__.py": "",
+    "models/d.py": "import fusionchat.errors\nfrom fusionchat.tokens import a",
+    "align/__init__.py": "",
+    "align/e.py": "import torch\nimport yaml\nfrom fusionchat.models.d import a",
+    "discover.py": "",
+}
+
+
+@pytest.fixture
+def house(tmp_path):
+    for name, text in HOUSE.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True, parents=True)
+        (tmp_path / name).write_text(text)
+    return tmp_path
+
+
+def test_every_import_is_read(house):
+    own, foreign = all_imports(house)
+    arrows = {(one.importer, one.imported, one.hidden) for one in own}
+    assert arrows == {
+        ("tokens/a.py", "tokens/deep/b.py", True),
+        ("tokens/deep/b.py", "tokens/a.py", True),
+        ("corpus/__init__.py", "discover.py", False),
+        ("corpus/__init__.py", "corpus/c.py", False),
+        ("corpus/c.py", "models/d.py", True),
+        ("models/d.py", "errors.py", False),
+        ("models/d.py", "tokens/a.py", False),
+        ("align/e.py", "models/d.py", False),
+    }
+    assert {one.module for one in foreign if one.importer == "align/e.py"} == {"torch", "yaml"}
+
+
+def test_circles_arrows_upward_and_impure_imports_are_found(house):
+    assert file_circles(house) == [["tokens/a.py", "tokens/deep/b.py"]]
+    assert room_circles(house) == {"tokens": [["a.py", "deep"]]}
+    assert [(one.importer, one.imported) for one in upward(house)] == [("corpus/c.py", "models/d.py")]
+    assert impure(house) == ["align/e.py:2 imports yaml", "align/e.py:3 imports models/d.py"]
+    assert hidden_statements(house) == 1
 
 
 def test_only_the_console_prints():

@@ -10,7 +10,7 @@ import sys
 from types import ModuleType
 from typing import Any
 
-__version__ = "0.1.0"
+from fusionchat.version import __version__ as __version__
 
 _API = "fusionchat.api"
 _ROOMS = ("evaluate", "fuse", "merge", "run")

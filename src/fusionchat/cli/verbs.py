@@ -10,10 +10,10 @@ from typing import Any
 
 import click
 
-from fusionchat import __version__
 from fusionchat.cli.merge import fisher, merge
 from fusionchat.cli.run import finish, load, run_one, run_stage
 from fusionchat.units import counted
+from fusionchat.version import __version__
 
 HELP = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 Command = Callable[..., Any]

@@ -14,7 +14,7 @@ model tile it; a row of one model that another has nothing for is in no common r
 """
 
 from collections.abc import Sequence
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import numba
 import numpy as np
@@ -25,6 +25,7 @@ NATS_PER_BIT = float(np.log(2.0))
 NO_ROW = np.iinfo(np.int64).max
 
 
+@runtime_checkable
 class Rows(Protocol):
     """What is needed of a `TopK`: see there."""
 

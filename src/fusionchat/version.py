@@ -1,0 +1,3 @@
+"""The version of FusionChat."""
+
+__version__ = "0.1.0"
