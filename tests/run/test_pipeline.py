@@ -254,7 +254,7 @@ def test_two_processes_cannot_work_on_one_run(tiny):
 
     recipe = load_recipe("recipe.yaml")
     recipe.run_folder.mkdir(parents=True)
-    with lease(recipe.run_folder / ".lock"), pytest.raises(FusionChatError, match="Another process"):
+    with lease(recipe.run_folder / ".lease"), pytest.raises(FusionChatError, match="Another process"):
         run(recipe)
 
 

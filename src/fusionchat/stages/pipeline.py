@@ -96,7 +96,7 @@ def run(
     """
     refuse_many_processes()
     planned = begin_run(recipe, verify=verify)
-    with machine_errors(planned.folder), lease(planned.folder / ".lock"):
+    with machine_errors(planned.folder), lease(planned.folder / ".lease"):
         write_text(planned.folder / "recipe.json", recipe.model_dump_json(indent=1) + "\n")
         keep_dtypes(planned.folder, planned.dtypes)
 

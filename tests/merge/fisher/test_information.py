@@ -17,7 +17,7 @@ from fusionchat.merge.fisher.information import as_stored, draw, make_fisher
 from fusionchat.merge.inputs.checkpoint import open_checkpoint
 from fusionchat.models.ref import ModelRef
 from fusionchat.models.tokenizer import load_tokenizer
-from tests.cli.test_main import call, refused
+from tests.cli.test_verbs import call, refused
 from tests.reference import merge as reference
 
 CORPUS = "input/corpus/train.jsonl"
