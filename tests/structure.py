@@ -12,7 +12,7 @@ SRC = ROOT / "src" / "fusionchat"
 
 GROUND = (
     "errors", "units", "settings", "discover", "runtime", "console", "watch", "artifacts", "damage", "threads", "hub",
-    "host", "lease", "version", "yaml",
+    "host", "lease", "version", "yaml", "devices",
 )  # fmt: skip
 """Files of the ground floor; one may import another."""
 
