@@ -2,6 +2,7 @@ import re
 from dataclasses import replace
 
 import pytest
+from huggingface_hub import ModelCard
 
 from fusionchat.hub import is_hub_id
 from fusionchat.models.ref import ModelRef
@@ -50,10 +51,18 @@ def test_the_front_matter_is_what_the_hub_reads(text):
 
 
 def test_the_hub_accepts_the_card(text):
-    hub = pytest.importorskip("huggingface_hub")
-    data = hub.ModelCard(text).data
+    data = ModelCard(text).data
     assert data.base_model == ["openchat/openchat_3.5", "NousResearch/Nous-Hermes-2-Mixtral-8x7B-DPO"]
-    assert {result.metric_type for result in data.eval_results} == {"bits_per_byte", "exact_match"}
+    figures = {result.metric_type: result for result in data.eval_results}
+    assert figures.keys() == {"bits_per_byte", "exact_match"}
+    bits = figures["bits_per_byte"]
+    assert (bits.task_type, bits.task_name, bits.metric_name) == (
+        "text-generation",
+        "held-out answers",
+        "bits per byte",
+    )
+    assert bits.metric_value == round(report().row("varm").value(BITS).overall.value, 4)
+    assert str(ModelCard(text)) == text, "the hub would write the same"
 
 
 def test_folders_of_the_machine_stay_out_of_the_names(text):

@@ -24,9 +24,9 @@ from fusionchat.merge.stream.merge import merge_models
 from fusionchat.merge.stream.planning import MergePlan, plan_merge
 from fusionchat.merge.stream.result import MergeReport
 from fusionchat.merge.stream.surroundings import carried, copy_files
+from fusionchat.models.card import README, card
 from fusionchat.models.files import LICENCES, TOKENIZER, left_out, matching
 
-CARD = "README.md"
 CONFIG = "mergekit_config.yml"
 """The mergekit file that a model was made from, in its folder."""
 
@@ -103,7 +103,7 @@ def run_standalone(
         (out / CONFIG).unlink(missing_ok=True)
     else:
         write_text(out / CONFIG, words)
-    write_text(out / CARD, model_card(report, pivot, named, base, folders, config=words))
+    write_text(out / README, model_card(report, pivot, named, base, folders, config=words))
     return report
 
 
@@ -211,11 +211,8 @@ def model_card(
     settings: dict[str, Json] = report.method
     summary = report.summary()
     weights = summary.get("weights")
-    lines = ["---", "library_name: transformers", "tags: [merge, fusionchat]"]
     hub = [ref.partition("@")[0] for ref in (pivot, *named.values()) if not Path(ref).expanduser().is_dir()]
-    if hub:
-        lines += ["base_model:", *(f"- {name}" for name in dict.fromkeys(hub)), "base_model_relation: merge"]
-    lines += ["---", "", "# Fused model", ""]
+    lines = ["# Fused model", ""]
     if config is None:
         lines += [f"Merged by FusionChat with `{canonical(settings)}`, stored as {report.dtype}.", ""]
     else:
@@ -239,14 +236,14 @@ def model_card(
     lines += ["", "The fused model is bound by the licences of the pivot and of all targets."]
     kinds = "Weights per tensor, changes" if column else "Changes per tensor"
     lines += [f"{kinds}, sign conflicts and checksums are in `merge_weights.json`.", ""]
-    return "\n".join(lines)
+    return card("\n".join(lines), bases=hub, tags=("merge", "fusionchat"))
 
 
 def _licence(folder: Path) -> str:
     """The licence a model's card names, or its licence file; ``unknown`` where there is neither."""
-    card = folder / CARD
-    if card.is_file():
-        for line in card.read_text(encoding="utf-8", errors="replace").splitlines()[:60]:
+    own = folder / README
+    if own.is_file():
+        for line in own.read_text(encoding="utf-8", errors="replace").splitlines()[:60]:
             key, found, value = line.partition(":")
             if found and key.strip() in ("license", "license_name") and value.strip():
                 return value.strip().strip("\"'")

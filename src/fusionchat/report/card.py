@@ -4,12 +4,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fusionchat.artifacts import Json
 from fusionchat.hub import is_hub_id
+from fusionchat.models.card import TASK, Measured, Result, card
 from fusionchat.report import markdown, tables, text
 from fusionchat.report.model import MergeWeights, Report
 from fusionchat.report.sections import headline
-from fusionchat.yaml import to_yaml
 
 if TYPE_CHECKING:
     from fusionchat.models.ref import ModelRef
@@ -25,7 +24,6 @@ def model_card(report: Report, recipe: "Recipe", refs: "Mapping[str, ModelRef]")
     that made it.
     """
     blocks = [
-        f"---\n{to_yaml(front_matter(report, refs))}---",
         f"# {report.name}",
         f"A chat model fused from {_and([name_of(ref) for ref in refs.values()])} with FusionChat "
         f"([arXiv 2402.16107]({PAPER})). It has the structure, the size and the tokenizer of "
@@ -44,32 +42,31 @@ def model_card(report: Report, recipe: "Recipe", refs: "Mapping[str, ModelRef]")
         "This model is derived from the models above; the licence of each of them applies to it, and so may the terms "
         "of the corpus. Set `license:` in this card's front matter once you have looked at them.",
     ]
-    return "\n\n".join(blocks) + "\n"
+    return card(
+        "\n\n".join(blocks) + "\n",
+        bases=[ref.model for ref in refs.values() if is_hub_id(ref.model)],
+        tags=("fusionchat", "merge", "distillation", "knowledge-fusion"),
+        pipeline=TASK,
+        measured=measured(report),
+    )
 
 
-def front_matter(report: Report, refs: "Mapping[str, ModelRef]") -> dict[str, Json]:
-    """The hub's metadata of the card."""
-    bases: list[Json] = [ref.model for ref in refs.values() if is_hub_id(ref.model)]
-    matter: dict[str, Json] = {"base_model": bases, "base_model_relation": "merge"} if bases else {}
-    matter |= {
-        "library_name": "transformers",
-        "pipeline_tag": "text-generation",
-        "tags": ["fusionchat", "merge", "distillation", "knowledge-fusion"],
-    }
+def measured(report: Report) -> Measured | None:
+    """The fused model's figures for the hub, None where it was not evaluated."""
     row = report.row(report.fused)
-    metrics: list[Json] = []
-    for metric in report.metrics:
-        value = row.value(metric) if row else None
-        if value is not None:
-            figure = round(value.overall.value, 4)
-            metrics.append({"type": metric.name, "name": metric.title, "value": figure})
-    if metrics:
-        task: Json = {"type": "text-generation", "name": "held-out answers"}
-        dataset: Json = {"type": "held-out", "name": "held-out part of the fusion corpus"}
-        matter["model-index"] = [
-            {"name": report.name, "results": [{"task": task, "dataset": dataset, "metrics": metrics}]}
-        ]
-    return matter
+    if row is None:
+        return None
+    figures = [(metric, row.value(metric)) for metric in report.metrics]
+    return Measured(
+        report.name,
+        "held-out answers",
+        ("held-out", "held-out part of the fusion corpus"),
+        [
+            Result(metric.name, metric.title, round(value.overall.value, 4))
+            for metric, value in figures
+            if value is not None
+        ],
+    )
 
 
 def name_of(ref: "ModelRef") -> str:

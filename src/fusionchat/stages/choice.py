@@ -18,8 +18,6 @@ from fusionchat.settings import Frozen
 from fusionchat.stages.names import SEARCH, SELECTION, Row, Trained, evaluated, merged, weight_text
 from fusionchat.yaml import to_yaml
 
-CARD = "README.md"
-
 
 def kept_recipe(recipe: Recipe) -> dict[str, Json]:
     """The recipe as it is kept beside a model and in the report: defaults included, without ``runtime``."""

@@ -15,11 +15,12 @@ from fusionchat.console import progress
 from fusionchat.merge.methods import MergeMethod
 from fusionchat.merge.methods.linear import Linear
 from fusionchat.merge.settings import AnyMerge, FusedSettings
+from fusionchat.models.card import README
 from fusionchat.run.estimate import merge_cost
 from fusionchat.run.job import Context, Cost, Inputs, Summary
 from fusionchat.run.planned import Run
 from fusionchat.settings import Frozen
-from fusionchat.stages.choice import CARD, Finish, Select, finish, select
+from fusionchat.stages.choice import Finish, Select, finish, select
 from fusionchat.stages.evaluate import add_row
 from fusionchat.stages.merging import merge_into, models_in, read_by_merges
 from fusionchat.stages.names import SEARCH, SELECTION, SFT, SOUP, Row, Trained, distilled, evaluated, merged
@@ -91,7 +92,7 @@ def plan(run: Run) -> None:
             ),
         ),
         cost=Cost(0.0, 0.0),
-        rewritten=(CARD,),
+        rewritten=(README,),
     )
 
 

@@ -14,6 +14,7 @@ from fusionchat.evaluate.row_bits import amounts
 from fusionchat.evaluate.score import comparable, remarks
 from fusionchat.evaluate.scores import Scores, read_scores
 from fusionchat.evaluate.tasks import METRICS, PRIMARY
+from fusionchat.models.card import README
 from fusionchat.recipe.schema import Recipe
 from fusionchat.report.heatmap import merge_files, merge_weights, merge_words, merged_tensors
 from fusionchat.report.model import (
@@ -31,7 +32,7 @@ from fusionchat.report.rows import Trained, make_rows
 from fusionchat.run.job import Content, Context, Cost, Inputs, Summary
 from fusionchat.run.planned import Run
 from fusionchat.settings import Frozen
-from fusionchat.stages.choice import CARD, KeptRecipe, recipe_yaml, selected
+from fusionchat.stages.choice import KeptRecipe, recipe_yaml, selected
 from fusionchat.stages.corpus import read_counts
 from fusionchat.stages.names import (
     BEST,
@@ -94,7 +95,7 @@ def work(settings: Settings, inputs: Inputs, out: Path, ctx: Context) -> Summary
     report = gather(settings.recipe, inputs)
     write_report(report, out)
     card = model_card(report, settings.recipe, inputs.job.models)
-    write_text(inputs.folder(FUSED) / "model" / CARD, card)
+    write_text(inputs.folder(FUSED) / "model" / README, card)
     fused = report.row(report.fused)
     assert fused is not None
     values: Summary = {name: round(found.value.overall.value, 6) for name, found in fused.results.items()}
