@@ -28,7 +28,10 @@ TIMES = {"merge": ("over_floor",), "align": ()}
 
 def figures(name: str, checkout: Path) -> dict[str, float]:
     """One turn: the figures of a benchmark that are speeds, as times."""
-    environment = os.environ | {"PYTHONPATH": f"{checkout / 'src'}{os.pathsep}{checkout}", "HF_HUB_OFFLINE": "1"}
+    environment = os.environ | {
+        "PYTHONPATH": f"{checkout / 'src'}{os.pathsep}{checkout}",
+        "HF_HUB_OFFLINE": "1",
+    }
     done = subprocess.run(
         [sys.executable, "-m", f"benchmarks.{name}", "--quick"],
         cwd=checkout,
@@ -47,7 +50,11 @@ def as_times(name: str, held: Mapping[str, Any]) -> dict[str, float]:
     found = {key: 1.0 / held[key] for key in SPEEDS.get(name, ()) if held.get(key)}
     for key in TIMES[name]:
         value = held[key]
-        found |= {f"{key} {k}": float(v) for k, v in value.items()} if isinstance(value, dict) else {key: float(value)}
+        found |= (
+            {f"{key} {k}": float(v) for k, v in value.items()}
+            if isinstance(value, dict)
+            else {key: float(value)}
+        )
     return found
 
 
@@ -67,7 +74,9 @@ def compare(name: str, other: Path, turns: int) -> dict[str, float]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("other", type=Path, help="another checkout")
     parser.add_argument("names", nargs="*", default=["align", "merge"], help="align, merge")
     parser.add_argument("--turns", type=int, default=3)
