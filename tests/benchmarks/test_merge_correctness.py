@@ -38,6 +38,9 @@ def test_ranks_by_a_sort_are_the_references():
 
 def test_masks_are_found_and_right_merges_told_from_wrong_ones(tmp_path, monkeypatch):
     monkeypatch.setattr("benchmarks.merge_cases.llama_shapes", lambda layers: {A: (50, 90), B: (700,)})
+    monkeypatch.setattr(
+        "benchmarks.merge_cases.CONFIG", {"model_type": "tiny"}
+    )  # no llama: not compared with its class
     pivot, targets = family(tmp_path, 1, (1e-3, 1e-3, 2e-3), lambda: torch.bfloat16)
     base, others = load(pivot), [load(folder) for folder in targets.values()]
     dare = dare_masks(tmp_path / "dare-masks", 1, BINARY.density)
