@@ -33,9 +33,8 @@ def without_prefix(pivot: Checkpoint) -> Checkpoint:
     if found is None:
         return pivot
     warn(f"the pivot's names begin with {found}, which its class does not know; the fused model's do not")
-    return replace(
-        pivot, tensors={name.removeprefix(found): tensor for name, tensor in pivot.tensors.items()}
-    )
+    plain = {name.removeprefix(found): tensor for name, tensor in pivot.tensors.items()}
+    return replace(pivot, tensors={name: replace(tensor, name=name) for name, tensor in plain.items()})
 
 
 def _prefixes(shapes: Shapes) -> Iterator[str]:
