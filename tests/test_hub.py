@@ -1,14 +1,23 @@
 """What a hub id stands for: the hub's word, then the cache's, then the name's."""
 
+import sys
+import threading
+import time
+import types
+from pathlib import Path
+
+import huggingface_hub
 import pytest
 from huggingface_hub import HfApi, constants
 from huggingface_hub.hf_api import SafeTensorsInfo
 
 from fusionchat import hub
-from fusionchat.hub import cached_model, hub_commit, hub_parameters, is_hub_id, looks_like_a_path
+from fusionchat.errors import ModelError
+from fusionchat.hub import Place, cached_folder, find, hub_commit, hub_parameters, local_folder
 from fusionchat.stages.corpus import content_of
 
 OLD, NEW = "a" * 40, "b" * 40
+NAME = Place("org/name")
 
 
 class Info:
@@ -50,16 +59,18 @@ def online(cache, monkeypatch):
 
 @pytest.mark.parametrize("kind", ["models", "datasets"])
 def test_offline_the_cache_knows(cache, kind):
-    assert hub_commit(kind, "org/name") == OLD
-    assert hub_commit(kind, "org/name", "v2") == "v2"
-    assert hub_commit(kind, "org/other") == "main"
+    assert hub_commit(Place("org/name", kind=kind)) == OLD
+    assert hub_commit(Place("org/name", revision="v2", kind=kind)) == "v2"
+    assert hub_commit(Place("org/other", kind=kind)) == "main"
 
 
 @pytest.mark.parametrize("kind", ["models", "datasets"])
 def test_what_is_read_comes_from_the_hub_so_its_commit_counts(online, kind):
-    assert hub_commit(kind, "org/name") == NEW and online == [("org/name", None)]
-    assert hub_commit(kind, "org/name", "v2") == NEW and online[1:] == [("org/name", "v2")]
-    assert hub_commit(kind, "org/name", OLD) == OLD, "a commit stands for itself"
+    assert hub_commit(Place("org/name", kind=kind)) == NEW and online == [("org/name", None)]
+    assert hub_commit(Place("org/name", revision="v2", kind=kind)) == NEW and online[1:] == [
+        ("org/name", "v2")
+    ]
+    assert hub_commit(Place("org/name", revision=OLD, kind=kind)) == OLD, "a commit stands for itself"
 
 
 def test_a_dataset_is_identified_by_its_commit(cache, online, monkeypatch):
@@ -71,9 +82,6 @@ def test_a_dataset_is_identified_by_its_commit(cache, online, monkeypatch):
 
 
 def test_a_dataset_is_read_at_the_commit_that_it_is_identified_by(online, monkeypatch):
-    import sys
-    import types
-
     from fusionchat.corpus.read import read_corpus
 
     given = {}
@@ -86,34 +94,93 @@ def test_a_dataset_is_read_at_the_commit_that_it_is_identified_by(online, monkey
 
 
 def test_the_hub_is_asked_once_for_commit_and_size(online):
-    assert hub_parameters("org/name", None) == 7 and hub_commit("models", "org/name") == NEW
+    assert hub_parameters(NAME) == 7 and hub_commit(NAME) == NEW
     assert online == [("org/name", None)]
 
 
 def test_offline_or_where_the_hub_does_not_know_there_is_no_size(cache, online, monkeypatch):
     monkeypatch.setattr(Info, "safetensors", None)
-    assert hub_parameters("org/name", None) is None
+    assert hub_parameters(NAME) is None
     hub.forget()
     monkeypatch.setattr(HfApi, "model_info", lambda *_, **__: 1 / 0)
-    assert hub_parameters("org/name", None) is None
+    assert hub_parameters(NAME) is None
     hub.forget()
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
-    assert hub_parameters("org/name", None) is None
+    assert hub_parameters(NAME) is None
 
 
 def test_a_model_in_the_cache_is_found_by_its_commit(cache):
-    assert cached_model("org/name", None) is None
+    assert cached_folder(NAME) is None
     folder = cache / "models--org--name" / "snapshots" / OLD
     folder.mkdir(parents=True)
-    assert cached_model("org/name", None) == cached_model("org/name", OLD) == folder
-    assert cached_model("org/name", NEW) is None
+    assert cached_folder(NAME) == cached_folder(Place("org/name", revision=OLD)) == folder
+    assert cached_folder(Place("org/name", revision=NEW)) is None
 
 
-def test_names_that_can_be_ids(tmp_path, monkeypatch):
+def test_a_folder_is_a_folder_and_another_name_an_id(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    assert [looks_like_a_path(name) for name in ("gpt2", "a/b", "./a", "/a", "~/a", "a/b/c")] == [
-        False
-    ] * 2 + [True] * 4
-    assert is_hub_id("a/b") and not is_hub_id("gpt2") and not is_hub_id("./a")
+    assert find("a/b", revision="v2") == Place("a/b", None, "v2")
+    (tmp_path / "recipes/a/b").mkdir(parents=True)
+    assert find("a/b", revision="v2").hub_id == "a/b"
+    found = find("a/b", "recipes", "v2")
+    assert found == Place("recipes/a/b", Path("recipes/a/b")) and found.hub_id is None, (
+        "relative to the recipe first"
+    )
     (tmp_path / "a/b").mkdir(parents=True)
-    assert not is_hub_id("a/b")
+    assert find("a/b").path == find("a/b", "elsewhere").path == Path("a/b"), "then to the working directory"
+    assert find("a/b", "recipes").path == Path("recipes/a/b")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert find("~/a").path == tmp_path / "a"
+
+
+def test_a_dataset_is_a_file(tmp_path):
+    (tmp_path / "c").write_text("{}")
+    assert find("c", str(tmp_path), kind="datasets") == Place(
+        str(tmp_path / "c"), tmp_path / "c", kind="datasets"
+    )
+    assert find("c", str(tmp_path)).path is None, "a model is a folder"
+
+
+def test_names_that_can_be_ids():
+    names = {"gpt2": True, "a/b": True, "./a": False, "/a": False, "~/a": False, "a/b/c": False, "..": False}
+    assert {name: Place(name).hub_id is not None for name in names} == names
+
+
+def test_a_models_folder_is_its_own_or_what_the_hub_gives(tmp_path, monkeypatch):
+    assert local_folder(Place("x", tmp_path), ["*"]) == cached_folder(Place("x", tmp_path)) == tmp_path
+    asked = {}
+    monkeypatch.setattr(
+        huggingface_hub,
+        "snapshot_download",
+        lambda name, **how: asked.update(how, name=name) or str(tmp_path),
+    )
+    assert local_folder(Place("org/name", revision="v2"), ("*.json",)) == tmp_path
+    assert asked == {"name": "org/name", "revision": "v2", "allow_patterns": ["*.json"]}
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", lambda *_, **__: 1 / 0)
+    with pytest.raises(ModelError, match="does not give org/name: division by zero"):
+        local_folder(NAME, ["*"])
+
+
+def test_a_hub_that_does_not_answer_is_waited_for_once(cache, monkeypatch):
+    """Neither a lookup of its name nor each of its addresses counts against the client's own limit."""
+    hang, asked = threading.Event(), []
+
+    def head(*_, **__):
+        asked.append(1)
+        hang.wait(60)
+
+    monkeypatch.undo()  # ask_the_hub_once is the real one
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(cache))
+    monkeypatch.setattr(huggingface_hub, "get_session", lambda: types.SimpleNamespace(head=head))
+    monkeypatch.setattr(hub, "ANSWERS_IN_S", 0.1)
+    hub.forget()
+    hub.ask_the_hub_once.cache_clear()
+    try:
+        start = time.monotonic()
+        commits = [hub_commit(Place(name)) for name in ("org/name", "org/other")]
+        assert time.monotonic() - start < 5
+        assert commits == [OLD, "main"] and asked == [1] and constants.HF_HUB_OFFLINE
+    finally:
+        hang.set()
+        hub.ask_the_hub_once.cache_clear()

@@ -1,16 +1,64 @@
-"""The hub: what can be an id there, whether it answers, which commit an id stands for, how large a model is."""
+"""Folder or hub id: what a name means, and what the hub knows of an id: its commit, its size, its files."""
 
 import re
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, TypeVar
+
+from fusionchat.errors import ModelError
 
 if TYPE_CHECKING:
     from huggingface_hub import DatasetInfo, ModelInfo
 
+T = TypeVar("T")
 Kind = Literal["models", "datasets"]
 COMMIT = re.compile(r"[0-9a-f]{40}")
-ANSWERS_IN_S = 5
+ANSWERS_IN_S = 2.5
+"""How long the hub may take to answer: where it does not, ``plan`` takes 5 s with the program's start."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a model or dataset is: on this machine, or else on the hub. Made by `find`.
+
+    Attributes:
+        name: Its path, or its id on the hub.
+        path: A model's folder or a dataset's file; None if there is none of this name.
+        revision: Branch, tag or commit on the hub; None for a path, and for the hub's default.
+        kind: What it is, as the hub names it.
+    """
+
+    name: str
+    path: Path | None = None
+    revision: str | None = None
+    kind: Kind = "models"
+
+    @property
+    def hub_id(self) -> str | None:
+        """Its id on the hub; None for a path, and for a name that cannot be an id (``name`` or ``owner/name``)."""
+        only_a_path = self.name.startswith((".", "/", "~")) or self.name.count("/") > 1
+        return None if self.path is not None or only_a_path else self.name
+
+
+def find(name: str, folder: str = ".", revision: str | None = None, *, kind: Kind = "models") -> Place:
+    """What a name means: the folder (of a dataset: the file) of this name if there is one, else an id on the hub.
+
+    Nothing else is decided from a name.
+
+    Args:
+        name: A path or an id.
+        folder: What a path is relative to, or else to the working directory.
+        revision: Branch, tag or commit of an id.
+        kind: What it is.
+    """
+    path = Path(name).expanduser()
+    for candidate in (Path(folder) / path, path):
+        if candidate.is_dir() if kind == "models" else candidate.exists():
+            return Place(str(candidate), candidate, kind=kind)
+    return Place(name, revision=revision, kind=kind)
 
 
 @cache
@@ -18,40 +66,43 @@ def ask_the_hub_once() -> None:
     """Put the hub's client offline if the hub does not answer: it then reads the cache, without retries."""
     from huggingface_hub import constants, get_session
 
-    try:
-        get_session().head(constants.ENDPOINT, timeout=ANSWERS_IN_S)
-    except Exception:  # no answer of any kind
+    if _in_time(lambda: get_session().head(constants.ENDPOINT, timeout=ANSWERS_IN_S)) is None:
         constants.HF_HUB_OFFLINE = True
 
 
-def looks_like_a_path(name: str) -> bool:
-    """Whether a name can only be a path: an id is ``name`` or ``owner/name``."""
-    return name.startswith((".", "/", "~")) or name.count("/") > 1
+def _in_time(ask: Callable[[], T]) -> T | None:
+    """The hub's answer, None where there is none in time.
 
+    The client's own limit is for each of the hub's addresses and does not count the look-up of its name.
+    """
+    answers: list[T] = []
 
-def is_hub_id(name: str) -> bool:
-    """Whether a model's name is a hub id: no folder, and of the form ``owner/name``."""
-    return not Path(name).is_dir() and name.count("/") == 1 and not looks_like_a_path(name)
+    def listen() -> None:
+        try:
+            answers.append(ask())
+        except Exception:  # the hub's client raises many kinds
+            return
+
+    thread = threading.Thread(target=listen, daemon=True)
+    thread.start()
+    thread.join(ANSWERS_IN_S)
+    return answers[0] if answers else None
 
 
 @cache
-def _info(kind: Kind, name: str, revision: str | None) -> "ModelInfo | DatasetInfo | None":
+def _info(place: Place) -> "ModelInfo | DatasetInfo | None":
     """What the hub says of an id; None where it does not answer, or has no such id (loading will say so)."""
     from huggingface_hub import HfApi, constants
 
     ask_the_hub_once()
     if constants.HF_HUB_OFFLINE:
         return None
-    try:
-        api = HfApi()
-        ask = api.model_info if kind == "models" else api.dataset_info
-        return ask(name, revision=revision, timeout=ANSWERS_IN_S)
-    except Exception:  # the hub's client raises many kinds
-        return None
+    ask = HfApi().model_info if place.kind == "models" else HfApi().dataset_info
+    return _in_time(lambda: ask(place.name, revision=place.revision, timeout=ANSWERS_IN_S))
 
 
 @cache
-def hub_commit(kind: Kind, name: str, revision: str | None = None) -> str:
+def hub_commit(place: Place) -> str:
     """The commit that a hub id stands for.
 
     The hub is asked first, since files are read from there; where it does not answer, the local cache, from which they
@@ -59,32 +110,53 @@ def hub_commit(kind: Kind, name: str, revision: str | None = None) -> str:
     """
     from huggingface_hub import constants
 
-    wanted = revision or constants.DEFAULT_REVISION
+    wanted = place.revision or constants.DEFAULT_REVISION
     if COMMIT.fullmatch(wanted):
         return wanted
-    info = _info(kind, name, revision)
+    info = _info(place)
     if info is not None:
         return info.sha or wanted
-    cached = _cached(kind, name) / "refs" / wanted
+    cached = _cached(place) / "refs" / wanted
     return cached.read_text().strip() if cached.is_file() else wanted
 
 
-def cached_model(name: str, revision: str | None) -> Path | None:
-    """The folder in the local cache with what is there of a model's files; None where there is none."""
-    folder = _cached("models", name) / "snapshots" / hub_commit("models", name, revision)
+def cached_folder(place: Place) -> Path | None:
+    """The model's folder: its own, or what the local cache has of its files; None where there is none."""
+    if place.path is not None:
+        return place.path
+    folder = _cached(place) / "snapshots" / hub_commit(place)
     return folder if folder.is_dir() else None
 
 
-def hub_parameters(name: str, revision: str | None) -> int | None:
+def local_folder(place: Place, patterns: Sequence[str]) -> Path:
+    """The model's folder: its own, or one in the local cache with its files of these patterns, downloaded if need be.
+
+    Raises:
+        ModelError: The hub cannot give it.
+    """
+    if place.path is not None:
+        return place.path
+    from huggingface_hub import snapshot_download
+
+    try:
+        return Path(snapshot_download(place.name, revision=place.revision, allow_patterns=list(patterns)))
+    except Exception as error:  # the hub's client raises many kinds
+        raise ModelError(
+            f"The hub does not give {place.name}: {error}",
+            do="check the id, the network and your login, or give a local folder",
+        ) from error
+
+
+def hub_parameters(place: Place) -> int | None:
     """Elements of a hub model's tensors, as the hub counts them in its safetensors; None where it does not say."""
-    held = getattr(_info("models", name, revision), "safetensors", None)
+    held = getattr(_info(place), "safetensors", None)
     return None if held is None else int(held.total)
 
 
-def _cached(kind: Kind, name: str) -> Path:
+def _cached(place: Place) -> Path:
     from huggingface_hub import constants
 
-    return Path(constants.HF_HUB_CACHE) / f"{kind}--{name.replace('/', '--')}"
+    return Path(constants.HF_HUB_CACHE) / f"{place.kind}--{place.name.replace('/', '--')}"
 
 
 def forget() -> None:

@@ -4,7 +4,6 @@ from dataclasses import replace
 import pytest
 from huggingface_hub import ModelCard
 
-from fusionchat.hub import is_hub_id
 from fusionchat.models.ref import ModelRef
 from fusionchat.recipe.schema import Recipe, validate_recipe
 from fusionchat.report.card import model_card
@@ -98,9 +97,10 @@ def test_local_models_only_give_no_base_model():
 
 def test_a_folder_of_the_form_owner_name_is_no_hub_id(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    assert is_hub_id("models/pivot")
+    made = recipe(pivot="models/pivot", sources={"a": "org/a"})
+    assert ModelCard(made_card(report(), made)).data.base_model == ["models/pivot", "org/a"]
     (tmp_path / "models" / "pivot").mkdir(parents=True)
-    assert not is_hub_id("models/pivot")
+    assert ModelCard(made_card(report(), made)).data.base_model == ["org/a"]
 
 
 def test_a_run_without_results_still_has_a_card():

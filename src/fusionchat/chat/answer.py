@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from fusionchat.artifacts import read_manifest
 from fusionchat.corpus.conversation import Message
 from fusionchat.errors import ModelError
+from fusionchat.hub import find
 from fusionchat.units import counted
 
 if TYPE_CHECKING:
@@ -67,14 +68,9 @@ def _advice(path: Path) -> str:
 
 def find_model(path: Path) -> str:
     """`resolve_model`, or a hub id: ``owner/name`` where neither is a folder."""
-    parts = path.parts
-    if (
-        len(parts) == 2
-        and not path.is_absolute()
-        and parts[0] not in (".", "..")
-        and not path.parent.exists()
-    ):
-        return str(path)
+    id = find(str(path)).hub_id
+    if id is not None and "/" in id and not path.parent.exists():
+        return id
     return str(resolve_model(path))
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import cast
 
 from fusionchat.errors import CorpusError
-from fusionchat.hub import COMMIT, hub_commit, looks_like_a_path
+from fusionchat.hub import COMMIT, Place, find, hub_commit
 
 GZIP = b"\x1f\x8b"
 POINTER = b"version https://git-lfs"
@@ -58,9 +58,10 @@ def read_records(
     Raises:
         CorpusError: The file is missing, or is not what its ending says.
     """
-    file = Path(path)
-    if not file.exists():
-        yield from hub_records(path, split, revision)
+    place = find(path, revision=revision, kind="datasets")
+    file = place.path
+    if file is None:
+        yield from hub_records(place, split)
         return
     if not file.is_file():
         raise CorpusError("A corpus is a file, this is a folder", where=path)
@@ -209,37 +210,37 @@ def parquet_rows(file: Path) -> Iterator[object]:
         raise CorpusError(f"This is not a Parquet file: {error}", where=str(file)) from error
 
 
-def refuse_path(name: str) -> None:
+def refuse_path(place: Place) -> None:
     """Raise CorpusError where the name of a file that does not exist cannot be a hub dataset's id."""
-    if looks_like_a_path(name) or Path(name).suffix:
+    if place.hub_id is None or Path(place.name).suffix:
         raise CorpusError(
             "There is no such corpus file",
-            where=name,
+            where=place.name,
             do="check the path; in a recipe it is relative to the recipe's folder",
         )
 
 
-def hub_records(name: str, split: str, revision: str | None = None) -> Iterator[object]:
+def hub_records(place: Place, split: str) -> Iterator[object]:
     """The records of a hub dataset, streamed, of the commit that `hub_commit` says."""
-    refuse_path(name)
+    refuse_path(place)
     try:
         import datasets
     except ImportError as error:
         raise CorpusError(
             "There is no such file, and reading hub datasets needs the package `datasets`",
-            where=name,
+            where=place.name,
             do="pip install 'fusionchat[datasets]', or give a file",
         ) from error
     try:
-        commit = hub_commit("datasets", name, revision)
-        pinned = commit if COMMIT.fullmatch(commit) else revision
+        commit = hub_commit(place)
+        pinned = commit if COMMIT.fullmatch(commit) else place.revision
         dataset = cast(
-            Iterable[object], datasets.load_dataset(name, split=split, revision=pinned, streaming=True)
+            Iterable[object], datasets.load_dataset(place.name, split=split, revision=pinned, streaming=True)
         )
         yield from dataset
     except CorpusError:
         raise
     except Exception as error:
         raise CorpusError(
-            f"This dataset cannot be read: {error}", where=name, do="check its id and split"
+            f"This dataset cannot be read: {error}", where=place.name, do="check its id and split"
         ) from error

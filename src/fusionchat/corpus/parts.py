@@ -2,7 +2,6 @@
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import NamedTuple
 
 from fusionchat.console import progress
@@ -14,6 +13,7 @@ from fusionchat.corpus.settings import CorpusFile, CorpusSettings
 from fusionchat.corpus.shares import draw
 from fusionchat.corpus.thoughts import DROPPED, OPENED, Thinking, with_openings, without_thoughts
 from fusionchat.errors import CorpusError
+from fusionchat.hub import find
 
 PARTS = ("train", "validation", "test")
 SHOWN = 12
@@ -125,11 +125,10 @@ def locate(source: CorpusFile, folder: str) -> str:
     Raises:
         CorpusError: It looks like a file and is not there.
     """
-    for candidate in (Path(folder) / source.path, Path(source.path)):
-        if candidate.exists():
-            return str(candidate)
-    refuse_path(source.path)
-    return source.path
+    place = find(source.path, folder, source.revision, kind="datasets")
+    if place.path is None:
+        refuse_path(place)
+    return place.name
 
 
 def read_source(

@@ -8,6 +8,7 @@ from fusionchat.artifacts import Json, canonical, write_text
 from fusionchat.console import Advance, ignore, warn
 from fusionchat.damage import verified_folder
 from fusionchat.errors import MergeError
+from fusionchat.hub import find
 from fusionchat.merge.inputs.layers.arrange import Arrangement
 from fusionchat.merge.inputs.layers.stack import Depth
 from fusionchat.merge.inputs.plan import Dtype
@@ -211,7 +212,7 @@ def model_card(
     settings: dict[str, Json] = report.method
     summary = report.summary()
     weights = summary.get("weights")
-    hub = [ref.partition("@")[0] for ref in (pivot, *named.values()) if not Path(ref).expanduser().is_dir()]
+    hub = [ref.partition("@")[0] for ref in (pivot, *named.values()) if find(ref).path is None]
     lines = ["# Fused model", ""]
     if config is None:
         lines += [f"Merged by FusionChat with `{canonical(settings)}`, stored as {report.dtype}.", ""]

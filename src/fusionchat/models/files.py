@@ -3,6 +3,8 @@
 import re
 from pathlib import Path
 
+from fusionchat.hub import Place
+
 VOCABULARY = (
     "tokenizer.json",
     "vocab.json",
@@ -58,15 +60,15 @@ def left_out(folder: Path, taken: list[str]) -> list[str]:
     return sorted(p.name for p in folder.iterdir() if p.name not in heads and not _REPLACED.fullmatch(p.name))
 
 
-def file_of(name: str, revision: str | None, file: str = "tokenizer.json") -> Path | None:
-    """The ``tokenizer.json`` (or another file) of a folder or hub id, None where it has none."""
-    if Path(name).is_dir():
-        path = Path(name) / file
+def file_of(place: Place, file: str = "tokenizer.json") -> Path | None:
+    """The ``tokenizer.json`` (or another file) of a model, None where it has none."""
+    if place.path is not None:
+        path = place.path / file
         return path if path.is_file() else None
     from transformers.utils import cached_file
 
     try:
-        found = cached_file(name, file, revision=revision)
+        found = cached_file(place.name, file, revision=place.revision)
     except OSError:  # it has none, or the hub does not answer: loading says so
         return None
     return Path(found) if isinstance(found, str) else None

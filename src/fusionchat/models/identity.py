@@ -4,7 +4,7 @@ import hashlib
 from pathlib import Path
 
 from fusionchat.artifacts import canonical, sha256_file
-from fusionchat.hub import hub_commit
+from fusionchat.hub import Place, hub_commit
 from fusionchat.models.files import TOKENIZER
 from fusionchat.models.ref import ModelRef
 
@@ -19,31 +19,30 @@ def identity(ref: ModelRef) -> str:
     Files up to 256 MB are hashed whole; of larger ones the size, the first megabyte (a safetensors header)
     and 256 blocks spread evenly are.
     """
-    return _identity(ref.model, ref, WEIGHT_FILES)
+    return _identity(ref.place, WEIGHT_FILES)
 
 
 def configuration_identity(ref: ModelRef) -> str:
     """What identifies a model's configuration alone."""
-    return _identity(ref.model, ref, ("config.json",))
+    return _identity(ref.place, ("config.json",))
 
 
 def generation_identity(ref: ModelRef) -> str:
     """What identifies the generation settings that a model made from this one is given."""
-    return _identity(ref.model, ref, ("generation_config.json",))
+    return _identity(ref.place, ("generation_config.json",))
 
 
 def tokenizer_identity(ref: ModelRef) -> str:
     """What identifies a model's tokenizer and template."""
-    own = _identity(ref.tokenizer, ref, TOKENIZER)
+    own = _identity(ref.tokenizer_place, TOKENIZER)
     borrowed = None if ref.borrows is None else tokenizer_identity(ref.borrows)
     return hashlib.sha256(canonical([own, ref.template, borrowed, ref.thinking]).encode()).hexdigest()
 
 
-def _identity(name: str, ref: ModelRef, patterns: tuple[str, ...]) -> str:
-    folder = Path(name)
-    if not folder.is_dir():
-        return f"hub:{name}@{hub_commit('models', name, ref.revision)}"
-    return folder_identity(folder, patterns)
+def _identity(place: Place, patterns: tuple[str, ...]) -> str:
+    if place.path is None:
+        return f"hub:{place.name}@{hub_commit(place)}"
+    return folder_identity(place.path, patterns)
 
 
 def folder_identity(folder: Path, patterns: tuple[str, ...] = WEIGHT_FILES) -> str:

@@ -19,16 +19,14 @@ def load_config(ref: ModelRef) -> "PretrainedConfig":
     """The model's configuration; raises ModelError where it cannot be had."""
     from transformers import AutoConfig
 
-    ready(ref.model, ("config.json",))
+    ready(ref.place, ("config.json",))
     try:
-        return AutoConfig.from_pretrained(
-            ref.model, revision=ref.revision_of(ref.model), trust_remote_code=False
-        )
+        return AutoConfig.from_pretrained(ref.model, revision=ref.place.revision, trust_remote_code=False)
     except Exception as error:
         raise ModelError(
             f"The configuration of {ref.name!r} cannot be loaded: {first_line(error)}",
             where=ref.model,
-            do=advice(ref.model, error),
+            do=advice(ref.place, error),
         ) from error
 
 
@@ -37,16 +35,16 @@ def load_model(ref: ModelRef, *, dtype: "torch.dtype", device: "torch.device") -
     import torch
     from transformers import AutoModelForCausalLM
 
-    ready(ref.model, ("",))
+    ready(ref.place, ("",))
     try:
         model = AutoModelForCausalLM.from_pretrained(
-            ref.model, revision=ref.revision_of(ref.model), dtype=dtype, trust_remote_code=False
+            ref.model, revision=ref.place.revision, dtype=dtype, trust_remote_code=False
         )
     except Exception as error:
         raise ModelError(
             f"The model {ref.name!r} cannot be loaded: {first_line(error)}",
             where=ref.model,
-            do=advice(ref.model, error),
+            do=advice(ref.place, error),
         ) from error
     cast(torch.nn.Module, model).to(device)
     return model.eval()

@@ -1,19 +1,17 @@
 """Before transformers reads a model: its files are checked, the hub is asked once, transformers is quiet."""
 
-from pathlib import Path
-
 from fusionchat.damage import verified_folder
-from fusionchat.hub import ask_the_hub_once
+from fusionchat.hub import Place, ask_the_hub_once
 
 OWN_CODE = "trust_remote_code"
 """What transformers' refusal to run a model's own files names."""
 
 
-def ready(name: str, endings: tuple[str, ...]) -> None:
+def ready(place: Place, endings: tuple[str, ...]) -> None:
     """Before a model is read: a run's own files of these endings are as they were written, or the hub was asked for."""
     quiet()
-    if Path(name).is_dir():
-        verified_folder(Path(name), endings=endings)
+    if place.path is not None:
+        verified_folder(place.path, endings=endings)
     else:
         ask_the_hub_once()
 
@@ -35,10 +33,10 @@ def first_line(error: Exception) -> str:
     return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
-def advice(name: str, error: Exception) -> str:
+def advice(place: Place, error: Exception) -> str:
     """What to do about an error of transformers with a model."""
     if OWN_CODE in str(error):
         return "use a model whose structure and tokenizer transformers has"
-    if Path(name).is_dir():
+    if place.path is not None:
         return "check that the folder holds a complete model"
     return "check the id and your connection, or give a local folder"

@@ -1,6 +1,6 @@
 """Which model a recipe means: a folder or a hub id, its tokenizer, its template.
 
-Nothing is decided from a model's name: an existing folder is a folder, anything else is a hub id.
+Nothing is decided from a model's name but what `hub.find` does.
 """
 
 from collections.abc import Mapping
@@ -10,7 +10,7 @@ from pathlib import Path
 from fusionchat.corpus.jinja import pick
 from fusionchat.corpus.thoughts import Thinking
 from fusionchat.errors import ModelError
-from fusionchat.hub import looks_like_a_path
+from fusionchat.hub import Place, find
 from fusionchat.models.settings import ModelSpec
 from fusionchat.models.template_files import read_template
 
@@ -37,9 +37,15 @@ class ModelRef:
     borrows: "ModelRef | None" = None
     thinking: Thinking = "keep"
 
-    def revision_of(self, name: str) -> str | None:
-        """The revision to look up ``name`` (its model or tokenizer) by on the hub; a folder has none."""
-        return None if Path(name).is_dir() else self.revision
+    @property
+    def place(self) -> Place:
+        """Where the model is."""
+        return find(self.model, revision=self.revision)
+
+    @property
+    def tokenizer_place(self) -> Place:
+        """Where its tokenizer is."""
+        return find(self.tokenizer, revision=self.revision)
 
 
 def resolve(specs: Mapping[str, ModelSpec], folder: str) -> dict[str, ModelRef]:
@@ -67,17 +73,14 @@ def resolve(specs: Mapping[str, ModelSpec], folder: str) -> dict[str, ModelRef]:
 
 def locate(name: str, folder: str, *, where: str) -> str:
     """The folder a name means (relative to the recipe's), or the name itself if it can be a hub id."""
-    path = Path(name).expanduser()
-    for candidate in (Path(folder) / path, path):
-        if candidate.is_dir():
-            return str(candidate)
-    if looks_like_a_path(name):
+    place = find(name, folder)
+    if place.path is None and place.hub_id is None:
         raise ModelError(
             f"There is no such model folder: {name}",
             where=where,
             do="check the path; it is relative to the recipe's folder",
         )
-    return name
+    return place.name
 
 
 def _template(spec: ModelSpec, folder: str, where: str) -> str | None:

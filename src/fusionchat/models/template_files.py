@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fusionchat.errors import ModelError
+from fusionchat.hub import Place
 from fusionchat.models.files import file_of
 
 if TYPE_CHECKING:
@@ -20,15 +21,13 @@ Templates = str | dict[str, str]
 """A template, or several by name."""
 
 
-def with_template(
-    tokenizer: "PreTrainedTokenizerBase", name: str, revision: str | None
-) -> "PreTrainedTokenizerBase":
-    """The tokenizer of a folder or hub id, with its processor's template if it has none of its own.
+def with_template(tokenizer: "PreTrainedTokenizerBase", place: Place) -> "PreTrainedTokenizerBase":
+    """A model's tokenizer, with its processor's template if it has none of its own.
 
     Raises:
         ModelError: The file with the template cannot be read.
     """
-    if not tokenizer.chat_template and (file := file_of(name, revision, OLD)) is not None:
+    if not tokenizer.chat_template and (file := file_of(place, OLD)) is not None:
         tokenizer.chat_template = read_json_template(file)  # type: ignore[assignment]
     return tokenizer
 

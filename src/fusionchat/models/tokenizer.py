@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from fusionchat.artifacts import Json, read_json, write_json, write_text
 from fusionchat.corpus.jinja import own_template
 from fusionchat.errors import ModelError
+from fusionchat.hub import local_folder
 from fusionchat.models.files import GENERATION, TOKENIZER, VOCABULARY, file_of, matching
 from fusionchat.models.ready import advice, first_line, ready
 from fusionchat.models.ref import ModelRef
@@ -26,27 +27,26 @@ _agreed: dict[tuple[object, ...], str | None] = {}
 
 def load_tokenizer(ref: ModelRef) -> "PreTrainedTokenizerBase":
     """The model's fast tokenizer with the rules of its ``tokenizer.json``; raises ModelError where it cannot be loaded."""
-    revision = ref.revision_of(ref.tokenizer)
-    tokenizer = as_its_file(open_tokenizer(ref), file_of(ref.tokenizer, revision))
-    return with_template(tokenizer, ref.tokenizer, revision)
+    place = ref.tokenizer_place
+    return with_template(as_its_file(open_tokenizer(ref), file_of(place)), place)
 
 
 def open_tokenizer(ref: ModelRef) -> "PreTrainedTokenizerBase":
     """The model's tokenizer as transformers builds it: not always what its file says. Raises as `load_tokenizer`."""
     from transformers import PreTrainedTokenizerFast
 
-    ready(ref.tokenizer, TEXT_FILES)
-    revision = ref.revision_of(ref.tokenizer)
+    place = ref.tokenizer_place
+    ready(place, TEXT_FILES)
     try:
         tokenizer = declared_tokenizer(ref)
     except Exception as error:  # transformers raises many kinds
-        if file_of(ref.tokenizer, revision) is not None:  # of a class that is not known, or cannot build it
+        if file_of(place) is not None:  # of a class that is not known, or cannot build it
             with suppress(Exception):
-                return PreTrainedTokenizerFast.from_pretrained(ref.tokenizer, revision=revision or "main")
+                return PreTrainedTokenizerFast.from_pretrained(place.name, revision=place.revision or "main")
         raise ModelError(
             f"The tokenizer of {ref.name!r} cannot be loaded: {first_line(error)}",
             where=ref.tokenizer,
-            do=advice(ref.tokenizer, error),
+            do=advice(place, error),
         ) from error
     _refuse_empty(ref, tokenizer)
     return tokenizer
@@ -54,8 +54,8 @@ def open_tokenizer(ref: ModelRef) -> "PreTrainedTokenizerBase":
 
 def _refuse_empty(ref: ModelRef, tokenizer: "PreTrainedTokenizerBase") -> None:
     """Raise ModelError for a folder without tokens: transformers builds a tokenizer of the model's type, with none."""
-    folder, own = Path(ref.tokenizer), tuple(tokenizer.vocab_files_names.values())
-    if folder.is_dir() and own and not matching(folder, VOCABULARY + own):
+    folder, own = ref.tokenizer_place.path, tuple(tokenizer.vocab_files_names.values())
+    if folder is not None and own and not matching(folder, VOCABULARY + own):
         raise ModelError(
             f"The tokenizer of {ref.name!r} has no tokens: there is no {own[0]} in this folder",
             where=ref.tokenizer,
@@ -68,7 +68,7 @@ def declared_tokenizer(ref: ModelRef) -> "PreTrainedTokenizerBase":
     from transformers import AutoTokenizer
 
     return AutoTokenizer.from_pretrained(
-        ref.tokenizer, revision=ref.revision_of(ref.tokenizer), trust_remote_code=False
+        ref.tokenizer, revision=ref.tokenizer_place.revision, trust_remote_code=False
     )
 
 
@@ -112,7 +112,7 @@ def copy_tokenizer(ref: ModelRef, folder: Path) -> None:
     transformers would build another tokenizer from it than ``tokenizer.json`` says.
     """
 
-    source = _folder(ref)
+    source = local_folder(ref.tokenizer_place, TOKENIZER)
     for name in matching(folder, TOKENIZER):
         (folder / name).unlink()
     for name in matching(source, TOKENIZER):
@@ -136,7 +136,7 @@ def copy_tokenizer(ref: ModelRef, folder: Path) -> None:
 def rebuilt_on(ref: ModelRef) -> str | None:
     """A text that transformers splits differently than ``tokenizer.json`` says, None if there is none."""
 
-    file = file_of(ref.tokenizer, ref.revision)
+    file = file_of(ref.tokenizer_place)
     return None if file is None else differs_on(open_tokenizer(ref), file)
 
 
@@ -181,18 +181,3 @@ def _read(path: Path) -> dict[str, Json]:
 def _set(path: Path, changes: dict[str, Json], without: str = "") -> None:
     held = {key: value for key, value in _read(path).items() if key != without}
     write_json(path, held | changes)
-
-
-def _folder(ref: ModelRef) -> Path:
-    if Path(ref.tokenizer).is_dir():
-        return Path(ref.tokenizer)
-    from huggingface_hub import snapshot_download
-
-    try:
-        return Path(snapshot_download(ref.tokenizer, revision=ref.revision, allow_patterns=list(TOKENIZER)))
-    except Exception as error:  # the hub's client raises many kinds
-        raise ModelError(
-            f"The hub does not give the tokenizer of {ref.name!r}: {error}",
-            where=ref.tokenizer,
-            do="check the id and your connection, or give a local folder",
-        ) from error

@@ -4,7 +4,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fusionchat.hub import is_hub_id
 from fusionchat.models.card import TASK, Measured, Result, card
 from fusionchat.report import markdown, tables, text
 from fusionchat.report.model import MergeWeights, Report
@@ -44,7 +43,7 @@ def model_card(report: Report, recipe: "Recipe", refs: "Mapping[str, ModelRef]")
     ]
     return card(
         "\n\n".join(blocks) + "\n",
-        bases=[ref.model for ref in refs.values() if is_hub_id(ref.model)],
+        bases=[id for ref in refs.values() if (id := ref.place.hub_id)],
         tags=("fusionchat", "merge", "distillation", "knowledge-fusion"),
         pipeline=TASK,
         measured=measured(report),
@@ -71,8 +70,9 @@ def measured(report: Report) -> Measured | None:
 
 def name_of(ref: "ModelRef") -> str:
     """A model's name for readers: a link to the hub, or the last part of its folder."""
-    if is_hub_id(ref.model):
-        return f"[{ref.model}](https://huggingface.co/{ref.model})"
+    id = ref.place.hub_id
+    if id is not None:
+        return f"[{id}](https://huggingface.co/{id})"
     return f"`{Path(ref.model).name}`"
 
 

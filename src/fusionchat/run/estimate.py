@@ -6,7 +6,7 @@ from pathlib import Path
 
 from fusionchat.corpus.settings import CorpusFile
 from fusionchat.errors import MergeError
-from fusionchat.hub import cached_model, hub_parameters
+from fusionchat.hub import cached_folder, find, hub_parameters
 from fusionchat.merge.inputs.checkpoint import open_checkpoint
 from fusionchat.models.ref import ModelRef
 from fusionchat.recipe.schema import Recipe
@@ -26,10 +26,10 @@ SLOT_BYTES = 6
 
 def parameters(ref: ModelRef) -> int | None:
     """Elements of a model's tensors, from the headers of its weight files, or from the hub; None if neither is there."""
-    local = Path(ref.model).is_dir()
-    folder = Path(ref.model) if local else cached_model(ref.model, ref.revision)
+    place = ref.place
+    folder = cached_folder(place)
     counted = None if folder is None else _elements(folder)
-    return counted if local or counted is not None else hub_parameters(ref.model, ref.revision)
+    return counted if place.path is not None or counted is not None else hub_parameters(place)
 
 
 def _elements(folder: Path) -> int | None:
@@ -52,11 +52,11 @@ def corpus_size(recipe: Recipe) -> float | None:
 
 
 def _tokens(source: CorpusFile, folder: str) -> float | None:
-    for path in (Path(folder) / source.path, Path(source.path)):
-        if path.is_file():
-            factor = COMPRESSION if path.suffix in (".gz", ".parquet") else 1.0
-            return path.stat().st_size * factor / BYTES_A_TOKEN
-    return None
+    path = find(source.path, folder, kind="datasets").path
+    if path is None or not path.is_file():
+        return None
+    factor = COMPRESSION if path.suffix in (".gz", ".parquet") else 1.0
+    return path.stat().st_size * factor / BYTES_A_TOKEN
 
 
 def capture_cost(recipe: Recipe, ref: ModelRef) -> Cost:

@@ -3,7 +3,6 @@
 No weights are loaded. What cannot be looked at (a hub that does not answer) is reported, never passed over.
 """
 
-from pathlib import Path
 from typing import NamedTuple
 
 from fusionchat.align.preview import PairPreview, Piece, preview, show_all
@@ -11,8 +10,8 @@ from fusionchat.corpus.conversation import Reject
 from fusionchat.corpus.parts import count_rejects
 from fusionchat.corpus.render import Renderer
 from fusionchat.errors import FusionChatError, ModelError
+from fusionchat.hub import Place, cached_folder
 from fusionchat.merge.inputs.files import is_without_weights, opens_in_transformers
-from fusionchat.merge.inputs.references import cached
 from fusionchat.merge.methods.base import check_targets
 from fusionchat.models.load import load_config
 from fusionchat.models.ref import ModelRef
@@ -141,9 +140,13 @@ def _rehearsed(ref: ModelRef, unseen: list[str]) -> list[str]:
     """What the merge's own checks say about the pivot; none where its weights are not here, which is noted."""
     from fusionchat.merge.inputs.rehearsal import rehearse
 
-    local = Path(ref.model).is_dir()
-    folder = Path(ref.model) if local else cached(ref.model, ref.revision)
-    if folder is None or is_without_weights(folder) or not (local or opens_in_transformers(folder)):
+    place = ref.place
+    folder = cached_folder(place)
+    if (
+        folder is None
+        or is_without_weights(folder)
+        or not (place.path is not None or opens_in_transformers(folder))
+    ):
         unseen.append(f"the weights of {ref.model}: they are not here yet; a run looks at them first")
         return []
     return rehearse(folder)
@@ -185,19 +188,19 @@ def _look(ref: ModelRef, renderers: dict[str, Renderer], unseen: list[str]) -> M
         structure = (config.architectures or [config.model_type])[0].removesuffix("ForCausalLM")
         layers, hidden, rows = str(config.num_hidden_layers), str(config.hidden_size), str(config.vocab_size)
     except ModelError as error:
-        _unless_here(ref.model, error, unseen)
+        _unless_here(ref.place, error, unseen)
     try:
         renderer = make_renderer(ref)
         renderers[ref.name] = renderer
         tokens = str(renderer.table.size)
         template = "the pivot's" if ref.borrows else "a file" if ref.template is not None else "its own"
     except ModelError as error:
-        _unless_here(ref.tokenizer, error, unseen)
+        _unless_here(ref.tokenizer_place, error, unseen)
     return ModelCheck(ref.name, structure, layers, hidden, rows, tokens, template)
 
 
-def _unless_here(name: str, error: FusionChatError, unseen: list[str]) -> None:
+def _unless_here(place: Place, error: FusionChatError, unseen: list[str]) -> None:
     """A folder that is here and broken is an error; a hub that does not answer is noted."""
-    if Path(name).is_dir():
+    if place.path is not None:
         raise error
-    unseen.append(f"{name}: {error.what}")
+    unseen.append(f"{place.name}: {error.what}")

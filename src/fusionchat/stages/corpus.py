@@ -18,7 +18,7 @@ from fusionchat.corpus.settings import CorpusFile, CorpusSettings
 from fusionchat.corpus.thoughts import Thinking
 from fusionchat.damage import verified
 from fusionchat.errors import CorpusError
-from fusionchat.hub import hub_commit
+from fusionchat.hub import find, hub_commit
 from fusionchat.models.load import load_config
 from fusionchat.models.ref import ModelRef
 from fusionchat.models.tokenizer import load_tokenizer, other_template
@@ -106,9 +106,10 @@ def plan(run: Run) -> None:
 
 def content_of(path: str, revision: str | None) -> str:
     """What identifies the content of a corpus: a file's checksum, or a hub dataset's name and commit."""
-    if Path(path).is_file():
-        return sha256_file(Path(path))
-    return f"hub:{path}@{hub_commit('datasets', path, revision)}"
+    place = find(path, revision=revision, kind="datasets")
+    if place.path is not None and place.path.is_file():
+        return sha256_file(place.path)
+    return f"hub:{path}@{hub_commit(place)}"
 
 
 def so_far(settings: Settings, inputs: Inputs, out: Path) -> str:

@@ -5,7 +5,8 @@ from pathlib import Path
 
 from fusionchat.console import Advance, ignore
 from fusionchat.damage import verified_folder
-from fusionchat.merge.inputs.references import fetch
+from fusionchat.hub import Place
+from fusionchat.merge.inputs.references import folder_of
 from fusionchat.merge.methods import MergeMethod
 from fusionchat.merge.settings import FusedSettings
 from fusionchat.models.identity import folder_identity
@@ -37,7 +38,7 @@ def merge_into(
     from fusionchat.merge.stream.merge import merge_models
 
     merge_models(
-        local_folder(pivot.model, pivot.revision),
+        merged_from(pivot.place),
         targets,
         method,
         out / "model",
@@ -58,8 +59,7 @@ def models_in(folders: Mapping[str, Path]) -> dict[str, Path]:
     return {name: verified_folder(folder / "model") for name, folder in folders.items()}
 
 
-def local_folder(model: str, revision: str | None) -> Path:
-    """The folder of a model; a hub id is looked up in the local cache or downloaded."""
-    if not Path(model).is_dir():
-        return fetch(model, revision, allow_pickle=True)
-    return verified_folder(Path(model))  # it may be of another run
+def merged_from(place: Place) -> Path:
+    """The folder of a model with all that a merge reads, downloaded if need be."""
+    folder = folder_of(place, allow_pickle=True)
+    return verified_folder(folder) if place.path is not None else folder  # it may be of another run

@@ -6,7 +6,6 @@ The corpus needs no weights; what is wrong with a template or a record can be se
 import shutil
 from collections.abc import Sequence
 from contextlib import closing
-from pathlib import Path
 
 from fusionchat.console import warn
 from fusionchat.errors import MergeError, ModelError
@@ -17,7 +16,7 @@ from fusionchat.models.ref import ModelRef
 from fusionchat.run.estimate import most_disk
 from fusionchat.run.job import Job
 from fusionchat.run.planned import Run
-from fusionchat.stages.merging import local_folder
+from fusionchat.stages.merging import merged_from
 from fusionchat.units import size
 
 REHEARSED = ("represent", "align", "fuse", "distill", "merge")
@@ -45,7 +44,7 @@ def rehearse(run: Run, jobs: Sequence[Job]) -> None:
 
 def rehearse_pivot(pivot: ModelRef) -> list[str]:
     """Notes on the pivot before the first capture; raises MergeError where no merge could be made."""
-    return rehearse_merge(local_folder(pivot.model, pivot.revision))
+    return rehearse_merge(merged_from(pivot.place))
 
 
 def require_weights(ref: ModelRef) -> None:
@@ -56,8 +55,8 @@ def require_weights(ref: ModelRef) -> None:
     Raises:
         ModelError: There are no weights, a file is missing, cut short or damaged.
     """
-    folder = Path(ref.model)
-    if not folder.is_dir():
+    folder = ref.place.path
+    if folder is None:
         return
     place = "pivot" if ref.name == "pivot" else f"sources.{ref.name}"
     if is_without_weights(folder):

@@ -18,7 +18,7 @@ from fusionchat.run.planned import Run
 from fusionchat.settings import Frozen
 from fusionchat.stages.choice import selected
 from fusionchat.stages.evaluate import validation_score
-from fusionchat.stages.merging import local_folder, merge_into, models_in, read_by_merges
+from fusionchat.stages.merging import merge_into, merged_from, models_in, read_by_merges
 from fusionchat.stages.names import CORPUS, SEARCH, SELECTION, Trained
 from fusionchat.stages.rows import targets_of
 from fusionchat.units import counted
@@ -139,7 +139,7 @@ def search(settings: Search, inputs: Inputs, out: Path, ctx: Context) -> Summary
     targets = target_folders(inputs, settings.targets, FIRST)
     with progress("search merges", len(wanted.candidates), "merges") as advance:
         found = try_merges(
-            local_folder(pivot.model, pivot.revision),
+            merged_from(pivot.place),
             targets,
             wanted.candidates,
             validation_score(settings.evaluate, wanted.metric, inputs.folder(CORPUS), pivot, runtime),
