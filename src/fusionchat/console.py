@@ -1,5 +1,6 @@
 """The only place that prints: lines, tables, progress bars and errors, on one rich console."""
 
+import os
 import sys
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -21,8 +22,8 @@ from fusionchat.watch import Watch
 
 Advance = Callable[[int], None]
 
-_out = Console(highlight=False)
-_err = Console(stderr=True, highlight=False)
+_out = Console(highlight=False, emoji=False)
+_err = Console(stderr=True, highlight=False, emoji=False)
 _watch: Watch | None = None
 
 
@@ -35,10 +36,16 @@ def say(text: str = "", style: str | None = None) -> None:
     _out.print(text, style=style, markup=False, soft_wrap=True)
 
 
-def say_at_once(text: str) -> None:
-    """Print one line to stdout and flush it: another process waits for it."""
-    sys.stdout.write(f"{text}\n")
-    sys.stdout.flush()
+def take_stdout() -> Callable[[str], None]:
+    """What prints a line to stdout at once for the process that reads it; all other output goes to stderr from now on."""
+    lines = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)
+
+    def say_at_once(text: str) -> None:
+        lines.write(f"{text}\n")
+        lines.flush()
+
+    return say_at_once
 
 
 def stream(text: str, style: str | None = None) -> None:

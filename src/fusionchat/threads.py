@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterable
+from functools import cache
 
 SMALL = 2_000_000
 """Parameters below which a second thread waits longer for the first than it helps (measured at 0.5 million on two cores)."""
@@ -24,10 +25,21 @@ def pick_threads(wanted: int, parameters: Iterable[int | None]) -> int:
 
 
 def set_threads(threads: int) -> None:
-    """Let torch and numba use this many threads, all cores for 0."""
-    if threads:
-        import numba
-        import torch
+    """Let torch and numba use this many threads; 0 for as many as they start with, whatever was set before."""
+    if not threads and not _first_threads.cache_info().currsize:
+        return  # nothing was set before
+    import numba
+    import torch
 
-        torch.set_num_threads(threads)
-        numba.set_num_threads(min(threads, numba.get_num_threads()))
+    first = _first_threads()
+    most = int(numba.config.NUMBA_NUM_THREADS)  # type: ignore[attr-defined]
+    torch.set_num_threads(threads or first)
+    numba.set_num_threads(min(threads or most, most))
+
+
+@cache
+def _first_threads() -> int:
+    """The threads that torch started with."""
+    import torch
+
+    return torch.get_num_threads()

@@ -11,7 +11,7 @@ import click
 from fusionchat import console
 from fusionchat.errors import FusionChatError
 
-GOES_ON = {"run", "represent", "align", "fuse", "distill", "merge", "evaluate", "report", "demo"}
+GOES_ON = {"run", "worker", "represent", "align", "fuse", "distill", "merge", "evaluate", "report", "demo"}
 """Verbs that continue what an earlier call left unfinished."""
 
 

@@ -149,11 +149,11 @@ def worker(run: Path, job: str | None, for_engine: bool) -> None:
     RUN is the run's folder, JOB is STAGE/NAME. No recipe is read.
     """
     from fusionchat import console
-    from fusionchat.run.worker import work_alone, work_for_engine
+    from fusionchat.run.worker import serve, work_alone
     from fusionchat.stages.pipeline import STAGES
 
     if for_engine:
-        work_for_engine(run, sys.stdin, console.say_at_once, STAGES)
+        serve(run, STAGES)
     elif job is None:
         raise click.UsageError("Missing argument 'JOB': STAGE/NAME as `fusionchat plan` lists it.")
     else:

@@ -41,6 +41,8 @@ from fusionchat.yaml import parse_yaml
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 NAME_RULE = "use letters, digits, '.', '_' and '-' only, a letter or digit first, and at most 100 characters"
+RESERVED = frozenset({"pivot", "sft", "all"})
+"""What no source can be called: FusionChat knows or makes models of these names."""
 
 
 def vocabulary_from_name(value: object) -> object:
@@ -115,7 +117,7 @@ class Recipe(Frozen):
         for name in value:
             if not NAME.fullmatch(name):
                 raise ValueError(f"{name!r}: {NAME_RULE}")
-            if name.lower() in {"pivot", "sft", "all"}:
+            if name.lower() in RESERVED:
                 raise ValueError(f"{name!r} is taken: it names a model that FusionChat makes or knows")
             if name.lower() in seen:  # one folder where file names do not tell them apart
                 raise ValueError(

@@ -11,10 +11,9 @@ from fusionchat.console import warn
 from fusionchat.damage import discard
 from fusionchat.errors import DamagedError, RecipeError
 from fusionchat.run.engine.local import run_jobs
-from fusionchat.run.job import Job, Status
+from fusionchat.run.job import Announce, Job
 from fusionchat.run.planned import Run
 
-Announce = Callable[[Job, Status], None]
 Select = Callable[[Run], list[Job]]
 
 

@@ -4,7 +4,7 @@ A job's ``settings`` are both what is hashed and all that its work is given, so 
 setting. What it reads is named by digests, which are hashed, and by places, which are not: a moved run stays done.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, Protocol
@@ -159,11 +159,13 @@ class Context:
         runtime: How the work is done.
         rank: Which of `world` processes this is.
         world: How many processes do this job together.
+        helps: Whether another process has begun the job and finishes it.
     """
 
     runtime: RuntimeSettings
     rank: int = 0
     world: int = 1
+    helps: bool = False
 
 
 class Stage(Protocol):
@@ -211,3 +213,7 @@ class Status(NamedTuple):
     def __str__(self) -> str:
         """The state in words: ``begun, 3 of 12 shards``."""
         return f"{self.state}, {self.so_far}" if self.so_far else self.state
+
+
+Announce = Callable[[Job, Status], None]
+"""Called before each job with its status."""

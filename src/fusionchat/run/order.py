@@ -5,6 +5,7 @@ The coordinator writes the orders; a worker reads one, and no recipe.
 
 import os
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -48,8 +49,10 @@ def write_order(run: Path, job: Job, runtime: RuntimeSettings) -> None:
         "directory": str(Path.cwd()),
     }
     path = order_path(run, job.id)
-    if not path.is_file() or read_json(path) != held:
-        write_json(path, held)
+    with suppress(ArtifactError):  # a damaged one is written again
+        if path.is_file() and read_json(path) == held:
+            return
+    write_json(path, held)
 
 
 def read_order(run: Path, job_id: str, stages: Mapping[str, Stage]) -> Order:

@@ -91,12 +91,14 @@ class Run:
         content: Content = Content(),  # noqa: B008 (immutable)
         cost: Cost = Cost(),  # noqa: B008 (immutable)
         memory: float | None = None,
+        on_device: bool = False,
         parallel: Parallel = "one",
         rewritten: tuple[str, ...] = (),
         stands_for: tuple[str, ...] = (),
         parts: str = "",
     ) -> Job:
-        """Plan a job; the jobs it needs must be planned already."""
+        """Plan a job; the jobs it needs must be planned already. ``on_device``: it computes on `runtime.device`."""
+        gpu = on_device and self.recipe.runtime.device.startswith(("auto", "cuda"))
         job = Job(
             stage=stage,
             name=name,
@@ -106,7 +108,7 @@ class Run:
             needs=needs,
             models=dict(content.models),
             files=dict(content.files),
-            resources=Resources(threads=self.threads, memory=memory, parallel=parallel),
+            resources=Resources(threads=self.threads, gpus=int(gpu), memory=memory, parallel=parallel),
             cost=cost,
             rewritten=rewritten,
             stands_for=stands_for,

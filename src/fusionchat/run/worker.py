@@ -5,11 +5,17 @@ takes the lease itself: then it begins and finishes the job, too. Where somebody
 shards of a job that has shards.
 """
 
+import os
+import signal
+import sys
+import time
 from collections.abc import Callable, Iterable, Mapping
 from enum import Enum
 from pathlib import Path
+from threading import Thread
 
 from fusionchat.artifacts import is_begun, make_folder, read_manifest, write_json
+from fusionchat.console import take_stdout
 from fusionchat.errors import ArtifactError, DamagedError, FusionChatError
 from fusionchat.lease import HeldError, lease
 from fusionchat.run.job import Context, Job, Stage
@@ -27,23 +33,50 @@ class Did(Enum):
 
 READY = "ready"
 """What a worker says to its engine when it waits for a job."""
+GRACE = 30.0
+"""Seconds that a worker without a coordinator has to end."""
+
+
+def serve(run: Path, stages: Mapping[str, Stage]) -> None:
+    """Be a worker of the engine that started this process, over stdin and stdout, and end with it."""
+    Thread(target=end_with, args=(os.getppid(),), daemon=True).start()
+    work_for_engine(run, sys.stdin, take_stdout(), stages)
+
+
+def end_with(parent: int) -> None:
+    """Wait until the parent is gone, then end this process: another coordinator may begin its job again."""
+    while os.getppid() == parent:
+        time.sleep(0.5)
+    os.kill(os.getpid(), signal.SIGTERM)
+    time.sleep(GRACE)
+    os._exit(128 + signal.SIGTERM)
 
 
 def work_for_engine(
     run: Path, lines: Iterable[str], say: Callable[[str], None], stages: Mapping[str, Stage]
 ) -> None:
-    """Do the work of jobs that an engine has begun, one id a line, and leave the outcome of each; `READY` before each."""
+    """Do the work of jobs that an engine has begun and leave the outcome of each; `READY` before each.
+
+    A line is a job's id and fingerprint.
+    """
+    run = run.absolute()
     say(READY)
     for line in lines:
-        make_outcome(run, line.strip(), stages)
+        make_outcome(run, *line.split(), stages=stages)
         say(READY)
 
 
-def make_outcome(run: Path, job_id: str, stages: Mapping[str, Stage]) -> None:
+def make_outcome(run: Path, job_id: str, mark: str, *, stages: Mapping[str, Stage]) -> None:
     """Do the work of a job and leave what came of it: a summary, or the error."""
-    order = read_order(run, job_id, stages)
-    enter(order.directory)
     try:
+        order = read_order(run, job_id, stages)
+        if order.job.fingerprint != mark:  # two recipes share the folder
+            raise ArtifactError(
+                f"Another process has planned {job_id} in another way",
+                where=str(run),
+                do="use one recipe with one run folder at a time",
+            )
+        enter(order.directory)
         summary = do_work(order.job, run, stages, Context(order.runtime))
     except FusionChatError as error:
         write_json(outcome_path(run, job_id), {"error": told(error)})
@@ -58,6 +91,7 @@ def work_alone(run: Path, job_id: str, stages: Mapping[str, Stage]) -> Did:
         ArtifactError: A job that it needs is not done, or has changed since the order was written.
         HeldError: Another process makes it, and it has no shards.
     """
+    run = run.absolute()
     order = read_order(run, job_id, stages)
     enter(order.directory)
     job, folder = order.job, run / job_id
@@ -73,7 +107,7 @@ def work_alone(run: Path, job_id: str, stages: Mapping[str, Stage]) -> Did:
     except HeldError:
         if job.resources.parallel != "shards" or not is_begun(folder, job.fingerprint):
             raise
-    do_work(job, run, stages, Context(order.runtime))
+    do_work(job, run, stages, Context(order.runtime, helps=True))
     return Did.HELPED
 
 

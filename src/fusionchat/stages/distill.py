@@ -68,6 +68,7 @@ def plan(run: Run) -> None:
             content=content,
             cost=cost,
             memory=training_memory(run.refs["pivot"]),
+            on_device=True,
             parallel="ranks",
         )
 

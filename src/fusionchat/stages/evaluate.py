@@ -80,6 +80,7 @@ def add_row(run: Run, part: Part, row: Row) -> None:
         content=content | run.follows(measured),
         cost=evaluation_cost(run.recipe, run.refs[measured], part),
         memory=capture_memory(run.refs[measured], dtype),
+        on_device=True,
     )
 
 

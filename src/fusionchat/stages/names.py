@@ -21,8 +21,6 @@ ALL = "all"
 SOUP = "sft#soup"
 """No other name has a '#' but that of a seed."""
 BEST: Literal["best"] = "best"
-RESERVED = frozenset({"pivot", SFT, ALL})
-"""What no source can be called: FusionChat makes models of these names."""
 
 Part = Literal["validation", "test"]
 Kind = Literal["pivot", "source", "sft", "soup", "self", "target", "merge"]

@@ -11,9 +11,9 @@ from fusionchat.console import warn
 from fusionchat.lease import lease
 from fusionchat.recipe.schema import Recipe
 from fusionchat.run.auto import keep_dtypes, resolve_dtypes
-from fusionchat.run.coordinate import Announce, carry_out, refuse_many_processes, require_done
+from fusionchat.run.coordinate import carry_out, refuse_many_processes, require_done
 from fusionchat.run.estimate import parameters
-from fusionchat.run.job import Job, Stage, Status
+from fusionchat.run.job import Announce, Job, Stage, Status
 from fusionchat.run.planned import Run
 from fusionchat.stages import align, corpus, distill, evaluate, fuse, merge, report, represent
 from fusionchat.stages.rehearse import rehearse
@@ -114,13 +114,13 @@ def run_job(recipe: Recipe, job_id: str, announce: Announce | None = None) -> Ru
     """
     refuse_many_processes()
     planned = begin_run(recipe)
-    job = require_done(planned, job_id)
+    require_done(planned, job_id)
     keep_dtypes(planned.folder, planned.dtypes)
 
     def again(identities: dict[str, str]) -> Run:
         return open_run(recipe, identities)
 
-    return carry_out(planned, again, lambda run: [run.jobs[job.id]], announce, before=rehearse)
+    return carry_out(planned, again, lambda run: [require_done(run, job_id)], announce, before=rehearse)
 
 
 def begin_run(recipe: Recipe, *, verify: bool = False) -> Run:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from fusionchat.artifacts import Json, read_manifest
+from fusionchat.artifacts import Json, is_begun, read_manifest
 from fusionchat.console import progress
 from fusionchat.corpus.conversation import Conversation, Reject
 from fusionchat.corpus.render import Rendered, Renderer
@@ -66,6 +66,7 @@ def plan(run: Run) -> None:
             content=run.model(ref.name),
             cost=capture_cost(run.recipe, ref),
             memory=capture_memory(ref, dtype),
+            on_device=True,
             parallel="shards",
             parts=SHARDS,
         )
@@ -86,7 +87,9 @@ def work(settings: Settings, inputs: Inputs, out: Path, ctx: Context) -> Summary
     conversations = read_part(inputs.folder(CORPUS), "train")
     missing = [i for i in range(shard_count(len(conversations))) if not shard_path(out, i).is_file()]
     if missing:
-        capture_shards(settings, inputs.model(settings.model), conversations, missing, out, ctx)
+        capture_shards(
+            settings, inputs.model(settings.model), conversations, missing, out, inputs.job.fingerprint, ctx
+        )
     return summarize(out, conversations)
 
 
@@ -96,6 +99,7 @@ def capture_shards(
     conversations: list[Conversation],
     missing: list[int],
     out: Path,
+    mark: str,
     ctx: Context,
 ) -> None:
     """Capture the missing shards but those that another worker makes in the meantime."""
@@ -108,7 +112,8 @@ def capture_shards(
     head = Head.of(load_model(ref, dtype=dtype, device=device))
     total = sum(len(shard_range(i, len(conversations))) for i in missing)
     with progress(f"represent {ref.name}", total, "conversations") as advance:
-        for index in missing:
+        # Helpers go the other way, so that not all make the same shard.
+        for index in reversed(missing) if ctx.helps else missing:
             members = [conversations[i] for i in shard_range(index, len(conversations))]
             if shard_path(out, index).is_file():
                 advance(len(members))
@@ -123,7 +128,21 @@ def capture_shards(
                 names=[c.id for c in members],
                 advance=advance,
             )
-            write_shard(shard_path(out, index), topk)
+            if not shard_path(out, index).is_file():
+                require_begun(out, mark)
+                write_shard(shard_path(out, index), topk)
+
+
+def require_begun(out: Path, mark: str) -> None:
+    """Check that a folder is still the one that was begun: a recipe that was changed may have cleared it.
+
+    Raises:
+        ArtifactError: Another job, or nobody, works there now.
+    """
+    if not is_begun(out, mark):
+        raise ArtifactError(
+            "This job was planned anew while it was worked on", where=str(out), do="start the worker again"
+        )
 
 
 def render_all(renderer: Renderer, conversations: list[Conversation]) -> list[Rendered]:

@@ -104,6 +104,7 @@ def plan_search(run: Run) -> None:
         needs=(CORPUS, SELECTION, *targets(FIRST)),
         content=content,
         cost=cost._replace(scratch=cost.disk),
+        on_device=True,
     )
     for number in range(2, recipe.distill.seeds + 1):
         run.add(

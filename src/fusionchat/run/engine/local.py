@@ -5,26 +5,29 @@ each with the threads that it names, as soon as the jobs that it needs are done.
 """
 
 import os
+import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
 from queue import SimpleQueue
 from threading import Thread
 from typing import NamedTuple
 
 from fusionchat.artifacts import begin, make_folder, read_json
 from fusionchat.console import note
-from fusionchat.errors import FusionChatError
+from fusionchat.errors import FusionChatError, MachineError
 from fusionchat.lease import lease
-from fusionchat.run.job import Context, Job, Status, Summary
+from fusionchat.run.job import Announce, Context, Job, Summary
 from fusionchat.run.order import lease_path, outcome_path, write_order
 from fusionchat.run.planned import Run
 from fusionchat.run.work import make, write_manifest
-from fusionchat.run.worker import READY, raised
+from fusionchat.run.worker import raised
 
-Announce = Callable[[Job, Status], None]
+GRACE = 30.0
+"""Seconds that a worker has to end before it is killed."""
 
 
 def run_jobs(planned: Run, jobs: Sequence[Job], announce: Announce | None) -> None:
@@ -37,13 +40,12 @@ def run_jobs(planned: Run, jobs: Sequence[Job], announce: Announce | None) -> No
         write_order(planned.folder, job, planned.recipe.runtime)
     workers = min(planned.recipe.runtime.workers, len(jobs))
     if workers > 1:
-        side_by_side(planned, jobs, announce, workers)
+        SideBySide(planned, jobs, announce, workers).run()
         return
     for job in jobs:
-        if announce is not None:
-            announce(job, planned.status(job))
         with job_lease(planned, job):
-            make(job, planned.folder, planned.stages, Context(planned.recipe.runtime))
+            if is_left(planned, job, announce):
+                make(job, planned.folder, planned.stages, Context(planned.recipe.runtime))
 
 
 @contextmanager
@@ -53,6 +55,14 @@ def job_lease(planned: Run, job: Job) -> Iterator[None]:
     make_folder(path.parent)
     with lease(path, f"Another process is working on {job.id}"):
         yield
+
+
+def is_left(planned: Run, job: Job, announce: Announce | None) -> bool:
+    """Whether a job whose lease is held is left to do: another process may have made it since it was planned."""
+    status = planned.status(job)
+    if announce is not None:
+        announce(job, status)
+    return status.state != "done"
 
 
 class Event(NamedTuple):
@@ -74,42 +84,52 @@ class Worker:
     def __init__(self, planned: Run, threads: int, events: "SimpleQueue[Event]") -> None:
         self.planned, self.events = planned, events
         self.job: Job | None = None
-        self.held, self.started = ExitStack(), 0.0
-        command = [sys.executable, "-m", "fusionchat", "worker", str(planned.folder), "--for-engine"]
+        self.held, self.started, self.stopped = ExitStack(), 0.0, False
+        debug = ["--debug"] if "--debug" in sys.argv else []
+        command = [sys.executable, "-m", "fusionchat", *debug, "worker", str(planned.folder), "--for-engine"]
         environment = dict(os.environ) | ({"OMP_NUM_THREADS": str(threads)} if threads else {})
         pipe = subprocess.PIPE
         self.process = subprocess.Popen(
-            command, env=environment, text=True, stdin=pipe, stdout=pipe, stderr=pipe
+            command,
+            env=environment,
+            text=True,
+            stdin=pipe,
+            stdout=pipe,
+            stderr=pipe,
+            process_group=0,  # Ctrl-C is for the coordinator: it stops them
         )
         self.readers = [Thread(target=self._hear, daemon=True), Thread(target=self._pass_on, daemon=True)]
         for reader in self.readers:
             reader.start()
 
     def _hear(self) -> None:
-        """Wait for the lines that say that it is ready; any other line is somebody's print."""
+        """Wait for the lines that say that it is ready."""
         assert self.process.stdout is not None
-        for line in self.process.stdout:
-            if line.strip() == READY:
-                self.events.put(Event(self, ended=False))
-            else:
-                note(line.rstrip())
+        for _ in self.process.stdout:
+            self.events.put(Event(self, ended=False))
         self.events.put(Event(self, ended=True))
 
     def _pass_on(self) -> None:
-        """Print its progress and warnings."""
+        """Print its progress and warnings, but not that it was stopped."""
         assert self.process.stderr is not None
         for line in self.process.stderr:
-            note(line.rstrip().removeprefix("  "))
+            if not self.stopped:
+                note(line.rstrip().removeprefix("  "))
 
-    def give(self, job: Job) -> None:
-        """Begin a job and hand it over."""
-        self.held.enter_context(job_lease(self.planned, job))
-        self.job, self.started = job, time.monotonic()
-        begin(self.planned.path(job.id), job.fingerprint)
-        outcome_path(self.planned.folder, job.id).unlink(missing_ok=True)
+    def give(self, job: Job, announce: Announce | None) -> bool:
+        """Begin a job and hand it over; returns whether it was left to do."""
+        with ExitStack() as held:
+            held.enter_context(job_lease(self.planned, job))
+            if not is_left(self.planned, job, announce):
+                return False
+            begin(self.planned.path(job.id), job.fingerprint)
+            outcome_path(self.planned.folder, job.id).unlink(missing_ok=True)
+            self.job, self.started, self.held = job, time.monotonic(), held.pop_all()
         assert self.process.stdin is not None
-        self.process.stdin.write(f"{job.id}\n")
-        self.process.stdin.flush()
+        with suppress(OSError):  # it has ended: that is an event, too
+            self.process.stdin.write(f"{job.id} {job.fingerprint}\n")
+            self.process.stdin.flush()
+        return True
 
     def finish(self) -> Job:
         """Finish the job that it had; returns it.
@@ -122,11 +142,7 @@ class Worker:
         with self.held:
             path = outcome_path(self.planned.folder, job.id)
             if not path.is_file():
-                raise FusionChatError(
-                    f"The worker of {job.id} ended with exit code {self.process.wait()} and left no outcome",
-                    where=str(self.planned.path(job.id)),
-                    do="see its lines above; run the same command again to continue",
-                )
+                raise lost(job, self.planned.path(job.id), self.process.wait())
             outcome = read_json(path)
             path.unlink()
             error, summary = outcome.get("error"), outcome.get("summary")
@@ -137,53 +153,110 @@ class Worker:
             write_manifest(job, self.planned.path(job.id), found, time.monotonic() - self.started)
         return job
 
-    def close(self) -> None:
-        """End the process, and let go of its job."""
+    def stop(self) -> None:
+        """Let the process end."""
+        self.stopped = True
         assert self.process.stdin is not None
         with suppress(OSError):  # it has ended
             self.process.stdin.close()
         if self.job is not None:
             self.process.terminate()
-        self.process.wait()
+
+    def close(self) -> None:
+        """Wait until the stopped process has ended, and let go of its job."""
+        try:
+            self.process.wait(GRACE)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
         for reader in self.readers:
-            reader.join()
+            reader.join(GRACE)
         self.held.close()
 
 
-def side_by_side(planned: Run, jobs: Sequence[Job], announce: Announce | None, workers: int) -> None:
-    """Run jobs in worker processes, in order as far as what they need allows."""
-    events: SimpleQueue[Event] = SimpleQueue()
-    waiting, unfinished = list(jobs), {job.id for job in jobs}
-    idle: list[Worker] = []
-    failed: FusionChatError | None = None
-    hands = [Worker(planned, jobs[0].resources.threads, events) for _ in range(workers)]
-    try:
-        while (waiting and failed is None) or any(hand.job for hand in hands):
-            event = events.get()
-            hand = event.worker
-            if hand.job is not None:
-                try:
-                    unfinished.discard(hand.finish().id)
-                except FusionChatError as error:
-                    failed = failed or error
-            if event.ended:
-                failed = failed or FusionChatError(
-                    f"A worker ended with exit code {hand.process.wait()}",
-                    where=str(planned.folder),
-                    do="see its lines above; run the same command again to continue",
-                )
-            else:
-                idle.append(hand)
-            while idle and failed is None:
-                job = next((job for job in waiting if not unfinished & set(job.needs)), None)
-                if job is None:
-                    break
-                waiting.remove(job)
-                if announce is not None:
-                    announce(job, planned.status(job))
-                idle.pop().give(job)
-    finally:
-        for hand in hands:
-            hand.close()
-    if failed is not None:
-        raise failed
+def lost(job: Job, folder: Path, code: int) -> FusionChatError:
+    """The error of a worker that ended without an outcome: its exit code goes on, and a kill is the machine's fault."""
+    if code < 0:
+        name = signal.Signals(-code).name
+        what, do = (
+            f"was killed by {name}",
+            "if memory ran out, lower runtime.workers; then run again to continue",
+        )
+    else:
+        what = f"ended with exit code {code}"
+        do = "see its message above; run the same command again to continue"
+    error = FusionChatError(f"The worker of {job.id} {what}", where=str(folder), do=do)
+    error.exit_code = code if code > 0 else MachineError.exit_code
+    return error
+
+
+class SideBySide:
+    """Jobs in worker processes, in order as far as what they need allows.
+
+    Args:
+        planned: The run.
+        jobs: Jobs that are not done; what they need besides each other is.
+        announce: Called before each job with its status.
+        workers: How many processes.
+    """
+
+    def __init__(self, planned: Run, jobs: Sequence[Job], announce: Announce | None, workers: int) -> None:
+        self.planned, self.announce, self.workers = planned, announce, workers
+        self.waiting, self.unfinished = list(jobs), {job.id for job in jobs}
+        self.events: SimpleQueue[Event] = SimpleQueue()
+        self.hands: list[Worker] = []
+        self.idle: list[Worker] = []
+        self.failed: FusionChatError | None = None
+
+    def run(self) -> None:
+        """Run the jobs; after an error no more are begun.
+
+        Raises:
+            FusionChatError: The first.
+        """
+        threads = self.waiting[0].resources.threads
+        try:
+            for _ in range(self.workers):
+                self.hands.append(Worker(self.planned, threads, self.events))
+            while (self.waiting and self.failed is None) or any(hand.job for hand in self.hands):
+                self._hear(self.events.get())
+                self._hand_out()
+        finally:
+            for hand in self.hands:
+                hand.stop()
+            for hand in self.hands:
+                hand.close()
+        if self.failed is not None:
+            raise self.failed
+
+    def _hear(self, event: Event) -> None:
+        """A worker has finished its job or has ended."""
+        hand = event.worker
+        if hand.job is not None:
+            try:
+                self.unfinished.discard(hand.finish().id)
+            except FusionChatError as error:
+                self.failed = self.failed or error
+        if not event.ended:
+            self.idle.append(hand)
+        elif self.failed is None:
+            self.failed = FusionChatError(
+                f"A worker ended with exit code {hand.process.wait()}",
+                where=str(self.planned.folder),
+                do="see its message above; run the same command again to continue",
+            )
+
+    def _hand_out(self) -> None:
+        """Give jobs to those workers that have none."""
+        while self.idle and self.failed is None:
+            job = next((job for job in self.waiting if not self.unfinished & set(job.needs)), None)
+            if job is None:
+                return
+            self.waiting.remove(job)
+            try:
+                if self.idle[-1].give(job, self.announce):
+                    self.idle.pop()
+                else:
+                    self.unfinished.discard(job.id)
+            except FusionChatError as error:
+                self.failed = error
