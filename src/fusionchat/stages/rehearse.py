@@ -9,8 +9,9 @@ from contextlib import closing
 
 from fusionchat.console import warn
 from fusionchat.errors import MergeError, ModelError
-from fusionchat.merge.inputs.checkpoint import UnknownTypeError, open_checkpoint
+from fusionchat.merge.inputs.checkpoint import open_checkpoint
 from fusionchat.merge.inputs.files import is_without_weights, opens_in_transformers
+from fusionchat.merge.inputs.header import UnknownTypeError
 from fusionchat.merge.inputs.rehearsal import rehearse as rehearse_merge
 from fusionchat.models.ref import ModelRef
 from fusionchat.run.estimate import most_disk

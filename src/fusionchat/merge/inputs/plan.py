@@ -1,8 +1,6 @@
 """What a merge will do before it does it: which tensors meet, where they go, how large and how long it will be."""
 
-import json
 import math
-import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple, Protocol
@@ -11,6 +9,7 @@ import numpy as np
 from jaxtyping import Float32
 
 from fusionchat.artifacts import Json
+from fusionchat.merge.inputs.header import header_bytes
 from fusionchat.merge.inputs.stored import Stored
 
 Dtype = Literal["float32", "bfloat16", "float16"]
@@ -120,7 +119,7 @@ def layout(jobs: Sequence[Job], dtype: Dtype, shard_bytes: int) -> tuple[Shard, 
 
 
 def _shard(file: str, jobs: Sequence[Job], dtype: Dtype) -> Shard:
-    entries: dict[str, Json] = {"__metadata__": {"format": "pt"}}
+    entries: dict[str, Json] = {}
     at = 0
     for job in jobs:
         end = at + job.nbytes(dtype)
@@ -130,9 +129,7 @@ def _shard(file: str, jobs: Sequence[Job], dtype: Dtype) -> Shard:
             "data_offsets": [at, end],
         }
         at = end
-    text = json.dumps(entries, separators=(",", ":")).encode()
-    text += b" " * (-len(text) % 8)
-    header = struct.pack("<Q", len(text)) + text
+    header = header_bytes(entries)
     return Shard(file, header, tuple(jobs), len(header) + at)
 
 

@@ -6,7 +6,8 @@ from pathlib import Path
 
 from fusionchat.errors import MergeError
 from fusionchat.merge.inputs.adapters.config import CONFIG
-from fusionchat.merge.inputs.checkpoint import WRAPPERS, read_header
+from fusionchat.merge.inputs.checkpoint import WRAPPERS
+from fusionchat.merge.inputs.header import read_header
 from fusionchat.merge.inputs.pickles import open_pickle
 from fusionchat.merge.inputs.stored import MappedFile, Stored
 
