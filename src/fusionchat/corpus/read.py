@@ -6,9 +6,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple, NotRequired, TypedDict
 
-from fusionchat.corpus.columns import Format
 from fusionchat.corpus.conversation import PARAGRAPH, Conversation, Message, Reject, Role
 from fusionchat.corpus.files import BrokenLine, read_records
+from fusionchat.corpus.formats import FormatName
 from fusionchat.corpus.record import Parsed, parse_record
 from fusionchat.corpus.turns import printable
 from fusionchat.errors import CorpusError
@@ -35,7 +35,7 @@ class ReadCorpus(NamedTuple):
 def read_corpus(
     path: str,
     *,
-    format: Format = "auto",
+    format: FormatName = "auto",
     split: str = "train",
     pattern: str = PARAGRAPH,
     limit: int | None = None,
@@ -45,8 +45,8 @@ def read_corpus(
 
     Args:
         path: A file (.jsonl, .json, either with .gz; .parquet; .txt) or the id of a hub dataset.
-        format: ``messages`` or ``sharegpt`` (the column of that name, ``conversations`` for the latter), ``text`` (plain
-            text, one conversation with one assistant turn a match of ``pattern``), or ``auto``: by the file's ending and keys.
+        format: The name of a format of records (`fusionchat.corpus.formats`), ``text`` (plain text, one conversation with
+            one assistant turn a match of ``pattern``), or ``auto``: by the file's ending and each record's keys.
         split: The split of a hub dataset.
         pattern: A regular expression; its group 1 is the text of a conversation.
         limit: Read at most this many records.
@@ -95,7 +95,7 @@ def with_own_id(
     return with_own_id(replace(conversation, id=f"{conversation.id}-{number:06d}"), seen, number)
 
 
-def _parse(record: object, default_id: str, format: Format) -> Parsed:
+def _parse(record: object, default_id: str, format: FormatName) -> Parsed:
     if isinstance(record, BrokenLine):
         return Parsed(Reject(default_id, "not JSON", printable(record[:80])))
     return parse_record(record, default_id=default_id, format=format)

@@ -1,12 +1,15 @@
 """One record of a corpus as a `Conversation`: which columns hold its turns, and what the others mean."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from itertools import pairwise
 from typing import NamedTuple
 
-from fusionchat.corpus.columns import Format, base_turns, looks_like_turn, repeats, with_answer, with_system
+from fusionchat.corpus.columns import repeats, with_answer, with_system
 from fusionchat.corpus.conversation import Conversation, Message, Reject
+from fusionchat.corpus.formats import FORMATS, Format, FormatName
+from fusionchat.corpus.formats.base import ANSWER_COLUMNS, Turns
+from fusionchat.corpus.formats.lists import looks_like_turn
 from fusionchat.corpus.keys import (
     LOSS_OFF,
     LOSS_ON,
@@ -32,13 +35,12 @@ class Parsed(NamedTuple):
     unused: tuple[str, ...] = ()
 
 
-def parse_record(record: object, *, default_id: str, format: Format = "auto") -> Parsed:
+def parse_record(record: object, *, default_id: str, format: FormatName = "auto") -> Parsed:
     """One record as a conversation, or why it cannot be one.
 
-    Read are turns in a column (`messages`, `conversations` ...), or a question and an answer in columns of their own
-    (prompt and completion, Alpaca's instruction, input and output, question and answer); a system prompt beside them
-    becomes the first turn, and the `chosen` answer of a preference record the last one. Any other key is known to be
-    harmless, makes the record a reject, or is handed back as unused.
+    The turns are read by a format (`fusionchat.corpus.formats`); a system prompt beside them becomes the first turn, an
+    answer in a column of its own the last one. Any other key is known to be harmless, makes the record a reject, or is
+    handed back as unused.
     """
     if isinstance(record, list) and record and all(looks_like_turn(turn) for turn in record):
         record = {"messages": record}
@@ -57,13 +59,14 @@ def parse_record(record: object, *, default_id: str, format: Format = "auto") ->
         return Parsed(Reject(identifier, error.reason, printable(error.detail)))
 
 
-def parse_columns(said: dict[str, object], identifier: str, format: Format, *, empty: bool) -> Parsed:
+def parse_columns(said: dict[str, object], identifier: str, format: FormatName, *, empty: bool) -> Parsed:
     """The conversation of a record whose absent values are gone; raises Unusable."""
     lists = {key: value for key in (*LOSS_ON, *LOSS_OFF) if isinstance(value := said.get(key), list)}
     odd = check_switches({key: value for key, value in said.items() if key not in lists})
     refuse(said, REFUSED_RECORD)
-    turns = base_turns(said, format)
-    turns = with_answer(said, with_system(said, turns))
+    shape = format_of(said, format)
+    turns, answers = (shape.turns(said), shape.answers) if shape else (Turns(()), ANSWER_COLUMNS)
+    turns = with_answer(said, with_system(said, turns), answers)
     if not turns.messages:
         raise Unusable("empty" if empty else "no messages", f"keys: {', '.join(sorted(said)[:12])}")
     for key, value in lists.items():
@@ -80,6 +83,16 @@ def parse_columns(said: dict[str, object], identifier: str, format: Format, *, e
     )
     conversation = Conversation(identifier, turns.messages, domain, encodable(str(answer)) if asks else None)
     return Parsed(conversation, tuple(printable(key[:60]) for key in (*left, *odd, *turns.unused)))
+
+
+def format_of(said: Mapping[str, object], name: FormatName) -> Format | None:
+    """The format of that name; for ``auto`` the first that fits the record, None where none does.
+
+    Where none does, a `chosen` answer may still hold the whole dialogue. The records of ``text`` are made as messages.
+    """
+    if name in FORMATS:
+        return FORMATS[name]
+    return next((one for one in FORMATS.values() if one.fits(said)), None)
 
 
 def check_switches(said: dict[str, object]) -> list[str]:

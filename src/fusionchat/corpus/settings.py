@@ -1,10 +1,11 @@
 """Settings of the corpus: its files, its parts, and what is kept of a conversation."""
 
-from typing import ClassVar, Literal
+from typing import ClassVar
 
 from pydantic import Field, field_validator
 
 from fusionchat.corpus.conversation import PARAGRAPH
+from fusionchat.corpus.formats import FormatName
 from fusionchat.corpus.thoughts import Thinking
 from fusionchat.settings import Frozen, Named, with_group
 
@@ -22,8 +23,8 @@ class CorpusFile(Named):
     short: ClassVar[str] = "path"
 
     path: str = Field(description="JSONL, JSON, Parquet, text file, or Hugging Face dataset id")
-    format: Literal["auto", "messages", "sharegpt", "text"] = Field(
-        "auto", description="auto: `text` for .txt, else what each record looks like"
+    format: FormatName = Field(
+        "auto", description="auto: `text` for .txt, else the first of the others that fits each record"
     )
     split: str = Field("train", description="the split of a hub dataset")
     revision: str | None = Field(None, description="branch, tag or commit of a hub dataset")

@@ -1,0 +1,21 @@
+"""The shapes of records, one a file. A new file here with a `Format` in it is a new format: nothing else to touch.
+
+`FormatName` is what a recipe's ``format`` may be: ``auto`` takes the first format that fits each record, and ``text`` is no
+shape of records but a file of plain text (`fusionchat.corpus.files`).
+"""
+
+from typing import TYPE_CHECKING, Literal
+
+from fusionchat.corpus.formats.base import Format
+from fusionchat.discover import discover
+
+_FOUND = [kind() for kind in discover(__name__, __path__, Format, key="name").values()]
+FORMATS: dict[str, Format] = {one.name: one for one in sorted(_FOUND, key=lambda one: one.priority)}
+"""Every format by name, in the order in which ``auto`` tries them."""
+
+if TYPE_CHECKING:
+    FormatName = str
+else:
+    FormatName = Literal["auto", *FORMATS, "text"]
+
+__all__ = ["FORMATS", "Format", "FormatName"]
