@@ -23,7 +23,7 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import fields
 from pathlib import Path
 
 import numpy as np
@@ -44,17 +44,19 @@ from benchmarks.align_memory import map_peak_mb
 from fusionchat.align.baselines.dtw import attach_by_dtw
 from fusionchat.align.cooccurrence import count_pairs
 from fusionchat.align.positions import attach
-from fusionchat.align.preview import spans_only
 from fusionchat.align.projection.arrays import UNALIGNED
 from fusionchat.align.projection.project import align
 from fusionchat.align.settings import AlignSettings, BytePrefix, MinEdit
 from fusionchat.align.summary import summarize
 from fusionchat.align.vocabulary import build_map
+from fusionchat.arrays import map_arrays, save_arrays
 from fusionchat.corpus.agree import agree_all
 from fusionchat.corpus.conversation import Reject
 from fusionchat.corpus.render import Renderer
-from fusionchat.represent.shards import read_shard, write_shard
-from fusionchat.represent.topk import TopK, concatenate
+from fusionchat.corpus.rendered import join
+from fusionchat.corpus.supervised import SupervisedTokens
+from fusionchat.represent.shards import LABEL_LOGPROB, read_shard, write_scored
+from fusionchat.represent.topk import Scored, TopK
 
 Sides = dict[str, Renderer]
 
@@ -70,13 +72,22 @@ def best(work: Callable[[], object], times: int = 5) -> float:
     return min(spent)
 
 
-def grown(topk: TopK, rows: int) -> TopK:
-    """A TopK repeated until it has at least this many rows."""
-    return concatenate([topk] * -(-rows // topk.rows))
+def grown(tokens: SupervisedTokens, times: int) -> SupervisedTokens:
+    """The same tokens again and again."""
+    parts = {f.name: np.tile(getattr(tokens, f.name), times) for f in fields(tokens) if f.name != "offsets"}
+    ends = np.cumsum(np.tile(np.diff(tokens.offsets), times))
+    return SupervisedTokens(**parts, offsets=np.concatenate([[0], ends]))
 
 
-def random_topk(spans: TopK, renderer: Renderer, seed: int, k: int = 10) -> TopK:
-    """Random distributions for the rows of a TopK: tokens by a Zipf law, the label among them nine times in ten."""
+def grown_scored(scored: Scored, times: int) -> Scored:
+    """The same tokens and distributions again and again."""
+    topk = scored.topk
+    rows = TopK(*(np.concatenate([getattr(topk, f.name)] * times) for f in fields(topk)))
+    return Scored(grown(scored.tokens, times), rows, np.tile(scored.label_logprob, times))
+
+
+def random_scored(spans: SupervisedTokens, renderer: Renderer, seed: int, k: int = 10) -> Scored:
+    """Random distributions for supervised tokens: tokens by a Zipf law, the label among them nine times in ten."""
     rng = np.random.default_rng(seed)
     text = np.flatnonzero(renderer.table.in_text)
     n = spans.rows
@@ -95,25 +106,22 @@ def random_topk(spans: TopK, renderer: Renderer, seed: int, k: int = 10) -> TopK
     logprobs, tail = logits - norm[:, None], rest - norm
     found = ids == spans.labels[:, None]
     label = np.where(found.any(axis=1), (logprobs * found).sum(axis=1), tail - 3)
-    return replace(
-        spans,
-        ids=ids.astype(np.int32),
-        logprobs=logprobs.astype(np.float16),
-        tail=tail.astype(np.float16),
-        label_logprob=label.astype(np.float32),
-        present=np.ones(n, np.bool_),
+    topk = TopK(
+        ids.astype(np.int32), logprobs.astype(np.float16), tail.astype(np.float16), np.ones(n, np.bool_)
     )
+    return Scored(spans, topk, label.astype(np.float32))
 
 
-def speeds(pivot: TopK, source: TopK, sides: Sides, quick: bool) -> dict[str, float]:
+def speeds(pivot: Scored, source: Scored, sides: Sides, quick: bool) -> dict[str, float]:
     """Positions, dynamic time warping and the stage, 152k onto 32k."""
     tables = sides[SMALL].table, sides[LARGE].table
-    many = grown(pivot, 500_000 if quick else 4_000_000), grown(source, 1)
-    many = many[0], concatenate([source] * (many[0].conversations // pivot.conversations))
-    positions = many[0].rows / best(lambda: attach(*many))
-    lengths = np.diff(pivot.offsets)
+    times = -(-(500_000 if quick else 4_000_000) // pivot.tokens.rows)
+    many = grown_scored(pivot, times), grown_scored(source, times)
+    tokens = many[0].tokens, many[1].tokens
+    positions = tokens[0].rows / best(lambda: attach(*tokens))
+    lengths = np.diff(pivot.tokens.offsets)
     one = int(np.argmin(np.abs(lengths - (150 if quick else 350))))
-    mine, theirs = pivot.slice(one, one + 1), source.slice(one, one + 1)
+    mine, theirs = pivot.tokens.slice(one, one + 1), source.tokens.slice(one, one + 1)
     ours_dtw = best(lambda: attach_by_dtw(mine, theirs, *tables))
     start = time.perf_counter()
     expected = published(mine, theirs, sides)
@@ -129,7 +137,7 @@ def speeds(pivot: TopK, source: TopK, sides: Sides, quick: bool) -> dict[str, fl
     }
 
 
-def published(pivot: TopK, source: TopK, sides: Sides) -> list[int]:
+def published(pivot: SupervisedTokens, source: SupervisedTokens, sides: Sides) -> list[int]:
     """The published alignment of one conversation, turn by turn, in plain Python."""
     rows: list[int] = []
     for turn in np.unique(pivot.turn):
@@ -142,29 +150,35 @@ def published(pivot: TopK, source: TopK, sides: Sides) -> list[int]:
     return rows
 
 
-def stage(pivot: TopK, source: TopK, sides: Sides, rows: int) -> float:
-    """Rows per second from captured shards to a projected shard, files included."""
-    last = int(np.searchsorted(pivot.offsets, rows))
+def stage(pivot: Scored, source: Scored, sides: Sides, rows: int) -> float:
+    """Rows per second from captured shards and the tokens to a projected shard, files included."""
+    last = int(np.searchsorted(pivot.tokens.offsets, rows))
     tables = sides[SMALL].table, sides[LARGE].table
     mapping = build_map(tables[1], tables[0], BytePrefix())
-    sizes = whole_turns(pivot.slice(0, last))  # the stage has them from the corpus
+    sizes = whole_turns(pivot.tokens.slice(0, last))  # the stage has them from the corpus
     with tempfile.TemporaryDirectory() as folder:
-        paths = [Path(folder) / f"{name}.safetensors" for name in ("pivot", "source", "aligned")]
-        write_shard(paths[0], pivot.slice(0, last))
-        write_shard(paths[1], source.slice(0, last))
+        out = Path(folder) / "aligned.safetensors"
+        for name, scored in (("pivot", pivot), ("source", source)):
+            part = scored.slice(0, last)
+            save_arrays(Path(folder) / f"{name}-tokens", vars(part.tokens))
+            write_scored(Path(folder) / name, part)
+
+        def read(name: str) -> Scored:
+            tokens = SupervisedTokens(**map_arrays(Path(folder) / f"{name}-tokens"))  # type: ignore[arg-type]
+            topk, extras = read_shard(Path(folder) / name)
+            return Scored(tokens, topk, extras[LABEL_LOGPROB])
 
         def work() -> None:
-            mine, theirs = read_shard(paths[0])[0], read_shard(paths[1])[0]
-            aligned = align(mine, theirs, mapping, *tables, AlignSettings())
+            mine, theirs = read("pivot"), read("source")
+            aligned = align(mine.tokens, theirs, mapping, *tables, AlignSettings())
             summarize(mine, theirs, aligned, sizes)
-            write_shard(
-                paths[2], aligned.topk, {"kind": aligned.kind, "kept": aligned.kept.astype(np.float16)}
-            )
+            extras = {"kind": aligned.kind, "kept": aligned.kept.astype(np.float16)}
+            write_scored(out, Scored(mine.tokens, aligned.topk, aligned.label_logprob), extras)
 
-        return float(pivot.offsets[last]) / best(work, 8)
+        return float(pivot.tokens.offsets[last]) / best(work, 8)
 
 
-def maps(pivot: TopK, source: TopK, sides: Sides) -> dict[str, float]:
+def maps(pivot: SupervisedTokens, source: SupervisedTokens, sides: Sides) -> dict[str, float]:
     """Seconds to build each map, 152k onto 32k."""
     mine, theirs = sides[SMALL].table, sides[LARGE].table
     met = attach(pivot, source)
@@ -181,15 +195,15 @@ def maps(pivot: TopK, source: TopK, sides: Sides) -> dict[str, float]:
     }
 
 
-def contexts(topk: TopK, renderer: Renderer) -> list[bytes]:
+def contexts(tokens: SupervisedTokens, renderer: Renderer) -> list[bytes]:
     """The text of the turn before every row, put together from token bytes: independent of the offsets."""
     out: list[bytes] = []
     before, turn = b"", -1
-    for i in range(topk.rows):
-        if topk.turn[i] != turn or topk.begin[i] <= 0:
-            before, turn = b"", int(topk.turn[i])
+    for i in range(tokens.rows):
+        if tokens.turn[i] != turn or tokens.begin[i] <= 0:
+            before, turn = b"", int(tokens.turn[i])
         out.append(before)
-        before += renderer.table.token(int(topk.labels[i]))[max(-int(topk.begin[i]), 0) :]
+        before += renderer.table.token(int(tokens.labels[i]))[max(-int(tokens.begin[i]), 0) :]
     return out
 
 
@@ -222,12 +236,14 @@ def exactness(sides: Sides, most: int) -> dict[str, float]:
     }
     for text in TEXTS:
         good = list(usable(conversations(text, most), list(sides.values())))
-        spans = {name: spans_only([s.render(c) for c in good]) for name, s in sides.items()}  # type: ignore[misc]
+        spans = {name: join([s.render(c) for c in good]).supervised for name, s in sides.items()}  # type: ignore[misc]
         read = {name: contexts(spans[name], s) for name, s in sides.items()}
-        dense = {name: random_topk(spans[name], s, i) for i, (name, s) in enumerate(sides.items())}
+        dense = {name: random_scored(spans[name], s, i) for i, (name, s) in enumerate(sides.items())}
         for (a, b), mapping in mappings.items():
             wrong += wrong_contexts(spans[a], spans[b], read[a], read[b], sides[b])
-            result = align(dense[a], dense[b], mapping, sides[a].table, sides[b].table, AlignSettings())
+            result = align(
+                dense[a].tokens, dense[b], mapping, sides[a].table, sides[b].table, AlignSettings()
+            )
             aligned = result.kind != UNALIGNED
             mass = np.exp(result.topk.logprobs.astype(np.float64)).sum(axis=1)
             mass += np.exp(result.topk.tail.astype(np.float64))
@@ -237,7 +253,9 @@ def exactness(sides: Sides, most: int) -> dict[str, float]:
     return {"wrong_context": wrong, "mass_error": round(error, 6)}
 
 
-def wrong_contexts(pivot: TopK, source: TopK, mine: list[bytes], theirs: list[bytes], side: Renderer) -> int:
+def wrong_contexts(
+    pivot: SupervisedTokens, source: SupervisedTokens, mine: list[bytes], theirs: list[bytes], side: Renderer
+) -> int:
     """Rows whose context is not the source row's context with the residual, byte for byte; and rows without a row."""
     met, wrong = attach(pivot, source), 0
     for i, (j, residual) in enumerate(zip(met.row.tolist(), met.residual.tolist(), strict=True)):
@@ -259,8 +277,8 @@ def retention(sides: Sides, most: int) -> dict[str, dict[str, dict[str, float]]]
         for label, pivot, source in (("152k->32k", SMALL, LARGE), ("32k->152k", LARGE, SMALL)):
             tables = sides[pivot].table, sides[source].table
             mapping = build_map(tables[1], tables[0], BytePrefix())
-            aligned = align(tops[pivot], tops[source], mapping, *tables, AlignSettings())
-            total = summarize(tops[pivot], tops[source], aligned, whole_turns(tops[pivot]))
+            aligned = align(tops[pivot].tokens, tops[source], mapping, *tables, AlignSettings())
+            total = summarize(tops[pivot], tops[source], aligned, whole_turns(tops[pivot].tokens))
             figures["retention"].setdefault(label, {})[text] = round(total.retention, 4)
             figures["map_retention"].setdefault(label, {})[text] = round(total.map_retention, 4)
             figures["text_retention"].setdefault(label, {})[text] = round(total.text_retention, 4)
@@ -279,7 +297,7 @@ def main() -> None:
     items = list(usable(conversations("en", 60 if quick else 200), list(pair.values())))
     pivot, source = (scored(s, items) for s in pair.values())
     figures: dict[str, object] = dict(speeds(pivot, source, pair, quick))
-    figures["map_s"] = maps(pivot, source, pair)
+    figures["map_s"] = maps(pivot.tokens, source.tokens, pair)
     figures["map_peak_mb"] = map_peak_mb()
     figures |= exactness(sides, 4 if quick else 40)
     figures |= acceptance(sides, 20 if quick else 100_000)

@@ -5,7 +5,6 @@ import json
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 from transformers import AutoTokenizer
@@ -14,7 +13,8 @@ from benchmarks.ngram import capture, train
 from fusionchat.corpus.agree import agree_all
 from fusionchat.corpus.conversation import Conversation, Message, Reject
 from fusionchat.corpus.render import Rendered, Renderer
-from fusionchat.represent.topk import TopK
+from fusionchat.corpus.supervised import SupervisedTokens
+from fusionchat.represent.topk import Scored
 
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
 PLAIN = (
@@ -76,13 +76,6 @@ def to_conversation(record: dict, identity: str) -> Conversation | None:
     return Conversation(identity, tuple(messages)) if messages else None
 
 
-class Scored(NamedTuple):
-    """Held-out renderings of one tokenizer and their distributions under a model trained on the rest."""
-
-    topk: TopK
-    text_bytes: int
-
-
 def held_out(items: Sequence[Conversation]) -> tuple[list[Conversation], list[Conversation]]:
     """Four fifths to train on, one fifth to score."""
     return [c for i, c in enumerate(items) if i % 5], [c for i, c in enumerate(items) if i % 5 == 0]
@@ -108,16 +101,16 @@ def usable(items: Sequence[Conversation], sides: Sequence[Renderer]) -> Iterator
             yield agreed.conversation
 
 
-def scored(renderer: Renderer, items: Sequence[Conversation], k: int = 10) -> TopK:
+def scored(renderer: Renderer, items: Sequence[Conversation], k: int = 10) -> Scored:
     """Distributions of a 4-gram model for the held-out fifth of some conversations."""
     learn, test = held_out(items)
     model = train(render_all(renderer, learn), renderer.table.size)
     return capture(model, render_all(renderer, test), k)
 
 
-def whole_turns(topk: TopK) -> np.ndarray:
+def whole_turns(tokens: SupervisedTokens) -> np.ndarray:
     """Bytes of every message, where every turn is whole and its end has a row, [C, T]."""
-    size = np.zeros((topk.conversations, int(topk.turn.max(initial=0)) + 1), np.int32)
-    conversation = np.repeat(np.arange(topk.conversations), np.diff(topk.offsets))
-    np.maximum.at(size, (conversation, topk.turn), topk.end - 1)
+    size = np.zeros((tokens.conversations, int(tokens.turn.max(initial=0)) + 1), np.int32)
+    conversation = np.repeat(np.arange(tokens.conversations), np.diff(tokens.offsets))
+    np.maximum.at(size, (conversation, tokens.turn), tokens.end - 1)
     return size

@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
@@ -10,10 +9,10 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from benchmarks.align_data import SHARED, render_all, usable
-from fusionchat.align.preview import spans_only
 from fusionchat.corpus.conversation import Conversation, Message
 from fusionchat.corpus.render import Renderer
-from fusionchat.represent.topk import TopK
+from fusionchat.corpus.rendered import join
+from fusionchat.represent.topk import Scored, TopK
 
 TEXT = "{{ bos_token }}{% for m in messages %}{{ m.content }}{% endfor %}"
 MODELS = {"babyllama105": "105 characters", "stories260k": "512 pieces", "tlm_gpt2_6k": "6,000 pieces"}
@@ -23,7 +22,7 @@ class Captured(NamedTuple):
     """One model's renderer and its full distributions."""
 
     renderer: Renderer
-    topk: TopK
+    scored: Scored
 
 
 def stories(most: int, size: int = 160) -> list[Conversation]:
@@ -50,8 +49,8 @@ def captured(most: int) -> dict[str, Captured]:
     return {name: Captured(side, full(name, side, items)) for name, side in sides.items()}
 
 
-def full(name: str, side: Renderer, items: Sequence[Conversation]) -> TopK:
-    """Every token's probability at every supervised row, as a TopK with as many slots as tokens."""
+def full(name: str, side: Renderer, items: Sequence[Conversation]) -> Scored:
+    """Every token's probability at every supervised row, with as many slots as tokens."""
     model = AutoModelForCausalLM.from_pretrained(SHARED / "models" / name).eval()
     file = SHARED / "models" / name / "lm_head_bias.npy"
     bias = torch.from_numpy(np.load(file)) if file.exists() else 0.0
@@ -62,20 +61,20 @@ def full(name: str, side: Renderer, items: Sequence[Conversation]) -> TopK:
             logits = model(torch.from_numpy(one.input_ids.astype(np.int64))[None]).logits[0].float() + bias
             rows.append(logits.log_softmax(-1)[torch.from_numpy(one.rows.astype(np.int64)) - 1].numpy())
     logprobs = np.concatenate(rows)
-    spans = spans_only(rendered)
+    tokens = join(rendered).supervised
     ids = np.argsort(-logprobs, axis=1, kind="stable").astype(np.int32)
-    return replace(
-        spans,
+    topk = TopK(
         ids=ids,
         logprobs=np.take_along_axis(logprobs, ids, 1).astype(np.float16),
-        tail=np.full(spans.rows, -np.inf, np.float16),
-        label_logprob=logprobs[np.arange(spans.rows), spans.labels].astype(np.float32),
-        present=np.ones(spans.rows, np.bool_),
+        tail=np.full(tokens.rows, -np.inf, np.float16),
+        present=np.ones(tokens.rows, np.bool_),
     )
+    return Scored(tokens, topk, logprobs[np.arange(tokens.rows), tokens.labels].astype(np.float32))
 
 
-def cut(topk: TopK, k: int) -> TopK:
+def cut(scored: Scored, k: int) -> Scored:
     """The k likeliest tokens, the rest in the tail."""
+    topk = scored.topk
     kept = topk.logprobs[:, :k]
     left = np.maximum(1.0 - np.exp(kept.astype(np.float64)).sum(axis=1), 0.0)
     if topk.k > k:
@@ -83,6 +82,5 @@ def cut(topk: TopK, k: int) -> TopK:
             topk.tail.astype(np.float64)
         )
     with np.errstate(divide="ignore"):
-        return replace(
-            topk, ids=topk.ids[:, :k].copy(), logprobs=kept.copy(), tail=np.log(left).astype(np.float16)
-        )
+        few = TopK(topk.ids[:, :k].copy(), kept.copy(), np.log(left).astype(np.float16), topk.present)
+    return scored._replace(topk=few)

@@ -26,14 +26,14 @@ from benchmarks.align_data import (
 from benchmarks.align_models import MODELS, captured, cut
 from fusionchat.align.baselines.dtw import attach_by_dtw
 from fusionchat.align.positions import attach
-from fusionchat.align.preview import spans_only
 from fusionchat.align.projection.project import align, count_partners
 from fusionchat.align.settings import AlignSettings, BytePrefix, Exact, MinEdit, Statistics, VocabularyMethod
 from fusionchat.align.summary import AlignSummary, summarize
 from fusionchat.align.vocabulary import VocabularyMap, build_map
 from fusionchat.corpus.conversation import Conversation, Message
 from fusionchat.corpus.render import Renderer
-from fusionchat.represent.topk import TopK
+from fusionchat.corpus.rendered import join
+from fusionchat.represent.topk import Scored, TopK
 from fusionchat.tokens.spans import Untiled
 
 METHODS: tuple[tuple[VocabularyMethod, bool], ...] = (
@@ -54,21 +54,25 @@ class Pair(NamedTuple):
     """A pivot and a source with their distributions on the same text."""
 
     name: str
-    pivot: TopK
-    source: TopK
+    pivot: Scored
+    source: Scored
     mine: Renderer
     theirs: Renderer
 
     def map(self, method: VocabularyMethod, *, counted: bool = True) -> VocabularyMap:
         """The map by a method; partners are counted on the text itself, as the stage does (``counted``)."""
         tables = self.mine.table, self.theirs.table
-        counts = count_partners(self.pivot, self.source, *tables, AlignSettings()) if counted else None
+        counts = (
+            count_partners(self.pivot.tokens, self.source.tokens, *tables, AlignSettings())
+            if counted
+            else None
+        )
         return build_map(tables[1], tables[0], method, counts)
 
     def summary(self, mapping: VocabularyMap, settings: AlignSettings) -> AlignSummary:
         """What the settings keep."""
-        result = align(self.pivot, self.source, mapping, self.mine.table, self.theirs.table, settings)
-        return summarize(self.pivot, self.source, result, whole_turns(self.pivot))
+        result = align(self.pivot.tokens, self.source, mapping, self.mine.table, self.theirs.table, settings)
+        return summarize(self.pivot, self.source, result, whole_turns(self.pivot.tokens))
 
 
 def table(title: str, head: tuple[str, ...], rows: list[tuple[str, ...]]) -> None:
@@ -127,24 +131,25 @@ def maps_and_rules(pairs: list[Pair]) -> None:
     table("Maps and rules", head, rows)
 
 
-def known_shares(pair: Pair, full: TopK, most: int = 4000) -> np.ndarray:
+def known_shares(pair: Pair, full: Scored, most: int = 4000) -> np.ndarray:
     """For rows inside source tokens: (M, true M, t), M of the stored tokens, t the tail's even share."""
     words, source = pair.theirs.table, pair.source
-    met = attach(pair.pivot, source)
-    rows = np.flatnonzero((met.row >= 0) & (met.residual > 0) & (pair.pivot.begin >= 0))
+    labels = source.tokens.labels
+    met = attach(pair.pivot.tokens, source.tokens)
+    rows = np.flatnonzero((met.row >= 0) & (met.residual > 0) & (pair.pivot.tokens.begin >= 0))
     spelled = [words.token(t) if words.in_text[t] else b"" for t in range(words.size)]
     total = int(words.in_text.sum())
     out = []
     for i in np.random.default_rng(0).permutation(rows)[:most]:
         j = met.row[i]
-        seen = spelled[source.labels[j]][: met.residual[i]]
+        seen = spelled[labels[j]][: met.residual[i]]
         begins = np.array([bool(s) and s.startswith(seen) for s in spelled])
-        true = np.exp(full.logprobs[j].astype(np.float64))[begins[full.ids[j]]].sum()
+        true = np.exp(full.topk.logprobs[j].astype(np.float64))[begins[full.topk.ids[j]]].sum()
         stored = np.zeros(words.size)
-        stored[source.ids[j]] = np.exp(source.logprobs[j].astype(np.float64))
-        stored[source.labels[j]] = np.exp(np.float64(source.label_logprob[j]))
+        stored[source.topk.ids[j]] = np.exp(source.topk.logprobs[j].astype(np.float64))
+        stored[labels[j]] = np.exp(np.float64(source.label_logprob[j]))
         known = np.zeros(words.size, bool)
-        known[source.ids[j]] = known[source.labels[j]] = True
+        known[source.topk.ids[j]] = known[labels[j]] = True
         tail = max(1.0 - stored.sum(), 0.0)
         others = total - (known & words.in_text).sum()
         share = tail * (begins & ~known).sum() / others if others else 0.0
@@ -157,7 +162,7 @@ def first_tokens(pairs: list[Pair]) -> None:
     rows = []
     for pair in pairs:
         source, pivot = pair.theirs.table, pair.mine.table
-        used = np.bincount(pair.source.labels, minlength=source.size)
+        used = np.bincount(pair.source.tokens.labels, minlength=source.size)
         lonely = np.flatnonzero((build_map(source, pivot, Exact()).target < 0) & source.in_text & (used > 0))
         written = {int(t): written_first(pair.mine, source.token(t)) for t in lonely}
         known = [t for t, first in written.items() if first is not None]
@@ -196,7 +201,7 @@ def written_first(side: Renderer, spelled: bytes) -> int | None:
     return int(side.encoder.ids(raw)[at[0]]) if at.size else None
 
 
-def tail_shares(pairs: list[tuple[Pair, TopK]]) -> None:
+def tail_shares(pairs: list[tuple[Pair, Scored]]) -> None:
     """The conditioned distribution against the true one, with the tail left out and with its share."""
     rows = []
     for pair, full in pairs:
@@ -261,14 +266,14 @@ def least_known(pairs: list[Pair]) -> None:
     )
 
 
-def slots(pairs: list[tuple[Pair, TopK]]) -> None:
+def slots(pairs: list[tuple[Pair, Scored]]) -> None:
     """How far k slots are from the whole distribution, after projection: total variation, tails as one event."""
     rows = []
     for pair, full in pairs:
         tables, mapping = (pair.mine.table, pair.theirs.table), pair.map(BytePrefix())
-        whole = align(pair.pivot, full, mapping, *tables, AlignSettings(k=len(tables[0].in_text)))
+        whole = align(pair.pivot.tokens, full, mapping, *tables, AlignSettings(k=len(tables[0].in_text)))
         for k in (4, 10, 20, 50):
-            some = align(pair.pivot, cut(full, k), mapping, *tables, AlignSettings())
+            some = align(pair.pivot.tokens, cut(full, k), mapping, *tables, AlignSettings())
             both = whole.topk.present & some.topk.present
             distance = total_variation(whole.topk, some.topk, len(tables[0].in_text))[both].mean()
             rows.append(
@@ -307,7 +312,7 @@ def positions(sides: dict[str, Renderer], most: int) -> None:
         for name, items in texts.items():
             pair = [sides[pivot], sides[source]]
             good = list(usable(items, pair))
-            spans = [spans_only([s.render(c) for c in good]) for s in pair]  # type: ignore[misc]
+            spans = [join([s.render(c) for c in good]).supervised for s in pair]  # type: ignore[misc]
             read = [contexts(s, r) for s, r in zip(spans, pair, strict=True)]
             warped = attach_by_dtw(*spans, *(r.table for r in pair)).row
             boundary = attach(*spans)
@@ -344,12 +349,12 @@ def main() -> None:
         (
             Pair(
                 f"{MODELS[a]} ← {MODELS[b]}",
-                small[a].topk,
-                cut(small[b].topk, 10),
+                small[a].scored,
+                cut(small[b].scored, 10),
                 small[a].renderer,
                 small[b].renderer,
             ),
-            small[b].topk,
+            small[b].scored,
         )
         for a in MODELS
         for b in MODELS

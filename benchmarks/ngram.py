@@ -13,7 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fusionchat.corpus.render import Rendered
-from fusionchat.represent.topk import TopK
+from fusionchat.corpus.rendered import join
+from fusionchat.represent.topk import Scored, TopK
 
 ORDER = 4
 
@@ -65,10 +66,10 @@ def train(rendered: Sequence[Rendered], size: int) -> NGram:
     return NGram(orders, unigram, np.argsort(-unigram)[:64].astype(np.int32))
 
 
-def capture(model: NGram, rendered: Sequence[Rendered], k: int) -> TopK:
+def capture(model: NGram, rendered: Sequence[Rendered], k: int) -> Scored:
     """The model's exact distributions for the supervised tokens of some renderings."""
-    labels = np.concatenate([one.input_ids[one.rows] for one in rendered]).astype(np.int32)
-    n = len(labels)
+    tokens = join(rendered).supervised
+    labels, n = tokens.labels, tokens.rows
     spans = np.zeros((n, ORDER - 1, 2), np.int64)
     for m, counts in enumerate(model.orders):
         keys = np.concatenate([contexts(one.input_ids, m + 1)[one.rows] for one in rendered])
@@ -81,18 +82,8 @@ def capture(model: NGram, rendered: Sequence[Rendered], k: int) -> TopK:
     with np.errstate(divide="ignore"):
         tail = np.log(np.maximum(1.0 - probs.sum(axis=1), 0.0))
         logprobs = np.log(probs)
-    return TopK(
-        ids=ids,
-        logprobs=logprobs.astype(np.float16),
-        tail=tail.astype(np.float16),
-        labels=labels,
-        label_logprob=np.log(label).astype(np.float32),
-        turn=np.concatenate([one.turn for one in rendered]),
-        begin=np.concatenate([one.begin for one in rendered]),
-        end=np.concatenate([one.end for one in rendered]),
-        present=np.ones(n, np.bool_),
-        offsets=np.cumsum([0, *(len(one.rows) for one in rendered)]).astype(np.int64),
-    )
+    topk = TopK(ids, logprobs.astype(np.float16), tail.astype(np.float16), np.ones(n, np.bool_))
+    return Scored(tokens, topk, np.log(label).astype(np.float32))
 
 
 @numba.njit(cache=True)

@@ -1,11 +1,14 @@
 """Small made-up values for tests."""
 
+from itertools import pairwise
+
 import numpy as np
 
-from fusionchat.represent.topk import TopK
+from fusionchat.corpus.supervised import SupervisedTokens
+from fusionchat.represent.topk import Scored, TopK
 
 
-def make_topk(seed, rows, *, k=3, vocabulary=11, label_logprob=None, turn=None, present=None, width=1):
+def make_scored(seed, rows, *, k=3, vocabulary=11, label_logprob=None, turn=None, present=None, width=1):
     """Random distributions for conversations with so many rows each; tokens are ``width`` bytes wide."""
     rng = np.random.default_rng(seed)
     n = sum(rows)
@@ -16,15 +19,28 @@ def make_topk(seed, rows, *, k=3, vocabulary=11, label_logprob=None, turn=None, 
     begin = np.concatenate([np.arange(r) * width for r in rows]) if rows else np.zeros(0)
     labels = rng.integers(0, vocabulary, n)
     own = np.take_along_axis(logprobs, labels[:, None], 1)[:, 0]
-    return TopK(
-        ids=ids.astype(np.int32),
-        logprobs=kept.astype(np.float16),
-        tail=np.log(1 - np.exp(kept).sum(1)).astype(np.float16),
+    tokens = SupervisedTokens(
         labels=labels.astype(np.int32),
-        label_logprob=np.asarray(own if label_logprob is None else label_logprob, np.float32),
         turn=np.asarray(np.ones(n) if turn is None else turn, np.int32),
         begin=begin.astype(np.int32),
         end=(begin + width).astype(np.int32),
-        present=np.ones(n, bool) if present is None else np.asarray(present),
         offsets=np.concatenate([[0], np.cumsum(rows)]).astype(np.int64),
     )
+    topk = TopK(
+        ids=ids.astype(np.int32),
+        logprobs=kept.astype(np.float16),
+        tail=np.log(1 - np.exp(kept).sum(1)).astype(np.float16),
+        present=np.ones(n, bool) if present is None else np.asarray(present),
+    )
+    return Scored(tokens, topk, np.asarray(own if label_logprob is None else label_logprob, np.float32))
+
+
+def make_topk(seed, rows, **options):
+    """The same distributions without the tokens."""
+    return make_scored(seed, rows, **options).topk
+
+
+def by_conversation(scored):
+    """The distributions of each conversation."""
+    ends = scored.tokens.offsets
+    return [scored.topk.slice(low, high) for low, high in pairwise(ends.tolist())]

@@ -12,7 +12,7 @@ SRC = ROOT / "src" / "fusionchat"
 
 GROUND = (
     "errors", "units", "settings", "discover", "runtime", "console", "watch", "artifacts", "damage", "threads", "hub",
-    "host", "lease", "version", "yaml", "devices",
+    "host", "lease", "version", "yaml", "devices", "arrays",
 )  # fmt: skip
 """Files of the ground floor; one may import another."""
 
@@ -27,6 +27,7 @@ API = ("__init__", "__main__", "api")
 
 PURE = (
     "align",
+    "corpus/supervised.py",
     "discover.py",
     "distill/loss.py",
     "distill/plan.py",

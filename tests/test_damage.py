@@ -28,6 +28,7 @@ READERS = {  # a file of each kind, and the job that reads it
     "evaluate/test/pivot/scores.json": "report/report",
     "evaluate/test/sft/events.safetensors": "report/report",
     "merge/varm@0.5/model/config.json": "evaluate/test/varm@0.5",
+    "corpus/corpus/tokens/pivot/train.safetensors": "distill/sft",
 }
 
 
@@ -83,9 +84,9 @@ def test_only_the_damaged_shards_of_a_capture_are_made_again(copy, monkeypatch, 
     kept = (folder / "shard-00000.safetensors").stat().st_mtime_ns
     (folder / "shard-00001.safetensors").write_bytes(b"")
     made = []
-    original = stage.write_shard
+    original = stage.write_scored
     monkeypatch.setattr(
-        stage, "write_shard", lambda path, *rest: made.append(path.name) or original(path, *rest)
+        stage, "write_scored", lambda path, *rest: made.append(path.name) or original(path, *rest)
     )
     shutil.rmtree(copy / "align")
     run(recipe, until="align")

@@ -11,7 +11,9 @@ from fusionchat.align.settings import AlignSettings
 from fusionchat.corpus.conversation import Reject
 from fusionchat.corpus.cut import fit
 from fusionchat.corpus.parts import count_rejects, read_source
+from fusionchat.corpus.rendered import join
 from fusionchat.corpus.settings import CorpusFile
+from fusionchat.corpus.supervised import SupervisedTokens
 from fusionchat.errors import CorpusError, FusionChatError
 from fusionchat.evaluate.settings import EvaluateSettings
 from fusionchat.evaluate.statistics import Estimate
@@ -21,7 +23,7 @@ from fusionchat.merge.methods import MergeMethod
 from fusionchat.models.precision import dtype_here
 from fusionchat.models.ref import ModelRef, locate
 from fusionchat.recipe.schema import Recipe, load_recipe, merge_method
-from fusionchat.represent.topk import TopK
+from fusionchat.represent.topk import Scored, TopK
 from fusionchat.runtime import RuntimeSettings
 from fusionchat.stages.check import check
 from fusionchat.stages.pipeline import plan, run
@@ -36,7 +38,9 @@ __all__ = [
     "AlignSettings",
     "FusionChatError",
     "Recipe",
+    "Scored",
     "Student",
+    "SupervisedTokens",
     "TokenTable",
     "TopK",
     "check",
@@ -108,7 +112,8 @@ def evaluate(
     rejects = count_rejects([*read.rejects, *(one for one in fitted if isinstance(one, Reject))])
     if not kept:
         raise CorpusError(f"No conversation can be measured: {dict(rejects)}", where=str(corpus))
-    subject = subjects(asked, kept, ref, RuntimeSettings(device=device))(ref)
+    rendered = join([one for c in kept if not isinstance(one := renderer.render(c), Reject)])
+    subject = subjects(asked, kept, rendered, ref, RuntimeSettings(device=device))(ref)
     scores = together(subject, [task.measure(subject, console.progress) for task in asked.tasks])
     return Evaluation({name: scores.estimate(METRICS[name]) for name in scores.items}, dict(rejects))
 

@@ -40,7 +40,6 @@ class Manifest:
         seconds: Wall time of the job.
         summary: Figures for the report.
         version: The version of the stage that made it.
-        stands_for: What stands for the job in those that need it, where that is the content of some files.
         stamps: Size and time (ns) of every file when the job was done, by relative path.
     """
 
@@ -52,7 +51,6 @@ class Manifest:
     seconds: float = 0.0
     summary: dict[str, Json] = field(default_factory=dict)
     version: int = 0
-    stands_for: str = ""
     stamps: dict[str, list[int]] = field(default_factory=dict)
 
 

@@ -4,23 +4,23 @@ from hypothesis import given, settings
 from transformers import AutoTokenizer
 
 from fusionchat.align.positions import NOWHERE, attach
-from fusionchat.align.preview import spans_only
 from fusionchat.corpus.conversation import Conversation, Message
 from fusionchat.corpus.render import Rendered, Renderer
+from fusionchat.corpus.rendered import join
 from tests.align.worlds import worlds
 from tests.reference import align as slow
 from tests.shared import SHARED, needs_shared
 
 
-def contexts(topk, table):
+def contexts(tokens, table):
     """Text bytes of the turn before every row, put together from the tokens before it (bytes not of the text left out)."""
     out = []
-    for i in range(topk.rows):
+    for i in range(tokens.rows):
         before, j = b"", i
-        while slow.text_begin(topk, j) > 0:
-            assert topk.end[j - 1] == slow.text_begin(topk, j) and topk.turn[j - 1] == topk.turn[j]
+        while slow.text_begin(tokens, j) > 0:
+            assert tokens.end[j - 1] == slow.text_begin(tokens, j) and tokens.turn[j - 1] == tokens.turn[j]
             j -= 1
-            before = table.token(topk.labels[j])[slow.text_begin(topk, j) - topk.begin[j] :] + before
+            before = table.token(tokens.labels[j])[slow.text_begin(tokens, j) - tokens.begin[j] :] + before
         out.append(before)
     return out
 
@@ -40,8 +40,8 @@ def check_contexts(pivot, source, pivot_table, source_table):
 @settings(max_examples=150, deadline=None)
 @given(worlds(k=1))
 def test_equals_the_slow_reference(world):
-    attached = check_contexts(world.pivot, world.source, world.pivot_table, world.source_table)
-    expected = slow.attach(world.pivot, world.source)
+    attached = check_contexts(world.pivot.tokens, world.source.tokens, world.pivot_table, world.source_table)
+    expected = slow.attach(world.pivot.tokens, world.source.tokens)
     assert attached.row.tolist() == [NOWHERE if j is None else j for j, _ in expected]
     assert attached.residual.tolist() == [r for _, r in expected]
     assert (attached.row != NOWHERE).all()
@@ -50,8 +50,8 @@ def test_equals_the_slow_reference(world):
 @settings(max_examples=50, deadline=None)
 @given(worlds(k=1, led=False))
 def test_attaching_to_itself_is_the_identity(world):
-    attached = attach(world.pivot, world.pivot)
-    assert attached.row.tolist() == list(range(world.pivot.rows)) and not attached.residual.any()
+    attached = attach(world.pivot.tokens, world.pivot.tokens)
+    assert attached.row.tolist() == list(range(world.pivot.tokens.rows)) and not attached.residual.any()
 
 
 def test_what_the_source_lacks_is_nowhere():
@@ -62,10 +62,10 @@ def test_what_the_source_lacks_is_nowhere():
         n = len(kept)
         return Rendered(*(np.array(x, np.int32) for x in ([1] * n, range(n), [turn] * n, begin, end)))
 
-    pivot = spans_only([rendered([0, 1, 2])])
-    assert attach(pivot, spans_only([rendered([1])])).row.tolist() == [-1, 0, -1]
-    assert attach(pivot, spans_only([rendered([0, 1], turn=3)])).row.tolist() == [-1, -1, -1]
-    assert attach(pivot, spans_only([rendered([2])])).row.tolist() == [-1, -1, 0]
+    pivot = join([rendered([0, 1, 2])]).supervised
+    assert attach(pivot, join([rendered([1])]).supervised).row.tolist() == [-1, 0, -1]
+    assert attach(pivot, join([rendered([0, 1], turn=3)]).supervised).row.tolist() == [-1, -1, -1]
+    assert attach(pivot, join([rendered([2])]).supervised).row.tolist() == [-1, -1, 0]
 
 
 REAL = ["openchat-3.5", "phi-3-mini-instruct", "gpt2"]
@@ -84,7 +84,7 @@ def test_real_tokenizers(name):
         Message("assistant" if i % 2 else "user", t) for i, t in enumerate(t for t in TEXTS for _ in "qa")
     ]
     conversation = Conversation("x", tuple(turns))
-    pivot, source = (spans_only([r.render(conversation)]) for r in (one, other))
+    pivot, source = (join([r.render(conversation)]).supervised for r in (one, other))
     attached = check_contexts(pivot, source, one.table, other.table)
     assert (attached.row != NOWHERE).all()
     assert (pivot.end[pivot.begin >= 0] > pivot.begin[pivot.begin >= 0]).all()

@@ -14,7 +14,9 @@ from tests.align.worlds import worlds
 def summary(world, pivot=None, source=None, texts=None, **options):
     pivot, source = pivot or world.pivot, source or world.source
     mapping = build_map(world.source_table, world.pivot_table, BytePrefix())
-    result = align(pivot, source, mapping, world.pivot_table, world.source_table, AlignSettings(**options))
+    result = align(
+        pivot.tokens, source, mapping, world.pivot_table, world.source_table, AlignSettings(**options)
+    )
     return summarize(pivot, source, result, sizes(world.texts if texts is None else texts)), result
 
 
@@ -27,14 +29,14 @@ def sizes(texts):
 @given(worlds())
 def test_retention_is_at_most_one_and_its_sums_add_up(world):
     slots = (
-        world.source.k + 1
+        world.source.topk.k + 1
     )  # one more: conversations with the same rows on both sides are not passed through as they are
     total, result = summary(world, k=slots)
-    assert total.rows == world.pivot.rows == total.exact + total.inside + total.unaligned
+    assert total.rows == world.pivot.tokens.rows == total.exact + total.inside + total.unaligned
     assert total.retention <= 1 + 1e-3 and total.map_retention <= total.retention + 1e-3
     assert total.unaligned == (result.kind == UNALIGNED).sum()
     parts = AlignSummary()
-    for c in range(world.pivot.conversations):
+    for c in range(world.pivot.tokens.conversations):
         parts += summary(world, pivot=world.pivot.slice(c, c + 1), source=world.source.slice(c, c + 1),
                          texts=world.texts[c : c + 1], k=slots)[0]  # fmt: skip
     for name, value in total.figures().items():

@@ -5,15 +5,16 @@ from typing import NamedTuple
 import numpy as np
 from hypothesis import strategies as st
 
-from fusionchat.represent.topk import TopK
+from fusionchat.corpus.supervised import SupervisedTokens
+from fusionchat.represent.topk import Scored, TopK
 from fusionchat.tokens.spans import ByteTable, make_table
 
 LETTERS = "ab c é你"
 
 
 class World(NamedTuple):
-    pivot: TopK
-    source: TopK
+    pivot: Scored
+    source: Scored
     pivot_table: ByteTable
     source_table: ByteTable
     texts: list[list[str]]
@@ -54,7 +55,7 @@ def split(draw, vocabulary, raw, led):
 
 
 def capture(rng, vocabulary, turns_of, k):
-    """A TopK with random distributions for token lists of conversations: [[(bytes not of the text, ids) of a turn, ...], ...].
+    """Random distributions for token lists of conversations: [[(bytes not of the text, ids) of a turn, ...], ...].
 
     The bytes that are not of the text are given for each token, or as 0 for all.
     """
@@ -79,18 +80,15 @@ def capture(rng, vocabulary, turns_of, k):
     with np.errstate(divide="ignore"):
         tail = np.log(np.where(left < 1e-6, 0, left)).astype(np.float16)
     labels = np.array(labels, np.int32)
-    return TopK(
-        ids=ids,
-        logprobs=kept.astype(np.float16),
-        tail=tail,
+    tokens = SupervisedTokens(
         labels=labels,
-        label_logprob=logprobs[np.arange(n), labels].astype(np.float32),
         turn=np.array(turn, np.int32),
         begin=np.array(begin, np.int32),
         end=np.array(end, np.int32),
-        present=np.ones(n, bool),
         offsets=np.array(offsets, np.int64),
     )
+    topk = TopK(ids, kept.astype(np.float16), tail, np.ones(n, bool))
+    return Scored(tokens, topk, logprobs[np.arange(n), labels].astype(np.float32))
 
 
 def ended(turn, vocabulary, ends):

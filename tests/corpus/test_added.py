@@ -5,7 +5,6 @@ import pytest
 from tokenizers import AddedToken
 from transformers import AutoTokenizer
 
-from fusionchat.align.preview import spans_only
 from fusionchat.align.projection.arrays import EXACT, UNALIGNED
 from fusionchat.align.projection.project import align, find_rows, row_kinds
 from fusionchat.align.settings import AlignSettings, BytePrefix
@@ -13,6 +12,7 @@ from fusionchat.align.vocabulary import build_map
 from fusionchat.corpus.conversation import Conversation, Message
 from fusionchat.corpus.cut import fit
 from fusionchat.corpus.render import Rendered, Renderer
+from fusionchat.corpus.rendered import join
 from fusionchat.represent.events import common, events_of, message_bytes, text_begins
 from fusionchat.tokens.spans import make_table
 from tests.align.worlds import capture
@@ -51,7 +51,7 @@ def said(content):
 def covered(one, rendered, content):
     """What each row says of the text: (its bytes there, its token), the end of the turn left out."""
     raw = content.encode()
-    begins = text_begins(spans_only([rendered]))
+    begins = text_begins(join([rendered]).supervised)
     return [
         (raw[max(a, 0) : b], one.table.token(t))
         for a, b, t in zip(begins, rendered.end, rendered.input_ids[rendered.rows], strict=True)
@@ -117,7 +117,7 @@ def test_a_conversation_is_cut_after_an_added_token():
 def test_every_row_but_a_lone_space_finds_its_context(pivot, source):
     content = THOUGHTS[0]
     one, other = (Renderer(made()[name], template=TEMPLATE) for name in (pivot, source))
-    mine, theirs = (spans_only([r.render(said(content))]) for r in (one, other))
+    mine, theirs = (join([r.render(said(content))]).supervised for r in (one, other))
     tables = one.table, other.table
     kinds = row_kinds(mine, theirs, find_rows(mine, theirs, *tables, AlignSettings()), *tables)
     lone = mine.end == text_begins(mine)
@@ -138,14 +138,16 @@ def test_projection_after_an_added_token_by_hand():
     mapping = build_map(source_table, table, BytePrefix())
     spaced = capture(rng, table, [[([0, 1], [0, 3])]], 7)
     turned = capture(rng, source_table, [[(0, [6, 5])]], 7)
-    result = align(spaced, turned, mapping, table, source_table, AlignSettings())
+    result = align(spaced.tokens, turned, mapping, table, source_table, AlignSettings())
     assert result.kind.tolist() == [EXACT, 2]
     said_hi = np.exp(np.float64(turned.label_logprob[1]))
     assert np.exp(result.path_logprob[1]) == pytest.approx(said_hi, abs=1e-3)
     plain = capture(rng, table, [[(0, [0, 1])]], 7)
     back = capture(rng, source_table, [[([0, 1], [6, 3])]], 7)
-    result = align(plain, back, mapping, table, source_table, AlignSettings(min_mass=0.0))
-    spaces = {int(t): np.exp(np.float64(p)) for t, p in zip(back.ids[1], back.logprobs[1], strict=True)}
+    result = align(plain.tokens, back, mapping, table, source_table, AlignSettings(min_mass=0.0))
+    spaces = {
+        int(t): np.exp(np.float64(p)) for t, p in zip(back.topk.ids[1], back.topk.logprobs[1], strict=True)
+    }
     starts = spaces[3] + spaces[2]
     assert result.kind.tolist() == [EXACT, 2]
     assert np.exp(result.path_logprob[1]) == pytest.approx(spaces[3] / starts, abs=2e-3)

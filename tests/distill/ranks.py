@@ -16,7 +16,7 @@ from fusionchat.distill.plan import plan_steps
 from fusionchat.distill.settings import DistillSettings
 from fusionchat.distill.student import Student
 from fusionchat.distill.trainer import train
-from tests.build import make_topk
+from tests.build import by_conversation, make_scored
 
 VOCABULARY = 29
 RANKS = 2
@@ -40,7 +40,8 @@ def corpus(count):
         rows = np.arange(int(rng.integers(1, 4)), length, dtype=np.int32)
         zero = np.zeros(len(rows), np.int32)
         made.append(Rendered(rng.integers(0, VOCABULARY, length).astype(np.int32), rows, zero, zero, zero))
-    return made, make_topk(3, [len(one.rows) for one in made], vocabulary=VOCABULARY)
+    soft = make_scored(3, [len(one.rows) for one in made], vocabulary=VOCABULARY)
+    return made, by_conversation(soft)
 
 
 @contextmanager

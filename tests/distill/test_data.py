@@ -4,10 +4,9 @@ import numpy as np
 import pytest
 
 from fusionchat.corpus.render import Rendered
-from fusionchat.distill.data import StudentData
+from fusionchat.distill.data import StudentData, in_a_row
 from fusionchat.distill.plan import plan_steps
-from fusionchat.errors import ArtifactError
-from tests.build import make_topk
+from tests.build import by_conversation, make_scored, make_topk
 
 
 def rendered(length, rows):
@@ -19,15 +18,15 @@ def rendered(length, rows):
 
 def test_a_micro_batch_carries_the_rows_of_its_members():
     conversations = [rendered(4, [2, 3]), rendered(6, [5])]
-    soft = make_topk(0, [2, 1])
+    soft = make_scored(0, [2, 1])
     plan = plan_steps([2, 1], [4, 6], epochs=1, batch_size=2, passes=1, seed=0)
-    batch = StudentData(conversations, soft, plan)[0]
+    batch = StudentData(conversations, by_conversation(soft), plan)[0]
     assert plan[0].members == [0, 1]
     assert batch["positions"].tolist() == [1, 2, 6 + 4]
     assert batch["labels"].tolist() == [12, 13, 15]
     assert batch["input_ids"][0].tolist() == [10, 11, 12, 13, 0, 0]
     assert batch["attention_mask"].sum(1).tolist() == [4, 6]
-    np.testing.assert_array_equal(batch["ids"].numpy(), soft.ids)
+    np.testing.assert_array_equal(batch["ids"].numpy(), soft.topk.ids)
     assert batch["step_rows"].item() == 3
 
 
@@ -46,8 +45,18 @@ def test_plain_fine_tuning_has_no_distribution():
     assert data[0]["logprobs"].item() == pytest.approx(-np.inf)
 
 
-@pytest.mark.parametrize("rows", [[2, 2], [1, 2], [2]])
-def test_distributions_of_another_rendering_are_refused(rows):
+def test_distributions_of_another_rendering_are_refused():
     plan = plan_steps([2, 1], [4, 6], epochs=1, batch_size=2, passes=1, seed=0)
-    with pytest.raises(ArtifactError, match="tokens have changed"):
-        StudentData([rendered(4, [2, 3]), rendered(6, [5])], make_topk(0, rows), plan)
+    data = StudentData([rendered(4, [2, 3]), rendered(6, [5])], [make_topk(0, [1]), make_topk(0, [1])], plan)
+    with pytest.raises(AssertionError, match="one distribution a supervised token"):
+        data[0]
+
+
+def test_distributions_come_one_after_the_other_narrow_ones_with_empty_slots():
+    wide, narrow = make_topk(0, [2], k=3), make_topk(1, [1], k=2, present=[False])
+    soft = in_a_row([wide, narrow], 3)
+    assert [array.dtype for array in soft] == [np.int64, np.float32, np.float32, bool]
+    assert soft.ids[2].tolist() == [*narrow.ids[0], 0] and soft.logprobs[2, 2] == -np.inf
+    np.testing.assert_array_equal(soft.logprobs[:2], wide.logprobs)
+    np.testing.assert_array_equal(soft.tail, np.append(wide.tail, narrow.tail))
+    assert soft.present.tolist() == [True, True, False]

@@ -18,7 +18,7 @@ from fusionchat.corpus.render import Rendered
 from fusionchat.distill.checkpoints import last_checkpoint
 from fusionchat.distill.settings import DistillSettings
 from fusionchat.distill.trainer import DistillTrainer, _arguments, train
-from tests.build import make_topk
+from tests.build import by_conversation, make_scored
 
 VOCABULARY = 29
 PASSES = {"micro_batch_size": 4, "gradient_checkpointing": False, "checkpoint_steps": 200}
@@ -62,13 +62,13 @@ def dropping():
 
 def run(tmp_path, soft=True, *, make=student, label_weight=0.5, settings=None, **runtime):
     rendered = corpus()
-    topk = make_topk(3, [len(r.rows) for r in rendered], vocabulary=VOCABULARY) if soft else None
+    scored = make_scored(3, [len(r.rows) for r in rendered], vocabulary=VOCABULARY)
     model = make()
     settings = {"epochs": 2, "batch_size": 4, "learning_rate": 1e-2, "precision": "fp32"} | (settings or {})
     trained = train(
         model,
         rendered,
-        topk,
+        by_conversation(scored) if soft else None,
         label_weight=label_weight,
         settings=DistillSettings(**settings),
         **(PASSES | runtime),

@@ -12,7 +12,8 @@ from fusionchat.fuse.fuse import combine, fall_back
 from fusionchat.fuse.rules.mean_ce import MeanCE
 from fusionchat.fuse.rules.min_ce import MinCE
 from fusionchat.fuse.scores import score_units
-from tests.build import make_topk
+from fusionchat.represent.topk import TopK
+from tests.build import make_scored
 
 
 def fuse(models, captures, rule, sizes=None):
@@ -20,34 +21,39 @@ def fuse(models, captures, rule, sizes=None):
     return rules.fuse(models, captures, rule, lengths(models[0]) if sizes is None else np.array(sizes))
 
 
-def lengths(topk):
-    table = np.zeros((topk.conversations, int(topk.turn.max()) + 1), np.int32)
-    np.maximum.at(
-        table, (np.repeat(np.arange(topk.conversations), np.diff(topk.offsets)), topk.turn), topk.end
-    )
+def lengths(scored):
+    own = scored.tokens
+    table = np.zeros((own.conversations, int(own.turn.max()) + 1), np.int32)
+    np.maximum.at(table, (np.repeat(np.arange(own.conversations), np.diff(own.offsets)), own.turn), own.end)
     return table
 
 
+def moved(scored, begin, end):
+    """The same rows with other spans."""
+    spans = {"begin": np.asarray(begin, np.int32), "end": np.asarray(end, np.int32)}
+    return scored._replace(tokens=replace(scored.tokens, **spans))
+
+
 def test_min_ce_takes_the_better_model_of_each_conversation():
-    pivot = make_topk(0, [3, 2], label_logprob=[-1, -1, -1, -1, -1])
-    source = make_topk(1, [3, 2], label_logprob=[-0.5, -0.5, -0.5, -2, -2])
+    pivot = make_scored(0, [3, 2], label_logprob=[-1, -1, -1, -1, -1])
+    source = make_scored(1, [3, 2], label_logprob=[-0.5, -0.5, -0.5, -2, -2])
     fused = fuse([pivot, source], [pivot, source], MinCE())
     assert fused.weights.tolist() == [[0, 0, 0, 1, 1], [1, 1, 1, 0, 0]]
-    np.testing.assert_array_equal(fused.topk.ids[:3], source.ids[:3])
-    np.testing.assert_array_equal(fused.topk.ids[3:], pivot.ids[3:])
+    np.testing.assert_array_equal(fused.topk.ids[:3], source.topk.ids[:3])
+    np.testing.assert_array_equal(fused.topk.ids[3:], pivot.topk.ids[3:])
     assert fused.topk.present.all() and not fused.fallback.any()
 
 
 def test_ties_go_to_the_pivot():
-    pivot = make_topk(0, [2], label_logprob=[-1, -1])
-    source = make_topk(1, [2], label_logprob=[-1, -1])
+    pivot = make_scored(0, [2], label_logprob=[-1, -1])
+    source = make_scored(1, [2], label_logprob=[-1, -1])
     assert fuse([pivot, source], [pivot, source], MinCE()).weights[0].tolist() == [1, 1]
 
 
 def test_bits_per_byte_do_not_favour_the_finer_tokenizer():
     # The same 4 bytes: the pivot has 2 tokens, the source 4 of half the nats and a little more in total.
-    pivot = make_topk(0, [2], label_logprob=[-1, -1], width=2)
-    source = make_topk(1, [4], label_logprob=[-0.6] * 4, width=1)
+    pivot = make_scored(0, [2], label_logprob=[-1, -1], width=2)
+    source = make_scored(1, [4], label_logprob=[-0.6] * 4, width=1)
     per_byte = score_units([pivot, source], MinCE(), lengths(pivot)).ce[:, 0]
     per_token = score_units([pivot, source], MinCE(unit="nats_per_token"), lengths(pivot)).ce[:, 0]
     assert per_byte[0] < per_byte[1] and per_token[0] > per_token[1]
@@ -55,41 +61,40 @@ def test_bits_per_byte_do_not_favour_the_finer_tokenizer():
 
 
 def test_per_turn_takes_turns_apart_and_a_missing_turn_never_wins():
-    pivot = make_topk(0, [4], label_logprob=[-1, -1, -1, -1], turn=[1, 1, 3, 3])
-    source = make_topk(1, [2], label_logprob=[-0.1, -0.1], turn=[3, 3])
-    source = replace(
-        source, begin=source.begin + 2, end=source.end + 2
-    )  # where the pivot's rows of turn 3 are
-    aligned = make_topk(1, [4], label_logprob=[-0.1] * 4, turn=[1, 1, 3, 3])
+    pivot = make_scored(0, [4], label_logprob=[-1, -1, -1, -1], turn=[1, 1, 3, 3])
+    source = make_scored(1, [2], label_logprob=[-0.1, -0.1], turn=[3, 3])
+    own = source.tokens
+    source = moved(source, own.begin + 2, own.end + 2)  # where the pivot's rows of turn 3 are
+    aligned = make_scored(1, [4], label_logprob=[-0.1] * 4, turn=[1, 1, 3, 3])
     fused = fuse([pivot, aligned], [pivot, source], MinCE(per="turn"))
     assert fused.weights[1].tolist() == [0, 0, 1, 1]
 
 
 def test_per_token_uses_the_aligned_scores():
-    pivot = make_topk(0, [3], label_logprob=[-1, -2, -1])
-    aligned = make_topk(1, [3], label_logprob=[-2, -1, np.nan], present=[True, True, False])
-    other_rows = make_topk(2, [5], label_logprob=[-9] * 5)
+    pivot = make_scored(0, [3], label_logprob=[-1, -2, -1])
+    aligned = make_scored(1, [3], label_logprob=[-2, -1, np.nan], present=[True, True, False])
+    other_rows = make_scored(2, [5], label_logprob=[-9] * 5)
     fused = fuse([pivot, aligned], [pivot, other_rows], MinCE(per="token"))
     assert fused.weights[1].tolist() == [0, 1, 0] and not fused.fallback.any()
 
 
 def test_unaligned_rows_fall_back_to_the_pivot_and_are_counted():
-    pivot = make_topk(0, [3], label_logprob=[-1, -1, -1])
-    source = make_topk(1, [3], label_logprob=[-0.5] * 3, present=[True, False, True])
+    pivot = make_scored(0, [3], label_logprob=[-1, -1, -1])
+    source = make_scored(1, [3], label_logprob=[-0.5] * 3, present=[True, False, True])
     fused = fuse([pivot, source], [pivot, source], MinCE())
     assert fused.fallback.tolist() == [False, True, False]
-    np.testing.assert_array_equal(fused.topk.ids[1], pivot.ids[1])
-    np.testing.assert_array_equal(fused.topk.logprobs[1], pivot.logprobs[1])
+    np.testing.assert_array_equal(fused.topk.ids[1], pivot.topk.ids[1])
+    np.testing.assert_array_equal(fused.topk.logprobs[1], pivot.topk.logprobs[1])
 
 
 @settings(max_examples=40, deadline=None)
 @given(seed=st.integers(0, 10**6), temperature=st.floats(0.05, 20))
 def test_a_mixture_is_the_weighted_sum_of_its_distributions(seed, temperature):
     vocabulary, k = 9, 4
-    models = [make_topk(seed + m, [3, 2], k=k, vocabulary=vocabulary) for m in range(3)]
+    models = [make_scored(seed + m, [3, 2], k=k, vocabulary=vocabulary) for m in range(3)]
     fused = fuse(models, models, MeanCE(temperature=temperature))
     np.testing.assert_allclose(fused.weights.sum(0), 1, rtol=1e-5)
-    dense = sum(w[:, None] * scatter(t, vocabulary) for t, w in zip(models, fused.weights, strict=True))
+    dense = sum(w[:, None] * scatter(t.topk, vocabulary) for t, w in zip(models, fused.weights, strict=True))
     got = scatter(fused.topk, vocabulary)
     kept = got > 0
     np.testing.assert_allclose(got[kept], dense[kept], rtol=5e-3)
@@ -100,11 +105,13 @@ def test_a_mixture_is_the_weighted_sum_of_its_distributions(seed, temperature):
 
 def row(masses, tail, label_logprob=-1.0):
     """A one-row capture with given masses, stored as captures are."""
-    return make_topk(0, [1], k=len(masses), label_logprob=[label_logprob]).with_distributions(
-        ids=np.arange(len(masses), dtype=np.int32)[None],
-        logprobs=np.log([masses]).astype(np.float16),
-        tail=np.log([tail]).astype(np.float16),
-        present=np.ones(1, bool),
+    return make_scored(0, [1], label_logprob=[label_logprob])._replace(
+        topk=TopK(
+            ids=np.arange(len(masses), dtype=np.int32)[None],
+            logprobs=np.log([masses]).astype(np.float16),
+            tail=np.log([tail]).astype(np.float16),
+            present=np.ones(1, bool),
+        )
     )
 
 
@@ -120,9 +127,11 @@ def test_a_mixture_adds_the_stored_tails(tail):
 def test_a_mixture_of_many_rows_loses_no_small_tail():
     rng = np.random.default_rng(0)
     rest = rng.dirichlet(np.ones(4), 500) * (1 - 7e-5)
-    models = [make_topk(s, [500], k=4, label_logprob=[-1] * 500).with_distributions(
+    topk = TopK(
         ids=np.tile(np.arange(4, dtype=np.int32), (500, 1)), logprobs=np.log(rest).astype(np.float16),
-        tail=np.full(500, np.log(7e-5), np.float16), present=np.ones(500, bool)) for s in range(2)]  # fmt: skip
+        tail=np.full(500, np.log(7e-5), np.float16), present=np.ones(500, bool),
+    )  # fmt: skip
+    models = [make_scored(s, [500], label_logprob=[-1] * 500)._replace(topk=topk) for s in range(2)]
     tails = np.exp(fuse(models, models, MeanCE()).topk.tail.astype(np.float64))
     np.testing.assert_allclose(tails, 7e-5, rtol=5e-3)
 
@@ -130,7 +139,7 @@ def test_a_mixture_of_many_rows_loses_no_small_tail():
 def test_what_a_narrower_mixture_cuts_off_joins_its_tail():
     """By hand: tokens {0: .6, 1: .3} + .1 and {2: .5, 3: .4} + .1 mix to {0: .3, 2: .25} + .15 + .2 + .1."""
     one, two = row([0.6, 0.3], 0.1), row([0.5, 0.4], 0.1)
-    two = two.with_distributions(ids=two.ids + 2, logprobs=two.logprobs, tail=two.tail, present=two.present)
+    two = two._replace(topk=replace(two.topk, ids=two.topk.ids + 2))
     mixed = fuse([one, two], [one, two], MeanCE()).topk
     assert mixed.ids.tolist() == [[0, 2]]
     np.testing.assert_allclose(np.exp(mixed.logprobs.astype(float)), [[0.3, 0.25]], rtol=2e-3)
@@ -138,7 +147,7 @@ def test_what_a_narrower_mixture_cuts_off_joins_its_tail():
 
 
 def test_a_cold_mixture_is_min_ce():
-    models = [make_topk(s, [2, 2, 2]) for s in range(3)]
+    models = [make_scored(s, [2, 2, 2]) for s in range(3)]
     cold = fuse(models, models, MeanCE(temperature=1e-4)).weights
     np.testing.assert_allclose(cold, fuse(models, models, MinCE()).weights, atol=1e-3)
 
@@ -146,18 +155,18 @@ def test_a_cold_mixture_is_min_ce():
 @pytest.mark.parametrize("rule", [MinCE(per="token"), MeanCE(per="token")])
 def test_per_token_an_end_of_turn_is_compared_in_bits(rule):
     """Rows: bytes 0..3 (4 bytes), the end of turn (none). CE in bits per byte: 8 / 4 and 3 against 4 / 4 and 6."""
-    pivot = make_topk(0, [2], label_logprob=np.array([-8, -3]) * np.log(2))
-    pivot = replace(pivot, begin=np.array([0, 4], np.int32), end=np.array([4, 5], np.int32))
-    source = replace(pivot, label_logprob=(np.array([-4, -6]) * np.log(2)).astype(np.float32))
+    pivot = make_scored(0, [2], label_logprob=np.array([-8, -3]) * np.log(2))
+    pivot = moved(pivot, [0, 4], [4, 5])
+    source = pivot._replace(label_logprob=(np.array([-4, -6]) * np.log(2)).astype(np.float32))
     ce = rules.score_rows([pivot, source], rule, np.array([[0, 4]])).ce
     np.testing.assert_allclose(ce, [[2, 3], [1, 6]], rtol=1e-6)
 
 
 def test_rows_that_were_compared_are_marked():
-    pivot = make_topk(0, [3], label_logprob=[-1, -1, -1])
-    source = make_topk(1, [2], label_logprob=[-1, -1])
-    source = replace(source, begin=source.begin + 1, end=source.end + 1)
-    aligned = make_topk(1, [3], label_logprob=[np.nan, -1, -1], present=[False, True, True])
+    pivot = make_scored(0, [3], label_logprob=[-1, -1, -1])
+    source = make_scored(1, [2], label_logprob=[-1, -1])
+    source = moved(source, source.tokens.begin + 1, source.tokens.end + 1)
+    aligned = make_scored(1, [3], label_logprob=[np.nan, -1, -1], present=[False, True, True])
     for per in ("conversation", "turn", "token"):
         assert fuse([pivot, aligned], [pivot, source], MinCE(per=per)).shared.tolist() == [False, True, True]
 

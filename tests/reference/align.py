@@ -1,6 +1,7 @@
 """Slow, obvious references for alignment: strings and dictionaries, nothing shared with the package's loops."""
 
 import math
+from types import SimpleNamespace
 
 import numpy as np
 
@@ -44,6 +45,16 @@ def dtw(mine, theirs):
 def bare(token):
     """A token without its leading blank."""
     return token[1:] if token[:1] == b" " else token
+
+
+def flat(scored):
+    """Tokens and distributions as one thing with all their arrays."""
+    return SimpleNamespace(
+        **vars(scored.tokens),
+        **vars(scored.topk),
+        label_logprob=scored.label_logprob,
+        rows=scored.tokens.rows,
+    )
 
 
 def text_begin(rows, i):

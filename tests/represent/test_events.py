@@ -7,11 +7,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from fusionchat.corpus.supervised import SupervisedTokens
 from fusionchat.fuse.rules.mean_ce import MeanCE
 from fusionchat.fuse.rules.min_ce import MinCE
 from fusionchat.fuse.scores import score_units
 from fusionchat.represent.events import bits_per_byte, common, events_of, message_bytes
-from fusionchat.represent.topk import TopK
+from fusionchat.represent.topk import Scored, TopK
 
 
 def capture(*talks, bits=None):
@@ -19,18 +20,19 @@ def capture(*talks, bits=None):
     rows = [row for talk in talks for row in talk]
     n = len(rows)
     turn, begin, end = (np.array([row[i] for row in rows], np.int32) for i in range(3))
-    return TopK(
-        ids=np.zeros((n, 1), np.int32),
-        logprobs=np.zeros((n, 1), np.float16),
-        tail=np.full(n, -np.inf, np.float16),
-        labels=np.zeros(n, np.int32),
-        label_logprob=np.array([-row[3] * np.log(2) for row in rows], np.float32),
-        turn=turn,
-        begin=begin,
-        end=end,
-        present=np.ones(n, bool),
-        offsets=np.cumsum([0, *map(len, talks)]).astype(np.int64),
+    offsets = np.cumsum([0, *map(len, talks)]).astype(np.int64)
+    topk = TopK(
+        np.zeros((n, 1), np.int32),
+        np.zeros((n, 1), np.float16),
+        np.full(n, -np.inf, np.float16),
+        np.ones(n, bool),
     )
+    nats = np.array([-row[3] * np.log(2) for row in rows], np.float32)
+    return Scored(SupervisedTokens(np.zeros(n, np.int32), turn, begin, end, offsets), topk, nats)
+
+
+def scored_events(scored, sizes):
+    return events_of(scored.tokens, sizes)
 
 
 def tile(cuts, bits=1.0, turn=1):
@@ -47,9 +49,9 @@ def winner(*captures, rule=MinCE(), sizes=SIZES):  # noqa: B008
 
 def test_bytes_of_rows_leave_out_the_end_of_turn_and_template_bytes():
     """Rows of "héllo" (6 bytes): one with a template byte in front, one that has the last byte and the end of turn."""
-    events = events_of(capture([(1, -1, 2, 1), (1, 2, 5, 1), (1, 5, 7, 1)]), SIZES)
+    events = scored_events(capture([(1, -1, 2, 1), (1, 2, 5, 1), (1, 5, 7, 1)]), SIZES)
     assert events.begin.tolist() == [0, 2, 5] and events.bytes.tolist() == [2, 3, 1] and events.ends == 1
-    apart = events_of(capture([(1, 0, 6, 1), (1, 6, 7, 1)]), SIZES)
+    apart = scored_events(capture([(1, 0, 6, 1), (1, 6, 7, 1)]), SIZES)
     assert apart.bytes.tolist() == [6, 0] and apart.ends == 1
 
 
@@ -138,10 +140,10 @@ def test_where_nobody_shares_anything_the_pivot_wins():
 
 def test_a_row_of_no_length_goes_with_what_begins_where_it_is():
     one, two = capture([(1, 0, 2, 1), (1, 2, 2, 5), (1, 2, 6, 1)]), capture([(1, 0, 2, 1), (1, 2, 6, 1)])
-    masks = common([events_of(one, SIZES), events_of(two, SIZES)])
+    masks = common([scored_events(one, SIZES), scored_events(two, SIZES)])
     assert masks[0].all() and masks[1].all()
     missing = capture([(1, 0, 2, 1)])
-    masks = common([events_of(one, SIZES), events_of(missing, SIZES)])
+    masks = common([scored_events(one, SIZES), scored_events(missing, SIZES)])
     assert masks[0].tolist() == [True, False, False] and masks[1].tolist() == [True]
 
 
@@ -180,7 +182,7 @@ def reference(models):
 @given(made=st.integers(2, 3).flatmap(tilings))
 def test_common_rows_are_those_of_the_slow_reference(made):
     sizes, models = made
-    events = [events_of(capture(*talks), sizes) for talks in models]
+    events = [scored_events(capture(*talks), sizes) for talks in models]
     masks = common(events)
     for one, mask, expected in zip(events, masks, reference(models), strict=True):
         got = {

@@ -1,24 +1,26 @@
-"""TopK: slices and joins."""
+"""TopK and Scored: slices are views, shapes are checked."""
 
 import numpy as np
 import pytest
 
-from fusionchat.represent.topk import EMPTY_LOGPROB, concatenate, widen
-from tests.build import make_topk
+from fusionchat.represent.topk import EMPTY_LOGPROB, widen
+from tests.build import make_scored, make_topk
 
 
-def test_slices_join_to_the_whole():
-    whole = make_topk(0, [3, 0, 4, 1])
-    joined = concatenate([whole.slice(0, 2), whole.slice(2, 4)])
-    assert joined.offsets.tolist() == whole.offsets.tolist()
-    for name in ("ids", "logprobs", "tail", "labels", "label_logprob", "turn", "begin", "end", "present"):
-        np.testing.assert_array_equal(getattr(joined, name), getattr(whole, name))
+def test_a_slice_has_the_rows_of_its_conversations():
+    whole = make_scored(0, [3, 0, 4, 1])
+    part = whole.slice(1, 3)
+    assert part.tokens.offsets.tolist() == [0, 0, 4] and part.topk.rows == 4
+    assert np.shares_memory(part.topk.ids, whole.topk.ids)
+    for name in ("ids", "logprobs", "tail", "present"):
+        np.testing.assert_array_equal(getattr(part.topk, name), getattr(whole.topk, name)[3:7])
+    np.testing.assert_array_equal(part.label_logprob, whole.label_logprob[3:7])
 
 
-def test_joining_widens_with_empty_slots():
-    joined = concatenate([make_topk(0, [2], k=2), make_topk(1, [1], k=4)])
-    assert joined.k == 4
-    assert (joined.logprobs[:2, 2:] == EMPTY_LOGPROB).all() and np.isfinite(joined.logprobs[2]).all()
+def test_widening_adds_empty_slots():
+    wide = widen(make_topk(0, [2], k=2), 4)
+    assert wide.k == 4
+    assert (wide.logprobs[:, 2:] == EMPTY_LOGPROB).all() and np.isfinite(wide.logprobs[:, :2]).all()
 
 
 def test_widen_cannot_cut():

@@ -7,6 +7,8 @@ import pytest
 
 from fusionchat.artifacts import Manifest, fingerprint, finish, read_manifest, write_json
 from fusionchat.recipe.schema import load_recipe
+from fusionchat.run.job import Job
+from fusionchat.settings import Frozen
 from fusionchat.stages import corpus
 from fusionchat.stages.pipeline import open_run, run
 from fusionchat.yaml import parse_value, to_yaml
@@ -239,3 +241,17 @@ def test_a_change_is_said_as_the_user_made_it(tiny):
     told = why("corpus/corpus", f"sources.{source}.template=t.jinja")
     assert told == (f"tokenizer, template or thinking of {source} changed",)
     assert "evaluate/test/karcher@0.5 is not used any more" in why("report/report", "compare.merges=[]")
+
+
+def test_a_job_is_followed_by_the_files_that_are_read_of_it():
+    job = Job(stage="corpus", name="corpus", version=1, settings=Frozen(), stands_for=("a", "b"))
+
+    def digest(files, read, mark=job.fingerprint):
+        return job.digest(Manifest(mark, {}, {}, files), read)
+
+    one = {"a": "1", "b": "2", "other": "3"}
+    assert digest(one, ("a",)) == digest(one | {"b": "9"}, ("a",)) != digest(one | {"a": "9"}, ("a",))
+    assert digest(one, ()) == digest(one | {"other": "9"}, ()) != digest(one | {"b": "9"}, ())
+    assert digest(one, ("a",), "older") == job.digest(None) == job.fingerprint
+    with pytest.raises(AssertionError, match="not followed by"):
+        digest(one, ("other",))

@@ -117,21 +117,22 @@ def test_captured_distributions_are_the_models_own(finished):
     """A conversation scored by hand, row by row."""
     from transformers import AutoModelForCausalLM
 
-    from fusionchat.represent.shards import iterate
-    from fusionchat.stages.corpus import make_renderer, read_part
+    from fusionchat.represent.shards import read_scored
+    from fusionchat.stages.corpus import make_renderer, read_part, read_tokens
     from fusionchat.stages.names import CORPUS
 
     reference = finished.refs["qwen"]
-    topk = next(iter(iterate(finished.path("represent/qwen")))).slice(0, 1)
+    tokens = read_tokens(finished.path(CORPUS), "train", "qwen")
+    scored = read_scored(finished.path("represent/qwen"), tokens.supervised, 0).slice(0, 1)
     rendered = make_renderer(reference).render(read_part(finished.path(CORPUS), "train")[0])
     model = AutoModelForCausalLM.from_pretrained(reference.model).eval()
     with torch.no_grad():
         logprobs = model(torch.tensor(rendered.input_ids[None], dtype=torch.long)).logits[0].log_softmax(-1)
     own = logprobs[rendered.rows - 1]
-    np.testing.assert_allclose(
-        topk.label_logprob, own[np.arange(topk.rows), rendered.input_ids[rendered.rows]], atol=1e-4
-    )
-    np.testing.assert_allclose(topk.logprobs, own.topk(topk.k).values, atol=5e-3)
+    labels = rendered.input_ids[rendered.rows]
+    np.testing.assert_array_equal(scored.tokens.labels, labels)
+    np.testing.assert_allclose(scored.label_logprob, own[np.arange(len(labels)), labels], atol=1e-4)
+    np.testing.assert_allclose(scored.topk.logprobs, own.topk(scored.topk.k).values, atol=5e-3)
 
 
 def test_a_finished_run_does_nothing_again(finished):

@@ -13,8 +13,8 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
+from fusionchat.corpus.supervised import SupervisedTokens
 from fusionchat.represent.events import text_begins
-from fusionchat.represent.topk import TopK
 from fusionchat.tokens.spans import Array
 
 NOWHERE = -1
@@ -32,7 +32,7 @@ class Attached(NamedTuple):
     residual: NDArray[np.int32]
 
 
-def attach(pivot: TopK, source: TopK) -> Attached:
+def attach(pivot: SupervisedTokens, source: SupervisedTokens) -> Attached:
     """The source row and the residual of every pivot row, for the same conversations in the same order."""
     assert pivot.conversations == source.conversations, "the same conversations on both sides"
     return Attached(

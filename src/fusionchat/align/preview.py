@@ -18,8 +18,9 @@ from fusionchat.corpus.agree import agree_all
 from fusionchat.corpus.conversation import Conversation, Reject
 from fusionchat.corpus.cut import fit
 from fusionchat.corpus.render import Rendered, Renderer
+from fusionchat.corpus.rendered import join
+from fusionchat.corpus.supervised import SupervisedTokens
 from fusionchat.represent.events import text_begins
-from fusionchat.represent.topk import TopK
 
 
 class Piece(NamedTuple):
@@ -97,7 +98,7 @@ def preview(
             rendered = renderer.render(kept)
             assert not isinstance(rendered, Reject), "what fits renders"
             side.append(rendered)
-    mine, theirs = spans_only(sides[0]), spans_only(sides[1])
+    mine, theirs = (join(side).supervised for side in sides)
     attached = find_rows(mine, theirs, pivot.table, source.table, settings)
     kinds = row_kinds(mine, theirs, attached, pivot.table, source.table)
     counts: PairCounts | None = None
@@ -123,31 +124,13 @@ def preview(
     )
 
 
-def shared_boundaries(pivot: TopK, source: TopK, attached: Attached) -> float:
+def shared_boundaries(pivot: SupervisedTokens, source: SupervisedTokens, attached: Attached) -> float:
     """Share of the boundaries between the pivot's tokens, inside turns, where a source token begins too."""
     inner = text_begins(pivot) > 0
     row, residual = attached.row[inner], attached.residual[inner]
     if not source.rows or not len(row):
         return 0.0 if len(row) else 1.0
     return float(((row >= 0) & (residual == (text_begins(source) - source.begin)[row])).mean())
-
-
-def spans_only(rendered: Sequence[Rendered]) -> TopK:
-    """Renderings as a `TopK` without distributions: labels and spans only."""
-    rows = sum(len(one.rows) for one in rendered)
-    empty = np.zeros(0, np.int32)
-    return TopK(
-        ids=np.zeros((rows, 1), np.int32),
-        logprobs=np.full((rows, 1), -np.inf, np.float16),
-        tail=np.zeros(rows, np.float16),
-        labels=np.concatenate([empty, *(one.input_ids[one.rows] for one in rendered)]),
-        label_logprob=np.full(rows, np.nan, np.float32),
-        turn=np.concatenate([empty, *(one.turn for one in rendered)]),
-        begin=np.concatenate([empty, *(one.begin for one in rendered)]),
-        end=np.concatenate([empty, *(one.end for one in rendered)]),
-        present=np.zeros(rows, np.bool_),
-        offsets=np.cumsum([0, *(len(one.rows) for one in rendered)]).astype(np.int64),
-    )
 
 
 def show(renderer: Renderer, conversation: Conversation) -> list[Piece] | Reject:

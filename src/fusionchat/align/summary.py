@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from fusionchat.align.projection.arrays import EXACT, INSIDE, UNALIGNED
 from fusionchat.align.projection.project import Aligned
 from fusionchat.represent.events import NATS_PER_BIT, bits_per_byte, common, events_of
-from fusionchat.represent.topk import TopK
+from fusionchat.represent.topk import Scored
 
 
 @dataclass(frozen=True)
@@ -92,17 +92,19 @@ class AlignSummary:
         }
 
 
-def summarize(pivot: TopK, source: TopK, aligned: Aligned, bytes_CT: Int[np.ndarray, "C T"]) -> AlignSummary:
+def summarize(
+    pivot: Scored, source: Scored, aligned: Aligned, bytes_CT: Int[np.ndarray, "C T"]
+) -> AlignSummary:
     """The sums of one shard, from both captures, what `align` made of them, and the bytes of every message."""
-    kind, label = aligned.kind, aligned.topk.label_logprob.astype(np.float64)
+    kind, label = aligned.kind, aligned.label_logprob.astype(np.float64)
     path, plain = aligned.path_logprob.astype(np.float64), aligned.map_logprob.astype(np.float64)
     scored = (kind != UNALIGNED) & ~np.isnan(path)
     capped = np.where(np.isnan(path), label, np.minimum(label, path))
-    events = events_of(pivot, bytes_CT)
-    mine, theirs = common([events, events_of(source, bytes_CT)])
+    events = events_of(pivot.tokens, bytes_CT)
+    mine, theirs = common([events, events_of(source.tokens, bytes_CT)])
     own = pivot.label_logprob.astype(np.float64)
     return AlignSummary(
-        rows=pivot.rows,
+        rows=pivot.tokens.rows,
         exact=int((kind == EXACT).sum()),
         inside=int((kind == INSIDE).sum()),
         unaligned=int((kind == UNALIGNED).sum()),

@@ -2,17 +2,16 @@
 """The tensors of each micro-batch of a plan."""
 
 from collections.abc import Sequence
-from typing import TypedDict
+from typing import NamedTuple, Protocol, TypedDict
 
 import numpy as np
 import torch
-from jaxtyping import Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torch.utils.data import Dataset
 
 from fusionchat.corpus.render import Rendered
 from fusionchat.distill.plan import MicroBatch
-from fusionchat.errors import ArtifactError
 from fusionchat.represent.batching import pad_batch
 from fusionchat.represent.topk import TopK
 
@@ -36,21 +35,20 @@ class StudentBatch(TypedDict):
     step_rows: Tensor
 
 
+class Distributions(Protocol):
+    """What a student learns, by conversation: `fusionchat.represent.shards.StoredTopK`, or a list."""
+
+    def __getitem__(self, conversation: int, /) -> TopK:
+        """One distribution a supervised token of the conversation."""
+        ...
+
+
 class StudentData(Dataset[StudentBatch]):
-    """Micro-batch i of a plan as tensors; ``soft`` is None for training on the labels alone.
+    """Micro-batch i of a plan as tensors; ``soft`` is None for training on the labels alone."""
 
-    Raises:
-        ArtifactError: ``soft`` has other rows than the conversations.
-    """
-
-    def __init__(self, rendered: Sequence[Rendered], soft: TopK | None, plan: Sequence[MicroBatch]) -> None:
-        rows = [len(one.rows) for one in rendered]
-        if soft is not None and not np.array_equal(np.diff(soft.offsets), rows):
-            raise ArtifactError(
-                "The fused distributions are not of these conversations: the pivot's tokens have changed since",
-                where="another version of transformers or tokenizers, perhaps",
-                do="remove the run's represent, align and fuse folders and run again",
-            )
+    def __init__(
+        self, rendered: Sequence[Rendered], soft: Distributions | None, plan: Sequence[MicroBatch]
+    ) -> None:
         self.rendered, self.soft, self.plan = rendered, soft, plan
 
     def __len__(self) -> int:
@@ -62,23 +60,45 @@ class StudentData(Dataset[StudentBatch]):
         micro = self.plan[index]
         batch = pad_batch(micro.members, self.rendered)
         n = len(batch.labels)
-        if self.soft is None:
-            ids, logprobs = np.zeros((n, 1), np.int64), np.full((n, 1), -np.inf, np.float32)
-            tail, present = np.full(n, -np.inf, np.float32), np.zeros(n, dtype=bool)
-        else:
-            offsets = self.soft.offsets
-            take = np.concatenate([np.arange(offsets[i], offsets[i + 1]) for i in micro.members])
-            ids, logprobs = self.soft.ids[take].astype(np.int64), self.soft.logprobs[take].astype(np.float32)
-            tail, present = self.soft.tail[take].astype(np.float32), self.soft.present[take]
+        found = [] if self.soft is None else [self.soft[i] for i in micro.members]
+        soft = in_a_row(found, n)
         keep = slice(None) if micro.counts else slice(0, 0)
         return StudentBatch(
             input_ids=batch.tokens,
             attention_mask=batch.mask,
             positions=batch.positions[keep],
             labels=batch.labels[keep],
-            ids=torch.from_numpy(ids)[keep],
-            logprobs=torch.from_numpy(logprobs)[keep],
-            tail=torch.from_numpy(tail)[keep],
-            present=torch.from_numpy(present)[keep],
+            ids=torch.from_numpy(soft.ids)[keep],
+            logprobs=torch.from_numpy(soft.logprobs)[keep],
+            tail=torch.from_numpy(soft.tail)[keep],
+            present=torch.from_numpy(soft.present)[keep],
             step_rows=torch.tensor(micro.step_rows),
         )
+
+
+class _Soft(NamedTuple):
+    """Distributions as the loss takes them: int64, float32, float32, bool."""
+
+    ids: Int[np.ndarray, "N K"]
+    logprobs: Float[np.ndarray, "N K"]
+    tail: Float[np.ndarray, " N"]
+    present: Bool[np.ndarray, " N"]
+
+
+def in_a_row(parts: Sequence[TopK], rows: int) -> _Soft:
+    """The distributions of some conversations one after the other; ``rows`` without one if there are no parts."""
+    k = max((part.k for part in parts), default=1)
+    soft = _Soft(
+        np.zeros((rows, k), np.int64),
+        np.full((rows, k), -np.inf, np.float32),
+        np.full(rows, -np.inf, np.float32),
+        np.zeros(rows, np.bool_),
+    )
+    at = 0
+    for part in parts:
+        own = slice(at, at + part.rows)
+        soft.ids[own, : part.k], soft.logprobs[own, : part.k] = part.ids, part.logprobs
+        soft.tail[own], soft.present[own] = part.tail, part.present
+        at += part.rows
+    assert at == rows or not parts, "one distribution a supervised token"
+    return soft

@@ -20,12 +20,11 @@ from transformers.trainer_callback import PrinterCallback
 from fusionchat.corpus.render import Rendered
 from fusionchat.distill.chance import no_chance
 from fusionchat.distill.checkpoints import last_checkpoint, step_of
-from fusionchat.distill.data import StudentBatch, StudentData
+from fusionchat.distill.data import Distributions, StudentBatch, StudentData
 from fusionchat.distill.loss import LossSums
 from fusionchat.distill.plan import plan_steps
 from fusionchat.distill.settings import SoftTrainingSettings, TrainingSettings
 from fusionchat.distill.student import Student
-from fusionchat.represent.topk import TopK
 
 WEIGHTS = "model.safetensors"
 """The student's weights in a checkpoint, under its own names."""
@@ -106,7 +105,7 @@ class Trained(NamedTuple):
 def train(
     model: PreTrainedModel,
     rendered: Sequence[Rendered],
-    soft: TopK | None,
+    soft: Distributions | None,
     *,
     label_weight: float,
     settings: TrainingSettings,
@@ -123,7 +122,7 @@ def train(
     Args:
         model: The student, in fp32 (or fp64): small learning rates vanish in half-precision weights.
         rendered: The conversations in the student's template and tokens.
-        soft: Fused distributions for the same rows, None for plain fine-tuning.
+        soft: Fused distributions of each conversation, None for plain fine-tuning.
         label_weight: lambda.
         settings: Schedule and optimizer.
         seed: Order of the conversations and every other random choice.

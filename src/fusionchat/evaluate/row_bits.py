@@ -13,6 +13,7 @@ from safetensors.numpy import load_file, save
 
 from fusionchat.corpus.conversation import Conversation
 from fusionchat.corpus.render import Rendered
+from fusionchat.corpus.rendered import join
 from fusionchat.errors import ArtifactError
 from fusionchat.represent.events import Events, add_up, common, events_of, message_bytes
 from fusionchat.units import counted
@@ -43,21 +44,9 @@ class RowBits(NamedTuple):
         return bits_C, add_up(self.events.bytes[rows], place, count).astype(np.int64)
 
 
-class _Rows(NamedTuple):
-    turn: NDArray[np.int32]
-    begin: NDArray[np.int32]
-    end: NDArray[np.int32]
-    offsets: NDArray[np.int64]
-
-
 def rendered_events(rendered: Sequence[Rendered], conversations: Sequence[Conversation]) -> Events:
     """The events that the rows of renderings score."""
-    offsets = np.cumsum([0, *(len(r.rows) for r in rendered)]).astype(np.int64)
-    turn = np.concatenate([r.turn for r in rendered])
-    begin, end = np.concatenate([r.begin for r in rendered]), np.concatenate([r.end for r in rendered])
-    return events_of(
-        _Rows(turn, begin, end, offsets), message_bytes([c.message_bytes for c in conversations])
-    )
+    return events_of(join(rendered).supervised, message_bytes([c.message_bytes for c in conversations]))
 
 
 def events_file(events: Events, bits_N: Float[np.ndarray, " N"]) -> bytes:

@@ -15,14 +15,14 @@ from numpy.typing import NDArray
 from fusionchat.fuse.rules.base import Rule
 from fusionchat.fuse.scores import score_rows, score_units, unit_of_row
 from fusionchat.represent.events import events_of
-from fusionchat.represent.topk import TopK, widen
+from fusionchat.represent.topk import Scored, TopK, widen
 
 
 class Fused(NamedTuple):
     """Fused distributions and where they came from.
 
     Attributes:
-        topk: The pivot's rows with fused distributions; every row has one.
+        topk: Fused distributions on the pivot's rows; every row has one.
         weights: float32 [M, N], the weight of each model in each row; columns sum to 1.
         fallback: bool [N], rows whose chosen source had no distribution there and so took the pivot's.
         shared: bool [N], rows over whose events all models were compared.
@@ -35,12 +35,12 @@ class Fused(NamedTuple):
 
 
 def fuse(
-    models: Sequence[TopK], captures: Sequence[TopK], rule: Rule, bytes_CT: Int[np.ndarray, "C T"]
+    models: Sequence[Scored], captures: Sequence[Scored], rule: Rule, bytes_CT: Int[np.ndarray, "C T"]
 ) -> Fused:
     """Fuse the distributions of all models, given on the pivot's rows.
 
     Args:
-        models: Distributions on the pivot's rows and vocabulary: the pivot's own, then each source's after
+        models: Distributions on the pivot's rows and vocabulary: the pivot's own capture, then each source's after
             alignment. A row that is not ``present`` carries none.
         captures: The same models' own captures, whose ``label_logprob`` scores the text; for ``per: token``
             scores come from ``models`` instead, since only those share rows.
@@ -48,19 +48,19 @@ def fuse(
         bytes_CT: UTF-8 bytes of every message of these conversations.
 
     Returns:
-        Rows of width K = models[0].k (the largest masses are kept, the rest joins the tail).
+        Rows of the pivot's width K (the largest masses are kept, the rest joins the tail).
     """
-    pivot = models[0]
-    assert pivot.present.all(), "the pivot has a distribution in every row"
+    pivot, topks = models[0].tokens, [model.topk for model in models]
+    assert topks[0].present.all(), "the pivot has a distribution in every row"
     scored = (
         score_rows(models, rule, bytes_CT) if rule.per == "token" else score_units(captures, rule, bytes_CT)
     )
     unit = unit_of_row(events_of(pivot, bytes_CT), rule.per, bytes_CT.shape[1])
     weights, fallback = fall_back(
-        rule.weights(scored.ce)[:, unit], np.stack([topk.present for topk in models])
+        rule.weights(scored.ce)[:, unit], np.stack([topk.present for topk in topks])
     )
     pick = _mix if rule.mixes else _pick
-    return Fused(pick(models, weights), weights, fallback, scored.shared)
+    return Fused(pick(topks, weights), weights, fallback, scored.shared)
 
 
 def fall_back(
@@ -78,7 +78,7 @@ def _pick(models: Sequence[TopK], weights: Float[np.ndarray, "M N"]) -> TopK:
     wide = [widen(topk, k) for topk in models]
     chosen = np.argmax(weights, axis=0)
     rows = np.arange(wide[0].rows)
-    return wide[0].with_distributions(
+    return TopK(
         ids=np.stack([t.ids for t in wide])[chosen, rows],
         logprobs=np.stack([t.logprobs for t in wide])[chosen, rows],
         tail=np.stack([t.tail for t in wide])[chosen, rows],
@@ -100,9 +100,7 @@ def _mix(models: Sequence[TopK], weights: Float[np.ndarray, "M N"]) -> TopK:
     with np.errstate(divide="ignore"):
         logprobs = np.log(kept).astype(np.float16)
         tail = np.log(np.sum(tails, axis=0) + cut).astype(np.float16)
-    return models[0].with_distributions(
-        ids=ids, logprobs=logprobs, tail=tail, present=np.ones(models[0].rows, dtype=bool)
-    )
+    return TopK(ids, logprobs, tail, present=np.ones(models[0].rows, dtype=bool))
 
 
 def combine(

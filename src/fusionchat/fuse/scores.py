@@ -12,10 +12,10 @@ from jaxtyping import Bool, Float, Int
 
 from fusionchat.fuse.rules.base import Per, Rule
 from fusionchat.represent.events import NATS_PER_BIT, Events, add_up, common, events_of
-from fusionchat.represent.topk import TopK
+from fusionchat.represent.topk import Scored
 
 
-class Scored(NamedTuple):
+class Compared(NamedTuple):
     """How models score the units, over the events that all models compared in a unit score.
 
     Attributes:
@@ -34,14 +34,14 @@ def unit_of_row(events: Events, per: Per, turns: int) -> Int[np.ndarray, " N"]:
     return events.conversation if per == "conversation" else events.conversation * turns + events.turn
 
 
-def score_units(captures: Sequence[TopK], rule: Rule, bytes_CT: Int[np.ndarray, "C T"]) -> Scored:
+def score_units(captures: Sequence[Scored], rule: Rule, bytes_CT: Int[np.ndarray, "C T"]) -> Compared:
     """CE of every model on each conversation or turn, from the models' own captures.
 
     CE_m(x) = -sum_i log2 p_m(x_i | x_<i) / bytes(x) over the tokens i of model m in the regions of x that the tokens of
     all models tile (see `fusionchat.represent.events`, which also says what bytes(x) is). In nats per token the sum is
     divided by the number of these tokens. A model that shares no region with the pivot in a unit is not compared there.
     """
-    (count, turns), models = bytes_CT.shape, [events_of(topk, bytes_CT) for topk in captures]
+    (count, turns), models = bytes_CT.shape, [events_of(model.tokens, bytes_CT) for model in captures]
     units = [unit_of_row(events, rule.per, turns) for events in models]
     size = count if rule.per == "conversation" else count * turns
     meets_MU = np.ones((len(models), size), dtype=bool)
@@ -50,21 +50,21 @@ def score_units(captures: Sequence[TopK], rule: Rule, bytes_CT: Int[np.ndarray, 
         meets_MU[m] = add_up(with_pivot, units[m], size) > 0
     masks = common(models, units, meets_MU)
     ce_MU = np.stack([
-        _ce(-topk.label_logprob[mask].astype(np.float64), events.bytes[mask], unit[mask], size, rule)
-        for topk, events, unit, mask in zip(captures, models, units, masks, strict=True)
+        _ce(-model.label_logprob[mask].astype(np.float64), events.bytes[mask], unit[mask], size, rule)
+        for model, events, unit, mask in zip(captures, models, units, masks, strict=True)
     ])  # fmt: skip
     everybody_U = np.logical_and.reduce(meets_MU)
-    return Scored(ce_MU, masks[0] & everybody_U[units[0]])
+    return Compared(ce_MU, masks[0] & everybody_U[units[0]])
 
 
-def score_rows(aligned: Sequence[TopK], rule: Rule, bytes_CT: Int[np.ndarray, "C T"]) -> Scored:
+def score_rows(aligned: Sequence[Scored], rule: Rule, bytes_CT: Int[np.ndarray, "C T"]) -> Compared:
     """CE of every model on each of the pivot's rows, from their distributions there; an unaligned row has none."""
-    events = events_of(aligned[0], bytes_CT)
+    events = events_of(aligned[0].tokens, bytes_CT)
     rows = np.arange(len(events.turn), dtype=np.int64)
     ce_MN = np.stack([
-        _ce(-topk.label_logprob.astype(np.float64), events.bytes, rows, len(rows), rule) for topk in aligned
+        _ce(-model.label_logprob.astype(np.float64), events.bytes, rows, len(rows), rule) for model in aligned
     ])  # fmt: skip
-    return Scored(ce_MN, ~np.isnan(ce_MN).any(axis=0))
+    return Compared(ce_MN, ~np.isnan(ce_MN).any(axis=0))
 
 
 def _ce(

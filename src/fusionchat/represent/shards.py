@@ -1,22 +1,25 @@
-"""Shards: `TopK` of a fixed range of conversations in one safetensors file (mmap, no pickle), written atomically."""
+# N rows of a shard, K kept tokens
+"""Shards: `TopK` of a fixed range of conversations in one safetensors file (mmap, no pickle), written atomically.
 
-from collections.abc import Iterator, Mapping
+A shard does not repeat which tokens its rows are of: whoever reads it has the model's `SupervisedTokens`.
+"""
+
+from collections.abc import Mapping
 from dataclasses import fields
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from safetensors import SafetensorError
-from safetensors.numpy import load_file, save_file
 
-from fusionchat.artifacts import atomic_path
-from fusionchat.damage import verified
+from fusionchat.arrays import Arrays, map_arrays, save_arrays, shapes_in
+from fusionchat.corpus.supervised import SupervisedTokens
 from fusionchat.errors import DamagedError
-from fusionchat.represent.topk import TopK, concatenate
+from fusionchat.represent.topk import Scored, TopK
 
 SHARD_CONVERSATIONS = 256
 SHARDS = "shard-*.safetensors"
-Arrays = dict[str, NDArray[np.generic]]
+LABEL_LOGPROB = "label_logprob"
+OTHER_ROWS = "This shard has other rows than its conversations"
 NAMES = tuple(f.name for f in fields(TopK))
 
 
@@ -36,22 +39,48 @@ def shard_range(index: int, conversations: int) -> range:
     return range(first, min(first + SHARD_CONVERSATIONS, conversations))
 
 
+def shard_tokens(tokens: SupervisedTokens, index: int) -> SupervisedTokens:
+    """The supervised tokens whose rows are in shard ``index``, as views."""
+    members = shard_range(index, tokens.conversations)
+    return tokens.slice(members.start, members.stop)
+
+
 def write_shard(path: Path, topk: TopK, extras: Mapping[str, NDArray[np.generic]] | None = None) -> None:
     """Write a shard; ``extras`` are further arrays with one entry a row."""
-    arrays: Arrays = {name: np.ascontiguousarray(getattr(topk, name)) for name in NAMES}
-    arrays |= {f"extra.{name}": np.ascontiguousarray(array) for name, array in (extras or {}).items()}
-    with atomic_path(path) as partial:
-        save_file(arrays, partial)
+    save_arrays(path, {name: getattr(topk, name) for name in NAMES} | dict(extras or {}))
 
 
 def read_shard(path: Path) -> tuple[TopK, Arrays]:
-    """Read a shard and its extras; raises DamagedError if it is not what was written."""
+    """A shard and its extras, memory-mapped; raises DamagedError if it is not what was written."""
+    arrays = map_arrays(path)
     try:
-        arrays = load_file(verified(path))
-        topk = TopK(**{name: arrays[name] for name in NAMES})
-    except (OSError, SafetensorError, KeyError, AssertionError) as error:
+        return TopK(**{name: arrays.pop(name) for name in NAMES}), arrays  # type: ignore[arg-type]
+    except (KeyError, AssertionError) as error:
         raise DamagedError(f"This shard is damaged: {error}", path=path, folder=path.parent) from error
-    return topk, {k.removeprefix("extra."): v for k, v in arrays.items() if k.startswith("extra.")}
+
+
+def write_scored(path: Path, scored: Scored, extras: Mapping[str, NDArray[np.generic]] | None = None) -> None:
+    """Write a shard with the labels' log-probabilities; the tokens are not repeated."""
+    write_shard(path, scored.topk, {LABEL_LOGPROB: scored.label_logprob, **(extras or {})})
+
+
+def read_scored(folder: Path, tokens: SupervisedTokens, index: int) -> Scored:
+    """Shard ``index`` of a folder with the tokens that its rows are of.
+
+    Args:
+        folder: A capture's, or an alignment's.
+        tokens: The supervised tokens of all conversations: the model's own, or the pivot's for an alignment.
+        index: Of the shard.
+
+    Raises:
+        DamagedError: It is not what was written, or not of these tokens.
+    """
+    path, own = shard_path(folder, index), shard_tokens(tokens, index)
+    topk, extras = read_shard(path)
+    label_logprob = extras.get(LABEL_LOGPROB)
+    if topk.rows != own.rows or label_logprob is None or label_logprob.shape != (own.rows,):
+        raise DamagedError(OTHER_ROWS, path=path, folder=folder)
+    return Scored(own, topk, label_logprob)
 
 
 def shard_files(folder: Path) -> list[Path]:
@@ -59,12 +88,33 @@ def shard_files(folder: Path) -> list[Path]:
     return sorted(folder.glob(SHARDS))
 
 
-def iterate(folder: Path) -> Iterator[TopK]:
-    """The shards of a folder in order."""
-    for path in shard_files(folder):
-        yield read_shard(path)[0]
+class StoredTopK:
+    """The distributions of each conversation in a folder of shards; a shard is mapped when it is first asked for.
 
+    What a process does not ask for, it does not read.
 
-def read_all(folder: Path) -> TopK:
-    """All conversations of a folder in one TopK."""
-    return concatenate(list(iterate(folder)))
+    Args:
+        folder: A capture's, an alignment's or a fusion's.
+        offsets: int64 [C + 1], rows of each conversation (`SupervisedTokens.offsets`).
+
+    Raises:
+        DamagedError: A shard is missing, damaged, or not of these conversations.
+    """
+
+    def __init__(self, folder: Path, offsets: NDArray[np.int64]) -> None:
+        self.folder, self._offsets = folder, offsets.tolist()
+        self._shards: dict[int, TopK] = {}
+        for index in range(shard_count(len(offsets) - 1)):
+            path, members = shard_path(folder, index), shard_range(index, len(offsets) - 1)
+            held = shapes_in(path).get("ids", (0, 0))[0]
+            if held != self._offsets[members.stop] - self._offsets[members.start]:
+                raise DamagedError(OTHER_ROWS, path=path, folder=folder)
+
+    def __getitem__(self, conversation: int) -> TopK:
+        """The distributions of a conversation, as views."""
+        index = conversation // SHARD_CONVERSATIONS
+        if index not in self._shards:
+            self._shards[index] = read_shard(shard_path(self.folder, index))[0]
+        begin = self._offsets[index * SHARD_CONVERSATIONS]
+        low, high = self._offsets[conversation] - begin, self._offsets[conversation + 1] - begin
+        return self._shards[index].slice(low, high)

@@ -20,8 +20,10 @@ CHECKPOINTS = 3
 """Two are kept, and a third is written before the oldest goes."""
 OVERHEAD = 2e9
 """Bytes of a process with torch, and of its activations at a usual batch: a rough guess."""
-ROW_BYTES = 27
+ROW_BYTES = 11
 SLOT_BYTES = 6
+RENDERED_BYTES = 24
+"""A token of a rendering: its id, and where it is supervised, its label, its place and its span."""
 
 
 def parameters(ref: ModelRef) -> int | None:
@@ -46,9 +48,9 @@ def train_tokens(recipe: Recipe) -> float | None:
 
 
 def corpus_size(recipe: Recipe) -> float | None:
-    """Bytes of the training part's text."""
-    tokens = train_tokens(recipe)
-    return None if tokens is None else tokens * BYTES_A_TOKEN
+    """Bytes of the training part's text and of its renderings."""
+    tokens, models = train_tokens(recipe), 1 + len(recipe.sources)
+    return None if tokens is None else tokens * (BYTES_A_TOKEN + RENDERED_BYTES * models)
 
 
 def _tokens(source: CorpusFile, folder: str) -> float | None:

@@ -4,7 +4,7 @@ A job's ``settings`` are both what is hashed and all that its work is given, so 
 setting. What it reads is named by digests, which are hashed, and by places, which are not: a moved run stays done.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, Protocol
@@ -68,13 +68,14 @@ class Job(Frozen):
         settings: Everything that changes its output: hashed, and given to its work.
         inputs: Fingerprints of what it reads, by name: hashed. Those of jobs are named by their ids.
         needs: Ids of the jobs whose artifacts it reads.
+        reads: The files that it reads of those of them that are followed file by file.
         models: The models it reads, by name: where they are. Not hashed.
         files: Other files it reads, by name: where they are. Not hashed.
         resources: What it needs of a machine.
         cost: A rough estimate for `plan`.
         rewritten: Files of its folder that a later job may write again; they are not checksummed.
-        stands_for: Files whose content alone, once it is done, decides whether later jobs are stale; empty for a job
-            that they follow by its fingerprint.
+        stands_for: Files whose content alone, once it is done, decides whether later jobs are stale: each follows those
+            that it reads. Empty for a job that they follow by its fingerprint.
         parts: What its files are called that are made one by one; those that are there are not made again.
     """
 
@@ -84,6 +85,7 @@ class Job(Frozen):
     settings: SerializeAsAny[Frozen]
     inputs: dict[str, str] = Field(default={})
     needs: tuple[str, ...] = ()
+    reads: dict[str, tuple[str, ...]] = Field(default={})
     models: dict[str, ModelRef] = Field(default={})
     files: dict[str, Place] = Field(default={})
     resources: Resources = Resources()
@@ -112,11 +114,22 @@ class Job(Frozen):
         """SHA-256 of settings, inputs and the stage's version."""
         return fingerprint({"settings": self.hashed, "version": self.version}, self.inputs)
 
-    def digest(self, manifest: Manifest | None) -> str:
-        """What stands for it in the jobs that need it: its fingerprint, or once it is done its `stands_for` files."""
+    def digest(self, manifest: Manifest | None, files: Collection[str] = ()) -> str:
+        """What stands for it in a job that needs it: its fingerprint, or once it is done what it wrote.
+
+        Args:
+            manifest: Of its folder.
+            files: Those of its `stands_for` files that the other job reads; all of them if there are none.
+        """
+        assert set(files) <= set(self.stands_for), f"{self.id} is not followed by {files}"
         if not self.stands_for or manifest is None or manifest.fingerprint != self.fingerprint:
             return self.fingerprint
-        return manifest.stands_for
+        return content_digest(manifest, files or self.stands_for)
+
+
+def content_digest(manifest: Manifest, files: Collection[str]) -> str:
+    """What some files of a finished job are, as one digest."""
+    return fingerprint({}, {name: manifest.files.get(name, "") for name in files})
 
 
 @dataclass(frozen=True)

@@ -88,6 +88,7 @@ class Run:
         settings: Frozen,
         *,
         needs: tuple[str, ...] = (),
+        reads: Mapping[str, tuple[str, ...]] = {},
         content: Content = Content(),  # noqa: B008 (immutable)
         cost: Cost = Cost(),  # noqa: B008 (immutable)
         memory: float | None = None,
@@ -97,15 +98,23 @@ class Run:
         stands_for: tuple[str, ...] = (),
         parts: str = "",
     ) -> Job:
-        """Plan a job; the jobs it needs must be planned already. ``on_device``: it computes on `runtime.device`."""
+        """Plan a job; the jobs it needs must be planned already.
+
+        Of a job that it ``reads``, it follows these files alone. ``on_device``: it computes on `runtime.device`. See
+        `Job` for the rest.
+        """
+        assert set(reads) <= set(needs), f"{stage}/{name} reads what it does not need"
+        followed = {need: self.jobs[need].stands_for for need in needs if self.jobs[need].stands_for}
+        read = {need: reads.get(need, files) for need, files in followed.items()}
         gpu = on_device and self.recipe.runtime.device.startswith(("auto", "cuda"))
         job = Job(
             stage=stage,
             name=name,
             version=self.stages[stage].VERSION,
             settings=settings,
-            inputs={**content.digests, **{need: self._digest(need) for need in needs}},
+            inputs={**content.digests, **{need: self._digest(need, read.get(need, ())) for need in needs}},
             needs=needs,
+            reads=read,
             models=dict(content.models),
             files=dict(content.files),
             resources=Resources(threads=self.threads, gpus=int(gpu), memory=memory, parallel=parallel),
@@ -118,9 +127,9 @@ class Run:
         self.jobs[job.id] = job
         return job
 
-    def _digest(self, job_id: str) -> str:
+    def _digest(self, job_id: str, files: tuple[str, ...]) -> str:
         job = self.jobs[job_id]
-        return job.digest(read_manifest(self.path(job_id)) if job.stands_for else None)
+        return job.digest(read_manifest(self.path(job_id)) if job.stands_for else None, files)
 
     def path(self, job_id: str) -> Path:
         """The folder of a job."""

@@ -9,7 +9,6 @@ from fusionchat.artifacts import (
     Manifest,
     begin,
     checksums,
-    fingerprint,
     finish,
     machine_errors,
     stamp_of,
@@ -54,7 +53,6 @@ def write_manifest(job: Job, folder: Path, summary: Summary, seconds: float) -> 
             seconds=round(seconds, 3),
             summary=summary,
             version=job.version,
-            stands_for=fingerprint({}, {name: files.get(name, "") for name in job.stands_for}),
             stamps={name: stamp_of(folder / name) for name in files},
         ),
     )

@@ -18,7 +18,7 @@ from fusionchat.artifacts import is_begun, make_folder, read_manifest, write_jso
 from fusionchat.console import take_stdout
 from fusionchat.errors import ArtifactError, DamagedError, FusionChatError
 from fusionchat.lease import HeldError, lease
-from fusionchat.run.job import Context, Job, Stage
+from fusionchat.run.job import Context, Job, Stage, content_digest
 from fusionchat.run.order import enter, lease_path, outcome_path, read_order
 from fusionchat.run.work import do_work, make
 
@@ -123,7 +123,7 @@ def require_inputs(run: Path, job: Job) -> None:
             raise ArtifactError(
                 f"{job.id} needs {need}, which is not done", where=str(run / need), do="make it first"
             )
-        if job.inputs[need] not in (manifest.fingerprint, manifest.stands_for):
+        if job.inputs[need] not in (manifest.fingerprint, content_digest(manifest, job.reads.get(need, ()))):
             raise ArtifactError(
                 f"{need} is not what {job.id} was planned with",
                 where=str(run / need),

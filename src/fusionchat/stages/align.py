@@ -1,6 +1,6 @@
 """Stage `align`: carry every source's distributions over to the pivot's rows and vocabulary. One job a source."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -13,18 +13,26 @@ from fusionchat.align.summary import AlignSummary, summarize
 from fusionchat.align.vocabulary import VocabularyMap, build_map, coverage
 from fusionchat.artifacts import Json, atomic_path, canonical, write_json
 from fusionchat.console import progress
+from fusionchat.corpus.supervised import SupervisedTokens
 from fusionchat.represent.events import message_bytes
-from fusionchat.represent.shards import Arrays, read_shard, shard_files, shard_path, shard_range, write_shard
-from fusionchat.represent.topk import TopK
+from fusionchat.represent.shards import (
+    read_scored,
+    shard_count,
+    shard_path,
+    shard_range,
+    shard_tokens,
+    write_scored,
+)
+from fusionchat.represent.topk import Scored
 from fusionchat.run.estimate import shards
 from fusionchat.run.job import Context, Cost, Inputs, Summary
 from fusionchat.run.planned import Run
 from fusionchat.settings import Frozen
-from fusionchat.stages.corpus import make_renderer, read_part
+from fusionchat.stages.corpus import files_of, make_renderer, read_part, read_tokens
 from fusionchat.stages.names import CORPUS, captured
 from fusionchat.tokens.table import TokenTable
 
-VERSION = 4  # raised when the same settings and inputs give another output
+VERSION = 5  # raised when the same settings and inputs give another output
 MAP = "vocabulary_map.safetensors"
 
 
@@ -53,6 +61,7 @@ def plan(run: Run) -> None:
             source,
             Settings(source=source, align=run.recipe.align),
             needs=(CORPUS, captured("pivot"), captured(source)),
+            reads={CORPUS: files_of("train", "pivot", source)},
             content=run.follows("pivot") | run.follows(source),
             cost=Cost(shards(run.recipe), 0.0),
         )
@@ -67,22 +76,27 @@ def work(settings: Settings, inputs: Inputs, out: Path, ctx: Context) -> Summary
     """Build the vocabulary map and project shard by shard; ``kind`` and ``kept`` of each row go with the shards."""
     tables = make_renderer(inputs.model("pivot")).table, make_renderer(inputs.model(settings.source)).table
     captures = inputs.folder(captured("pivot")), inputs.folder(captured(settings.source))
-    files = shard_files(captures[0])
-    conversations = read_part(inputs.folder(CORPUS), "train")
-    with progress(f"align {settings.source}", len(files), "shards") as advance:
-        mapping = make_map(settings.align, captures, *tables)
+    corpus = inputs.folder(CORPUS)
+    conversations = read_part(corpus, "train")
+    tokens = [read_tokens(corpus, "train", name).supervised for name in ("pivot", settings.source)]
+    shards = shard_count(len(conversations))
+    with progress(f"align {settings.source}", shards, "shards") as advance:
+        mapping = make_map(settings.align, tokens, *tables)
         total = AlignSummary()
         used = np.zeros(tables[1].size, np.int64)
-        for index in range(len(files)):
-            pivot, taken = read_pair(captures, index)
-            aligned = align(pivot, taken, mapping, *tables, settings.align)
-            extras: Arrays = {"kind": aligned.kind, "kept": aligned.kept.astype(np.float16)}
-            write_shard(shard_path(out, index), aligned.topk, extras)
+        for index in range(shards):
+            pivot, taken = (read_scored(*side, index) for side in zip(captures, tokens, strict=True))
+            aligned = align(pivot.tokens, taken, mapping, *tables, settings.align)
+            write_scored(
+                shard_path(out, index),
+                Scored(pivot.tokens, aligned.topk, aligned.label_logprob),
+                {"kind": aligned.kind, "kept": aligned.kept.astype(np.float16)},
+            )
             members = [conversations[i] for i in shard_range(index, len(conversations))]
             total = total + summarize(
                 pivot, taken, aligned, message_bytes([c.message_bytes for c in members])
             )
-            used += np.bincount(taken.labels, minlength=len(used))
+            used += np.bincount(taken.tokens.labels, minlength=len(used))
             advance(1)
     save_map(mapping, out)
     covered = coverage(mapping, tables[1], np.repeat(np.arange(len(used)), used))
@@ -90,21 +104,18 @@ def work(settings: Settings, inputs: Inputs, out: Path, ctx: Context) -> Summary
     return {"method": mapping.method, **{k: round(v, 6) for k, v in total.figures().items()}}
 
 
-def read_pair(captures: tuple[Path, Path], index: int) -> tuple[TopK, TopK]:
-    """A shard of the pivot's capture and the source's shard of the same conversations."""
-    pivot, source = (read_shard(shard_path(folder, index))[0] for folder in captures)
-    return pivot, source
-
-
 def make_map(
-    settings: AlignSettings, captures: tuple[Path, Path], pivot_table: TokenTable, source_table: TokenTable
+    settings: AlignSettings,
+    tokens: Sequence[SupervisedTokens],
+    pivot_table: TokenTable,
+    source_table: TokenTable,
 ) -> VocabularyMap:
     """The recipe's vocabulary map for a pair; methods that use partners count them over the whole corpus first."""
     counts: PairCounts | None = None
     same = source_table.same_text_tokens(pivot_table)
     if isinstance(settings.vocabulary, BytePrefix | Statistics) and not same:
-        files = shard_files(captures[0])
-        pairs = (read_pair(captures, index) for index in range(len(files)))
+        shards = range(shard_count(tokens[0].conversations))
+        pairs = ([shard_tokens(side, index) for side in tokens] for index in shards)
         counts = merge_counts([count_partners(p, s, pivot_table, source_table, settings) for p, s in pairs])
     return build_map(source_table, pivot_table, settings.vocabulary, counts)
 

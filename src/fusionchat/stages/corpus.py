@@ -1,8 +1,12 @@
-"""Stage `corpus`: read, hold out, keep the parts apart, cut to what every model can take. One job."""
+"""Stage `corpus`: read, hold out, keep the parts apart, cut to what every model can take, and render. One job.
+
+Each later job follows those files that it reads, see `part_file` and `tokens_file`: so what another model's tokens are
+makes no capture stale.
+"""
 
 import json
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -13,7 +17,8 @@ from fusionchat.corpus.conversation import Conversation, Reject
 from fusionchat.corpus.cut import fit
 from fusionchat.corpus.parts import PARTS, count_rejects, count_words, locate, read_parts
 from fusionchat.corpus.read import from_record, to_record
-from fusionchat.corpus.render import Renderer
+from fusionchat.corpus.render import Rendered, Renderer
+from fusionchat.corpus.rendered import RenderedPart, join, read_rendered, write_rendered
 from fusionchat.corpus.settings import CorpusFile, CorpusSettings
 from fusionchat.corpus.thoughts import Thinking
 from fusionchat.damage import verified
@@ -27,7 +32,7 @@ from fusionchat.run.job import Content, Context, Cost, Inputs, Place, Summary
 from fusionchat.run.planned import Run
 from fusionchat.settings import Frozen
 
-VERSION = 4  # raised when the same settings and inputs give another output
+VERSION = 5  # raised when the same settings and inputs give another output
 
 
 class FilePart(Frozen):
@@ -100,8 +105,23 @@ def plan(run: Run) -> None:
         ),
         content=content,
         cost=Cost(corpus_size(run.recipe), 0.0),
-        stands_for=tuple(f"{part}.jsonl" for part in PARTS),
+        stands_for=tuple(file for part in PARTS for file in files_of(part, *run.refs)),
     )
+
+
+def part_file(part: str) -> str:
+    """The file with the conversations of a part, in the folder of the corpus job."""
+    return f"{part}.jsonl"
+
+
+def tokens_file(part: str, model: str) -> str:
+    """The file with the renderings of a part for a model, in the folder of the corpus job."""
+    return f"tokens/{model}/{part}.safetensors"
+
+
+def files_of(part: str, *models: str) -> tuple[str, ...]:
+    """The conversations of a part, and their renderings for some models."""
+    return part_file(part), *(tokens_file(part, model) for model in models)
 
 
 def content_of(path: str, revision: str | None) -> str:
@@ -139,7 +159,9 @@ def corpus_settings(settings: Settings, inputs: Inputs) -> CorpusSettings:
 
 
 def work(settings: Settings, inputs: Inputs, out: Path, ctx: Context) -> Summary:
-    """Write the parts (``train.jsonl`` ...), ``rejects.jsonl``, and the counts of rejects, unused keys and notes."""
+    """Write the parts (``train.jsonl`` ...) and each model's renderings of them (``tokens/MODEL/train.safetensors`` ...),
+    ``rejects.jsonl``, and the counts of rejects, unused keys and notes.
+    """
     # First the models: what is wrong with one is said before a large corpus is read.
     renderers = [
         (make_renderer(ref, rows=head_rows(ref)), limit) for ref, limit in token_limits(settings, inputs)
@@ -155,14 +177,16 @@ def work(settings: Settings, inputs: Inputs, out: Path, ctx: Context) -> Summary
     with progress("corpus", total, "conversations") as advance:
         for name, conversations in zip(PARTS, parts, strict=True):
             before = len(rejects)
-            kept = list(_fit_all(conversations, renderers, rejects, notes, advance))
+            kept, rendered = _fit_all(conversations, renderers, rejects, notes, advance)
             if not kept:
                 raise CorpusError(
                     f"No conversation of the {name} part can be used: {reasons(rejects[before:], len(conversations))}",
                     where=f"corpus.{name}",
                     do="see `fusionchat check`; give the model another `template:`, or leave it out",
                 )
-            write_text(out / f"{name}.jsonl", "".join(_line(to_record(c)) for c in kept))
+            write_text(out / part_file(name), "".join(_line(to_record(c)) for c in kept))
+            for model, renderings in rendered.items():
+                write_rendered(out / tokens_file(name, model), join(renderings))
             summary[name] = {"conversations": len(kept), "bytes": sum(c.supervised_bytes for c in kept)}
     write_text(out / "rejects.jsonl", "".join(_line(r._asdict()) for r in rejects))
     write_json(out / "rejects.json", dict(count_rejects(rejects)))
@@ -191,20 +215,28 @@ def reasons(rejects: list[Reject], size: int) -> str:
 
 
 def _fit_all(
-    conversations: list[Conversation],
+    conversations: Sequence[Conversation],
     renderers: list[tuple[Renderer, int]],
     rejects: list[Reject],
     notes: Counter[str],
     advance: Advance,
-) -> Iterator[Conversation]:
+) -> tuple[list[Conversation], dict[str, list[Rendered]]]:
+    """What is kept, with its renderings by model."""
+    kept: list[Conversation] = []
+    renderings: dict[str, list[Rendered]] = {renderer.name: [] for renderer, _ in renderers}
     for conversation in conversations:
         fitted = fit(conversation, renderers)
         if isinstance(fitted, Reject):
             rejects.append(fitted)
         else:
             notes.update(map(str, fitted.notes))
-            yield fitted.conversation
+            kept.append(fitted.conversation)
+            for renderer, _ in renderers:
+                rendered = renderer.render(fitted.conversation)
+                assert not isinstance(rendered, Reject), "what fits renders"
+                renderings[renderer.name].append(rendered)
         advance(1)
+    return kept, renderings
 
 
 def make_renderer(ref: ModelRef, *, rows: int | None = None) -> Renderer:
@@ -231,8 +263,13 @@ def token_limits(settings: Settings, inputs: Inputs) -> list[tuple[ModelRef, int
 
 def read_part(folder: Path, part: str) -> list[Conversation]:
     """The conversations of a part, from the folder of a finished corpus job."""
-    text = verified(folder / f"{part}.jsonl").read_text(encoding="utf-8")
+    text = verified(folder / part_file(part)).read_text(encoding="utf-8")
     return [from_record(json.loads(line)) for line in text.split("\n") if line]
+
+
+def read_tokens(folder: Path, part: str, model: str) -> RenderedPart:
+    """The renderings of a part for a model, from the folder of a finished corpus job."""
+    return read_rendered(folder / tokens_file(part, model))
 
 
 def read_counts(folder: Path, name: Literal["rejects", "notes", "unused"]) -> dict[str, int]:

@@ -15,14 +15,13 @@ from fusionchat.models.device import pick_device
 from fusionchat.models.load import load_model
 from fusionchat.models.precision import torch_dtype
 from fusionchat.models.tokenizer import copy_tokenizer
-from fusionchat.represent.shards import read_all
+from fusionchat.represent.shards import StoredTopK
 from fusionchat.run.estimate import training_cost, training_memory
 from fusionchat.run.job import Context, Inputs, Summary
 from fusionchat.run.planned import Run
 from fusionchat.settings import Frozen
-from fusionchat.stages.corpus import make_renderer, read_part
+from fusionchat.stages.corpus import read_tokens, tokens_file
 from fusionchat.stages.names import CORPUS
-from fusionchat.stages.represent import render_all
 from fusionchat.stages.rows import trainings
 
 VERSION = 2  # raised when the same settings and inputs give another output
@@ -65,6 +64,7 @@ def plan(run: Run) -> None:
                 seed=training.seed,
             ),
             needs=(CORPUS, training.learns) if training.learns else (CORPUS,),
+            reads={CORPUS: (tokens_file("train", "pivot"),)},
             content=content,
             cost=cost,
             memory=training_memory(run.refs["pivot"]),
@@ -99,8 +99,9 @@ def train_target(settings: Settings, inputs: Inputs, out: Path, ctx: Context) ->
 
     pivot, how = inputs.model("pivot"), settings.distill
     device = pick_device(ctx.runtime.device)
-    rendered = render_all(make_renderer(pivot), read_part(inputs.folder(CORPUS), "train"))
-    soft = None if settings.learns is None else read_all(inputs.folder(settings.learns))
+    rendered = read_tokens(inputs.folder(CORPUS), "train", "pivot")
+    learns = settings.learns
+    soft = None if learns is None else StoredTopK(inputs.folder(learns), rendered.supervised.offsets)
     if how.precision == "bf16":
         torch_dtype("bfloat16", device, where="distill.precision")
     torch.manual_seed(settings.seed)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from fusionchat.artifacts import Json
 from fusionchat.corpus.conversation import Conversation
+from fusionchat.corpus.rendered import RenderedPart
 from fusionchat.damage import verified
 from fusionchat.evaluate.score import loss, require_measurable, score
 from fusionchat.evaluate.settings import EvaluateSettings
@@ -20,9 +21,8 @@ from fusionchat.run.planned import Run
 from fusionchat.runtime import RuntimeSettings
 from fusionchat.settings import Frozen
 from fusionchat.stages.choice import selected
-from fusionchat.stages.corpus import make_renderer, read_part
+from fusionchat.stages.corpus import files_of, make_renderer, read_part, read_tokens
 from fusionchat.stages.names import BEST, CORPUS, SELECTION, Part, Row, evaluated
-from fusionchat.stages.represent import render_all
 from fusionchat.stages.rows import rows
 
 VERSION = 4  # raised when the same settings and inputs give another output
@@ -63,7 +63,7 @@ def add_row(run: Run, part: Part, row: Row) -> None:
     content = Content()
     needs: tuple[str, ...] = (CORPUS,)
     weights: tuple[float, ...] = ()
-    measured = row.base if row.kind in ("pivot", "source") else "pivot"
+    measured = template_of(row)
     if row.kind in ("pivot", "source"):
         content = run.model(row.base)
     elif row.weight == BEST:
@@ -77,6 +77,7 @@ def add_row(run: Run, part: Part, row: Row) -> None:
         f"{part}/{row.name}",
         Settings(part=part, row=row, evaluate=evaluate, label_weights=weights),
         needs=needs,
+        reads={CORPUS: files_of(part, measured)},
         content=content | run.follows(measured),
         cost=evaluation_cost(run.recipe, run.refs[measured], part),
         memory=capture_memory(run.refs[measured], dtype),
@@ -89,8 +90,13 @@ def so_far(settings: Settings, inputs: Inputs, out: Path) -> str:
     return ""
 
 
+def template_of(row: Row) -> str:
+    """The model whose tokens and template a row has: targets and merges have the pivot's."""
+    return row.base if row.kind in ("pivot", "source") else "pivot"
+
+
 def model_of(row: Row, weight: float | None, inputs: Inputs) -> ModelRef:
-    """The model of a row; targets and merges use the pivot's template."""
+    """The model of a row."""
     if row.kind in ("pivot", "source"):
         return inputs.model(row.base)
     folder = str(inputs.folder(row.maker(weight)) / "model")
@@ -110,22 +116,26 @@ def work(settings: Settings, inputs: Inputs, out: Path, ctx: Context) -> Summary
         for name in inputs.manifest(own).files:
             shutil.copyfile(verified(inputs.folder(own) / name), out / name)
         return inputs.manifest(own).summary
-    conversations = read_part(inputs.folder(CORPUS), settings.part)
-    ref = model_of(row, weight, inputs)
-    subject = subjects(settings.evaluate, conversations, ref, ctx.runtime)(ref)
+    corpus, ref = inputs.folder(CORPUS), model_of(row, weight, inputs)
+    conversations = read_part(corpus, settings.part)
+    rendered = read_tokens(corpus, settings.part, template_of(row))
+    subject = subjects(settings.evaluate, conversations, rendered, ref, ctx.runtime)(ref)
     scores = score(subject, settings.evaluate.tasks, out, row.name)
     return dict(scores.summary(METRICS.values()))
 
 
 def subjects(
-    settings: EvaluateSettings, conversations: list[Conversation], ref: ModelRef, runtime: RuntimeSettings
+    settings: EvaluateSettings,
+    conversations: list[Conversation],
+    rendered: RenderedPart,
+    ref: ModelRef,
+    runtime: RuntimeSettings,
 ) -> Callable[[ModelRef], Subject]:
-    """What opens a model, to be measured on the conversations in the template of ``ref``."""
+    """What opens a model, to be measured on the conversations as they are rendered in the template of ``ref``."""
     from fusionchat.models.device import pick_device
     from fusionchat.models.load import load_model
 
     renderer, device = make_renderer(ref), pick_device(runtime.device)
-    rendered = render_all(renderer, conversations)
     dtype = torch_dtype(settings.dtype, device, where="evaluate.dtype")
 
     def opened(which: ModelRef) -> Subject:
@@ -146,7 +156,8 @@ def validation_score(
     task, measured = settings.task_of(metric), METRICS[metric]
     conversations = read_part(corpus, "validation")
     require_measurable(task, measured, conversations)
-    opened = subjects(settings, conversations, pivot, runtime)
+    rendered = read_tokens(corpus, "validation", "pivot")
+    opened = subjects(settings, conversations, rendered, pivot, runtime)
 
     def scored(folder: Path) -> float:
         subject = opened(replace(pivot, name="trial", model=str(folder), revision=None))

@@ -5,23 +5,24 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from fusionchat.artifacts import Json
 from fusionchat.console import progress
 from fusionchat.fuse.fuse import Fused, fuse
 from fusionchat.recipe.schema import AnyFuse
 from fusionchat.represent.events import Events, events_of, message_bytes
-from fusionchat.represent.shards import read_shard, shard_files, shard_path, write_shard
-from fusionchat.represent.topk import TopK
+from fusionchat.represent.shards import read_scored, shard_count, shard_path, shard_range, write_shard
+from fusionchat.represent.topk import Scored
 from fusionchat.run.estimate import shards
 from fusionchat.run.job import Context, Cost, Inputs, Summary
 from fusionchat.run.planned import Run
 from fusionchat.settings import Frozen
-from fusionchat.stages.corpus import read_part
+from fusionchat.stages.corpus import files_of, read_part, read_tokens
 from fusionchat.stages.names import CORPUS, aligned, captured
 from fusionchat.stages.rows import targets
 
-VERSION = 2  # raised when the same settings and inputs give another output
+VERSION = 3  # raised when the same settings and inputs give another output
 
 
 class Settings(Frozen):
@@ -50,6 +51,7 @@ def plan(run: Run) -> None:
             target,
             Settings(sources=sources, fuse=run.recipe.fuse),
             needs=(CORPUS, *captures, *(aligned(name) for name in sources)),
+            reads={CORPUS: files_of("train", "pivot", *sources)},
             cost=Cost(shards(run.recipe), 0.0),
         )
 
@@ -63,18 +65,21 @@ def work(settings: Settings, inputs: Inputs, out: Path, ctx: Context) -> Summary
     """Fuse shard by shard; count the models that conversations took, and the text they were compared over."""
     sources = settings.sources
     names = ("pivot", *sources)
-    conversations = read_part(inputs.folder(CORPUS), "train")
-    domains = [c.domain for c in conversations]
+    corpus = inputs.folder(CORPUS)
+    conversations = read_part(corpus, "train")
+    tokens = [read_tokens(corpus, "train", name).supervised for name in names]
     weight_rows: dict[str, np.ndarray] = {}
     fallback, rows, scored = 0, 0, Coverage()
-    files = shard_files(inputs.folder(captured("pivot")))
-    with progress(f"fuse {'+'.join(sources)}", len(files), "shards") as advance:
-        first = 0
-        for index, path in enumerate(files):
-            pivot, _ = read_shard(path)
-            captures = [read_shard(shard_path(inputs.folder(captured(n)), index))[0] for n in names]
-            models = [pivot] + [read_shard(shard_path(inputs.folder(aligned(n)), index))[0] for n in sources]
-            members = conversations[first : first + pivot.conversations]
+    shards = shard_count(len(conversations))
+    with progress(f"fuse {'+'.join(sources)}", shards, "shards") as advance:
+        for index in range(shards):
+            captures = [
+                read_scored(inputs.folder(captured(name)), own, index)
+                for name, own in zip(names, tokens, strict=True)
+            ]
+            pivot = captures[0]
+            models = [pivot, *(read_scored(inputs.folder(aligned(n)), tokens[0], index) for n in sources)]
+            members = [conversations[i] for i in shard_range(index, len(conversations))]
             bytes_CT = message_bytes([c.message_bytes for c in members])
             fused = fuse(models, captures, settings.fuse, bytes_CT)
             write_shard(
@@ -82,10 +87,9 @@ def work(settings: Settings, inputs: Inputs, out: Path, ctx: Context) -> Summary
                 fused.topk,
                 {"weights": fused.weights.T.astype(np.float16), "fallback": fused.fallback},
             )
-            _count(weight_rows, fused, domains[first : first + pivot.conversations])
+            _count(weight_rows, fused, pivot.tokens.offsets, [c.domain for c in members])
             scored += coverage(captures, fused, bytes_CT)
-            first += pivot.conversations
-            fallback, rows = fallback + int(fused.fallback.sum()), rows + pivot.rows
+            fallback, rows = fallback + int(fused.fallback.sum()), rows + pivot.tokens.rows
             advance(1)
     shares: dict[str, Json] = {
         domain: {name: round(float(share), 5) for name, share in zip(names, total / total.sum(), strict=True)}
@@ -113,16 +117,18 @@ class Coverage(NamedTuple):
         return Coverage(*(mine + theirs for mine, theirs in zip(self, other, strict=True)))
 
 
-def coverage(captures: Sequence[TopK], fused: Fused, bytes_CT: np.ndarray) -> Coverage:
+def coverage(captures: Sequence[Scored], fused: Fused, bytes_CT: np.ndarray) -> Coverage:
     """What the models of a shard were compared over."""
-    models = [events_of(topk, bytes_CT) for topk in captures]
+    models = [events_of(scored.tokens, bytes_CT) for scored in captures]
     shared = Events(*(part[fused.shared] for part in models[0]))
     return Coverage(int(shared.bytes.sum()), shared.ends, max(model.ends for model in models))
 
 
-def _count(total: dict[str, np.ndarray], fused: Fused, domains: Sequence[str]) -> None:
+def _count(
+    total: dict[str, np.ndarray], fused: Fused, offsets: NDArray[np.int64], domains: Sequence[str]
+) -> None:
     """Add each conversation's mean weight of each model to its domain."""
-    sizes = np.maximum(np.diff(fused.topk.offsets), 1)
-    sums = np.add.reduceat(fused.weights.astype(np.float64), fused.topk.offsets[:-1], axis=1)
+    sizes = np.maximum(np.diff(offsets), 1)
+    sums = np.add.reduceat(fused.weights.astype(np.float64), offsets[:-1], axis=1)
     for column, domain in zip((sums / sizes).T, domains, strict=True):
         total[domain] = total.get(domain, np.zeros(len(column))) + column

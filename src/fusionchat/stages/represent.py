@@ -7,33 +7,32 @@ import numpy as np
 
 from fusionchat.artifacts import Json, is_begun, read_manifest
 from fusionchat.console import progress
-from fusionchat.corpus.conversation import Conversation, Reject
-from fusionchat.corpus.render import Rendered, Renderer
+from fusionchat.corpus.conversation import Conversation
+from fusionchat.corpus.rendered import RenderedPart
 from fusionchat.errors import ArtifactError
 from fusionchat.models.device import pick_device
 from fusionchat.models.load import load_model
 from fusionchat.models.precision import torch_dtype
-from fusionchat.models.ref import ModelRef
 from fusionchat.represent.events import NATS_PER_BIT, bits_per_byte, events_of, message_bytes
 from fusionchat.represent.settings import RepresentSettings
 from fusionchat.represent.shards import (
     SHARDS,
-    iterate,
+    read_scored,
     shard_count,
     shard_files,
     shard_path,
     shard_range,
-    write_shard,
+    write_scored,
 )
 from fusionchat.run.estimate import capture_cost, capture_memory
 from fusionchat.run.job import Context, Inputs, Summary
 from fusionchat.run.planned import Run
 from fusionchat.settings import Frozen
-from fusionchat.stages.corpus import make_renderer, read_part
+from fusionchat.stages.corpus import files_of, make_renderer, read_part, read_tokens
 from fusionchat.stages.names import CORPUS
 from fusionchat.units import counted
 
-VERSION = 3  # raised when the same settings and inputs give another output
+VERSION = 4  # raised when the same settings and inputs give another output
 
 
 class Settings(Frozen):
@@ -63,6 +62,7 @@ def plan(run: Run) -> None:
             ref.name,
             Settings(model=ref.name, represent=represent),
             needs=(CORPUS,),
+            reads={CORPUS: files_of("train", ref.name)},
             content=run.model(ref.name),
             cost=capture_cost(run.recipe, ref),
             memory=capture_memory(ref, dtype),
@@ -84,53 +84,55 @@ def so_far(settings: Settings, inputs: Inputs, out: Path) -> str:
 
 def work(settings: Settings, inputs: Inputs, out: Path, ctx: Context) -> Summary:
     """Capture shard by shard; those that are there are not made again, whoever made them."""
-    conversations = read_part(inputs.folder(CORPUS), "train")
-    missing = [i for i in range(shard_count(len(conversations))) if not shard_path(out, i).is_file()]
-    if missing:
-        capture_shards(
-            settings, inputs.model(settings.model), conversations, missing, out, inputs.job.fingerprint, ctx
-        )
-    return summarize(out, conversations)
+    corpus = inputs.folder(CORPUS)
+    conversations, rendered = read_part(corpus, "train"), read_tokens(corpus, "train", settings.model)
+    if missing_shards(out, len(rendered)):
+        capture_shards(settings, inputs, rendered, [c.id for c in conversations], out, ctx)
+    return summarize(out, rendered, conversations)
+
+
+def missing_shards(folder: Path, conversations: int) -> list[int]:
+    """The shards that are still to make."""
+    return [i for i in range(shard_count(conversations)) if not shard_path(folder, i).is_file()]
 
 
 def capture_shards(
     settings: Settings,
-    ref: ModelRef,
-    conversations: list[Conversation],
-    missing: list[int],
+    inputs: Inputs,
+    rendered: RenderedPart,
+    names: list[str],
     out: Path,
-    mark: str,
     ctx: Context,
 ) -> None:
     """Capture the missing shards but those that another worker makes in the meantime."""
     from fusionchat.models.head import Head
     from fusionchat.represent.capture.transformers import capture
 
-    renderer = make_renderer(ref)
+    ref, missing = inputs.model(settings.model), missing_shards(out, len(rendered))
+    vocabulary = make_renderer(ref).table.size
     device = pick_device(ctx.runtime.device)
     dtype = torch_dtype(settings.represent.dtype, device, where="represent.dtype")
     head = Head.of(load_model(ref, dtype=dtype, device=device))
-    total = sum(len(shard_range(i, len(conversations))) for i in missing)
+    total = sum(len(shard_range(i, len(rendered))) for i in missing)
     with progress(f"represent {ref.name}", total, "conversations") as advance:
         # Helpers go the other way, so that not all make the same shard.
         for index in reversed(missing) if ctx.helps else missing:
-            members = [conversations[i] for i in shard_range(index, len(conversations))]
+            members = shard_range(index, len(rendered))
             if shard_path(out, index).is_file():
                 advance(len(members))
                 continue
-            rendered = render_all(renderer, members)
-            topk = capture(
+            scored = capture(
                 head,
-                rendered,
+                rendered[members.start : members.stop],
                 k=settings.represent.k,
-                vocabulary=renderer.table.size,
+                vocabulary=vocabulary,
                 batch_tokens=ctx.runtime.batch_tokens,
-                names=[c.id for c in members],
+                names=names[members.start : members.stop],
                 advance=advance,
             )
             if not shard_path(out, index).is_file():
-                require_begun(out, mark)
-                write_shard(shard_path(out, index), topk)
+                require_begun(out, inputs.job.fingerprint)
+                write_scored(shard_path(out, index), scored)
 
 
 def require_begun(out: Path, mark: str) -> None:
@@ -145,29 +147,15 @@ def require_begun(out: Path, mark: str) -> None:
         )
 
 
-def render_all(renderer: Renderer, conversations: list[Conversation]) -> list[Rendered]:
-    """Render conversations that the corpus stage has accepted."""
-    rendered = []
-    for conversation in conversations:
-        result = renderer.render(conversation)
-        if isinstance(result, Reject):
-            raise ArtifactError(
-                f"A conversation of the corpus cannot be rendered: {result.reason}",
-                where=f"{conversation.id} for {renderer.name}",
-                do="remove the run's corpus folder and run again",
-            )
-        rendered.append(result)
-    return rendered
-
-
-def summarize(folder: Path, conversations: list[Conversation]) -> Summary:
+def summarize(folder: Path, rendered: RenderedPart, conversations: list[Conversation]) -> Summary:
     """Tokens, the model's own bits per byte of the training text, and the bytes it does not score."""
     nats, tokens, size = 0.0, 0, 0
-    for index, topk in enumerate(iterate(folder)):
+    for index in range(shard_count(len(rendered))):
         members = [conversations[i] for i in shard_range(index, len(conversations))]
-        events = events_of(topk, message_bytes([c.message_bytes for c in members]))
-        nats -= float(topk.label_logprob.sum(dtype=np.float64))
-        tokens, size = tokens + topk.rows, size + int(events.bytes.sum())
+        scored = read_scored(folder, rendered.supervised, index)
+        events = events_of(scored.tokens, message_bytes([c.message_bytes for c in members]))
+        nats -= float(scored.label_logprob.sum(dtype=np.float64))
+        tokens, size = tokens + scored.tokens.rows, size + int(events.bytes.sum())
     return {
         "supervised_tokens": tokens,
         "bits_per_byte": round(bits_per_byte(nats / NATS_PER_BIT, size), 5),

@@ -17,6 +17,7 @@ from fusionchat.run.job import Context, Inputs, Summary
 from fusionchat.run.planned import Run
 from fusionchat.settings import Frozen
 from fusionchat.stages.choice import selected
+from fusionchat.stages.corpus import files_of
 from fusionchat.stages.evaluate import validation_score
 from fusionchat.stages.merging import merge_into, merged_from, models_in, read_by_merges
 from fusionchat.stages.names import CORPUS, SEARCH, SELECTION, Trained
@@ -102,6 +103,7 @@ def plan_search(run: Run) -> None:
             targets=sources,
         ),
         needs=(CORPUS, SELECTION, *targets(FIRST)),
+        reads={CORPUS: files_of("validation", "pivot")},
         content=content,
         cost=cost._replace(scratch=cost.disk),
         on_device=True,

@@ -26,12 +26,12 @@ def test_equals_the_published_algorithm(mine, theirs):
 @settings(max_examples=40, deadline=None)
 @given(worlds())
 def test_turn_by_turn(world):
-    attached = attach_by_dtw(world.pivot, world.source, world.pivot_table, world.source_table)
+    attached = attach_by_dtw(world.pivot.tokens, world.source.tokens, world.pivot_table, world.source_table)
     assert (attached.row >= 0).all() and not attached.residual.any()
-    assert (world.source.turn[attached.row] == world.pivot.turn).all()
+    assert (world.source.tokens.turn[attached.row] == world.pivot.tokens.turn).all()
     mapping = build_map(world.source_table, world.pivot_table, BytePrefix())
     result = align(
-        world.pivot,
+        world.pivot.tokens,
         world.source,
         mapping,
         world.pivot_table,

@@ -7,7 +7,8 @@ from fusionchat.align.projection.arrays import EXACT, INSIDE, UNALIGNED
 from fusionchat.align.projection.project import align
 from fusionchat.align.settings import AlignSettings, BytePrefix, Exact
 from fusionchat.align.vocabulary import build_map
-from fusionchat.represent.topk import TopK
+from fusionchat.corpus.supervised import SupervisedTokens
+from fusionchat.represent.topk import Scored, TopK
 from fusionchat.tokens.spans import make_table
 from tests.align.worlds import capture, worlds
 from tests.reference import align as slow
@@ -16,7 +17,9 @@ from tests.reference import align as slow
 def project(world, method=None, **options):
     mapping = build_map(world.source_table, world.pivot_table, method or BytePrefix())
     settings_ = AlignSettings(**options)
-    result = align(world.pivot, world.source, mapping, world.pivot_table, world.source_table, settings_)
+    result = align(
+        world.pivot.tokens, world.source, mapping, world.pivot_table, world.source_table, settings_
+    )
     return mapping, settings_, result
 
 
@@ -32,18 +35,22 @@ def row(topk, i):
 @given(worlds(), st.booleans(), st.booleans(), st.sampled_from([0.0, 0.05, 0.3]))
 def test_equals_the_slow_reference(world, observed, exact, min_mass):
     mapping, _, result = project(
-        world, Exact() if exact else None, observed_path=observed, min_mass=min_mass, k=world.source.k + 2
+        world,
+        Exact() if exact else None,
+        observed_path=observed,
+        min_mass=min_mass,
+        k=world.source.topk.k + 2,
     )
     if mapping.method == "identity":
         return
     targets = {t: int(p) for t, p in enumerate(mapping.target) if p >= 0}
-    for i, (j, residual) in enumerate(slow.attach(world.pivot, world.source)):
+    for i, (j, residual) in enumerate(slow.attach(world.pivot.tokens, world.source.tokens)):
         expected = None
         if j is not None:
             expected = slow.project_row(
-                world.pivot,
+                world.pivot.tokens,
                 i,
-                world.source,
+                slow.flat(world.source),
                 j,
                 residual,
                 world.source_table,
@@ -54,7 +61,7 @@ def test_equals_the_slow_reference(world, observed, exact, min_mass):
                 whole=exact,
             )
         if expected is None:
-            assert result.kind[i] == UNALIGNED and np.isnan(result.topk.label_logprob[i])
+            assert result.kind[i] == UNALIGNED and np.isnan(result.label_logprob[i])
             continue
         mass, tail, plain, path = expected
         got = row(result.topk, i)
@@ -67,9 +74,9 @@ def test_equals_the_slow_reference(world, observed, exact, min_mass):
             assert np.isnan(result.path_logprob[i])
         else:
             assert np.exp(result.path_logprob[i]) == pytest.approx(path, abs=2e-3)
-        gold = mass.get(int(world.pivot.labels[i]))
+        gold = mass.get(int(world.pivot.tokens.labels[i]))
         if gold:
-            assert np.exp(result.topk.label_logprob[i]) == pytest.approx(gold, abs=2e-3)
+            assert np.exp(result.label_logprob[i]) == pytest.approx(gold, abs=2e-3)
 
 
 @settings(max_examples=100, deadline=None)
@@ -86,8 +93,10 @@ def test_mass_is_conserved_and_the_label_has_a_slot(world, observed, k):
     assert topk.k == k
     if observed and mapping.method != "identity":
         told = aligned & ~np.isnan(result.path_logprob) & (result.path_logprob > -10)
-        assert ((topk.ids == topk.labels[:, None]) & (topk.logprobs > -np.inf)).any(1)[told].all()
-        assert (topk.label_logprob[told] >= result.path_logprob[told] - 1e-3).all()
+        assert (
+            ((topk.ids == world.pivot.tokens.labels[:, None]) & (topk.logprobs > -np.inf)).any(1)[told].all()
+        )
+        assert (result.label_logprob[told] >= result.path_logprob[told] - 1e-3).all()
     for i in range(topk.rows):
         ids = topk.ids[i][topk.logprobs[i] > -np.inf]
         assert len(set(ids.tolist())) == len(ids)
@@ -101,9 +110,9 @@ def test_the_observed_path_costs_what_the_source_costs(world, observed):
     if mapping.method == "identity":
         return
     assert (result.kind != UNALIGNED).all()
-    for c in range(world.pivot.conversations):
-        mine = slice(world.pivot.offsets[c], world.pivot.offsets[c + 1])
-        theirs = slice(world.source.offsets[c], world.source.offsets[c + 1])
+    for c in range(world.pivot.tokens.conversations):
+        mine = slice(world.pivot.tokens.offsets[c], world.pivot.tokens.offsets[c + 1])
+        theirs = slice(world.source.tokens.offsets[c], world.source.tokens.offsets[c + 1])
         assert result.path_logprob[mine].sum() == pytest.approx(
             world.source.label_logprob[theirs].sum(), abs=2e-2
         )
@@ -114,10 +123,11 @@ def test_the_observed_path_costs_what_the_source_costs(world, observed):
 def test_identical_tokenizers_project_to_themselves_bit_for_bit(world):
     mapping = build_map(world.pivot_table, world.pivot_table, BytePrefix())
     other = world.pivot
-    result = align(other, other, mapping, world.pivot_table, world.pivot_table, AlignSettings())
+    result = align(other.tokens, other, mapping, world.pivot_table, world.pivot_table, AlignSettings())
     assert mapping.method == "identity"
-    for name in ("ids", "logprobs", "tail", "labels", "label_logprob", "present"):
-        assert getattr(result.topk, name).tobytes() == getattr(other, name).tobytes()
+    for name in ("ids", "logprobs", "tail", "present"):
+        assert getattr(result.topk, name).tobytes() == getattr(other.topk, name).tobytes()
+    assert result.label_logprob.tobytes() == other.label_logprob.tobytes()
     assert (result.kind == EXACT).all()
 
 
@@ -128,14 +138,14 @@ def test_same_vocabulary_with_another_end_of_turn_keeps_the_bits():
     source = capture(rng, mine, [[(0, [0, 1, 4]), (0, [2, 4])]], 5)
     renamed = make_table([b"a", b"b", b"ab", b"<p>", b"<q>"], np.array([1, 1, 1, 0, 0], bool), ends=(4, 4))
     mapping = build_map(renamed, mine, BytePrefix())
-    result = align(pivot, source, mapping, mine, renamed, AlignSettings(k=5))
+    result = align(pivot.tokens, source, mapping, mine, renamed, AlignSettings(k=5))
     assert mapping.method == "identity"
-    shown = source.ids != 3
+    shown = source.topk.ids != 3
     assert (result.topk.logprobs > -np.inf).sum() == shown.sum()
-    for i in range(source.rows):
+    for i in range(source.tokens.rows):
         expected = [
             (4 if t == 4 else int(t), p)
-            for t, p in zip(source.ids[i], source.logprobs[i], strict=True)
+            for t, p in zip(source.topk.ids[i], source.topk.logprobs[i], strict=True)
             if t != 3
         ]
         expected = [(3 if t == 4 else t, p) for t, p in expected]
@@ -159,20 +169,22 @@ def hello(k):
     pivot_table = make_table([b"h", b"e", b"ello", b"ell", b"o", b"x"])
     probs = np.array([[0.6, 0.2, 0.1, 0.1]])
     with np.errstate(divide="ignore"):
-        source = TopK(
+        topk = TopK(
             ids=np.array([[0, 1, 2, 3]], np.int32)[:, :k],
             logprobs=np.log(probs[:, :k]).astype(np.float16),
             tail=np.log(probs[:, k:].sum(axis=1)).astype(np.float16),
-            labels=np.array([0], np.int32),
-            label_logprob=np.log(np.array([0.6])).astype(np.float32),
-            turn=np.array([1], np.int32),
-            begin=np.array([0], np.int32),
-            end=np.array([5], np.int32),
             present=np.array([True]),
-            offsets=np.array([0, 1]),
         )
+    tokens = SupervisedTokens(
+        labels=np.array([0], np.int32),
+        turn=np.array([1], np.int32),
+        begin=np.array([0], np.int32),
+        end=np.array([5], np.int32),
+        offsets=np.array([0, 1]),
+    )
+    source = Scored(tokens, topk, np.log(np.array([0.6])).astype(np.float32))
     pivot = capture(np.random.default_rng(0), pivot_table, [[(0, [0, 2])]], 4)
-    return pivot, source, build_map(source_table, pivot_table, BytePrefix()), pivot_table, source_table
+    return pivot.tokens, source, build_map(source_table, pivot_table, BytePrefix()), pivot_table, source_table
 
 
 def test_a_hand_written_row():

@@ -6,6 +6,7 @@ import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from fusionchat.corpus.render import Rendered
+from fusionchat.corpus.rendered import join
 from fusionchat.errors import ModelError
 from fusionchat.models.head import Head
 from fusionchat.represent.capture.transformers import capture
@@ -38,18 +39,25 @@ def conversation(*ids):
 def run(head, *conversations, k=5):
     names = [f"talk-{i}" for i in range(len(conversations))]
     return capture(
-        head, conversations, k=k, vocabulary=TOKENS, batch_tokens=64, names=names, advance=lambda _: None
+        head,
+        join(conversations),
+        k=k,
+        vocabulary=TOKENS,
+        batch_tokens=64,
+        names=names,
+        advance=lambda _: None,
     )
 
 
 @pytest.mark.parametrize("k", [5, TOKENS, ROWS])
 def test_rows_that_pad_the_head_are_tail(k):
     head, said = made_head(), conversation(3, 1, 4, 1, 5)
-    topk = run(head, said, k=k)
+    tokens, topk, label_logprob = run(head, said, k=k)
+    assert tokens.labels.tolist() == [1, 4, 1, 5] and topk.present.all()
     assert topk.ids.max() < TOKENS and topk.k == min(k, TOKENS)
     with torch.no_grad():
         own = head.model(torch.tensor([said.input_ids.tolist()])).logits[0, :-1].log_softmax(-1).numpy()
-    np.testing.assert_allclose(topk.label_logprob, own[np.arange(4), [1, 4, 1, 5]], rtol=1e-5)
+    np.testing.assert_allclose(label_logprob, own[np.arange(4), [1, 4, 1, 5]], rtol=1e-5)
     kept = np.exp(topk.logprobs.astype(np.float64)).sum(1)
     np.testing.assert_allclose(kept + np.exp(topk.tail.astype(np.float64)), 1.0, atol=1e-3)
     if k >= TOKENS:
@@ -98,7 +106,7 @@ def test_infinite_logits_are_an_error_that_names_the_conversation(value, token):
 
 
 def test_a_token_that_the_model_excludes_is_an_error_only_where_the_text_has_it():
-    topk = run(Logits(-float("inf"), 1), conversation(3, 9, 4))
-    assert np.isfinite(topk.label_logprob).all() and not (topk.ids[1] == 1).any()
+    scored = run(Logits(-float("inf"), 1), conversation(3, 9, 4))
+    assert np.isfinite(scored.label_logprob).all() and not (scored.topk.ids[1] == 1).any()
     with pytest.raises(ModelError, match="probability 0"):
         run(Logits(-float("inf"), 4), conversation(3, 9, 4))

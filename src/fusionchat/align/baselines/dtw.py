@@ -13,11 +13,13 @@ from numpy.typing import NDArray
 
 from fusionchat.align.baselines.min_edit import clear_masks, distance, fill_masks
 from fusionchat.align.positions import Attached
-from fusionchat.represent.topk import TopK
+from fusionchat.corpus.supervised import SupervisedTokens
 from fusionchat.tokens.spans import Array, ByteTable
 
 
-def attach_by_dtw(pivot: TopK, source: TopK, pivot_table: ByteTable, source_table: ByteTable) -> Attached:
+def attach_by_dtw(
+    pivot: SupervisedTokens, source: SupervisedTokens, pivot_table: ByteTable, source_table: ByteTable
+) -> Attached:
     """The first source row matched with every pivot row, turn by turn; residuals are always 0.
 
     Conversations and turns are those of both sides; a turn that one side lacks is not attached.
@@ -34,11 +36,11 @@ def attach_by_dtw(pivot: TopK, source: TopK, pivot_table: ByteTable, source_tabl
     return Attached(row, np.zeros(pivot.rows, np.int32))
 
 
-def turns(topk: TopK, conversation: int) -> dict[int, tuple[int, int]]:
+def turns(tokens: SupervisedTokens, conversation: int) -> dict[int, tuple[int, int]]:
     """The rows first..last-1 of each turn of a conversation."""
-    low, high = int(topk.offsets[conversation]), int(topk.offsets[conversation + 1])
-    starts = np.flatnonzero(np.diff(topk.turn[low:high], prepend=-1)) + low
-    return {int(topk.turn[a]): (int(a), int(b)) for a, b in zip(starts, [*starts[1:], high], strict=True)}
+    low, high = int(tokens.offsets[conversation]), int(tokens.offsets[conversation + 1])
+    starts = np.flatnonzero(np.diff(tokens.turn[low:high], prepend=-1)) + low
+    return {int(tokens.turn[a]): (int(a), int(b)) for a, b in zip(starts, [*starts[1:], high], strict=True)}
 
 
 def warp(

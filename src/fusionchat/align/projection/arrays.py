@@ -10,8 +10,19 @@ UNALIGNED, EXACT, INSIDE = 0, 1, 2
 """How a pivot row is aligned: not at all; the source has its context; its context ends inside a source token."""
 
 
+class Places(NamedTuple):
+    """The arrays of `SupervisedTokens` that the loops read; ``text`` is where each row's text begins."""
+
+    labels: NDArray[np.int32]
+    turn: NDArray[np.int32]
+    begin: NDArray[np.int32]
+    text: NDArray[np.int32]
+    end: NDArray[np.int32]
+    offsets: NDArray[np.int64]
+
+
 class Side(NamedTuple):
-    """The arrays of a `TopK` that the loops read; halves as their bits. ``text`` is where each row's text begins."""
+    """The arrays of a source that the loops read: those of `Places`, and of its distributions; halves as their bits."""
 
     ids: NDArray[np.int32]
     logprobs: NDArray[np.uint16]

@@ -8,7 +8,7 @@ probability is always known. Entries get a pivot token each, those that meet are
 import numba
 import numpy as np
 
-from fusionchat.align.projection.arrays import EXACT, INSIDE, Entries, Lookup, Out, Rules, Side, Words
+from fusionchat.align.projection.arrays import EXACT, INSIDE, Entries, Lookup, Out, Places, Rules, Side, Words
 from fusionchat.align.projection.path import (
     goal_mass,
     observe_inside,
@@ -205,7 +205,7 @@ def shorten(size: int, more: int, words: Words, label: int, words_W: Words, gold
 
 @numba.njit(cache=True, nogil=True)
 def kinds_of_rows(
-    row_N: Array, residual_N: Array, pivot: Side, source: Side, words: Words, words_W: Words
+    row_N: Array, residual_N: Array, pivot: Places, source: Places, words: Words, words_W: Words
 ) -> Array:
     """`UNALIGNED`, `INSIDE` or `EXACT` for every pivot row, uint8 [N]."""
     kind_N = np.zeros(len(row_N), np.uint8)
@@ -219,7 +219,7 @@ def kinds_of_rows(
 
 @numba.njit(cache=True, nogil=True)
 def fronts(
-    i: int, j: int, size: int, pivot: Side, source: Side, words: Words, words_W: Words
+    i: int, j: int, size: int, pivot: Places, source: Places | Side, words: Words, words_W: Words
 ) -> tuple[int, int]:
     """Bytes in front of the context's end in source token j and in pivot token i, without those that both have."""
     more = pivot.text[i] - pivot.begin[i]
@@ -229,7 +229,7 @@ def fronts(
 
 
 @numba.njit(cache=True, nogil=True)
-def meets(i: int, j: int, size: int, more: int, pivot: Side, source: Side, words: Words) -> bool:
+def meets(i: int, j: int, size: int, more: int, pivot: Places, source: Places | Side, words: Words) -> bool:
     """Whether source row j can say anything of pivot row i.
 
     A pivot token of no byte needs a source that writes the same space; an added token with spaces around it tells nothing of
@@ -245,7 +245,7 @@ def project_row(
     i: int,
     j: int,
     size: int,
-    pivot: Side,
+    pivot: Places,
     source: Side,
     words: Words,
     words_W: Words,
@@ -305,7 +305,7 @@ def project_row(
 def project_rows(
     row_N: Array,
     residual_N: Array,
-    pivot: Side,
+    pivot: Places,
     source: Side,
     words: Words,
     words_W: Words,

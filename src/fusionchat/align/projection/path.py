@@ -8,7 +8,7 @@ its even share (docs/decisions/alignment_tail.md).
 import numba
 import numpy as np
 
-from fusionchat.align.projection.arrays import Entries, Lookup, Rules, Side, Words
+from fusionchat.align.projection.arrays import Entries, Lookup, Places, Rules, Side, Words
 from fusionchat.tokens.spans import Array
 
 
@@ -65,7 +65,7 @@ def prefix_mass(source: Side, j: int, size: int, words: Words, lookup: Lookup, r
 
 
 @numba.njit(cache=True, nogil=True)
-def swallows(source: Side, j: int, words: Words) -> bool:
+def swallows(source: Places | Side, j: int, words: Words) -> bool:
     """Whether row j's label covers more than its own bytes: an added token with the spaces around it.
 
     Nothing is then known of the bytes inside it.

@@ -12,7 +12,6 @@ row is unaligned. With the whole distribution known, t = 0 and this is the plain
 (docs/decisions/alignment_tail.md says why the tail has its share).
 """
 
-from dataclasses import replace
 from functools import cache
 from typing import NamedTuple
 
@@ -22,13 +21,24 @@ from numpy.typing import NDArray
 from fusionchat.align.baselines.dtw import attach_by_dtw
 from fusionchat.align.cooccurrence import PairCounts, count_pairs
 from fusionchat.align.positions import Attached, attach
-from fusionchat.align.projection.arrays import EXACT, INSIDE, UNALIGNED, Lookup, Out, Rules, Side, Words
+from fusionchat.align.projection.arrays import (
+    EXACT,
+    INSIDE,
+    UNALIGNED,
+    Lookup,
+    Out,
+    Places,
+    Rules,
+    Side,
+    Words,
+)
 from fusionchat.align.projection.kernel import kinds_of_rows, project_rows
 from fusionchat.align.settings import AlignSettings
 from fusionchat.align.trie import trie_of
 from fusionchat.align.vocabulary import VocabularyMap
+from fusionchat.corpus.supervised import SupervisedTokens
 from fusionchat.represent.events import text_begins
-from fusionchat.represent.topk import TopK
+from fusionchat.represent.topk import Scored, TopK
 from fusionchat.tokens.spans import ByteTable
 
 __all__ = [
@@ -47,9 +57,9 @@ class Aligned(NamedTuple):
     """A source's distributions on the pivot's rows.
 
     Attributes:
-        topk: The pivot's rows, labels and spans with the source's distributions over the pivot's vocabulary;
-            ``label_logprob`` is what the aligned distribution gives the pivot's label (NaN where unaligned; a
-            label without a slot has its even share of the tail).
+        topk: The source's distributions over the pivot's vocabulary, one for each of the pivot's rows.
+        label_logprob: float32 [N], what they give the pivot's label (NaN where unaligned; a label without a slot has
+            its even share of the tail).
         kind: uint8 [N], `EXACT`, `INSIDE` or `UNALIGNED`.
         kept: float32 [N], mass in slots.
         map_logprob: float32 [N], as ``label_logprob``, had the observed path been left out.
@@ -58,6 +68,7 @@ class Aligned(NamedTuple):
     """
 
     topk: TopK
+    label_logprob: NDArray[np.float32]
     kind: NDArray[np.uint8]
     kept: NDArray[np.float32]
     map_logprob: NDArray[np.float32]
@@ -65,8 +76,8 @@ class Aligned(NamedTuple):
 
 
 def align(
-    pivot: TopK,
-    source: TopK,
+    pivot: SupervisedTokens,
+    source: Scored,
     mapping: VocabularyMap,
     pivot_table: ByteTable,
     source_table: ByteTable,
@@ -77,11 +88,12 @@ def align(
     Where both sides have the same tokens in the same places, the source's distributions are returned as they
     are, bit for bit (cut to ``settings.k`` slots, or widened, where that is given).
     """
-    assert source.ids.max(initial=0) < source_table.size, "a capture keeps tokens of its tokenizer only"
-    if mapping.method == "identity" and settings.k in (None, source.k) and same_rows(pivot, source, mapping):
-        return _same(pivot, source)
-    attached = find_rows(pivot, source, pivot_table, source_table, settings)
-    slots = settings.k or source.k
+    theirs, k = source.tokens, source.topk.k
+    assert source.topk.ids.max(initial=0) < source_table.size, "a capture keeps tokens of its tokenizer only"
+    if mapping.method == "identity" and settings.k in (None, k) and same_rows(pivot, theirs, mapping):
+        return _same(source)
+    attached = find_rows(pivot, theirs, pivot_table, source_table, settings)
+    slots = settings.k or k
     out = Out(
         ids=np.zeros((pivot.rows, slots), np.int32),
         logprobs=np.full((pivot.rows, slots), -np.inf, np.float32),
@@ -99,7 +111,7 @@ def align(
     project_rows(
         attached.row,
         attached.residual,
-        side(pivot),
+        places(pivot),
         side(source),
         words(source_table),
         words(pivot_table),
@@ -109,19 +121,16 @@ def align(
     )
     with np.errstate(over="ignore", under="ignore"):
         logprobs, tail = out.logprobs.astype(np.float16), out.tail.astype(np.float16)
-    topk = replace(
-        pivot,
-        ids=out.ids,
-        logprobs=logprobs,
-        tail=tail,
-        label_logprob=out.label_logprob,
-        present=out.kind != UNALIGNED,
-    )
-    return Aligned(topk, out.kind, out.kept, out.map_logprob, out.path_logprob)
+    topk = TopK(out.ids, logprobs, tail, out.kind != UNALIGNED)
+    return Aligned(topk, out.label_logprob, out.kind, out.kept, out.map_logprob, out.path_logprob)
 
 
 def find_rows(
-    pivot: TopK, source: TopK, pivot_table: ByteTable, source_table: ByteTable, settings: AlignSettings
+    pivot: SupervisedTokens,
+    source: SupervisedTokens,
+    pivot_table: ByteTable,
+    source_table: ByteTable,
+    settings: AlignSettings,
 ) -> Attached:
     """The source row of every pivot row by the settings' method."""
     if settings.positions == "dtw":
@@ -130,17 +139,30 @@ def find_rows(
 
 
 def row_kinds(
-    pivot: TopK, source: TopK, attached: Attached, pivot_table: ByteTable, source_table: ByteTable
+    pivot: SupervisedTokens,
+    source: SupervisedTokens,
+    attached: Attached,
+    pivot_table: ByteTable,
+    source_table: ByteTable,
 ) -> NDArray[np.uint8]:
     """How every pivot row would be aligned by where its context ends, uint8 [N]; template bytes both sides have are context."""
     kinds: NDArray[np.uint8] = kinds_of_rows(
-        attached.row, attached.residual, side(pivot), side(source), words(source_table), words(pivot_table)
+        attached.row,
+        attached.residual,
+        places(pivot),
+        places(source),
+        words(source_table),
+        words(pivot_table),
     )
     return kinds
 
 
 def count_partners(
-    pivot: TopK, source: TopK, pivot_table: ByteTable, source_table: ByteTable, settings: AlignSettings
+    pivot: SupervisedTokens,
+    source: SupervisedTokens,
+    pivot_table: ByteTable,
+    source_table: ByteTable,
+    settings: AlignSettings,
 ) -> PairCounts:
     """How often the two sides' labels meet where they begin at the same byte; what `Statistics` is built from."""
     attached = find_rows(pivot, source, pivot_table, source_table, settings)
@@ -151,46 +173,41 @@ def count_partners(
     return count_pairs(theirs[text], mine[text])
 
 
-def same_rows(pivot: TopK, source: TopK, mapping: VocabularyMap) -> bool:
+def same_rows(pivot: SupervisedTokens, source: SupervisedTokens, mapping: VocabularyMap) -> bool:
     """Whether both sides have the same rows with the same tokens, and these are mapped to themselves."""
-    if pivot.rows != source.rows or not np.array_equal(pivot.offsets, source.offsets):
-        return False
-    if not all(
-        np.array_equal(getattr(pivot, n), getattr(source, n)) for n in ("labels", "turn", "begin", "end")
-    ):
+    if not pivot.same_as(source):
         return False
     return bool((mapping.target == np.arange(len(mapping.target), dtype=np.int32)).all())
 
 
-def _same(pivot: TopK, source: TopK) -> Aligned:
-    kind = np.where(source.present, EXACT, UNALIGNED).astype(np.uint8)
-    label = np.where(source.present, source.label_logprob, np.nan).astype(np.float32)
-    topk = replace(
-        pivot,
-        ids=source.ids,
-        logprobs=source.logprobs,
-        tail=source.tail,
-        label_logprob=label,
-        present=source.present,
-    )
-    kept = np.exp(source.logprobs.astype(np.float32)).sum(axis=1) * source.present
-    return Aligned(topk, kind, kept.astype(np.float32), label, label)
+def _same(source: Scored) -> Aligned:
+    topk = source.topk
+    kind = np.where(topk.present, EXACT, UNALIGNED).astype(np.uint8)
+    label = np.where(topk.present, source.label_logprob, np.nan).astype(np.float32)
+    kept = np.exp(topk.logprobs.astype(np.float32)).sum(axis=1) * topk.present
+    return Aligned(topk, label, kind, kept.astype(np.float32), label, label)
 
 
-def side(topk: TopK) -> Side:
-    """A TopK's arrays for the loops."""
+def places(tokens: SupervisedTokens) -> Places:
+    """The arrays of supervised tokens for the loops."""
+    return Places(tokens.labels, tokens.turn, tokens.begin, text_begins(tokens), tokens.end, tokens.offsets)
+
+
+def side(source: Scored) -> Side:
+    """A source's arrays for the loops."""
+    tokens, topk = source.tokens, source.topk
     return Side(
         np.ascontiguousarray(topk.ids),
         np.ascontiguousarray(topk.logprobs).view(np.uint16),
         np.ascontiguousarray(topk.tail).view(np.uint16),
-        topk.labels,
-        topk.label_logprob,
-        topk.turn,
-        topk.begin,
-        text_begins(topk),
-        topk.end,
+        tokens.labels,
+        source.label_logprob,
+        tokens.turn,
+        tokens.begin,
+        text_begins(tokens),
+        tokens.end,
         topk.present,
-        topk.offsets,
+        tokens.offsets,
     )
 
 

@@ -5,12 +5,12 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import torch
 
-from fusionchat.corpus.render import Rendered
+from fusionchat.corpus.rendered import RenderedPart
 from fusionchat.errors import ModelError
 from fusionchat.models.head import Head
 from fusionchat.represent.batching import batches, require_finite
 from fusionchat.represent.select import select
-from fusionchat.represent.topk import TopK
+from fusionchat.represent.topk import Scored, TopK
 
 HEAD_ELEMENTS = 2**26
 
@@ -18,14 +18,14 @@ HEAD_ELEMENTS = 2**26
 @torch.inference_mode()
 def capture(
     head: Head,
-    rendered: Sequence[Rendered],
+    rendered: RenderedPart,
     *,
     k: int,
     vocabulary: int,
     batch_tokens: int,
     names: Sequence[str],
     advance: Callable[[int], None],
-) -> TopK:
+) -> Scored:
     """The distributions of a model for every supervised token, in the order of the conversations.
 
     Args:
@@ -38,7 +38,7 @@ def capture(
         advance: Called with the number of conversations done.
 
     Returns:
-        A TopK in the model's own vocabulary.
+        The rendering's supervised tokens, with distributions over the model's own vocabulary.
 
     Raises:
         ModelError: The text has tokens the model has no row for, or the model gives a token of it no finite
@@ -46,13 +46,13 @@ def capture(
     """
     vocabulary = min(vocabulary, head.weight.shape[0])
     k = min(k, vocabulary)
-    largest = max((int(r.input_ids.max()) for r in rendered), default=0)
+    largest = int(rendered.input_ids.max(initial=0))
     if largest >= head.weight.shape[0]:
         raise ModelError(
             f"The tokenizer gives token {largest}, and the model has {head.weight.shape[0]} rows",
             do="give the tokenizer that belongs to the model, or resize the model's embeddings",
         )
-    offsets = np.concatenate([[0], np.cumsum([len(r.rows) for r in rendered])]).astype(np.int64)
+    offsets = rendered.supervised.offsets
     n, device = int(offsets[-1]), head.weight.device
     ids = np.zeros((n, k), dtype=np.int32)
     logprobs = np.zeros((n, k), dtype=np.float16)
@@ -70,18 +70,6 @@ def capture(
             logprobs[rows[part]] = kept.logprobs.cpu().numpy()
             tail[rows[part]] = kept.tail.cpu().numpy()
             label_logprob[rows[part]] = kept.label_logprob.cpu().numpy()
-        require_finite(label_logprob[rows], batch.members, [len(r.rows) for r in rendered], names)
+        require_finite(label_logprob[rows], batch.members, np.diff(offsets).tolist(), names)
         advance(len(batch.members))
-    join = [np.concatenate([getattr(r, name) for r in rendered]) for name in ("turn", "begin", "end")]
-    return TopK(
-        ids=ids,
-        logprobs=logprobs,
-        tail=tail,
-        labels=np.concatenate([r.input_ids[r.rows] for r in rendered]).astype(np.int32),
-        label_logprob=label_logprob,
-        turn=join[0].astype(np.int32),
-        begin=join[1].astype(np.int32),
-        end=join[2].astype(np.int32),
-        present=np.ones(n, dtype=bool),
-        offsets=offsets,
-    )
+    return Scored(rendered.supervised, TopK(ids, logprobs, tail, np.ones(n, dtype=bool)), label_logprob)
