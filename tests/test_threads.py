@@ -43,3 +43,20 @@ def test_the_command_line_sets_the_wait_policy_before_torch_and_keeps_the_users(
 )
 def test_one_thread_where_every_model_is_small_unless_the_recipe_says(wanted, sizes, right):
     assert pick_threads(wanted, sizes) == right
+
+
+def test_a_job_s_threads_do_not_depend_on_the_job_before_it():
+    code = (
+        "import numba, torch\n"
+        "from fusionchat.threads import set_threads\n"
+        "print(torch.get_num_threads())\n"
+        "for threads in (1, 0, 2, 3, 0):\n"
+        "    set_threads(threads)\n"
+        "    print(torch.get_num_threads(), numba.get_num_threads())"
+    )
+    environment = os.environ | {"NUMBA_NUM_THREADS": "4"}
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True
+    )
+    first, *after = done.stdout.splitlines()
+    assert after == ["1 1", f"{first} {first}", "2 2", "3 3", f"{first} {first}"]

@@ -25,21 +25,22 @@ def pick_threads(wanted: int, parameters: Iterable[int | None]) -> int:
 
 
 def set_threads(threads: int) -> None:
-    """Let torch and numba use this many threads; 0 for as many as they start with, whatever was set before."""
-    if not threads and not _first_threads.cache_info().currsize:
-        return  # nothing was set before
+    """Let torch and numba use this many threads; 0 for as many as torch starts with, whatever was set before.
+
+    Both share one OpenMP, and numba sets its number when it starts and at every call: so it goes first, with the same number.
+    """
+    first = _first_threads()  # before numba starts
+    wanted = threads or first
     import numba
     import torch
 
-    first = _first_threads()
-    most = int(numba.config.NUMBA_NUM_THREADS)  # type: ignore[attr-defined]
-    torch.set_num_threads(threads or first)
-    numba.set_num_threads(min(threads or most, most))
+    numba.set_num_threads(min(wanted, int(numba.config.NUMBA_NUM_THREADS)))  # type: ignore[attr-defined]
+    torch.set_num_threads(wanted)
 
 
 @cache
 def _first_threads() -> int:
-    """The threads that torch started with."""
+    """The threads that torch starts with."""
     import torch
 
     return torch.get_num_threads()

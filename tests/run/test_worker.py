@@ -1,19 +1,23 @@
 """A worker makes a job from its order and inputs alone: the same bits, whoever makes it."""
 
+import os
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 
-from fusionchat.artifacts import begin, is_begun, read_manifest, sha256_file
+from fusionchat.artifacts import begin, is_begun, read_json, read_manifest, sha256_file
 from fusionchat.errors import ArtifactError, DamagedError, FusionChatError, MergeError
 from fusionchat.lease import HeldError, lease
 from fusionchat.recipe.schema import load_recipe
-from fusionchat.run.job import Job
-from fusionchat.run.order import job_of, lease_path, order_path
-from fusionchat.run.worker import Did, raised, told, work_alone
+from fusionchat.run.engine.local import lost, run_jobs
+from fusionchat.run.job import Context, Inputs, Job
+from fusionchat.run.order import job_of, lease_path, order_path, outcome_path, read_order, write_order
+from fusionchat.run.worker import READY, Did, raised, told, work_alone, work_for_engine
+from fusionchat.runtime import RuntimeSettings
 from fusionchat.stages.pipeline import STAGES, open_run, run
 from tests.run.test_pipeline import outputs
 from tests.run.test_settings_property import everything
@@ -107,12 +111,146 @@ def test_a_run_in_worker_processes_has_the_same_bits(finished, tiny):
     assert outputs(done.folder) == outputs(finished.folder)
 
 
-def test_an_error_of_a_worker_is_the_run_s(copied, monkeypatch):
-    """The worker's process names the same fault with the same exit code."""
-    shutil.rmtree(copied / "align/qwen")
-    (copied / "represent/qwen/shard-00000.safetensors").write_bytes(b"nothing")
+def damage_unseen(path: Path) -> None:
+    """Change a byte of a file, but not its size and time."""
+    status, content = path.stat(), bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(content)
+    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+
+
+def test_what_a_worker_finds_damaged_is_made_again(copied):
+    shard = copied / "represent/qwen/shard-00000.safetensors"
+    before = sha256_file(shard)
+    for job in ("align/qwen", "align/mixtral"):
+        shutil.rmtree(copied / job)
+    damage_unseen(shard)
     done = run(load_recipe("recipe.yaml", ("runtime.workers=2",)), until="align")
-    assert done.status(done.jobs["represent/qwen"]).state == "done"  # it was made again
+    assert sha256_file(shard) == before
+    assert {done.status(done.jobs[job]).state for job in ("align/qwen", "align/mixtral")} == {"done"}
+
+
+def test_a_relative_run_folder_is_found_from_any_directory(copied, monkeypatch):
+    before = files_of(copied / "fuse/qwen")
+    shutil.rmtree(copied / "fuse/qwen")
+    monkeypatch.chdir(copied.parent)
+    assert work_alone(Path("tiny"), "fuse/qwen", STAGES) is Did.MADE
+    assert files_of(copied / "fuse/qwen") == before
+
+
+def test_an_engine_s_worker_says_when_it_is_ready_and_works_only_for_the_plan_it_was_given(copied):
+    job = open_run(load_recipe("recipe.yaml")).jobs["fuse/qwen"]
+    before, said = files_of(copied / job.id), list[str]()
+    outcome = outcome_path(copied, job.id)
+
+    def lines():
+        yield f"{job.id} another\n"
+        error = read_json(outcome)["error"]
+        assert isinstance(error, dict) and "planned fuse/qwen in another way" in str(error["what"])
+        (copied / job.id / "shard-00000.safetensors").unlink()
+        yield f"{job.id} {job.fingerprint}\n"
+
+    work_for_engine(copied, lines(), said.append, STAGES)
+    assert said == [READY] * 3
+    assert read_json(outcome) == {"summary": read_manifest(copied / job.id).summary}
+    assert files_of(copied / job.id) == before
+
+
+def test_a_worker_ends_when_its_coordinator_is_killed(copied):
+    """Its stdin stays open here: only the coordinator's end is to be seen."""
+    read, write = os.pipe()
+    command = [sys.executable, "-m", "fusionchat", "worker", str(copied), "--for-engine"]
+    code = f"import subprocess, sys; print(subprocess.Popen({command}, stdin={read}).pid, flush=True); sys.stdin.read()"
+    coordinator = subprocess.Popen(
+        [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, pass_fds=(read,)
+    )  # fmt: skip
+    assert coordinator.stdout is not None and coordinator.stdin is not None
+    pid = int(coordinator.stdout.readline())
+    assert coordinator.stdout.readline().strip() == READY
+    coordinator.kill()
+    coordinator.wait()
+    deadline = time.monotonic() + 30
+    while alive(pid) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not alive(pid)
+    for handle in (read, write):
+        os.close(handle)
+    coordinator.stdin.close()
+    coordinator.stdout.close()
+
+
+def alive(pid: int) -> bool:
+    """Whether a process is there and no zombie."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+def test_what_a_job_prints_is_not_taken_for_a_line_to_the_engine():
+    code = (
+        "import os; from fusionchat.console import take_stdout; say = take_stdout(); "
+        "print('half a line', end='', flush=True); os.write(1, b'from C'); say('ready')"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "ready\n"
+    assert done.stderr == "half a linefrom C"
+
+
+@pytest.mark.parametrize(
+    ("code", "says", "exit_code"),
+    [(-9, "was killed by SIGKILL", 3), (3, "ended with exit code 3", 3), (1, "ended with exit code 1", 1)],
+)
+def test_a_worker_without_an_outcome_ends_the_run_with_its_exit_code(finished, code, says, exit_code):
+    error = lost(finished.jobs["fuse/qwen"], Path("x"), code)
+    assert error.what == f"The worker of fuse/qwen {says}" and error.exit_code == exit_code
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_jobs_that_another_process_has_made_in_the_meantime_are_kept(copied, workers):
+    planned = open_run(load_recipe("recipe.yaml", (f"runtime.workers={workers}",)))
+    jobs = [planned.jobs["fuse/qwen"], planned.jobs["fuse/mixtral"]]
+    before = [(copied / job.id / "manifest.json").stat().st_mtime_ns for job in jobs]
+    said = list[tuple[str, str]]()
+    run_jobs(planned, jobs, lambda job, status: said.append((job.id, status.state)))
+    assert said == [("fuse/qwen", "done"), ("fuse/mixtral", "done")]
+    assert [(copied / job.id / "manifest.json").stat().st_mtime_ns for job in jobs] == before
+
+
+def test_jobs_beside_one_that_another_process_works_on_are_finished(copied):
+    planned = open_run(load_recipe("recipe.yaml", ("runtime.workers=2",)))
+    jobs = [planned.jobs["fuse/mixtral"], planned.jobs["fuse/qwen"]]
+    before = files_of(copied / "fuse/mixtral")
+    for job in jobs:
+        shutil.rmtree(copied / job.id)
+    with (
+        lease(lease_path(copied, "fuse/qwen")),
+        pytest.raises(HeldError, match="working on fuse/qwen"),
+    ):
+        run_jobs(planned, jobs, None)
+    assert files_of(copied / "fuse/mixtral") == before
+    assert not (copied / "fuse/qwen").exists()
+    assert not lease_path(copied, "fuse/mixtral").exists()
+
+
+def test_a_damaged_order_is_written_again(copied):
+    job = open_run(load_recipe("recipe.yaml")).jobs["fuse/qwen"]
+    order_path(copied, job.id).write_text("{")
+    write_order(copied, job, RuntimeSettings())
+    assert read_order(copied, job.id, STAGES).job == job
+
+
+def test_a_helper_leaves_a_folder_alone_that_was_begun_for_another_job(copied):
+    """Its coordinator was killed, the recipe changed, and the folder cleared, while it worked on a shard."""
+    job = open_run(load_recipe("recipe.yaml")).jobs["represent/qwen"]
+    folder = copied / job.id
+    shutil.rmtree(folder)
+    begin(folder, "another")
+    with pytest.raises(ArtifactError, match="planned anew"):
+        STAGES["represent"].work(
+            job.settings, Inputs(copied, job), folder, Context(RuntimeSettings(device="cpu"), helps=True)
+        )
+    assert [path.name for path in folder.iterdir()] == ["progress.json"]
 
 
 def test_errors_go_to_json_and_back(tmp_path):

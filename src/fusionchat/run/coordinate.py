@@ -92,7 +92,8 @@ def make_again(error: DamagedError, job: Job) -> None:
 
 def _owner(planned: Run, error: DamagedError) -> Job | None:
     """The job of this run that wrote a damaged file, None where it is of another run."""
-    return next((job for job in planned.jobs.values() if planned.path(job.id) == error.folder), None)
+    folder = error.folder.absolute()  # a worker's path is
+    return next((job for job in planned.jobs.values() if planned.path(job.id).absolute() == folder), None)
 
 
 def require_done(planned: Run, job_id: str) -> Job:
