@@ -1,0 +1,29 @@
+"""Which model a recipe means: where it is, where its tokenizer is, and the revision of what is on the hub."""
+
+import pytest
+
+from fusionchat.errors import ModelError
+from fusionchat.hub import Place
+from fusionchat.models.files import file_of
+from fusionchat.models.ref import ModelRef, locate
+
+
+def test_a_revision_is_of_what_is_on_the_hub(tmp_path):
+    ref = ModelRef("m", "org/m", str(tmp_path), revision="v2")
+    assert ref.place == Place("org/m", revision="v2")
+    assert ref.tokenizer_place == Place(str(tmp_path), tmp_path)
+
+
+def test_a_path_that_is_not_there_is_an_error_and_a_folder_is_relative_to_the_recipe(tmp_path):
+    (tmp_path / "org/m").mkdir(parents=True)
+    assert locate("org/m", str(tmp_path), where="pivot") == str(tmp_path / "org/m")
+    assert locate("org/n", str(tmp_path), where="pivot") == "org/n"
+    with pytest.raises(ModelError, match=r"no such model folder: \./org/n") as error:
+        locate("./org/n", str(tmp_path), where="pivot.model")
+    assert error.value.where == "pivot.model"
+
+
+def test_a_file_of_a_folder_is_there_or_not(tmp_path):
+    (tmp_path / "tokenizer.json").touch()
+    here = Place(str(tmp_path), tmp_path)
+    assert file_of(here) == tmp_path / "tokenizer.json" and file_of(here, "chat_template.json") is None
