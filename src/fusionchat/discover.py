@@ -13,12 +13,16 @@ def discover(
 ) -> dict[str, type[T]]:
     """The kinds of ``base`` in the modules of a package, by their ``method`` or another ``key``, sorted.
 
-    A kind is a subclass that has a text as its key; modules in folders of the package count too.
+    A kind is a subclass that has a text as its key, or as the default of the field of that name; modules in folders of
+    the package count too.
     """
     found: dict[str, type[T]] = {}
     for module in sorted(info.name for info in pkgutil.iter_modules(folders)):
         for value in vars(importlib.import_module(f"{package}.{module}")).values():
-            name = getattr(value, key, None)
-            if isinstance(value, type) and issubclass(value, base) and isinstance(name, str):
+            if not (isinstance(value, type) and issubclass(value, base)):
+                continue
+            field = getattr(value, "model_fields", {}).get(key)  # pydantic keeps defaults apart
+            name = field.default if field else getattr(value, key, None)
+            if isinstance(name, str):
                 assert found.setdefault(name, value) is value, f"two kinds are called {name}"
     return dict(sorted(found.items()))

@@ -21,7 +21,7 @@ def test_a_new_fusion_rule_is_one_file(finished, tiny):
         manifest = json.loads((tiny / f"runs/tiny/fuse/{source}/manifest.json").read_text())
         assert manifest["settings"]["fuse"]["method"] == "equal_shares"
         arrays = load_file(tiny / f"runs/tiny/fuse/{source}/shard-00000.safetensors")
-        weights, fallback = arrays["extra.weights"], arrays["extra.fallback"]
+        weights, fallback = arrays["weights"], arrays["fallback"]
         assert np.unique(weights[~fallback], axis=0).tolist() == [[0.75, 0.25]]
         assert (weights[fallback] == [1, 0]).all()
         fell_back += int(fallback.sum())

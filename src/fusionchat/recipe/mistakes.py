@@ -82,8 +82,13 @@ def _is_branch(part: str | int, schema: Schema) -> bool:
 
 
 def _methods(schema: Schema) -> set[str]:
-    kinds = (kind.get("properties", {}).get("method", {}).get("const") for kind in schema["$defs"].values())
-    return {name for name in kinds if name}
+    return {name for kind in schema["$defs"].values() for name in _tags(kind)}
+
+
+def _tags(node: Schema) -> set[str]:
+    """What tells a node of the schema apart from others that may be in its place: its ``method`` or ``backend``."""
+    found = (node.get("properties", {}).get(key, {}).get("const") for key in ("method", "backend"))
+    return {name for name in found if name}
 
 
 def _did_you_mean(location: tuple[str | int, ...], schema: Schema) -> str:
@@ -97,7 +102,7 @@ def _keys_at(location: tuple[str | int, ...], schema: Schema) -> list[str]:
     nodes = _expand(schema, schema)
     for part in location:
         if _is_branch(part, schema):
-            nodes = [n for n in nodes if n.get("properties", {}).get("method", {}).get("const", part) == part]
+            nodes = [n for n in nodes if not _tags(n) or part in _tags(n)]
             continue
         below = [n.get("properties", {}).get(part) or n.get("additionalProperties") for n in nodes]
         below += [n.get("items") for n in nodes]

@@ -34,6 +34,7 @@ from fusionchat.models.settings import ModelSpec
 from fusionchat.recipe.mistakes import explain
 from fusionchat.recipe.set import alternatives, apply_settings
 from fusionchat.recipe.types import prepare
+from fusionchat.represent.capture import DEFAULT, AnyCapturer
 from fusionchat.represent.settings import RepresentSettings
 from fusionchat.runtime import RuntimeSettings
 from fusionchat.settings import Frozen, method_from_name, no_such_method
@@ -58,6 +59,14 @@ def vocabulary_from_name(value: object) -> object:
 
 AnyAlign = Annotated[AlignSettings, BeforeValidator(vocabulary_from_name)]
 AnyFuse = Annotated[FuseRule, Field(discriminator="method"), BeforeValidator(method_from_name)]
+
+
+class CapturedModel(ModelSpec):
+    """A model: a folder (relative to the recipe) or a hub id, how its chat template is found, how it is captured."""
+
+    capture: AnyCapturer = Field(
+        DEFAULT, description="the program that captures it; a word is short for `{backend: ...}`"
+    )
 
 
 class CompareSettings(Frozen):
@@ -85,8 +94,8 @@ class Recipe(Frozen):
     seed: int = Field(
         0, description="of every random choice: data order, seeds of training, shares of the corpus"
     )
-    pivot: ModelSpec
-    sources: dict[str, ModelSpec] = Field(
+    pivot: CapturedModel
+    sources: dict[str, CapturedModel] = Field(
         min_length=1,
         description="models whose knowledge is fused in: a name for each, and keys as for `pivot`",
     )
@@ -112,7 +121,7 @@ class Recipe(Frozen):
 
     @field_validator("sources")
     @classmethod
-    def _sources(cls, value: dict[str, ModelSpec]) -> dict[str, ModelSpec]:
+    def _sources(cls, value: dict[str, CapturedModel]) -> dict[str, CapturedModel]:
         seen: dict[str, str] = {}
         for name in value:
             if not NAME.fullmatch(name):
@@ -162,7 +171,7 @@ class Recipe(Frozen):
 
     @field_validator("pivot")
     @classmethod
-    def _pivot(cls, value: ModelSpec) -> ModelSpec:
+    def _pivot(cls, value: CapturedModel) -> CapturedModel:
         return value.model_copy(update={"template": "own"}) if value.template == "pivot" else value
 
     @property
@@ -188,7 +197,7 @@ class Recipe(Frozen):
         return resolve(self.models, self.folder)
 
     @property
-    def models(self) -> dict[str, ModelSpec]:
+    def models(self) -> dict[str, CapturedModel]:
         """The pivot and the sources by name, the pivot first."""
         return {"pivot": self.pivot, **self.sources}
 

@@ -10,9 +10,7 @@ from fusionchat.console import progress
 from fusionchat.corpus.conversation import Conversation
 from fusionchat.corpus.rendered import RenderedPart
 from fusionchat.errors import ArtifactError
-from fusionchat.models.device import pick_device
-from fusionchat.models.load import load_model
-from fusionchat.models.precision import torch_dtype
+from fusionchat.represent.capture import AnyCapturer, Asked
 from fusionchat.represent.events import NATS_PER_BIT, bits_per_byte, events_of, message_bytes
 from fusionchat.represent.settings import RepresentSettings
 from fusionchat.represent.shards import (
@@ -41,10 +39,12 @@ class Settings(Frozen):
     Attributes:
         model: The model's name.
         represent: What is kept of each distribution, and the dtype, ``auto`` resolved.
+        capture: The program that captures.
     """
 
     model: str
     represent: RepresentSettings
+    capture: AnyCapturer
 
 
 def settings_of(held: Mapping[str, Json]) -> Settings:
@@ -60,7 +60,7 @@ def plan(run: Run) -> None:
         run.add(
             "represent",
             ref.name,
-            Settings(model=ref.name, represent=represent),
+            Settings(model=ref.name, represent=represent, capture=run.recipe.models[ref.name].capture),
             needs=(CORPUS,),
             reads={CORPUS: files_of("train", ref.name)},
             content=run.model(ref.name),
@@ -88,7 +88,8 @@ def work(settings: Settings, inputs: Inputs, out: Path, ctx: Context) -> Summary
     conversations, rendered = read_part(corpus, "train"), read_tokens(corpus, "train", settings.model)
     if missing_shards(out, len(rendered)):
         capture_shards(settings, inputs, rendered, [c.id for c in conversations], out, ctx)
-    return summarize(out, rendered, conversations)
+    by: Summary = {"backend": settings.capture.backend, "version": settings.capture.version}
+    return {**summarize(out, rendered, conversations), **by}
 
 
 def missing_shards(folder: Path, conversations: int) -> list[int]:
@@ -105,16 +106,20 @@ def capture_shards(
     ctx: Context,
 ) -> None:
     """Capture the missing shards but those that another worker makes in the meantime."""
-    from fusionchat.models.head import Head
-    from fusionchat.represent.capture.transformers import capture
-
     ref, missing = inputs.model(settings.model), missing_shards(out, len(rendered))
-    vocabulary = make_renderer(ref).table.size
-    device = pick_device(ctx.runtime.device)
-    dtype = torch_dtype(settings.represent.dtype, device, where="represent.dtype")
-    head = Head.of(load_model(ref, dtype=dtype, device=device))
+    asked = Asked(
+        ref,
+        vocabulary=make_renderer(ref).table.size,
+        k=settings.represent.k,
+        dtype=settings.represent.dtype,
+        device=ctx.runtime.device,
+        batch_tokens=ctx.runtime.batch_tokens,
+    )
     total = sum(len(shard_range(i, len(rendered))) for i in missing)
-    with progress(f"represent {ref.name}", total, "conversations") as advance:
+    with (
+        settings.capture.open(asked) as capture,
+        progress(f"represent {ref.name}", total, "conversations") as advance,
+    ):
         # Helpers go the other way, so that not all make the same shard.
         for index in reversed(missing) if ctx.helps else missing:
             members = shard_range(index, len(rendered))
@@ -122,11 +127,7 @@ def capture_shards(
                 advance(len(members))
                 continue
             scored = capture(
-                head,
                 rendered[members.start : members.stop],
-                k=settings.represent.k,
-                vocabulary=vocabulary,
-                batch_tokens=ctx.runtime.batch_tokens,
                 names=names[members.start : members.stop],
                 advance=advance,
             )

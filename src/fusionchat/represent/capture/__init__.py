@@ -1,1 +1,40 @@
-"""Capture backends."""
+"""The capture backends, one a file. A new file here with a `Capturer` in it is a new backend: nothing else to touch.
+
+`AnyCapturer` is the union of their settings, told apart by the field ``backend``; a word is short for ``{backend: WORD}``.
+"""
+
+from typing import TYPE_CHECKING, Annotated, Union
+
+from pydantic import BeforeValidator, Field
+
+from fusionchat.discover import discover
+from fusionchat.represent.capture.base import Asked, Capture, Capturer
+from fusionchat.represent.capture.transformers import Transformers
+from fusionchat.settings import no_such
+
+BACKENDS = discover(__name__, __path__, Capturer, key="backend")
+"""Every backend's settings by name."""
+DEFAULT = Transformers()
+"""How a model is captured whose recipe does not say."""
+
+
+def with_backend(value: object) -> object:
+    """A backend's settings with its name, from a word or a mapping; raises ValueError where there is no such backend."""
+    tree = {"backend": value} if isinstance(value, str) else value
+    if not isinstance(tree, dict):
+        return tree
+    tree = {"backend": DEFAULT.backend, **tree}
+    backend = tree["backend"]
+    if isinstance(backend, str) and backend not in BACKENDS:
+        raise ValueError(no_such("backend", backend, list(BACKENDS)))
+    return tree
+
+
+if TYPE_CHECKING:
+    AnyCapturer = Capturer
+else:
+    _KINDS = Union[tuple(BACKENDS.values())]  # noqa: UP007 - made from the files found
+    _TOLD_APART = Field(discriminator="backend") if len(BACKENDS) > 1 else Field()
+    AnyCapturer = Annotated[_KINDS, _TOLD_APART, BeforeValidator(with_backend)]
+
+__all__ = ["BACKENDS", "DEFAULT", "AnyCapturer", "Asked", "Capture", "Capturer"]

@@ -1,75 +1,34 @@
-"""Capture with transformers: run a model over rendered conversations and keep its distributions."""
+"""Capture with transformers, in this process."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from importlib import metadata
+from typing import Literal
 
-import numpy as np
-import torch
-
-from fusionchat.corpus.rendered import RenderedPart
-from fusionchat.errors import ModelError
-from fusionchat.models.head import Head
-from fusionchat.represent.batching import batches, require_finite
-from fusionchat.represent.select import select
-from fusionchat.represent.topk import Scored, TopK
-
-HEAD_ELEMENTS = 2**26
+from fusionchat.models.device import pick_device
+from fusionchat.models.load import load_model
+from fusionchat.models.precision import torch_dtype
+from fusionchat.represent.capture.base import Asked, Capture, Capturer
 
 
-@torch.inference_mode()
-def capture(
-    head: Head,
-    rendered: RenderedPart,
-    *,
-    k: int,
-    vocabulary: int,
-    batch_tokens: int,
-    names: Sequence[str],
-    advance: Callable[[int], None],
-) -> Scored:
-    """The distributions of a model for every supervised token, in the order of the conversations.
+class Transformers(Capturer):
+    """The model is loaded with transformers and run in this process."""
 
-    Args:
-        head: The model.
-        rendered: The conversations in the model's own template and tokens.
-        k: Tokens kept; cut to the vocabulary's size.
-        vocabulary: Tokens of the tokenizer; rows of the head past them are never kept.
-        batch_tokens: Padded tokens in one forward pass.
-        names: The conversations' ids, for messages.
-        advance: Called with the number of conversations done.
+    backend: Literal["transformers"] = "transformers"
 
-    Returns:
-        The rendering's supervised tokens, with distributions over the model's own vocabulary.
+    @property
+    def version(self) -> str:
+        """Of transformers."""
+        return metadata.version("transformers")
 
-    Raises:
-        ModelError: The text has tokens the model has no row for, or the model gives a token of it no finite
-            log-probability: its logits hold NaN or +inf, or -inf at that token (elsewhere -inf is probability 0).
-    """
-    vocabulary = min(vocabulary, head.weight.shape[0])
-    k = min(k, vocabulary)
-    largest = int(rendered.input_ids.max(initial=0))
-    if largest >= head.weight.shape[0]:
-        raise ModelError(
-            f"The tokenizer gives token {largest}, and the model has {head.weight.shape[0]} rows",
-            do="give the tokenizer that belongs to the model, or resize the model's embeddings",
-        )
-    offsets = rendered.supervised.offsets
-    n, device = int(offsets[-1]), head.weight.device
-    ids = np.zeros((n, k), dtype=np.int32)
-    logprobs = np.zeros((n, k), dtype=np.float16)
-    tail, label_logprob = np.zeros(n, dtype=np.float16), np.zeros(n, dtype=np.float32)
-    chunk = max(1, HEAD_ELEMENTS // head.weight.shape[0])
-    for batch in batches(rendered, batch_tokens):
-        hidden = head.hidden(batch.tokens.to(device), batch.mask.to(device)).flatten(0, 1)
-        hidden = hidden[batch.positions.to(device)]
-        rows = np.concatenate([np.arange(offsets[i], offsets[i + 1]) for i in batch.members])
-        labels = batch.labels.to(device)
-        for first in range(0, len(rows), chunk):
-            part = slice(first, first + chunk)
-            kept = select(head.logits(hidden[part]), labels[part], k, vocabulary=vocabulary)
-            ids[rows[part]] = kept.ids.cpu().numpy()
-            logprobs[rows[part]] = kept.logprobs.cpu().numpy()
-            tail[rows[part]] = kept.tail.cpu().numpy()
-            label_logprob[rows[part]] = kept.label_logprob.cpu().numpy()
-        require_finite(label_logprob[rows], batch.members, np.diff(offsets).tolist(), names)
-        advance(len(batch.members))
-    return Scored(rendered.supervised, TopK(ids, logprobs, tail, np.ones(n, dtype=bool)), label_logprob)
+    @contextmanager
+    def open(self, asked: Asked) -> Iterator[Capture]:
+        """Load the model onto the device."""
+        from fusionchat.models.head import Head
+        from fusionchat.represent.forward import capture
+
+        device = pick_device(asked.device)
+        dtype = torch_dtype(asked.dtype, device, where="represent.dtype")
+        head = Head.of(load_model(asked.ref, dtype=dtype, device=device))
+        yield partial(capture, head, k=asked.k, vocabulary=asked.vocabulary, batch_tokens=asked.batch_tokens)

@@ -1,0 +1,75 @@
+"""The forward pass of a capture: run a model over rendered conversations and keep its distributions."""
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import torch
+
+from fusionchat.corpus.rendered import RenderedPart
+from fusionchat.errors import ModelError
+from fusionchat.models.head import Head
+from fusionchat.represent.batching import batches, require_finite
+from fusionchat.represent.select import select
+from fusionchat.represent.topk import Scored, TopK
+
+HEAD_ELEMENTS = 2**26
+
+
+@torch.inference_mode()
+def capture(
+    head: Head,
+    rendered: RenderedPart,
+    *,
+    k: int,
+    vocabulary: int,
+    batch_tokens: int,
+    names: Sequence[str],
+    advance: Callable[[int], None],
+) -> Scored:
+    """The distributions of a model for every supervised token, in the order of the conversations.
+
+    Args:
+        head: The model.
+        rendered: The conversations in the model's own template and tokens.
+        k: Tokens kept; cut to the vocabulary's size.
+        vocabulary: Tokens of the tokenizer; rows of the head past them are never kept.
+        batch_tokens: Padded tokens in one forward pass.
+        names: The conversations' ids, for messages.
+        advance: Called with the number of conversations done.
+
+    Returns:
+        The rendering's supervised tokens, with distributions over the model's own vocabulary.
+
+    Raises:
+        ModelError: The text has tokens the model has no row for, or the model gives a token of it no finite
+            log-probability: its logits hold NaN or +inf, or -inf at that token (elsewhere -inf is probability 0).
+    """
+    vocabulary = min(vocabulary, head.weight.shape[0])
+    k = min(k, vocabulary)
+    largest = int(rendered.input_ids.max(initial=0))
+    if largest >= head.weight.shape[0]:
+        raise ModelError(
+            f"The tokenizer gives token {largest}, and the model has {head.weight.shape[0]} rows",
+            do="give the tokenizer that belongs to the model, or resize the model's embeddings",
+        )
+    offsets = rendered.supervised.offsets
+    n, device = int(offsets[-1]), head.weight.device
+    ids = np.zeros((n, k), dtype=np.int32)
+    logprobs = np.zeros((n, k), dtype=np.float16)
+    tail, label_logprob = np.zeros(n, dtype=np.float16), np.zeros(n, dtype=np.float32)
+    chunk = max(1, HEAD_ELEMENTS // head.weight.shape[0])
+    for batch in batches(rendered, batch_tokens):
+        hidden = head.hidden(batch.tokens.to(device), batch.mask.to(device)).flatten(0, 1)
+        hidden = hidden[batch.positions.to(device)]
+        rows = np.concatenate([np.arange(offsets[i], offsets[i + 1]) for i in batch.members])
+        labels = batch.labels.to(device)
+        for first in range(0, len(rows), chunk):
+            part = slice(first, first + chunk)
+            kept = select(head.logits(hidden[part]), labels[part], k, vocabulary=vocabulary)
+            ids[rows[part]] = kept.ids.cpu().numpy()
+            logprobs[rows[part]] = kept.logprobs.cpu().numpy()
+            tail[rows[part]] = kept.tail.cpu().numpy()
+            label_logprob[rows[part]] = kept.label_logprob.cpu().numpy()
+        require_finite(label_logprob[rows], batch.members, np.diff(offsets).tolist(), names)
+        advance(len(batch.members))
+    return Scored(rendered.supervised, TopK(ids, logprobs, tail, np.ones(n, dtype=bool)), label_logprob)
