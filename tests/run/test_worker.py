@@ -16,6 +16,7 @@ from fusionchat.recipe.schema import load_recipe
 from fusionchat.run.engine.local import lost, run_jobs
 from fusionchat.run.job import Context, Inputs, Job
 from fusionchat.run.order import job_of, lease_path, order_path, outcome_path, read_order, write_order
+from fusionchat.run.planned import Run
 from fusionchat.run.worker import READY, Did, raised, told, work_alone, work_for_engine
 from fusionchat.runtime import RuntimeSettings
 from fusionchat.stages.pipeline import STAGES, open_run, run
@@ -50,6 +51,19 @@ def test_every_job_goes_to_json_and_back(tiny):
         assert getattr(again.settings, "distill", None) == getattr(job.settings, "distill", None)
 
 
+def keep_only_what_is_read(planned: Run, folder: Path, job_id: str) -> None:
+    """Remove all that a job does not say it reads: other jobs, and other files of jobs that are followed by files."""
+    job = planned.jobs[job_id]
+    for other in planned.jobs.keys() - {job_id, *job.needs}:
+        shutil.rmtree(folder / other)
+    if job.stage == "report":
+        return  # it follows the whole corpus job, see `report.plan`
+    for need, files in job.reads.items():
+        for path in (folder / need).rglob("*"):
+            if path.is_file() and path.relative_to(folder / need).as_posix() not in (*files, "manifest.json"):
+                path.unlink()
+
+
 @pytest.mark.parametrize(
     "job",
     ["corpus/corpus", "represent/qwen", "align/qwen", "fuse/qwen", "distill/qwen@0.5", "merge/varm@0.5",
@@ -59,6 +73,7 @@ def test_a_worker_makes_a_job_with_the_same_bits_without_the_recipe(copied, job)
     before = files_of(copied / job)
     for name in ("recipe.json", "resolved.json"):
         (copied / name).unlink(missing_ok=True)
+    keep_only_what_is_read(open_run(load_recipe("recipe.yaml")), copied, job)
     (copied.parent.parent / "recipe.yaml").unlink()
     shutil.rmtree(copied / job)
     assert work_alone(copied, job, STAGES) is Did.MADE
