@@ -13,7 +13,7 @@ from torch.utils.data import Dataset
 from fusionchat.corpus.render import Rendered
 from fusionchat.distill.plan import MicroBatch
 from fusionchat.represent.batching import pad_batch
-from fusionchat.represent.topk import TopK
+from fusionchat.represent.topk import TopK, widen
 
 
 class StudentBatch(TypedDict):
@@ -87,18 +87,20 @@ class _Soft(NamedTuple):
 
 def in_a_row(parts: Sequence[TopK], rows: int) -> _Soft:
     """The distributions of some conversations one after the other; ``rows`` without one if there are no parts."""
-    k = max((part.k for part in parts), default=1)
+    if not parts:
+        return _Soft(
+            np.zeros((rows, 1), np.int64),
+            np.full((rows, 1), -np.inf, np.float32),
+            np.full(rows, -np.inf, np.float32),
+            np.zeros(rows, np.bool_),
+        )
+    k = max(part.k for part in parts)
+    wide = [widen(part, k) for part in parts]
     soft = _Soft(
-        np.zeros((rows, k), np.int64),
-        np.full((rows, k), -np.inf, np.float32),
-        np.full(rows, -np.inf, np.float32),
-        np.zeros(rows, np.bool_),
+        np.concatenate([part.ids for part in wide], dtype=np.int64),
+        np.concatenate([part.logprobs for part in wide], dtype=np.float32),
+        np.concatenate([part.tail for part in wide], dtype=np.float32),
+        np.concatenate([part.present for part in wide]),
     )
-    at = 0
-    for part in parts:
-        own = slice(at, at + part.rows)
-        soft.ids[own, : part.k], soft.logprobs[own, : part.k] = part.ids, part.logprobs
-        soft.tail[own], soft.present[own] = part.tail, part.present
-        at += part.rows
-    assert at == rows or not parts, "one distribution a supervised token"
+    assert len(soft.tail) == rows, "one distribution a supervised token"
     return soft

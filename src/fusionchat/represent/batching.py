@@ -53,25 +53,22 @@ def length_batches(lengths: Sequence[int], batch_tokens: int) -> list[list[int]]
 
 def pad_batch(members: list[int], rendered: Sequence[Rendered]) -> Batch:
     """Pad some conversations on the right; the pad id does not matter behind the mask."""
-    length = max(len(rendered[i].input_ids) for i in members)
+    found = [rendered[i] for i in members]
+    length = max(len(one.input_ids) for one in found)
     tokens = np.zeros((len(members), length), dtype=np.int64)
     mask = np.zeros_like(tokens)
-    positions, labels = [], []
-    for row, i in enumerate(members):
-        ids = rendered[i].input_ids
-        assert len(rendered[i].rows) == 0 or int(rendered[i].rows.min()) > 0, (
-            "nothing predicts the first token"
-        )
-        tokens[row, : len(ids)] = ids
-        mask[row, : len(ids)] = 1
-        positions.append(row * length + rendered[i].rows.astype(np.int64) - 1)
-        labels.append(ids[rendered[i].rows].astype(np.int64))
+    for row, one in enumerate(found):
+        tokens[row, : len(one.input_ids)] = one.input_ids
+        mask[row, : len(one.input_ids)] = 1
+    rows = np.concatenate([one.rows for one in found], dtype=np.int64)
+    assert (rows > 0).all(), "nothing predicts the first token"
+    flat = np.repeat(np.arange(len(found)) * length, [len(one.rows) for one in found]) + rows
     return Batch(
         list(members),
         torch.from_numpy(tokens),
         torch.from_numpy(mask),
-        torch.from_numpy(np.concatenate(positions)),
-        torch.from_numpy(np.concatenate(labels)),
+        torch.from_numpy(flat - 1),
+        torch.from_numpy(tokens.ravel()[flat]),
     )
 
 
