@@ -8,7 +8,8 @@ by byte, but for those whose format has changed since commit b4b1d00, of which t
 - shards: array by array. Older ones repeat the supervised tokens (``labels``, ``turn``, ``begin``, ``end``, ``offsets``), newer
   ones are of the rows in ``corpus/corpus/tokens``; fused ones repeat the pivot's ``label_logprob``;
 - ``scores.json``: metric by metric;
-- other JSON, and the figures in the manifests: without times and fingerprints.
+- other JSON: without times and fingerprints, and without the list of files that a merge has read, whose checksums are given
+  where they are known; of manifests the figures that both have.
 
 The report is not compared: it is made of what is.
 """
@@ -28,8 +29,8 @@ SHARD_CONVERSATIONS = 256
 TOKENS = Path("corpus/corpus/tokens")
 ROWS = ("labels", "turn", "begin", "end")
 VARIABLE = {"seconds", "fingerprint", "versions"}
-CARD = "README.md"
-"""The model card is text about the run, like the report."""
+ABOUT = {"README.md", "fusionchat_recipe.yaml"}
+"""Text about the run, like the report."""
 Arrays = dict[str, NDArray[np.generic]]
 
 
@@ -56,7 +57,7 @@ def files_of(first: Path, second: Path, stage: str) -> list[str]:
         path.relative_to(run)
         for run in (first, second)
         for path in (run / stage).rglob("*")
-        if path.is_file() and path.name != CARD and not path.name.startswith(".")
+        if path.is_file() and path.name not in ABOUT and not path.name.startswith(".")
     }
     return sorted(str(name) for name in names if not name.is_relative_to(TOKENS))
 
@@ -75,6 +76,11 @@ def differences(first: Path, second: Path, name: str) -> Iterator[str]:
                 yield f"{name}: array {key} differs"
     elif paths[0].suffix == ".json":
         mine, theirs = (content(path) for path in paths)
+        if paths[0].name == "manifest.json":
+            mine, theirs = (
+                {k: v for k, v in mine.items() if k in theirs},
+                {k: v for k, v in theirs.items() if k in mine},
+            )
         if mine != theirs:
             yield f"{name}: {' '.join(differing(mine, theirs))}"
     elif paths[0].read_bytes() != paths[1].read_bytes():
@@ -113,6 +119,8 @@ def content(path: Path) -> dict[str, object]:
         held = held["summary"]
     elif path.name == "scores.json":
         held = scores(held)
+    elif path.name == "merge_weights.json":
+        del held["inputs"]
     return steady(held)
 
 
