@@ -13,6 +13,7 @@ from fusionchat.artifacts import (
     stamp_of,
     write_json,
 )
+from fusionchat.console import warn
 from fusionchat.errors import DamagedError
 
 DEEPEST = 3
@@ -89,6 +90,18 @@ def faults(folder: Path, manifest: Manifest, *, verify: bool = False) -> dict[st
             except DamagedError:
                 found[name] = "damaged"
     return found
+
+
+def damaged_files(folder: Path, manifest: Manifest, *, verify: bool = False) -> list[DamagedError]:
+    """`faults` as errors."""
+    found = faults(folder, manifest, verify=verify)
+    return [DamagedError(f"This file is {how}", path=folder / n, folder=folder) for n, how in found.items()]
+
+
+def make_again(error: DamagedError, *, keep: str = "") -> None:
+    """Say that a file is damaged, and `discard` it, so that its job makes it again."""
+    warn(f"{error.path}: {error.what[0].lower()}{error.what[1:]}. It is made again.")
+    discard(error, keep=keep)
 
 
 def discard(error: DamagedError, *, keep: str = "") -> None:

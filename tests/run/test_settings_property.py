@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from fusionchat.recipe.schema import Recipe, load_recipe, validate_recipe
+from fusionchat.run.job import Job
 from fusionchat.stages.pipeline import open_run
 from fusionchat.yaml import to_yaml
 from tests.tiny import SETTINGS, write_recipe
@@ -26,15 +27,15 @@ NOT_SETTINGS = {
 """Keys that no settings hold, and why."""
 
 WORK = {
-    "seed": {"distill"}, "pivot": {"corpus", "represent", "distill", "merge"}, "sources": {"corpus", "represent"},
-    "corpus": {"corpus"}, "represent": {"represent"}, "align": {"align"}, "fuse": {"fuse"}, "distill": {"distill"},
-    "merge": {"merge"}, "search": {"merge"}, "fused": {"merge"}, "compare": {"evaluate"}, "evaluate": {"evaluate"},
+    "seed": ("corpus/corpus", "distill/sft"), "corpus": ("corpus/corpus",), "represent": ("represent/pivot", "represent/qwen"),
+    "pivot": ("corpus/corpus", "represent/pivot", "distill/sft", "merge/varm"), "sources": ("corpus/corpus", "represent/qwen"),
+    "align": ("align/qwen",), "fuse": ("fuse/qwen", "fuse/all"), "distill": ("distill/",), "merge": ("merge/varm",),
+    "search": ("merge/search",), "fused": ("merge/varm", "merge/karcher", "merge/search"), "compare": ("evaluate/test/",),
+    "evaluate": ("evaluate/test/pivot",),
 }  # fmt: skip
-"""Stages whose work a part of the recipe changes."""
+"""Jobs whose own settings, or what they read from outside the run, a part of the recipe changes (how their ids begin)."""
 NO_WORK = {"name", "output", "pivot.revision", "sources.qwen.revision", "corpus.train.revision"}
 """Keys that change no work: names and places, and revisions of what is on this machine."""
-HOLD_ALL = {"report/report", "merge/fused"}
-"""Jobs that put the whole recipe beside a model or into a report."""
 
 
 def everything() -> dict[str, Any]:
@@ -90,7 +91,12 @@ def others(value: Any, path: tuple[str, ...]) -> list[Any]:
 
 def fingerprints(recipe: Recipe):
     run = open_run(recipe)
-    return {job.id: (job.fingerprint, flat(job.hashed)) for job in run.jobs.values()}
+    return {job.id: (job.fingerprint, flat(job.hashed), own(job)) for job in run.jobs.values()}
+
+
+def own(job: Job) -> dict[str, Any]:
+    """What a job does not have from the jobs that it needs: its settings, and what it reads from outside the run."""
+    return flat(job.hashed) | {name: digest for name, digest in job.inputs.items() if name not in job.needs}
 
 
 def flat(value: Any, path: str = "") -> dict[str, Any]:
@@ -124,7 +130,7 @@ def test_every_key_changes_every_job_whose_settings_hold_it(whole):
     seen = set()
     one = {"sources": {"qwen": whole["sources"]["qwen"]}}
     for path in leaves({key: value for key, value in (whole | one).items() if key != "runtime"}):
-        if path[-1] == "method":  # another method has other keys: what it changes is tested in test_job.py
+        if path[-1] in ("method", "backend"):  # another one has other keys, see test_job.py
             continue
         value = whole
         for key in path:
@@ -140,8 +146,10 @@ def test_every_key_changes_every_job_whose_settings_hold_it(whole):
         moved |= before.keys() ^ after.keys()
         holding = {job for job in before.keys() & after.keys() if before[job][1] != after[job][1]}
         assert holding <= moved
-        stages = {job.split("/")[0] for job in moved - HOLD_ALL}
-        assert name in NO_WORK or stages >= WORK[path[0]], f"{name} changes {stages} only"
+        changed = {job for job in before.keys() & after.keys() if before[job][2] != after[job][2]}
+        changed |= before.keys() ^ after.keys()
+        idle = [job for job in WORK.get(path[0], ()) if not any(one.startswith(job) for one in changed)]
+        assert not idle or name in NO_WORK, f"{name} does not change {idle}"
         assert "report/report" in moved or name in ("name", "output"), name
         seen.add(name)
     assert NOT_SETTINGS.keys() | NO_WORK <= seen and len(seen) > 50

@@ -13,6 +13,7 @@ from fusionchat.artifacts import begin, is_begun, read_json, read_manifest, sha2
 from fusionchat.errors import ArtifactError, DamagedError, FusionChatError, MergeError
 from fusionchat.lease import HeldError, lease
 from fusionchat.recipe.schema import load_recipe
+from fusionchat.represent import shards
 from fusionchat.run.engine.local import lost, run_jobs
 from fusionchat.run.job import Context, Inputs, Job
 from fusionchat.run.order import job_of, lease_path, order_path, outcome_path, read_order, write_order
@@ -114,6 +115,29 @@ def test_a_second_worker_helps_with_shards_and_leaves_the_end_to_the_first(copie
         assert read_manifest(folder) is None and is_begun(folder, job.fingerprint)
     assert work_alone(copied, job.id, STAGES) is Did.MADE
     assert files_of(folder) == before
+
+
+def test_a_worker_makes_what_is_missing_of_a_finished_job_again(copied, capsys):
+    before = files_of(copied / "fuse/qwen")
+    (copied / "fuse/qwen/shard-00000.safetensors").unlink()
+    assert work_alone(copied, "fuse/qwen", STAGES) is Did.MADE
+    assert "this file is missing. It is made again." in capsys.readouterr().err
+    assert files_of(copied / "fuse/qwen") == before
+
+
+def test_helpers_make_shards_from_the_other_end(copied, monkeypatch):
+    """Else all would make the same shard at the same time."""
+    monkeypatch.setattr(shards, "SHARD_CONVERSATIONS", 4)
+    job = open_run(load_recipe("recipe.yaml")).jobs["represent/qwen"]
+    made = {}
+    for helps in (False, True):
+        shutil.rmtree(copied / job.id)
+        begin(copied / job.id, job.fingerprint)
+        context = Context(RuntimeSettings(device="cpu"), helps=helps)
+        STAGES["represent"].work(job.settings, Inputs(copied, job), copied / job.id, context)
+        files = sorted((copied / job.id).glob("shard-*"), key=lambda path: path.stat().st_mtime_ns)
+        made[helps] = [path.name for path in files]
+    assert made[True] == made[False][::-1] and len(made[True]) > 2
 
 
 def test_nobody_helps_with_a_training(copied):

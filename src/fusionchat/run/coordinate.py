@@ -7,8 +7,7 @@ import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from fusionchat.console import warn
-from fusionchat.damage import discard
+from fusionchat.damage import make_again
 from fusionchat.errors import DamagedError, RecipeError
 from fusionchat.run.engine.local import run_jobs
 from fusionchat.run.job import Announce, Job
@@ -47,7 +46,7 @@ def carry_out(
             if job is None or error.path in seen:
                 raise
             seen.add(error.path)
-            make_again(error, job)
+            make_again(error, keep=job.parts)
 
 
 def pass_once(
@@ -76,18 +75,12 @@ def advance(planned: Run, jobs: Sequence[Job], announce: Announce | None) -> Non
         status = planned.status(job)
         if status.state == "damaged":
             for error in planned.damage(job):
-                make_again(error, job)
+                make_again(error, keep=job.parts)
         if status.state != "done":
             todo.append(job)
         elif announce is not None:
             announce(job, status)
     run_jobs(planned, todo, announce)
-
-
-def make_again(error: DamagedError, job: Job) -> None:
-    """Say that a file of a job is damaged, and remove what has to be made again."""
-    warn(f"{error.path}: {error.what[0].lower()}{error.what[1:]}. It is made again.")
-    discard(error, keep=job.parts)
 
 
 def _owner(planned: Run, error: DamagedError) -> Job | None:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Literal
 
 from fusionchat.artifacts import Json, Manifest, is_begun, read_manifest
-from fusionchat.damage import faults
+from fusionchat.damage import damaged_files, faults
 from fusionchat.errors import DamagedError
 from fusionchat.models.identity import (
     configuration_identity,
@@ -163,11 +163,7 @@ class Run:
 
     def damage(self, job: Job) -> list[DamagedError]:
         """The files of a finished job that are missing or damaged, as errors."""
-        folder = self.path(job.id)
-        found = faults(folder, self.manifest(job.id), verify=self.verify)
-        return [
-            DamagedError(f"This file is {how}", path=folder / n, folder=folder) for n, how in found.items()
-        ]
+        return damaged_files(self.path(job.id), self.manifest(job.id), verify=self.verify)
 
 
 def changes(manifest: Manifest, job: Job) -> tuple[str, ...]:

@@ -16,6 +16,7 @@ from threading import Thread
 
 from fusionchat.artifacts import is_begun, make_folder, read_manifest, write_json
 from fusionchat.console import take_stdout
+from fusionchat.damage import damaged_files, make_again
 from fusionchat.errors import ArtifactError, DamagedError, FusionChatError
 from fusionchat.lease import HeldError, lease
 from fusionchat.run.job import Context, Job, Stage, content_digest
@@ -101,7 +102,11 @@ def work_alone(run: Path, job_id: str, stages: Mapping[str, Stage]) -> Did:
         with lease(lease_path(run, job_id), f"Another process is working on {job_id}"):
             manifest = read_manifest(folder)
             if manifest is not None and manifest.fingerprint == job.fingerprint:
-                return Did.NOTHING
+                damaged = damaged_files(folder, manifest)
+                if not damaged:
+                    return Did.NOTHING
+                for error in damaged:
+                    make_again(error, keep=job.parts)
             make(job, run, stages, Context(order.runtime))
             return Did.MADE
     except HeldError:
