@@ -104,9 +104,9 @@ def events_of(rows: Rows, bytes_CT: Int[np.ndarray, "C T"]) -> Events:
 
 def common(
     models: Sequence[Events],
-    units: Sequence[Int[np.ndarray, " N"]] | None = None,
+    units: Sequence[Int[np.ndarray, " _"]] | None = None,
     compared_MU: Bool[np.ndarray, "M U"] | None = None,
-) -> list[Bool[np.ndarray, " N"]]:
+) -> list[Bool[np.ndarray, " _"]]:
     """Which rows of each model are in regions that the rows of all models tile.
 
     Args:
@@ -210,7 +210,9 @@ def bits_per_byte(bits: float, size: int) -> float:
 
 
 def add_up(
-    values: Float[np.ndarray, " N"] | Int[np.ndarray, " N"], places: Int[np.ndarray, " N"], count: int
+    values: Bool[np.ndarray, " N"] | Float[np.ndarray, " N"] | Int[np.ndarray, " N"],
+    places: Int[np.ndarray, " N"],
+    count: int,
 ) -> Float[np.ndarray, " U"]:
     """Sums of the rows' values by place, fp64 [count]."""
     return np.bincount(places, values.astype(np.float64), minlength=count)

@@ -101,7 +101,7 @@ class ByteTable:
         """V, the rows of a model's head that may be used."""
         return len(self.in_text)
 
-    def token(self, index: int) -> bytes:
+    def token(self, index: int | np.integer) -> bytes:
         """The bytes of one token (of a control token: its spelling)."""
         return self.data[self.offsets[index] : self.offsets[index + 1]].tobytes()
 
