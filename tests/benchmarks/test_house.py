@@ -42,6 +42,4 @@ def test_the_last_line_is_json_and_the_house_is_in_order():
         "circles", "upward", "hidden_imports", "files_touched", "lines", "statements", "functions", "heavy_imports",
     ]  # fmt: skip
     assert (figures["circles"], figures["upward"], figures["heavy_imports"]) == (0, 0, 0)
-    touched = figures["files_touched"]
-    assert [touched[toy] for toy in ("merge_method", "fusion_rule", "metric", "capture")] == [1, 1, 1, 1]
-    assert touched["format"] in (1, None)
+    assert len(figures["files_touched"]) == 5 and set(figures["files_touched"].values()) == {1}

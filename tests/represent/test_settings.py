@@ -1,0 +1,13 @@
+"""Settings of the capture: the defaults, and what is refused."""
+
+import pytest
+from pydantic import ValidationError
+
+from fusionchat.represent.settings import RepresentSettings
+
+
+def test_defaults_and_bounds():
+    assert RepresentSettings().model_dump() == {"k": 10, "dtype": "auto"}
+    for wrong in ({"k": 0}, {"k": 1025}, {"dtype": "float64"}, {"top": 1}):
+        with pytest.raises(ValidationError):
+            RepresentSettings(**wrong)
