@@ -5,4 +5,4 @@ from fusionchat.stages.names import ALL, SELF, SFT
 
 
 def test_no_source_can_be_called_as_a_model_that_is_made():
-    assert RESERVED == {SFT, ALL, SELF}
+    assert {SFT, ALL, SELF} == RESERVED
