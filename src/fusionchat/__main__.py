@@ -1,5 +1,5 @@
 """``python -m fusionchat``: the command line."""
 
-from fusionchat.cli import main
+from fusionchat.cli.verbs import main
 
 main()

@@ -7,9 +7,8 @@ import pytest
 from fusionchat.errors import MachineError, ModelError
 from fusionchat.models.device import pick_device
 from fusionchat.models.identity import identity, tokenizer_identity
-from fusionchat.models.load import load_config, load_model
+from fusionchat.models.load import load_config, load_model, load_tokenizer, other_template
 from fusionchat.models.ref import ModelRef, locate
-from fusionchat.models.tokenizer import load_tokenizer, other_template
 from fusionchat.recipe.schema import load_recipe
 from tests.tiny import copy_input
 from tests.tokens.test_own_file import declared

@@ -8,9 +8,9 @@ from transformers.processing_utils import ProcessorMixin
 
 from fusionchat.corpus.jinja import own_template
 from fusionchat.errors import ModelError
+from fusionchat.models.load import load_tokenizer, other_template
 from fusionchat.models.ref import ModelRef
 from fusionchat.models.template_files import read_template
-from fusionchat.models.tokenizer import load_tokenizer, other_template
 from fusionchat.recipe.schema import load_recipe
 from tests.tiny import write_recipe
 from tests.tokens.made import byte_level

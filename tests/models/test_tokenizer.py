@@ -8,8 +8,9 @@ from transformers import AutoTokenizer
 
 from fusionchat.models.files import TOKENIZER, matching
 from fusionchat.models.identity import tokenizer_identity
+from fusionchat.models.load import load_tokenizer
 from fusionchat.models.ref import ModelRef
-from fusionchat.models.tokenizer import copy_tokenizer, load_tokenizer, rebuilt_on
+from fusionchat.models.tokenizer import copy_tokenizer, rebuilt_on
 from tests.tokens.test_own_file import DIGITS, declared
 
 TEXT = "It's the 1212th\n\n  time"

@@ -7,8 +7,8 @@ from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalize
 from transformers import AutoTokenizer
 
 from fusionchat.errors import TokenizerError
+from fusionchat.models.load import open_tokenizer
 from fusionchat.models.ref import ModelRef
-from fusionchat.models.tokenizer import open_tokenizer
 from fusionchat.tokens.own_file import first_difference, read_file, with_rules_of
 from tests.shared import SHARED, needs_shared
 

@@ -95,10 +95,9 @@ class Answerer:
         """Load a model; raises ModelError where it cannot be had or has no chat template."""
         from fusionchat.corpus.render import Renderer
         from fusionchat.models.device import pick_device
-        from fusionchat.models.load import load_model
+        from fusionchat.models.load import load_model, load_tokenizer
         from fusionchat.models.precision import auto_dtype
         from fusionchat.models.ref import ModelRef
-        from fusionchat.models.tokenizer import load_tokenizer
 
         where = find_model(path)
         ref = ModelRef(str(path), where, where)

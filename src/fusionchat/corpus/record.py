@@ -7,8 +7,8 @@ from typing import NamedTuple
 
 from fusionchat.corpus.columns import repeats, with_answer, with_system
 from fusionchat.corpus.conversation import Conversation, Message, Reject
-from fusionchat.corpus.formats import FORMATS, Format, FormatName
-from fusionchat.corpus.formats.base import ANSWER_COLUMNS, Turns
+from fusionchat.corpus.formats import FORMATS, FormatName
+from fusionchat.corpus.formats.base import ANSWER_COLUMNS, Format, Turns
 from fusionchat.corpus.formats.lists import looks_like_turn
 from fusionchat.corpus.keys import (
     LOSS_OFF,

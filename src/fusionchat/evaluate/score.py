@@ -11,8 +11,8 @@ from fusionchat.corpus.conversation import Conversation
 from fusionchat.errors import CorpusError
 from fusionchat.evaluate.metric import Metric
 from fusionchat.evaluate.scores import Scores, write_scores
-from fusionchat.evaluate.tasks import PRIMARY, TASKS, Task
-from fusionchat.evaluate.tasks.base import Measured, Subject
+from fusionchat.evaluate.tasks import PRIMARY, TASKS
+from fusionchat.evaluate.tasks.base import Measured, Subject, Task
 
 
 def score(subject: Subject, tasks: Sequence[Task], out: Path, name: str) -> Scores:

@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING, Self
 from pydantic import Field, create_model
 
 from fusionchat.evaluate.metric import Metric
-from fusionchat.evaluate.tasks import ALWAYS, METRICS, TASKS, Task
+from fusionchat.evaluate.tasks import ALWAYS, METRICS, TASKS
+from fusionchat.evaluate.tasks.base import Task
 from fusionchat.settings import AnyDtype, Frozen, no_such
 
 

@@ -24,9 +24,8 @@ from fusionchat.corpus.thoughts import Thinking
 from fusionchat.damage import verified
 from fusionchat.errors import CorpusError
 from fusionchat.hub import find, hub_commit
-from fusionchat.models.load import load_config
+from fusionchat.models.load import load_config, load_tokenizer, other_template
 from fusionchat.models.ref import ModelRef
-from fusionchat.models.tokenizer import load_tokenizer, other_template
 from fusionchat.run.estimate import corpus_size
 from fusionchat.run.job import Content, Context, Cost, Inputs, Place, Summary
 from fusionchat.run.planned import Run

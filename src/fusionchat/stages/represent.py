@@ -10,7 +10,8 @@ from fusionchat.console import progress
 from fusionchat.corpus.conversation import Conversation
 from fusionchat.corpus.rendered import RenderedPart
 from fusionchat.errors import ArtifactError
-from fusionchat.represent.capture import AnyCapturer, Asked
+from fusionchat.represent.capture import AnyCapturer
+from fusionchat.represent.capture.base import Asked
 from fusionchat.represent.events import NATS_PER_BIT, bits_per_byte, events_of, message_bytes
 from fusionchat.represent.settings import RepresentSettings
 from fusionchat.represent.shards import (

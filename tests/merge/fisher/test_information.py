@@ -15,8 +15,8 @@ from fusionchat.errors import CorpusError, MergeError
 from fusionchat.merge.fisher.files import fisher_diagonal
 from fusionchat.merge.fisher.information import as_stored, draw, make_fisher
 from fusionchat.merge.inputs.checkpoint import open_checkpoint
+from fusionchat.models.load import load_tokenizer
 from fusionchat.models.ref import ModelRef
-from fusionchat.models.tokenizer import load_tokenizer
 from tests.cli.test_verbs import call, refused
 from tests.reference import merge as reference
 

@@ -21,10 +21,9 @@ from fusionchat.merge.inputs.checkpoint import open_checkpoint
 from fusionchat.merge.inputs.references import find_model
 from fusionchat.merge.inputs.stored import Stored
 from fusionchat.models.device import pick_device
-from fusionchat.models.load import load_config, load_model
+from fusionchat.models.load import load_config, load_model, load_tokenizer
 from fusionchat.models.precision import auto_dtype
 from fusionchat.models.ref import ModelRef
-from fusionchat.models.tokenizer import load_tokenizer
 from fusionchat.units import counted
 
 if TYPE_CHECKING:
