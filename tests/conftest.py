@@ -7,19 +7,12 @@ os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
 
 import torch
 from hypothesis import settings
-from jaxtyping import install_import_hook
+
+from tests.shapes import check_shapes
 
 pytest_plugins = ["tests.tiny"]
 
-PURE = [
-    "fusionchat.represent.topk",
-    "fusionchat.represent.select",
-    "fusionchat.fuse.rules",
-    "fusionchat.models.logits",
-    "fusionchat.distill.loss",
-    "fusionchat.evaluate.statistics",
-]
-install_import_hook(PURE, "beartype.beartype")
+check_shapes()
 
 torch.set_num_threads(1)  # the models are tiny: threads only wait for each other
 

@@ -215,4 +215,4 @@ def add_up(
     count: int,
 ) -> Float[np.ndarray, " U"]:
     """Sums of the rows' values by place, fp64 [count]."""
-    return np.bincount(places, values.astype(np.float64), minlength=count)
+    return np.bincount(places, values.astype(np.float64), minlength=count).astype(np.float64, copy=False)

@@ -26,6 +26,8 @@ from fusionchat.errors import MergeError
 if TYPE_CHECKING:
     from torch import Tensor
 
+Whole = int | np.integer
+"""Thresholds and counters come from numpy arrays, one number at a time."""
 BLOCK = 2**17
 """Elements of a block: a quarter would fit the second-level cache, but then calls cost more than the cache gives."""
 SPAN = 1024

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from fusionchat.merge.kernels.blocks import SPAN, Kernel, compiled, empty, exact
+from fusionchat.merge.kernels.blocks import SPAN, Kernel, Whole, compiled, empty, exact
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -56,7 +56,7 @@ def uniform_bits(out_B: np.ndarray, key: int, at: int) -> None:
 
 
 @uniform_bits.on_device
-def _(out_B: "Tensor", key: int, at: int) -> None:
+def _(out_B: "Tensor", key: Whole, at: Whole) -> None:
     import torch
 
     first = at >> 16
@@ -95,7 +95,7 @@ def drop(value_B: np.ndarray, random_B: np.ndarray, limit: int) -> int:
 
 
 @drop.on_device
-def _(value_B: "Tensor", random_B: "Tensor", limit: int) -> int:
+def _(value_B: "Tensor", random_B: "Tensor", limit: Whole) -> int:
     if limit <= 0:
         value_B.zero_()
         return 0
@@ -121,7 +121,7 @@ def drop_by_chance(value_B: np.ndarray, key: int, at: int, limit: int) -> int:
 
 
 @drop_by_chance.on_device
-def _(value_B: "Tensor", key: int, at: int, limit: int) -> int:
+def _(value_B: "Tensor", key: Whole, at: Whole, limit: Whole) -> int:
     random_B = empty(value_B, value_B.shape, "uint32")
     uniform_bits(random_B, key, at)
     return int(drop(value_B, random_B, limit))

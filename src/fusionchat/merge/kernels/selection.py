@@ -6,12 +6,12 @@ threshold those with the lowest index are taken.
 
 # R rows selected from independently, B elements of a block, K thresholds a row
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from jaxtyping import Float32, Int64
 
-from fusionchat.merge.kernels.blocks import SPAN, Kernel, compiled
+from fusionchat.merge.kernels.blocks import SPAN, Kernel, Whole, compiled
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -66,7 +66,7 @@ def histogram_low(value_B: np.ndarray, high: int, count: np.ndarray) -> None:
 
 
 @histogram_low.on_device
-def _(value_B: "Tensor", high: int, count: np.ndarray) -> None:
+def _(value_B: "Tensor", high: Whole, count: np.ndarray) -> None:
     magnitude_B = _magnitude(value_B)
     found = magnitude_B[(magnitude_B >> int(_LOW_BITS)) == int(high)] & int(_LOW_MASK)
     count += found.bincount(minlength=_LOW).cpu().numpy()
@@ -84,7 +84,7 @@ def count_equal(value_B: np.ndarray, threshold: int) -> int:
 
 
 @count_equal.on_device
-def _(value_B: "Tensor", threshold: int) -> int:
+def _(value_B: "Tensor", threshold: Whole) -> int:
     return 0 if threshold > _MAGNITUDE else int((_magnitude(value_B) == int(threshold)).sum())
 
 
@@ -116,7 +116,7 @@ def mark_largest(value_B: np.ndarray, threshold: int, quota: int, mask_B: np.nda
 
 
 @mark_largest.on_device
-def _(value_B: "Tensor", threshold: int, quota: int, mask_B: "Tensor") -> int:
+def _(value_B: "Tensor", threshold: Whole, quota: Whole, mask_B: "Tensor") -> int:
     if threshold > _MAGNITUDE:
         mask_B.zero_()
         return int(quota)
@@ -172,10 +172,8 @@ class Largest:
         shapes = [(rows, _HIGH + 1), (rows, thresholds, _LOW), (rows, thresholds, self.chunks)]
         return np.zeros(shapes[stage], np.int32)
 
-    def observe(
-        self, stage: int, value_RB: Float32[np.ndarray, "R B"], chunk: int, counts: np.ndarray
-    ) -> None:
-        """Count a block's elements."""
+    def observe(self, stage: int, value_RB: Float32[Any, "R B"], chunk: int, counts: np.ndarray) -> None:
+        """Count the elements of a block, a numpy array or a PyTorch tensor."""
         for r, value_B in enumerate(value_RB):
             if stage == 0:
                 histogram_high(value_B, counts[r])
@@ -222,7 +220,7 @@ class Largest:
         return left.reshape(-1)
 
 
-def _place(count: np.ndarray, k: int) -> tuple[int, int]:
+def _place(count: np.ndarray, k: int | np.integer) -> tuple[int, int]:
     """The entry in which the k-th element from the top lies (0 for k = 0), and the number of elements above it."""
     if k <= 0:
         return 0, 0

@@ -8,13 +8,16 @@ before it combines them. Neither kind touches files or threads.
 # N inputs (pivot first), J = N - 1 targets, B elements of a block
 
 from dataclasses import dataclass
-from typing import ClassVar, Literal, NamedTuple
+from typing import Any, ClassVar, Literal, NamedTuple
 
 import numpy as np
 from jaxtyping import Float32, Float64, Int64
 
 from fusionchat.merge.weights import Scope
 from fusionchat.units import counted
+
+Array = Any
+"""A numpy array, or a PyTorch tensor where the merge runs on a device."""
 
 
 @dataclass(frozen=True)
@@ -107,9 +110,9 @@ class Block(NamedTuple):
         chunk: Number of the chunk it lies in.
     """
 
-    x_NB: Float32[np.ndarray, "N B"]
-    delta_JB: Float32[np.ndarray, "J B"]
-    aux_JB: Float32[np.ndarray, "A B"]
+    x_NB: Float32[Array, "N B"]
+    delta_JB: Float32[Array, "J B"]
+    aux_JB: Float32[Array, "A B"]
     at: int
     chunk: int
 
@@ -144,7 +147,7 @@ class Program:
         block: Block,
         state: Int64[np.ndarray, " K"],
         kept_J: Int64[np.ndarray, " J"],
-        out_B: Float64[np.ndarray, " B"],
+        out_B: Float64[Array, " B"],
     ) -> None:
         """Write the fused values; add to ``kept_J`` how many elements of each target took part."""
         raise NotImplementedError

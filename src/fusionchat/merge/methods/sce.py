@@ -8,7 +8,7 @@ from typing import ClassVar, Literal
 import numpy as np
 from jaxtyping import Float32, Float64, Int64
 
-from fusionchat.merge.methods.base import Block, BlockMethod, Program, TensorInfo, check_range
+from fusionchat.merge.methods.base import Array, Block, BlockMethod, Program, TensorInfo, check_range
 from fusionchat.merge.weights import variation_ratio
 
 
@@ -98,7 +98,7 @@ class SceProgram(Program):
         block: Block,
         state: Int64[np.ndarray, " K"],
         kept_J: Int64[np.ndarray, " J"],
-        out_B: Float64[np.ndarray, " B"],
+        out_B: Float64[Array, " B"],
     ) -> None:
         """Select, then average the changes that have the elected sign."""
         from fusionchat.merge.kernels import consensus
@@ -116,7 +116,7 @@ class SceProgram(Program):
         return [int(self.largest.ties_RK[0, 0])] * self.targets
 
 
-def variance(delta_JB: Float32[np.ndarray, "J B"]) -> Float32[np.ndarray, " B"]:
+def variance(delta_JB: Float32[Array, "J B"]) -> Float32[Array, " B"]:
     """Variance over the targets of every element, in float32: mean of squared distances from the mean."""
     from fusionchat.merge.kernels import blocks, consensus
 
