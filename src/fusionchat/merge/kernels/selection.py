@@ -220,7 +220,7 @@ class Largest:
         return left.reshape(-1)
 
 
-def _place(count: np.ndarray, k: int | np.integer) -> tuple[int, int]:
+def _place(count: np.ndarray, k: Whole) -> tuple[int, int]:
     """The entry in which the k-th element from the top lies (0 for k = 0), and the number of elements above it."""
     if k <= 0:
         return 0, 0
