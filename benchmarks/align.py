@@ -45,7 +45,7 @@ from fusionchat.align.baselines.dtw import attach_by_dtw
 from fusionchat.align.cooccurrence import count_pairs
 from fusionchat.align.positions import attach
 from fusionchat.align.projection.arrays import UNALIGNED
-from fusionchat.align.projection.project import align
+from fusionchat.align.projection.project import project
 from fusionchat.align.settings import AlignSettings, BytePrefix, MinEdit
 from fusionchat.align.summary import summarize
 from fusionchat.align.vocabulary import build_map
@@ -170,7 +170,7 @@ def stage(pivot: Scored, source: Scored, sides: Sides, rows: int) -> float:
 
         def work() -> None:
             mine, theirs = read("pivot"), read("source")
-            aligned = align(mine.tokens, theirs, mapping, *tables, AlignSettings())
+            aligned = project(mine.tokens, theirs, mapping, *tables, AlignSettings())
             summarize(mine, theirs, aligned, sizes)
             extras = {"kind": aligned.kind, "kept": aligned.kept.astype(np.float16)}
             write_scored(out, Scored(mine.tokens, aligned.topk, aligned.label_logprob), extras)
@@ -241,7 +241,7 @@ def exactness(sides: Sides, most: int) -> dict[str, float]:
         dense = {name: random_scored(spans[name], s, i) for i, (name, s) in enumerate(sides.items())}
         for (a, b), mapping in mappings.items():
             wrong += wrong_contexts(spans[a], spans[b], read[a], read[b], sides[b])
-            result = align(
+            result = project(
                 dense[a].tokens, dense[b], mapping, sides[a].table, sides[b].table, AlignSettings()
             )
             aligned = result.kind != UNALIGNED
@@ -277,7 +277,7 @@ def retention(sides: Sides, most: int) -> dict[str, dict[str, dict[str, float]]]
         for label, pivot, source in (("152k->32k", SMALL, LARGE), ("32k->152k", LARGE, SMALL)):
             tables = sides[pivot].table, sides[source].table
             mapping = build_map(tables[1], tables[0], BytePrefix())
-            aligned = align(tops[pivot].tokens, tops[source], mapping, *tables, AlignSettings())
+            aligned = project(tops[pivot].tokens, tops[source], mapping, *tables, AlignSettings())
             total = summarize(tops[pivot], tops[source], aligned, whole_turns(tops[pivot].tokens))
             figures["retention"].setdefault(label, {})[text] = round(total.retention, 4)
             figures["map_retention"].setdefault(label, {})[text] = round(total.map_retention, 4)

@@ -26,7 +26,7 @@ from benchmarks.align_data import (
 from benchmarks.align_models import MODELS, captured, cut
 from fusionchat.align.baselines.dtw import attach_by_dtw
 from fusionchat.align.positions import attach
-from fusionchat.align.projection.project import align, count_partners
+from fusionchat.align.projection.project import count_partners, project
 from fusionchat.align.settings import AlignSettings, BytePrefix, Exact, MinEdit, Statistics, VocabularyMethod
 from fusionchat.align.summary import AlignSummary, summarize
 from fusionchat.align.vocabulary import VocabularyMap, build_map
@@ -71,7 +71,9 @@ class Pair(NamedTuple):
 
     def summary(self, mapping: VocabularyMap, settings: AlignSettings) -> AlignSummary:
         """What the settings keep."""
-        result = align(self.pivot.tokens, self.source, mapping, self.mine.table, self.theirs.table, settings)
+        result = project(
+            self.pivot.tokens, self.source, mapping, self.mine.table, self.theirs.table, settings
+        )
         return summarize(self.pivot, self.source, result, whole_turns(self.pivot.tokens))
 
 
@@ -271,9 +273,9 @@ def slots(pairs: list[tuple[Pair, Scored]]) -> None:
     rows = []
     for pair, full in pairs:
         tables, mapping = (pair.mine.table, pair.theirs.table), pair.map(BytePrefix())
-        whole = align(pair.pivot.tokens, full, mapping, *tables, AlignSettings(k=len(tables[0].in_text)))
+        whole = project(pair.pivot.tokens, full, mapping, *tables, AlignSettings(k=len(tables[0].in_text)))
         for k in (4, 10, 20, 50):
-            some = align(pair.pivot.tokens, cut(full, k), mapping, *tables, AlignSettings())
+            some = project(pair.pivot.tokens, cut(full, k), mapping, *tables, AlignSettings())
             both = whole.topk.present & some.topk.present
             distance = total_variation(whole.topk, some.topk, len(tables[0].in_text))[both].mean()
             rows.append(

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from fusionchat import console
-from fusionchat.align.projection.project import align as project
+from fusionchat.align.projection.project import project
 from fusionchat.align.settings import AlignSettings
 from fusionchat.corpus.conversation import Reject
 from fusionchat.corpus.cut import fit

@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given, settings
 
 from fusionchat.align.projection.arrays import UNALIGNED
-from fusionchat.align.projection.project import align
+from fusionchat.align.projection.project import project
 from fusionchat.align.settings import AlignSettings, BytePrefix
 from fusionchat.align.summary import AlignSummary, summarize
 from fusionchat.align.vocabulary import build_map
@@ -14,7 +14,7 @@ from tests.align.worlds import worlds
 def summary(world, pivot=None, source=None, texts=None, **options):
     pivot, source = pivot or world.pivot, source or world.source
     mapping = build_map(world.source_table, world.pivot_table, BytePrefix())
-    result = align(
+    result = project(
         pivot.tokens, source, mapping, world.pivot_table, world.source_table, AlignSettings(**options)
     )
     return summarize(pivot, source, result, sizes(world.texts if texts is None else texts)), result

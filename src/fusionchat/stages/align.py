@@ -7,7 +7,7 @@ import numpy as np
 from safetensors.numpy import save_file
 
 from fusionchat.align.cooccurrence import PairCounts, merge_counts
-from fusionchat.align.projection.project import align, count_partners
+from fusionchat.align.projection.project import count_partners, project
 from fusionchat.align.settings import AlignSettings, BytePrefix, Statistics
 from fusionchat.align.summary import AlignSummary, summarize
 from fusionchat.align.vocabulary import VocabularyMap, build_map, coverage
@@ -86,7 +86,7 @@ def work(settings: Settings, inputs: Inputs, out: Path, ctx: Context) -> Summary
         used = np.zeros(tables[1].size, np.int64)
         for index in range(shards):
             pivot, taken = (read_scored(*side, index) for side in zip(captures, tokens, strict=True))
-            aligned = align(pivot.tokens, taken, mapping, *tables, settings.align)
+            aligned = project(pivot.tokens, taken, mapping, *tables, settings.align)
             write_scored(
                 shard_path(out, index),
                 Scored(pivot.tokens, aligned.topk, aligned.label_logprob),

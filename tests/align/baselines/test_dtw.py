@@ -3,7 +3,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fusionchat.align.baselines.dtw import attach_by_dtw, warp
-from fusionchat.align.projection.project import align
+from fusionchat.align.projection.project import project
 from fusionchat.align.settings import AlignSettings, BytePrefix
 from fusionchat.align.vocabulary import build_map
 from fusionchat.tokens.spans import make_table
@@ -30,7 +30,7 @@ def test_turn_by_turn(world):
     assert (attached.row >= 0).all() and not attached.residual.any()
     assert (world.source.tokens.turn[attached.row] == world.pivot.tokens.turn).all()
     mapping = build_map(world.source_table, world.pivot_table, BytePrefix())
-    result = align(
+    result = project(
         world.pivot.tokens,
         world.source,
         mapping,

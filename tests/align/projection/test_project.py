@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fusionchat.align.projection.arrays import EXACT, INSIDE, UNALIGNED
-from fusionchat.align.projection.project import align
+from fusionchat.align.projection.project import project
 from fusionchat.align.settings import AlignSettings, BytePrefix, Exact
 from fusionchat.align.vocabulary import build_map
 from fusionchat.corpus.supervised import SupervisedTokens
@@ -14,10 +14,10 @@ from tests.align.worlds import capture, worlds
 from tests.reference import align as slow
 
 
-def project(world, method=None, **options):
+def project_world(world, method=None, **options):
     mapping = build_map(world.source_table, world.pivot_table, method or BytePrefix())
     settings_ = AlignSettings(**options)
-    result = align(
+    result = project(
         world.pivot.tokens, world.source, mapping, world.pivot_table, world.source_table, settings_
     )
     return mapping, settings_, result
@@ -34,7 +34,7 @@ def row(topk, i):
 @settings(max_examples=150, deadline=None)
 @given(worlds(), st.booleans(), st.booleans(), st.sampled_from([0.0, 0.05, 0.3]))
 def test_equals_the_slow_reference(world, observed, exact, min_mass):
-    mapping, _, result = project(
+    mapping, _, result = project_world(
         world,
         Exact() if exact else None,
         observed_path=observed,
@@ -82,7 +82,7 @@ def test_equals_the_slow_reference(world, observed, exact, min_mass):
 @settings(max_examples=100, deadline=None)
 @given(worlds(), st.booleans(), st.integers(1, 6))
 def test_mass_is_conserved_and_the_label_has_a_slot(world, observed, k):
-    mapping, _, result = project(world, observed_path=observed, k=k, min_mass=0.0)
+    mapping, _, result = project_world(world, observed_path=observed, k=k, min_mass=0.0)
     topk = result.topk
     aligned = result.kind != UNALIGNED
     assert (topk.present == aligned).all()
@@ -106,7 +106,7 @@ def test_mass_is_conserved_and_the_label_has_a_slot(world, observed, k):
 @given(worlds(led=False), st.booleans())
 def test_the_observed_path_costs_what_the_source_costs(world, observed):
     """The chain rule telescopes, whatever is in the tail: over a text it gives the source's own probability of it."""
-    mapping, _, result = project(world, min_mass=0.0, observed_path=observed)
+    mapping, _, result = project_world(world, min_mass=0.0, observed_path=observed)
     if mapping.method == "identity":
         return
     assert (result.kind != UNALIGNED).all()
@@ -123,7 +123,7 @@ def test_the_observed_path_costs_what_the_source_costs(world, observed):
 def test_identical_tokenizers_project_to_themselves_bit_for_bit(world):
     mapping = build_map(world.pivot_table, world.pivot_table, BytePrefix())
     other = world.pivot
-    result = align(other.tokens, other, mapping, world.pivot_table, world.pivot_table, AlignSettings())
+    result = project(other.tokens, other, mapping, world.pivot_table, world.pivot_table, AlignSettings())
     assert mapping.method == "identity"
     for name in ("ids", "logprobs", "tail", "present"):
         assert getattr(result.topk, name).tobytes() == getattr(other.topk, name).tobytes()
@@ -138,7 +138,7 @@ def test_same_vocabulary_with_another_end_of_turn_keeps_the_bits():
     source = capture(rng, mine, [[(0, [0, 1, 4]), (0, [2, 4])]], 5)
     renamed = make_table([b"a", b"b", b"ab", b"<p>", b"<q>"], np.array([1, 1, 1, 0, 0], bool), ends=(4, 4))
     mapping = build_map(renamed, mine, BytePrefix())
-    result = align(pivot.tokens, source, mapping, mine, renamed, AlignSettings(k=5))
+    result = project(pivot.tokens, source, mapping, mine, renamed, AlignSettings(k=5))
     assert mapping.method == "identity"
     shown = source.topk.ids != 3
     assert (result.topk.logprobs > -np.inf).sum() == shown.sum()
@@ -156,8 +156,8 @@ def test_same_vocabulary_with_another_end_of_turn_keeps_the_bits():
 @settings(max_examples=60, deadline=None)
 @given(worlds())
 def test_without_the_mid_token_rule_inside_rows_are_unaligned(world):
-    _, _, with_rule = project(world, min_mass=0.0)
-    _, _, without = project(world, min_mass=0.0, mid_token=False)
+    _, _, with_rule = project_world(world, min_mass=0.0)
+    _, _, without = project_world(world, min_mass=0.0, mid_token=False)
     assert (without.kind[with_rule.kind == INSIDE] == UNALIGNED).all()
     exact = with_rule.kind == EXACT
     assert (without.topk.logprobs[exact] == with_rule.topk.logprobs[exact]).all()
@@ -188,7 +188,7 @@ def hello(k):
 
 
 def test_a_hand_written_row():
-    result = align(*hello(4), AlignSettings())
+    result = project(*hello(4), AlignSettings())
     assert row(result.topk, 0) == pytest.approx({0: 0.9, 5: 0.1}, abs=1e-3)
     assert row(result.topk, 1) == pytest.approx({2: 6 / 9, 3: 2 / 9, 4: 1 / 9}, abs=1e-3)
     assert result.path_logprob.sum() == pytest.approx(np.log(0.6), abs=1e-3)
@@ -196,14 +196,14 @@ def test_a_hand_written_row():
 
 def test_the_tail_has_its_share_by_hand():
     """Of the two tokens in the tail, 0.2 in all, one begins with h: half of the tail belongs to h, and is after it unknown."""
-    result = align(*hello(2), AlignSettings())
+    result = project(*hello(2), AlignSettings())
     assert row(result.topk, 0) == pytest.approx({0: 0.9}, abs=1e-3)
     assert row(result.topk, 1) == pytest.approx({2: 6 / 9, 3: 2 / 9}, abs=1e-3)
     assert np.exp(result.topk.tail.astype(np.float64)) == pytest.approx([0.1, 1 / 9], abs=1e-3)
     assert result.path_logprob.sum() == pytest.approx(np.log(0.6), abs=1e-3)
-    rare = align(*hello(2), AlignSettings(min_mass=0.95))
+    rare = project(*hello(2), AlignSettings(min_mass=0.95))
     assert rare.kind.tolist() == [EXACT, UNALIGNED]
-    plain = align(*hello(2), AlignSettings(observed_path=False))
+    plain = project(*hello(2), AlignSettings(observed_path=False))
     assert row(plain.topk, 0) == pytest.approx({0: 0.8}, abs=1e-3)
 
 

@@ -46,9 +46,9 @@ __all__ = [
     "INSIDE",
     "UNALIGNED",
     "Aligned",
-    "align",
     "count_partners",
     "find_rows",
+    "project",
     "row_kinds",
 ]
 
@@ -75,7 +75,7 @@ class Aligned(NamedTuple):
     path_logprob: NDArray[np.float32]
 
 
-def align(
+def project(
     pivot: SupervisedTokens,
     source: Scored,
     mapping: VocabularyMap,
