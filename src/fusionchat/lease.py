@@ -126,7 +126,7 @@ class Lease:
         return other
 
     def release(self) -> None:
-        """Let others have it; nothing happens where it is not ours (any more)."""
+        """Let others take it; does nothing if another process has it by now."""
         self._lease.release(force=True)
 
     @property

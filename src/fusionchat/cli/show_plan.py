@@ -89,7 +89,7 @@ def commands(planned: "Sequence[Planned]", recipe: Path, settings: Sequence[str]
 
 
 def needs(job: "Job", todo: Collection[str]) -> str:
-    """What a job needs of a machine and of other jobs, as ``key=value``; memory in MB, 0 where it is not known."""
+    """What a job needs of a machine and of other jobs, as ``key=value``; memory in MB, 0 for unknown."""
     after = ",".join(need for need in job.needs if need in todo)
     asked = job.resources
     memory = 0 if asked.memory is None else -(-int(asked.memory) // 10**6)

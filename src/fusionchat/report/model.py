@@ -315,7 +315,7 @@ def report_json(report: Report) -> dict[str, Json]:
 
 
 def headline_json(report: Report) -> dict[str, Json]:
-    """The fused model's gains over SFT and its soup in the metric that a run is judged by; null where it is not known.
+    """The fused model's gains over SFT and its soup in the metric that a run is judged by; null if unknown.
 
     ``se_*`` hold the sampling of conversations and the training noise; the 95 % interval reaches ``t_*`` of them to either
     side, which is what Student's t has at ``df_*`` degrees of freedom.

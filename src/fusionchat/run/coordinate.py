@@ -115,7 +115,7 @@ def refuse_many_processes() -> None:
     """Several processes would each run every stage; say so instead."""
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         raise RecipeError(
-            "FusionChat runs in one process for now",
+            "A training runs in one process for now",
             where="WORLD_SIZE is greater than 1",
             do="start `fusionchat run` without torchrun or accelerate launch",
         )

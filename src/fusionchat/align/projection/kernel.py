@@ -232,8 +232,8 @@ def fronts(
 def meets(i: int, j: int, size: int, more: int, pivot: Places, source: Places | Side, words: Words) -> bool:
     """Whether source row j can say anything of pivot row i.
 
-    A pivot token of no byte needs a source that writes the same space; an added token with spaces around it tells nothing of
-    the bytes inside it.
+    A pivot token of no byte needs a source that writes the same space. Nothing is known of the bytes inside an added token
+    that takes in the spaces around it.
     """
     if pivot.end[i] <= pivot.text[i] and (size > 0 or more > 0):
         return False
