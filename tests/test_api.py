@@ -12,7 +12,7 @@ import fusionchat
 def test_every_public_name_resolves():
     from fusionchat import api
 
-    assert sorted(fusionchat.__all__) == sorted(api.__all__)  # two lists: the package may not import what is above it
+    assert sorted(fusionchat.__all__) == sorted(api.__all__)  # it may not import api
     assert all(getattr(fusionchat, name) is not None for name in fusionchat.__all__)
     with pytest.raises(AttributeError):
         fusionchat.nothing  # noqa: B018
