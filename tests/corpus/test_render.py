@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from transformers import AutoTokenizer
 
 from fusionchat.corpus.conversation import Conversation, Message, Reject
-from fusionchat.corpus.render import Rendered, Renderer
+from fusionchat.corpus.render import Rendered, Renderer, refuse_special
 from fusionchat.errors import ModelError
 from tests.corpus.templates import FOUR, TEMPLATES, tokenizer_for
 from tests.shared import SHARED, needs_shared
@@ -215,3 +215,21 @@ def test_the_text_of_a_reply_has_the_tags_of_thoughts_and_no_control_tokens():
     one = renderer("plain", add(byte_level(), "<think>", "</think>", special=True))
     ids = one.encoder.ids("<think>\nhm</think>\n\nHi<|end|>")
     assert one.text(ids.tolist()) == "<think>\nhm</think>\n\nHi" and one.text([one.table.size + 5]) == ""
+
+
+def test_variables_reach_prompts_and_the_digest():
+    source = TEMPLATES["plain"] + "{% if add_generation_prompt and no_thoughts %}<no>{% endif %}"
+    tokenizer = renderer().tokenizer
+    plain, off = (
+        Renderer(tokenizer, template=source, variables=given) for given in ({}, {"no_thoughts": True})
+    )
+    user = (Message("user", "Hi"),)
+    assert (
+        off.tokenizer.decode(off.prompt_ids(user)) == plain.tokenizer.decode(plain.prompt_ids(user)) + "<no>"
+    )
+    assert plain.digest != off.digest
+    assert off.digest == Renderer(tokenizer, template=source, variables={"no_thoughts": True}).digest
+    refuse_special({"day": 1}, {"image_token": "<i>"}, "qwen")
+    with pytest.raises(ModelError, match="'image_token' cannot be set") as error:
+        refuse_special({"image_token": 1}, {"image_token": "<i>"}, "qwen")
+    assert error.value.where == "template_variables of qwen"

@@ -102,3 +102,13 @@ def test_python_files_of_a_model_are_never_run_and_nobody_is_asked(tmp_path, mon
     else:
         assert load_tokenizer(ref)("1212", add_special_tokens=False)["input_ids"]  # tokenizer.json says all
     assert not (tmp_path / "ran").exists()
+
+
+def test_variables_of_a_template_change_the_tokenizers_identity_alone(tiny):
+    plain = load_recipe("recipe.yaml").refs()["qwen"]
+    given, other = (
+        load_recipe("recipe.yaml", (f"sources.qwen.template_variables={value}",)).refs()["qwen"]
+        for value in ("{enable_thinking: false}", "{enable_thinking: true}")
+    )
+    assert len({tokenizer_identity(ref) for ref in (plain, given, other)}) == 3
+    assert identity(plain) == identity(given)

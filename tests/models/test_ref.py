@@ -5,7 +5,8 @@ import pytest
 from fusionchat.errors import ModelError
 from fusionchat.hub import Place
 from fusionchat.models.files import file_of
-from fusionchat.models.ref import ModelRef, locate
+from fusionchat.models.ref import ModelRef, locate, resolve
+from fusionchat.models.settings import ModelSpec
 
 
 def test_a_revision_is_of_what_is_on_the_hub(tmp_path):
@@ -27,3 +28,15 @@ def test_a_file_of_a_folder_is_there_or_not(tmp_path):
     (tmp_path / "tokenizer.json").touch()
     here = Place(str(tmp_path), tmp_path)
     assert file_of(here) == tmp_path / "tokenizer.json" and file_of(here, "chat_template.json") is None
+
+
+def test_variables_of_a_template_are_lent_with_it_and_part_of_the_tokenizer():
+    specs = {
+        "pivot": ModelSpec(model="org/p", template_variables={"enable_thinking": False, "day": [1, "x"]}),
+        "borrows": ModelSpec(model="org/b", template="pivot", template_variables={"day": None}),
+        "own": ModelSpec(model="org/p"),
+    }
+    refs = resolve(specs, ".")
+    assert refs["pivot"].variables == {"enable_thinking": False, "day": [1, "x"]}
+    assert refs["borrows"].variables == {"enable_thinking": False, "day": None}
+    assert refs["own"].variables == {}

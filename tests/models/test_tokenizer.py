@@ -122,3 +122,18 @@ def test_every_file_of_a_tokenizer_is_part_of_its_identity(tmp_path):
         after = tokenizer_identity(ref_of(folder))
         assert after != before
         before = after
+
+
+def test_a_saved_template_has_the_variables_as_defaults(tmp_path):
+    source = "{% for m in messages %}{{ m.content }}{% endfor %}{{ 'no' if think is defined and not think }}"
+    folder, out, other = declared(tmp_path / "m", "PreTrainedTokenizerFast"), tmp_path / "out", tmp_path / "o"
+    (folder / "chat_template.jinja").write_text(source)
+    for made in (out, other):
+        made.mkdir()
+    copy_tokenizer(ref_of(folder, variables={"think": False}), out)
+    chat = [{"role": "user", "content": "Hi"}]
+    tokenizer = AutoTokenizer.from_pretrained(out)
+    assert tokenizer.apply_chat_template(chat, tokenize=False) == "Hino"
+    assert tokenizer.apply_chat_template(chat, tokenize=False, think=True) == "Hi"
+    copy_tokenizer(ref_of(folder), other)
+    assert (other / "chat_template.jinja").read_text() == source

@@ -200,3 +200,19 @@ def test_thoughts_that_the_corpus_drops_no_model_can_keep(tmp_path):
         load(tmp_path, "", "corpus.thinking=drop", "sources.a.thinking=keep")
     with pytest.raises(RecipeError, match="thinking"):
         load(tmp_path, "", "corpus.thinking=maybe")
+
+
+def test_variables_of_a_template_are_json(tmp_path):
+    given = "{a: false, b: 1, c: 0.5, d: text, e: null, f: [1, {g: true}], h: {i: 2.5}}"
+    recipe = load(tmp_path, "", f"pivot.template_variables={given}", "sources.a.template_variables.x=3")
+    assert recipe.pivot.template_variables == {
+        "a": False, "b": 1, "c": 0.5, "d": "text", "e": None, "f": [1, {"g": True}], "h": {"i": 2.5},
+    }  # fmt: skip
+    assert recipe.sources["a"].template_variables == {"x": 3}
+    for wrong, words in (
+        ("{messages: []}", "pivot.template_variables: 'messages' cannot be set"),
+        ("{x: .nan}", "pivot.template_variables.x"),
+        ("[x]", "pivot.template_variables: must be a mapping"),
+    ):
+        with pytest.raises(RecipeError, match=words):
+            load(tmp_path, "", f"pivot.template_variables={wrong}")

@@ -21,6 +21,7 @@ NOT_SETTINGS = {
     "pivot.revision": "of a hub id: its commit is hashed",
     "pivot.template": "its text is hashed with the tokenizer",
     "pivot.thinking": "hashed with the tokenizer",
+    "pivot.template_variables.x": "hashed with the tokenizer",
     "corpus.train.path": "a place; its content is hashed",
     "corpus.train.revision": "of a hub id: its commit is hashed",
 }
@@ -47,6 +48,7 @@ def everything() -> dict[str, Any]:
         "evaluate": {"exact_match": {"answer_pattern": "(?s)(.*)", "max_new_tokens": 2, "limit": 3}},
         "compare": {"sft": True, "self_distillation": True, "all_sources": True, "merges": ["karcher"]},
         "fuse": {"method": "mean_ce", "temperature": 0.5},
+        "pivot": SETTINGS["pivot"] | {"template_variables": {"x": False}},
         "align": {"k": 4},
     }  # fmt: skip
 

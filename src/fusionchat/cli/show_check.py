@@ -33,11 +33,15 @@ def show(found: Check) -> None:
         console.say(
             f"{name}: transformers would split {text!r} differently than tokenizer.json says; the file's rules are used."
         )
+    for line in found.opens:
+        console.say(line)
     for line in found.pivot:
         console.say(f"Pivot: {line}")
     for line in found.unfit:
         console.warn(f"{line}; the search will count it as failed")
     for line in found.dtypes.notices():
+        console.warn(line)
+    for line in found.doubts:
         console.warn(line)
     for line in found.unseen:
         console.warn(f"could not look at {line}")

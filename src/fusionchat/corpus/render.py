@@ -2,9 +2,10 @@
 """`Renderer`: a conversation in a model's own chat template, as ids and the byte span of every supervised token."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
+from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -17,6 +18,7 @@ from fusionchat.corpus.places import Place, Refusal, byte_places, make_marks
 from fusionchat.corpus.roles import with_roles
 from fusionchat.corpus.template import ChatTemplate, Shown
 from fusionchat.corpus.thoughts import Thinking, opening, without
+from fusionchat.corpus.variables import Variables, refuse_names
 from fusionchat.errors import ModelError
 from fusionchat.tokens.spans import Ends, Spans, Untiled
 from fusionchat.tokens.table import TokenTable
@@ -56,13 +58,14 @@ class Renderer:
     Args:
         tokenizer: The model's tokenizer.
         template: Jinja source of the chat template, None for the tokenizer's own.
+        variables: What the template is given besides the conversation.
         thinking: Whether the model sees the thoughts of a conversation. Spans count the bytes of a thought that it
             does not see, so that they are the same for all models.
         name: The model's name, for messages.
         rows: How many tokens the model has rows for, None if that is not to be checked.
 
     Raises:
-        ModelError: There is no chat template, or it is not valid Jinja.
+        ModelError: There is no chat template, it is not valid Jinja, or a variable is a special token's.
         TokenizerError: The tokenizer cannot be expressed in bytes.
     """
 
@@ -71,6 +74,7 @@ class Renderer:
         tokenizer: "PreTrainedTokenizerBase",
         *,
         template: str | None = None,
+        variables: Variables = MappingProxyType({}),
         thinking: Thinking = "keep",
         name: str = "",
         rows: int | None = None,
@@ -78,7 +82,8 @@ class Renderer:
         self.tokenizer, self.name, self.thinking, self.rows = tokenizer, name, thinking, rows
         if template is None:
             template = own_template(tokenizer, name)
-        self.template = ChatTemplate(template, tokenizer.special_tokens_map)
+        refuse_special(variables, tokenizer.special_tokens_map, name)
+        self.template = ChatTemplate(template, tokenizer.special_tokens_map, variables)
         plain = TokenTable.from_tokenizer(tokenizer)
         table = with_roles(plain, self.template, Encoder(tokenizer, plain).ids)
         self.encoder, self.table = Encoder(tokenizer, table), table
@@ -87,9 +92,11 @@ class Renderer:
 
     @cached_property
     def digest(self) -> str:
-        """SHA-256 of what a rendering depends on: the template and the tokenizer's table."""
+        """SHA-256 of what a rendering depends on: the template, its variables and the tokenizer's table."""
+        own = self.template
+        held = (self.table.digest, self.thinking, own.special_tokens, own.source)
         return hashlib.sha256(
-            f"{self.table.digest}\n{self.thinking}\n{self.template.special_tokens}\n{self.template.source}".encode()
+            "\n".join(map(str, (*held, *sorted(own.variables.items())))).encode()
         ).hexdigest()
 
     def render(self, conversation: Conversation) -> Rendered | Reject:
@@ -272,6 +279,18 @@ class Renderer:
         if self.table.eos is not None:
             stops.append(self.table.eos)
         return list(dict.fromkeys(stops))
+
+
+def refuse_special(variables: Variables, special_tokens: Mapping[str, object], name: str) -> None:
+    """Raise ModelError where a variable of a template is one of the tokenizer's special tokens."""
+    try:
+        refuse_names(variables, special_tokens)
+    except ValueError as error:
+        raise ModelError(
+            f"A variable of the chat template is the tokenizer's: {error}",
+            where=f"template_variables of {name or 'this model'}",
+            do="remove it, or change it in the tokenizer's files",
+        ) from error
 
 
 def unseen_bytes(messages: Sequence[Message], seen: Sequence[Message]) -> NDArray[np.int32]:

@@ -13,6 +13,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
+from types import MappingProxyType
 from typing import NamedTuple
 
 from fusionchat.corpus.conversation import Message, Role
@@ -26,6 +27,7 @@ from fusionchat.corpus.places import (
     read_between,
 )
 from fusionchat.corpus.thoughts import TAGS, needs_care, split
+from fusionchat.corpus.variables import Variables
 
 PROBE = (Message("user", "Hi"), Message("assistant", "Hi"))
 WANTS_PARTS = "the chat template takes content as a list of parts, not as text"
@@ -67,13 +69,16 @@ class ChatTemplate:
     Args:
         source: Jinja source.
         special_tokens: Spelling of ``bos_token``, ``eos_token`` and the like.
+        variables: What else the template is given.
 
     Raises:
         ModelError: The template is not valid Jinja.
     """
 
-    def __init__(self, source: str, special_tokens: Mapping[str, object]) -> None:
-        self.source = source
+    def __init__(
+        self, source: str, special_tokens: Mapping[str, object], variables: Variables = MappingProxyType({})
+    ) -> None:
+        self.source, self.variables = source, dict(variables)
         self.special_tokens = dict(special_tokens)
         self.tools: list[object] | None = None
         compiled(source)
@@ -92,14 +97,14 @@ class ChatTemplate:
         return self._render([{"role": m.role, "content": m.content} for m in messages], generate)
 
     def _render(self, messages: Sequence[Mapping[str, object]], generate: bool = False) -> str | Refusal:
-        variables = {
+        own = {
             "messages": messages,
             "tools": self.tools,
             "documents": None,
             "add_generation_prompt": generate,
         }
         try:
-            return compiled(self.source).render(**self.special_tokens, **variables)
+            return compiled(self.source).render({**self.variables, **self.special_tokens, **own})
         except Exception as error:  # a template is a foreign program: whatever it raises is its refusal
             return Refusal("the chat template refuses the conversation", str(error))
 

@@ -33,10 +33,11 @@ def generation_identity(ref: ModelRef) -> str:
 
 
 def tokenizer_identity(ref: ModelRef) -> str:
-    """What identifies a model's tokenizer and template."""
+    """What identifies a model's tokenizer, template and the template's variables."""
     own = _identity(ref.tokenizer_place, TOKENIZER)
     borrowed = None if ref.borrows is None else tokenizer_identity(ref.borrows)
-    return hashlib.sha256(canonical([own, ref.template, borrowed, ref.thinking]).encode()).hexdigest()
+    held = [own, ref.template, borrowed, ref.thinking, *([dict(ref.variables)] if ref.variables else [])]
+    return hashlib.sha256(canonical(held).encode()).hexdigest()
 
 
 def _identity(place: Place, patterns: tuple[str, ...]) -> str:

@@ -4,8 +4,10 @@ Nothing is decided from a model's name but what `hub.find` does.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+
+from pydantic import JsonValue
 
 from fusionchat.corpus.jinja import pick
 from fusionchat.corpus.thoughts import Thinking
@@ -27,6 +29,7 @@ class ModelRef:
         template: Jinja source that replaces the tokenizer's own template, or None.
         borrows: The model whose template it uses instead, or None.
         thinking: Whether it sees the thoughts that the corpus keeps.
+        variables: What its chat template is given besides the conversation.
     """
 
     name: str
@@ -36,6 +39,7 @@ class ModelRef:
     template: str | None = None
     borrows: "ModelRef | None" = None
     thinking: Thinking = "keep"
+    variables: Mapping[str, JsonValue] = field(default_factory=dict)
 
     @property
     def place(self) -> Place:
@@ -65,8 +69,16 @@ def resolve(specs: Mapping[str, ModelSpec], folder: str) -> dict[str, ModelRef]:
         tokenizer = locate(spec.tokenizer, folder, where=f"{where}.tokenizer") if spec.tokenizer else model
         template = _template(spec, folder, where)
         borrows = refs["pivot"] if spec.template == "pivot" else None
+        lent = {} if borrows is None else borrows.variables
         refs[name] = ModelRef(
-            name, model, tokenizer, spec.revision, template, borrows, spec.thinking or "keep"
+            name,
+            model,
+            tokenizer,
+            spec.revision,
+            template,
+            borrows,
+            spec.thinking or "keep",
+            {**lent, **spec.template_variables},
         )
     return refs
 

@@ -2,9 +2,10 @@
 
 from typing import ClassVar
 
-from pydantic import Field
+from pydantic import Field, JsonValue, field_validator
 
 from fusionchat.corpus.thoughts import Thinking
+from fusionchat.corpus.variables import refuse_names
 from fusionchat.settings import Named
 
 
@@ -24,3 +25,14 @@ class ModelSpec(Named):
         None,
         description="drop: this model sees no thoughts; it is scored and compared without them",
     )
+    template_variables: dict[str, JsonValue] = Field(
+        {},
+        description="values for variables of the chat template, such as `enable_thinking: false`; with `template: pivot` the "
+        "pivot's hold too. The fused model's template has the pivot's as defaults",
+    )
+
+    @field_validator("template_variables")
+    @classmethod
+    def _variables(cls, value: dict[str, JsonValue]) -> dict[str, JsonValue]:
+        refuse_names(value)
+        return value

@@ -4,6 +4,8 @@ import shutil
 from pathlib import Path
 
 from fusionchat.artifacts import Json, read_json, write_json, write_text
+from fusionchat.corpus.jinja import own_template
+from fusionchat.corpus.variables import with_defaults
 from fusionchat.hub import local_folder
 from fusionchat.models.files import GENERATION, TOKENIZER, file_of, matching
 from fusionchat.models.load import (
@@ -34,7 +36,7 @@ def copy_tokenizer(ref: ModelRef, folder: Path) -> None:
     for name in matching(source, TOKENIZER):
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(source / name, folder / name)
-    template = other_template(ref)
+    template = template_to_save(ref)
     if template is not None:
         put_template(folder, template)
     if rebuilt_on(ref) is not None or ((folder / FILE).is_file() and not opens_as_declared(ref)):
@@ -47,6 +49,20 @@ def copy_tokenizer(ref: ModelRef, folder: Path) -> None:
     generation = Path(ref.model) / GENERATION
     if generation.is_file():
         shutil.copyfile(generation, folder / GENERATION)
+
+
+def template_to_save(ref: ModelRef) -> str | None:
+    """The template for a model made from this one, its variables as defaults; None where the files' own will do.
+
+    Raises:
+        ModelError: There is none to use.
+    """
+    template = other_template(ref)
+    if not ref.variables:
+        return template
+    return with_defaults(
+        own_template(load_tokenizer(ref), ref.name) if template is None else template, ref.variables
+    )
 
 
 def rebuilt_on(ref: ModelRef) -> str | None:

@@ -9,7 +9,7 @@ from dataclasses import MISSING, fields, is_dataclass
 from types import UnionType
 from typing import Annotated, Any, Union, get_args, get_origin, get_type_hints
 
-from pydantic import BaseModel
+from pydantic import BaseModel, JsonValue
 
 from fusionchat.errors import RecipeError
 from fusionchat.yaml import parse_value
@@ -152,6 +152,8 @@ def below(kinds: list[Any], name: str) -> tuple[list[Any], object]:
             found += alternatives(arguments[1])
         elif get_origin(kind) in (tuple, list):
             found += alternatives(arguments[0])
+        elif kind is JsonValue:
+            found.append(kind)
         elif name in keys(kind):
             annotation, default = keys(kind)[name]
             found += alternatives(annotation)

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from types import NoneType
 from typing import Any, Literal, get_args, get_origin
 
+from pydantic import JsonValue
+
 from fusionchat.recipe.set import METHOD, Tree, below, keys, short_key
 
 SCALARS = (str, int, float, bool, NoneType)
@@ -35,7 +37,8 @@ def prepare(node: object, kinds: list[Any], default: object = None) -> Any:
         of = _chosen(kinds, tree)
         return {name: prepare(value, *below(of, str(name))) for name, value in tree.items()}
     if isinstance(node, list):
-        entries, _ = below([kind for kind in kinds if get_origin(kind) in (tuple, list)], "0")
+        listed = [kind for kind in kinds if get_origin(kind) in (tuple, list) or kind is JsonValue]
+        entries, _ = below(listed, "0")
         return [prepare(value, entries) for value in node]
     return node if _fits(node, kinds) else Wrong(node)
 
@@ -53,7 +56,9 @@ def _fits(value: object, kinds: list[Any]) -> bool:
     if any(short_key(kind) for kind in kinds):
         known.add(str)
     if isinstance(value, float):
-        return math.isfinite(value) and (float in known or (int in known and value.is_integer()))
+        return math.isfinite(value) and (
+            JsonValue in kinds or float in known or (int in known and value.is_integer())
+        )
     if isinstance(value, int) and not isinstance(value, bool):
-        return bool(known & {int, float})
+        return bool(known & {int, float}) or JsonValue in kinds
     return not isinstance(value, bool | str) or not known or type(value) in known

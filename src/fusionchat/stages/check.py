@@ -21,6 +21,7 @@ from fusionchat.run.auto import Dtypes
 from fusionchat.run.estimate import most_disk, total
 from fusionchat.run.planned import Run
 from fusionchat.stages.check_corpus import describe, sample_parts
+from fusionchat.stages.check_models import unread_variables, variables_line
 from fusionchat.stages.check_usable import Usable, notes, usable
 from fusionchat.stages.corpus import make_renderer
 from fusionchat.stages.names import aligned
@@ -55,6 +56,8 @@ class Check(NamedTuple):
         disk, flops: Rough total cost of the run, None where models or corpus are not here.
         unseen: What could not be looked at, and why.
         dtypes: What models are loaded in.
+        opens: How models are opened and shown text, where it is not the usual way.
+        doubts: Settings of models that do nothing, or that deserve a second look.
         pivot: Notes on the pivot's tensors.
         rebuilt: Models whose tokenizer transformers would not build as its file says, and a text that shows it.
         unfit: The search's candidates that cannot merge this many targets, and why.
@@ -79,6 +82,8 @@ class Check(NamedTuple):
     notes: dict[str, int]
     rebuilt: dict[str, str]
     dtypes: Dtypes
+    opens: list[str]
+    doubts: list[str]
 
 
 def check(recipe: Recipe, *, sample: int = 200) -> Check:
@@ -133,6 +138,8 @@ def check(recipe: Recipe, *, sample: int = 200) -> Check:
             n: text for n, ref in refs.items() if n in renderers and (text := rebuilt_on(ref)) is not None
         },
         dtypes=planned.dtypes,
+        opens=[line for ref in refs.values() if (line := variables_line(ref))],
+        doubts=[line for n, made in renderers.items() for line in unread_variables(refs[n], made)],
     )
 
 

@@ -241,7 +241,14 @@ def _fit_all(
 def make_renderer(ref: ModelRef, *, rows: int | None = None) -> Renderer:
     """The renderer of a model of the recipe; ``rows`` as for `Renderer`."""
     tokenizer, template = load_tokenizer(ref), other_template(ref)
-    return Renderer(tokenizer, template=template, thinking=ref.thinking, name=ref.name, rows=rows)
+    return Renderer(
+        tokenizer,
+        template=template,
+        variables=ref.variables,
+        thinking=ref.thinking,
+        name=ref.name,
+        rows=rows,
+    )
 
 
 def head_rows(ref: ModelRef) -> int | None:
