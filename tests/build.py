@@ -1,5 +1,6 @@
 """Small made-up values for tests."""
 
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
@@ -44,3 +45,18 @@ def by_conversation(scored):
     """The distributions of each conversation."""
     ends = scored.tokens.offsets
     return [scored.topk.slice(low, high) for low, high in pairwise(ends.tolist())]
+
+
+def moved(scored, begin, end, **others):
+    """The same rows with other spans, and other turns where given."""
+    arrays = {"begin": begin, "end": end, **others}
+    arrays = {name: np.asarray(value, np.int32) for name, value in arrays.items()}
+    return scored._replace(tokens=replace(scored.tokens, **arrays))
+
+
+def lengths(scored):
+    """The bytes of every message, where every turn is as long as its rows say, without an end of turn."""
+    own = scored.tokens
+    table = np.zeros((own.conversations, int(own.turn.max()) + 1), np.int32)
+    np.maximum.at(table, (np.repeat(np.arange(own.conversations), np.diff(own.offsets)), own.turn), own.end)
+    return table

@@ -1,4 +1,4 @@
-"""Fusion rules: the least cross-entropy wins, mixtures add up, unaligned rows fall back and are counted."""
+"""Fused rows are the better model's or a mixture; unaligned rows fall back to the pivot and are counted."""
 
 from dataclasses import replace
 
@@ -11,27 +11,13 @@ from fusionchat.fuse import fuse as rules
 from fusionchat.fuse.fuse import combine, fall_back
 from fusionchat.fuse.rules.mean_ce import MeanCE
 from fusionchat.fuse.rules.min_ce import MinCE
-from fusionchat.fuse.scores import score_units
 from fusionchat.represent.topk import TopK
-from tests.build import make_scored
+from tests.build import lengths, make_scored, moved
 
 
 def fuse(models, captures, rule, sizes=None):
     """`rules.fuse` where every turn is as long as the pivot's rows say, without an end of turn."""
     return rules.fuse(models, captures, rule, lengths(models[0]) if sizes is None else np.array(sizes))
-
-
-def lengths(scored):
-    own = scored.tokens
-    table = np.zeros((own.conversations, int(own.turn.max()) + 1), np.int32)
-    np.maximum.at(table, (np.repeat(np.arange(own.conversations), np.diff(own.offsets)), own.turn), own.end)
-    return table
-
-
-def moved(scored, begin, end):
-    """The same rows with other spans."""
-    spans = {"begin": np.asarray(begin, np.int32), "end": np.asarray(end, np.int32)}
-    return scored._replace(tokens=replace(scored.tokens, **spans))
 
 
 def test_min_ce_takes_the_better_model_of_each_conversation():
@@ -48,16 +34,6 @@ def test_ties_go_to_the_pivot():
     pivot = make_scored(0, [2], label_logprob=[-1, -1])
     source = make_scored(1, [2], label_logprob=[-1, -1])
     assert fuse([pivot, source], [pivot, source], MinCE()).weights[0].tolist() == [1, 1]
-
-
-def test_bits_per_byte_do_not_favour_the_finer_tokenizer():
-    # The same 4 bytes: the pivot has 2 tokens, the source 4 of half the nats and a little more in total.
-    pivot = make_scored(0, [2], label_logprob=[-1, -1], width=2)
-    source = make_scored(1, [4], label_logprob=[-0.6] * 4, width=1)
-    per_byte = score_units([pivot, source], MinCE(), lengths(pivot)).ce[:, 0]
-    per_token = score_units([pivot, source], MinCE(unit="nats_per_token"), lengths(pivot)).ce[:, 0]
-    assert per_byte[0] < per_byte[1] and per_token[0] > per_token[1]
-    assert per_byte[0] == pytest.approx(2 / np.log(2) / 4)
 
 
 def test_per_turn_takes_turns_apart_and_a_missing_turn_never_wins():
@@ -152,16 +128,6 @@ def test_a_cold_mixture_is_min_ce():
     np.testing.assert_allclose(cold, fuse(models, models, MinCE()).weights, atol=1e-3)
 
 
-@pytest.mark.parametrize("rule", [MinCE(per="token"), MeanCE(per="token")])
-def test_per_token_an_end_of_turn_is_compared_in_bits(rule):
-    """Rows: bytes 0..3 (4 bytes), the end of turn (none). CE in bits per byte: 8 / 4 and 3 against 4 / 4 and 6."""
-    pivot = make_scored(0, [2], label_logprob=np.array([-8, -3]) * np.log(2))
-    pivot = moved(pivot, [0, 4], [4, 5])
-    source = pivot._replace(label_logprob=(np.array([-4, -6]) * np.log(2)).astype(np.float32))
-    ce = rules.score_rows([pivot, source], rule, np.array([[0, 4]])).ce
-    np.testing.assert_allclose(ce, [[2, 3], [1, 6]], rtol=1e-6)
-
-
 def test_rows_that_were_compared_are_marked():
     pivot = make_scored(0, [3], label_logprob=[-1, -1, -1])
     source = make_scored(1, [2], label_logprob=[-1, -1])
@@ -169,11 +135,6 @@ def test_rows_that_were_compared_are_marked():
     aligned = make_scored(1, [3], label_logprob=[np.nan, -1, -1], present=[False, True, True])
     for per in ("conversation", "turn", "token"):
         assert fuse([pivot, aligned], [pivot, source], MinCE(per=per)).shared.tolist() == [False, True, True]
-
-
-def test_nobody_scored_is_the_pivots():
-    for rule in (MinCE(), MeanCE()):
-        assert rule.weights(np.full((2, 1), np.nan)).tolist() == [[1], [0]]
 
 
 def test_fall_back_keeps_the_sum():
@@ -194,11 +155,6 @@ def test_combine_says_what_it_cut_off():
     ids, mass, cut = combine(np.array([[5, 3, 5, 1]]), np.array([[0.2, 0.5, 0.4, 1e-9]]), 1)
     assert ids.tolist() == [[5]] and mass[0] == pytest.approx([0.6])
     assert cut[0] == pytest.approx(0.5 + 1e-9, abs=1e-15)
-
-
-def test_temperature_must_be_positive():
-    with pytest.raises(ValueError, match="temperature"):
-        MeanCE(temperature=0.0)
 
 
 def scatter(topk, vocabulary):
