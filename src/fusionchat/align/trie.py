@@ -1,7 +1,7 @@
 # V vocabulary rows, S trie nodes
 """Which token of a vocabulary is the longest prefix of some bytes: a byte trie in flat arrays. PURE.
 
-The children of all nodes lie in one open-addressed hash table with the key node * 256 + byte. Where two tokens have
+The children of all nodes are in one open-addressed hash table with the key node * 256 + byte. Where two tokens have
 the same bytes, a regular piece goes before a byte-fallback piece, then the lower id.
 """
 

@@ -7,9 +7,8 @@ from fusionchat.align.projection.arrays import EXACT, INSIDE, UNALIGNED
 from fusionchat.align.projection.project import project
 from fusionchat.align.settings import AlignSettings, BytePrefix, Exact
 from fusionchat.align.vocabulary import build_map
-from fusionchat.corpus.supervised import SupervisedTokens
-from fusionchat.represent.topk import Scored, TopK
 from fusionchat.tokens.spans import make_table
+from tests.align.projection.rows import hello
 from tests.align.worlds import capture, worlds
 from tests.reference import align as slow
 
@@ -163,30 +162,6 @@ def test_without_the_mid_token_rule_inside_rows_are_unaligned(world):
     assert (without.topk.logprobs[exact] == with_rule.topk.logprobs[exact]).all()
 
 
-def hello(k):
-    """A source at "hello" that says 0.6 hello, 0.2 hell, 0.1 ho, 0.1 x; the pivot writes h + ello."""
-    source_table = make_table([b"hello", b"hell", b"ho", b"x"])
-    pivot_table = make_table([b"h", b"e", b"ello", b"ell", b"o", b"x"])
-    probs = np.array([[0.6, 0.2, 0.1, 0.1]])
-    with np.errstate(divide="ignore"):
-        topk = TopK(
-            ids=np.array([[0, 1, 2, 3]], np.int32)[:, :k],
-            logprobs=np.log(probs[:, :k]).astype(np.float16),
-            tail=np.log(probs[:, k:].sum(axis=1)).astype(np.float16),
-            present=np.array([True]),
-        )
-    tokens = SupervisedTokens(
-        labels=np.array([0], np.int32),
-        turn=np.array([1], np.int32),
-        begin=np.array([0], np.int32),
-        end=np.array([5], np.int32),
-        offsets=np.array([0, 1]),
-    )
-    source = Scored(tokens, topk, np.log(np.array([0.6])).astype(np.float32))
-    pivot = capture(np.random.default_rng(0), pivot_table, [[(0, [0, 2])]], 4)
-    return pivot.tokens, source, build_map(source_table, pivot_table, BytePrefix()), pivot_table, source_table
-
-
 def test_a_hand_written_row():
     result = project(*hello(4), AlignSettings())
     assert row(result.topk, 0) == pytest.approx({0: 0.9, 5: 0.1}, abs=1e-3)
@@ -205,10 +180,3 @@ def test_the_tail_has_its_share_by_hand():
     assert rare.kind.tolist() == [EXACT, UNALIGNED]
     plain = project(*hello(2), AlignSettings(observed_path=False))
     assert row(plain.topk, 0) == pytest.approx({0: 0.8}, abs=1e-3)
-
-
-def test_settings_are_checked():
-    with pytest.raises(ValueError, match="min_mass"):
-        AlignSettings(min_mass=1.5)
-    with pytest.raises(ValueError, match="slots"):
-        AlignSettings(k=0)

@@ -158,9 +158,8 @@ def emit(
     """Write the largest output entries, the label among them, to row i; masses are divided by ``scale``."""
     most = out.ids.shape[1]
     for s in range(most, slots):
-        if room.slot[s] == gold:
-            for one in (most - 1, s):
-                tail += room.slot_mass[one] if one != s else 0.0
+        if room.slot[s] == gold:  # it takes the last slot, whose mass joins the tail
+            tail += room.slot_mass[most - 1]
             room.slot[most - 1], room.slot_mass[most - 1] = gold, room.slot_mass[s]
             room.slot_logprob[most - 1], room.slot_parts[most - 1] = room.slot_logprob[s], room.slot_parts[s]
         else:
@@ -192,8 +191,8 @@ def spread(tail: float, vocabulary: int) -> np.float32:
 def shorten(size: int, more: int, words: Words, label: int, words_W: Words, gold: int) -> tuple[int, int]:
     """Template bytes left on the source's and the pivot's first token after those that both have: (source, pivot).
 
-    ``size`` bytes of the source's label and ``more`` bytes of the pivot's are in front of the text that they stand
-    for; what both end with is context on both sides.
+    ``size`` bytes of the source's label and ``more`` bytes of the pivot's are before the end of the context; if one ends
+    with the other, what both have is context on both sides.
     """
     shared = min(size, more)
     mine, theirs = words.offsets[label] + size - shared, words_W.offsets[gold] + more - shared
