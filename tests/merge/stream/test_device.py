@@ -32,13 +32,8 @@ from fusionchat.merge.stream.merge import merge_models
 from fusionchat.merge.stream.work import TensorWork
 from tests.merge.folders import SHAPES, family, load, random_tensors, save
 from tests.merge.inputs.test_open import adapter
-from tests.merge.test_methods import (
-    EVERY,
-    Held,
-    in_order,
-    small_chunks,  # noqa: F401 - a fixture
-    tensors,
-)
+from tests.merge.methods.arrays import EVERY, Held, in_order, tensors
+from tests.merge.methods.conftest import small_chunks  # noqa: F401 - a fixture
 
 DTYPES = ("bfloat16", "float16", "float32")
 METHODS = [

@@ -1,0 +1,87 @@
+"""Tensors in memory, merged as the engine merges those of files."""
+
+import dataclasses
+
+import numpy as np
+
+from fusionchat.merge.inputs.plan import Job
+from fusionchat.merge.methods.dare import DareLinear, DareTies, Della
+from fusionchat.merge.methods.karcher import Karcher
+from fusionchat.merge.methods.linear import Linear, TaskArithmetic
+from fusionchat.merge.methods.model_stock import ModelStock
+from fusionchat.merge.methods.sce import Sce
+from fusionchat.merge.methods.spherical import Multislerp, Nuslerp, Slerp
+from fusionchat.merge.methods.ties import Breadcrumbs, Ties
+from fusionchat.merge.methods.varm import Varm
+from fusionchat.merge.stream.work import TensorWork
+from tests.reference import merge as reference
+
+
+@dataclasses.dataclass
+class Held:
+    """A tensor in memory, as the engine reads it."""
+
+    values: np.ndarray
+    origin: str = "memory"
+
+    @property
+    def shape(self):
+        return self.values.shape
+
+    def decode(self, begin, out):
+        out[:] = self.values.reshape(-1)[begin : begin + out.size]
+
+    def read_ahead(self, begin):
+        pass
+
+    def release(self):
+        pass
+
+
+def in_order(function, chunks):
+    return map(function, range(chunks))
+
+
+def backwards(function, chunks):
+    """Chunks in another order than they are asked for."""
+    made = {chunk: function(chunk) for chunk in reversed(range(chunks))}
+    return iter([made[chunk] for chunk in range(chunks)])
+
+
+def fuse(method, pivot, targets, auxiliary=(), name="w", chunk_map=in_order):
+    """Merge arrays; returns values and the work."""
+    sources = tuple(Held(np.ascontiguousarray(a, dtype=np.float32)) for a in (pivot, *targets))
+    job = Job(name, sources[0].shape, sources, tuple(Held(a) for a in auxiliary))
+    task = TensorWork(job, method, "float32")
+    task.prepare(chunk_map)
+    values = np.concatenate(list(task.combine(chunk_map)))
+    return values.reshape(pivot.shape), task
+
+
+def tensors(seed=0, shape=(120, 300), targets=3, scale=1e-3, bf16=False):
+    rng = np.random.default_rng(seed)
+    pivot = rng.normal(0, 0.02, shape).astype(np.float32)
+    changed = np.stack(
+        [pivot + rng.normal(0, scale * (j + 1), shape).astype(np.float32) for j in range(targets)]
+    )
+    if bf16:  # many equal magnitudes
+        both = reference.to_bf16(np.stack([pivot, *changed]).astype(np.float64)).astype(np.float32)
+        return both[0], both[1:]
+    return pivot, changed
+
+
+EVERY = [
+    Varm(), Varm(power=0.5), Varm(granularity="element"), Linear(), TaskArithmetic(scale=0.5), Ties(), Sce(),
+    Ties(density=0.5, normalize=False), DareLinear(), DareTies(), Della(), Della(elect_sign=False), Breadcrumbs(),
+    Breadcrumbs(elect_sign=True), Slerp(), Nuslerp(), Multislerp(), Karcher(), ModelStock(),
+]  # fmt: skip
+
+
+ONE = [
+    m
+    for m in EVERY
+    if not isinstance(m, Nuslerp | ModelStock | DareLinear | DareTies | Della | Slerp | Breadcrumbs)
+]
+
+
+near = {"rtol": 3e-7, "atol": 3e-9}
