@@ -42,6 +42,7 @@ PURE = (
     "merge/weights.py",
     "models/logits.py",
     "represent/events.py",
+    "represent/kernel.py",
     "represent/select.py",
     "represent/topk.py",
     "tokens/spans.py",

@@ -1,0 +1,208 @@
+# N rows, T tokens of a tile, K kept tokens
+"""The loops of `fusionchat.represent.select`: the largest logits of a row and the sum of the others, in one pass. PURE.
+
+A row's K + 1 largest logits so far are a heap with the worst at its root. Whatever is larger than the root changes
+places with it, so that a tile, once scanned, holds the rest and nothing else; and no element of the rest is larger
+than the root. The root is therefore the reference of the rest's sum, ``1 + sum of exp(x - root)``, which is exact
+however small the rest is beside the kept: it is never a difference.
+
+The heap has one more than is kept because its root belongs to the rest: with that it has the rest's largest logit.
+
+Ties are broken by the lower id. NaN is never larger than anything; it stays in the tile and makes the sum NaN.
+"""
+
+from typing import NamedTuple
+
+import numba
+import numpy as np
+from numpy.typing import NDArray
+
+SPAN = 4096
+"""Tokens that are scanned and then summed: 16 KiB, which the first-level cache holds."""
+BLOCK = 64
+"""Tokens that are compared with the root at a time; few blocks have one that is larger."""
+
+_LOG2E = np.float32(1.4426950408889634)
+_SHIFT, _MANTISSA = np.float32(1.5 * 2**23), np.int32(23)
+_LEAST = np.float32(-87.0)
+"""exp of anything less is taken as exp(-87) = 1.6e-38: beside a sum of at least 1 it is nothing."""
+_ONE = np.float32(1.0)
+_C1, _C2, _C3, _C4, _C5 = (
+    np.float32(c)
+    for c in (0.6931470036506653, 0.24022242426872253, 0.05550733581185341, 0.009671512991189957, 0.001326472731307149)
+)  # fmt: skip
+"""2^g = 1 + g (C1 + ...) for g in [-1/2, 1/2]: least largest relative error, 9.2e-8 (found by reweighted least squares)."""
+
+
+class Best(NamedTuple):
+    """What is known of rows whose tokens have been seen in part.
+
+    Attributes:
+        values: fp32 [N, K + 1], the largest logits, a heap: the root is the worst. -inf where nothing was larger.
+        ids: int32 [N, K + 1], their tokens.
+        sums: fp64 [N], the sum of exp(x - root) over all others that were seen.
+        labels: int64 [N], the tokens that follow.
+        own: fp32 [N], their logits.
+        padding: fp64 [N, 2], the largest logit m past the tokenizer's tokens and the sum of exp(x - m) over those.
+    """
+
+    values: NDArray[np.float32]
+    ids: NDArray[np.int32]
+    sums: NDArray[np.float64]
+    labels: NDArray[np.int64]
+    own: NDArray[np.float32]
+    padding: NDArray[np.float64]
+
+
+@numba.njit(cache=True, nogil=True, error_model="numpy", fastmath={"reassoc", "contract", "nsz"})
+def sum_exp(x_T: NDArray[np.float32], reference: np.float32) -> np.float32:
+    """The sum of exp(x - reference) for x at most the reference, in fp32; NaN where one is NaN.
+
+    exp(t) = 2^n 2^g with n the whole number next to t / ln 2; 2^n by way of the exponent's bits. The relative error
+    of a term is under 2e-7 + 8e-8 |t|. The loop has no branch and no call, so that it is vectorised.
+    """
+    total = np.float32(0.0)
+    for i in range(x_T.size):
+        t = x_T[i] - reference
+        t = _LEAST if t < _LEAST else t  # NaN stays
+        n = np.rint(t * _LOG2E)
+        g = t * _LOG2E - n
+        power = np.float32(_ONE + g * (_C1 + g * (_C2 + g * (_C3 + g * (_C4 + g * _C5)))))
+        exponent = np.int32(np.float32(n + _SHIFT).view(np.int32) << _MANTISSA)
+        total += np.int32(power.view(np.int32) + exponent).view(np.float32)
+    return total
+
+
+@numba.njit(cache=True, nogil=True, error_model="numpy")
+def next_larger(x_T: NDArray[np.float32], begin: int, least: np.float32) -> int:
+    """The begin of the first block at or after ``begin`` that has an element over ``least``; T if there is none."""
+    for at in range(begin, x_T.size, BLOCK):
+        block = x_T[at : at + BLOCK]
+        found = np.int32(0)
+        for i in range(block.size):
+            found |= np.int32(block[i] > least)
+        if found:
+            return at
+    return x_T.size
+
+
+@numba.njit(cache=True, nogil=True, error_model="numpy", inline="always")
+def is_worse(value: float, token: int, other: float, other_token: int) -> bool:
+    """Whether a token is kept after another: it is less likely, or as likely with a higher id."""
+    return value < other or (value == other and token > other_token)
+
+
+@numba.njit(cache=True, nogil=True, error_model="numpy")
+def sink(values: NDArray[np.float32], ids: NDArray[np.int32], size: int) -> None:
+    """Put the root of a heap of ``size`` entries where it belongs."""
+    value, token, at = values[0], ids[0], 0
+    while 2 * at + 1 < size:
+        below = 2 * at + 1
+        if below + 1 < size and is_worse(values[below + 1], ids[below + 1], values[below], ids[below]):
+            below += 1
+        if not is_worse(values[below], ids[below], value, token):
+            break
+        values[at], ids[at] = values[below], ids[below]
+        at = below
+    values[at], ids[at] = value, token
+
+
+@numba.njit(cache=True, nogil=True, error_model="numpy")
+def exchange(
+    x_T: NDArray[np.float32], begin: int, first: int, values: NDArray[np.float32], ids: NDArray[np.int32]
+) -> None:
+    """Let the elements of the block at ``begin`` that are larger than the heap's root change places with it."""
+    for i in range(begin, min(begin + BLOCK, x_T.size)):
+        if x_T[i] > values[0]:
+            x_T[i], values[0] = values[0], x_T[i]
+            ids[0] = first + i
+            sink(values, ids, values.size)
+
+
+@numba.njit(cache=True, nogil=True, error_model="numpy")
+def add_tokens(x_T: NDArray[np.float32], first: int, row: int, best: Best) -> None:
+    """Take the logits of tokens first..first + T - 1 into a row; the tile holds the rest afterwards."""
+    values, ids = best.values[row], best.ids[row]
+    for begin in range(0, x_T.size, SPAN):
+        span, root = x_T[begin : begin + SPAN], values[0]
+        # 1. what is larger than the root changes places with it
+        at = next_larger(span, 0, values[0])
+        while at < span.size:
+            exchange(span, at, first + begin, values, ids)
+            at = next_larger(span, at + BLOCK, values[0])
+        # 2. the sum's reference is the new root; while that is -inf, the rest holds -inf and NaN only
+        if values[0] > root:
+            best.sums[row] *= np.exp(np.float64(root) - np.float64(values[0]))
+        reference = values[0] if values[0] > -np.inf else np.float32(0.0)
+        # 3. the rest of the span
+        total = sum_exp(span, reference)
+        if values[0] > -np.inf or np.isnan(total):
+            best.sums[row] += np.float64(total)
+
+
+@numba.njit(cache=True, nogil=True, error_model="numpy")
+def add_padding(x_T: NDArray[np.float32], row: int, best: Best) -> None:
+    """Take logits that pad the head past the tokenizer into a row's tail."""
+    largest, total = best.padding[row]
+    for x in x_T:
+        if x > largest:
+            total *= np.exp(largest - x)
+            largest = np.float64(x)
+        total += np.exp(x - largest) if x != -np.inf else 0.0
+    best.padding[row, 0], best.padding[row, 1] = largest, total
+
+
+@numba.njit(cache=True, nogil=True, error_model="numpy")
+def add_rows(
+    logits_NT: NDArray[np.float32], first: int, vocabulary: int, rows: tuple[int, int], best: Best
+) -> None:
+    """Take a tile into the rows low..high-1 of ``best``; row 0 of the tile is row ``low``.
+
+    Args:
+        logits_NT: Logits of the tokens first..first + T - 1; written to.
+        first: The tile's first token.
+        vocabulary: Tokens of the tokenizer.
+        rows: low and high.
+        best: What is known of all rows; updated.
+    """
+    low, high = rows
+    inside = min(max(vocabulary - first, 0), logits_NT.shape[1])
+    for row in range(low, high):
+        tile = logits_NT[row - low]
+        own = best.labels[row] - first
+        if 0 <= own < tile.size:
+            best.own[row] = tile[own]
+        add_tokens(tile[:inside], first, row, best)
+        add_padding(tile[inside:], row, best)
+
+
+@numba.njit(cache=True, nogil=True, error_model="numpy")
+def finish(best: Best, rows: tuple[int, int], tail: NDArray[np.float32], label: NDArray[np.float32]) -> None:
+    """Make the heaps of the rows low..high-1 lists, best first, of log-probabilities; write the tail and the label's.
+
+    In fp64, rounded once: with the kept values v_j, the root r and the sum s of the others, the tail is
+    log(exp(r) (1 + s)), to which padding adds, and log Z = log(sum of exp(v_j) + the tail).
+    """
+    for row in range(rows[0], rows[1]):
+        values, ids = best.values[row], best.ids[row]
+        # 1. heap sort: the root goes to the end, again and again
+        for size in range(values.size - 1, 0, -1):
+            values[0], values[size] = values[size], values[0]
+            ids[0], ids[size] = ids[size], ids[0]
+            sink(values, ids, size)
+        # 2. all masses relative to the largest logit
+        root, padding = np.float64(values[-1]), best.padding[row]
+        peak = max(np.float64(values[0]), padding[0])
+        rest = np.exp(root - peak) * (1.0 + best.sums[row]) if root > -np.inf else best.sums[row]
+        rest += np.exp(padding[0] - peak) * padding[1] if padding[0] > -np.inf else padding[1]
+        kept = 0.0
+        for j in range(values.size - 1):
+            kept += np.exp(values[j] - peak)
+        # 3. the tail by itself, so that it is exact where exp(root - peak) is 0
+        log_z = peak + np.log(kept + rest)
+        log_root = root + np.log1p(best.sums[row]) if root > -np.inf else root + best.sums[row]
+        log_padding = padding[0] + np.log(padding[1]) if padding[0] > -np.inf else padding[0] + padding[1]
+        tail[row] = np.logaddexp(log_root, log_padding) - log_z
+        label[row] = best.own[row] - log_z
+        for j in range(values.size - 1):
+            values[j] = values[j] - log_z
