@@ -31,7 +31,7 @@ from fusionchat.stages.corpus import files_of, make_renderer, read_part, read_to
 from fusionchat.stages.names import CORPUS
 from fusionchat.units import counted
 
-VERSION = 4  # raised when the same settings and inputs give another output
+VERSION = 5  # raised when the same settings and inputs give another output
 
 
 class Settings(Frozen):
