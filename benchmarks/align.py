@@ -55,7 +55,9 @@ from fusionchat.corpus.conversation import Reject
 from fusionchat.corpus.render import Renderer
 from fusionchat.corpus.rendered import join
 from fusionchat.corpus.supervised import SupervisedTokens
-from fusionchat.represent.shards import LABEL_LOGPROB, read_shard, write_scored
+from fusionchat.represent.store.layout import Encoding
+from fusionchat.represent.store.read import DistributionStore
+from fusionchat.represent.store.write import StoreWriter, write_store
 from fusionchat.represent.topk import Scored, TopK
 
 Sides = dict[str, Renderer]
@@ -157,23 +159,25 @@ def stage(pivot: Scored, source: Scored, sides: Sides, rows: int) -> float:
     mapping = build_map(tables[1], tables[0], BytePrefix())
     sizes = whole_turns(pivot.tokens.slice(0, last))  # the stage has them from the corpus
     with tempfile.TemporaryDirectory() as folder:
-        out = Path(folder) / "aligned.safetensors"
+        vocabulary = {"pivot": tables[0].size, "source": tables[1].size}
         for name, scored in (("pivot", pivot), ("source", source)):
             part = scored.slice(0, last)
             save_arrays(Path(folder) / f"{name}-tokens", vars(part.tokens))
-            write_scored(Path(folder) / name, part)
+            write_store(Path(folder) / name, part, rows=part.topk.rows, encoding=Encoding(vocabulary[name]))
 
         def read(name: str) -> Scored:
             tokens = SupervisedTokens(**map_arrays(Path(folder) / f"{name}-tokens"))  # type: ignore[arg-type]
-            topk, extras = read_shard(Path(folder) / name)
-            return Scored(tokens, topk, extras[LABEL_LOGPROB])
+            return DistributionStore(Path(folder) / name).scored(tokens, 0, last)
 
         def work() -> None:
             mine, theirs = read("pivot"), read("source")
             aligned = project(mine.tokens, theirs, mapping, *tables, AlignSettings())
             summarize(mine, theirs, aligned, sizes)
             extras = {"kind": aligned.kind, "kept": aligned.kept.astype(np.float16)}
-            write_scored(out, Scored(mine.tokens, aligned.topk, aligned.label_logprob), extras)
+            out = StoreWriter(
+                Path(folder) / "aligned", mine.tokens.offsets, [range(last)], Encoding(vocabulary["pivot"])
+            )
+            out.write_scored(0, Scored(mine.tokens, aligned.topk, aligned.label_logprob), extras)
 
         return float(pivot.tokens.offsets[last]) / best(work, 8)
 

@@ -23,7 +23,10 @@ from fusionchat.corpus.render import Rendered
 from fusionchat.corpus.rendered import join, read_rendered, write_rendered
 from fusionchat.distill.data import StudentData
 from fusionchat.distill.plan import MicroBatch, plan_steps
-from fusionchat.represent.shards import StoredTopK, shard_files, shard_path, shard_range, write_shard
+from fusionchat.represent.store.cut import cut
+from fusionchat.represent.store.layout import SHARDS, Encoding
+from fusionchat.represent.store.read import DistributionStore
+from fusionchat.represent.store.write import StoreWriter
 from fusionchat.represent.topk import TopK
 
 TOKENS = "tokens.safetensors"
@@ -43,23 +46,23 @@ def make(folder: Path, rows: int, k: int) -> None:
         )
     part = join(rendered)
     write_rendered(folder / TOKENS, part)
-    for index in range(-(-len(part) // 256)):
-        members = shard_range(index, len(part))
+    offsets = part.supervised.offsets
+    writer = StoreWriter(folder, offsets, cut(offsets, 2**16), Encoding(32_000))
+    for index, members in enumerate(writer.ranges):
         n = int(sizes[members.start : members.stop].sum())
         ids = rng.integers(0, 32_000, (n, k)).astype(np.int32)
         logprobs = rng.normal(-4, 1, (n, k)).astype(np.float16)
-        write_shard(
-            shard_path(folder, index), TopK(ids, logprobs, np.full(n, -3, np.float16), np.ones(n, bool))
-        )
+        writer.write(index, TopK(ids, logprobs, np.full(n, -3, np.float16), np.ones(n, bool)))
 
 
 class Whole:
     """All distributions in memory, the rows of a conversation gathered by index."""
 
     def __init__(self, folder: Path, offsets: np.ndarray) -> None:
-        shards = [load_file(path) for path in shard_files(folder)]
-        names = ("ids", "logprobs", "tail", "present")
-        self.topk = TopK(*(np.concatenate([shard[name] for shard in shards]) for name in names))
+        shards = [load_file(path) for path in sorted(folder.glob(SHARDS))]
+        names = ("ids", "logprobs", "tail")
+        arrays = [np.concatenate([shard[name] for shard in shards]) for name in names]
+        self.topk = TopK(*arrays, present=np.ones(len(arrays[0]), bool))
         self.offsets = offsets
 
     def __getitem__(self, conversation: int) -> TopK:
@@ -93,7 +96,8 @@ def measure(folder: Path, way: str) -> dict[str, float]:
 
     watcher = threading.Thread(target=watch)
     watcher.start()
-    soft = (Whole if way == "all in memory" else StoredTopK)(folder, rendered.supervised.offsets)
+    offsets = rendered.supervised.offsets
+    soft = Whole(folder, offsets) if way == "all in memory" else DistributionStore(folder)
     seconds = min(epoch(StudentData(rendered, soft, plan), plan) for _ in range(3))
     stop.set()
     watcher.join()

@@ -44,6 +44,8 @@ PURE = (
     "represent/events.py",
     "represent/kernel.py",
     "represent/select.py",
+    "represent/store/codes.py",
+    "represent/store/cut.py",
     "represent/topk.py",
     "tokens/spans.py",
     "units.py",

@@ -12,9 +12,12 @@ from fusionchat.cli.verbs import guarded
 from fusionchat.damage import discard, verified, verified_folder
 from fusionchat.errors import DamagedError
 from fusionchat.recipe.schema import load_recipe
+from fusionchat.represent.store.write import StoreWriter
 from fusionchat.stages.pipeline import open_run, run
 from tests.tiny import write_recipe
 
+ROWS = 100
+"""Rows of a shard where a test needs several."""
 READERS = {  # a file of each kind, and the job that reads it
     "corpus/corpus/train.jsonl": "represent/qwen",
     "corpus/corpus/test.jsonl": "evaluate/test/pivot",
@@ -71,10 +74,7 @@ def test_what_a_finished_run_shows_is_looked_at(copy, finished, capsys, name):
 
 
 def test_only_the_damaged_shards_of_a_capture_are_made_again(copy, monkeypatch, tiny):
-    from fusionchat.represent import shards
-    from fusionchat.stages import represent as stage
-
-    monkeypatch.setattr(shards, "SHARD_CONVERSATIONS", 4)
+    monkeypatch.setattr("fusionchat.stages.represent.shard_rows", lambda _: ROWS)
     shutil.rmtree(copy / "represent")
     recipe = load_recipe("recipe.yaml")
     run(recipe, until="represent")
@@ -84,13 +84,17 @@ def test_only_the_damaged_shards_of_a_capture_are_made_again(copy, monkeypatch, 
     kept = (folder / "shard-00000.safetensors").stat().st_mtime_ns
     (folder / "shard-00001.safetensors").write_bytes(b"")
     made = []
-    original = stage.write_scored
+    original = StoreWriter.write_scored
     monkeypatch.setattr(
-        stage, "write_scored", lambda path, *rest: made.append(path.name) or original(path, *rest)
+        StoreWriter,
+        "write_scored",
+        lambda self, index, *rest: made.append(self.path(index)) or original(self, index, *rest),
     )
     shutil.rmtree(copy / "align")
     run(recipe, until="align")
-    assert made == ["shard-00001.safetensors"]
+    assert [path.name for path in made if path.parent.parent.name == "represent"] == [
+        "shard-00001.safetensors"
+    ]
     assert {p.name: sha256_file(p) for p in folder.glob("shard-*")} == before
     assert (folder / "shard-00000.safetensors").stat().st_mtime_ns == kept
 
@@ -255,9 +259,7 @@ def test_plan_names_a_damaged_file(copy, finished, capsys, name, harm):
 
 
 def test_a_missing_shard_leaves_the_others(copy, monkeypatch):
-    from fusionchat.represent import shards
-
-    monkeypatch.setattr(shards, "SHARD_CONVERSATIONS", 4)
+    monkeypatch.setattr("fusionchat.stages.represent.shard_rows", lambda _: ROWS)
     shutil.rmtree(copy / "represent")
     run(load_recipe("recipe.yaml"), until="represent")
     folder = copy / "represent/pivot"

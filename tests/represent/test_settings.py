@@ -7,7 +7,19 @@ from fusionchat.represent.settings import RepresentSettings
 
 
 def test_defaults_and_bounds():
-    assert RepresentSettings().model_dump() == {"k": 10, "dtype": "auto"}
-    for wrong in ({"k": 0}, {"k": 1025}, {"dtype": "float64"}, {"top": 1}):
+    assert RepresentSettings().model_dump() == {
+        "k": 10,
+        "dtype": "auto",
+        "logprobs": "float16",
+        "compression": "none",
+    }
+    for wrong in (
+        {"k": 0},
+        {"k": 1025},
+        {"dtype": "float64"},
+        {"top": 1},
+        {"logprobs": "int8"},
+        {"compression": "gzip"},
+    ):
         with pytest.raises(ValidationError):
             RepresentSettings(**wrong)

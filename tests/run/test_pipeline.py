@@ -117,13 +117,13 @@ def test_captured_distributions_are_the_models_own(finished):
     """A conversation scored by hand, row by row."""
     from transformers import AutoModelForCausalLM
 
-    from fusionchat.represent.shards import read_scored
+    from fusionchat.represent.store.read import DistributionStore
     from fusionchat.stages.corpus import make_renderer, read_part, read_tokens
     from fusionchat.stages.names import CORPUS
 
     reference = finished.refs["qwen"]
     tokens = read_tokens(finished.path(CORPUS), "train", "qwen")
-    scored = read_scored(finished.path("represent/qwen"), tokens.supervised, 0).slice(0, 1)
+    scored = DistributionStore(finished.path("represent/qwen")).scored(tokens.supervised, 0, 1)
     rendered = make_renderer(reference).render(read_part(finished.path(CORPUS), "train")[0])
     model = AutoModelForCausalLM.from_pretrained(reference.model).eval()
     with torch.no_grad():

@@ -86,7 +86,7 @@ def others(value: Any, path: tuple[str, ...]) -> list[Any]:
         "template": ["pivot.jinja"], "thinking": ["drop"], "format": ["messages"], "dtype": ["float16"], "path": ["b.jsonl"],
         "pattern": [r"(x)\n"], "answer_pattern": ["(.)"], "metric": ["bits_per_byte"], "precision": ["bf16"], "model": ["m"],
         "schedule": ["linear"], "tail": ["renormalize"], "per": ["turn"], "unit": ["nats_per_token"], "positions": ["dtw"],
-        "granularity": ["layer"], "method": ["exact", "linear"],
+        "granularity": ["layer"], "logprobs": ["uint8"], "compression": ["zstd"], "method": ["exact", "linear"],
     }  # fmt: skip
     return [*words.get(path[-1], []), f"{value}2"]
 

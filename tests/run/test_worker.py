@@ -13,7 +13,6 @@ from fusionchat.artifacts import begin, is_begun, read_json, read_manifest, sha2
 from fusionchat.errors import ArtifactError, DamagedError, FusionChatError, MergeError
 from fusionchat.lease import HeldError, lease
 from fusionchat.recipe.schema import load_recipe
-from fusionchat.represent import shards
 from fusionchat.run.engine.local import lost, run_jobs
 from fusionchat.run.job import Context, Inputs, Job
 from fusionchat.run.order import job_of, lease_path, order_path, outcome_path, read_order, write_order
@@ -127,7 +126,7 @@ def test_a_worker_makes_what_is_missing_of_a_finished_job_again(copied, capsys):
 
 def test_helpers_make_shards_from_the_other_end(copied, monkeypatch):
     """Else all would make the same shard at the same time."""
-    monkeypatch.setattr(shards, "SHARD_CONVERSATIONS", 4)
+    monkeypatch.setattr("fusionchat.stages.represent.shard_rows", lambda _: 100)
     job = open_run(load_recipe("recipe.yaml")).jobs["represent/qwen"]
     made = {}
     for helps in (False, True):

@@ -7,7 +7,7 @@ from fusionchat.align.projection.arrays import UNALIGNED
 from fusionchat.corpus.conversation import Reject
 from fusionchat.corpus.parts import PARTS
 from fusionchat.recipe.schema import load_recipe
-from fusionchat.represent.shards import read_shard, shard_path
+from fusionchat.represent.store.read import DistributionStore
 from fusionchat.stages.corpus import make_renderer, read_part, read_tokens, reasons
 from fusionchat.stages.names import CORPUS
 from fusionchat.stages.names import aligned as job_id
@@ -28,7 +28,9 @@ def test_a_source_that_sees_no_thoughts_is_compared_on_the_answers(tiny):
         corpus={"train": "c.jsonl", "validation": 0.2, "test": 0.2, "max_tokens": 96},
     )
     done = run(load_recipe("recipe.yaml"), until="fuse")
-    scored, extras = read_shard(shard_path(done.path(job_id("qwen")), 0))
+    aligned = DistributionStore(done.path(job_id("qwen")))
+    extras = {name: aligned.column(name, 0, len(aligned)) for name in ("kind", "label_logprob")}
+    scored = aligned.slice(0, len(aligned))
     tokens = read_tokens(done.path(CORPUS), "train", "pivot").supervised
     inside = (tokens.begin >= 0) & (tokens.end <= len(THOUGHT.format(1)) - 4)
     assert inside.any() and (extras["kind"][inside] == UNALIGNED).all()

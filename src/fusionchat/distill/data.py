@@ -36,7 +36,7 @@ class StudentBatch(TypedDict):
 
 
 class Distributions(Protocol):
-    """What a student learns, by conversation: `fusionchat.represent.shards.StoredTopK`, or a list."""
+    """What a student learns, by conversation: `fusionchat.represent.store.read.DistributionStore`, or a list."""
 
     def __getitem__(self, conversation: int, /) -> TopK:
         """One distribution a supervised token of the conversation."""

@@ -25,13 +25,13 @@ class TopK:
     gathered. A row with ``present`` False carries no distribution at all (an unaligned row).
 
     Attributes:
-        ids: int32 [N, K], token ids of the kept tokens, most likely first.
+        ids: int32 [N, K], token ids of the kept tokens, most likely first; uint16 as a store keeps them.
         logprobs: float16 [N, K], natural log-probabilities (log-softmax in fp32 before the cut).
         tail: float16 [N], log of the mass outside the kept tokens, -inf for none.
         present: bool [N].
     """
 
-    ids: NDArray[np.int32]
+    ids: NDArray[np.int32] | NDArray[np.uint16]
     logprobs: NDArray[np.float16]
     tail: NDArray[np.float16]
     present: NDArray[np.bool_]
@@ -88,6 +88,6 @@ def widen(part: TopK, k: int) -> TopK:
         return part
     return replace(
         part,
-        ids=np.pad(part.ids, ((0, 0), (0, extra))),
+        ids=np.pad(part.ids, ((0, 0), (0, extra))),  # type: ignore[arg-type]
         logprobs=np.pad(part.logprobs, ((0, 0), (0, extra)), constant_values=EMPTY_LOGPROB),
     )

@@ -15,14 +15,8 @@ from fusionchat.artifacts import Json, atomic_path, canonical, write_json
 from fusionchat.console import progress
 from fusionchat.corpus.supervised import SupervisedTokens
 from fusionchat.represent.events import message_bytes
-from fusionchat.represent.shards import (
-    read_scored,
-    shard_count,
-    shard_path,
-    shard_range,
-    shard_tokens,
-    write_scored,
-)
+from fusionchat.represent.store.read import DistributionStore
+from fusionchat.represent.store.write import StoreWriter
 from fusionchat.represent.topk import Scored
 from fusionchat.run.estimate import shards
 from fusionchat.run.job import Context, Cost, Inputs, Summary
@@ -32,7 +26,7 @@ from fusionchat.stages.corpus import files_of, make_renderer, read_part, read_to
 from fusionchat.stages.names import CORPUS, captured
 from fusionchat.tokens.table import TokenTable
 
-VERSION = 5  # raised when the same settings and inputs give another output
+VERSION = 6  # raised when the same settings and inputs give another output
 MAP = "vocabulary_map.safetensors"
 
 
@@ -73,26 +67,33 @@ def so_far(settings: Settings, inputs: Inputs, out: Path) -> str:
 
 
 def work(settings: Settings, inputs: Inputs, out: Path, ctx: Context) -> Summary:
-    """Build the vocabulary map and project shard by shard; ``kind`` and ``kept`` of each row go with the shards."""
+    """Build the vocabulary map and project in the shards of the pivot's capture, in its encoding.
+
+    ``kind`` and ``kept`` of each row go with the shards.
+    """
     tables = make_renderer(inputs.model("pivot")).table, make_renderer(inputs.model(settings.source)).table
-    captures = inputs.folder(captured("pivot")), inputs.folder(captured(settings.source))
     corpus = inputs.folder(CORPUS)
     conversations = read_part(corpus, "train")
     tokens = [read_tokens(corpus, "train", name).supervised for name in ("pivot", settings.source)]
-    shards = shard_count(len(conversations))
-    with progress(f"align {settings.source}", shards, "shards") as advance:
-        mapping = make_map(settings.align, tokens, *tables)
+    folders = inputs.folder(captured("pivot")), inputs.folder(captured(settings.source))
+    stores = [DistributionStore(f).require(own.offsets) for f, own in zip(folders, tokens, strict=True)]
+    ranges = stores[0].ranges
+    writer = StoreWriter(out, tokens[0].offsets, ranges, stores[0].encoding, inputs.job.fingerprint)
+    with progress(f"align {settings.source}", len(ranges), "shards") as advance:
+        mapping = make_map(settings.align, tokens, ranges, *tables)
         total = AlignSummary()
         used = np.zeros(tables[1].size, np.int64)
-        for index in range(shards):
-            pivot, taken = (read_scored(*side, index) for side in zip(captures, tokens, strict=True))
+        for index, shard in enumerate(ranges):
+            pivot, taken = (
+                store.scored(own, shard.start, shard.stop) for store, own in zip(stores, tokens, strict=True)
+            )
             aligned = project(pivot.tokens, taken, mapping, *tables, settings.align)
-            write_scored(
-                shard_path(out, index),
+            writer.write_scored(
+                index,
                 Scored(pivot.tokens, aligned.topk, aligned.label_logprob),
                 {"kind": aligned.kind, "kept": aligned.kept.astype(np.float16)},
             )
-            members = [conversations[i] for i in shard_range(index, len(conversations))]
+            members = conversations[shard.start : shard.stop]
             total = total + summarize(
                 pivot, taken, aligned, message_bytes([c.message_bytes for c in members])
             )
@@ -107,6 +108,7 @@ def work(settings: Settings, inputs: Inputs, out: Path, ctx: Context) -> Summary
 def make_map(
     settings: AlignSettings,
     tokens: Sequence[SupervisedTokens],
+    ranges: Sequence[range],
     pivot_table: TokenTable,
     source_table: TokenTable,
 ) -> VocabularyMap:
@@ -114,8 +116,7 @@ def make_map(
     counts: PairCounts | None = None
     same = source_table.same_text_tokens(pivot_table)
     if isinstance(settings.vocabulary, BytePrefix | Statistics) and not same:
-        shards = range(shard_count(tokens[0].conversations))
-        pairs = ([shard_tokens(side, index) for side in tokens] for index in shards)
+        pairs = ([side.slice(shard.start, shard.stop) for side in tokens] for shard in ranges)
         counts = merge_counts([count_partners(p, s, pivot_table, source_table, settings) for p, s in pairs])
     return build_map(source_table, pivot_table, settings.vocabulary, counts)
 

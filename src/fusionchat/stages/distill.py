@@ -15,7 +15,7 @@ from fusionchat.models.device import pick_device
 from fusionchat.models.load import load_model
 from fusionchat.models.precision import torch_dtype
 from fusionchat.models.tokenizer import copy_tokenizer
-from fusionchat.represent.shards import StoredTopK
+from fusionchat.represent.store.read import DistributionStore
 from fusionchat.run.estimate import training_cost, training_memory
 from fusionchat.run.job import Context, Inputs, Summary
 from fusionchat.run.planned import Run
@@ -101,7 +101,8 @@ def train_target(settings: Settings, inputs: Inputs, out: Path, ctx: Context) ->
     device = pick_device(ctx.runtime.device)
     rendered = read_tokens(inputs.folder(CORPUS), "train", "pivot")
     learns = settings.learns
-    soft = None if learns is None else StoredTopK(inputs.folder(learns), rendered.supervised.offsets)
+    offsets = rendered.supervised.offsets
+    soft = None if learns is None else DistributionStore(inputs.folder(learns)).require(offsets)
     if how.precision == "bf16":
         torch_dtype("bfloat16", device, where="distill.precision")
     torch.manual_seed(settings.seed)

@@ -12,7 +12,8 @@ from fusionchat.console import progress
 from fusionchat.fuse.fuse import Fused, fuse
 from fusionchat.recipe.schema import AnyFuse
 from fusionchat.represent.events import Events, events_of, message_bytes
-from fusionchat.represent.shards import read_scored, shard_count, shard_path, shard_range, write_shard
+from fusionchat.represent.store.read import DistributionStore
+from fusionchat.represent.store.write import StoreWriter
 from fusionchat.represent.topk import Scored
 from fusionchat.run.estimate import shards
 from fusionchat.run.job import Context, Cost, Inputs, Summary
@@ -22,7 +23,7 @@ from fusionchat.stages.corpus import files_of, read_part, read_tokens
 from fusionchat.stages.names import CORPUS, aligned, captured
 from fusionchat.stages.rows import targets
 
-VERSION = 3  # raised when the same settings and inputs give another output
+VERSION = 4  # raised when the same settings and inputs give another output
 
 
 class Settings(Frozen):
@@ -70,20 +71,28 @@ def work(settings: Settings, inputs: Inputs, out: Path, ctx: Context) -> Summary
     tokens = [read_tokens(corpus, "train", name).supervised for name in names]
     weight_rows: dict[str, np.ndarray] = {}
     fallback, rows, scored = 0, 0, Coverage()
-    shards = shard_count(len(conversations))
-    with progress(f"fuse {'+'.join(sources)}", shards, "shards") as advance:
-        for index in range(shards):
-            captures = [
-                read_scored(inputs.folder(captured(name)), own, index)
-                for name, own in zip(names, tokens, strict=True)
-            ]
+    own = [
+        (DistributionStore(inputs.folder(captured(name))).require(side.offsets), side)
+        for name, side in zip(names, tokens, strict=True)
+    ]
+    carried = [
+        (DistributionStore(inputs.folder(aligned(name))).require(tokens[0].offsets), tokens[0])
+        for name in sources
+    ]
+    first = own[0][0]
+    writer = StoreWriter(out, tokens[0].offsets, first.ranges, first.encoding, inputs.job.fingerprint)
+    with progress(f"fuse {'+'.join(sources)}", len(writer.ranges), "shards") as advance:
+        for index, shard in enumerate(writer.ranges):
+            captures, others = (
+                [store.scored(side, shard.start, shard.stop) for store, side in group]
+                for group in (own, carried)
+            )
             pivot = captures[0]
-            models = [pivot, *(read_scored(inputs.folder(aligned(n)), tokens[0], index) for n in sources)]
-            members = [conversations[i] for i in shard_range(index, len(conversations))]
+            members = conversations[shard.start : shard.stop]
             bytes_CT = message_bytes([c.message_bytes for c in members])
-            fused = fuse(models, captures, settings.fuse, bytes_CT)
-            write_shard(
-                shard_path(out, index),
+            fused = fuse([pivot, *others], captures, settings.fuse, bytes_CT)
+            writer.write(
+                index,
                 fused.topk,
                 {"weights": fused.weights.T.astype(np.float16), "fallback": fused.fallback},
             )

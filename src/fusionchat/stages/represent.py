@@ -5,25 +5,20 @@ from pathlib import Path
 
 import numpy as np
 
-from fusionchat.artifacts import Json, is_begun, read_manifest
+from fusionchat.artifacts import Json, is_begun
 from fusionchat.console import progress
 from fusionchat.corpus.conversation import Conversation
 from fusionchat.corpus.rendered import RenderedPart
-from fusionchat.errors import ArtifactError
+from fusionchat.errors import ArtifactError, DamagedError
 from fusionchat.represent.capture import AnyCapturer
 from fusionchat.represent.capture.base import Asked
 from fusionchat.represent.events import NATS_PER_BIT, bits_per_byte, events_of, message_bytes
 from fusionchat.represent.settings import RepresentSettings
-from fusionchat.represent.shards import (
-    SHARDS,
-    read_scored,
-    shard_count,
-    shard_files,
-    shard_path,
-    shard_range,
-    write_scored,
-)
-from fusionchat.run.estimate import capture_cost, capture_memory
+from fusionchat.represent.store.cut import cut, shard_rows
+from fusionchat.represent.store.layout import SHARDS, Encoding
+from fusionchat.represent.store.read import DistributionStore, read_shard
+from fusionchat.represent.store.write import StoreWriter
+from fusionchat.run.estimate import capture_cost, capture_memory, parameters
 from fusionchat.run.job import Context, Inputs, Summary
 from fusionchat.run.planned import Run
 from fusionchat.settings import Frozen
@@ -41,11 +36,13 @@ class Settings(Frozen):
         model: The model's name.
         represent: What is kept of each distribution, and the dtype, ``auto`` resolved.
         capture: The program that captures.
+        rows: Of a shard, at most.
     """
 
     model: str
     represent: RepresentSettings
     capture: AnyCapturer
+    rows: int
 
 
 def settings_of(held: Mapping[str, Json]) -> Settings:
@@ -61,7 +58,12 @@ def plan(run: Run) -> None:
         run.add(
             "represent",
             ref.name,
-            Settings(model=ref.name, represent=represent, capture=run.recipe.models[ref.name].capture),
+            Settings(
+                model=ref.name,
+                represent=represent,
+                capture=run.recipe.models[ref.name].capture,
+                rows=shard_rows(parameters(ref)),
+            ),
             needs=(CORPUS,),
             reads={CORPUS: files_of("train", ref.name)},
             content=run.model(ref.name),
@@ -74,28 +76,34 @@ def plan(run: Run) -> None:
 
 
 def so_far(settings: Settings, inputs: Inputs, out: Path) -> str:
-    """How far a capture is whose folder this is."""
-    corpus = read_manifest(inputs.folder(CORPUS))
-    train = corpus.summary.get("train") if corpus else None
-    conversations = train.get("conversations") if isinstance(train, dict) else None
-    made = len(shard_files(out))
-    total = shard_count(conversations) if isinstance(conversations, int) else None
-    return f"{made} of {counted(total, 'shard')}" if total else counted(made, "shard")
+    """How far a capture is whose folder this is: its shards say how many there are."""
+    made = sorted(out.glob(SHARDS))
+    if not made:
+        return counted(0, "shard")
+    try:
+        total = read_shard(made[0]).about.shard[1]
+    except DamagedError:
+        return counted(len(made), "shard")
+    return f"{len(made)} of {counted(total, 'shard')}"
 
 
 def work(settings: Settings, inputs: Inputs, out: Path, ctx: Context) -> Summary:
     """Capture shard by shard; those that are there are not made again, whoever made them."""
     corpus = inputs.folder(CORPUS)
     conversations, rendered = read_part(corpus, "train"), read_tokens(corpus, "train", settings.model)
-    if missing_shards(out, len(rendered)):
-        capture_shards(settings, inputs, rendered, [c.id for c in conversations], out, ctx)
+    vocabulary = make_renderer(inputs.model(settings.model)).table.size
+    offsets, kept = rendered.supervised.offsets, settings.represent
+    writer = StoreWriter(
+        out,
+        offsets,
+        cut(offsets, settings.rows),
+        Encoding(vocabulary, kept.logprobs, kept.compression),
+        inputs.job.fingerprint,
+    )
+    if writer.missing():
+        capture_shards(settings, inputs, rendered, [c.id for c in conversations], writer, ctx)
     by: Summary = {"backend": settings.capture.backend, "version": settings.capture.version}
     return {**summarize(out, rendered, conversations), **by}
-
-
-def missing_shards(folder: Path, conversations: int) -> list[int]:
-    """The shards that are still to make."""
-    return [i for i in range(shard_count(conversations)) if not shard_path(folder, i).is_file()]
 
 
 def capture_shards(
@@ -103,28 +111,28 @@ def capture_shards(
     inputs: Inputs,
     rendered: RenderedPart,
     names: list[str],
-    out: Path,
+    writer: StoreWriter,
     ctx: Context,
 ) -> None:
     """Capture the missing shards but those that another worker makes in the meantime."""
-    ref, missing = inputs.model(settings.model), missing_shards(out, len(rendered))
+    ref, missing = inputs.model(settings.model), writer.missing()
     asked = Asked(
         ref,
-        vocabulary=make_renderer(ref).table.size,
+        vocabulary=writer.encoding.vocabulary,
         k=settings.represent.k,
         dtype=settings.represent.dtype,
         device=ctx.runtime.device,
         batch_tokens=ctx.runtime.batch_tokens,
     )
-    total = sum(len(shard_range(i, len(rendered))) for i in missing)
+    total = sum(len(writer.ranges[index]) for index in missing)
     with (
         settings.capture.open(asked) as capture,
         progress(f"represent {ref.name}", total, "conversations") as advance,
     ):
         # Helpers go the other way, so that not all make the same shard.
         for index in reversed(missing) if ctx.helps else missing:
-            members = shard_range(index, len(rendered))
-            if shard_path(out, index).is_file():
+            members = writer.ranges[index]
+            if writer.path(index).is_file():
                 advance(len(members))
                 continue
             scored = capture(
@@ -132,9 +140,9 @@ def capture_shards(
                 names=names[members.start : members.stop],
                 advance=advance,
             )
-            if not shard_path(out, index).is_file():
-                require_begun(out, inputs.job.fingerprint)
-                write_scored(shard_path(out, index), scored)
+            if not writer.path(index).is_file():
+                require_begun(writer.folder, inputs.job.fingerprint)
+                writer.write_scored(index, scored)
 
 
 def require_begun(out: Path, mark: str) -> None:
@@ -152,9 +160,10 @@ def require_begun(out: Path, mark: str) -> None:
 def summarize(folder: Path, rendered: RenderedPart, conversations: list[Conversation]) -> Summary:
     """Tokens, the model's own bits per byte of the training text, and the bytes it does not score."""
     nats, tokens, size = 0.0, 0, 0
-    for index in range(shard_count(len(rendered))):
-        members = [conversations[i] for i in shard_range(index, len(conversations))]
-        scored = read_scored(folder, rendered.supervised, index)
+    store = DistributionStore(folder).require(rendered.supervised.offsets)
+    for shard in store.ranges:
+        members = conversations[shard.start : shard.stop]
+        scored = store.scored(rendered.supervised, shard.start, shard.stop)
         events = events_of(scored.tokens, message_bytes([c.message_bytes for c in members]))
         nats -= float(scored.label_logprob.sum(dtype=np.float64))
         tokens, size = tokens + scored.tokens.rows, size + int(events.bytes.sum())

@@ -1,0 +1,50 @@
+# N rows, K kept tokens, B bytes of a value
+"""How values are kept: log-probabilities as 8-bit codes, and the bytes of values sorted by their place. PURE.
+
+An 8-bit code is the rounded square root of -log p, in steps of `STEP`: likely tokens are kept finer than unlikely ones. The
+error of log p is at most STEP * sqrt(-log p), and an unlikely token's error weighs little.
+"""
+
+import numpy as np
+from jaxtyping import Float16, UInt8
+from numpy.typing import NDArray
+
+LEAST = -24.0
+"""The least log-probability that has a code; what is less, but for -inf, gets its code."""
+NONE = 255
+"""The code of -inf."""
+STEP = float(np.sqrt(-LEAST) / (NONE - 1))
+DECODED = np.append(-((np.arange(NONE) * STEP) ** 2), -np.inf).astype(np.float16)
+"""float16 [256]: the log-probability of every code."""
+
+
+def encode(logprobs: Float16[np.ndarray, "..."]) -> UInt8[np.ndarray, "..."]:
+    """The code of each log-probability: round(sqrt(-log p) / STEP), `NONE` for -inf; at most 0 each."""
+    return ENCODED[logprobs.view(np.uint16)]
+
+
+def decode(codes: UInt8[np.ndarray, "..."]) -> Float16[np.ndarray, "..."]:
+    """The log-probability of each code: -(code * STEP)^2."""
+    return DECODED[codes]
+
+
+def _table() -> NDArray[np.uint8]:
+    """uint8 [65536]: the code of every float16, by its bits."""
+    values = -np.arange(2**16, dtype=np.uint16).view(np.float16).astype(np.float64)
+    codes = np.rint(np.sqrt(np.clip(np.nan_to_num(values, nan=0.0), 0.0, -LEAST)) / STEP)
+    return np.where(np.isposinf(values), NONE, codes).astype(np.uint8)
+
+
+ENCODED = _table()
+
+
+def by_place(values: NDArray[np.generic]) -> NDArray[np.uint8]:
+    """The first bytes of all values, then the second bytes, and so on: bytes of one place are alike, and compress better."""
+    flat = np.ascontiguousarray(values).reshape(-1)
+    return np.ascontiguousarray(flat.view(np.uint8).reshape(len(flat), flat.itemsize).T).reshape(-1)
+
+
+def by_value(planes: NDArray[np.uint8], dtype: np.dtype[np.generic]) -> NDArray[np.generic]:
+    """The values whose bytes `by_place` has sorted, flat."""
+    sorted_BN = planes.reshape(dtype.itemsize, -1)
+    return np.ascontiguousarray(sorted_BN.T).reshape(-1).view(dtype)

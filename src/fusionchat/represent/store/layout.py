@@ -1,0 +1,179 @@
+# N rows, K kept tokens, C conversations, B blocks
+"""The head of a shard file: what is in it, and where. A shard is a safetensors file; docs/formats.md has it byte by byte.
+
+    8 bytes, header | offsets, NAME.ends, checksums | root | columns
+
+``root`` is the checksum of everything before it, and ``checksums`` has one for each block of each column: so every byte of the
+file is under a checksum, and opening a shard reads its head alone.
+"""
+
+import json
+import math
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+import numpy as np
+
+from fusionchat.artifacts import canonical
+from fusionchat.represent.store.blocks import Compression
+
+SHARDS = "shard-*.safetensors"
+LABEL_LOGPROB = "label_logprob"
+FORMAT = "fusionchat store 1"
+KEY = "store"
+"""The one entry of the header's metadata: safetensors' own writer keeps several in no fixed order."""
+OFFSETS, CHECKSUMS, ROOT, ENDS = "offsets", "checksums", "root", ".ends"
+ALIGNMENT = 64
+DTYPES = {
+    np.dtype(name): short
+    for name, short in {
+        "u1": "U8", "?": "BOOL", "<u2": "U16", "<f2": "F16", "<i4": "I32", "<f4": "F32", "<i8": "I64", "<u8": "U64",
+    }.items()
+}  # fmt: skip
+"""numpy's dtypes and their names in a safetensors header."""
+NAMED = {short: dtype for dtype, short in DTYPES.items()}
+
+
+def shard_path(folder: Path, index: int) -> Path:
+    """The file of shard ``index``."""
+    return folder / f"shard-{index:05d}.safetensors"
+
+
+@dataclass(frozen=True)
+class Encoding:
+    """How distributions are kept.
+
+    Attributes:
+        vocabulary: Ids are smaller: they have 16 bits where these are enough.
+        logprobs: ``float16``, or ``uint8`` codes (`fusionchat.represent.store.codes`); the tail's too.
+        compression: Of the blocks.
+    """
+
+    vocabulary: int
+    logprobs: Literal["float16", "uint8"] = "float16"
+    compression: Compression = "none"
+
+    @property
+    def ids(self) -> np.dtype[np.generic]:
+        """The ids' dtype."""
+        return np.dtype(np.uint16 if self.vocabulary <= 2**16 else np.int32)
+
+
+@dataclass(frozen=True)
+class Column:
+    """One value or several of each row.
+
+    Attributes:
+        name: Of the tensor.
+        dtype: Of its values, as safetensors names it, before compression.
+        width: Values of a row; 0 for a flat tensor.
+    """
+
+    name: str
+    dtype: str
+    width: int = 0
+
+    @property
+    def row_bytes(self) -> int:
+        """Bytes of a row before compression."""
+        return NAMED[self.dtype].itemsize * max(self.width, 1)
+
+
+@dataclass(frozen=True)
+class About:
+    """What a shard is of.
+
+    Attributes:
+        made_by: The fingerprint of the job that wrote it.
+        shard: Its number, and how many there are.
+        conversations: The first, the one after the last, and how many there are.
+        rows: The same of rows.
+        block_rows: Rows of a block.
+        encoding: How its distributions are kept.
+        columns: Its columns, in the order of ``checksums`` and of the file.
+    """
+
+    made_by: str
+    shard: tuple[int, int]
+    conversations: tuple[int, int, int]
+    rows: tuple[int, int, int]
+    block_rows: int
+    encoding: Encoding
+    columns: tuple[Column, ...]
+
+    @property
+    def count(self) -> int:
+        """N, its rows."""
+        return self.rows[1] - self.rows[0]
+
+    @property
+    def blocks(self) -> int:
+        """B, the blocks of each column."""
+        return -(-self.count // self.block_rows)
+
+    def text(self) -> str:
+        """As JSON, for the header."""
+        return canonical({"format": FORMAT, **asdict(self)})
+
+
+class Tensor(NamedTuple):
+    """A tensor of the file: its name in the header, its dtype there, its shape, and the bytes [begin, end) of the file."""
+
+    name: str
+    dtype: str
+    shape: tuple[int, ...]
+    begin: int = 0
+    end: int = 0
+
+
+class Head(NamedTuple):
+    """What the header says: the shard, its tensors by name, and the file's size."""
+
+    about: About
+    tensors: dict[str, Tensor]
+    size: int
+
+
+def make_header(about: About, tensors: list[tuple[Tensor, int]]) -> bytes:
+    """The 8 bytes and the header of a file with these tensors, each of so many bytes, one after the other."""
+    entries: dict[str, object] = {"__metadata__": {KEY: about.text()}}
+    at = 0
+    for tensor, size in tensors:
+        entries[tensor.name] = {
+            "dtype": tensor.dtype,
+            "shape": list(tensor.shape),
+            "data_offsets": [at, at + size],
+        }
+        at += size
+    text = json.dumps(entries, separators=(",", ":")).encode()
+    text += b" " * (-(8 + len(text)) % ALIGNMENT)
+    return len(text).to_bytes(8, "little") + text
+
+
+def header_end(start: bytes) -> int:
+    """Where the header ends, by a file's first 8 bytes."""
+    return 8 + int.from_bytes(start[:8], "little")
+
+
+def read_header(data: bytes) -> Head:
+    """What `make_header` wrote, from the file's bytes as far as the header's end.
+
+    Raises:
+        ValueError, KeyError, TypeError: It is not that.
+    """
+    entries = json.loads(data[8:])
+    held = json.loads(entries.pop("__metadata__")[KEY])
+    if held.pop("format") != FORMAT:
+        raise ValueError("it is of another version")
+    columns = tuple(Column(**one) for one in held.pop("columns"))
+    lists = {name: tuple(held.pop(name)) for name in ("shard", "conversations", "rows")}
+    about = About(**held | lists | {"encoding": Encoding(**held["encoding"]), "columns": columns})
+    tensors, at = dict[str, Tensor](), len(data)
+    for name, entry in entries.items():
+        begin, end = (len(data) + int(place) for place in entry["data_offsets"])
+        tensor = Tensor(name, entry["dtype"], tuple(entry["shape"]), begin, end)
+        if begin != at or end - begin != math.prod(tensor.shape) * NAMED[tensor.dtype].itemsize:
+            raise ValueError(f"{name} is not where it is said to be")
+        tensors[name], at = tensor, end
+    return Head(about, tensors, at)

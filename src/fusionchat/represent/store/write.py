@@ -1,0 +1,150 @@
+# N rows of a shard, K kept tokens, C conversations of the whole store, B blocks
+"""Writing a store shard by shard. Each file appears whole or not at all: written beside its name, flushed, renamed."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fusionchat.artifacts import atomic_path
+from fusionchat.represent.store.blocks import block_rows, blocks_of, checksum, pack
+from fusionchat.represent.store.codes import encode
+from fusionchat.represent.store.cut import cut
+from fusionchat.represent.store.layout import (
+    CHECKSUMS,
+    DTYPES,
+    ENDS,
+    LABEL_LOGPROB,
+    OFFSETS,
+    ROOT,
+    About,
+    Column,
+    Encoding,
+    Tensor,
+    make_header,
+    shard_path,
+)
+from fusionchat.represent.topk import Scored, TopK
+
+EMPTY_BITS = np.float16(-np.inf).view(np.uint16)
+Columns = Mapping[str, NDArray[np.generic]]
+
+
+@dataclass(frozen=True)
+class StoreWriter:
+    """Writes the shards of a store, in any order; several processes may.
+
+    Attributes:
+        folder: Where they go.
+        offsets: int64 [C + 1], rows of conversation c are offsets[c]:offsets[c + 1].
+        ranges: The conversations of each shard: all of them, in order.
+        encoding: How distributions are kept.
+        made_by: The fingerprint of the job that writes them.
+    """
+
+    folder: Path
+    offsets: NDArray[np.int64]
+    ranges: Sequence[range]
+    encoding: Encoding
+    made_by: str = ""
+
+    def path(self, index: int) -> Path:
+        """The file of a shard."""
+        return shard_path(self.folder, index)
+
+    def missing(self) -> list[int]:
+        """The shards that are not there."""
+        return [index for index in range(len(self.ranges)) if not self.path(index).is_file()]
+
+    def write(self, index: int, topk: TopK, columns: Columns | None = None) -> None:
+        """Write a shard; ``columns`` are further arrays with one entry a row.
+
+        Raises:
+            MachineError: The disk is full, or the folder cannot be written.
+        """
+        held = {**encoded(topk, self.encoding), **(columns or {})}
+        # Wide values first: so each is at a multiple of its size.
+        held = dict(sorted(held.items(), key=lambda one: (-one[1].itemsize, one[0])))
+        about = self._about(index, held)
+        assert topk.rows == about.count, "one distribution a supervised token"
+        buffers = _buffers(about, held, self._own_offsets(index))
+        with atomic_path(self.path(index)) as partial, partial.open("wb") as file:
+            file.writelines(buffers)
+
+    def write_scored(self, index: int, scored: Scored, columns: Columns | None = None) -> None:
+        """Write a shard with the labels' log-probabilities; the tokens are not repeated."""
+        self.write(index, scored.topk, {LABEL_LOGPROB: scored.label_logprob, **(columns or {})})
+
+    def _own_offsets(self, index: int) -> NDArray[np.int64]:
+        members = self.ranges[index]
+        return self.offsets[members.start : members.stop + 1] - self.offsets[members.start]
+
+    def _about(self, index: int, held: Columns) -> About:
+        members = self.ranges[index]
+        columns = tuple(
+            Column(name, DTYPES[values.dtype], *values.shape[1:]) for name, values in held.items()
+        )
+        return About(
+            made_by=self.made_by,
+            shard=(index, len(self.ranges)),
+            conversations=(members.start, members.stop, len(self.offsets) - 1),
+            rows=(
+                int(self.offsets[members.start]),
+                int(self.offsets[members.stop]),
+                int(self.offsets[-1]),
+            ),
+            block_rows=block_rows([column.row_bytes for column in columns]),
+            encoding=self.encoding,
+            columns=columns,
+        )
+
+
+def write_store(folder: Path, scored: Scored, *, rows: int, encoding: Encoding) -> None:
+    """Write all conversations as a store with so many rows a shard."""
+    offsets = scored.tokens.offsets
+    writer = StoreWriter(folder, offsets, cut(offsets, rows), encoding)
+    for index, members in enumerate(writer.ranges):
+        writer.write_scored(index, scored.slice(members.start, members.stop))
+
+
+def encoded(topk: TopK, encoding: Encoding) -> dict[str, NDArray[np.generic]]:
+    """Distributions as columns; ``present`` is left out where all rows are, and an empty slot's id is 0."""
+    logprobs, tail = topk.logprobs, topk.tail
+    empty = np.ascontiguousarray(logprobs).view(np.uint16) == EMPTY_BITS
+    ids = np.where(empty, 0, topk.ids)  # an empty slot's id means nothing
+    assert ids.min(initial=0) >= 0 and ids.max(initial=0) < encoding.vocabulary, "ids are of the vocabulary"
+    columns: dict[str, NDArray[np.generic]] = {
+        "ids": ids.astype(encoding.ids),
+        "logprobs": encode(logprobs) if encoding.logprobs == "uint8" else logprobs,
+        "tail": encode(tail) if encoding.logprobs == "uint8" else tail,
+    }
+    return columns if topk.present.all() else columns | {"present": topk.present}
+
+
+def _buffers(about: About, held: Columns, offsets: NDArray[np.int64]) -> list[bytes | memoryview]:
+    """A file's bytes in pieces."""
+    packed = {
+        name: [
+            pack(values[rows], about.encoding.compression)
+            for rows in blocks_of(about.count, about.block_rows)
+        ]
+        for name, values in held.items()
+    }
+    checksums = np.array([[checksum(block) for block in blocks] for blocks in packed.values()], np.uint64)
+    index: dict[str, NDArray[np.generic]] = {OFFSETS: offsets}
+    if about.encoding.compression != "none":
+        sizes = {name: [len(block) for block in blocks] for name, blocks in packed.items()}
+        index |= {name + ENDS: np.cumsum(own, dtype=np.int64) for name, own in sizes.items()}
+    index |= {CHECKSUMS: checksums.reshape(len(held), about.blocks)}
+    tensors = [(Tensor(name, DTYPES[part.dtype], part.shape), part.nbytes) for name, part in index.items()]
+    tensors.append((Tensor(ROOT, "U64", (1,)), 8))
+    for name, values in held.items():
+        size = sum(len(block) for block in packed[name])
+        plain = about.encoding.compression == "none"
+        shape = values.shape if plain else (size,)
+        tensors.append((Tensor(name, DTYPES[values.dtype] if plain else "U8", shape), size))
+    head = b"".join([make_header(about, tensors), *(part.tobytes() for part in index.values())])
+    root = checksum(np.frombuffer(head, np.uint8)).to_bytes(8, "little")
+    return [head, root, *(block.data for blocks in packed.values() for block in blocks)]

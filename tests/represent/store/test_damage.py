@@ -1,0 +1,64 @@
+"""Every byte of a shard is under a checksum: whichever one changes, the ordinary reader says so."""
+
+import random
+
+import pytest
+
+from fusionchat.errors import DamagedError
+from fusionchat.represent.store.layout import Encoding, shard_path
+from fusionchat.represent.store.read import DistributionStore, read_shard
+from fusionchat.represent.store.write import write_store
+from tests.build import make_scored
+
+
+@pytest.fixture(autouse=True)
+def small_blocks(monkeypatch):
+    monkeypatch.setattr("fusionchat.represent.store.write.block_rows", lambda widths: 4)
+
+
+def read_all(folder, tokens):
+    store = DistributionStore(folder).require(tokens.offsets)
+    scored = store.scored(tokens, 0, len(store))
+    return scored, store.column("present", 0, len(store))
+
+
+@pytest.mark.parametrize("encoding", [Encoding(11), Encoding(70_000, "uint8", "zstd")], ids=str)
+def test_every_changed_byte_is_found(tmp_path, encoding):
+    rows = [3, 0, 2, 7]
+    whole = make_scored(0, rows, present=[True, False] * 6)
+    write_store(tmp_path, whole, rows=99, encoding=encoding)
+    path = shard_path(tmp_path, 0)
+    good = path.read_bytes()
+    read_all(tmp_path, whole.tokens)
+    generator, fields = random.Random(0), read_shard(path)._head.tensors
+    assert {
+        "offsets",
+        "checksums",
+        "root",
+        "ids",
+        "logprobs",
+        "tail",
+        "label_logprob",
+        "present",
+    } <= fields.keys()
+    for place in range(len(good)):  # header, its padding, index, root, blocks
+        bad = bytearray(good)
+        bad[place] ^= generator.randrange(1, 256)
+        path.write_bytes(bad)
+        with pytest.raises(DamagedError, match="shard-00000"):
+            read_all(tmp_path, whole.tokens)
+    path.write_bytes(good)
+    read_all(tmp_path, whole.tokens)
+
+
+@pytest.mark.parametrize(
+    "damage", [lambda b: b[: len(b) // 2], lambda b: b"", lambda b: b"x" * len(b), lambda b: b + b"\0", lambda b: b[:-1],
+               lambda b: b[:7], lambda b: b"\2" + bytes(7) + b"[]" + b[8:]],
+)  # fmt: skip
+def test_what_is_no_shard_is_named(tmp_path, damage):
+    whole = make_scored(0, [3])
+    write_store(tmp_path, whole, rows=99, encoding=Encoding(11))
+    path = shard_path(tmp_path, 0)
+    path.write_bytes(damage(path.read_bytes()))
+    with pytest.raises(DamagedError, match="shard-00000"):
+        read_all(tmp_path, whole.tokens)
