@@ -8,6 +8,7 @@ import numpy as np
 from fusionchat.artifacts import Json
 from fusionchat.errors import MergeError
 from fusionchat.merge.inputs.checkpoint import Checkpoint
+from fusionchat.merge.inputs.layers.stack import is_before
 from fusionchat.merge.inputs.plan import Source
 from fusionchat.merge.inputs.stored import Stored
 from fusionchat.merge.inputs.textmodel import text_of, with_text
@@ -26,7 +27,7 @@ def vocabulary_rows(config: Mapping[str, Json]) -> int | None:
 
 
 def tied_names(pivot: Checkpoint) -> tuple[str, ...]:
-    """The embedding's name, and the head's where it is stored too, if the two are one tensor; else nothing.
+    """The embedding's name, then the head's where it is stored too, if the two are one tensor; else nothing.
 
     transformers ties unless the config says no. A head that is stored is tied only if it is equal byte by byte.
     """
@@ -35,7 +36,7 @@ def tied_names(pivot: Checkpoint) -> tuple[str, ...]:
     if says is False or rows is None:
         return ()
     found = [n for n, t in pivot.tensors.items() if len(t.shape) == 2 and t.shape[0] == rows]
-    found = [n for n in found if layer_of(n) is None]
+    found = sorted((n for n in found if layer_of(n) is None), key=lambda n: not is_before(n))
     first = pivot.tensors[found[0]] if found else None
     if len(found) == 1 or (len(found) == 2 and first and _same_bytes(first, pivot.tensors[found[1]])):
         return tuple(found)
