@@ -10,8 +10,6 @@ from fusionchat.errors import MergeError
 from fusionchat.merge.fisher.files import fisher_diagonal, write_fisher
 from fusionchat.merge.inputs.layers.arrange import Arrangement
 from fusionchat.merge.inputs.layers.stack import renumbered
-from fusionchat.merge.inputs.vocabulary.embeddings import align_rows
-from fusionchat.merge.inputs.vocabulary.files import Vocabulary
 from fusionchat.merge.kernels import blocks as kernels
 from fusionchat.merge.methods.fisher import Fisher
 from fusionchat.merge.methods.linear import Linear, TaskArithmetic
@@ -232,20 +230,6 @@ def test_union_adds_the_targets_tokens(tmp_path):
     assert json.loads((tmp_path / "out/config.json").read_text())["vocab_size"] == 13
     added = json.loads((tmp_path / "out/tokenizer.json").read_text())["added_tokens"]
     assert [(entry["content"], entry["id"]) for entry in added] == [("<a>", 10), ("<b>", 11), ("<c>", 12)]
-
-
-def test_rows_meet_by_token_and_padding_by_position():
-    mine = Vocabulary({"a": 0, "b": 1, "<x>": 2}, {"<x>": {"content": "<x>"}})
-    theirs = Vocabulary({"a": 0, "<x>": 1, "b": 2}, {"<x>": {"content": "<x>"}})
-    alignment = align_rows(5, [6], mine, [theirs], union=False)
-    np.testing.assert_array_equal(alignment.target_JR[0], [0, 2, 1, 3, 4])
-    np.testing.assert_array_equal(
-        align_rows(5, [3], None, [None], union=False).target_JR[0], [0, 1, 2, -1, -1]
-    )
-    with pytest.raises(ValueError, match="no added token"):
-        align_rows(5, [6], mine, [Vocabulary({"new": 0}, {})], union=True)
-    with pytest.raises(ValueError, match=r"tokenizer\.json"):
-        align_rows(5, [6], mine, [None], union=True)
 
 
 def test_pickles_are_read_only_if_allowed(tmp_path):

@@ -2,7 +2,6 @@
 
 import pytest
 
-from fusionchat.merge.inputs.adapters.file import plain_name
 from fusionchat.merge.inputs.adapters.names import Names
 
 TEXT = [
@@ -44,20 +43,3 @@ PICTURES = [
 )
 def test_names_meet_from_the_layers_on(held, name, found):
     assert Names(held).find(name) == found
-
-
-@pytest.mark.parametrize(
-    ("name", "plain"),
-    [
-        ("base_model.model.model.layers.0.q.lora_A.weight", "model.layers.0.q.lora_A.weight"),
-        ("module.base_model.model.lm_head.weight", "lm_head.weight"),
-        ("base_model.model._orig_mod.model.norm.weight", "model.norm.weight"),
-        (
-            "_fsdp_wrapped_module.base_model.model.model._checkpoint_wrapped_module.norm.weight",
-            "model.norm.weight",
-        ),
-        ("model.layers.0.q.lora_A.weight", "model.layers.0.q.lora_A.weight"),
-    ],
-)
-def test_what_wrappers_put_into_names_is_left_out(name, plain):
-    assert plain_name(name) == plain

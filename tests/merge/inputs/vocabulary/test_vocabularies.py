@@ -1,36 +1,19 @@
 """Rows are brought together by token whatever file says the tokens, and no token is beyond a fused model's rows."""
 
 import base64
-import json
 
 import numpy as np
 import pytest
 import torch
 
 from fusionchat.errors import MergeError
-from fusionchat.merge.inputs.vocabulary.files import read_vocabulary, same_tokenizer
+from fusionchat.merge.inputs.vocabulary.files import same_tokenizer
 from fusionchat.merge.methods.linear import Linear
 from fusionchat.merge.standalone import Settings, run_mergekit
 from fusionchat.merge.stream.merge import merge_models
 from fusionchat.yaml import to_yaml
 from tests.merge.folders import load, save
-
-WORDS = ["<unk>", "<s>", "</s>", "▁a", "▁b", "c", "d", "e"]
-
-
-def sentencepiece(pieces):
-    """The bytes of a ``tokenizer.model``: field 1 of each is a message with the piece, its score and its type."""
-    raw = b""
-    for piece in pieces:
-        text = piece.encode()
-        inner = b"\n" + bytes([len(text)]) + text + b"\x15\x00\x00\x80\xbf\x18\x01"
-        raw += b"\n" + bytes([len(inner)]) + inner
-    return raw + b"\x12\x02\x18\x01"  # trainer_spec
-
-
-def as_json(tokens, added=()):
-    entries = [{"id": len(tokens) + n, "content": text, "special": True} for n, text in enumerate(added)]
-    return json.dumps({"model": {"vocab": {t: n for n, t in enumerate(tokens)}}, "added_tokens": entries})
+from tests.merge.inputs.vocabulary.tokenizers import WORDS, as_json, sentencepiece
 
 
 def folder(place, rows, seed=0, **files):
@@ -41,51 +24,6 @@ def folder(place, rows, seed=0, **files):
         path = place / name.replace("__", ".")
         path.write_bytes(content if isinstance(content, bytes) else content.encode())
     return place
-
-
-@pytest.mark.parametrize(
-    ("name", "content", "expected"),
-    [
-        ("tokenizer.model", sentencepiece(WORDS), {"<unk>": 0, "▁a": 3, "e": 7}),
-        ("spiece.model", sentencepiece(WORDS[:3]), {"</s>": 2}),
-        ("vocab.json", json.dumps({"Ġa": 5, "b": 6}), {"Ġa": 5, "b": 6}),
-        ("vocab.txt", "[PAD]\n##a\n", {"[PAD]": 0, "##a": 1}),
-        ("qwen.tiktoken", base64.b64encode(b" a\n") + b" 3\n" + base64.b64encode(b"b") + b" 4\n", {"ĠaĊ": 3, "b": 4}),
-        ("tokenizer.model", base64.b64encode("é".encode()) + b" 0\n", {"Ã©": 0}),
-        ("tekken.json", json.dumps({"config": {"default_num_special_tokens": 2, "default_vocab_size": 3},
-                                    "vocab": [{"rank": 0, "token_bytes": "YQ=="}, {"rank": 1, "token_bytes": "Yg=="}],
-                                    "special_tokens": [{"rank": 1, "token_str": "<s>"}]}), {"a": 2, "<s>": 1}),
-    ],
-)  # fmt: skip
-def test_tokens_are_read_from_every_kind_of_file(tmp_path, name, content, expected):
-    (tmp_path / name).write_bytes(content if isinstance(content, bytes) else content.encode())
-    (tmp_path / "added_tokens.json").write_text('{"<new>": 90}')
-    (tmp_path / "tokenizer_config.json").write_text(
-        '{"added_tokens_decoder": {"91": {"content": "<end>", "special": true}}}'
-    )
-    found = read_vocabulary(tmp_path)
-    assert {text: found.ids[text] for text in expected} == expected
-    assert (found.ids["<new>"], found.ids["<end>"], set(found.added)) == (90, 91, {"<new>", "<end>"})
-    assert "b" not in found.ids or name != "tekken.json"  # beyond the vocabulary's size
-
-
-def test_sentencepiece_itself_reads_the_same(tmp_path):
-    sentencepiece_library = pytest.importorskip("sentencepiece")
-    (tmp_path / "text").write_text("the cat sat on the mat and that was that\n" * 20)
-    sentencepiece_library.SentencePieceTrainer.train(
-        input=str(tmp_path / "text"), model_prefix=str(tmp_path / "tokenizer"), vocab_size=30, hard_vocab_limit=False,
-    )  # fmt: skip
-    library = sentencepiece_library.SentencePieceProcessor(model_file=str(tmp_path / "tokenizer.model"))
-    (tmp_path / "tokenizer.vocab").unlink()
-    assert read_vocabulary(tmp_path).ids == {library.id_to_piece(n): n for n in range(len(library))}
-
-
-def test_a_tokenizer_that_cannot_be_read_is_named(tmp_path):
-    damaged = {"x.tiktoken": b"? ?\n", "tokenizer.model": b"\n\xff", "tokenizer.json": b"{}"}
-    for name, content in damaged.items():  # each is read before the one above
-        (tmp_path / name).write_bytes(content)
-        with pytest.raises(MergeError, match=name.replace(".", r"\.")):
-            read_vocabulary(tmp_path)
 
 
 @pytest.mark.parametrize("embeddings", ["pivot", "union"])

@@ -204,6 +204,7 @@ def taken_away(base: Source, change: Change) -> tuple[Float64[np.ndarray, "P R"]
     eigenvectors of the smaller of W Wt and Wt W in fp64, to about 1e-16 (largest / smallest taken)^2.
     """
     rank = change.rank
+    # 1. OLoRA: an orthonormal basis of the first columns, and the whole matrix projected on it
     if change.taken == "first columns":
         start_PR = np.concatenate([rows[:, :rank] for _, rows in _row_blocks(base)])
         basis_PR = np.linalg.qr(start_PR)[0]
@@ -211,6 +212,7 @@ def taken_away(base: Source, change: Change) -> tuple[Float64[np.ndarray, "P R"]
         for first, rows in _row_blocks(base):
             right_RQ += basis_PR[first : first + len(rows)].T @ rows
         return change.scale * basis_PR, right_RQ
+    # 2. PiSSA, KaSA: the inner products along the smaller side
     whole_PQ = np.empty(base.shape, np.float32)
     base.decode(0, whole_PQ.reshape(-1))
     wide = whole_PQ.shape[0] <= whole_PQ.shape[1]
@@ -219,8 +221,10 @@ def taken_away(base: Source, change: Change) -> tuple[Float64[np.ndarray, "P R"]
     for first in range(0, len(long_NS), 1024):
         part = long_NS[first : first + 1024].astype(np.float64)
         gram_SS += part.T @ part
+    # 3. their eigenvectors are the singular vectors of that side
     vectors_SS = np.linalg.eigh(gram_SS)[1]  # by rising value
     kept_SR = vectors_SS[:, :rank] if change.taken == "smallest" else vectors_SS[:, -rank:]
+    # 4. the other side's vectors, with the singular values in them
     parts = [long_NS[n : n + 1024].astype(np.float64) @ kept_SR for n in range(0, len(long_NS), 1024)]
     other_NR = np.concatenate(parts)
     return (kept_SR, other_NR.T) if wide else (other_NR, kept_SR.T)
