@@ -12,9 +12,9 @@ from huggingface_hub import HfApi, constants
 from huggingface_hub.hf_api import SafeTensorsInfo
 
 from fusionchat import hub
+from fusionchat.corpus.located import content_of
 from fusionchat.errors import ModelError
 from fusionchat.hub import Place, cached_folder, find, hub_commit, hub_parameters, local_folder
-from fusionchat.stages.corpus import content_of
 
 OLD, NEW = "a" * 40, "b" * 40
 NAME = Place("org/name")
@@ -83,13 +83,14 @@ def test_a_dataset_is_identified_by_its_commit(cache, online, monkeypatch):
 
 def test_a_dataset_is_read_at_the_commit_that_it_is_identified_by(online, monkeypatch):
     from fusionchat.corpus.read import read_corpus
+    from fusionchat.corpus.settings import CorpusFile
 
     given = {}
     record = {"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]}
     module = types.ModuleType("datasets")
-    module.load_dataset = lambda name, **settings: given.update(settings) or iter([record])
+    module.load_dataset = lambda path, name, **settings: given.update(settings) or iter([record])
     monkeypatch.setitem(sys.modules, "datasets", module)
-    assert len(read_corpus("org/name", revision="v2").conversations) == 1
+    assert len(read_corpus(CorpusFile(path="org/name", revision="v2")).conversations) == 1
     assert given["revision"] == NEW and given["split"] == "train"
 
 

@@ -10,9 +10,10 @@ from fusionchat.align.projection.project import project
 from fusionchat.align.settings import AlignSettings
 from fusionchat.corpus.conversation import Reject
 from fusionchat.corpus.cut import fit
-from fusionchat.corpus.parts import count_rejects, read_source
+from fusionchat.corpus.entries import open_thoughts
+from fusionchat.corpus.parts import count_rejects
+from fusionchat.corpus.read import read_corpus
 from fusionchat.corpus.rendered import join
-from fusionchat.corpus.settings import CorpusFile
 from fusionchat.corpus.supervised import SupervisedTokens
 from fusionchat.errors import CorpusError, FusionChatError
 from fusionchat.evaluate.settings import EvaluateSettings
@@ -105,7 +106,7 @@ def evaluate(
         asked = asked.model_copy(update={"dtype": dtype_here(device)})
     place = locate(str(model), ".", where="model")
     ref = ModelRef("model", place, place)
-    read = read_source(CorpusFile(path=str(corpus)), ".")
+    read = open_thoughts(read_corpus(str(corpus)))
     renderer = make_renderer(ref)
     fitted = [fit(one, [(renderer, max_tokens)]) for one in read.conversations]
     kept = [one.conversation for one in fitted if not isinstance(one, Reject)]

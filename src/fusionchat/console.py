@@ -180,24 +180,18 @@ def progress(label: str, total: int | None, unit: str = "") -> Iterator[Advance]
         yield lambda count: bar.advance(task, count)
 
 
-def side_by_side(title: str, columns: Mapping[str, Sequence[tuple[str, bool]]], *, limit: int) -> None:
+def side_by_side(title: str, columns: Mapping[str, Sequence[tuple[str, bool]]]) -> None:
     """Print texts in columns; pieces marked True stand out: green, or in «guillemets» where there is no colour."""
     grid = Table(title=title, title_justify="left", header_style="bold", expand=True)
     for name in columns:
         grid.add_column(name, ratio=1, overflow="fold")
-    grid.add_row(*(_marked(pieces, limit) for pieces in columns.values()))
+    grid.add_row(*map(_marked, columns.values()))
     _out.print(grid, markup=False)
 
 
-def _marked(pieces: Sequence[tuple[str, bool]], limit: int) -> Text:
-    text, left = Text(), limit
+def _marked(pieces: Sequence[tuple[str, bool]]) -> Text:
+    text = Text()
     for piece, stands_out in pieces:
-        shown = piece[:left]
-        left -= len(shown)
-        if stands_out and not _out.is_terminal:
-            shown = f"«{shown}»"
+        shown = f"«{piece}»" if stands_out and not _out.is_terminal else piece
         text.append(shown, style="black on green" if stands_out else "dim")
-        if left <= 0:
-            text.append(" ...", style="dim")
-            break
     return text

@@ -15,7 +15,7 @@ LIST = json.dumps(RECORDS)
 
 
 def records(path, text=False, split="train"):
-    return list(read_records(str(path), text=text, split=split, pattern=r"([^\n]+)"))
+    return list(read_records(path, text=text, split=split, pattern=r"([^\n]+)"))
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be", "utf-32"])

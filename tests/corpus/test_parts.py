@@ -10,9 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fusionchat.corpus.parts import PARTS, count_rejects, count_words, read_parts, read_source
+from fusionchat.corpus.parts import PARTS, count_rejects, count_words, read_parts
 from fusionchat.corpus.settings import CorpusFile, CorpusSettings
-from fusionchat.corpus.thoughts import DROPPED, OPENED
 from fusionchat.errors import CorpusError
 
 STORIES = [" ".join(f"{letter}{i}" for i in range(12)) for letter in "abc"]
@@ -142,21 +141,6 @@ def test_counts_in_words():
     assert count_words({"b": 1, "a": 1, "c": 5}) == "5 c, 1 a, 1 b"
     assert count_words({str(i): 1 for i in range(20)}).endswith("and 8 more")
     assert count_rejects([]) == {} and count_words({}) == ""
-
-
-def test_thoughts_begin_with_their_tag(tmp_path):
-    turns = [("Hello", "hm\n</think>\n\nHi"), ("Bye", "<think>\nhm\n</think>\n\nBye"), ("Yes", "No")]
-    lines = [
-        {"messages": [{"role": "user", "content": q}, {"role": "assistant", "content": a}]} for q, a in turns
-    ]
-    (tmp_path / "c.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
-    source = CorpusFile(path="c.jsonl")
-    kept = read_source(source, str(tmp_path))
-    assert [c.messages[1].content[:8] for c in kept.conversations] == ["<think>\n", "<think>\n", "No"]
-    assert kept.notes == {OPENED: 1}
-    dropped = read_source(source, str(tmp_path), thinking="drop")
-    assert [c.messages[1].content for c in dropped.conversations] == ["Hi", "Bye", "No"]
-    assert dropped.notes == {DROPPED: 2}
 
 
 @pytest.mark.parametrize(("problems", "wordings"), [(12, 5), (30, 6), (15, 4), (10, 2)])

@@ -8,6 +8,7 @@ import pytest
 
 from fusionchat.corpus.conversation import Conversation, Message
 from fusionchat.corpus.read import from_record, read_corpus, to_record
+from fusionchat.corpus.settings import CorpusFile
 from fusionchat.errors import CorpusError
 from tests.shared import SHARED, needs_shared
 
@@ -36,13 +37,13 @@ def test_json_list_parquet_and_limit(tmp_path):
     (tmp_path / "c.json").write_text(json.dumps([SHAREGPT, GOOD]))
     pq.write_table(pa.Table.from_pylist([GOOD, GOOD, GOOD]), tmp_path / "c.parquet")
     assert len(read_corpus(str(tmp_path / "c.json")).conversations) == 2
-    assert len(read_corpus(str(tmp_path / "c.parquet"), limit=2).conversations) == 2
+    assert len(read_corpus(CorpusFile(path=str(tmp_path / "c.parquet"), limit=2)).conversations) == 2
 
 
 def test_text_is_one_turn_a_paragraph(tmp_path):
     (tmp_path / "t.txt").write_text("One.\n\n  Two. \nThree.\n")
     read = read_corpus(str(tmp_path / "t.txt"))
-    assert read == read_corpus(str(tmp_path / "t.txt"), format="text")
+    assert read == read_corpus(CorpusFile(path=str(tmp_path / "t.txt"), format="text"))
     assert [c.messages for c in read.conversations] == [
         (Message("assistant", text),) for text in ("One.", "Two.", "Three.")
     ]
@@ -52,7 +53,7 @@ def test_text_by_a_pattern_of_ones_own(tmp_path):
     (tmp_path / "t.txt").write_text(
         "Opening one.\n\nMore.\nOpening two.\n\nMore.\n\nYet more.\nOpening three.\n"
     )
-    openings = read_corpus(str(tmp_path / "t.txt"), pattern=r"(?:\A|(?<!\n)\n)([^\n]+)")
+    openings = read_corpus(CorpusFile(path=str(tmp_path / "t.txt"), pattern=r"(?:\A|(?<!\n)\n)([^\n]+)"))
     assert [c.messages[0].content for c in openings.conversations] == [
         "Opening one.", "Opening two.", "Opening three.",
     ]  # fmt: skip
@@ -114,7 +115,7 @@ def test_records_read_back_unchanged():
 @needs_shared
 def test_real_files_are_read():
     multi = read_corpus(str(SHARED / "chat" / "sharegpt_multi_turn_500.json"))
-    chinese = read_corpus(str(SHARED / "chat" / "instructions_zh_1000.jsonl.gz"), limit=50)
+    chinese = read_corpus(CorpusFile(path=str(SHARED / "chat" / "instructions_zh_1000.jsonl.gz"), limit=50))
     assert len(multi.conversations) + len(multi.rejects) == 500 and len(multi.rejects) <= 25
     assert len(chinese.conversations) == 50
 

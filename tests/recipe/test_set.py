@@ -47,6 +47,12 @@ def value(recipe, path):
         ("sources.a.template=pivot", "pivot"),
         ("corpus.train.limit=5", 5),
         ("corpus.train.split=test", "test"),
+        ("corpus.train.domain.column=topic", "topic"),
+        ("corpus.train.columns.prompt=problem", "problem"),
+        ("corpus.train.filter.level=5", 5),
+        ("corpus.train.0.limit=100", 100),  # one entry is the first of a list
+        ("corpus.train.1.path=more.jsonl", "more.jsonl"),
+        ("corpus.test.0.path=t.jsonl", "t.jsonl"),
         # lists, from nothing
         ("distill.sweep.0=0.3", 0.3),
         ("compare.merges.0.method=ties", "ties"),
@@ -74,6 +80,30 @@ def test_lists_whole_and_by_entry(tmp_path):
         0.3,
         0.4,
     )
+
+
+def test_entries_of_a_corpus_whole_and_one_by_one(tmp_path):
+    def train(*settings, given="train.jsonl"):
+        entries = load(tmp_path, f"corpus.train={given}", *settings).corpus.entries("train")
+        return {place: (entry.path, entry.limit) for place, entry in entries.items()}
+
+    several = "[a.jsonl, {path: b.jsonl, limit: 2}]"
+    assert train("corpus.train=file.jsonl", given=several) == {"train": ("file.jsonl", None)}
+    assert train("corpus.train=[c.jsonl]", given=several) == {"train.0": ("c.jsonl", None)}
+    assert train("corpus.train.0.limit=100", given=several) == {
+        "train.0": ("a.jsonl", 100), "train.1": ("b.jsonl", 2),
+    }  # fmt: skip
+    assert train("corpus.train.2=c.jsonl", given=several)["train.2"] == ("c.jsonl", None)
+    assert train("corpus.train.1=c.jsonl") == {"train.0": ("train.jsonl", None), "train.1": ("c.jsonl", None)}
+    assert train("corpus.train.0=c.jsonl", given="{path: b.jsonl, limit: 2}") == {
+        "train.0": ("c.jsonl", None)
+    }
+    with pytest.raises(RecipeError, match=r"corpus\.train is a list, and has no entry 'limit'"):
+        train("corpus.train.limit=3", given=several)
+    with pytest.raises(RecipeError, match=r"corpus\.train\.1: `limit` takes the first"):
+        train("corpus.train.1.share=0.5", given=several)
+    with pytest.raises(RecipeError, match=r"corpus\.train\.0\.lmit: there is no such key"):
+        train("corpus.train.0.lmit=3", given=several)
 
 
 def test_a_source_s_name_may_hold_dots(tmp_path):

@@ -28,9 +28,10 @@ def test_before_and_after_a_capture(tiny):
     assert before.retention == {} and before.unseen == [] and before.records == 8
     assert [pair.name for pair in before.previews] == ["mixtral", "qwen"]
     assert before.disk > 0 and before.flops > 0
-    for name, pieces in before.renderings.items():
-        supervised = [piece.text for piece in pieces if piece.supervised]
-        assert supervised and name in ("pivot", "mixtral", "qwen")
+    assert len(before.renderings) == 9
+    for record in before.renderings:
+        assert list(record.models) == ["pivot", "mixtral", "qwen"]
+        assert all(any(piece.supervised for piece in pieces) for pieces in record.models.values())
 
     run(recipe, until="align")
     after = check(recipe, sample=8)

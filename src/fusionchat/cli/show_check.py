@@ -1,14 +1,16 @@
 """What `fusionchat check` prints of what it found."""
 
 from fusionchat import console
-from fusionchat.align.preview import PairPreview, Piece
+from fusionchat.align.preview import PairPreview
 from fusionchat.corpus.conversation import Reject
 from fusionchat.corpus.parts import count_words
 from fusionchat.run.estimate import work
 from fusionchat.stages.check import Check
+from fusionchat.stages.check_corpus import Shown
 from fusionchat.units import counted, size
 
-SHOWN_CHARACTERS = 1200
+SHOWN_CHARACTERS = 240
+"""Of each stretch of a record: its beginning and its end."""
 FLOPS_A_SECOND = 4e14
 
 
@@ -24,8 +26,7 @@ def show(found: Check) -> None:
         _show_previews(found.previews)
     if found.retention:
         _show_retention(found.retention)
-    if found.renderings:
-        _show_renderings(found.renderings)
+    _show_records(found.renderings)
     if found.dtypes.auto:
         console.say(found.dtypes.describe())
     console.say(_expected(found))
@@ -113,12 +114,22 @@ def _show_retention(retention: dict[str, dict[str, float]]) -> None:
     console.table("Retention, from this run's own alignment", ("", *retention), rows)
 
 
-def _show_renderings(renderings: dict[str, list[Piece] | Reject]) -> None:
-    columns = {
-        name: [("rejected: " + pieces.reason, False)]
-        if isinstance(pieces, Reject)
-        else [(piece.text, piece.supervised) for piece in pieces]
-        for name, pieces in renderings.items()
-    }
-    title = "The first conversation as each model sees it, supervised tokens marked"
-    console.side_by_side(title, columns, limit=SHOWN_CHARACTERS)
+def _show_records(records: list[Shown]) -> None:
+    for number, record in enumerate(records):
+        columns = {
+            name: [("rejected: " + pieces.reason, False)]
+            if isinstance(pieces, Reject)
+            else [(cut(piece.text), piece.supervised) for piece in pieces]
+            for name, pieces in record.models.items()
+        }
+        said = f"corpus.{record.entry}: {record.id}" + (f", domain {record.domain}" if record.domain else "")
+        if not number:
+            console.say("Records as each model will read them, supervised tokens marked:")
+        console.side_by_side(said, columns)
+
+
+def cut(text: str) -> str:
+    """The beginning and the end of a long text."""
+    left = len(text) - SHOWN_CHARACTERS
+    half = SHOWN_CHARACTERS // 2
+    return text if left <= 0 else f"{text[:half]} ... {left} characters ... {text[-half:]}"

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import cast
 
 from fusionchat.errors import CorpusError
-from fusionchat.hub import COMMIT, Place, find, hub_commit
+from fusionchat.hub import COMMIT, Place, hub_commit
 
 GZIP = b"\x1f\x8b"
 POINTER = b"version https://git-lfs"
@@ -43,28 +43,21 @@ class BrokenLine(str):
     __slots__ = ()
 
 
-def read_records(
-    path: str, *, text: bool, split: str, pattern: str, revision: str | None = None
-) -> Iterator[object]:
-    """The records of a file (by its ending) or of a hub dataset.
+def read_records(file: Path, *, text: bool, split: str, pattern: str) -> Iterator[object]:
+    """The records of a file, by its ending.
 
     Args:
-        path: A file or the id of a dataset.
+        file: The file.
         text: Take the file for plain text whatever its ending.
-        split: The split of a hub dataset, or the key of one in a JSON object.
+        split: The key of the records in a JSON object.
         pattern: A regular expression; its group 1 is the text of a conversation.
-        revision: Branch, tag or commit of a hub dataset.
 
     Raises:
         CorpusError: The file is missing, or is not what its ending says.
     """
-    place = find(path, revision=revision, kind="datasets")
-    file = place.path
-    if file is None:
-        yield from hub_records(place, split)
-        return
+    path = str(file)
     if not file.is_file():
-        raise CorpusError("A corpus is a file, this is a folder", where=path)
+        raise CorpusError("A corpus is a file", where=path)
     with file.open("rb") as opened:
         if opened.read(len(POINTER)) == POINTER:
             raise CorpusError(
@@ -210,19 +203,8 @@ def parquet_rows(file: Path) -> Iterator[object]:
         raise CorpusError(f"This is not a Parquet file: {error}", where=str(file)) from error
 
 
-def refuse_path(place: Place) -> None:
-    """Raise CorpusError where the name of a file that does not exist cannot be a hub dataset's id."""
-    if place.hub_id is None or Path(place.name).suffix:
-        raise CorpusError(
-            "There is no such corpus file",
-            where=place.name,
-            do="check the path; in a recipe it is relative to the recipe's folder",
-        )
-
-
-def hub_records(place: Place, split: str) -> Iterator[object]:
+def hub_records(place: Place, split: str, subset: str | None) -> Iterator[object]:
     """The records of a hub dataset, streamed, of the commit that `hub_commit` says."""
-    refuse_path(place)
     try:
         import datasets
     except ImportError as error:
@@ -232,15 +214,31 @@ def hub_records(place: Place, split: str) -> Iterator[object]:
             do="pip install 'fusionchat[datasets]', or give a file",
         ) from error
     try:
-        commit = hub_commit(place)
-        pinned = commit if COMMIT.fullmatch(commit) else place.revision
         dataset = cast(
-            Iterable[object], datasets.load_dataset(place.name, split=split, revision=pinned, streaming=True)
+            Iterable[object],
+            datasets.load_dataset(place.name, subset, split=split, revision=pinned(place), streaming=True),
         )
         yield from dataset
     except CorpusError:
         raise
     except Exception as error:
         raise CorpusError(
-            f"This dataset cannot be read: {error}", where=place.name, do="check its id and split"
+            f"This dataset cannot be read: {error}", where=place.name, do="check its id, subset and split"
         ) from error
+
+
+def hub_size(place: Place, split: str, subset: str | None) -> int | None:
+    """How many records a hub dataset has, as its page says; None where it does not say."""
+    try:
+        import datasets
+
+        builder = datasets.load_dataset_builder(place.name, subset, revision=pinned(place))
+        return int(builder.info.splits[split].num_examples)
+    except Exception:  # the count is for the report only, and many kinds are raised
+        return None
+
+
+def pinned(place: Place) -> str | None:
+    """The commit of a hub dataset, or the revision as given where the commit is not known."""
+    commit = hub_commit(place)
+    return commit if COMMIT.fullmatch(commit) else place.revision

@@ -6,14 +6,11 @@ from typing import NamedTuple
 
 from fusionchat.console import progress
 from fusionchat.corpus.conversation import Conversation, Reject
-from fusionchat.corpus.files import refuse_path
+from fusionchat.corpus.entries import Account, read_entries
 from fusionchat.corpus.overlap import Index, Talk, exchanges
-from fusionchat.corpus.read import ReadCorpus, read_corpus
-from fusionchat.corpus.settings import CorpusFile, CorpusSettings
+from fusionchat.corpus.settings import CorpusSettings
 from fusionchat.corpus.shares import draw
-from fusionchat.corpus.thoughts import DROPPED, OPENED, Thinking, with_openings, without_thoughts
 from fusionchat.errors import CorpusError
-from fusionchat.hub import find
 
 PARTS = ("train", "validation", "test")
 SHOWN = 12
@@ -35,12 +32,14 @@ class ReadParts(NamedTuple):
         rejects: Records that could not be used.
         unused: How many records have a key that nothing reads, by key.
         notes: How many conversations were changed, by what was done.
+        accounts: What each entry gave.
     """
 
     parts: Parts
     rejects: list[Reject]
     unused: dict[str, int]
     notes: dict[str, int]
+    accounts: list[Account]
 
 
 class Item(NamedTuple):
@@ -56,12 +55,13 @@ def read_parts(settings: CorpusSettings, folder: str, *, seed: int) -> ReadParts
     Test has priority: what repeats its text leaves validation and train, what repeats validation's leaves train.
     Every conversation that leaves is counted, with what it shares and with which part.
     """
-    sources = {part: getattr(settings, part) for part in PARTS}
+    entries = {part: settings.entries(part) for part in PARTS}
     read = {
-        part: read_source(one, folder, thinking=settings.thinking)
-        for part, one in sources.items()
-        if isinstance(one, CorpusFile)
+        part: read_entries(part, given, folder, seed=seed, thinking=settings.thinking)
+        for part, given in entries.items()
+        if given
     }
+    accounts = [account for one in read.values() for account in one.accounts]
     rejects = [reject for one in read.values() for reject in one.rejects]
     unused = sum((Counter(one.unused) for one in read.values()), Counter[str]())
     items = {part: make_items(one.conversations) for part, one in read.items()}
@@ -69,7 +69,7 @@ def read_parts(settings: CorpusSettings, folder: str, *, seed: int) -> ReadParts
     whole = len(items["train"])
     for held in ("test", "validation"):
         if held not in items:
-            size = max(1, round(whole * sources[held]))
+            size = max(1, round(whole * getattr(settings, held)))
             items[held], items["train"] = hold_out(items["train"], size, seed=seed, part=held)
         index = Index([item.talk for item in items[held]], corpus)
         for part in ("validation", "train") if held == "test" else ("train",):
@@ -85,7 +85,7 @@ def read_parts(settings: CorpusSettings, folder: str, *, seed: int) -> ReadParts
             )
     parts = Parts(*([item.conversation for item in items[part]] for part in PARTS))
     notes = sum((Counter(one.notes) for one in read.values()), Counter[str]())
-    return ReadParts(parts, rejects, dict(sorted(unused.items())), dict(notes))
+    return ReadParts(parts, rejects, dict(sorted(unused.items())), dict(notes), accounts)
 
 
 def make_items(conversations: Sequence[Conversation]) -> list[Item]:
@@ -117,55 +117,6 @@ def separate(items: Sequence[Item], index: Index, held: str) -> tuple[list[Item]
         else:
             rejects.append(Reject(item.conversation.id, f"{found} with the {held} part"))
     return kept, rejects
-
-
-def locate(source: CorpusFile, folder: str) -> str:
-    """The file a recipe means, or the name itself where it can only be a hub dataset.
-
-    Raises:
-        CorpusError: It looks like a file and is not there.
-    """
-    place = find(source.path, folder, source.revision, kind="datasets")
-    if place.path is None:
-        refuse_path(place)
-    return place.name
-
-
-def read_source(
-    source: CorpusFile, folder: str, *, limit: int | None = None, thinking: Thinking = "keep"
-) -> ReadCorpus:
-    """The conversations of one entry of a recipe, at most ``limit`` of them, with or without their thoughts."""
-    limits = [one for one in (limit, source.limit) if one is not None]
-    read = read_corpus(
-        locate(source, folder),
-        format=source.format,
-        split=source.split,
-        revision=source.revision,
-        pattern=source.pattern,
-        limit=min(limits, default=None),
-    )
-    return open_thoughts(read) if thinking == "keep" else drop_thoughts(read)
-
-
-def open_thoughts(read: ReadCorpus) -> ReadCorpus:
-    """What was read with every thought from its opening tag on."""
-    opened = [with_openings(conversation) for conversation in read.conversations]
-    count = sum(new is not old for new, old in zip(opened, read.conversations, strict=True))
-    return read._replace(conversations=opened, notes={OPENED: count} if count else {})
-
-
-def drop_thoughts(read: ReadCorpus) -> ReadCorpus:
-    """What was read without thoughts; a conversation that has nothing else is a reject."""
-    kept: list[Conversation] = []
-    rejects, count = list(read.rejects), 0
-    for conversation in read.conversations:
-        left = without_thoughts(conversation)
-        if left is not conversation and not any(m.content for m in left.messages if m.supervised):
-            rejects.append(Reject(conversation.id, "nothing but a thought"))
-            continue
-        count += left is not conversation
-        kept.append(left)
-    return read._replace(conversations=kept, rejects=rejects, notes={DROPPED: count} if count else {})
 
 
 def count_rejects(rejects: Sequence[Reject]) -> dict[str, int]:

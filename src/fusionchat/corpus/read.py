@@ -1,18 +1,22 @@
-"""Reading a corpus: JSONL, JSON, Parquet, plain text or a hub dataset into conversations and counted rejects."""
+"""Reading an entry of a corpus into conversations and counted rejects, whatever files it has or data set it is."""
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple, NotRequired, TypedDict
 
-from fusionchat.corpus.conversation import PARAGRAPH, Conversation, Message, Reject, Role
-from fusionchat.corpus.files import BrokenLine, read_records
-from fusionchat.corpus.formats import FormatName
+from fusionchat.corpus.conversation import Conversation, Message, Reject, Role
+from fusionchat.corpus.files import BrokenLine, hub_records, hub_size, read_records
+from fusionchat.corpus.located import Located, locate
 from fusionchat.corpus.record import Parsed, parse_record
+from fusionchat.corpus.selection import OVER, Selection
+from fusionchat.corpus.settings import CorpusFile
 from fusionchat.corpus.turns import printable
 from fusionchat.errors import CorpusError
 
+STREAMED_FOR_A_SAMPLE = 10_000
+"""Records of a hub data set that are looked at for a sample, where its filter passes few."""
 SHOWN_REASONS = 8
 
 
@@ -24,63 +28,93 @@ class ReadCorpus(NamedTuple):
         rejects: Records that could not be used.
         unused: How many of the conversations have a key that nothing reads, by key.
         notes: How many of the conversations were changed, by what was done.
+        left: How many records the entry's own settings leave out, by reason; None where the number is not known.
     """
 
     conversations: list[Conversation]
     rejects: list[Reject]
     unused: dict[str, int]
     notes: Mapping[str, int] = {}
+    left: Mapping[str, int | None] = {}
 
 
-def read_corpus(
-    path: str,
-    *,
-    format: FormatName = "auto",
-    split: str = "train",
-    pattern: str = PARAGRAPH,
-    limit: int | None = None,
-    revision: str | None = None,
-) -> ReadCorpus:
-    """Read a corpus.
+def read_corpus(source: CorpusFile | str, folder: str = ".", *, sample: int | None = None) -> ReadCorpus:
+    """Read one entry of a corpus, without drawing its share.
 
     Args:
-        path: A file (.jsonl, .json, either with .gz; .parquet; .txt) or the id of a hub dataset.
-        format: The name of a format of records (`fusionchat.corpus.formats`), ``text`` (plain text, one conversation with
-            one assistant turn a match of ``pattern``), or ``auto``: by the file's ending and each record's keys.
-        split: The split of a hub dataset.
-        pattern: A regular expression; its group 1 is the text of a conversation.
-        limit: Read at most this many records.
-        revision: Branch, tag or commit of a hub dataset.
+        source: The entry as a recipe has it, or its path alone.
+        folder: The recipe's folder.
+        sample: Take at most this many records, and do not count those behind them.
 
     Raises:
-        CorpusError: The file is missing or unreadable, or no record of it can be used.
+        CorpusError: The entry is missing or unreadable, has no column that it names, or no record of it can be used.
     """
-    stem = Path(path).name.split(".")[0]
-    conversations: list[Conversation] = []
-    rejects: list[Reject] = []
-    unused: Counter[str] = Counter()
+    entry = CorpusFile.model_validate(source)
+    found = locate(entry.path, folder, entry.revision)
+    limits = [one for one in (sample, entry.limit) if one is not None]
+    selection = Selection(entry.filter, min(limits, default=None), entry.names.wanted)
+    conversations, rejects, unused = list[Conversation](), list[Reject](), Counter[str]()
     seen: dict[str, Conversation] = {}
-    records = read_records(path, text=format == "text", split=split, pattern=pattern, revision=revision)
-    for number, record in enumerate(records):
-        if limit is not None and number >= limit:
-            break
-        parsed = _parse(record, f"{stem}-{number:06d}", format)
-        found = parsed.found
-        if isinstance(found, Conversation):
-            found = with_own_id(found, seen, number)
-        if isinstance(found, Reject):
-            rejects.append(found)
+    known = {*entry.filter, entry.names.domain_column}
+    for number, default_id, record in _records(entry, found, selection, sample):
+        parsed = _parse(record, default_id, entry)
+        one = parsed.found
+        if isinstance(one, Conversation):
+            one = with_own_id(one, seen, number)
+        if isinstance(one, Reject):
+            rejects.append(one)
         else:
-            seen[found.id] = found
-            conversations.append(found)
-            unused.update(parsed.unused)
+            seen[one.id] = one
+            conversations.append(one)
+            unused.update(key for key in parsed.unused if key not in known)
+    try:
+        selection.check()
+    except CorpusError as error:
+        raise CorpusError(error.what, where=found.path, do=error.do) from None
     if not conversations:
         raise CorpusError(
             f"No record of this corpus can be used ({_reasons(rejects)})",
-            where=path,
-            do="give records like {'messages': [{'role': 'user', 'content': ...}, {'role': 'assistant', ...}]}",
+            where=found.path,
+            do="give records like {'messages': [{'role': 'user', 'content': ...}, {'role': 'assistant', ...}]}, "
+            "or say with `columns` what holds the turns",
         )
-    return ReadCorpus(conversations, rejects, dict(sorted(unused.items())))
+    left = _left(entry, found, selection)
+    if sample is not None:
+        left.pop(OVER, None)
+    return ReadCorpus(conversations, rejects, dict(sorted(unused.items())), left=left)
+
+
+def _records(
+    entry: CorpusFile, found: Located, selection: Selection, sample: int | None
+) -> Iterator[tuple[int, str, object]]:
+    """The records that are read, each with its number and an id; nothing is streamed that is not needed."""
+    sources = [(file.name, read_file(entry, file)) for file in found.files]
+    if found.hub is not None:
+        sources = [(Path(found.path).name, hub_records(found.hub, entry.split, entry.subset))]
+    for name, records in sources:
+        stem = name.split(".")[0]
+        for number, record in enumerate(records):
+            if selection.takes(record):
+                yield number, f"{stem}-{number:06d}", record
+            streamed = found.hub is not None
+            if selection.full and (streamed or (sample is not None and not selection.unseen)):
+                return
+            if sample is not None and streamed and selection.looked >= STREAMED_FOR_A_SAMPLE:
+                return
+
+
+def read_file(entry: CorpusFile, file: Path) -> Iterator[object]:
+    """The records of one file of an entry."""
+    return read_records(file, text=entry.format == "text", split=entry.split, pattern=entry.pattern)
+
+
+def _left(entry: CorpusFile, found: Located, selection: Selection) -> dict[str, int | None]:
+    """What the selection left. A data set on the hub is not read beyond the limit: its page says how many records it has."""
+    left: dict[str, int | None] = dict(selection.left)
+    if found.hub is not None and entry.limit is not None and selection.taken == entry.limit:
+        size = hub_size(found.hub, entry.split, entry.subset)
+        left[OVER] = None if size is None else size - selection.looked
+    return {reason: count for reason, count in left.items() if count != 0}
 
 
 def with_own_id(
@@ -95,10 +129,10 @@ def with_own_id(
     return with_own_id(replace(conversation, id=f"{conversation.id}-{number:06d}"), seen, number)
 
 
-def _parse(record: object, default_id: str, format: FormatName) -> Parsed:
+def _parse(record: object, default_id: str, entry: CorpusFile) -> Parsed:
     if isinstance(record, BrokenLine):
         return Parsed(Reject(default_id, "not JSON", printable(record[:80])))
-    return parse_record(record, default_id=default_id, format=format)
+    return parse_record(record, default_id=default_id, format=entry.format, names=entry.names)
 
 
 def _reasons(rejects: list[Reject]) -> str:

@@ -23,6 +23,7 @@ from fusionchat.corpus.keys import (
     refuse,
     unused,
 )
+from fusionchat.corpus.mapping import AS_THEY_ARE, Names
 from fusionchat.corpus.turns import ROLES, encodable, printable
 
 ALWAYS_USED = REFUSED_RECORD.union(["id", "domain", "answer"], UNWANTED, LOSS_ON, LOSS_OFF)
@@ -35,7 +36,9 @@ class Parsed(NamedTuple):
     unused: tuple[str, ...] = ()
 
 
-def parse_record(record: object, *, default_id: str, format: FormatName = "auto") -> Parsed:
+def parse_record(
+    record: object, *, default_id: str, format: FormatName = "auto", names: Names = AS_THEY_ARE
+) -> Parsed:
     """One record as a conversation, or why it cannot be one.
 
     The turns are read by a format (`fusionchat.corpus.formats`); a system prompt beside them becomes the first turn, an
@@ -46,26 +49,36 @@ def parse_record(record: object, *, default_id: str, format: FormatName = "auto"
         record = {"messages": record}
     if not isinstance(record, dict):
         return Parsed(Reject(default_id, "not a JSON object", printable(str(record)[:80])))
-    said = given(record)
+    said = names.read(given(record))
     try:
         identifier = encodable(str(said.get("id", default_id)))
     except Unusable as error:
         return Parsed(Reject(default_id, error.reason))
     try:
-        return parse_columns(
-            said, identifier, format, empty="messages" in record or "conversations" in record
-        )
+        empty = any(names.columns.get(key, key) in record for key in ("messages", "conversations"))
+        return parse_columns(said, identifier, names.format(format), first=tuple(names.columns), empty=empty)
     except Unusable as error:
         return Parsed(Reject(identifier, error.reason, printable(error.detail)))
 
 
-def parse_columns(said: dict[str, object], identifier: str, format: FormatName, *, empty: bool) -> Parsed:
-    """The conversation of a record whose absent values are gone; raises Unusable."""
+def parse_columns(
+    said: dict[str, object], identifier: str, format: FormatName, *, first: tuple[str, ...] = (), empty: bool
+) -> Parsed:
+    """The conversation of a record whose absent values are gone; raises Unusable.
+
+    Args:
+        said: The record.
+        identifier: Its id.
+        format: The format of its turns.
+        first: Columns whose answer is taken before that of another.
+        empty: Whether it has a column for turns, with nothing in it.
+    """
     lists = {key: value for key in (*LOSS_ON, *LOSS_OFF) if isinstance(value := said.get(key), list)}
     odd = check_switches({key: value for key, value in said.items() if key not in lists})
     refuse(said, REFUSED_RECORD)
     shape = format_of(said, format)
     turns, answers = (shape.turns(said), shape.answers) if shape else (Turns(()), ANSWER_COLUMNS)
+    answers = tuple(sorted(answers, key=lambda column: column not in first))
     turns = with_answer(said, with_system(said, turns), answers)
     if not turns.messages:
         raise Unusable("empty" if empty else "no messages", f"keys: {', '.join(sorted(said)[:12])}")

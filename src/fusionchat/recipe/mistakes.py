@@ -26,7 +26,7 @@ WORDS = (
     ("less than or equal to", "at most"),
 )
 """Pydantic's words, and those of a recipe."""
-BRANCHES = {"CorpusFile", "float", "BytePrefix", "Exact", "MinEdit", "Statistics"}
+BRANCHES = {"an entry", "a list of entries", "a share", "BytePrefix", "Exact", "MinEdit", "Statistics"}
 
 
 def explain(error: ValidationError, schema: Schema) -> str:

@@ -68,12 +68,27 @@ def _put(
         node[key] = value  # type: ignore[index]
         return
     under, default = below(kinds, name)
-    child = _opened(node[key] if isinstance(node, list) else node.get(name), under, default)  # type: ignore[index]
+    given = node[key] if isinstance(node, list) else node.get(name)  # type: ignore[index]
+    if rest[0].isdecimal() and _one_or_many(under):
+        child: Any = given if isinstance(given, list) else _entries(given, under, default)
+    else:
+        child = _opened(given, under, default)
     if child is None:
-        given = node[key] if isinstance(node, list) else node.get(name)  # type: ignore[index]
         raise RecipeError(f"{here} is {given!r}, and nothing can be set below it", where=where)
     node[key] = child  # type: ignore[index]
     _put(child, rest, value, under, where, here)
+
+
+def _entries(given: object, kinds: list[Any], default: object) -> list[Any] | None:
+    """A list for the one value that the file has; None where that is no entry."""
+    opened = [] if given is None else _opened(given, kinds, default)
+    return [opened] if isinstance(opened, dict) else opened
+
+
+def _one_or_many(kinds: list[Any]) -> bool:
+    """Whether one value may be given for a list of it: `corpus.train.0` is then the only one."""
+    lists = [kind for kind in kinds if get_origin(kind) in (tuple, list)]
+    return any(entry in kinds for kind in lists for entry in alternatives(get_args(kind)[0]))
 
 
 def _words(node: Tree | list[Any], names: list[str], kinds: list[Any]) -> int:
@@ -102,7 +117,7 @@ def _opened(child: object, kinds: list[Any], default: object) -> Tree | list[Any
     if isinstance(child, dict | list):
         return child
     if child is None:
-        if any(get_origin(kind) in (tuple, list) for kind in kinds):
+        if any(get_origin(kind) in (tuple, list) for kind in kinds) and not _one_or_many(kinds):
             return []
         method = getattr(default, METHOD, None)
         return {} if method is None else {METHOD: method}
@@ -151,7 +166,7 @@ def below(kinds: list[Any], name: str) -> tuple[list[Any], object]:
         if get_origin(kind) is dict:
             found += alternatives(arguments[1])
         elif get_origin(kind) in (tuple, list):
-            found += alternatives(arguments[0])
+            found += alternatives(arguments[0]) if name.isdecimal() else []
         elif kind is JsonValue:
             found.append(kind)
         elif name in keys(kind):

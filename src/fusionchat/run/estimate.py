@@ -1,12 +1,15 @@
 """Rough costs of jobs before anything has run: parameters from checkpoint headers, tokens from the corpus's size."""
 
+import gzip
+import zlib
 from collections.abc import Iterable, Sequence
 from contextlib import closing
 from pathlib import Path
 
+from fusionchat.corpus.located import locate
 from fusionchat.corpus.settings import CorpusFile
-from fusionchat.errors import MergeError
-from fusionchat.hub import cached_folder, find, hub_parameters
+from fusionchat.errors import CorpusError, MergeError
+from fusionchat.hub import cached_folder, hub_parameters
 from fusionchat.merge.inputs.checkpoint import open_checkpoint
 from fusionchat.models.ref import ModelRef
 from fusionchat.recipe.schema import Recipe
@@ -14,6 +17,8 @@ from fusionchat.run.job import Cost
 
 BYTES_A_TOKEN = 4.0
 COMPRESSION = 3.0
+LOOKED_AT = 1 << 18
+"""Bytes of a corpus file from which the size of a record is taken."""
 CHECKPOINT_BYTES = 12
 """A parameter of a training checkpoint: fp32 weight and AdamW's two moments."""
 CHECKPOINTS = 3
@@ -43,8 +48,8 @@ def _elements(folder: Path) -> int | None:
 
 
 def train_tokens(recipe: Recipe) -> float | None:
-    """Tokens of the training part, by the size of its file; None for a hub dataset."""
-    return _tokens(recipe.corpus.train, recipe.folder)
+    """Tokens of the training part, by the sizes of its files; None where a hub dataset is among them."""
+    return part_tokens(recipe, "train")
 
 
 def corpus_size(recipe: Recipe) -> float | None:
@@ -53,12 +58,37 @@ def corpus_size(recipe: Recipe) -> float | None:
     return None if tokens is None else tokens * (BYTES_A_TOKEN + RENDERED_BYTES * models)
 
 
-def _tokens(source: CorpusFile, folder: str) -> float | None:
-    path = find(source.path, folder, kind="datasets").path
-    if path is None or not path.is_file():
+def part_tokens(recipe: Recipe, part: str) -> float | None:
+    """Tokens of a part that is not drawn, by the sizes of its files; what filters and limits leave out is not known."""
+    return total(_tokens(entry, recipe.folder) for entry in recipe.corpus.entries(part).values())
+
+
+def _tokens(entry: CorpusFile, folder: str) -> float | None:
+    try:
+        found = locate(entry.path, folder, entry.revision)
+    except CorpusError:  # the run says what is wrong with it
         return None
-    factor = COMPRESSION if path.suffix in (".gz", ".parquet") else 1.0
-    return path.stat().st_size * factor / BYTES_A_TOKEN
+    if found.hub is not None:
+        return None
+    size = sum(
+        file.stat().st_size * (COMPRESSION if file.suffix in (".gz", ".parquet") else 1.0)
+        for file in found.files
+    )
+    if entry.limit is not None and (line := _line_bytes(found.files[0])) is not None:
+        size = min(size, entry.limit * line)
+    return size / BYTES_A_TOKEN * (entry.share or 1.0)
+
+
+def _line_bytes(file: Path) -> float | None:
+    """Bytes of a record of a file that has one a line, by its first ones; None for other files."""
+    if ".jsonl" not in file.suffixes:
+        return None
+    try:
+        with gzip.open(file) if file.suffix == ".gz" else file.open("rb") as opened:
+            first = opened.read(LOOKED_AT)
+    except (OSError, EOFError, zlib.error):  # the run says what is wrong with it
+        return None
+    return len(first) / max(first.count(b"\n"), 1)
 
 
 def capture_cost(recipe: Recipe, ref: ModelRef) -> Cost:
@@ -107,8 +137,8 @@ def evaluation_cost(recipe: Recipe, ref: ModelRef, part: str) -> Cost:
     """One forward pass over a held-out part."""
     source, size = getattr(recipe.corpus, part), parameters(ref)
     train = train_tokens(recipe)
-    own = _tokens(source, recipe.folder) if isinstance(source, CorpusFile) else None
-    tokens = own if isinstance(source, CorpusFile) or train is None else train * source
+    drawn = train * source if isinstance(source, float) and train is not None else None
+    tokens = drawn if isinstance(source, float) else part_tokens(recipe, part)
     return Cost(0.0, None if tokens is None or size is None else 2.0 * size * tokens)
 
 

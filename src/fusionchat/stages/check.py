@@ -3,10 +3,10 @@
 No weights are loaded. What cannot be looked at (a hub that does not answer) is reported, never passed over.
 """
 
+from collections import Counter
 from typing import NamedTuple
 
-from fusionchat.align.preview import PairPreview, Piece, preview, show_all
-from fusionchat.corpus.conversation import Reject
+from fusionchat.align.preview import PairPreview, preview
 from fusionchat.corpus.parts import count_rejects
 from fusionchat.corpus.render import Renderer
 from fusionchat.errors import FusionChatError, ModelError
@@ -20,7 +20,7 @@ from fusionchat.recipe.schema import Recipe
 from fusionchat.run.auto import Dtypes
 from fusionchat.run.estimate import most_disk, total
 from fusionchat.run.planned import Run
-from fusionchat.stages.check_corpus import describe, sample_parts
+from fusionchat.stages.check_corpus import Shown, describe, sample_entries, show_records
 from fusionchat.stages.check_models import unread_variables, variables_line
 from fusionchat.stages.check_usable import Usable, notes, usable
 from fusionchat.stages.corpus import make_renderer
@@ -46,12 +46,12 @@ class Check(NamedTuple):
 
     Attributes:
         models: One entry a model.
-        records: Records read.
+        records: Records of train that were read.
         rejects: How many of them cannot be used, by reason.
         unused_keys: How many of the others have a key that nothing reads, by key.
-        corpus: The same in lines, with those of validation and test where they have any to count.
+        corpus: The same in lines, by entry, with those of validation and test where they have any to count.
         previews: One entry a source whose tokenizer and the pivot's could be looked at.
-        renderings: The first conversation as each model sees it, with the edits that are made for all.
+        renderings: The first records of each entry as each model sees them.
         retention: For each source whose alignment an earlier run has finished: its figures (see `AlignSummary`).
         disk, flops: Rough total cost of the run, None where models or corpus are not here.
         unseen: What could not be looked at, and why.
@@ -71,7 +71,7 @@ class Check(NamedTuple):
     unused_keys: dict[str, int]
     corpus: list[str]
     previews: list[PairPreview]
-    renderings: dict[str, list[Piece] | Reject]
+    renderings: list[Shown]
     retention: dict[str, dict[str, float]]
     disk: float | None
     flops: float | None
@@ -87,15 +87,16 @@ class Check(NamedTuple):
 
 
 def check(recipe: Recipe, *, sample: int = 200) -> Check:
-    """Look at a recipe's models and at the first ``sample`` records of its corpus.
+    """Look at a recipe's models and at the first ``sample`` records of each part of its corpus.
 
     Raises:
         FusionChatError: Something that is here is broken: a folder, a template, the corpus.
     """
     refs, unseen = recipe.refs(), list[str]()
-    parts = sample_parts(recipe, sample, unseen)
-    conversations, rejected, unused, changed = parts["train"]
-    rejects = count_rejects(rejected)
+    samples = sample_entries(recipe, sample, unseen)
+    train = [sample.read for sample in samples if sample.part == "train"]
+    conversations = [one for read in train for one in read.conversations]
+    rejects = count_rejects([one for read in train for one in read.rejects])
     pivot = _rehearsed(refs["pivot"], unseen)
     renderers: dict[str, Renderer] = {}
     models = [_look(ref, renderers, unseen) for ref in refs.values()]
@@ -117,15 +118,15 @@ def check(recipe: Recipe, *, sample: int = 200) -> Check:
         models=models,
         records=len(conversations) + sum(rejects.values()),
         rejects=rejects,
-        unused_keys=unused,
+        unused_keys=dict(sum((Counter(read.unused) for read in train), Counter[str]())),
         corpus=[
             line
-            for part, read in parts.items()
-            if part == "train" or read.rejects or read.unused
-            for line in describe(part, read)
+            for one in samples
+            if one.part == "train" or one.read.rejects or one.read.unused
+            for line in describe(one)
         ],
         previews=previews,
-        renderings=show_all(renderers, conversations[0]) if conversations else {},
+        renderings=show_records(renderers, samples),
         retention={name: figures for name in recipe.sources if (figures := _retention(planned, name))},
         disk=most_disk([job.cost for job in planned.jobs.values()]),
         flops=total(job.cost.flops for job in planned.jobs.values()),
@@ -133,7 +134,7 @@ def check(recipe: Recipe, *, sample: int = 200) -> Check:
         unfit=_unfit(recipe),
         pivot=pivot,
         usable=usable(previews),
-        notes={**changed, **notes(previews)},
+        notes={**sum((Counter(read.notes) for read in train), Counter[str]()), **notes(previews)},
         rebuilt={
             n: text for n, ref in refs.items() if n in renderers and (text := rebuilt_on(ref)) is not None
         },

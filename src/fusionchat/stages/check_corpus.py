@@ -1,46 +1,107 @@
-"""What `check` sees of a corpus: the first records of every part that is a file."""
+"""What `check` sees of a corpus: the first records of every entry, and what they say."""
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import NamedTuple
 
-from fusionchat.corpus.parts import PARTS, count_rejects, count_words, locate, read_source
+from fusionchat.align.preview import Piece, show_all
+from fusionchat.corpus.conversation import Conversation, Reject
+from fusionchat.corpus.entries import read_entry, under_own_ids
+from fusionchat.corpus.located import locate
+from fusionchat.corpus.parts import PARTS, count_rejects, count_words
 from fusionchat.corpus.read import ReadCorpus
+from fusionchat.corpus.render import Renderer
 from fusionchat.corpus.settings import CorpusFile
 from fusionchat.errors import CorpusError
 from fusionchat.recipe.schema import Recipe
 from fusionchat.units import counted
 
+RECORDS_SHOWN = 3
 
-def sample_parts(recipe: Recipe, sample: int, unseen: list[str]) -> dict[str, ReadCorpus]:
-    """The first records of train, and of validation and test where they are files.
+
+class Sample(NamedTuple):
+    """The first records of one entry.
+
+    Attributes:
+        name: What it is called: ``train.1 data.jsonl``, or ``train`` where the part has no other.
+        part: Its part.
+        read: The records.
+    """
+
+    name: str
+    part: str
+    read: ReadCorpus
+
+
+class Shown(NamedTuple):
+    """A record as each model sees it, after the edits that are made for all."""
+
+    entry: str
+    id: str
+    domain: str
+    models: Mapping[str, list[Piece] | Reject]
+
+
+def sample_entries(recipe: Recipe, sample: int, unseen: list[str]) -> list[Sample]:
+    """The first records of every entry; ``sample`` of each part.
 
     Raises:
         CorpusError: A file that is here cannot be read, or nothing of its sample can be used.
     """
-    sources = {part: getattr(recipe.corpus, part) for part in PARTS}
-    return {
-        part: _sample(recipe, part, source, sample, unseen)
-        for part, source in sources.items()
-        if isinstance(source, CorpusFile)
-    }
+    found = []
+    for part in PARTS:
+        entries, seen = recipe.corpus.entries(part), dict[str, Conversation]()
+        size = max(RECORDS_SHOWN, -(-sample // max(len(entries), 1)))
+        for place, entry in entries.items():
+            name = place if place == part else f"{place} {Path(entry.path).name}"
+            found.append(Sample(name, part, _sample(recipe, place, entry, size, seen, unseen)))
+    return found
 
 
-def _sample(recipe: Recipe, part: str, source: CorpusFile, sample: int, unseen: list[str]) -> ReadCorpus:
-    path = locate(source, recipe.folder)
+def _sample(
+    recipe: Recipe,
+    place: str,
+    entry: CorpusFile,
+    sample: int,
+    seen: dict[str, Conversation],
+    unseen: list[str],
+) -> ReadCorpus:
     try:
-        return read_source(source, recipe.folder, limit=sample, thinking=recipe.corpus.thinking)
+        read = read_entry(place, entry, recipe.folder, sample=sample, thinking=recipe.corpus.thinking)
     except CorpusError as error:
-        if Path(path).exists():
+        if not _on_the_hub(entry, recipe.folder):
             raise
-        unseen.append(f"corpus.{part} {path}: {error.what}")
+        unseen.append(f"corpus.{place} {entry.path}: {error.what}")
         return ReadCorpus([], [], {})
+    taken, again = under_own_ids(place, entry, read.conversations, seen)
+    return read._replace(conversations=taken, rejects=[*read.rejects, *again])
 
 
-def describe(part: str, read: ReadCorpus) -> list[str]:
-    """What was looked at of a part, what was rejected and which keys are not used, in lines."""
-    name = "Corpus" if part == "train" else f"Corpus, {part}"
+def _on_the_hub(entry: CorpusFile, folder: str) -> bool:
+    try:
+        return locate(entry.path, folder, entry.revision).hub is not None
+    except CorpusError:
+        return False
+
+
+def describe(sample: Sample) -> list[str]:
+    """What was looked at of an entry, what was rejected and which keys are not used, in lines."""
+    name, read = "Corpus" if sample.name == "train" else f"Corpus, {sample.name}", sample.read
     rejects = count_rejects(read.rejects)
     records = counted(len(read.conversations) + len(read.rejects), "record")
-    lines = [f"{name}: {records} looked at" + (f"; rejected: {count_words(rejects)}" if rejects else "")]
+    left = "".join(f"; {count} others {reason}" for reason, count in read.left.items())
+    said = f"; rejected: {count_words(rejects)}" if rejects else ""
+    lines = [f"{name}: {records} looked at{left}{said}"]
     if read.unused:
         lines.append(f"{name}: keys of records that are not used: {count_words(read.unused)}")
     return lines
+
+
+def show_records(renderers: Mapping[str, Renderer], samples: list[Sample]) -> list[Shown]:
+    """The first records of every entry as each model will read them."""
+    return [
+        Shown(sample.name, one.id, one.domain, show_all(renderers, one))
+        for sample in samples
+        for one in sample.read.conversations[:RECORDS_SHOWN]
+        if renderers
+    ]

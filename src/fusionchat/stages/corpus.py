@@ -11,19 +11,21 @@ from pathlib import Path
 from typing import Literal
 
 from fusionchat import console
-from fusionchat.artifacts import Json, read_json, sha256_file, write_json, write_text
+from fusionchat.artifacts import Json, read_json, write_json, write_text
 from fusionchat.console import Advance, progress
 from fusionchat.corpus.conversation import Conversation, Reject
 from fusionchat.corpus.cut import fit
-from fusionchat.corpus.parts import PARTS, count_rejects, count_words, locate, read_parts
+from fusionchat.corpus.entries import Account, at
+from fusionchat.corpus.filters import Scalar
+from fusionchat.corpus.located import content_of, locate
+from fusionchat.corpus.parts import PARTS, count_rejects, count_words, read_parts
 from fusionchat.corpus.read import from_record, to_record
 from fusionchat.corpus.render import Rendered, Renderer
 from fusionchat.corpus.rendered import RenderedPart, join, read_rendered, write_rendered
-from fusionchat.corpus.settings import CorpusFile, CorpusSettings
+from fusionchat.corpus.settings import CorpusFile, CorpusSettings, Domain
 from fusionchat.corpus.thoughts import Thinking
 from fusionchat.damage import verified
 from fusionchat.errors import CorpusError
-from fusionchat.hub import find, hub_commit
 from fusionchat.models.load import load_config, load_tokenizer, other_template
 from fusionchat.models.ref import ModelRef
 from fusionchat.run.estimate import corpus_size
@@ -35,25 +37,30 @@ VERSION = 5  # raised when the same settings and inputs give another output
 
 
 class FilePart(Frozen):
-    """A part of the corpus that is a file: what is read of it. Where it is does not change what is read.
+    """An entry of the corpus: what is read of it. Where it is does not change what is read.
 
     Attributes:
-        name: The file's name: it is in the ids that are made up, and its ending says what format it is.
+        name: The name of its file or pattern: it is in the ids that are made up, and its ending says what format it is.
     """
 
     name: str
     format: str
     split: str
+    subset: str | None
     pattern: str
+    columns: dict[str, str]
+    domain: Domain | None
+    filter: dict[str, Scalar | tuple[Scalar, ...]]
     limit: int | None
+    share: float | None
 
 
 class Parts(Frozen):
     """What the corpus is made of, and what is kept of it. A number draws that share of train."""
 
-    train: FilePart
-    validation: FilePart | float
-    test: FilePart | float
+    train: tuple[FilePart, ...]
+    validation: tuple[FilePart, ...] | float
+    test: tuple[FilePart, ...] | float
     max_tokens: int
     thinking: Thinking
 
@@ -63,7 +70,7 @@ class Settings(Frozen):
 
     Attributes:
         corpus: Its parts.
-        seed: Draws the shares; None where no part is drawn: then another seed changes nothing.
+        seed: Draws the shares; None where nothing is drawn: then another seed changes nothing.
     """
 
     corpus: Parts
@@ -81,20 +88,14 @@ def plan(run: Run) -> None:
     content = Content()
     for name in run.refs:
         content |= run.tokenizer(name) | run.configuration(name)  # of the latter, the length it was built for
-    parts: dict[str, FilePart | float] = {}
+    parts: dict[str, tuple[FilePart, ...] | float] = {}
     for part in PARTS:
-        source = getattr(settings, part)
-        if isinstance(source, CorpusFile):
-            path = locate(source, run.recipe.folder)
-            digest = content_of(path, source.revision)
-            content |= Content(
-                {f"corpus {part}": digest}, files={part: Place(path=path, revision=source.revision)}
-            )
-            own = source.model_dump(exclude={"path", "revision"})
-            parts[part] = FilePart(name=Path(path).name, **own)
-        else:
-            parts[part] = source
-    drawn = any(isinstance(part, float) for part in parts.values())
+        entries = settings.entries(part)
+        for place, entry in entries.items():
+            content |= entry_content(place, entry, run.recipe.folder)
+        parts[part] = tuple(map(file_part, entries.values())) or getattr(settings, part)
+    shares = [entry.share for part in PARTS for entry in settings.entries(part).values()]
+    drawn = any(isinstance(part, float) for part in parts.values()) or any(shares)
     run.add(
         "corpus",
         "corpus",
@@ -106,6 +107,22 @@ def plan(run: Run) -> None:
         cost=Cost(corpus_size(run.recipe), 0.0),
         stands_for=tuple(file for part in PARTS for file in files_of(part, *run.refs)),
     )
+
+
+def entry_content(place: str, entry: CorpusFile, folder: str) -> Content:
+    """What an entry is and where; raises CorpusError with its place in the recipe where it is not there."""
+    try:
+        path = locate(entry.path, folder, entry.revision).path
+        digest = content_of(path, entry.revision)
+    except CorpusError as error:
+        raise at(place, error) from error
+    return Content({f"corpus {place}": digest}, files={place: Place(path=path, revision=entry.revision)})
+
+
+def file_part(entry: CorpusFile) -> FilePart:
+    """What is read of an entry."""
+    own = entry.model_dump(exclude={"path", "revision"})
+    return FilePart(name=Path(entry.path).name, **own)
 
 
 def part_file(part: str) -> str:
@@ -123,14 +140,6 @@ def files_of(part: str, *models: str) -> tuple[str, ...]:
     return part_file(part), *(tokens_file(part, model) for model in models)
 
 
-def content_of(path: str, revision: str | None) -> str:
-    """What identifies the content of a corpus: a file's checksum, or a hub dataset's name and commit."""
-    place = find(path, revision=revision, kind="datasets")
-    if place.path is not None and place.path.is_file():
-        return sha256_file(place.path)
-    return f"hub:{path}@{hub_commit(place)}"
-
-
 def so_far(settings: Settings, inputs: Inputs, out: Path) -> str:
     """Nothing: an unfinished corpus is made anew."""
     return ""
@@ -139,15 +148,20 @@ def so_far(settings: Settings, inputs: Inputs, out: Path) -> str:
 def corpus_settings(settings: Settings, inputs: Inputs) -> CorpusSettings:
     """The recipe's settings again, with the places of the files."""
 
-    def part(name: str) -> CorpusFile | float:
+    def part(name: str) -> CorpusFile | tuple[CorpusFile, ...] | float:
         held = getattr(settings.corpus, name)
-        if not isinstance(held, FilePart):
+        if not isinstance(held, tuple):
             return float(held)
-        place = inputs.file(name)
-        return CorpusFile(path=place.path, revision=place.revision, **held.model_dump(exclude={"name"}))
+        places = [name] if name in inputs.job.files else [f"{name}.{i}" for i in range(len(held))]
+        entries = []
+        for place, one in zip(places, held, strict=True):
+            where = inputs.file(place)
+            own = one.model_dump(exclude={"name"})
+            entries.append(CorpusFile(path=where.path, revision=where.revision, **own))
+        return entries[0] if places == [name] else tuple(entries)
 
     train = part("train")
-    assert isinstance(train, CorpusFile)
+    assert not isinstance(train, float)
     return CorpusSettings(
         train=train,
         validation=part("validation"),
@@ -165,9 +179,12 @@ def work(settings: Settings, inputs: Inputs, out: Path, ctx: Context) -> Summary
     renderers = [
         (make_renderer(ref, rows=head_rows(ref)), limit) for ref, limit in token_limits(settings, inputs)
     ]
-    parts, rejects, unused, changed = read_parts(
+    parts, rejects, unused, changed, accounts = read_parts(
         corpus_settings(settings, inputs), "", seed=settings.seed or 0
     )
+    for account in accounts:
+        if account.left:
+            console.say(f"corpus: {account}")
     if unused:
         console.warn(f"corpus: keys of records that are not used: {count_words(unused)}")
     notes: Counter[str] = Counter(changed)
@@ -197,10 +214,16 @@ def work(settings: Settings, inputs: Inputs, out: Path, ctx: Context) -> Summary
     for note, count in sorted(notes.items()):
         console.warn(f"corpus: {note} ({count} of {total} conversations)")
     return summary | {
+        "entries": [entry_json(account) for account in accounts],
         "rejects": dict(count_rejects(rejects)),
         "unused": dict(unused),
         "notes": dict(sorted(notes.items())),
     }
+
+
+def entry_json(account: Account) -> Json:
+    """An account for the stage's report."""
+    return {**account._asdict(), "left": dict(account.left), "records": account.records}
 
 
 def _line(record: Mapping[str, object]) -> str:

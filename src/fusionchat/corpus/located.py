@@ -1,0 +1,91 @@
+"""Where an entry of a corpus is: a file, the files of a pattern, or a data set on the hub."""
+
+import glob
+import os
+from pathlib import Path
+from typing import NamedTuple
+
+from fusionchat.artifacts import fingerprint, sha256_file
+from fusionchat.errors import CorpusError
+from fusionchat.hub import Place, find, hub_commit
+
+
+class Located(NamedTuple):
+    """What the path of an entry means here.
+
+    Attributes:
+        path: The path, relative to the working directory; or the id of a data set.
+        files: The files, by name; none for a data set on the hub.
+        hub: The data set on the hub.
+    """
+
+    path: str
+    files: tuple[Path, ...]
+    hub: Place | None = None
+
+
+def locate(path: str, folder: str = ".", revision: str | None = None) -> Located:
+    """The file of this name, or else the files of this pattern in order, or else the data set of this id on the hub.
+
+    Args:
+        path: As a recipe has it.
+        folder: The recipe's.
+        revision: Of a data set.
+
+    Raises:
+        CorpusError: It is a folder, no file is like this, or a file that is not there.
+    """
+    place = find(path, folder, revision, kind="datasets")
+    if place.path is not None and place.path.is_dir():
+        raise CorpusError(
+            "A corpus is a file, this is a folder",
+            where=path,
+            do=f"give its files by a pattern: {Path(path) / example(place.path)}",
+        )
+    if place.path is not None:
+        return Located(place.name, (place.path,))
+    if glob.has_magic(path):
+        return _matched(path, folder)
+    if place.hub_id is None or is_a_file_s(Path(place.name).suffix):
+        raise CorpusError(
+            "There is no such corpus file",
+            where=path,
+            do="check the path; in a recipe it is relative to the recipe's folder",
+        )
+    return Located(place.name, (), place)
+
+
+def _matched(path: str, folder: str) -> Located:
+    asked = Path(path).expanduser()
+    for pattern in (str(Path(glob.escape(folder)) / asked), str(asked)):
+        names = glob.glob(pattern, recursive=True)  # noqa: PTH207 - a Path's takes no absolute pattern
+        found = sorted(Path(one) for one in names if Path(one).is_file())
+        if found:
+            return Located(pattern, tuple(found))
+    raise CorpusError(
+        "No file is like this pattern",
+        where=path,
+        do="check it; in a recipe it is relative to the recipe's folder",
+    )
+
+
+def is_a_file_s(ending: str) -> bool:
+    """Whether an ending is that of a file; that of `org/OpenHermes-2.5` is not."""
+    return ending[1:].isalpha() or ending == ".7z"
+
+
+def example(folder: Path) -> str:
+    """A pattern for the files of a folder, by the ending that most of them have."""
+    endings = [one.suffix for one in sorted(folder.iterdir()) if one.is_file() and one.suffix]
+    return f"*{max(endings, key=endings.count)}" if endings else "*.jsonl"
+
+
+def content_of(path: str, revision: str | None) -> str:
+    """What identifies the content of an entry: a file's checksum, those of several with their names, or a data set's commit."""
+    found = locate(path, "", revision)
+    if found.hub is not None:
+        return f"hub:{found.path}@{hub_commit(found.hub)}"
+    if not glob.has_magic(path) or (len(found.files) == 1 and str(found.files[0]) == path):
+        return sha256_file(found.files[0])
+    root = os.path.commonpath([file.parent for file in found.files])
+    return fingerprint({}, {os.path.relpath(file, root): sha256_file(file) for file in found.files})
