@@ -14,7 +14,16 @@ from huggingface_hub.hf_api import SafeTensorsInfo
 from fusionchat import hub
 from fusionchat.corpus.located import content_of
 from fusionchat.errors import ModelError
-from fusionchat.hub import Place, cached_folder, find, hub_commit, hub_parameters, local_folder
+from fusionchat.hub import (
+    Place,
+    cached_folder,
+    find,
+    here,
+    hub_commit,
+    hub_parameters,
+    local_file,
+    local_folder,
+)
 
 OLD, NEW = "a" * 40, "b" * 40
 NAME = Place("org/name")
@@ -185,3 +194,17 @@ def test_a_hub_that_does_not_answer_is_waited_for_once(cache, monkeypatch):
     finally:
         hang.set()
         hub.ask_the_hub_once.cache_clear()
+
+
+def test_a_gguf_file_is_found_as_a_path_or_in_a_model_on_the_hub(tmp_path):
+    (tmp_path / "x.gguf").touch()
+    found = find("x.gguf", str(tmp_path))
+    assert found == Place(str(tmp_path), tmp_path, file="x.gguf") and found.hub_id is None
+    assert found.given == str(tmp_path / "x.gguf") and find(found.given) == found
+    assert here(found) == tmp_path / "x.gguf" == local_file(found)
+    on_hub = find("owner/name:sub/x.gguf", revision="v1")
+    assert on_hub == Place("owner/name", revision="v1", file="sub/x.gguf")
+    assert on_hub.hub_id == "owner/name" and on_hub.given == "owner/name:sub/x.gguf"
+    for name in ("C:\\x.gguf", "C:/x.gguf", "owner/name:/x.gguf", "owner/name:x.bin", "a/b/c:x.gguf"):
+        assert find(name).file is None
+    assert find("x.gguf", str(tmp_path), kind="datasets").file is None

@@ -1,4 +1,4 @@
-"""Folder or hub id: what a name means, and what the hub knows of an id: its commit, its size, its files."""
+"""Folder, GGUF file or hub id: what a name means, and what the hub knows of an id: its commit, its size, its files."""
 
 import re
 import threading
@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 Kind = Literal["models", "datasets"]
 COMMIT = re.compile(r"[0-9a-f]{40}")
+GGUF = ".gguf"
+HUB_FILE = re.compile(r"([\w.-]+/[\w.-]+):([^\\/:][^\\:]*\.gguf)")
+"""A GGUF file of a model on the hub: ``owner/name:file.gguf``. ``C:/x.gguf`` is none."""
 ANSWERS_IN_S = 2.5
 """How long the hub may take to answer: where it does not, ``plan`` takes 5 s with the program's start."""
 
@@ -25,16 +28,25 @@ class Place:
     """Where a model or dataset is: on this machine, or else on the hub. Made by `find`.
 
     Attributes:
-        name: Its path, or its id on the hub.
+        name: Its path (of a GGUF file: that of its folder), or its id on the hub.
         path: A model's folder or a dataset's file; None if there is none of this name.
         revision: Branch, tag or commit on the hub; None for a path, and for the hub's default.
         kind: What it is, as the hub names it.
+        file: The GGUF file that is meant, relative to the folder or the hub id; None for the folder itself.
     """
 
     name: str
     path: Path | None = None
     revision: str | None = None
     kind: Kind = "models"
+    file: str | None = None
+
+    @property
+    def given(self) -> str:
+        """What `find` finds it by, wherever the recipe is."""
+        if self.file is None:
+            return self.name
+        return f"{self.name}:{self.file}" if self.path is None else str(self.path / self.file)
 
     @property
     def hub_id(self) -> str | None:
@@ -44,9 +56,9 @@ class Place:
 
 
 def find(name: str, folder: str = ".", revision: str | None = None, *, kind: Kind = "models") -> Place:
-    """What a name means: the folder (of a dataset: the file) of this name if there is one, else an id on the hub.
+    """What a name means: the folder or GGUF file (of a dataset: the file) of this name if there is one, else a hub id.
 
-    Nothing else is decided from a name.
+    Nothing else is decided from a name than that a GGUF file's ends in ``.gguf``.
 
     Args:
         name: A path or an id.
@@ -58,6 +70,10 @@ def find(name: str, folder: str = ".", revision: str | None = None, *, kind: Kin
     for candidate in (Path(folder) / path, path):
         if candidate.is_dir() if kind == "models" else candidate.exists():
             return Place(str(candidate), candidate, kind=kind)
+        if kind == "models" and candidate.suffix == GGUF and candidate.is_file():
+            return Place(str(candidate.parent), candidate.parent, file=candidate.name)
+    if kind == "models" and (held := HUB_FILE.fullmatch(name)):
+        return Place(held[1], revision=revision, file=held[2])
     return Place(name, revision=revision, kind=kind)
 
 
@@ -141,16 +157,48 @@ def local_folder(place: Place, patterns: Sequence[str]) -> Path:
     try:
         return Path(snapshot_download(place.name, revision=place.revision, allow_patterns=list(patterns)))
     except Exception as error:  # the hub's client raises many kinds
-        raise ModelError(
-            f"The hub does not give {place.name}: {error}",
-            do="check the id, the network and your login, or give a local folder",
-        ) from error
+        raise _not_given(place, error) from error
+
+
+def _not_given(place: Place, error: Exception) -> ModelError:
+    return ModelError(
+        f"The hub does not give {place.given}: {error}",
+        do="check the id, the network and your login, or give a local folder",
+    )
 
 
 def hub_parameters(place: Place) -> int | None:
     """Elements of a hub model's tensors, as the hub counts them in its safetensors; None where it does not say."""
+    if place.file is not None:
+        counted = getattr(_info(place), "gguf", None) or {}
+        return int(counted["total"]) if "total" in counted else None
     held = getattr(_info(place), "safetensors", None)
     return None if held is None else int(held.total)
+
+
+def here(place: Place) -> Path | None:
+    """A GGUF file on this machine: in its folder, or in the local cache; None where it is not here."""
+    folder = cached_folder(place)
+    if folder is None or place.file is None:
+        return None
+    return folder / place.file if (folder / place.file).is_file() else None
+
+
+def local_file(place: Place) -> Path:
+    """A GGUF file on this machine, downloaded if need be.
+
+    Raises:
+        ModelError: The hub cannot give it.
+    """
+    assert place.file is not None, "a GGUF file"
+    if place.path is not None:
+        return place.path / place.file
+    from huggingface_hub import hf_hub_download
+
+    try:
+        return Path(hf_hub_download(place.name, place.file, revision=place.revision))
+    except Exception as error:  # the hub's client raises many kinds
+        raise _not_given(place, error) from error
 
 
 def _cached(place: Place) -> Path:

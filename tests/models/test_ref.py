@@ -40,3 +40,17 @@ def test_variables_of_a_template_are_lent_with_it_and_part_of_the_tokenizer():
     assert refs["pivot"].variables == {"enable_thinking": False, "day": [1, "x"]}
     assert refs["borrows"].variables == {"enable_thinking": False, "day": None}
     assert refs["own"].variables == {}
+
+
+def test_a_gguf_file_is_a_model_and_one_that_is_not_there_is_an_error(tmp_path):
+    (tmp_path / "sub").mkdir()
+    (tmp_path / "sub/x.gguf").touch()
+    assert locate("sub/x.gguf", str(tmp_path), where="pivot.model") == str(tmp_path / "sub/x.gguf")
+    assert locate("org/name:x.gguf", str(tmp_path), where="pivot.model") == "org/name:x.gguf"
+    ref = ModelRef("m", "org/name:x.gguf", str(tmp_path / "sub/x.gguf"), revision="v2")
+    assert ref.place == Place("org/name", revision="v2", file="x.gguf")
+    assert ref.tokenizer_place == Place(str(tmp_path / "sub"), tmp_path / "sub", file="x.gguf")
+    for missing in ("sub/y.gguf", "y.gguf", "C:\\models\\x.gguf", "C:/models/x.gguf"):
+        with pytest.raises(ModelError, match="no such GGUF file") as error:
+            locate(missing, str(tmp_path), where="pivot.model")
+        assert error.value.where == "pivot.model"

@@ -62,6 +62,8 @@ def left_out(folder: Path, taken: list[str]) -> list[str]:
 
 def file_of(place: Place, file: str = "tokenizer.json") -> Path | None:
     """The ``tokenizer.json`` (or another file) of a model, None where it has none."""
+    if place.file is not None:  # a GGUF file is all there is
+        return None
     if place.path is not None:
         path = place.path / file
         return path if path.is_file() else None

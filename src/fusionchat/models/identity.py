@@ -5,11 +5,12 @@ from pathlib import Path
 
 from fusionchat.artifacts import canonical, sha256_file
 from fusionchat.hub import Place, hub_commit
-from fusionchat.models.files import TOKENIZER
+from fusionchat.models.files import GENERATION, TOKENIZER
 from fusionchat.models.ref import ModelRef
 
 WEIGHT_FILES = ("*.safetensors", "*.bin", "config.json", "*.index.json")
 WHOLE_HASH_BYTES = 256 * 2**20
+GENERATION_FILES = (GENERATION,)
 SAMPLES, SAMPLE_BYTES = 256, 4096
 
 
@@ -17,7 +18,7 @@ def identity(ref: ModelRef) -> str:
     """What identifies a model's weights and configuration: a hash of its files, or its hub commit.
 
     Files up to 256 MB are hashed whole; of larger ones the size, the first megabyte (a safetensors header)
-    and 256 blocks spread evenly are.
+    and 256 blocks spread evenly are. A GGUF file holds weights and configuration.
     """
     return _identity(ref.place, WEIGHT_FILES)
 
@@ -29,7 +30,7 @@ def configuration_identity(ref: ModelRef) -> str:
 
 def generation_identity(ref: ModelRef) -> str:
     """What identifies the generation settings that a model made from this one is given."""
-    return _identity(ref.place, ("generation_config.json",))
+    return _identity(ref.place, GENERATION_FILES)
 
 
 def tokenizer_identity(ref: ModelRef) -> str:
@@ -42,7 +43,9 @@ def tokenizer_identity(ref: ModelRef) -> str:
 
 def _identity(place: Place, patterns: tuple[str, ...]) -> str:
     if place.path is None:
-        return f"hub:{place.name}@{hub_commit(place)}"
+        return f"hub:{place.name}@{hub_commit(place)}" + (f":{place.file}" if place.file else "")
+    if place.file is not None:
+        return file_identity(place.path / place.file) if patterns != GENERATION_FILES else ""
     return folder_identity(place.path, patterns)
 
 
@@ -50,11 +53,12 @@ def folder_identity(folder: Path, patterns: tuple[str, ...] = WEIGHT_FILES) -> s
     """What identifies a folder's files, as `identity` does; a folder that is not there yet has none."""
     files = sorted({path for pattern in patterns for path in folder.glob(pattern)})
     return hashlib.sha256(
-        canonical([(path.relative_to(folder).as_posix(), _file_identity(path)) for path in files]).encode()
+        canonical([(path.relative_to(folder).as_posix(), file_identity(path)) for path in files]).encode()
     ).hexdigest()
 
 
-def _file_identity(path: Path) -> str:
+def file_identity(path: Path) -> str:
+    """What identifies a file's content, as `identity` does."""
     size = path.stat().st_size
     if size <= WHOLE_HASH_BYTES:
         return sha256_file(path)

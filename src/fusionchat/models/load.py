@@ -4,13 +4,17 @@ Python files that come with a model are never run (``trust_remote_code`` is off)
 be.
 """
 
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from fusionchat.corpus.jinja import own_template
 from fusionchat.errors import ModelError
+from fusionchat.hub import Place, local_file
 from fusionchat.models.files import TOKENIZER, VOCABULARY, file_of, matching
+from fusionchat.models.gguf import SAME_TOKENS, read_header, require_readable, same_tokens, without_bar
 from fusionchat.models.ready import advice, first_line, ready
 from fusionchat.models.ref import ModelRef
 from fusionchat.models.template_files import with_template
@@ -22,6 +26,33 @@ if TYPE_CHECKING:
 
 TEXT_FILES = (".json", ".jinja", ".model", ".txt", ".tiktoken")
 _agreed: dict[tuple[object, ...], str | None] = {}
+_configs: dict[tuple[object, ...], "PretrainedConfig"] = {}
+
+
+class Source(NamedTuple):
+    """What `from_pretrained` takes: a folder or hub id, its revision there, and the GGUF file in it."""
+
+    name: str
+    revision: str | None = None
+    file: str | None = None
+
+
+@contextmanager
+def source_of(place: Place) -> Iterator[Source]:
+    """A place as transformers reads it. Of a GGUF file it sees the file alone, without those beside it.
+
+    Raises:
+        ModelError: A GGUF file cannot be had, or transformers does not read it.
+    """
+    if place.file is None:
+        yield Source(place.name, place.revision)
+        return
+    path = local_file(place).absolute()
+    require_readable(path)
+    without_bar()
+    with TemporaryDirectory(prefix="fusionchat-") as folder:
+        (Path(folder) / path.name).symlink_to(path)
+        yield Source(folder, file=path.name)
 
 
 def load_tokenizer(ref: ModelRef) -> "PreTrainedTokenizerBase":
@@ -48,13 +79,16 @@ def open_tokenizer(ref: ModelRef) -> "PreTrainedTokenizerBase":
             do=advice(place, error),
         ) from error
     _refuse_empty(ref, tokenizer)
+    _refuse_other(ref, tokenizer)
     return tokenizer
 
 
 def _refuse_empty(ref: ModelRef, tokenizer: "PreTrainedTokenizerBase") -> None:
     """Raise ModelError for a folder without tokens: transformers builds a tokenizer of the model's type, with none."""
     folder, own = ref.tokenizer_place.path, tuple(tokenizer.vocab_files_names.values())
-    if folder is not None and own and not matching(folder, VOCABULARY + own):
+    if ref.tokenizer_place.file is not None or folder is None or not own:
+        return
+    if not matching(folder, VOCABULARY + own):
         raise ModelError(
             f"The tokenizer of {ref.name!r} has no tokens: there is no {own[0]} in this folder",
             where=ref.tokenizer,
@@ -62,13 +96,29 @@ def _refuse_empty(ref: ModelRef, tokenizer: "PreTrainedTokenizerBase") -> None:
         )
 
 
+def _refuse_other(ref: ModelRef, tokenizer: "PreTrainedTokenizerBase") -> None:
+    """Raise ModelError where a GGUF file's own list of tokens is not the tokenizer's."""
+    if ref.place.file is None or ref.place == ref.tokenizer_place:
+        return
+    rows = list(range(len(tokenizer)))
+    spellings = [str(one) for one in tokenizer.convert_ids_to_tokens(rows)]
+    share = same_tokens(read_header(local_file(ref.place)), spellings)
+    if share < SAME_TOKENS:
+        raise ModelError(
+            f"The tokenizer of {ref.name!r} is not that of its GGUF file: it has {100 * share:.0f} % of the file's tokens",
+            where=ref.tokenizer,
+            do="give the tokenizer that belongs to the model, or leave out `tokenizer:` to use the file's own",
+        )
+
+
 def declared_tokenizer(ref: ModelRef) -> "PreTrainedTokenizerBase":
     """The tokenizer of the class that its folder declares; raises what transformers raises where it cannot be built."""
     from transformers import AutoTokenizer
 
-    return AutoTokenizer.from_pretrained(
-        ref.tokenizer, revision=ref.tokenizer_place.revision, trust_remote_code=False
-    )
+    with source_of(ref.tokenizer_place) as source:
+        return AutoTokenizer.from_pretrained(
+            source.name, revision=source.revision, gguf_file=source.file, trust_remote_code=False
+        )
 
 
 def other_template(ref: ModelRef) -> str | None:
@@ -109,14 +159,36 @@ def load_config(ref: ModelRef) -> "PretrainedConfig":
     from transformers import AutoConfig
 
     ready(ref.place, ("config.json",))
+    key = _stamp(ref.place)
+    if key in _configs:
+        return _configs[key]
     try:
-        return AutoConfig.from_pretrained(ref.model, revision=ref.place.revision, trust_remote_code=False)
+        with source_of(ref.place) as source:
+            config: PretrainedConfig = AutoConfig.from_pretrained(
+                source.name, revision=source.revision, gguf_file=source.file, trust_remote_code=False
+            )
+    except ModelError:
+        raise
     except Exception as error:
         raise ModelError(
             f"The configuration of {ref.name!r} cannot be loaded: {first_line(error)}",
             where=ref.model,
             do=advice(ref.place, error),
         ) from error
+
+    if key:
+        config.name_or_path = ""  # a folder that is gone
+        _configs[key] = config
+    return config
+
+
+def _stamp(place: Place) -> tuple[object, ...]:
+    """What a GGUF file is kept by while it does not change: to read its header takes seconds. Nothing for others."""
+    if place.file is None:
+        return ()
+    path = local_file(place)
+    stat = path.stat()
+    return str(path), stat.st_size, stat.st_mtime_ns
 
 
 def load_model(ref: ModelRef, *, dtype: "torch.dtype", device: "torch.device") -> "PreTrainedModel":
@@ -126,14 +198,44 @@ def load_model(ref: ModelRef, *, dtype: "torch.dtype", device: "torch.device") -
 
     ready(ref.place, ("",))
     try:
-        model = AutoModelForCausalLM.from_pretrained(
-            ref.model, revision=ref.place.revision, dtype=dtype, trust_remote_code=False
-        )
+        with source_of(ref.place) as source:
+            read = {"config": load_config(ref)} if ref.place.file is not None else {}
+            found: Any = AutoModelForCausalLM.from_pretrained(
+                source.name,
+                revision=source.revision,
+                gguf_file=source.file,
+                dtype=dtype,
+                trust_remote_code=False,
+                output_loading_info=True,
+                **read,
+            )
+    except ModelError:
+        raise
     except Exception as error:
         raise ModelError(
             f"The model {ref.name!r} cannot be loaded: {first_line(error)}",
             where=ref.model,
             do=advice(ref.place, error),
         ) from error
+    model: PreTrainedModel = found[0]
+    if ref.place.file is not None:
+        made_plain(ref, model, sorted(found[1]["missing_keys"]))
     cast(torch.nn.Module, model).to(device)
     return model.eval()
+
+
+def made_plain(ref: ModelRef, model: "PreTrainedModel", missing: list[str]) -> None:
+    """Make a model that was read from a GGUF file one like any other: its weights are plain by now.
+
+    Raises:
+        ModelError: The file lacks weights of its structure.
+    """
+    if missing:
+        raise ModelError(
+            f"The GGUF file of {ref.name!r} lacks {len(missing)} tensors of its structure, such as {missing[0]}",
+            where=ref.model,
+            do="give the model's folder or hub id instead",
+        )
+    model.hf_quantizer = None  # type: ignore[assignment] # with it, `save_pretrained` refuses
+    if hasattr(model.config, "quantization_config"):
+        del model.config.quantization_config

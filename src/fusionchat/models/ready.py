@@ -1,7 +1,13 @@
 """Before transformers reads a model: its files are checked, the hub is asked once, transformers is quiet."""
 
+import logging
+
 from fusionchat.damage import verified_folder
 from fusionchat.hub import Place, ask_the_hub_once
+
+logging.getLogger("bitsandbytes").setLevel(
+    logging.ERROR
+)  # peft imports it wherever it is installed, and it warns
 
 OWN_CODE = "trust_remote_code"
 """What transformers' refusal to run a model's own files names."""
@@ -19,10 +25,10 @@ def ready(place: Place, endings: tuple[str, ...]) -> None:
 def quiet() -> None:
     """Progress bars and warnings of transformers would tear ours; errors still pass."""
     from huggingface_hub.utils import logging as hub_logging
-    from transformers.utils import logging
+    from transformers.utils import logging as transformers_logging
 
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
+    transformers_logging.set_verbosity_error()
+    transformers_logging.disable_progress_bar()
     hub_logging.set_verbosity_error()
 
 

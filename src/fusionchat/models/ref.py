@@ -12,7 +12,7 @@ from pydantic import JsonValue
 from fusionchat.corpus.jinja import pick
 from fusionchat.corpus.thoughts import Thinking
 from fusionchat.errors import ModelError
-from fusionchat.hub import Place, find
+from fusionchat.hub import GGUF, Place, find
 from fusionchat.models.settings import ModelSpec
 from fusionchat.models.template_files import read_template
 
@@ -23,8 +23,8 @@ class ModelRef:
 
     Attributes:
         name: Its name in the run: "pivot" or the source's.
-        model: A folder, or a hub id.
-        tokenizer: A folder, or a hub id.
+        model: A folder, a GGUF file or a hub id, as `find` takes it.
+        tokenizer: The same.
         revision: The revision on the hub.
         template: Jinja source that replaces the tokenizer's own template, or None.
         borrows: The model whose template it uses instead, or None.
@@ -84,15 +84,21 @@ def resolve(specs: Mapping[str, ModelSpec], folder: str) -> dict[str, ModelRef]:
 
 
 def locate(name: str, folder: str, *, where: str) -> str:
-    """The folder a name means (relative to the recipe's), or the name itself if it can be a hub id."""
+    """The folder or GGUF file a name means (relative to the recipe's), or the name itself if it can be a hub id."""
     place = find(name, folder)
+    if place.file is None and name.endswith(GGUF):
+        raise ModelError(
+            f"There is no such GGUF file: {name}",
+            where=where,
+            do="check the path, which is relative to the recipe's folder; a file on the hub is OWNER/NAME:FILE.gguf",
+        )
     if place.path is None and place.hub_id is None:
         raise ModelError(
             f"There is no such model folder: {name}",
             where=where,
             do="check the path; it is relative to the recipe's folder",
         )
-    return place.name
+    return place.given
 
 
 def _template(spec: ModelSpec, folder: str, where: str) -> str | None:

@@ -14,9 +14,14 @@ class ModelSpec(Named):
 
     short: ClassVar[str] = "model"
 
-    model: str = Field(description="folder, relative to the recipe file, or Hugging Face hub id")
+    model: str = Field(
+        description="folder or GGUF file, relative to the recipe file, or Hugging Face hub id (`OWNER/NAME`, "
+        "`OWNER/NAME:FILE.gguf`)"
+    )
     revision: str | None = Field(None, description="branch, tag or commit on the hub")
-    tokenizer: str | None = Field(None, description="folder or hub id of the tokenizer, if not the model's")
+    tokenizer: str | None = Field(
+        None, description="folder, GGUF file or hub id of the tokenizer, if not the model's"
+    )
     template: str = Field(
         "own",
         description="own | pivot | a Jinja file (or JSON with `chat_template`), relative to the recipe file",

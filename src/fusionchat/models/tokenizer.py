@@ -30,9 +30,22 @@ def copy_tokenizer(ref: ModelRef, folder: Path) -> None:
     transformers would build another tokenizer from it than ``tokenizer.json`` says.
     """
 
-    source = local_folder(ref.tokenizer_place, TOKENIZER)
     for name in matching(folder, TOKENIZER):
         (folder / name).unlink()
+    if ref.tokenizer_place.file is None:
+        _copy_files(ref, folder)
+    else:
+        load_tokenizer(ref).save_pretrained(folder)
+        if (template := template_to_save(ref)) is not None:
+            put_template(folder, template)
+    generation = Path(ref.model) / GENERATION
+    if generation.is_file():
+        shutil.copyfile(generation, folder / GENERATION)
+
+
+def _copy_files(ref: ModelRef, folder: Path) -> None:
+    """The files of a tokenizer that has files of its own, and what differs from them."""
+    source = local_folder(ref.tokenizer_place, TOKENIZER)
     for name in matching(source, TOKENIZER):
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(source / name, folder / name)
@@ -46,9 +59,6 @@ def copy_tokenizer(ref: ModelRef, folder: Path) -> None:
         load_tokenizer(ref).save_pretrained(folder)  # vLLM and others want one
         if template is not None:
             put_template(folder, template)
-    generation = Path(ref.model) / GENERATION
-    if generation.is_file():
-        shutil.copyfile(generation, folder / GENERATION)
 
 
 def template_to_save(ref: ModelRef) -> str | None:

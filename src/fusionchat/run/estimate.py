@@ -9,8 +9,9 @@ from pathlib import Path
 from fusionchat.corpus.located import locate
 from fusionchat.corpus.settings import CorpusFile
 from fusionchat.errors import CorpusError, MergeError
-from fusionchat.hub import cached_folder, hub_parameters
+from fusionchat.hub import cached_folder, here, hub_parameters
 from fusionchat.merge.inputs.checkpoint import open_checkpoint
+from fusionchat.models.gguf import read_header
 from fusionchat.models.ref import ModelRef
 from fusionchat.recipe.schema import Recipe
 from fusionchat.run.job import Cost
@@ -32,8 +33,11 @@ RENDERED_BYTES = 24
 
 
 def parameters(ref: ModelRef) -> int | None:
-    """Elements of a model's tensors, from the headers of its weight files, or from the hub; None if neither is there."""
+    """Elements of a model's tensors, dequantized, from the headers of its files, or from the hub; None if neither is there."""
     place = ref.place
+    if place.file is not None:
+        path = here(place)
+        return hub_parameters(place) if path is None else read_header(path).count
     folder = cached_folder(place)
     counted = None if folder is None else _elements(folder)
     return counted if place.path is not None or counted is not None else hub_parameters(place)

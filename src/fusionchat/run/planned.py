@@ -1,7 +1,7 @@
 """`Run`: the jobs that a recipe needs, planned, and which of them are done."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
@@ -43,6 +43,7 @@ class Run:
         jobs: The jobs planned so far, by id.
         identities: What identifies each model, so that it is worked out once.
         verify: Whether all files of finished jobs are read and compared with their checksums.
+        unpacked: The jobs that write a model as an ordinary folder, by the model's name.
     """
 
     recipe: Recipe
@@ -54,10 +55,20 @@ class Run:
     jobs: dict[str, Job] = field(default_factory=dict)
     identities: dict[str, str] = field(default_factory=dict)
     verify: bool = False
+    unpacked: dict[str, str] = field(default_factory=dict)
+
+    def read(self, name: str) -> ModelRef:
+        """A model as jobs read its weights: where it is unpacked, the folder that is made of it."""
+        ref = self.refs[name]
+        if name not in self.unpacked:
+            return ref
+        folder = str(self.path(self.unpacked[name]) / "model")
+        own = ref.tokenizer if ref.place != ref.tokenizer_place else folder
+        return replace(ref, model=folder, tokenizer=own)
 
     def model(self, name: str) -> Content:
         """A model and its tokenizer, to be read by a job."""
-        return self._content(f"model {name}", name, "model") | self.tokenizer(name)
+        return self.tokenizer(name) | self._content(f"model {name}", name, "model")
 
     def tokenizer(self, name: str) -> Content:
         """A model's tokenizer and template, to be read by a job."""
@@ -73,13 +84,14 @@ class Run:
 
     def follows(self, name: str) -> Content:
         """A model that a job reads and that changes none of its output but through the jobs that it needs."""
-        return Content(models={name: self.refs[name]})
+        return Content(models={name: self.read(name)})
 
     def _content(self, words: str, name: str, what: What) -> Content:
         key = f"{what} {name}"
         if key not in self.identities:
             self.identities[key] = IDENTITIES[what](self.refs[name])
-        return Content({words: self.identities[key]}, {name: self.refs[name]})
+        weights = what in ("model", "generation")
+        return Content({words: self.identities[key]}, {name: self.read(name) if weights else self.refs[name]})
 
     def add(
         self,
@@ -104,6 +116,8 @@ class Run:
         `Job` for the rest.
         """
         assert set(reads) <= set(needs), f"{stage}/{name} reads what it does not need"
+        made = (job for model, job in self.unpacked.items() if content.models.get(model) == self.read(model))
+        needs = tuple(dict.fromkeys((*needs, *made)))
         followed = {need: self.jobs[need].stands_for for need in needs if self.jobs[need].stands_for}
         read = {need: reads.get(need, files) for need, files in followed.items()}
         gpu = on_device and self.recipe.runtime.device.startswith(("auto", "cuda"))

@@ -14,6 +14,7 @@ from fusionchat.hub import Place, cached_folder
 from fusionchat.merge.inputs.files import is_without_weights, opens_in_transformers
 from fusionchat.merge.methods.base import check_targets
 from fusionchat.models.load import load_config
+from fusionchat.models.packed import packed
 from fusionchat.models.ref import ModelRef
 from fusionchat.models.tokenizer import rebuilt_on
 from fusionchat.recipe.schema import Recipe
@@ -21,7 +22,7 @@ from fusionchat.run.auto import Dtypes
 from fusionchat.run.estimate import most_disk, total
 from fusionchat.run.planned import Run
 from fusionchat.stages.check_corpus import Shown, describe, sample_entries, show_records
-from fusionchat.stages.check_models import unread_variables, variables_line
+from fusionchat.stages.check_models import opening_lines, unread_variables
 from fusionchat.stages.check_usable import Usable, notes, usable
 from fusionchat.stages.corpus import make_renderer
 from fusionchat.stages.names import aligned
@@ -139,7 +140,7 @@ def check(recipe: Recipe, *, sample: int = 200) -> Check:
             n: text for n, ref in refs.items() if n in renderers and (text := rebuilt_on(ref)) is not None
         },
         dtypes=planned.dtypes,
-        opens=[line for ref in refs.values() if (line := variables_line(ref))],
+        opens=[line for ref in refs.values() for line in opening_lines(ref)],
         doubts=[line for n, made in renderers.items() for line in unread_variables(refs[n], made)],
     )
 
@@ -149,6 +150,8 @@ def _rehearsed(ref: ModelRef, unseen: list[str]) -> list[str]:
     from fusionchat.merge.inputs.rehearsal import rehearse
 
     place = ref.place
+    if packed(ref):
+        return []
     folder = cached_folder(place)
     if (
         folder is None

@@ -1,6 +1,6 @@
 """The pipeline: its stages in order, what of a run is done, and running the rest.
 
-corpus -> represent -> align -> fuse -> distill -> merge -> evaluate -> report
+corpus -> (unpack ->) represent -> align -> fuse -> distill -> merge -> evaluate -> report
 """
 
 from collections.abc import Callable, Mapping
@@ -15,12 +15,13 @@ from fusionchat.run.coordinate import carry_out, refuse_many_processes, require_
 from fusionchat.run.estimate import parameters
 from fusionchat.run.job import Announce, Job, Stage, Status
 from fusionchat.run.planned import Run
-from fusionchat.stages import align, corpus, distill, evaluate, fuse, merge, report, represent
+from fusionchat.stages import align, corpus, distill, evaluate, fuse, merge, report, represent, unpack
 from fusionchat.stages.rehearse import rehearse
 from fusionchat.threads import pick_threads
 
 STAGES: Mapping[str, Stage] = {
     "corpus": corpus,
+    "unpack": unpack,
     "represent": represent,
     "align": align,
     "fuse": fuse,
@@ -60,7 +61,7 @@ def open_run(recipe: Recipe, identities: dict[str, str] | None = None, *, verify
         identities=identities or {},
         verify=verify,
     )
-    for module in (corpus, represent, align, fuse, distill, merge, evaluate, report):
+    for module in (corpus, unpack, represent, align, fuse, distill, merge, evaluate, report):
         module.plan(run)
     return run
 

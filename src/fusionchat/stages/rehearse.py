@@ -13,6 +13,7 @@ from fusionchat.merge.inputs.checkpoint import open_checkpoint
 from fusionchat.merge.inputs.files import is_without_weights, opens_in_transformers
 from fusionchat.merge.inputs.header import UnknownTypeError
 from fusionchat.merge.inputs.rehearsal import rehearse as rehearse_merge
+from fusionchat.models.gguf import require_readable
 from fusionchat.models.ref import ModelRef
 from fusionchat.run.estimate import most_disk
 from fusionchat.run.job import Job
@@ -35,12 +36,19 @@ def rehearse(run: Run, jobs: Sequence[Job]) -> None:
         if any(f"model {ref.name}" in job.inputs for job in todo):
             require_weights(ref)
     if any(job.stage in REHEARSED for job in todo):
-        rehearse_pivot(run.refs["pivot"])
+        rehearse_when_unpacked(run)
     need, free = most_disk([job.cost for job in todo]), shutil.disk_usage(run.folder).free
     if need is not None and need > free:
         warn(
             f"{run.folder}: this run may need {size(need)} of disk (a rough estimate), and {size(free)} are free"
         )
+
+
+def rehearse_when_unpacked(run: Run) -> None:
+    """Look at the merge after the training; a pivot that is to be unpacked is looked at when it is."""
+    unpacking = run.unpacked.get("pivot")
+    if unpacking is None or run.status(run.jobs[unpacking]).state == "done":
+        rehearse_pivot(run.read("pivot"))
 
 
 def rehearse_pivot(pivot: ModelRef) -> list[str]:
@@ -58,6 +66,9 @@ def require_weights(ref: ModelRef) -> None:
     """
     folder = ref.place.path
     if folder is None:
+        return
+    if ref.place.file is not None:
+        require_readable(folder / ref.place.file)
         return
     place = "pivot" if ref.name == "pivot" else f"sources.{ref.name}"
     if is_without_weights(folder):

@@ -1,0 +1,250 @@
+"""GGUF files: what their header says, and which of them transformers reads.
+
+The format: https://github.com/ggml-org/ggml/blob/master/docs/gguf.md, versions 2 and 3, little endian. The header is read
+here because the `gguf` package builds an object for every token of the vocabulary (3.5 s at 49 k tokens, 0.1 s here);
+the weights are read by transformers with that package.
+"""
+
+import importlib.util
+import mmap
+import re
+import struct
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from math import prod
+from pathlib import Path
+
+from fusionchat.errors import ModelError
+
+MAGIC = b"GGUF"
+VERSIONS = (2, 3)
+ALIGNMENT = 32
+STRING, ARRAY = 8, 9
+FORMATS = {0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "f", 7: "?", 10: "Q", 11: "q", 12: "d"}
+"""Types of values that have one width, and how `struct` calls them."""
+LONGEST_KEY = 2**16
+TOKENS = "tokenizer.ggml.tokens"
+FREQUENCIES = "rope_freqs.weight"
+NEEDS = "pip install 'fusionchat[quant]'"
+SAME_TOKENS = 0.9
+"""The least share of equal spellings in a tokenizer that belongs to a file: added tokens may be spelled otherwise."""
+
+Value = str | int | float | bool | list[str]
+
+
+@dataclass(frozen=True)
+class Tensor:
+    """A tensor of the file: its shape, its type's number, and where it begins after the header."""
+
+    shape: tuple[int, ...]
+    kind: int
+    offset: int
+
+    @property
+    def count(self) -> int:
+        """Its elements."""
+        return prod(self.shape)
+
+
+@dataclass(frozen=True)
+class Header:
+    """What stands before the weights.
+
+    Attributes:
+        values: The metadata; of lists only texts are kept.
+        tensors: The tensors by name.
+        begin: The byte at which the weights begin.
+        size: The file's bytes.
+    """
+
+    values: Mapping[str, Value]
+    tensors: Mapping[str, Tensor]
+    begin: int
+    size: int
+
+    @property
+    def architecture(self) -> str:
+        """The structure's name, "" where the file has none."""
+        return str(self.values.get("general.architecture", ""))
+
+    @property
+    def count(self) -> int:
+        """Elements of all tensors."""
+        return sum(tensor.count for tensor in self.tensors.values())
+
+    @property
+    def experts(self) -> int:
+        """How many experts a layer has; 0 for a model without any."""
+        found = self.values.get(f"{self.architecture}.expert_count", 0)
+        return found if isinstance(found, int) else 0
+
+
+class _Reader:
+    """Reads a header from its bytes; raises struct.error or ValueError where they end or make no sense."""
+
+    def __init__(self, raw: mmap.mmap) -> None:
+        self.raw, self.at = raw, 0
+
+    def take(self, format: str) -> tuple[int | float | bool, ...]:
+        found = struct.unpack_from(f"<{format}", self.raw, self.at)
+        self.at += struct.calcsize(f"<{format}")
+        return found
+
+    def number(self, format: str) -> int:
+        return int(self.take(format)[0])
+
+    def text(self) -> str:
+        size = self.number("Q")
+        if size > len(self.raw) - self.at:
+            raise ValueError("a text goes past the end of the file")
+        self.at += size
+        return self.raw[self.at - size : self.at].decode(errors="replace")
+
+    def value(self, kind: int) -> Value:
+        if kind in FORMATS:
+            return self.take(FORMATS[kind])[0]
+        if kind == STRING:
+            return self.text()
+        if kind != ARRAY:
+            raise ValueError(f"there is no type {kind}")
+        inner, count = self.number("I"), self.number("Q")
+        if count > len(self.raw):
+            raise ValueError("a list goes past the end of the file")
+        if inner == STRING:
+            return [self.text() for _ in range(count)]
+        if inner not in FORMATS:
+            raise ValueError(f"there is no list of type {inner}")
+        self.at += count * struct.calcsize(f"<{FORMATS[inner]}")
+        return []
+
+
+def read_header(path: Path) -> Header:
+    """The header of a GGUF file.
+
+    Raises:
+        ModelError: It is no GGUF file, or its header or its weights are cut short.
+    """
+    try:
+        stat = path.stat()
+        header = _read_header(str(path), stat.st_size, stat.st_mtime_ns)
+    except OSError as error:
+        raise ModelError(f"The GGUF file cannot be read: {error.strerror}", where=str(path)) from error
+    except (ValueError, struct.error, OverflowError, MemoryError) as error:
+        raise ModelError(
+            f"This is no GGUF file, or it is cut short: {error}", where=str(path), do="download it again"
+        ) from error
+    return header
+
+
+@lru_cache(maxsize=8)
+def _read_header(path: str, size: int, _changed: int) -> Header:
+    if size < len(MAGIC):
+        raise ValueError("it has no content")
+    with Path(path).open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as raw:
+        if raw[:4] != MAGIC:
+            raise ValueError("it does not begin with GGUF")
+        reader = _Reader(raw)
+        reader.at = 4
+        version = reader.number("I")
+        if version not in VERSIONS:
+            raise ValueError(f"version {version} is not one of {', '.join(map(str, VERSIONS))}")
+        tensor_count, value_count = reader.number("Q"), reader.number("Q")
+        values: dict[str, Value] = {}
+        for _ in range(value_count):
+            key = reader.text()
+            values[key] = reader.value(reader.number("I"))
+        tensors: dict[str, Tensor] = {}
+        for _ in range(tensor_count):
+            name, dimensions = reader.text(), reader.number("I")
+            shape = tuple(int(one) for one in reader.take(f"{dimensions}Q"))
+            tensors[name] = Tensor(shape, reader.number("I"), reader.number("Q"))
+    wide = values.get("general.alignment", ALIGNMENT)
+    wide = wide if isinstance(wide, int) and wide > 0 else ALIGNMENT
+    return Header(values, tensors, -(-reader.at // wide) * wide, size)
+
+
+def require_whole(path: Path, header: Header) -> None:
+    """Raise ModelError where a tensor goes past the end of the file; the types' widths are the `gguf` package's."""
+    from gguf import GGML_QUANT_SIZES, GGMLQuantizationType
+
+    for name, tensor in header.tensors.items():
+        elements, width = GGML_QUANT_SIZES[GGMLQuantizationType(tensor.kind)]
+        if header.begin + tensor.offset + tensor.count // elements * width > header.size:
+            raise ModelError(
+                f"The GGUF file is cut short: {name} goes past its end",
+                where=str(path),
+                do="download it again",
+            )
+
+
+def require_readable(path: Path) -> Header:
+    """The header of a GGUF file that transformers can read, whole.
+
+    Raises:
+        ModelError: The `gguf` package is missing, the file is no GGUF file or cut short, or transformers does not read
+            its structure.
+    """
+    header = read_header(path)
+    if importlib.util.find_spec("gguf") is None:
+        raise ModelError(
+            "A GGUF file is read with the package `gguf`, which is missing", where=str(path), do=NEEDS
+        )
+    refuse_unread(path, header)
+    require_whole(path, header)
+    return header
+
+
+def refuse_unread(path: Path, header: Header) -> None:
+    """Raise ModelError where transformers does not read a file's structure, or would pass over its experts."""
+    known = structures()
+    keys = known.get(plain(header.architecture))
+    if keys is None:
+        named = header.architecture or "a structure that the file does not name"
+        raise ModelError(
+            f"transformers does not read {named} from a GGUF file",
+            where=str(path),
+            do=f"give the model's folder or hub id instead; from GGUF files it reads {', '.join(sorted(known))}",
+        )
+    if header.experts and keys and "expert_count" not in keys:
+        raise ModelError(
+            f"This GGUF file holds a mixture of {header.experts} experts of structure {header.architecture} (as Mixtral "
+            "has), which transformers does not read from GGUF files",
+            where=str(path),
+            do="give the model's folder or hub id instead, with `capture: {quantization: ...}` where memory is short",
+        )
+
+
+def structures() -> dict[str, frozenset[str]]:
+    """The structures that transformers reads from GGUF files, with the keys of each; no keys where it does not list them."""
+    from transformers import modeling_gguf_pytorch_utils as gguf
+
+    listed: Mapping[str, Mapping[str, str]] = gguf.GGUF_TO_TRANSFORMERS_MAPPING["config"]  # type: ignore[assignment]
+    found = {
+        plain(name): frozenset(keys) for name, keys in listed.items() if name not in ("general", "tokenizer")
+    }
+    try:
+        from transformers.integrations.gguf import GGUF_CONFIG_ARCHS
+    except ImportError:  # an earlier transformers
+        return found
+    return {plain(name): frozenset[str]() for name in GGUF_CONFIG_ARCHS} | found
+
+
+def plain(name: str) -> str:
+    """A structure's name as files and transformers both have it: ``qwen2moe`` for ``qwen2_moe``."""
+    return re.sub("[-_]", "", name.lower())
+
+
+def same_tokens(header: Header, spellings: list[str]) -> float:
+    """The share of the file's tokens that a tokenizer spells the same at the same id; 1 where the file lists none."""
+    own = header.values.get(TOKENS)
+    if not isinstance(own, list) or not own:
+        return 1.0
+    return sum(a == b for a, b in zip(own, spellings, strict=False)) / len(own)
+
+
+def without_bar() -> None:
+    """Take off the progress bar that transformers shows while it reads a GGUF file: no setting of it does."""
+    from transformers import modeling_gguf_pytorch_utils as gguf
+
+    gguf.tqdm = lambda found, **_: found

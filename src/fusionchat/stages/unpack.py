@@ -1,0 +1,91 @@
+"""Stage `unpack`: a pivot that is no ordinary folder of weights becomes one, once. One job, where there is such a pivot.
+
+Everything after reads that folder: a merge reads weights by the headers of safetensors, and a training in fp32 needs
+plain weights. See docs/decisions/0008-unpacked-pivot.md.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Literal
+
+from fusionchat.artifacts import Json
+from fusionchat.console import progress
+from fusionchat.errors import ModelError
+from fusionchat.models.load import load_model
+from fusionchat.models.packed import packed
+from fusionchat.models.ref import ModelRef
+from fusionchat.models.tokenizer import copy_tokenizer
+from fusionchat.run.estimate import capture_memory, parameters
+from fusionchat.run.job import Context, Cost, Inputs, Summary
+from fusionchat.run.planned import Run
+from fusionchat.settings import Frozen
+from fusionchat.stages.corpus import make_renderer
+
+VERSION = 1  # raised when the same settings and inputs give another output
+DTYPE: Literal["float32"] = "float32"
+"""Exact for every kind of weights that is unpacked, and what targets are trained and saved in."""
+
+
+class Settings(Frozen):
+    """All that changes an unpacked model but its files.
+
+    Attributes:
+        model: The model's name.
+        dtype: What its weights are saved in.
+    """
+
+    model: str
+    dtype: Literal["float32"] = DTYPE
+
+
+def settings_of(held: Mapping[str, Json]) -> Settings:
+    """The settings of a job from their JSON."""
+    return Settings.model_validate(held)
+
+
+def plan(run: Run) -> None:
+    """Plan the job where the pivot is packed; from then on jobs that read the pivot read what it makes."""
+    ref = run.refs["pivot"]
+    if not packed(ref):
+        return
+    size = parameters(ref)
+    job = run.add(
+        "unpack",
+        ref.name,
+        Settings(model=ref.name),
+        content=run.model(ref.name),
+        cost=Cost(None if size is None else 4.0 * size, 0.0),
+        memory=capture_memory(ref, DTYPE),
+    )
+    run.unpacked[ref.name] = job.id
+
+
+def so_far(settings: Settings, inputs: Inputs, out: Path) -> str:
+    """Nothing: an unfinished model is unpacked anew."""
+    return ""
+
+
+def work(settings: Settings, inputs: Inputs, out: Path, ctx: Context) -> Summary:
+    """Write ``model/``: plain fp32 weights, with the tokenizer; what a merge would refuse is refused here."""
+    import torch
+
+    from fusionchat.merge.inputs.rehearsal import rehearse
+
+    ref, folder = inputs.model(settings.model), out / "model"
+    with progress(inputs.job.label, None, "models") as advance:
+        model = load_model(ref, dtype=torch.float32, device=torch.device("cpu"))
+        model.save_pretrained(folder)
+        copy_tokenizer(ref, folder)
+        advance(1)
+    require_same_words(ref, ModelRef(ref.name, str(folder), str(folder)))
+    return {"parameters": sum(p.numel() for p in model.parameters()), "notes": list(rehearse(folder))}
+
+
+def require_same_words(ref: ModelRef, saved: ModelRef) -> None:
+    """Raise ModelError where a saved tokenizer is not the one that the corpus is rendered with."""
+    if make_renderer(ref).table.digest != make_renderer(saved).table.digest:
+        raise ModelError(
+            f"transformers does not save the tokenizer of {ref.name!r} as it reads it",
+            where=ref.tokenizer,
+            do="give the model's tokenizer folder or hub id as `tokenizer:`",
+        )
