@@ -7,11 +7,9 @@ import pytest
 import torch
 
 from fusionchat.errors import MergeError
-from fusionchat.merge.fisher.files import fisher_diagonal, write_fisher
 from fusionchat.merge.inputs.layers.arrange import Arrangement
 from fusionchat.merge.inputs.layers.stack import renumbered
 from fusionchat.merge.kernels import blocks as kernels
-from fusionchat.merge.methods.fisher import Fisher
 from fusionchat.merge.methods.linear import Linear, TaskArithmetic
 from fusionchat.merge.methods.passthrough import LayerRange, Passthrough
 from fusionchat.merge.methods.ties import Ties
@@ -19,8 +17,7 @@ from fusionchat.merge.methods.varm import Varm
 from fusionchat.merge.stream.merge import merge_models
 from fusionchat.merge.stream.planning import plan_merge
 from fusionchat.merge.stream.surroundings import copy_surroundings
-from tests.merge.folders import SHAPES, adapter, family, load, random_tensors, save, stacked
-from tests.reference import merge as reference
+from tests.merge.folders import SHAPES, adapter, family, load, random_tensors, save
 
 near = {"rtol": 3e-6, "atol": 1e-7}
 
@@ -290,38 +287,6 @@ def test_layers_can_be_merged_from_other_places(tmp_path):
     with pytest.raises(MergeError, match="input_layernorm"):
         merged(other, others, Linear(), tmp_path / "no", arrangement=crossed)
     assert renumbered("h.11.mlp.3.w", 2) == "h.2.mlp.3.w"
-
-
-def test_fisher_from_a_model_to_a_merge(tmp_path):
-    class Tiny(torch.nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.w = torch.nn.Parameter(torch.tensor([0.5, -0.25]))
-
-        def forward(self, input_ids, labels):
-            loss = (self.w * input_ids[0]).sum()
-            return type("Output", (), {"loss": loss})()
-
-    batches = [
-        {"input_ids": torch.tensor([[1.0, 2.0]]), "labels": torch.tensor([[0, 1, 2]])},
-        {"input_ids": torch.tensor([[3.0, 0.0]]), "labels": torch.tensor([[0, 1, -100]])},
-    ]
-    diagonal = fisher_diagonal(Tiny(), batches)
-    torch.testing.assert_close(diagonal["w"], torch.tensor([((2 * 1) ** 2 + 3**2) / 2, (2 * 2) ** 2 / 2]))
-    with pytest.raises(MergeError, match="no examples"):
-        fisher_diagonal(Tiny(), [])
-    pivot, targets = family(tmp_path, 2)
-    information = [random_tensors(7 + j, scale=1.0) for j in range(2)]
-    for j, tensors in enumerate(information):
-        write_fisher(tmp_path / f"f{j}", {k: v**2 for k, v in tensors.items()})
-    method = Fisher(fisher=(str(tmp_path / "f0"), str(tmp_path / "f1")))
-    result, _ = merged(pivot, targets, method, tmp_path / "out")
-    others = stacked(targets)
-    for name in SHAPES:
-        squares = np.stack([tensors[name].numpy() ** 2 for tensors in information])
-        np.testing.assert_allclose(result[name], reference.fisher(others[name], squares), **near)
-    with pytest.raises(MergeError, match="2 folders"):
-        merged(pivot, targets, Fisher(), tmp_path / "none")
 
 
 def test_a_plan_says_sizes_without_writing(tmp_path):

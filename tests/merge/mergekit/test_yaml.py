@@ -9,7 +9,6 @@ import torch
 from fusionchat.errors import MergeError, RecipeError
 from fusionchat.merge.inputs.layers.stack import depths
 from fusionchat.merge.inputs.references import find_model, name_targets
-from fusionchat.merge.mergekit.kinds import KINDS
 from fusionchat.merge.mergekit.yaml import load_mergekit
 from fusionchat.merge.methods.dare import DareLinear, Della
 from fusionchat.merge.methods.linear import Linear, TaskArithmetic
@@ -28,7 +27,6 @@ from fusionchat.merge.standalone import (
 from fusionchat.yaml import parse_value, to_yaml
 from tests.merge.folders import SHAPES, adapter, family, load, stacked
 from tests.reference import merge as reference
-from tests.shared import ROOT
 
 
 def written(tmp_path, value):
@@ -72,31 +70,6 @@ def test_methods_become_ours_with_mergekits_defaults(tmp_path):
     assert method("slerp", models(("base", None), ("x", None)), t=0.2) == Slerp(t=0.2)
     free = load_mergekit(written(tmp_path, {"merge_method": "multislerp", "models": plain}))
     assert (free.pivot, free.method) == ("x", Multislerp(weight=(1.0, 2.0), origin="zero"))
-
-
-def test_every_kind_names_settings_that_the_method_has():
-    from fusionchat.merge.methods import METHODS
-
-    for kind in KINDS.values():
-        fields = METHODS[kind.method].__dataclass_fields__
-        assert set(kind.each.values()) | set(kind.shared.values()) | set(kind.fixed) <= set(fields)
-        assert set(kind.defaults) <= set(kind.each) | set(kind.shared)
-
-
-def test_the_documentation_says_which_defaults_differ():
-    from fusionchat.merge.methods import METHODS
-
-    text = (ROOT / "docs/merge_methods.md").read_text()
-    for name, setting in [
-        ("ties", "density"), ("dare_*", "density"), ("della*", "density"), ("breadcrumbs*", "density"),
-        ("sce", "select_topk"),
-    ]:  # fmt: skip
-        kind = next(kind for key, kind in KINDS.items() if key.startswith(name.rstrip("*")))
-        ours = METHODS[kind.method].__dataclass_fields__[setting].default
-        line = next(
-            line for line in text.splitlines() if line.startswith(f"| `{setting}` of") and f"`{name}`" in line
-        )
-        assert line.endswith(f"| {kind.defaults[setting]:g} | {ours:g} |")
 
 
 def test_gradients_and_filters_follow_layers_and_names(tmp_path):
