@@ -13,10 +13,8 @@ from fusionchat.merge.kernels import blocks as kernels
 from fusionchat.merge.methods.linear import Linear, TaskArithmetic
 from fusionchat.merge.methods.passthrough import LayerRange, Passthrough
 from fusionchat.merge.methods.ties import Ties
-from fusionchat.merge.methods.varm import Varm
 from fusionchat.merge.stream.merge import merge_models
 from fusionchat.merge.stream.planning import plan_merge
-from fusionchat.merge.stream.surroundings import copy_surroundings
 from tests.merge.folders import SHAPES, adapter, family, load, random_tensors, save
 
 near = {"rtol": 3e-6, "atol": 1e-7}
@@ -287,61 +285,3 @@ def test_layers_can_be_merged_from_other_places(tmp_path):
     with pytest.raises(MergeError, match="input_layernorm"):
         merged(other, others, Linear(), tmp_path / "no", arrangement=crossed)
     assert renumbered("h.11.mlp.3.w", 2) == "h.2.mlp.3.w"
-
-
-def test_a_plan_says_sizes_without_writing(tmp_path):
-    pivot, targets = family(tmp_path, 2)
-    plan = plan_merge(pivot, targets, Varm(), dtype="bfloat16", shard_bytes=3000, threads=1)
-    report = merge_models(pivot, targets, Varm(), tmp_path / "out", shard_bytes=3000, threads=1)
-    written = {path.name: path.stat().st_size for path in (tmp_path / "out").glob("*.safetensors")}
-    assert plan.files == written
-    assert (plan.output_bytes, plan.input_bytes) == (report.bytes_written, report.bytes_read)
-    assert (
-        plan.looks,
-        plan_merge(pivot, targets, Ties()).looks,
-        plan_merge(pivot, targets, Linear()).looks,
-    ) == (2, 4, 1)
-    assert plan.memory_bytes < 300e6
-    with pytest.raises(MergeError):
-        plan_merge(pivot, {"t": tmp_path / "nothing"}, Varm())
-
-
-def test_licences_and_the_models_own_code_come_along(tmp_path):
-    pivot, targets = family(tmp_path, 1)
-    config = {
-        "model_type": "llama",
-        "auto_map": {
-            "AutoConfig": "configuration_mine.Config",
-            "AutoModelForCausalLM": "modeling_mine.Model",
-            "AutoModel": "someone/other--modeling_far.Model",
-            "AutoProcessor": "../secret.Processor",
-        },
-    }
-    (pivot / "config.json").write_text(json.dumps(config))
-    (pivot / "tokenizer_config.json").write_text(
-        json.dumps({"auto_map": {"AutoTokenizer": ["tokenization_mine.Tokenizer", None]}})
-    )
-    files = {
-        "modeling_mine.py": "from .layers_mine import (\n    Layer,\n)\nimport os\n",
-        "layers_mine.py": "from . import modeling_mine\n",
-        "configuration_mine.py": "class Config: ...\n",
-        "tokenization_mine.py": "class Tokenizer: ...\n",
-        "LICENSE.md": "words",
-    }
-    for name, text in files.items():
-        (pivot / name).write_text(text)
-    (pivot / "setup.py").write_text("not the model's")
-    merged(pivot, targets, Linear(), tmp_path / "out")
-    assert {p.name: p.read_text() for p in (tmp_path / "out").glob("*.py")} | {"LICENSE.md": "words"} == files
-    assert (tmp_path / "out/LICENSE.md").read_text() == "words"
-    assert "auto_map" in json.loads((tmp_path / "out/config.json").read_text())
-
-
-def test_only_another_tokenizer_is_deleted(tmp_path):
-    pivot, _ = family(tmp_path, 1)
-    out = tmp_path / "out"
-    out.mkdir()
-    for name in ("LICENSE", "LICENSE.txt", "NOTICE", "vocab.txt", "chat_template.jinja"):
-        (out / name).write_text("there before")
-    copy_surroundings(pivot, out, "bfloat16", {}, ())
-    assert sorted(path.name for path in out.iterdir()) == ["LICENSE", "LICENSE.txt", "NOTICE", "config.json"]

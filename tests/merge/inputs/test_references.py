@@ -58,3 +58,9 @@ def test_what_the_hub_does_not_give_is_said(hub, monkeypatch):
 def test_a_folder_with_an_equals_sign_is_not_split(hub, tmp_path):
     (tmp_path / "lr=1").mkdir()
     assert name_targets(["a=org/x", "lr=1", "org/x@v2"]) == {"a": "org/x", "lr=1": "lr=1", "x": "org/x@v2"}
+
+
+def test_targets_get_names():
+    assert name_targets(["a/x", "b/x@main", "c=d/e", "pivot"]) == {
+        "x": "a/x", "x-2": "b/x@main", "c": "d/e", "pivot-2": "pivot",
+    }  # fmt: skip

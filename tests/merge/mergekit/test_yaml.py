@@ -6,39 +6,23 @@ import numpy as np
 import pytest
 import torch
 
-from fusionchat.errors import MergeError, RecipeError
+from fusionchat.errors import RecipeError
 from fusionchat.merge.inputs.layers.stack import depths
-from fusionchat.merge.inputs.references import find_model, name_targets
+from fusionchat.merge.inputs.references import name_targets
 from fusionchat.merge.mergekit.yaml import load_mergekit
 from fusionchat.merge.methods.dare import DareLinear, Della
 from fusionchat.merge.methods.linear import Linear, TaskArithmetic
 from fusionchat.merge.methods.sce import Sce
 from fusionchat.merge.methods.spherical import Multislerp, Slerp
 from fusionchat.merge.methods.ties import Breadcrumbs, Ties
-from fusionchat.merge.methods.varm import Varm
 from fusionchat.merge.standalone import (
     Settings,
-    model_card,
     plan_mergekit,
-    plan_standalone,
     run_mergekit,
-    run_standalone,
 )
-from fusionchat.yaml import parse_value, to_yaml
-from tests.merge.folders import SHAPES, adapter, family, load, stacked
+from tests.merge.folders import SHAPES, adapter, family, load
+from tests.merge.mergekit.files import models, written
 from tests.reference import merge as reference
-
-
-def written(tmp_path, value):
-    path = tmp_path / "merge.yaml"
-    path.write_text(value if isinstance(value, str) else to_yaml(value))
-    return path
-
-
-def models(*entries):
-    return [
-        {"model": name, **({"parameters": parameters} if parameters else {})} for name, parameters in entries
-    ]
 
 
 def test_methods_become_ours_with_mergekits_defaults(tmp_path):
@@ -289,31 +273,6 @@ def test_adapters_in_one_word_are_targets_over_the_pivot(tmp_path):
     np.testing.assert_allclose(load(tmp_path / "out")[f"{name}.weight"], expected, rtol=1e-5, atol=1e-6)
 
 
-def test_standalone_merges_write_a_card(tmp_path):
-    pivot, targets = family(tmp_path, 2)
-    (targets["t0"] / "README.md").write_text("---\nlicense: apache-2.0\n---\n")
-    (targets["t1"] / "LICENSE").write_text("words")
-    references = [str(path) for path in targets.values()]
-    report = run_standalone(str(pivot), references, Varm(), tmp_path / "out", settings=Settings(threads=1))
-    card = (tmp_path / "out/README.md").read_text()
-    assert "apache-2.0" in card and "see its LICENSE" in card and "unknown" in card
-    weights = report.summary()["weights"]
-    assert sum(weights) == pytest.approx(1)
-    assert f"{weights[1]:.4f}" in card
-    assert plan_standalone(str(pivot), references, Varm()).output_bytes == report.bytes_written
-    with pytest.raises(MergeError, match="no such model folder"):
-        find_model("./nowhere")
-    base, others = load(pivot), stacked(targets)
-    expected = reference.varm(base["lm_head.weight"], others["lm_head.weight"])
-    np.testing.assert_allclose(load(tmp_path / "out")["lm_head.weight"], expected, rtol=5e-3)
-
-
-def test_targets_get_names():
-    assert name_targets(["a/x", "b/x@main", "c=d/e", "pivot"]) == {
-        "x": "a/x", "x-2": "b/x@main", "c": "d/e", "pivot-2": "pivot",
-    }  # fmt: skip
-
-
 def test_equals_signs_in_paths_are_no_names(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "lr=1e-5").mkdir()
@@ -323,52 +282,6 @@ def test_equals_signs_in_paths_are_no_names(tmp_path, monkeypatch):
     config = {"merge_method": "linear", "models": models(("x=y", {"weight": 1}), ("a/lr=1", {"weight": 1}))}
     targets = load_mergekit(written(tmp_path, config)).targets
     assert targets == name_targets(targets) == {"x=y": "x=y", "lr=1": "a/lr=1"}
-
-
-def test_the_folder_keeps_the_mergekit_file(tmp_path):
-    pivot, targets = family(tmp_path, 1)
-    config = {
-        "merge_method": "linear",
-        "models": models((str(pivot), {"weight": [1, 0]}), (str(targets["t0"]), {"weight": [0, 1]})),
-    }
-    words = written(tmp_path, config).read_text()
-    run_mergekit(tmp_path / "merge.yaml", tmp_path / "out", settings=Settings(threads=1))
-    assert (tmp_path / "out/mergekit_config.yml").read_text() == words
-    assert words in (tmp_path / "out/README.md").read_text()
-    run_standalone(
-        str(pivot), [str(targets["t0"])], Varm(), tmp_path / "out", settings=Settings(overwrite=True)
-    )
-    assert not (tmp_path / "out/mergekit_config.yml").exists()
-
-
-def test_a_tokenizer_with_other_rows_is_refused(tmp_path):
-    pivot, targets = family(tmp_path, 1)
-    other = targets["t0"]
-    (pivot / "tokenizer.json").write_text('{"model": {"vocab": {"a": 0, "b": 1}}}')
-    (other / "tokenizer.json").write_text('{"model": {"vocab": {"a": 1, "b": 0}}}')
-    config = {
-        "merge_method": "linear",
-        "models": models((str(pivot), {"weight": 1})),
-        "tokenizer_source": str(other),
-    }
-    with pytest.raises(MergeError, match=r"row 1 in .* but row 0 in the pivot"):
-        run_mergekit(written(tmp_path, config), tmp_path / "out")
-    assert not (tmp_path / "out").exists()
-    (other / "tokenizer.json").unlink()
-    with pytest.raises(MergeError, match="cannot be compared"):
-        plan_mergekit(tmp_path / "merge.yaml")
-
-
-def test_a_card_names_hub_models_and_promises_no_weights_that_are_not_there(tmp_path):
-    pivot, targets = family(tmp_path, 1)
-    report = run_standalone(
-        str(pivot), [str(targets["t0"])], Ties(), tmp_path / "out", settings=Settings(threads=1)
-    )
-    card = model_card(report, "o/p@main", {"t0": "o/t"}, pivot, targets)
-    front = parse_value(card.split("---")[1], where="")
-    assert front["base_model"] == ["o/p", "o/t"] and front["base_model_relation"] == "merge"
-    assert "mean weight" not in card and "Weights" not in card and "from_pretrained" in card
-    assert "base_model" not in (tmp_path / "out/README.md").read_text()
 
 
 def sliced(*slices, **top):

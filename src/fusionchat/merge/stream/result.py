@@ -57,7 +57,8 @@ class TensorReport:
             return [held.get(j, 0) for j in range(targets)]
 
         pairs = [(k, j) for k in range(len(places)) for j in range(k)]
-        known = {(places[k], places[j]): c for (k, j), c in zip(pairs, self.cosine, strict=True)}
+        met = [sorted((places[k], places[j]), reverse=True) for k, j in pairs]
+        known = {(k, j): c for (k, j), c in zip(met, self.cosine, strict=True)}
         return replace(
             self,
             weights=wide(self.weights) if self.weights or not places else [],
