@@ -159,3 +159,62 @@ def test_a_gpu_multiplies_into_fp32_without_a_copy(monkeypatch):
     assert operand is weight
     made = logits.product(torch.zeros(3, 4, dtype=torch.bfloat16, device="meta"), operand)
     assert made.dtype == torch.float32 and made.shape == (3, 7)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("name", ["bias", "softcap", "scale"])
+def test_tiles_put_together_are_the_logits(name, dtype, monkeypatch):
+    monkeypatch.setattr(logits, "TILE_TOKENS", 16)
+    monkeypatch.setattr(logits, "TILE_ROWS", 3)
+    head = Head.of(make(name).to(dtype))
+    hidden = torch.randn(7, 16, generator=torch.Generator().manual_seed(2)).to(dtype)
+    together = torch.full((7, 40), torch.nan)
+    with torch.no_grad():
+        for row, token, part in head.tiles(hidden):
+            together[row : row + part.shape[0], token : token + part.shape[1]] = part
+        torch.testing.assert_close(together, head.logits(hidden), rtol=2e-5, atol=2e-5)
+        assert [part.shape for _, _, part in head.tiles(hidden[:0])] == []
+
+
+def test_a_device_gets_all_tokens_of_a_row_at_once(monkeypatch):
+    monkeypatch.setattr(logits, "DEVICE_ELEMENTS", 14)
+    weight = torch.zeros(7, 4, device="meta")
+    hidden = torch.zeros(5, 4, device="meta")
+    made = list(logits.tiles(hidden, weight, None, HeadShape(scale=2.0)))
+    assert [(row, token, tuple(part.shape)) for row, token, part in made] == [
+        (0, 0, (2, 7)), (2, 0, (2, 7)), (4, 0, (1, 7)),
+    ]  # fmt: skip
+    assert [tuple(part.shape) for _, _, part in logits.tiles(hidden[:0], weight, None, HeadShape())] == [
+        (0, 7)
+    ]
+
+
+def test_a_bf16_head_is_never_held_in_fp32_by_its_tiles():
+    head = Head.of(make("tied").to(torch.bfloat16))
+    assert "_operand" not in head.__dict__
+    assert all(part.dtype == torch.float32 for _, _, part in head.tiles(torch.ones(2, 16).to(torch.bfloat16)))
+    assert "_operand" not in head.__dict__
+
+
+def test_the_precision_of_products_is_put_back():
+    """Products of bf16 inputs are those of fp32, also where the setting is another, and after an error."""
+    assert torch.get_float32_matmul_precision() == "highest"
+    with pytest.raises(RuntimeError), logits._exact_in_bf16(True):
+        assert torch.get_float32_matmul_precision() == "medium"
+        raise RuntimeError
+    assert torch.get_float32_matmul_precision() == "highest"
+
+
+def test_tiles_of_bf16_inputs_are_as_exact_as_an_fp32_product():
+    g = torch.Generator().manual_seed(0)
+    hidden, weight = (torch.randn(n, 512, generator=g).to(torch.bfloat16) for n in (64, 3000))
+    exact = hidden.double() @ weight.double().T
+    for row, token, part in logits.tiles(hidden, weight, None, HeadShape()):
+        own = exact[row : row + part.shape[0], token : token + part.shape[1]]
+        assert float((part - own).abs().max() / exact.abs().max()) < 2e-6
+
+
+@pytest.mark.parametrize("shape", [HeadShape(), HeadShape(softcap=3.0), HeadShape(scale=0.3, softcap=2.0)])
+def test_in_place_gives_the_same_bits(shape):
+    x = torch.randn(50, 40, generator=torch.Generator().manual_seed(0)) * 9
+    assert torch.equal(shape.apply(x), shape.apply_(x.clone()))

@@ -9,6 +9,7 @@ from fusionchat.corpus.render import Rendered
 from fusionchat.corpus.rendered import join
 from fusionchat.errors import ModelError
 from fusionchat.models.head import Head
+from fusionchat.models.logits import Tile
 from fusionchat.represent.forward import capture
 
 ROWS, TOKENS = 40, 30
@@ -89,11 +90,11 @@ class Logits:
         self.tokens = tokens.flatten()
         return torch.arange(tokens.numel(), dtype=torch.float32).view(*tokens.shape, 1)
 
-    def logits(self, hidden):
+    def tiles(self, hidden):
         rows = hidden[:, 0].long()
         logits = torch.randn(len(rows), ROWS, generator=torch.Generator().manual_seed(0))
         logits[self.tokens[rows] == 9, self.token] = self.value
-        return logits
+        return [Tile(0, 0, logits)]
 
 
 @pytest.mark.parametrize("value", [float("inf"), float("nan")])

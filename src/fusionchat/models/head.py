@@ -6,6 +6,7 @@ divides them. `Head.of` reads that from the configuration, compares itself with 
 tokens, and refuses by name what it cannot reproduce.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -15,7 +16,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from fusionchat.errors import ModelError
-from fusionchat.models.logits import HeadShape, operand, product
+from fusionchat.models.logits import HeadShape, Tile, operand, product, tiles, wide
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig, PreTrainedModel
@@ -121,7 +122,10 @@ class Head:
         tokens = torch.arange(CHECK_TOKENS, device=self.weight.device)[None] % self.weight.shape[0]
         with torch.no_grad():
             own = self.model(input_ids=tokens, use_cache=False).logits[0]
-            ours = self.logits(self.hidden(tokens, torch.ones_like(tokens))[0])
+            hidden = self.hidden(tokens, torch.ones_like(tokens))[0]
+            ours = torch.empty_like(own, dtype=wide(own.dtype))
+            for row, token, part in self.tiles(hidden):
+                ours[row : row + len(part), token : token + part.shape[1]] = part
         own = own.to(ours.dtype)
         self.model.train(training)
         tolerance = 1e-3 if self.weight.dtype == ours.dtype else 5e-2
@@ -144,6 +148,10 @@ class Head:
         """fp32 logits of hidden states: product, bias, scale and soft cap are fp32 for weights of any dtype."""
         logits = product(hidden_NH, self._operand)
         return self.shape.apply(logits if self.bias is None else logits + self.bias.to(logits.dtype))
+
+    def tiles(self, hidden_NH: Float[Tensor, "N H"]) -> Iterator[Tile]:
+        """`logits` a part at a time, for who needs none of them twice; see `fusionchat.models.logits.tiles`."""
+        return tiles(hidden_NH, self.weight, self.bias, self.shape)
 
     @cached_property
     def _operand(self) -> Float[Tensor, "V H"]:

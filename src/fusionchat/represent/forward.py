@@ -1,18 +1,19 @@
+# N rows, H hidden size
 """The forward pass of a capture: run a model over rendered conversations and keep its distributions."""
 
 from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
+from jaxtyping import Float, Int
+from torch import Tensor
 
 from fusionchat.corpus.rendered import RenderedPart
 from fusionchat.errors import ModelError
 from fusionchat.models.head import Head
 from fusionchat.represent.batching import batches, require_finite
-from fusionchat.represent.select import select
+from fusionchat.represent.select import Selected, Selection, select
 from fusionchat.represent.topk import Scored, TopK
-
-HEAD_ELEMENTS = 2**26
 
 
 @torch.inference_mode()
@@ -57,19 +58,30 @@ def capture(
     ids = np.zeros((n, k), dtype=np.int32)
     logprobs = np.zeros((n, k), dtype=np.float16)
     tail, label_logprob = np.zeros(n, dtype=np.float16), np.zeros(n, dtype=np.float32)
-    chunk = max(1, HEAD_ELEMENTS // head.weight.shape[0])
     for batch in batches(rendered, batch_tokens):
         hidden = head.hidden(batch.tokens.to(device), batch.mask.to(device)).flatten(0, 1)
-        hidden = hidden[batch.positions.to(device)]
+        kept = top_k(head, hidden[batch.positions.to(device)], batch.labels.to(device), k, vocabulary)
         rows = np.concatenate([np.arange(offsets[i], offsets[i + 1]) for i in batch.members])
-        labels = batch.labels.to(device)
-        for first in range(0, len(rows), chunk):
-            part = slice(first, first + chunk)
-            kept = select(head.logits(hidden[part]), labels[part], k, vocabulary=vocabulary)
-            ids[rows[part]] = kept.ids.cpu().numpy()
-            logprobs[rows[part]] = kept.logprobs.cpu().numpy()
-            tail[rows[part]] = kept.tail.cpu().numpy()
-            label_logprob[rows[part]] = kept.label_logprob.cpu().numpy()
+        ids[rows] = kept.ids.cpu().numpy()
+        logprobs[rows] = kept.logprobs.cpu().numpy()
+        tail[rows] = kept.tail.cpu().numpy()
+        label_logprob[rows] = kept.label_logprob.cpu().numpy()
         require_finite(label_logprob[rows], batch.members, np.diff(offsets).tolist(), names)
         advance(len(batch.members))
     return Scored(rendered.supervised, TopK(ids, logprobs, tail, np.ones(n, dtype=bool)), label_logprob)
+
+
+def top_k(
+    head: Head, hidden_NH: Float[Tensor, "N H"], labels_N: Int[Tensor, " N"], k: int, vocabulary: int
+) -> Selected:
+    """What is kept of the distributions that hidden states predict; see `fusionchat.represent.select`."""
+    if hidden_NH.device.type == "cpu":
+        selection = Selection(labels_N, k, vocabulary=vocabulary)
+        for row, token, logits in head.tiles(hidden_NH):
+            selection.add(logits, row, token)
+        return selection.finish()
+    parts = [
+        select(logits, labels_N[row : row + len(logits)], k, vocabulary=vocabulary)
+        for row, _, logits in head.tiles(hidden_NH)
+    ]
+    return Selected(*(torch.cat(part) for part in zip(*parts, strict=True)))
