@@ -110,7 +110,7 @@ def test_a_second_worker_helps_with_shards_and_leaves_the_end_to_the_first(copie
     with lease(lease_path(copied, job.id)):
         begin(folder, job.fingerprint)
         assert work_alone(copied, job.id, STAGES) is Did.HELPED
-        assert files_of(folder).keys() >= before.keys()
+        assert files_of(folder).keys() >= before.keys() - {"probe.json"}  # of whoever finishes it
         assert read_manifest(folder) is None and is_begun(folder, job.fingerprint)
     assert work_alone(copied, job.id, STAGES) is Did.MADE
     assert files_of(folder) == before

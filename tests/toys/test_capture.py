@@ -21,7 +21,9 @@ def test_a_new_capture_backend_is_one_file(finished, tiny):
     assert toy.files("capture") == ["src/fusionchat/represent/capture/toy.py"]
     src = toy.apply("capture", tiny)
     shutil.copytree(finished.folder, tiny / "runs/tiny")
-    sources = SETTINGS["sources"] | {"qwen": {"model": "input/models/qwen", "capture": "toy"}}
+    sources = SETTINGS["sources"] | {
+        "qwen": {"model": "input/models/qwen", "capture": {"backend": "toy", "probe_bound": 100}}
+    }
     write_recipe(tiny / "recipe.yaml", sources=sources)
     plan = toy.python(src, "-c", CODE, cwd=tiny)
     assert "capture.backend: transformers -> toy" in " ".join(plan.split())

@@ -71,6 +71,7 @@ class Job(Frozen):
         reads: The files that it reads of those of them that are followed file by file.
         models: The models it reads, by name: where they are. Not hashed.
         files: Other files it reads, by name: where they are. Not hashed.
+        means: Settings that change none of its output, by name. Not hashed.
         resources: What it needs of a machine.
         cost: A rough estimate for `plan`.
         rewritten: Files of its folder that a later job may write again; they are not checksummed.
@@ -88,6 +89,7 @@ class Job(Frozen):
     reads: dict[str, tuple[str, ...]] = Field(default={})
     models: dict[str, ModelRef] = Field(default={})
     files: dict[str, Place] = Field(default={})
+    means: dict[str, str | int | float | None] = Field(default={})
     resources: Resources = Resources()
     cost: Cost = Field(default=Cost())
     rewritten: tuple[str, ...] = ()

@@ -102,6 +102,7 @@ class Run:
         needs: tuple[str, ...] = (),
         reads: Mapping[str, tuple[str, ...]] = {},
         content: Content = Content(),  # noqa: B008 (immutable)
+        means: Mapping[str, str | int | float | None] = {},
         cost: Cost = Cost(),  # noqa: B008 (immutable)
         memory: float | None = None,
         on_device: bool = False,
@@ -131,6 +132,7 @@ class Run:
             reads=read,
             models=dict(content.models),
             files=dict(content.files),
+            means=dict(means),
             resources=Resources(threads=self.threads, gpus=int(gpu), memory=memory, parallel=parallel),
             cost=cost,
             rewritten=rewritten,

@@ -11,7 +11,7 @@ from fusionchat.corpus.conversation import Conversation
 from fusionchat.corpus.rendered import RenderedPart
 from fusionchat.errors import ArtifactError, DamagedError
 from fusionchat.represent.capture import AnyCapturer
-from fusionchat.represent.capture.base import Asked
+from fusionchat.represent.capture.base import Asked, Sample
 from fusionchat.represent.events import NATS_PER_BIT, bits_per_byte, events_of, message_bytes
 from fusionchat.represent.settings import RepresentSettings
 from fusionchat.represent.store.cut import cut, shard_rows
@@ -24,9 +24,12 @@ from fusionchat.run.planned import Run
 from fusionchat.settings import Frozen
 from fusionchat.stages.corpus import files_of, make_renderer, read_part, read_tokens
 from fusionchat.stages.names import CORPUS
+from fusionchat.stages.probing import prepare, probe, probed, read_probe
 from fusionchat.units import counted
 
 VERSION = 5  # raised when the same settings and inputs give another output
+SAMPLES, SAMPLE = 16, 400
+"""Texts that a backend is given to show its tokenizer, and characters of each."""
 
 
 class Settings(Frozen):
@@ -55,15 +58,18 @@ def plan(run: Run) -> None:
     dtype = run.dtypes.of("represent.dtype")
     represent = run.recipe.represent.model_copy(update={"dtype": dtype})
     for ref in run.refs.values():
+        capturer = run.recipe.models[ref.name].capture
+        capturer.require("pivot.capture" if ref.name == "pivot" else f"sources.{ref.name}.capture")
         run.add(
             "represent",
             ref.name,
             Settings(
                 model=ref.name,
                 represent=represent,
-                capture=run.recipe.models[ref.name].capture,
+                capture=capturer,
                 rows=shard_rows(parameters(ref)),
             ),
+            means=capturer.means,
             needs=(CORPUS,),
             reads={CORPUS: files_of("train", ref.name)},
             content=run.model(ref.name),
@@ -91,46 +97,67 @@ def work(settings: Settings, inputs: Inputs, out: Path, ctx: Context) -> Summary
     """Capture shard by shard; those that are there are not made again, whoever made them."""
     corpus = inputs.folder(CORPUS)
     conversations, rendered = read_part(corpus, "train"), read_tokens(corpus, "train", settings.model)
-    vocabulary = make_renderer(inputs.model(settings.model)).table.size
+    asked = ask(settings, inputs, rendered, conversations, ctx)
     offsets, kept = rendered.supervised.offsets, settings.represent
     writer = StoreWriter(
         out,
         offsets,
         cut(offsets, settings.rows),
-        Encoding(vocabulary, kept.logprobs, kept.compression),
+        Encoding(asked.vocabulary, kept.logprobs, kept.compression),
         inputs.job.fingerprint,
     )
-    if writer.missing():
-        capture_shards(settings, inputs, rendered, [c.id for c in conversations], writer, ctx)
-    by: Summary = {"backend": settings.capture.backend, "version": settings.capture.version}
-    return {**summarize(out, rendered, conversations), **by}
+    if writer.missing() or not probed(out):
+        capturer = settings.capture.model_copy(update=inputs.job.means)
+        capture_shards(capturer, asked, rendered, conversations, writer, helps=ctx.helps)
+    probed_by = {} if ctx.helps else read_probe(out)  # whoever finishes it has probed it
+    return {**summarize(out, rendered, conversations), **probed_by}
 
 
-def capture_shards(
+def ask(
     settings: Settings,
     inputs: Inputs,
     rendered: RenderedPart,
-    names: list[str],
-    writer: StoreWriter,
+    conversations: list[Conversation],
     ctx: Context,
-) -> None:
-    """Capture the missing shards but those that another worker makes in the meantime."""
-    ref, missing = inputs.model(settings.model), writer.missing()
-    asked = Asked(
+) -> Asked:
+    """What a backend is asked for."""
+    ref = inputs.model(settings.model)
+    renderer = make_renderer(ref)
+    texts = [c.messages[-1].content[:SAMPLE] for c in conversations[:SAMPLES]]
+    return Asked(
         ref,
-        vocabulary=writer.encoding.vocabulary,
+        vocabulary=renderer.table.size,
         k=settings.represent.k,
         dtype=settings.represent.dtype,
         device=ctx.runtime.device,
         batch_tokens=ctx.runtime.batch_tokens,
+        longest=int(rendered.lengths.max(initial=0)),
+        samples=tuple(Sample(text, tuple(renderer.encoder.ids(text).tolist())) for text in texts),
     )
+
+
+def capture_shards(
+    capturer: AnyCapturer,
+    asked: Asked,
+    rendered: RenderedPart,
+    conversations: list[Conversation],
+    writer: StoreWriter,
+    *,
+    helps: bool,
+) -> None:
+    """Probe, and capture the missing shards but those that another worker makes in the meantime."""
+    missing, names, out = writer.missing(), [c.id for c in conversations], writer.folder
+    probing = None if helps or probed(out) else prepare(asked, capturer, rendered, conversations)
     total = sum(len(writer.ranges[index]) for index in missing)
     with (
-        settings.capture.open(asked) as capture,
-        progress(f"represent {ref.name}", total, "conversations") as advance,
+        capturer.open(asked) as capture,
+        progress(f"represent {asked.ref.name}", total, "conversations") as advance,
     ):
+        if probing is not None:
+            require_begun(out, writer.made_by)
+            probe(probing, capture, capturer, asked, out)
         # Helpers go the other way, so that not all make the same shard.
-        for index in reversed(missing) if ctx.helps else missing:
+        for index in reversed(missing) if helps else missing:
             members = writer.ranges[index]
             if writer.path(index).is_file():
                 advance(len(members))
@@ -141,7 +168,7 @@ def capture_shards(
                 advance=advance,
             )
             if not writer.path(index).is_file():
-                require_begun(writer.folder, inputs.job.fingerprint)
+                require_begun(out, writer.made_by)
                 writer.write_scored(index, scored)
 
 

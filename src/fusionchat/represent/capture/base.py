@@ -3,7 +3,9 @@
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar, Protocol
+from typing import TYPE_CHECKING, ClassVar, NamedTuple, Protocol
+
+from pydantic import Field
 
 from fusionchat.models.ref import ModelRef
 from fusionchat.settings import AnyDtype, Frozen
@@ -11,6 +13,17 @@ from fusionchat.settings import AnyDtype, Frozen
 if TYPE_CHECKING:
     from fusionchat.corpus.rendered import RenderedPart
     from fusionchat.represent.topk import Scored
+
+
+Means = dict[str, str | int | float | None]
+"""Settings of a backend that change no distribution: where it runs, how often it tries again."""
+
+
+class Sample(NamedTuple):
+    """A text of the corpus, and its tokens by the model's own tokenizer, which adds none."""
+
+    text: str
+    ids: tuple[int, ...]
 
 
 @dataclass(frozen=True)
@@ -24,6 +37,8 @@ class Asked:
         dtype: What the model is loaded in.
         device: As `runtime.device` of a recipe; changes no setting that is hashed.
         batch_tokens: Most padded tokens of one forward pass.
+        longest: Tokens of the longest conversation.
+        samples: Some texts of the corpus, for a backend that must show that it has the model's tokenizer.
     """
 
     ref: ModelRef
@@ -32,6 +47,13 @@ class Asked:
     dtype: AnyDtype
     device: str
     batch_tokens: int
+    longest: int = 0
+    samples: tuple[Sample, ...] = ()
+
+    @property
+    def place(self) -> str:
+        """Where the recipe says how the model is captured."""
+        return "pivot.capture" if self.ref.name == "pivot" else f"sources.{self.ref.name}.capture"
 
 
 class Capture(Protocol):
@@ -53,19 +75,47 @@ class Capture(Protocol):
 class Capturer(Frozen):
     """The base of all backends: a backend's settings, which are what `capture: {backend: NAME, ...}` of a model holds.
 
+    A field with ``exclude=True`` changes no distribution: it is in no fingerprint, and work is given it as `Job.means`.
+
     Attributes:
         backend: Its name in a recipe; a ``Literal`` in every backend.
+        probe_bound: See `fusionchat.represent.probe`.
         short: The key that one word stands for.
+        reads_weights: Whether it needs the model's weights on this machine.
     """
 
     short: ClassVar[str] = "backend"
+    reads_weights: ClassVar[bool] = True
 
     backend: str
+    probe_bound: float | None = Field(
+        None,
+        gt=0,
+        exclude=True,
+        description="nats by which log-probabilities may differ from plain transformers in float32, on average over the "
+        "probe; more is an error. Nothing for 0.001 in float32, 0.02 in float16, 0.1 in bfloat16, 0.3 for anything else",
+    )
+
+    @property
+    def means(self) -> Means:
+        """The settings that change no distribution."""
+        return {name: getattr(self, name) for name, field in type(self).model_fields.items() if field.exclude}
 
     @property
     def version(self) -> str:
         """The version of the program that captures; kept with the capture."""
         raise NotImplementedError
+
+    def precision(self, dtype: str) -> str:
+        """What the model computes in, where ``represent.dtype`` is ``dtype``; kept with the capture."""
+        return dtype
+
+    def require(self, place: str) -> None:
+        """Raise RecipeError where a setting is missing; ``place`` is where the recipe has them."""
+
+    def faults(self, place: str) -> list[str]:
+        """What is missing on this machine, one line each, for `check`: a program, a server."""
+        return []
 
     def open(self, asked: Asked) -> AbstractContextManager[Capture]:
         """Load the model, and close it after."""
