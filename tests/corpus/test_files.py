@@ -3,11 +3,15 @@
 import codecs
 import gzip
 import json
+import sys
 
 import pytest
 
-from fusionchat.corpus.files import BrokenLine, read_records
+from fusionchat.corpus.files import BrokenLine, hub_size, read_records
+from fusionchat.corpus.read import read_corpus
+from fusionchat.corpus.settings import CorpusFile
 from fusionchat.errors import CorpusError
+from fusionchat.hub import Place
 
 RECORDS = [{"messages": [{"role": "user", "content": f"Hi {i}"}]} for i in range(3)]
 LINES = "".join(json.dumps(r) + "\n" for r in RECORDS)
@@ -125,3 +129,44 @@ def test_a_pointer_in_place_of_the_file_is_called_so(tmp_path, name):
     (tmp_path / name).write_text("version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 12\n")
     with pytest.raises(CorpusError, match="Git LFS pointer"):
         records(tmp_path / name)
+
+
+class Fake:
+    """The package `datasets` with one data set of ten records."""
+
+    def __init__(self, size):
+        self.size, self.read, self.given = size, 0, {}
+
+    def load_dataset(self, path, subset, **settings):
+        self.given = {"path": path, "subset": subset, **settings}
+        for i in range(10):
+            self.read += 1
+            yield {"prompt": f"Number {i}?", "completion": f"{i}.", "level": i % 2}
+
+    def load_dataset_builder(self, path, subset, revision):
+        splits = {"train": type("Split", (), {"num_examples": self.size})}
+        return type("Builder", (), {"info": type("Info", (), {"splits": splits})})
+
+
+@pytest.mark.parametrize(("size", "over"), [(10, 3), (None, None)])
+def test_a_hub_data_set_is_streamed_to_its_limit_and_its_page_says_the_rest(monkeypatch, size, over):
+    fake = Fake(size)
+    monkeypatch.setitem(sys.modules, "datasets", fake)
+    revision = "c" * 40
+    entry = CorpusFile(path="org/sums", subset="main", revision=revision, filter={"level": 0}, limit=4)
+    read = read_corpus(entry)
+    assert [c.messages[1].content for c in read.conversations] == ["0.", "2.", "4.", "6."]
+    assert read.left == {"filtered out": 3, "over the limit": over} and fake.read == 7
+    assert fake.given == {
+        "path": "org/sums", "subset": "main", "split": "train", "revision": revision, "streaming": True,
+    }  # fmt: skip
+    place = Place("org/sums", revision=revision, kind="datasets")
+    assert hub_size(place, "train", "main") == size and hub_size(place, "test", "main") is None
+    assert read_corpus(entry.model_copy(update={"limit": 9})).left == {"filtered out": 5}
+
+
+def test_a_sample_of_a_hub_data_set_reads_no_more_than_it_needs(monkeypatch):
+    fake = Fake(10)
+    monkeypatch.setitem(sys.modules, "datasets", fake)
+    read = read_corpus(CorpusFile(path="org/sums", revision="c" * 40, limit=8), sample=3)
+    assert len(read.conversations) == 3 and fake.read == 3 and read.left == {}

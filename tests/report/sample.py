@@ -6,7 +6,17 @@ from fusionchat.evaluate import statistics as stats
 from fusionchat.evaluate.scores import Items, Scores
 from fusionchat.evaluate.tasks.exact_match import EXACT_MATCH
 from fusionchat.evaluate.tasks.likelihood import BITS_PER_BYTE
-from fusionchat.report.model import Choice, MergeWeights, Pair, Reject, Report, Row, StageTime, SweepPoint
+from fusionchat.report.model import (
+    Choice,
+    CorpusEntry,
+    MergeWeights,
+    Pair,
+    Reject,
+    Report,
+    Row,
+    StageTime,
+    SweepPoint,
+)
 from fusionchat.report.rows import Trained, make_rows
 
 DOMAINS = ("writing", "roleplay", "reasoning", "math", "coding", "extraction", "stem", "humanities")
@@ -114,6 +124,10 @@ def report(layers: int = 4) -> Report:
                 shares(3, 3),
                 0.002,
             ),
+        ),
+        entries=(
+            CorpusEntry("train.0 code.jsonl.gz", 2400, 1000, 2, {"over the limit": 1398}),
+            CorpusEntry("train.1 org/maths", 1400, 1400, 0, {"over the limit": None}),
         ),
         rejects=(
             Reject("corpus", "no assistant turn", 3, 2400),

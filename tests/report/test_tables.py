@@ -3,7 +3,7 @@ from dataclasses import replace
 from fusionchat.evaluate.statistics import Breakdown, Estimate
 from fusionchat.report import markdown, tables
 from fusionchat.report.html import shown
-from fusionchat.report.model import MergeFile, MergeTrial, Result, Row
+from fusionchat.report.model import CorpusEntry, MergeFile, MergeTrial, Result, Row
 from fusionchat.report.terminal import plain
 from tests.report.sample import BITS, DOMAINS, MATCH, report
 
@@ -110,6 +110,18 @@ def test_alignment_rejects_sweep_and_choices():
     assert choices.columns == ("target: domain", "pivot", "source_a", "source_b")
     assert len(choices.rows) == 3 * len(DOMAINS)
     assert choices.rows[0][3].text == "-"
+
+
+def test_entries_of_the_corpus():
+    table = tables.entry_table(report())
+    assert table.columns == ("entry", "records", "over the limit", "rejected", "used")
+    assert [[cell.text for cell in row] for row in table.rows] == [
+        ["train.0 code.jsonl.gz", "2,400", "1,398", "2", "1,000"],
+        ["train.1 org/maths", "1,400", "not counted", "0", "1,400"],
+    ]
+    other = CorpusEntry("test t.jsonl", 5, 3, 0, {"filtered out": 2})
+    two = tables.entry_table(replace(report(), entries=(*report().entries, other)))
+    assert two.columns[2:4] == ("over the limit", "filtered out") and two.rows[2][2].text == "0"
 
 
 def test_times_add_up_by_stage():

@@ -1,13 +1,15 @@
 """Costs before anything has run."""
 
+import gzip
+
 import torch
 from safetensors.numpy import load_file
 from safetensors.torch import save_file
 
 from fusionchat.models.ref import ModelRef
-from fusionchat.recipe.schema import load_recipe
+from fusionchat.recipe.schema import Recipe, load_recipe
 from fusionchat.run import estimate
-from fusionchat.run.estimate import capture_cost, most_disk, parameters, training_cost
+from fusionchat.run.estimate import capture_cost, most_disk, parameters, part_tokens, training_cost
 from fusionchat.run.job import Cost
 
 
@@ -37,6 +39,27 @@ def test_costs_follow_from_parameters_and_corpus(tiny):
     assert training_cost(recipe, refs["pivot"]).flops == 2 * 6 * count * size / 4
     unknown = capture_cost(recipe, ModelRef("x", "org/name", "org/name"))
     assert unknown.flops is None and unknown.disk > 0
+
+
+def test_tokens_of_entries_by_their_sizes(tiny):
+    (tiny / "a.jsonl").write_text(("x" * 39 + "\n") * 100)  # 4,000 bytes
+    with gzip.open(tiny / "b.jsonl.gz", "wb") as file:
+        file.write((b"y" * 79 + b"\n") * 100)
+    packed = (tiny / "b.jsonl.gz").stat().st_size
+
+    def tokens(*entries):
+        tree = load_recipe("recipe.yaml").model_dump(exclude={"folder"})
+        tree["corpus"]["train"] = list(entries)
+        return part_tokens(Recipe(**tree), "train")
+
+    assert tokens("a.jsonl") == 4000 / 4 and tokens({"path": "a.jsonl", "share": 0.5}) == 4000 / 8
+    assert tokens({"path": "a.jsonl", "limit": 30}) == 30 * 40 / 4
+    assert tokens({"path": "a.jsonl", "limit": 300}) == 4000 / 4
+    assert tokens("b.jsonl.gz") == 3 * packed / 4
+    assert tokens({"path": "b.jsonl.gz", "limit": 1}) == 80 / 4
+    assert tokens("a.jsonl", {"path": "b.jsonl.gz", "limit": 1}) == 1000 + 20
+    assert tokens({"path": "[a].jsonl"}) == 1000 and tokens("a.jsonl", "org/name") is None
+    assert tokens("none.jsonl") is None
 
 
 def test_a_training_s_checkpoints_are_on_the_disk_while_it_runs(tiny):

@@ -8,7 +8,8 @@ import pytest
 from rich.console import Console
 
 from fusionchat import console
-from fusionchat.cli.show_check import SHOWN_CHARACTERS, cut, show
+from fusionchat.align.preview import Piece
+from fusionchat.cli.show_check import SHOWN_CHARACTERS, cut, shortened, show
 from fusionchat.recipe.schema import load_recipe
 from fusionchat.stages.check import check
 from fusionchat.stages.check_corpus import describe, sample_entries
@@ -74,6 +75,13 @@ def test_long_texts_are_cut_in_the_middle():
     assert cut("x" * SHOWN_CHARACTERS) == "x" * SHOWN_CHARACTERS
     half = SHOWN_CHARACTERS // 2
     assert cut("a" * 500 + "b" * 500) == f"{'a' * half} ... {1000 - 2 * half} characters ... {'b' * half}"
+
+
+def test_of_many_turns_the_first_and_the_last_are_shown():
+    pieces = [Piece(str(i), i % 2 == 1) for i in range(9)]
+    assert shortened(pieces[:6]) == [(str(i), i % 2 == 1) for i in range(6)]
+    assert [text for text, _ in shortened(pieces)] == ["0", "1", "2", " ... 3 stretches ... ", "6", "7", "8"]
+    assert [marked for _, marked in shortened(pieces)] == [False, True, False, False, False, True, False]
 
 
 def test_a_hub_that_does_not_answer_is_noted(recipe):

@@ -1,7 +1,7 @@
 """What `fusionchat check` prints of what it found."""
 
 from fusionchat import console
-from fusionchat.align.preview import PairPreview
+from fusionchat.align.preview import PairPreview, Piece
 from fusionchat.corpus.conversation import Reject
 from fusionchat.corpus.parts import count_words
 from fusionchat.run.estimate import work
@@ -9,6 +9,8 @@ from fusionchat.stages.check import Check
 from fusionchat.stages.check_corpus import Shown
 from fusionchat.units import counted, size
 
+SHOWN_STRETCHES = 6
+"""Of a record: prompts and answers by turns, the first and the last ones."""
 SHOWN_CHARACTERS = 240
 """Of each stretch of a record: its beginning and its end."""
 FLOPS_A_SECOND = 4e14
@@ -117,15 +119,23 @@ def _show_retention(retention: dict[str, dict[str, float]]) -> None:
 def _show_records(records: list[Shown]) -> None:
     for number, record in enumerate(records):
         columns = {
-            name: [("rejected: " + pieces.reason, False)]
-            if isinstance(pieces, Reject)
-            else [(cut(piece.text), piece.supervised) for piece in pieces]
+            name: [("rejected: " + pieces.reason, False)] if isinstance(pieces, Reject) else shortened(pieces)
             for name, pieces in record.models.items()
         }
         said = f"corpus.{record.entry}: {record.id}" + (f", domain {record.domain}" if record.domain else "")
         if not number:
             console.say("Records as each model will read them, supervised tokens marked:")
         console.side_by_side(said, columns)
+
+
+def shortened(pieces: list[Piece]) -> list[tuple[str, bool]]:
+    """The first and the last stretches of a record, each cut; and whether they are supervised."""
+    shown = [(cut(piece.text), piece.supervised) for piece in pieces]
+    left = len(shown) - SHOWN_STRETCHES
+    if left <= 0:
+        return shown
+    half = SHOWN_STRETCHES // 2
+    return [*shown[:half], (f" ... {left} stretches ... ", False), *shown[-half:]]
 
 
 def cut(text: str) -> str:

@@ -112,6 +112,25 @@ class Choice:
 
 
 @dataclass(frozen=True)
+class CorpusEntry:
+    """What one entry of the corpus gave, before the parts are compared and models have read it.
+
+    Attributes:
+        label: Its place in the recipe and its name.
+        records: How many records it has, as far as they were counted.
+        used: How many conversations it gives.
+        rejected: How many records could not be used.
+        left: How many records the entry's own settings leave out, by reason; None where the number is not known.
+    """
+
+    label: str
+    records: int
+    used: int
+    rejected: int
+    left: Mapping[str, int | None]
+
+
+@dataclass(frozen=True)
 class Reject:
     """Records that could not be used: where they were met, why, how many of how many."""
 
@@ -237,7 +256,7 @@ class Report:
         fused: Label of the row of the run's fused model.
         merge: How that model was merged, in words: method and settings that are not its defaults.
         domains: Domain names in the order of the tables.
-        pairs, choices, rejects, weights, sweep, trials, stages: The stages' figures.
+        pairs, choices, entries, rejects, weights, sweep, trials, stages: The stages' figures.
         tensors: The fused model's merge tensor by tensor; ``tensor_targets`` names the targets.
         merge_files: What that merge read and wrote.
         trial_metric: What the search's trials were compared by.
@@ -259,6 +278,7 @@ class Report:
     domains: tuple[str, ...] = ()
     pairs: tuple[Pair, ...] = ()
     choices: tuple[Choice, ...] = ()
+    entries: tuple[CorpusEntry, ...] = ()
     rejects: tuple[Reject, ...] = ()
     weights: tuple[MergeWeights, ...] = ()
     tensors: tuple[MergedTensor, ...] = ()

@@ -181,7 +181,14 @@ def sections(report: Report) -> list[Section]:
         _choices(report),
         _weights(report),
     ]
-    made += [_sweep(report), _search(report), _rejects(report), _time(report), _recipe(report)]
+    made += [
+        _sweep(report),
+        _search(report),
+        _corpus(report),
+        _rejects(report),
+        _time(report),
+        _recipe(report),
+    ]
     return [section for section in made if section is not None]
 
 
@@ -301,6 +308,13 @@ def _search(report: Report) -> Section | None:
     said = "Other merges of the same targets, and what each gave on the validation part."
     part = Part("", (), tuple(plots.trial_plots(report)), tables.trial_table(report), "The same as a table")
     return Section("search", "Merge search", said, (part,))
+
+
+def _corpus(report: Report) -> Section | None:
+    if not report.entries:
+        return None
+    said = "What each entry of the corpus gave, and how many of its records its filter, limit and share leave out."
+    return Section("corpus", "Corpus", said, (Part(table=tables.entry_table(report)),))
 
 
 def _rejects(report: Report) -> Section | None:

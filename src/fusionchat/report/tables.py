@@ -191,6 +191,26 @@ def choice_table(report: Report) -> Table:
     return Table("Fusion choices", ("target: domain", *models), tuple(rows), caption)
 
 
+def entry_table(report: Report) -> Table:
+    """What each entry of the corpus gave, and what it left out, by reason."""
+    reasons = tuple(dict.fromkeys(reason for entry in report.entries for reason in entry.left))
+    rows = tuple(
+        (
+            Cell(entry.label),
+            Cell(f"{entry.records:,}"),
+            *(Cell(_number(entry.left.get(reason, 0))) for reason in reasons),
+            Cell(f"{entry.rejected:,}"),
+            Cell(f"{entry.used:,}"),
+        )
+        for entry in report.entries
+    )
+    return Table("Corpus", ("entry", "records", *reasons, "rejected", "used"), rows)
+
+
+def _number(count: int | None) -> str:
+    return "not counted" if count is None else f"{count:,}"
+
+
 def reject_table(report: Report) -> Table:
     """Records that could not be used, by reason."""
     rows = tuple(

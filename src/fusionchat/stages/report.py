@@ -19,6 +19,7 @@ from fusionchat.recipe.schema import Recipe
 from fusionchat.report.heatmap import merge_files, merge_weights, merge_words, merged_tensors
 from fusionchat.report.model import (
     Choice,
+    CorpusEntry,
     MergeFile,
     MergeTrial,
     MergeWeights,
@@ -148,6 +149,7 @@ def gather(recipe: Recipe, inputs: Inputs) -> Report:
         choices=tuple(
             make_choice(recipe, inputs, target, names) for target, names in targets(recipe).items()
         ),
+        entries=make_entries(inputs),
         rejects=make_rejects(inputs),
         weights=make_weights(inputs, weight),
         tensors=merged_tensors(merge_report(inputs)),
@@ -254,6 +256,21 @@ def make_choice(recipe: Recipe, inputs: Inputs, target: str, sources: tuple[str,
     rows, fallback = int(str(summary["rows"])), int(str(summary["fallback_rows"]))
     won = {domain or "all": tuple(share[m] for m in models) for domain, share in shares.items()}
     return Choice(target, recipe.fuse.method, models, won, fallback / max(rows, 1))
+
+
+def make_entries(inputs: Inputs) -> tuple[CorpusEntry, ...]:
+    """What each entry of the corpus gave."""
+    held = cast(list[dict[str, Json]], inputs.manifest(CORPUS).summary["entries"])
+    return tuple(
+        CorpusEntry(
+            label=f"{one['place']} {one['name']}",
+            records=int(str(one["records"])),
+            used=int(str(one["used"])),
+            rejected=int(str(one["rejected"])),
+            left=cast(Mapping[str, int | None], one["left"]),
+        )
+        for one in held
+    )
 
 
 def make_rejects(inputs: Inputs) -> tuple[Reject, ...]:
