@@ -27,6 +27,7 @@ API = ("__init__", "__main__", "api")
 
 PURE = (
     "align",
+    "corpus/compact.py",
     "corpus/supervised.py",
     "discover.py",
     "distill/loss.py",

@@ -110,6 +110,25 @@ def test_an_unfinished_capture_s_damaged_shard_is_made_again(copy, finished):
     assert sha256_file(copy / name) == sha256_file(finished.folder / name)
 
 
+@pytest.mark.parametrize("note", ["manifest.json", "progress.json"])
+def test_a_damaged_note_loses_no_shard(copy, finished, note):
+    """Shards say themselves what they are of: a capture of days does not hang on a bit of its manifest."""
+    folder = copy / "represent/qwen"
+    shard = folder / "shard-00000.safetensors"
+    if note == "progress.json":
+        artifacts.write_json(folder / note, {"fingerprint": artifacts.read_manifest(folder).fingerprint})
+        (folder / "manifest.json").unlink()
+    flip(folder / note)
+    kept = shard.stat().st_mtime_ns
+    run(load_recipe("recipe.yaml"), until="represent")
+    assert shard.stat().st_mtime_ns == kept
+    assert (
+        artifacts.read_manifest(folder).files
+        == artifacts.read_manifest(finished.folder / "represent/qwen").files
+    )
+    assert not (folder / "progress.json").exists()
+
+
 def test_a_file_that_is_damaged_again_at_once_ends_the_run(copy, monkeypatch, capsys):
     """A broken disk: no endless loop."""
     name = copy / "evaluate/test/pivot/scores.json"

@@ -217,19 +217,37 @@ def is_begun(folder: Path, mark: str) -> bool:
     return progress.is_file() and read_progress(progress) == mark
 
 
-def begin(folder: Path, mark: str) -> None:
+def begin(folder: Path, mark: str, *, parts: str = "") -> None:
     """Make a job's folder ready: keep it if its unfinished work has this fingerprint, else clear it.
 
     Half-written files of processes that are gone are removed, see `remove_partial`.
+
+    Args:
+        folder: The job's.
+        mark: Its fingerprint.
+        parts: A pattern of files that say themselves what they are of: they stay, whatever else the folder says, and
+            the job's work takes away those that are not its own. So a damaged manifest loses no part.
     """
     with machine_errors(folder):
-        progress = folder / PROGRESS
-        if folder.exists() and not is_begun(folder, mark):
-            shutil.rmtree(folder)
+        begun = is_begun(folder, mark)
+        if folder.exists() and not begun:
+            clear(folder, parts)
         remove_partial(folder)
         folder.mkdir(parents=True, exist_ok=True)
-        if not progress.is_file():
-            write_json(progress, {"fingerprint": mark})
+        if not begun:
+            write_json(folder / PROGRESS, {"fingerprint": mark})
+
+
+def clear(folder: Path, parts: str) -> None:
+    """Remove what is in a folder but the files that match a pattern."""
+    if not parts:
+        shutil.rmtree(folder)
+        return
+    for path in list(folder.iterdir()):
+        if path.is_dir():
+            shutil.rmtree(path)
+        elif not path.match(parts):
+            path.unlink()
 
 
 def remove_partial(folder: Path) -> None:

@@ -123,7 +123,7 @@ def test_captured_distributions_are_the_models_own(finished):
 
     reference = finished.refs["qwen"]
     tokens = read_tokens(finished.path(CORPUS), "train", "qwen")
-    scored = DistributionStore(finished.path("represent/qwen")).scored(tokens.supervised, 0, 1)
+    scored = DistributionStore(finished.path("represent/qwen")).scored(tokens, 0, 1)
     rendered = make_renderer(reference).render(read_part(finished.path(CORPUS), "train")[0])
     model = AutoModelForCausalLM.from_pretrained(reference.model).eval()
     with torch.no_grad():

@@ -31,7 +31,7 @@ def test_a_source_that_sees_no_thoughts_is_compared_on_the_answers(tiny):
     aligned = DistributionStore(done.path(job_id("qwen")))
     extras = {name: aligned.column(name, 0, len(aligned)) for name in ("kind", "label_logprob")}
     scored = aligned.slice(0, len(aligned))
-    tokens = read_tokens(done.path(CORPUS), "train", "pivot").supervised
+    tokens = read_tokens(done.path(CORPUS), "train", "pivot")[:].supervised
     inside = (tokens.begin >= 0) & (tokens.end <= len(THOUGHT.format(1)) - 4)
     assert inside.any() and (extras["kind"][inside] == UNALIGNED).all()
     answers = tokens.begin >= len(THOUGHT.format(11))

@@ -34,7 +34,7 @@ def test_a_new_capture_backend_is_one_file(finished, tiny):
     other = json.loads((tiny / "runs/tiny/represent/mixtral/manifest.json").read_text())
     assert other["summary"]["backend"] == "transformers" and other == finished_manifest(finished, "mixtral")
 
-    labels = read_tokens(tiny / "runs/tiny/corpus/corpus", "train", "qwen").supervised.labels
+    labels = read_tokens(tiny / "runs/tiny/corpus/corpus", "train", "qwen")[:].supervised.labels
     tokens, counts = np.unique(labels, return_counts=True)
     shard = load_file(tiny / "runs/tiny/represent/qwen/shard-00000.safetensors")
     assert shard["ids"].shape == (len(labels), SETTINGS["represent"]["k"])

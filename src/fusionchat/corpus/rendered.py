@@ -1,5 +1,5 @@
 # C conversations, L tokens of all of them, N supervised tokens
-"""`RenderedPart`: a part of the corpus as one model sees it, made once by the corpus stage and read from then on."""
+"""A part of the corpus as one model sees it: `RenderedPart` in memory, `StoredPart` as the corpus stage keeps it."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fusionchat.arrays import map_arrays, save_arrays
+from fusionchat.corpus.compact import Compact, pack, unpack
 from fusionchat.corpus.render import Rendered
 from fusionchat.corpus.supervised import SupervisedTokens
 from fusionchat.errors import DamagedError
@@ -77,6 +78,76 @@ class RenderedPart(Sequence[Rendered]):
         )
 
     @property
+    def offsets(self) -> NDArray[np.int64]:
+        """Rows of conversation c are offsets[c]:offsets[c + 1], int64 [C + 1]."""
+        return self.supervised.offsets
+
+    @property
+    def lengths(self) -> NDArray[np.int64]:
+        """Tokens of each conversation, int64 [C]."""
+        return np.diff(self.starts)
+
+
+class StoredPart(Sequence[Rendered]):
+    """A part in about a byte a supervised token beside the ids; what is asked for is made of it then.
+
+    The arrays are views of a mapped file: what is not asked for is not read, and needs no memory.
+
+    Args:
+        input_ids: uint16 or int32 [L].
+        starts: int64 [C + 1], ids of conversation c are starts[c]:starts[c + 1].
+        offsets: int64 [C + 1], rows of conversation c are offsets[c]:offsets[c + 1].
+        compact: Where the rows are.
+    """
+
+    def __init__(
+        self,
+        input_ids: NDArray[np.uint16] | NDArray[np.int32],
+        starts: NDArray[np.int64],
+        offsets: NDArray[np.int64],
+        compact: Compact,
+    ) -> None:
+        assert len(starts) == len(offsets), "the same conversations"
+        assert starts[-1] == len(input_ids) and offsets[-1] == len(compact.sizes), "all ids and rows"
+        self.input_ids, self.starts, self.offsets, self.compact = input_ids, starts, offsets, compact
+
+    def __len__(self) -> int:
+        """C, the number of conversations."""
+        return len(self.starts) - 1
+
+    @overload
+    def __getitem__(self, index: int) -> Rendered: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> RenderedPart: ...
+
+    def __getitem__(self, index: int | slice) -> Rendered | RenderedPart:
+        """A conversation, or conversations that follow each other."""
+        if isinstance(index, slice):
+            first, last, step = index.indices(len(self))
+            assert step == 1, "conversations that follow each other"
+            last = max(first, last)
+            tokens, places, ids = self._made(first, last)
+            return RenderedPart(ids, self.starts[first : last + 1] - self.starts[first], places, tokens)
+        if not 0 <= index < len(self):
+            raise IndexError(index)
+        own = self.input_ids[self.starts[index] : self.starts[index + 1]]
+        return Rendered(own.astype(np.int32), *unpack(self.compact, self.offsets, index, index + 1))
+
+    def slice(self, first: int, last: int) -> SupervisedTokens:
+        """The supervised tokens of the conversations first..last-1."""
+        return self._made(first, last)[0]
+
+    def _made(self, first: int, last: int) -> tuple[SupervisedTokens, NDArray[np.int32], NDArray[np.int32]]:
+        """Supervised tokens, their places, and all ids of some conversations."""
+        offsets = self.offsets[first : last + 1] - self.offsets[first]
+        starts = self.starts[first : last + 1] - self.starts[first]
+        ids = self.input_ids[self.starts[first] : self.starts[last]].astype(np.int32)
+        places, turn, begin, end = unpack(self.compact, self.offsets, first, last)
+        labels = ids[np.repeat(starts[:-1], np.diff(offsets)) + places]
+        return SupervisedTokens(labels, turn, begin, end, offsets), places, ids
+
+    @property
     def lengths(self) -> NDArray[np.int64]:
         """Tokens of each conversation, int64 [C]."""
         return np.diff(self.starts)
@@ -103,18 +174,19 @@ def join(rendered: Sequence[Rendered]) -> RenderedPart:
 
 
 def write_rendered(path: Path, part: RenderedPart) -> None:
-    """Write a part to one file."""
-    save_arrays(
-        path,
-        {"input_ids": part.input_ids, "starts": part.starts, "places": part.places, **vars(part.supervised)},
-    )
+    """Write a part to one file; labels are not written, since they are among the ids."""
+    own = part.supervised
+    compact = pack(part.places, own.turn, own.begin, own.end, own.offsets)
+    small = int(part.input_ids.max(initial=0)) < 2**16 and int(part.input_ids.min(initial=0)) >= 0
+    ids = part.input_ids.astype(np.uint16) if small else part.input_ids
+    save_arrays(path, {"input_ids": ids, "starts": part.starts, "offsets": own.offsets, **compact._asdict()})
 
 
-def read_rendered(path: Path) -> RenderedPart:
+def read_rendered(path: Path) -> StoredPart:
     """Read what `write_rendered` wrote, memory-mapped; raises DamagedError if it is not that."""
     arrays = map_arrays(path)
     try:
-        own = {name: arrays.pop(name) for name in ("input_ids", "starts", "places")}
-        return RenderedPart(**own, supervised=SupervisedTokens(**arrays))  # type: ignore[arg-type]
-    except (KeyError, TypeError, AssertionError) as error:
+        own = {name: arrays.pop(name) for name in ("input_ids", "starts", "offsets")}
+        return StoredPart(**own, compact=Compact(**arrays))  # type: ignore[arg-type]
+    except (KeyError, TypeError, AssertionError, IndexError) as error:
         raise DamagedError(f"This file is damaged: {error}", path=path, folder=path.parent) from error

@@ -23,7 +23,7 @@ PACKAGES = ("fusionchat", "torch", "transformers", "tokenizers", "numpy", "numba
 def make(job: Job, run: Path, stages: Mapping[str, Stage], ctx: Context) -> None:
     """Begin a job, do its work here, and finish it; its lease must be held."""
     folder = run / job.id
-    begin(folder, job.fingerprint)
+    begin(folder, job.fingerprint, parts=job.parts)
     started = time.monotonic()
     summary = do_work(job, run, stages, ctx)
     write_manifest(job, folder, summary, time.monotonic() - started)

@@ -13,7 +13,7 @@ from fusionchat.align.summary import AlignSummary, summarize
 from fusionchat.align.vocabulary import VocabularyMap, build_map, coverage
 from fusionchat.artifacts import Json, atomic_path, canonical, write_json
 from fusionchat.console import progress
-from fusionchat.corpus.supervised import SupervisedTokens
+from fusionchat.corpus.rendered import StoredPart
 from fusionchat.represent.events import message_bytes
 from fusionchat.represent.store.read import DistributionStore
 from fusionchat.represent.store.write import StoreWriter
@@ -74,7 +74,7 @@ def work(settings: Settings, inputs: Inputs, out: Path, ctx: Context) -> Summary
     tables = make_renderer(inputs.model("pivot")).table, make_renderer(inputs.model(settings.source)).table
     corpus = inputs.folder(CORPUS)
     conversations = read_part(corpus, "train")
-    tokens = [read_tokens(corpus, "train", name).supervised for name in ("pivot", settings.source)]
+    tokens = [read_tokens(corpus, "train", name) for name in ("pivot", settings.source)]
     folders = inputs.folder(captured("pivot")), inputs.folder(captured(settings.source))
     stores = [DistributionStore(f).require(own.offsets) for f, own in zip(folders, tokens, strict=True)]
     ranges = stores[0].ranges
@@ -107,7 +107,7 @@ def work(settings: Settings, inputs: Inputs, out: Path, ctx: Context) -> Summary
 
 def make_map(
     settings: AlignSettings,
-    tokens: Sequence[SupervisedTokens],
+    tokens: Sequence[StoredPart],
     ranges: Sequence[range],
     pivot_table: TokenTable,
     source_table: TokenTable,

@@ -21,7 +21,7 @@ from fusionchat.corpus.located import content_of, locate
 from fusionchat.corpus.parts import PARTS, count_rejects, count_words, read_parts
 from fusionchat.corpus.read import from_record, to_record
 from fusionchat.corpus.render import Rendered, Renderer
-from fusionchat.corpus.rendered import RenderedPart, join, read_rendered, write_rendered
+from fusionchat.corpus.rendered import StoredPart, join, read_rendered, write_rendered
 from fusionchat.corpus.settings import CorpusFile, CorpusSettings, Domain
 from fusionchat.corpus.thoughts import Thinking
 from fusionchat.damage import verified
@@ -33,7 +33,7 @@ from fusionchat.run.job import Content, Context, Cost, Inputs, Place, Summary
 from fusionchat.run.planned import Run
 from fusionchat.settings import Frozen
 
-VERSION = 5  # raised when the same settings and inputs give another output
+VERSION = 6  # raised when the same settings and inputs give another output
 
 
 class FilePart(Frozen):
@@ -296,7 +296,7 @@ def read_part(folder: Path, part: str) -> list[Conversation]:
     return [from_record(json.loads(line)) for line in text.split("\n") if line]
 
 
-def read_tokens(folder: Path, part: str, model: str) -> RenderedPart:
+def read_tokens(folder: Path, part: str, model: str) -> StoredPart:
     """The renderings of a part for a model, from the folder of a finished corpus job."""
     return read_rendered(folder / tokens_file(part, model))
 

@@ -101,8 +101,7 @@ def train_target(settings: Settings, inputs: Inputs, out: Path, ctx: Context) ->
     device = pick_device(ctx.runtime.device)
     rendered = read_tokens(inputs.folder(CORPUS), "train", "pivot")
     learns = settings.learns
-    offsets = rendered.supervised.offsets
-    soft = None if learns is None else DistributionStore(inputs.folder(learns)).require(offsets)
+    soft = None if learns is None else DistributionStore(inputs.folder(learns)).require(rendered.offsets)
     if how.precision == "bf16":
         torch_dtype("bfloat16", device, where="distill.precision")
     torch.manual_seed(settings.seed)

@@ -1,13 +1,13 @@
 """Stage `evaluate`: what the tasks measure, one job per model."""
 
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from fusionchat.artifacts import Json
 from fusionchat.corpus.conversation import Conversation
-from fusionchat.corpus.rendered import RenderedPart
+from fusionchat.corpus.render import Rendered
 from fusionchat.damage import verified
 from fusionchat.evaluate.score import loss, require_measurable, score
 from fusionchat.evaluate.settings import EvaluateSettings
@@ -127,7 +127,7 @@ def work(settings: Settings, inputs: Inputs, out: Path, ctx: Context) -> Summary
 def subjects(
     settings: EvaluateSettings,
     conversations: list[Conversation],
-    rendered: RenderedPart,
+    rendered: Sequence[Rendered],
     ref: ModelRef,
     runtime: RuntimeSettings,
 ) -> Callable[[ModelRef], Subject]:

@@ -68,7 +68,7 @@ def work(settings: Settings, inputs: Inputs, out: Path, ctx: Context) -> Summary
     names = ("pivot", *sources)
     corpus = inputs.folder(CORPUS)
     conversations = read_part(corpus, "train")
-    tokens = [read_tokens(corpus, "train", name).supervised for name in names]
+    tokens = [read_tokens(corpus, "train", name) for name in names]
     weight_rows: dict[str, np.ndarray] = {}
     fallback, rows, scored = 0, 0, Coverage()
     own = [

@@ -11,7 +11,7 @@ import numpy as np
 
 from fusionchat.artifacts import read_json, write_json
 from fusionchat.corpus.conversation import Conversation
-from fusionchat.corpus.rendered import RenderedPart, join
+from fusionchat.corpus.rendered import RenderedPart, StoredPart, join
 from fusionchat.represent.capture.base import Asked, Capture, Capturer
 from fusionchat.represent.events import NATS_PER_BIT, bits_per_byte, events_of, message_bytes
 from fusionchat.represent.plain import Plain, score_plainly, why_not
@@ -37,7 +37,7 @@ class Probing(NamedTuple):
 
 
 def prepare(
-    asked: Asked, capturer: Capturer, rendered: RenderedPart, conversations: Sequence[Conversation]
+    asked: Asked, capturer: Capturer, rendered: StoredPart, conversations: Sequence[Conversation]
 ) -> Probing:
     """Score the probe by transformers: before the backend is opened, so that the memory is free for it again."""
     chosen = choose(rendered.lengths)

@@ -8,7 +8,7 @@ import numpy as np
 from fusionchat.artifacts import Json, is_begun
 from fusionchat.console import progress
 from fusionchat.corpus.conversation import Conversation
-from fusionchat.corpus.rendered import RenderedPart
+from fusionchat.corpus.rendered import StoredPart
 from fusionchat.errors import ArtifactError, DamagedError
 from fusionchat.represent.capture import AnyCapturer
 from fusionchat.represent.capture.base import Asked, Sample
@@ -16,7 +16,8 @@ from fusionchat.represent.events import NATS_PER_BIT, bits_per_byte, events_of, 
 from fusionchat.represent.settings import RepresentSettings
 from fusionchat.represent.store.cut import cut, shard_rows
 from fusionchat.represent.store.layout import SHARDS, Encoding
-from fusionchat.represent.store.read import DistributionStore, read_shard
+from fusionchat.represent.store.read import DistributionStore
+from fusionchat.represent.store.shard import read_shard
 from fusionchat.represent.store.write import StoreWriter
 from fusionchat.run.estimate import capture_cost, capture_memory, parameters
 from fusionchat.run.job import Context, Inputs, Summary
@@ -98,7 +99,7 @@ def work(settings: Settings, inputs: Inputs, out: Path, ctx: Context) -> Summary
     corpus = inputs.folder(CORPUS)
     conversations, rendered = read_part(corpus, "train"), read_tokens(corpus, "train", settings.model)
     asked = ask(settings, inputs, rendered, conversations, ctx)
-    offsets, kept = rendered.supervised.offsets, settings.represent
+    offsets, kept = rendered.offsets, settings.represent
     writer = StoreWriter(
         out,
         offsets,
@@ -106,7 +107,7 @@ def work(settings: Settings, inputs: Inputs, out: Path, ctx: Context) -> Summary
         Encoding(asked.vocabulary, kept.logprobs, kept.compression),
         inputs.job.fingerprint,
     )
-    if writer.missing() or not probed(out):
+    if writer.keep_own() or not probed(out):
         capturer = settings.capture.model_copy(update=inputs.job.means)
         capture_shards(capturer, asked, rendered, conversations, writer, helps=ctx.helps)
     probed_by = {} if ctx.helps else read_probe(out)  # whoever finishes it has probed it
@@ -116,7 +117,7 @@ def work(settings: Settings, inputs: Inputs, out: Path, ctx: Context) -> Summary
 def ask(
     settings: Settings,
     inputs: Inputs,
-    rendered: RenderedPart,
+    rendered: StoredPart,
     conversations: list[Conversation],
     ctx: Context,
 ) -> Asked:
@@ -139,7 +140,7 @@ def ask(
 def capture_shards(
     capturer: AnyCapturer,
     asked: Asked,
-    rendered: RenderedPart,
+    rendered: StoredPart,
     conversations: list[Conversation],
     writer: StoreWriter,
     *,
@@ -184,13 +185,13 @@ def require_begun(out: Path, mark: str) -> None:
         )
 
 
-def summarize(folder: Path, rendered: RenderedPart, conversations: list[Conversation]) -> Summary:
+def summarize(folder: Path, rendered: StoredPart, conversations: list[Conversation]) -> Summary:
     """Tokens, the model's own bits per byte of the training text, and the bytes it does not score."""
     nats, tokens, size = 0.0, 0, 0
-    store = DistributionStore(folder).require(rendered.supervised.offsets)
+    store = DistributionStore(folder).require(rendered.offsets)
     for shard in store.ranges:
         members = conversations[shard.start : shard.stop]
-        scored = store.scored(rendered.supervised, shard.start, shard.stop)
+        scored = store.scored(rendered, shard.start, shard.stop)
         events = events_of(scored.tokens, message_bytes([c.message_bytes for c in members]))
         nats -= float(scored.label_logprob.sum(dtype=np.float64))
         tokens, size = tokens + scored.tokens.rows, size + int(events.bytes.sum())

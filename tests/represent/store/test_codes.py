@@ -6,7 +6,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from fusionchat.represent.store.codes import LEAST, NONE, STEP, by_place, by_value, decode, encode
+from fusionchat.represent.store.codes import (
+    LEAST,
+    NONE,
+    STEP,
+    by_place,
+    by_value,
+    decode,
+    differences,
+    encode,
+    sums,
+)
 
 
 def test_known_codes():
@@ -50,3 +60,14 @@ def test_bytes_by_place_are_the_same_bytes(dtype, data):
 
 def test_first_bytes_come_first():
     assert by_place(np.array([0x0102, 0x0304], "<u2")).tolist() == [2, 4, 1, 3]
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.float16])
+@given(data=st.data())
+def test_differences_add_up(dtype, data):
+    values = data.draw(arrays(dtype, st.tuples(st.integers(0, 5), st.integers(1, 6))))
+    assert sums(differences(values), np.dtype(dtype)).tobytes() == values.tobytes()
+
+
+def test_differences_by_hand():
+    assert differences(np.array([[3, 5, 255, 1]], np.uint8)).tolist() == [[3, 2, 250, 2]]

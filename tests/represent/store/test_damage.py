@@ -6,7 +6,8 @@ import pytest
 
 from fusionchat.errors import DamagedError
 from fusionchat.represent.store.layout import Encoding, shard_path
-from fusionchat.represent.store.read import DistributionStore, read_shard
+from fusionchat.represent.store.read import DistributionStore
+from fusionchat.represent.store.shard import read_shard
 from fusionchat.represent.store.write import write_store
 from tests.build import make_scored
 

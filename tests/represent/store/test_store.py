@@ -11,7 +11,8 @@ from fusionchat.represent.store import blocks
 from fusionchat.represent.store.codes import decode, encode
 from fusionchat.represent.store.cut import cut
 from fusionchat.represent.store.layout import Encoding, shard_path
-from fusionchat.represent.store.read import DistributionStore, read_shard
+from fusionchat.represent.store.read import DistributionStore
+from fusionchat.represent.store.shard import read_shard
 from fusionchat.represent.store.write import StoreWriter, write_store
 from fusionchat.represent.topk import TopK
 from tests.build import make_scored
@@ -218,3 +219,18 @@ def test_read_shard_is_one_shard_alone(tmp_path):
     about = read_shard(shard_path(tmp_path, 1)).about
     assert about.shard[0] == 1 and about.conversations[2] == len(ROWS) and about.rows[2] == sum(ROWS)
     assert about.count == about.rows[1] - about.rows[0] > 0
+
+
+def test_a_writer_keeps_its_own_shards_alone(tmp_path):
+    whole = make_scored(0, ROWS)
+    offsets = whole.tokens.offsets
+    mine, other = (StoreWriter(tmp_path, offsets, cut(offsets, 20), Encoding(11), mark) for mark in "ab")
+    for index, members in enumerate(mine.ranges):
+        writer = other if index == 1 else mine
+        writer.write_scored(index, whole.slice(members.start, members.stop))
+    other.write_scored(0, whole.slice(mine.ranges[0].start, mine.ranges[0].stop))
+    shard_path(tmp_path, 3).write_bytes(b"no shard")
+    shard_path(tmp_path, 99).write_bytes(shard_path(tmp_path, 1).read_bytes())
+    assert mine.missing() == []
+    assert mine.keep_own() == [0, 1, 3]
+    assert len(list(tmp_path.iterdir())) == len(mine.ranges) - 3

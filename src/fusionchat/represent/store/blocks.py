@@ -1,5 +1,6 @@
 """Blocks: the pieces of a column that have a checksum each, and are compressed each."""
 
+import math
 from collections.abc import Iterator
 from functools import cache
 from typing import Literal
@@ -9,7 +10,7 @@ import pyarrow as pa
 import xxhash
 from numpy.typing import NDArray
 
-from fusionchat.represent.store.codes import by_place, by_value
+from fusionchat.represent.store.codes import by_place, by_value, differences, sums
 
 BLOCK = 2**16
 """Bytes of a block of the widest column, about."""
@@ -39,18 +40,24 @@ def _zstd() -> pa.Codec:
     return pa.Codec("zstd", LEVEL)
 
 
-def pack(values: NDArray[np.generic], compression: Compression) -> Bytes:
-    """A block's values as they are written: their bytes, or those sorted by place and compressed, one zstd frame."""
+def pack(values: NDArray[np.generic], compression: Compression, *, falls: bool = False) -> Bytes:
+    """A block's values as they are written: their bytes, or those sorted by place and compressed, one zstd frame.
+
+    ``falls``: values fall along a row; their differences are compressed.
+    """
     if compression == "none":
         return np.ascontiguousarray(values).reshape(-1).view(np.uint8)
-    return np.frombuffer(_zstd().compress(by_place(values)), np.uint8)
+    return np.frombuffer(_zstd().compress(by_place(differences(values) if falls else values)), np.uint8)
 
 
-def unpack(frame: Bytes, count: int, dtype: np.dtype[np.generic]) -> NDArray[np.generic]:
-    """The ``count`` values of a compressed block, flat.
+def unpack(
+    frame: Bytes, shape: tuple[int, ...], dtype: np.dtype[np.generic], *, falls: bool = False
+) -> NDArray[np.generic]:
+    """The values of a compressed block.
 
     Raises:
         OSError, ValueError: It is no frame of so many values.
     """
-    planes = _zstd().decompress(frame, count * dtype.itemsize)
-    return by_value(np.frombuffer(planes, np.uint8), dtype)
+    planes = _zstd().decompress(frame, math.prod(shape) * dtype.itemsize)
+    values = by_value(np.frombuffer(planes, np.uint8), dtype).reshape(shape)
+    return sums(values, dtype) if falls else values

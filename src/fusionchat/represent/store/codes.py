@@ -1,15 +1,15 @@
 # N rows, K kept tokens, B bytes of a value
-"""How values are kept: log-probabilities as 8-bit codes, and the bytes of values sorted by their place. PURE.
+"""How values are kept: log-probabilities as 8-bit codes; before compression, as differences, their bytes sorted. PURE.
 
 An 8-bit code is the rounded square root of -log p, in steps of `STEP`: likely tokens are kept finer than unlikely ones. The
 error of log p is at most STEP * sqrt(-log p), and an unlikely token's error weighs little.
 """
 
 import numpy as np
-from jaxtyping import Float16, UInt8
+from jaxtyping import Float16, Shaped, UInt8
 from numpy.typing import NDArray
 
-LEAST = -24.0
+LEAST = -16.0
 """The least log-probability that has a code; what is less, but for -inf, gets its code."""
 NONE = 255
 """The code of -inf."""
@@ -36,6 +36,25 @@ def _table() -> NDArray[np.uint8]:
 
 
 ENCODED = _table()
+
+
+def differences(values: Shaped[np.ndarray, "N K"]) -> Shaped[np.ndarray, "N K"]:
+    """Each value's bits less those of the one before it in its row, modulo 2^bits; the first as it is.
+
+    Log-probabilities fall along a row, so that neighbours are alike.
+    """
+    bits = np.ascontiguousarray(values).view(f"u{values.itemsize}")
+    changes = bits.copy()
+    changes[:, 1:] -= bits[:, :-1]
+    return changes
+
+
+def sums(changes: Shaped[np.ndarray, "N K"], dtype: np.dtype[np.generic]) -> Shaped[np.ndarray, "N K"]:
+    """The values whose `differences` these are."""
+    bits = changes.view(f"u{dtype.itemsize}")
+    for k in range(1, bits.shape[1]):  # in place: a sum along short rows costs more by cumsum
+        bits[:, k] += bits[:, k - 1]
+    return bits.view(dtype)
 
 
 def by_place(values: NDArray[np.generic]) -> NDArray[np.uint8]:

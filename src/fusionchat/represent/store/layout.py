@@ -19,7 +19,7 @@ from fusionchat.artifacts import canonical
 from fusionchat.represent.store.blocks import Compression
 
 SHARDS = "shard-*.safetensors"
-LABEL_LOGPROB = "label_logprob"
+LOGPROBS, LABEL_LOGPROB = "logprobs", "label_logprob"
 FORMAT = "fusionchat store 1"
 KEY = "store"
 """The one entry of the header's metadata: safetensors' own writer keeps several in no fixed order."""
@@ -73,6 +73,15 @@ class Column:
     name: str
     dtype: str
     width: int = 0
+
+    @property
+    def falls(self) -> bool:
+        """Whether its values fall along a row: where it is compressed, it is kept as differences."""
+        return self.name == LOGPROBS
+
+    def shape(self, rows: int) -> tuple[int, ...]:
+        """Of the values of so many rows."""
+        return (rows, self.width) if self.width else (rows,)
 
     @property
     def row_bytes(self) -> int:

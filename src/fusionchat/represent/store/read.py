@@ -5,7 +5,7 @@ from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import NamedTuple, overload
+from typing import NamedTuple, Protocol, overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,15 +13,10 @@ from numpy.typing import NDArray
 from fusionchat.corpus.supervised import SupervisedTokens
 from fusionchat.represent.store.layout import LABEL_LOGPROB, Encoding, shard_path
 from fusionchat.represent.store.shard import Shard
-from fusionchat.represent.store.source import LocalFile, missing, sources
+from fusionchat.represent.store.source import missing, sources
 from fusionchat.represent.topk import Scored, TopK, widen
 
 OTHER_ROWS = "it has other rows than its conversations"
-
-
-def read_shard(path: Path) -> Shard:
-    """A shard of a folder on its own; raises DamagedError if it is not what was written."""
-    return Shard(LocalFile(path))
 
 
 class Piece(NamedTuple):
@@ -30,6 +25,14 @@ class Piece(NamedTuple):
     shard: Shard
     low: int
     high: int
+
+
+class Tokens(Protocol):
+    """Supervised tokens of all conversations: `SupervisedTokens`, or as the corpus keeps them, `StoredPart`."""
+
+    def slice(self, first: int, last: int) -> SupervisedTokens:
+        """Those of the conversations first..last-1."""
+        ...
 
 
 class DistributionStore(Sequence[TopK]):
@@ -111,7 +114,7 @@ class DistributionStore(Sequence[TopK]):
             return self.shard(0).column(name, 0, 0)
         return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
-    def scored(self, tokens: SupervisedTokens, first: int, last: int) -> Scored:
+    def scored(self, tokens: Tokens, first: int, last: int) -> Scored:
         """The conversations first..last-1 with the tokens that their rows are of; ids are int32.
 
         Args:

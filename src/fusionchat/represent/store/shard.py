@@ -1,6 +1,7 @@
 # N rows, K kept tokens, B blocks
 """One file of a store, read: its head when it is opened, its blocks when they are first touched, each checked then."""
 
+from pathlib import Path
 from typing import NoReturn
 
 import numpy as np
@@ -11,6 +12,7 @@ from fusionchat.represent.store.codes import decode
 from fusionchat.represent.store.layout import (
     CHECKSUMS,
     ENDS,
+    LOGPROBS,
     NAMED,
     OFFSETS,
     ROOT,
@@ -20,7 +22,7 @@ from fusionchat.represent.store.layout import (
     header_end,
     read_header,
 )
-from fusionchat.represent.store.source import Source
+from fusionchat.represent.store.source import LocalFile, Source
 from fusionchat.represent.topk import TopK
 
 START = 2**16
@@ -66,16 +68,16 @@ class Shard:
         first, last = low // size, -(-high // size)
         if self._ends:
             parts = [self._unpacked(place, column, block) for block in range(first, last)]
-            flat = parts[0] if len(parts) == 1 else np.concatenate([np.zeros(0, NAMED[column.dtype]), *parts])
+            empty = np.zeros(column.shape(0), NAMED[column.dtype])
+            values = parts[0] if len(parts) == 1 else np.concatenate([empty, *parts])
         else:
-            flat = self._plain(place, column, first, last)
-        shape = (-1, column.width) if column.width else (-1,)
-        return flat.reshape(shape)[low - first * size : high - first * size]
+            values = self._plain(place, column, first, last)
+        return values[low - first * size : high - first * size]
 
     def topk(self, low: int, high: int) -> TopK:
         """The rows low..high-1; ids have the width that they are kept in."""
         coded = self.about.encoding.logprobs == "uint8"
-        ids, logprobs, tail = (self.column(name, low, high) for name in ("ids", "logprobs", "tail"))
+        ids, logprobs, tail = (self.column(name, low, high) for name in ("ids", LOGPROBS, "tail"))
         return TopK(
             ids=ids,  # type: ignore[arg-type]
             logprobs=decode(logprobs) if coded else logprobs,  # type: ignore[arg-type]
@@ -92,7 +94,7 @@ class Shard:
         data = self.source.read(begin + first * step, end)
         for block in range(first, last):
             self._check(place, block, data[(block - first) * step : (block - first + 1) * step])
-        return data.view(NAMED[column.dtype])
+        return data.view(NAMED[column.dtype]).reshape(column.shape(-1))
 
     def _unpacked(self, place: int, column: Column, block: int) -> NDArray[np.generic]:
         """The values of a compressed block."""
@@ -101,7 +103,7 @@ class Shard:
         frame = self.source.read(begin + low, begin + int(ends[block]))
         self._check(place, block, frame)
         rows = min(self.about.block_rows, self.about.count - block * self.about.block_rows)
-        return unpack(frame, rows * max(column.width, 1), NAMED[column.dtype])
+        return unpack(frame, column.shape(rows), NAMED[column.dtype], falls=column.falls)
 
     def _check(self, place: int, block: int, data: Bytes) -> None:
         """Compare a block with its checksum, unless this process has done so."""
@@ -110,6 +112,11 @@ class Shard:
         if checksum(data) != self._checksums[place][block]:
             raise self.source.damaged(NOT_WRITTEN)
         self._seen[place, block] = self.source.stays
+
+
+def read_shard(path: Path) -> Shard:
+    """A shard of a folder on its own; raises DamagedError if its head is not what was written."""
+    return Shard(LocalFile(path))
 
 
 def _open(source: Source) -> tuple[Head, Bytes]:

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fusionchat.artifacts import atomic_path
+from fusionchat.errors import ArtifactError
 from fusionchat.represent.store.blocks import block_rows, blocks_of, checksum, pack
 from fusionchat.represent.store.codes import encode
 from fusionchat.represent.store.cut import cut
@@ -17,8 +18,10 @@ from fusionchat.represent.store.layout import (
     DTYPES,
     ENDS,
     LABEL_LOGPROB,
+    LOGPROBS,
     OFFSETS,
     ROOT,
+    SHARDS,
     About,
     Column,
     Encoding,
@@ -26,6 +29,7 @@ from fusionchat.represent.store.layout import (
     make_header,
     shard_path,
 )
+from fusionchat.represent.store.shard import read_shard
 from fusionchat.represent.topk import Scored, TopK
 
 EMPTY_BITS = np.float16(-np.inf).view(np.uint16)
@@ -57,6 +61,17 @@ class StoreWriter:
     def missing(self) -> list[int]:
         """The shards that are not there."""
         return [index for index in range(len(self.ranges)) if not self.path(index).is_file()]
+
+    def keep_own(self) -> list[int]:
+        """Remove shards that another job wrote or whose head is damaged; returns those that are missing."""
+        for path in self.folder.glob(SHARDS):
+            try:
+                own = read_shard(path).about.made_by == self.made_by
+            except ArtifactError:
+                own = False
+            if not own:
+                path.unlink(missing_ok=True)
+        return self.missing()
 
     def write(self, index: int, topk: TopK, columns: Columns | None = None) -> None:
         """Write a shard; ``columns`` are further arrays with one entry a row.
@@ -117,7 +132,7 @@ def encoded(topk: TopK, encoding: Encoding) -> dict[str, NDArray[np.generic]]:
     assert ids.min(initial=0) >= 0 and ids.max(initial=0) < encoding.vocabulary, "ids are of the vocabulary"
     columns: dict[str, NDArray[np.generic]] = {
         "ids": ids.astype(encoding.ids),
-        "logprobs": encode(logprobs) if encoding.logprobs == "uint8" else logprobs,
+        LOGPROBS: encode(logprobs) if encoding.logprobs == "uint8" else logprobs,
         "tail": encode(tail) if encoding.logprobs == "uint8" else tail,
     }
     return columns if topk.present.all() else columns | {"present": topk.present}
@@ -125,16 +140,14 @@ def encoded(topk: TopK, encoding: Encoding) -> dict[str, NDArray[np.generic]]:
 
 def _buffers(about: About, held: Columns, offsets: NDArray[np.int64]) -> list[bytes | memoryview]:
     """A file's bytes in pieces."""
+    compression, rows = about.encoding.compression, list(blocks_of(about.count, about.block_rows))
     packed = {
-        name: [
-            pack(values[rows], about.encoding.compression)
-            for rows in blocks_of(about.count, about.block_rows)
-        ]
-        for name, values in held.items()
+        column.name: [pack(held[column.name][part], compression, falls=column.falls) for part in rows]
+        for column in about.columns
     }
     checksums = np.array([[checksum(block) for block in blocks] for blocks in packed.values()], np.uint64)
     index: dict[str, NDArray[np.generic]] = {OFFSETS: offsets}
-    if about.encoding.compression != "none":
+    if compression != "none":
         sizes = {name: [len(block) for block in blocks] for name, blocks in packed.items()}
         index |= {name + ENDS: np.cumsum(own, dtype=np.int64) for name, own in sizes.items()}
     index |= {CHECKSUMS: checksums.reshape(len(held), about.blocks)}
@@ -142,7 +155,7 @@ def _buffers(about: About, held: Columns, offsets: NDArray[np.int64]) -> list[by
     tensors.append((Tensor(ROOT, "U64", (1,)), 8))
     for name, values in held.items():
         size = sum(len(block) for block in packed[name])
-        plain = about.encoding.compression == "none"
+        plain = compression == "none"
         shape = values.shape if plain else (size,)
         tensors.append((Tensor(name, DTYPES[values.dtype] if plain else "U8", shape), size))
     head = b"".join([make_header(about, tensors), *(part.tobytes() for part in index.values())])
