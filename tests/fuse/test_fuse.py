@@ -8,9 +8,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fusionchat.fuse import fuse as rules
-from fusionchat.fuse.fuse import combine, fall_back
+from fusionchat.fuse.fuse import combine, domain_of_units, fall_back
 from fusionchat.fuse.rules.mean_ce import MeanCE
 from fusionchat.fuse.rules.min_ce import MinCE
+from fusionchat.fuse.rules.route import Route
+from fusionchat.represent.events import events_of
 from fusionchat.represent.topk import TopK
 from tests.build import lengths, make_scored, moved
 
@@ -28,6 +30,28 @@ def test_min_ce_takes_the_better_model_of_each_conversation():
     np.testing.assert_array_equal(fused.topk.ids[:3], source.topk.ids[:3])
     np.testing.assert_array_equal(fused.topk.ids[3:], pivot.topk.ids[3:])
     assert fused.topk.present.all() and not fused.fallback.any()
+
+
+def test_a_route_goes_by_the_domain_of_each_conversation():
+    models = [make_scored(m, [2, 1, 2]) for m in range(3)]
+    domains, names = ("code", "zh", "maths"), ("pivot", "a", "b")
+    rule = Route(map={"code": "b", "maths": "a"})
+    fused = rules.fuse(models, models, rule, lengths(models[0]), names=names, domains=domains)
+    assert np.argmax(fused.weights, axis=0).tolist() == [2, 2, 0, 1, 1]
+    assert fused.to_pivot == {"domain 'zh' is not in fuse.map": 1}
+    for rows, model in ((slice(0, 2), 2), (slice(2, 3), 0), (slice(3, 5), 1)):
+        np.testing.assert_array_equal(fused.topk.ids[rows], models[model].topk.ids[rows])
+    nameless = rules.fuse(models, models, rule, lengths(models[0]))
+    assert nameless.to_pivot == {"no domain": 3} and (nameless.weights[0] == 1).all()
+
+
+@pytest.mark.parametrize(("per", "expected"), [("conversation", "ab"), ("turn", "aabb"), ("token", "aabbb")])
+def test_every_unit_has_the_domain_of_its_conversation(per, expected):
+    pivot = make_scored(0, [2, 3], turn=[0, 1, 0, 0, 1])
+    sizes = np.array([[1, 1], [2, 1]])
+    events = events_of(pivot.tokens, sizes)
+    assert list(domain_of_units(("a", "b"), per, sizes, events)) == list(expected)
+    assert list(domain_of_units((), per, sizes, events)) == [""] * len(expected)
 
 
 def test_ties_go_to_the_pivot():

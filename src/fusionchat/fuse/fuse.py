@@ -5,16 +5,16 @@ Section 3.2 of arXiv 2402.16107v6. A rule of `fusionchat.fuse.rules` gives each 
 here the weights become distributions. Model 0 is the pivot.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
 from numpy.typing import NDArray
 
-from fusionchat.fuse.rules.base import Rule
+from fusionchat.fuse.rules.base import BaseRule, Per, Units
 from fusionchat.fuse.scores import score_rows, score_units, unit_of_row
-from fusionchat.represent.events import events_of
+from fusionchat.represent.events import Events, events_of
 from fusionchat.represent.topk import Scored, TopK, widen
 
 
@@ -26,16 +26,24 @@ class Fused(NamedTuple):
         weights: float32 [M, N], the weight of each model in each row; columns sum to 1.
         fallback: bool [N], rows whose chosen source had no distribution there and so took the pivot's.
         shared: bool [N], rows over whose events all models were compared.
+        to_pivot: How many units the rule gave to the pivot for want of another model, by reason.
     """
 
     topk: TopK
     weights: Float[np.ndarray, "M N"]
     fallback: Bool[np.ndarray, " N"]
     shared: Bool[np.ndarray, " N"]
+    to_pivot: Mapping[str, int] = {}
 
 
 def fuse(
-    models: Sequence[Scored], captures: Sequence[Scored], rule: Rule, bytes_CT: Int[np.ndarray, "C T"]
+    models: Sequence[Scored],
+    captures: Sequence[Scored],
+    rule: BaseRule,
+    bytes_CT: Int[np.ndarray, "C T"],
+    *,
+    names: Sequence[str] = (),
+    domains: Sequence[str] = (),
 ) -> Fused:
     """Fuse the distributions of all models, given on the pivot's rows.
 
@@ -46,6 +54,8 @@ def fuse(
             scores come from ``models`` instead, since only those share rows.
         rule: Gives the weights.
         bytes_CT: UTF-8 bytes of every message of these conversations.
+        names: What the models are called, the pivot first: for rules that name them.
+        domains: The domain of each conversation: for rules that go by it.
 
     Returns:
         Rows of the pivot's width K (the largest masses are kept, the rest joins the tail).
@@ -55,12 +65,29 @@ def fuse(
     scored = (
         score_rows(models, rule, bytes_CT) if rule.per == "token" else score_units(captures, rule, bytes_CT)
     )
-    unit = unit_of_row(events_of(pivot, bytes_CT), rule.per, bytes_CT.shape[1])
-    weights, fallback = fall_back(
-        rule.weights(scored.ce)[:, unit], np.stack([topk.present for topk in topks])
+    events = events_of(pivot, bytes_CT)
+    unit = unit_of_row(events, rule.per, bytes_CT.shape[1])
+    known = Units(
+        ce=scored.ce,
+        names=names or ("pivot", *(f"source {m}" for m in range(1, len(models)))),
+        domains=domain_of_units(domains, rule.per, bytes_CT, events),
     )
+    weights, fallback = fall_back(rule.weigh(known)[:, unit], np.stack([topk.present for topk in topks]))
     pick = _mix if rule.mixes else _pick
-    return Fused(pick(topks, weights), weights, fallback, scored.shared)
+    return Fused(pick(topks, weights), weights, fallback, scored.shared, rule.to_pivot(known))
+
+
+def domain_of_units(
+    domains: Sequence[str], per: Per, bytes_CT: Int[np.ndarray, "C T"], events: Events
+) -> Sequence[str]:
+    """The domain of each unit's conversation; "" for all where none are given."""
+    count, turns = bytes_CT.shape
+    conversation_U = {
+        "conversation": np.arange(count),
+        "turn": np.arange(count * turns) // max(turns, 1),
+        "token": events.conversation,
+    }[per]
+    return [domains[c] for c in conversation_U.tolist()] if domains else [""] * len(conversation_U)
 
 
 def fall_back(

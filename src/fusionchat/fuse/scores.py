@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from fusionchat.fuse.rules.base import Per, Rule
+from fusionchat.fuse.rules.base import BaseRule, Per
 from fusionchat.represent.events import NATS_PER_BIT, Events, add_up, common, events_of
 from fusionchat.represent.topk import Scored
 
@@ -34,7 +34,7 @@ def unit_of_row(events: Events, per: Per, turns: int) -> Int[np.ndarray, " N"]:
     return events.conversation if per == "conversation" else events.conversation * turns + events.turn
 
 
-def score_units(captures: Sequence[Scored], rule: Rule, bytes_CT: Int[np.ndarray, "C T"]) -> Compared:
+def score_units(captures: Sequence[Scored], rule: BaseRule, bytes_CT: Int[np.ndarray, "C T"]) -> Compared:
     """CE of every model on each conversation or turn, from the models' own captures.
 
     CE_m(x) = -sum_i log2 p_m(x_i | x_<i) / bytes(x) over the tokens i of model m in the regions of x that the tokens of
@@ -57,7 +57,7 @@ def score_units(captures: Sequence[Scored], rule: Rule, bytes_CT: Int[np.ndarray
     return Compared(ce_MU, masks[0] & everybody_U[units[0]])
 
 
-def score_rows(aligned: Sequence[Scored], rule: Rule, bytes_CT: Int[np.ndarray, "C T"]) -> Compared:
+def score_rows(aligned: Sequence[Scored], rule: BaseRule, bytes_CT: Int[np.ndarray, "C T"]) -> Compared:
     """CE of every model on each of the pivot's rows, from their distributions there; an unaligned row has none."""
     events = events_of(aligned[0].tokens, bytes_CT)
     rows = np.arange(len(events.turn), dtype=np.int64)
@@ -72,7 +72,7 @@ def _ce(
     bytes_N: Int[np.ndarray, " N"],
     unit_N: Int[np.ndarray, " N"],
     units: int,
-    rule: Rule,
+    rule: BaseRule,
 ) -> Float[np.ndarray, " U"]:
     """Rows' nats in the rule's unit, by unit; NaN where there is no row."""
     rows = add_up(np.ones(len(unit_N)), unit_N, units)

@@ -37,7 +37,7 @@ from fusionchat.recipe.types import prepare
 from fusionchat.represent.capture import DEFAULT, AnyCapturer
 from fusionchat.represent.settings import RepresentSettings
 from fusionchat.runtime import RuntimeSettings
-from fusionchat.settings import Frozen, method_from_name, no_such_method
+from fusionchat.settings import Frozen, method_from_name, no_such, no_such_method
 from fusionchat.yaml import parse_yaml
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
@@ -155,6 +155,17 @@ class Recipe(Frozen):
                 check_targets(method, len(self.sources))
             except ValueError as error:
                 wrong.append(f"{place}: {error} (each source makes one)")
+        if wrong:
+            raise ValueError("; ".join(wrong))
+        return self
+
+    @model_validator(mode="after")
+    def _fused_models(self) -> "Recipe":
+        wrong = [
+            f"fuse.{key}: {no_such('model', name, list(self.models))}"
+            for key, name in self.fuse.models.items()
+            if name not in self.models
+        ]
         if wrong:
             raise ValueError("; ".join(wrong))
         return self

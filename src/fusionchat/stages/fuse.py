@@ -1,12 +1,14 @@
 """Stage `fuse`: one set of fused distributions a target. A target has one source, or (``all``) every source."""
 
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from fusionchat import console
 from fusionchat.artifacts import Json
 from fusionchat.console import progress
 from fusionchat.fuse.fuse import Fused, fuse
@@ -70,7 +72,7 @@ def work(settings: Settings, inputs: Inputs, out: Path, ctx: Context) -> Summary
     conversations = read_part(corpus, "train")
     tokens = [read_tokens(corpus, "train", name) for name in names]
     weight_rows: dict[str, np.ndarray] = {}
-    fallback, rows, scored = 0, 0, Coverage()
+    fallback, rows, scored, to_pivot = 0, 0, Coverage(), Counter[str]()
     own = [
         (DistributionStore(inputs.folder(captured(name))).require(side.offsets), side)
         for name, side in zip(names, tokens, strict=True)
@@ -90,13 +92,15 @@ def work(settings: Settings, inputs: Inputs, out: Path, ctx: Context) -> Summary
             pivot = captures[0]
             members = conversations[shard.start : shard.stop]
             bytes_CT = message_bytes([c.message_bytes for c in members])
-            fused = fuse([pivot, *others], captures, settings.fuse, bytes_CT)
+            domains = [c.domain for c in members]
+            fused = fuse([pivot, *others], captures, settings.fuse, bytes_CT, names=names, domains=domains)
             writer.write(
                 index,
                 fused.topk,
                 {"weights": fused.weights.T.astype(np.float16), "fallback": fused.fallback},
             )
-            _count(weight_rows, fused, pivot.tokens.offsets, [c.domain for c in members])
+            _count(weight_rows, fused, pivot.tokens.offsets, domains)
+            to_pivot.update(fused.to_pivot)
             scored += coverage(captures, fused, bytes_CT)
             fallback, rows = fallback + int(fused.fallback.sum()), rows + pivot.tokens.rows
             advance(1)
@@ -104,6 +108,7 @@ def work(settings: Settings, inputs: Inputs, out: Path, ctx: Context) -> Summary
         domain: {name: round(float(share), 5) for name, share in zip(names, total / total.sum(), strict=True)}
         for domain, total in sorted(weight_rows.items())
     }
+    _say(settings, weight_rows, to_pivot, len(conversations))
     total_bytes = sum(c.supervised_bytes for c in conversations)
     return {
         "rows": rows,
@@ -112,7 +117,18 @@ def work(settings: Settings, inputs: Inputs, out: Path, ctx: Context) -> Summary
         "bytes": total_bytes,
         "unscored_bytes": total_bytes - scored.bytes,
         "unscored_ends": scored.all_ends - scored.ends,
+        "to_pivot": dict(sorted(to_pivot.items())),
     }
+
+
+def _say(settings: Settings, seen: Collection[str], to_pivot: Mapping[str, int], total: int) -> None:
+    """Say which conversations the rule gave to the pivot for want of another model, and domains that none has."""
+    label = f"fuse {'+'.join(settings.sources)}"
+    for domain in settings.fuse.domains:
+        if domain not in seen:
+            console.warn(f"{label}: no conversation of the train part has the domain {domain!r} of `fuse`")
+    for reason, count in sorted(to_pivot.items()):
+        console.say(f"{label}: {count} of {total} conversations take the pivot's distributions: {reason}")
 
 
 class Coverage(NamedTuple):

@@ -49,6 +49,7 @@ from fusionchat.stages.names import (
     weight_text,
 )
 from fusionchat.stages.rows import main_merge, rows, targets
+from fusionchat.units import counted
 
 VERSION = 3  # raised when the same settings and inputs give another output
 
@@ -170,15 +171,20 @@ def gather(recipe: Recipe, inputs: Inputs) -> Report:
 
 
 def fusion_note(inputs: Inputs, target: str) -> str:
-    """What a fusion's models could not be compared over, "" for nothing."""
-    summary = cast(Mapping[str, int], inputs.manifest(fused(target)).summary)
-    missing, ends = summary["unscored_bytes"], summary["unscored_ends"]
-    if not missing and not ends:
-        return ""
-    return (
-        f"Fusion for target {target} compared its models without {amounts(missing, ends)}, in {summary['bytes']:,} bytes "
-        "of answers: not all of them score these."
-    )
+    """What a fusion's models could not be compared over, and what the pivot has for want of another, "" for nothing."""
+    summary = inputs.manifest(fused(target)).summary
+    missing, ends = int(str(summary["unscored_bytes"])), int(str(summary["unscored_ends"]))
+    said = []
+    if missing or ends:
+        said.append(
+            f"Fusion for target {target} compared its models without {amounts(missing, ends)}, in "
+            f"{int(str(summary['bytes'])):,} bytes of answers: not all of them score these."
+        )
+    for reason, count in cast(Mapping[str, int], summary.get("to_pivot", {})).items():
+        said.append(
+            f"Fusion for target {target}: {counted(count, 'conversation')} took the pivot's: {reason}."
+        )
+    return " ".join(said)
 
 
 def manifests(inputs: Inputs) -> list[tuple[str, Manifest]]:

@@ -5,7 +5,7 @@ import pytest
 from pydantic import TypeAdapter, ValidationError
 
 from fusionchat.fuse.rules import RULES, FuseRule
-from fusionchat.fuse.rules.base import Rule, comparable
+from fusionchat.fuse.rules.base import BaseRule, Rule, Units, comparable
 
 
 def test_scores_are_compared_in_fp32_and_a_missing_one_is_infinite():
@@ -13,16 +13,22 @@ def test_scores_are_compared_in_fp32_and_a_missing_one_is_infinite():
     assert scores.dtype == np.float32 and scores.tolist() == [[1, np.inf], [1, 2]]
 
 
-@pytest.mark.parametrize("rule", [kind() for kind in RULES.values()])
-def test_every_rule_gives_what_nobody_scored_to_the_pivot(rule):
-    weights = rule.weights(np.array([[np.nan, 1.0], [np.nan, 2.0]]))
+REQUIRED = {"route": {"map": {"maths": "a"}}}
+"""Settings that a rule must have."""
+
+
+@pytest.mark.parametrize("method", RULES)
+def test_every_rule_gives_what_nobody_scored_to_the_pivot(method):
+    rule = RULES[method](**REQUIRED.get(method, {}))
+    units = Units(np.array([[np.nan, 1.0], [np.nan, 2.0]]), ("pivot", "a"), ("", ""))
+    weights = rule.weigh(units)
     assert weights.dtype == np.float32 and weights[:, 0].tolist() == [1, 0]
     np.testing.assert_allclose(weights.sum(axis=0), 1, rtol=1e-6)
 
 
 def test_a_rule_is_read_by_its_method():
     read = TypeAdapter(FuseRule).validate_python
-    assert {type(read({"method": name})) for name in RULES} == set(RULES.values())
+    assert {type(read({"method": name, **REQUIRED.get(name, {})})) for name in RULES} == set(RULES.values())
     assert read({"method": "min_ce", "per": "turn"}) == RULES["min_ce"](per="turn")
 
 
@@ -35,3 +41,11 @@ def test_what_a_rule_does_not_have_is_an_error(wrong):
 def test_the_base_has_no_weights():
     with pytest.raises(NotImplementedError):
         Rule("none").weights(np.zeros((1, 1)))
+    with pytest.raises(NotImplementedError):
+        BaseRule("none").weigh(Units(np.zeros((1, 1)), ("pivot",), ("",)))
+
+
+def test_a_rule_that_compares_nothing_has_no_such_settings():
+    plain, units = BaseRule("none"), Units(np.zeros((1, 1)), ("pivot",), ("",))
+    assert (plain.per, plain.unit, plain.mixes) == ("conversation", "bits_per_byte", False)
+    assert not plain.models and not plain.domains and not plain.to_pivot(units)

@@ -1,4 +1,4 @@
-"""The fusion rules, one a file. A new file here with a `Rule` in it is a new rule: nothing else to touch.
+"""The fusion rules, one a file. A new file here with a `Rule` (or a `BaseRule`) in it is a new rule: nothing else to touch.
 
 `FuseRule` is the union of their settings, told apart by the field ``method``.
 """
@@ -6,14 +6,14 @@
 from typing import TYPE_CHECKING, Union
 
 from fusionchat.discover import discover
-from fusionchat.fuse.rules.base import Rule
+from fusionchat.fuse.rules.base import BaseRule, Rule
 
-RULES = discover(__name__, __path__, Rule)
+RULES = discover(__name__, __path__, BaseRule)
 """Every rule's settings by name."""
 
 if TYPE_CHECKING:
-    FuseRule = Rule
+    FuseRule = BaseRule
 else:
     FuseRule = Union[tuple(RULES.values())]  # noqa: UP007 - made from the files found
 
-__all__ = ["RULES", "FuseRule", "Rule"]
+__all__ = ["RULES", "BaseRule", "FuseRule", "Rule"]
