@@ -1,0 +1,1 @@
+"""Talking to a server that scores prompts: `vllm serve`, or one that answers as it does."""

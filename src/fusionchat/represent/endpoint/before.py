@@ -1,0 +1,69 @@
+"""What a server must show before the first conversation: that it has the model, its tokenizer, and room for a prompt."""
+
+from collections.abc import Mapping, Sequence
+
+from fusionchat.artifacts import Json
+from fusionchat.errors import ModelError
+from fusionchat.represent.endpoint.client import Server
+
+MODELS, TOKENIZE, VERSION, COMPLETIONS = "/v1/models", "/tokenize", "/version", "/v1/completions"
+SHOWN = 60
+
+
+def version_of(server: Server) -> str:
+    """What the server says its version is; "unknown" where it does not say."""
+    held = server.get(VERSION, optional=True) or {}
+    return str(held.get("version", "unknown"))
+
+
+def require_model(server: Server, model: str, longest: int, *, place: str) -> None:
+    """Check that the server has the model, for prompts of ``longest`` tokens.
+
+    Raises:
+        ModelError: It has others, or takes shorter prompts only.
+    """
+    held = (server.get(MODELS) or {}).get("data")
+    served = [one for one in held if isinstance(one, dict)] if isinstance(held, list) else []
+    own = next((one for one in served if one.get("id") == model), None)
+    if own is None:
+        names = ", ".join(repr(one.get("id")) for one in served) or "none"
+        raise ModelError(
+            f"The server has no model {model!r}; it has {names}",
+            where=f"{place}.model: {server.url}{MODELS}",
+            do="give the name that the server has it under",
+        )
+    most = own.get("max_model_len")
+    if isinstance(most, int) and most < longest + 1:  # one token is always made
+        raise ModelError(
+            f"The server takes {most - 1} tokens of {model!r} at most, and the longest conversation has {longest}",
+            where=f"{place}: {server.url}",
+            do=f"start it with --max-model-len {longest + 1}, or set corpus.max_tokens to {most - 1}",
+        )
+
+
+def require_tokenizer(
+    server: Server, model: str, samples: Sequence[tuple[str, tuple[int, ...]]], *, place: str
+) -> bool:
+    """Whether the server could be asked for its tokens; those of every sample are then the model's own.
+
+    Raises:
+        ModelError: It has other tokens: another model, or another tokenizer.
+    """
+    for text, ids in samples:
+        answer = server.post(TOKENIZE, tokenize_request(model, text), optional=True)
+        if answer is None:
+            return False
+        if answer.get("tokens") != list(ids):
+            shown = text if len(text) <= SHOWN else f"{text[:SHOWN]}..."
+            raise ModelError(
+                f"The server has another tokenizer than the recipe: it splits {shown!r} into {answer.get('tokens')!s:.80} "
+                f"and not into {list(ids)!s:.80}",
+                where=f"{place}: {server.url}{TOKENIZE}",
+                do="check that it has the model that the recipe means; give that model's tokenizer as `tokenizer:`",
+            )
+    return True
+
+
+def tokenize_request(model: str, text: str) -> Mapping[str, Json]:
+    """What the server is asked for the tokens of a text."""
+    return {"model": model, "prompt": text, "add_special_tokens": False}
