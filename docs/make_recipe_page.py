@@ -23,6 +23,7 @@ SHARED = {
     "fuse": "how one distribution is made of those of all models",
     "merge": "how the targets become one model",
     "method": "which of the methods this is",
+    "backend": "which of the programs this is",
     "weight": "one number per target, in the order of the sources; nothing for the same for all",
     "scale": "multiplies the sum of the changes",
     "origin": "centre of the sphere: `pivot` takes the targets' changes, `zero` the weights themselves",
@@ -59,6 +60,8 @@ def section(
             name = f"{prefix}{key}" + (".NAME" if key == "sources" else "")
             if name in {"fuse", "merge", "align.vocabulary"}:
                 name += f": {branch['properties']['method']['const']}"
+            elif key == "capture":
+                name += f": {branch['properties']['backend']['const']}"
             if branch["title"] not in seen:
                 seen.add(branch["title"])
                 nested += section(schema, branch, name, f"{prefix}{key}.", seen)

@@ -42,6 +42,7 @@ PURE = (
     "merge/methods",
     "merge/weights.py",
     "models/logits.py",
+    "represent/entries.py",
     "represent/events.py",
     "represent/kernel.py",
     "represent/select.py",

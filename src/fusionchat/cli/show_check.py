@@ -46,6 +46,8 @@ def show(found: Check) -> None:
         console.warn(line)
     for line in found.doubts:
         console.warn(line)
+    for line in found.backends:
+        console.warn(line)
     for line in found.unseen:
         console.warn(f"could not look at {line}")
     _conclude(found)
@@ -63,7 +65,9 @@ def _conclude(found: Check) -> None:
     few = [str(model) for model in found.usable if model.few]
     for line in few:
         console.warn(line)
-    if few:
+    if found.backends:
+        console.say("Not everything that captures is there: see the warnings.")
+    elif few:
         console.say("The models and the corpus do not fit well: see the warnings.")
     else:
         console.say("Nothing is wrong with what could be looked at." if found.unseen else "Nothing is wrong.")

@@ -25,7 +25,7 @@ def show(planned: "Sequence[Planned]", folder: str) -> None:
         [(job.id, str(status), disk(job.cost), work(job.cost.flops)) for job, status in planned],
         caption="rough estimates; + while it runs; ? model or corpus not here yet",
     )
-    for line in (*changes(planned), *damages(planned)):
+    for line in (*backends(planned), *changes(planned), *damages(planned)):
         console.say(line)
     most = most_disk([job.cost for job, _ in planned])
     if most is not None:
@@ -35,6 +35,13 @@ def show(planned: "Sequence[Planned]", folder: str) -> None:
 def disk(cost: "Cost") -> str:
     """What a job leaves on disk, and what it needs besides while it runs: ``2 MB + 18 MB``."""
     return size(cost.disk) + (f" + {size(cost.scratch)}" if cost.scratch != 0 else "")
+
+
+def backends(planned: "Sequence[Planned]") -> list[str]:
+    """The models that another program than transformers captures; no lines for none."""
+    found = {job.name: job.settings for job, _ in planned if job.stage == "represent"}
+    words = [f"{name} by {who}" for name, own in found.items() if (who := getattr(own, "captured_by", ""))]
+    return [f"Captured by other programs: {', '.join(words)}"] if words else []
 
 
 def changes(planned: "Sequence[Planned]") -> list[str]:

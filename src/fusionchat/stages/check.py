@@ -28,6 +28,8 @@ from fusionchat.stages.corpus import make_renderer
 from fusionchat.stages.names import aligned
 from fusionchat.stages.pipeline import open_run
 from fusionchat.stages.rehearse import require_weights
+from fusionchat.stages.represent import place_of
+from fusionchat.stages.rows import opened_sources
 
 
 class ModelCheck(NamedTuple):
@@ -61,6 +63,7 @@ class Check(NamedTuple):
         doubts: Settings of models that do nothing, or that deserve a second look.
         pivot: Notes on the pivot's tensors.
         rebuilt: Models whose tokenizer transformers would not build as its file says, and a text that shows it.
+        backends: Programs and servers that a capture needs and that are not here.
         unfit: The search's candidates that cannot merge this many targets, and why.
         usable: For each model that cannot use all of the sample, how much it can use, and why not the rest.
         notes: In how many conversations a template or tokenizer makes a difference, by what it does.
@@ -77,6 +80,7 @@ class Check(NamedTuple):
     disk: float | None
     flops: float | None
     unseen: list[str]
+    backends: list[str]
     unfit: list[str]
     pivot: list[str]
     usable: list[Usable]
@@ -101,7 +105,7 @@ def check(recipe: Recipe, *, sample: int = 200) -> Check:
     pivot = _rehearsed(refs["pivot"], unseen)
     renderers: dict[str, Renderer] = {}
     models = [_look(ref, renderers, unseen) for ref in refs.values()]
-    unseen += [line for name in recipe.sources if (line := _closed(refs[name]))]
+    unseen += [line for name in opened_sources(recipe) if (line := _closed(refs[name]))]
     previews = []
     if "pivot" in renderers and conversations:
         for name in recipe.sources:
@@ -132,6 +136,9 @@ def check(recipe: Recipe, *, sample: int = 200) -> Check:
         disk=most_disk([job.cost for job in planned.jobs.values()]),
         flops=total(job.cost.flops for job in planned.jobs.values()),
         unseen=unseen,
+        backends=[
+            line for name, spec in recipe.models.items() for line in spec.capture.faults(place_of(name))
+        ],
         unfit=_unfit(recipe),
         pivot=pivot,
         usable=usable(previews),

@@ -19,6 +19,7 @@ from fusionchat.run.estimate import most_disk
 from fusionchat.run.job import Job
 from fusionchat.run.planned import Run
 from fusionchat.stages.merging import merged_from
+from fusionchat.stages.rows import opened_sources
 from fusionchat.units import size
 
 REHEARSED = ("represent", "align", "fuse", "distill", "merge")
@@ -32,8 +33,9 @@ def rehearse(run: Run, jobs: Sequence[Job]) -> None:
         MergeError: What is trained of the pivot could not be merged.
     """
     todo = [job for job in jobs if run.status(job).state != "done"]
+    elsewhere = run.recipe.sources.keys() - opened_sources(run.recipe)
     for ref in run.refs.values():
-        if any(f"model {ref.name}" in job.inputs for job in todo):
+        if ref.name not in elsewhere and any(f"model {ref.name}" in job.inputs for job in todo):
             require_weights(ref)
     if any(job.stage in REHEARSED for job in todo):
         rehearse_when_unpacked(run)

@@ -10,7 +10,7 @@ from fusionchat.console import progress
 from fusionchat.corpus.conversation import Conversation
 from fusionchat.corpus.rendered import StoredPart
 from fusionchat.errors import ArtifactError, DamagedError
-from fusionchat.represent.capture import AnyCapturer
+from fusionchat.represent.capture import DEFAULT, AnyCapturer
 from fusionchat.represent.capture.base import Asked, Sample
 from fusionchat.represent.events import NATS_PER_BIT, bits_per_byte, events_of, message_bytes
 from fusionchat.represent.settings import RepresentSettings
@@ -19,7 +19,7 @@ from fusionchat.represent.store.layout import SHARDS, Encoding
 from fusionchat.represent.store.read import DistributionStore
 from fusionchat.represent.store.shard import read_shard
 from fusionchat.represent.store.write import StoreWriter
-from fusionchat.run.estimate import capture_cost, capture_memory, parameters
+from fusionchat.run.estimate import OVERHEAD, capture_cost, capture_memory, parameters
 from fusionchat.run.job import Context, Inputs, Summary
 from fusionchat.run.planned import Run
 from fusionchat.settings import Frozen
@@ -48,6 +48,16 @@ class Settings(Frozen):
     capture: AnyCapturer
     rows: int
 
+    @property
+    def captured_by(self) -> str:
+        """The backend in a word or two, for a plan; "" for the usual one."""
+        return "" if self.capture.backend == DEFAULT.backend else str(self.capture)
+
+
+def place_of(model: str) -> str:
+    """Where a recipe says how a model is captured."""
+    return "pivot.capture" if model == "pivot" else f"sources.{model}.capture"
+
 
 def settings_of(held: Mapping[str, Json]) -> Settings:
     """The settings of a job from their JSON."""
@@ -59,8 +69,9 @@ def plan(run: Run) -> None:
     dtype = run.dtypes.of("represent.dtype")
     represent = run.recipe.represent.model_copy(update={"dtype": dtype})
     for ref in run.refs.values():
-        capturer = run.recipe.models[ref.name].capture
-        capturer.require("pivot.capture" if ref.name == "pivot" else f"sources.{ref.name}.capture")
+        capturer, cost = run.recipe.models[ref.name].capture, capture_cost(run.recipe, ref)
+        capturer.require(place_of(ref.name))
+        here = capturer.reads_weights
         run.add(
             "represent",
             ref.name,
@@ -74,9 +85,9 @@ def plan(run: Run) -> None:
             needs=(CORPUS,),
             reads={CORPUS: files_of("train", ref.name)},
             content=run.model(ref.name),
-            cost=capture_cost(run.recipe, ref),
-            memory=capture_memory(ref, dtype),
-            on_device=True,
+            cost=cost if here else cost._replace(flops=0.0),
+            memory=capture_memory(ref, dtype) if here else OVERHEAD,
+            on_device=here,
             parallel="shards",
             parts=SHARDS,
         )

@@ -74,11 +74,19 @@ def targets_of(sources: Iterable[str], weight: float, number: int) -> dict[str, 
     return {source: distilled(Trained(base=source, weight=weight, number=number)) for source in sources}
 
 
+def opened_sources(recipe: Recipe) -> list[str]:
+    """The sources whose weights are on this machine by the recipe: a server's cannot be evaluated."""
+    return [name for name, spec in recipe.sources.items() if spec.capture.reads_weights]
+
+
 def rows(recipe: Recipe) -> list[Row]:
     """Every model that is evaluated, in the order of the table; seeds of one model follow each other."""
     seeds = range(1, recipe.distill.seeds + 1)
     own = recipe.distill.label_weight
-    found = [Row(kind="pivot", base="pivot"), *(Row(kind="source", base=name) for name in recipe.sources)]
+    found = [
+        Row(kind="pivot", base="pivot"),
+        *(Row(kind="source", base=name) for name in opened_sources(recipe)),
+    ]
     found += [Row(kind="sft", base=SFT, number=number) for number in range(1, recipe.sft_seeds + 1)]
     found += [Row(kind="soup", base=SOUP)] if recipe.sft_seeds > 1 else []
     if recipe.compare.self_distillation:

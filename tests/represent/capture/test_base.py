@@ -6,6 +6,7 @@ from pydantic import TypeAdapter, ValidationError
 from fusionchat.discover import discover
 from fusionchat.represent import capture
 from fusionchat.represent.capture.base import Capturer
+from fusionchat.represent.capture.endpoint import Endpoint
 from fusionchat.represent.capture.transformers import Transformers
 from fusionchat.stages.represent import Settings
 
@@ -21,7 +22,7 @@ def test_a_word_a_mapping_or_nothing(given):
 def test_an_unknown_backend_is_refused_with_those_that_are_there(given):
     with pytest.raises(
         ValidationError,
-        match=r"no backend 'transfomers' \(did you mean 'transformers'\?\); there are transformers",
+        match=r"no backend 'transfomers' \(did you mean 'transformers'\?\); there are endpoint, transformers",
     ):
         ANY.validate_python(given)
     with pytest.raises(ValidationError):
@@ -30,7 +31,8 @@ def test_an_unknown_backend_is_refused_with_those_that_are_there(given):
 
 def test_backends_are_found_by_the_default_of_their_field():
     assert discover(capture.__name__, capture.__path__, Capturer, key="backend") == {
-        "transformers": Transformers
+        "endpoint": Endpoint,
+        "transformers": Transformers,
     }
 
 

@@ -18,7 +18,7 @@ import numpy as np
 
 from fusionchat.corpus.conversation import Conversation, Message
 from fusionchat.corpus.render import Renderer
-from fusionchat.corpus.rendered import RenderedPart, join
+from fusionchat.corpus.rendered import join
 from fusionchat.models.load import load_tokenizer
 from fusionchat.models.ref import ModelRef
 from fusionchat.represent.endpoint.before import COMPLETIONS, MODELS, TOKENIZE, VERSION, tokenize_request
@@ -46,7 +46,8 @@ def main() -> None:
     ref = ModelRef("smollm2", folder, folder)
     renderer = Renderer(load_tokenizer(ref), name="smollm2")
     talks = [
-        Conversation(f"talk-{i}", tuple(Message(role, text) for role, text in talk)) for i, talk in enumerate(TALKS)
+        Conversation(f"talk-{i}", tuple(Message(role, text) for role, text in talk))
+        for i, talk in enumerate(TALKS)
     ]
     part = join([renderer.render(talk) for talk in talks])
     plain = score_plainly(ref, part, candidates=K, vocabulary=VOCABULARY, device="cpu")
@@ -55,7 +56,10 @@ def main() -> None:
         held = {
             "get": {path: client.get(path).text for path in (MODELS, VERSION)},
             "tokens": {
-                text: [client.post(TOKENIZE, json=tokenize_request(MODEL, text)).text, renderer.encoder.ids(text).tolist()]
+                text: [
+                    client.post(TOKENIZE, json=tokenize_request(MODEL, text)).text,
+                    renderer.encoder.ids(text).tolist(),
+                ]
                 for text in texts
             },
             "answers": [client.post(COMPLETIONS, json=request(MODEL, one, K)).text for one in part],
@@ -79,7 +83,6 @@ def main() -> None:
     }
     with gzip.GzipFile(FILE, "wb", mtime=0) as file:
         file.write(json.dumps(held).encode())
-    print(FILE, FILE.stat().st_size, part.supervised.rows)
 
 
 if __name__ == "__main__":

@@ -2,13 +2,12 @@
 
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar, NamedTuple, Protocol
+from typing import TYPE_CHECKING, ClassVar, Protocol
 
 from pydantic import Field
 
-from fusionchat.models.ref import ModelRef
-from fusionchat.settings import AnyDtype, Frozen
+from fusionchat.represent.asked import Asked, Sample
+from fusionchat.settings import Frozen
 
 if TYPE_CHECKING:
     from fusionchat.corpus.rendered import RenderedPart
@@ -17,43 +16,6 @@ if TYPE_CHECKING:
 
 Means = dict[str, str | int | float | None]
 """Settings of a backend that change no distribution: where it runs, how often it tries again."""
-
-
-class Sample(NamedTuple):
-    """A text of the corpus, and its tokens by the model's own tokenizer, which adds none."""
-
-    text: str
-    ids: tuple[int, ...]
-
-
-@dataclass(frozen=True)
-class Asked:
-    """Which model is captured, and how.
-
-    Attributes:
-        ref: The model.
-        vocabulary: Tokens of its tokenizer; ids past them are never kept.
-        k: Tokens kept of each distribution.
-        dtype: What the model is loaded in.
-        device: As `runtime.device` of a recipe; changes no setting that is hashed.
-        batch_tokens: Most padded tokens of one forward pass.
-        longest: Tokens of the longest conversation.
-        samples: Some texts of the corpus, for a backend that must show that it has the model's tokenizer.
-    """
-
-    ref: ModelRef
-    vocabulary: int
-    k: int
-    dtype: AnyDtype
-    device: str
-    batch_tokens: int
-    longest: int = 0
-    samples: tuple[Sample, ...] = ()
-
-    @property
-    def place(self) -> str:
-        """Where the recipe says how the model is captured."""
-        return "pivot.capture" if self.ref.name == "pivot" else f"sources.{self.ref.name}.capture"
 
 
 class Capture(Protocol):
@@ -96,6 +58,10 @@ class Capturer(Frozen):
         "probe; more is an error. Nothing for 0.001 in float32, 0.02 in float16, 0.1 in bfloat16, 0.3 for anything else",
     )
 
+    def __str__(self) -> str:
+        """The backend in a word or two."""
+        return self.backend
+
     @property
     def means(self) -> Means:
         """The settings that change no distribution."""
@@ -120,3 +86,6 @@ class Capturer(Frozen):
     def open(self, asked: Asked) -> AbstractContextManager[Capture]:
         """Load the model, and close it after."""
         raise NotImplementedError
+
+
+__all__ = ["Asked", "Capture", "Capturer", "Means", "Sample"]

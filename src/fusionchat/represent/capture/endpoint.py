@@ -1,29 +1,22 @@
 """Capture from a server that scores prompts: `vllm serve`, or one that answers as it does."""
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 from urllib.parse import urlsplit
 
-import numpy as np
 from pydantic import Field, field_validator
 
 from fusionchat.console import warn
-from fusionchat.corpus.render import Rendered
-from fusionchat.corpus.rendered import RenderedPart
-from fusionchat.errors import FusionChatError, ModelError, RecipeError
-from fusionchat.represent.batching import require_finite
+from fusionchat.errors import FusionChatError, RecipeError
 from fusionchat.represent.capture.base import Asked, Capture, Capturer
-from fusionchat.represent.endpoint.before import COMPLETIONS, require_model, require_tokenizer, version_of
-from fusionchat.represent.endpoint.client import Limits, Server
-from fusionchat.represent.endpoint.prompt import read, request
-from fusionchat.represent.endpoint.side_by_side import side_by_side
-from fusionchat.represent.entries import Entries, Kept, keep
-from fusionchat.represent.topk import Scored, TopK
 
-LOOK = Limits(timeout=5.0, retries=0, concurrency=1)
-"""How `check` asks whether a server is there."""
+if TYPE_CHECKING:
+    from fusionchat.represent.endpoint.client import Server
+
+LOOK_S = 5.0
+"""Seconds that `check` waits for a server."""
 
 
 class Endpoint(Capturer):
@@ -63,10 +56,16 @@ class Endpoint(Capturer):
             )
         return value
 
+    def __str__(self) -> str:
+        """With the model's name there."""
+        return self.backend if self.model is None else f"{self.backend} ({self.model})"
+
     @property
     def version(self) -> str:
         """Of the server."""
-        with self._server(self._limits, "capture") as server:
+        from fusionchat.represent.endpoint.before import version_of
+
+        with self._server("capture") as server:
             return version_of(server)
 
     def precision(self, dtype: str) -> str:
@@ -84,19 +83,24 @@ class Endpoint(Capturer):
 
     def faults(self, place: str) -> list[str]:
         """Why the server cannot be used."""
+        from fusionchat.represent.endpoint.before import require_model, version_of
+
+        patient = self.model_copy(update={"timeout": LOOK_S, "retries": 0})
         try:
-            with self._server(LOOK, place) as server:
-                require_model(server, self.model or "", 0, place=place) if self.model else version_of(server)
+            with patient._server(place) as server:
+                if self.model is None:
+                    version_of(server)
+                else:
+                    require_model(server, self.model, 0, place=place)
         except FusionChatError as error:
             return [f"{error.where}: {error.what[0].lower()}{error.what[1:]}"]
         return []
 
-    @property
-    def _limits(self) -> Limits:
-        return Limits(self.timeout, self.retries, self.concurrency)
+    def _server(self, place: str) -> "Server":
+        from fusionchat.represent.endpoint.client import Limits, Server
 
-    def _server(self, limits: Limits, place: str) -> Server:
         self.require(place)
+        limits = Limits(self.timeout, self.retries, self.concurrency)
         return Server(str(self.url), key=self._key(place), limits=limits, place=place)
 
     def _key(self, place: str) -> str:
@@ -118,8 +122,11 @@ class Endpoint(Capturer):
     @contextmanager
     def open(self, asked: Asked) -> Iterator[Capture]:
         """See that the server has the model and its tokenizer."""
+        from fusionchat.represent.endpoint.before import require_model, require_tokenizer
+        from fusionchat.represent.endpoint.prompts import Prompts
+
         model = self.model or asked.ref.model
-        with self._server(self._limits, asked.place) as server:
+        with self._server(asked.place) as server:
             require_model(server, model, asked.longest, place=asked.place)
             samples = [(sample.text, sample.ids) for sample in asked.samples]
             if not require_tokenizer(server, model, samples, place=asked.place):
@@ -127,86 +134,3 @@ class Endpoint(Capturer):
                     f"{asked.place}: the server has no /tokenize, so that its tokenizer could not be compared with the recipe's"
                 )
             yield Prompts(server, model, asked, self.concurrency)
-
-
-class Prompts:
-    """A model on a server, open for capture: each conversation is one request.
-
-    Args:
-        server: The server.
-        model: Its name there.
-        asked: What is captured.
-        concurrency: Requests under way at once.
-    """
-
-    def __init__(self, server: Server, model: str, asked: Asked, concurrency: int) -> None:
-        self.server, self.model, self.asked, self.concurrency = server, model, asked, concurrency
-
-    def __call__(
-        self, rendered: RenderedPart, *, names: Sequence[str], advance: Callable[[int], None]
-    ) -> Scored:
-        """The model's distributions for every supervised token; raises as `Server.post`, and ModelError."""
-        found = self._ask_all(rendered, names, advance)
-        counts = [entries.counts for entries in found]
-        entries = Entries(
-            np.concatenate([one.ids for one in found]),
-            np.concatenate([one.logprobs for one in found]),
-            np.concatenate(counts),
-        )
-        kept = kept_of(entries, rendered, names, self.asked)
-        present = np.ones(len(kept.tail), dtype=bool)
-        topk = TopK(kept.ids, kept.logprobs.astype(np.float16), kept.tail.astype(np.float16), present)
-        return Scored(rendered.supervised, topk, kept.label_logprob)
-
-    def _ask_all(
-        self, rendered: RenderedPart, names: Sequence[str], advance: Callable[[int], None]
-    ) -> list[Entries]:
-        """The answers in the order of the conversations; the first error that is for good ends all of them."""
-        order = np.argsort(
-            -rendered.lengths, kind="stable"
-        ).tolist()  # the longest first: none is waited for at the end
-        found: dict[int, Entries] = {}
-        try:
-            for index, entries in side_by_side(
-                lambda i: self._ask(rendered[i], names[i]), order, self.concurrency
-            ):
-                found[index] = entries
-                advance(1)
-        except BaseException:
-            self.server.stop()
-            raise
-        return [found[i] for i in range(len(rendered))]
-
-    def _ask(self, one: Rendered, name: str) -> Entries:
-        body = request(self.model, one, min(self.asked.k, self.asked.vocabulary))
-        answer = self.server.post(COMPLETIONS, body)
-        assert answer is not None, "completions are not optional"
-        found = read(answer, self.model, one)
-        if found.fault:
-            raise ModelError(
-                f"The server's answer cannot be used: {found.fault}",
-                where=f"{self.asked.place}: conversation {name}",
-                do="check that it is a server with prompt_logprobs, and that nothing between it and here changes answers",
-            )
-        return found.entries
-
-
-def kept_of(entries: Entries, rendered: RenderedPart, names: Sequence[str], asked: Asked) -> Kept:
-    """What is kept of the entries of some conversations.
-
-    Raises:
-        ModelError: They are no log-probabilities, or not finite where the text's own tokens are.
-    """
-    supervised = rendered.supervised
-    k = min(asked.k, asked.vocabulary)
-    try:
-        kept = keep(entries, supervised.labels, k, vocabulary=asked.vocabulary)
-    except ValueError as error:
-        raise ModelError(
-            f"These are no log-probabilities: {error}",
-            where=f"{asked.place}: conversations {names[0]} to {names[-1]}",
-            do="let the server give log-probabilities, not logits (`--logprobs-mode raw_logprobs`)",
-        ) from error
-    rows = np.diff(supervised.offsets).tolist()
-    require_finite(kept.label_logprob, range(len(rows)), rows, names)
-    return kept

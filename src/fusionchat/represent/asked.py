@@ -1,0 +1,44 @@
+"""What a capture backend is asked for."""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from fusionchat.models.ref import ModelRef
+from fusionchat.settings import AnyDtype
+
+
+class Sample(NamedTuple):
+    """A text of the corpus, and its tokens by the model's own tokenizer, which adds none."""
+
+    text: str
+    ids: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Asked:
+    """Which model is captured, and how.
+
+    Attributes:
+        ref: The model.
+        vocabulary: Tokens of its tokenizer; ids past them are never kept.
+        k: Tokens kept of each distribution.
+        dtype: What the model is loaded in.
+        device: As `runtime.device` of a recipe; changes no setting that is hashed.
+        batch_tokens: Most padded tokens of one forward pass.
+        longest: Tokens of the longest conversation.
+        samples: Some texts of the corpus, for a backend that must show that it has the model's tokenizer.
+    """
+
+    ref: ModelRef
+    vocabulary: int
+    k: int
+    dtype: AnyDtype
+    device: str
+    batch_tokens: int
+    longest: int = 0
+    samples: tuple[Sample, ...] = ()
+
+    @property
+    def place(self) -> str:
+        """Where the recipe says how the model is captured."""
+        return "pivot.capture" if self.ref.name == "pivot" else f"sources.{self.ref.name}.capture"

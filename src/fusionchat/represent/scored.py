@@ -1,0 +1,41 @@
+"""Entries that another program gave, as a capture of our own; what cannot be one is refused."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from fusionchat.corpus.rendered import RenderedPart
+from fusionchat.errors import ModelError
+from fusionchat.represent.asked import Asked
+from fusionchat.represent.batching import require_finite
+from fusionchat.represent.entries import Entries, keep
+from fusionchat.represent.topk import Scored, TopK
+
+
+def scored(entries: Entries, rendered: RenderedPart, names: Sequence[str], asked: Asked) -> Scored:
+    """What other programs give for some conversations, as a capture.
+
+    Args:
+        entries: Of every supervised token.
+        rendered: The conversations.
+        names: Their ids, for messages.
+        asked: What is captured.
+
+    Raises:
+        ModelError: They are no log-probabilities, or not finite where the text's own tokens are.
+    """
+    supervised = rendered.supervised
+    k = min(asked.k, asked.vocabulary)
+    try:
+        kept = keep(entries, supervised.labels, k, vocabulary=asked.vocabulary)
+    except ValueError as error:
+        raise ModelError(
+            f"These are no log-probabilities: {error}",
+            where=f"{asked.place}: conversations {names[0]} to {names[-1]}",
+            do="let the server give log-probabilities, not logits (`--logprobs-mode raw_logprobs`)",
+        ) from error
+    rows = np.diff(supervised.offsets).tolist()
+    require_finite(kept.label_logprob, range(len(rows)), rows, names)
+    present = np.ones(supervised.rows, dtype=bool)
+    topk = TopK(kept.ids, kept.logprobs.astype(np.float16), kept.tail.astype(np.float16), present)
+    return Scored(supervised, topk, kept.label_logprob)
