@@ -225,16 +225,6 @@ def alive(pid: int) -> bool:
         return False
 
 
-def test_what_a_job_prints_is_not_taken_for_a_line_to_the_engine():
-    code = (
-        "import os; from fusionchat.console import take_stdout; say = take_stdout(); "
-        "print('half a line', end='', flush=True); os.write(1, b'from C'); say('ready')"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout == "ready\n"
-    assert done.stderr == "half a linefrom C"
-
-
 @pytest.mark.parametrize(
     ("code", "says", "exit_code"),
     [(-9, "was killed by SIGKILL", 3), (3, "ended with exit code 3", 3), (1, "ended with exit code 1", 1)],
