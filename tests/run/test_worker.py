@@ -9,37 +9,19 @@ from pathlib import Path
 
 import pytest
 
-from fusionchat.artifacts import begin, is_begun, read_json, read_manifest, sha256_file
+from fusionchat.artifacts import begin, is_begun, read_json, read_manifest
 from fusionchat.errors import ArtifactError, DamagedError, FusionChatError, MergeError
 from fusionchat.lease import HeldError, lease
 from fusionchat.recipe.schema import load_recipe
-from fusionchat.run.engine.local import lost, run_jobs
 from fusionchat.run.job import Context, Inputs, Job
-from fusionchat.run.order import job_of, lease_path, order_path, outcome_path, read_order, write_order
+from fusionchat.run.order import job_of, lease_path, order_path, outcome_path
 from fusionchat.run.planned import Run
 from fusionchat.run.worker import READY, Did, raised, told, work_alone, work_for_engine
 from fusionchat.runtime import RuntimeSettings
-from fusionchat.stages.pipeline import STAGES, open_run, run
-from tests.run.test_pipeline import outputs
+from fusionchat.stages.pipeline import STAGES, open_run
+from tests.run.files import files_of
 from tests.run.test_settings_property import everything
 from tests.tiny import write_recipe
-
-
-@pytest.fixture
-def copied(finished, tiny) -> Path:
-    """A copy of a finished run, in a working directory of its own."""
-    shutil.copytree(finished.folder, tiny / "runs/tiny")
-    return tiny / "runs/tiny"
-
-
-def files_of(folder: Path) -> dict[str, str]:
-    return {
-        str(p.relative_to(folder)): sha256_file(p)
-        for p in sorted(folder.rglob("*"))
-        if p.is_file()
-        and p.name
-        not in ("manifest.json", "report.html", "report.json", "report.md", "merge_weights.json", "README.md")
-    }
 
 
 def test_every_job_goes_to_json_and_back(tiny):
@@ -144,30 +126,6 @@ def test_nobody_helps_with_a_training(copied):
         work_alone(copied, "distill/sft", STAGES)
 
 
-def test_a_run_in_worker_processes_has_the_same_bits(finished, tiny):
-    done = run(load_recipe("recipe.yaml", ("runtime.workers=2",)))
-    assert outputs(done.folder) == outputs(finished.folder)
-
-
-def damage_unseen(path: Path) -> None:
-    """Change a byte of a file, but not its size and time."""
-    status, content = path.stat(), bytearray(path.read_bytes())
-    content[-1] ^= 1
-    path.write_bytes(content)
-    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
-
-
-def test_what_a_worker_finds_damaged_is_made_again(copied):
-    shard = copied / "represent/qwen/shard-00000.safetensors"
-    before = sha256_file(shard)
-    for job in ("align/qwen", "align/mixtral"):
-        shutil.rmtree(copied / job)
-    damage_unseen(shard)
-    done = run(load_recipe("recipe.yaml", ("runtime.workers=2",)), until="align")
-    assert sha256_file(shard) == before
-    assert {done.status(done.jobs[job]).state for job in ("align/qwen", "align/mixtral")} == {"done"}
-
-
 def test_a_relative_run_folder_is_found_from_any_directory(copied, monkeypatch):
     before = files_of(copied / "fuse/qwen")
     shutil.rmtree(copied / "fuse/qwen")
@@ -223,49 +181,6 @@ def alive(pid: int) -> bool:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except FileNotFoundError:
         return False
-
-
-@pytest.mark.parametrize(
-    ("code", "says", "exit_code"),
-    [(-9, "was killed by SIGKILL", 3), (3, "ended with exit code 3", 3), (1, "ended with exit code 1", 1)],
-)
-def test_a_worker_without_an_outcome_ends_the_run_with_its_exit_code(finished, code, says, exit_code):
-    error = lost(finished.jobs["fuse/qwen"], Path("x"), code)
-    assert error.what == f"The worker of fuse/qwen {says}" and error.exit_code == exit_code
-
-
-@pytest.mark.parametrize("workers", [1, 2])
-def test_jobs_that_another_process_has_made_in_the_meantime_are_kept(copied, workers):
-    planned = open_run(load_recipe("recipe.yaml", (f"runtime.workers={workers}",)))
-    jobs = [planned.jobs["fuse/qwen"], planned.jobs["fuse/mixtral"]]
-    before = [(copied / job.id / "manifest.json").stat().st_mtime_ns for job in jobs]
-    said = list[tuple[str, str]]()
-    run_jobs(planned, jobs, lambda job, status: said.append((job.id, status.state)))
-    assert said == [("fuse/qwen", "done"), ("fuse/mixtral", "done")]
-    assert [(copied / job.id / "manifest.json").stat().st_mtime_ns for job in jobs] == before
-
-
-def test_jobs_beside_one_that_another_process_works_on_are_finished(copied):
-    planned = open_run(load_recipe("recipe.yaml", ("runtime.workers=2",)))
-    jobs = [planned.jobs["fuse/mixtral"], planned.jobs["fuse/qwen"]]
-    before = files_of(copied / "fuse/mixtral")
-    for job in jobs:
-        shutil.rmtree(copied / job.id)
-    with (
-        lease(lease_path(copied, "fuse/qwen")),
-        pytest.raises(HeldError, match="working on fuse/qwen"),
-    ):
-        run_jobs(planned, jobs, None)
-    assert files_of(copied / "fuse/mixtral") == before
-    assert not (copied / "fuse/qwen").exists()
-    assert not lease_path(copied, "fuse/mixtral").exists()
-
-
-def test_a_damaged_order_is_written_again(copied):
-    job = open_run(load_recipe("recipe.yaml")).jobs["fuse/qwen"]
-    order_path(copied, job.id).write_text("{")
-    write_order(copied, job, RuntimeSettings())
-    assert read_order(copied, job.id, STAGES).job == job
 
 
 def test_a_helper_leaves_a_folder_alone_that_was_begun_for_another_job(copied):

@@ -1,0 +1,24 @@
+"""Files of runs, compared and damaged."""
+
+import os
+from pathlib import Path
+
+from fusionchat.artifacts import sha256_file
+
+
+def files_of(folder: Path) -> dict[str, str]:
+    return {
+        str(p.relative_to(folder)): sha256_file(p)
+        for p in sorted(folder.rglob("*"))
+        if p.is_file()
+        and p.name
+        not in ("manifest.json", "report.html", "report.json", "report.md", "merge_weights.json", "README.md")
+    }
+
+
+def damage_unseen(path: Path) -> None:
+    """Change a byte of a file, but not its size and time."""
+    status, content = path.stat(), bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(content)
+    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
