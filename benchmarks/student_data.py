@@ -85,7 +85,7 @@ def measure(folder: Path, way: str) -> dict[str, float]:
         rendered.lengths.tolist(),
         epochs=1,
         batch_size=64,
-        passes=8,
+        micro_tokens=4096,
         seed=0,
     )
     before, most, stop = private_mb(), [0.0], threading.Event()
@@ -107,7 +107,7 @@ def measure(folder: Path, way: str) -> dict[str, float]:
     }
 
 
-def epoch(data: StudentData, plan: list[MicroBatch]) -> float:
+def epoch(data: StudentData, plan: list[list[MicroBatch]]) -> float:
     """Seconds to make all tensors once."""
     started = time.process_time()
     for index in range(len(plan)):

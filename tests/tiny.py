@@ -21,7 +21,7 @@ SETTINGS = {
     },
     "fused": {"dtype": "float32"},
     "compare": {"sft": True, "sft_seeds": 1},
-    "runtime": {"micro_batch_size": 4, "checkpoint_steps": 1, "device": "cpu", "threads": 1},
+    "runtime": {"micro_batch_tokens": 256, "checkpoint_steps": 1, "device": "cpu", "threads": 1},
 }  # fmt: skip
 
 

@@ -14,7 +14,9 @@ class RuntimeSettings(Frozen):
 
     device: str = Field("auto", description="auto | cpu | cuda | cuda:N | mps")
     batch_tokens: int = Field(16384, ge=1, description="padded tokens in one forward pass")
-    micro_batch_size: int = Field(8, ge=1, description="conversations in one training pass on one device")
+    micro_batch_tokens: int = Field(
+        4096, ge=1, description="padded tokens in one training pass on one device"
+    )
     gradient_checkpointing: bool = Field(
         False, description="recompute activations in the backward pass to save memory"
     )

@@ -60,7 +60,7 @@ def trained(dtype, folder):
         label_weight=0.5,
         settings=DistillSettings(epochs=77 / 9, batch_size=4, learning_rate=1e-3, precision="fp32"),
         seed=0,
-        micro_batch_size=1,
+        micro_batch_tokens=1,
         gradient_checkpointing=False,
         checkpoint_steps=200,
         folder=folder,
@@ -81,11 +81,12 @@ def batches():
         [len(one.input_ids) for one in rendered],
         epochs=1,
         batch_size=1,
-        passes=RANKS,
+        micro_tokens=1,
+        ranks=RANKS,
         seed=0,
     )
     data = StudentData(rendered, soft, plan)
-    return [data[i] for i in range(RANKS)]
+    return [data[i][0] for i in range(RANKS)]
 
 
 def gradients(student, batch, ranks):

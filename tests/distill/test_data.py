@@ -19,34 +19,37 @@ def rendered(length, rows):
 def test_a_micro_batch_carries_the_rows_of_its_members():
     conversations = [rendered(4, [2, 3]), rendered(6, [5])]
     soft = make_scored(0, [2, 1])
-    plan = plan_steps([2, 1], [4, 6], epochs=1, batch_size=2, passes=1, seed=0)
-    batch = StudentData(conversations, by_conversation(soft), plan)[0]
-    assert plan[0].members == [0, 1]
-    assert batch["positions"].tolist() == [1, 2, 6 + 4]
-    assert batch["labels"].tolist() == [12, 13, 15]
-    assert batch["input_ids"][0].tolist() == [10, 11, 12, 13, 0, 0]
-    assert batch["attention_mask"].sum(1).tolist() == [4, 6]
-    np.testing.assert_array_equal(batch["ids"].numpy(), soft.topk.ids)
+    plan = plan_steps([2, 1], [4, 6], epochs=1, batch_size=2, micro_tokens=12, seed=0)
+    [batch] = StudentData(conversations, by_conversation(soft), plan)[0]
+    assert plan[0][0].members == [1, 0]
+    assert batch["positions"].tolist() == [4, 6 + 1, 6 + 2]
+    assert batch["labels"].tolist() == [15, 12, 13]
+    assert batch["input_ids"][0].tolist() == [10, 11, 12, 13, 14, 15]
+    assert batch["attention_mask"].sum(1).tolist() == [6, 4]
+    np.testing.assert_array_equal(batch["ids"].numpy(), soft.topk.ids[[2, 0, 1]])
     assert batch["step_rows"].item() == 3
 
 
 def test_a_filler_bears_no_loss():
     data = StudentData(
-        [rendered(4, [2, 3])], None, plan_steps([2], [4], epochs=1, batch_size=1, passes=2, seed=0)
+        [rendered(4, [2, 3])],
+        None,
+        plan_steps([2], [4], epochs=1, batch_size=1, micro_tokens=4, ranks=2, seed=0),
     )
-    assert [len(data[i]["labels"]) for i in range(2)] == [2, 0]
+    assert [[len(batch["labels"]) for batch in data[i]] for i in range(2)] == [[2], [0]]
 
 
 def test_plain_fine_tuning_has_no_distribution():
     data = StudentData(
-        [rendered(4, [2])], None, plan_steps([1], [4], epochs=1, batch_size=1, passes=1, seed=0)
+        [rendered(4, [2])], None, plan_steps([1], [4], epochs=1, batch_size=1, micro_tokens=99, seed=0)
     )
-    assert not data[0]["present"].any() and data[0]["ids"].shape == (1, 1)
-    assert data[0]["logprobs"].item() == pytest.approx(-np.inf)
+    [batch] = data[0]
+    assert not batch["present"].any() and batch["ids"].shape == (1, 1)
+    assert batch["logprobs"].item() == pytest.approx(-np.inf)
 
 
 def test_distributions_of_another_rendering_are_refused():
-    plan = plan_steps([2, 1], [4, 6], epochs=1, batch_size=2, passes=1, seed=0)
+    plan = plan_steps([2, 1], [4, 6], epochs=1, batch_size=2, micro_tokens=12, seed=0)
     data = StudentData([rendered(4, [2, 3]), rendered(6, [5])], [make_topk(0, [1]), make_topk(0, [1])], plan)
     with pytest.raises(AssertionError, match="one distribution a supervised token"):
         data[0]

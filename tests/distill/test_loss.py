@@ -7,7 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fusionchat.distill.loss import SoftTargets, default_rows, soft_cross_entropy
+from fusionchat.distill.loss import SoftTargets, soft_cross_entropy
 from fusionchat.models.logits import HeadShape
 from tests.reference.loss import dense_loss
 
@@ -106,15 +106,45 @@ def test_half_precision_head_is_close():
     assert half.item() == pytest.approx(exact.item(), rel=0.03)
 
 
-def test_half_precision_logits_are_not_rounded():
-    """CE(label) against the fp64 product of the same bf16 inputs; logits rounded to bf16 are off by 1e-2 here."""
+def test_half_precision_logits_that_matter_are_not_rounded():
+    """CE(label) against the fp64 product of the same bf16 inputs; logits rounded to bf16 are off by 2e-4 here."""
     hidden, head, targets = make(3, n=64, v=500, h=256)
     hidden, head = (hidden / 2).bfloat16(), head.bfloat16()
     exact = torch.nn.functional.cross_entropy(
         hidden.double() @ head.double().T, targets.labels, reduction="sum"
     )
     ours = soft_cross_entropy(hidden, head, targets, label_weight=1.0, chunk_rows=10).label
-    assert ours.item() == pytest.approx(exact.item(), rel=1e-6)
+    assert ours.item() == pytest.approx(exact.item(), rel=5e-6)
+
+
+def test_half_precision_gradients_are_close_to_those_of_the_same_inputs():
+    """With the logits of kept tokens and label exact, the rounded others cost no more than the gradient's own bf16."""
+    hidden, head, _ = make(3, n=64, v=500, h=256)
+    hidden, head = (hidden / 2).bfloat16(), head.bfloat16()
+    logits = hidden.float() @ head.float().T
+    logprobs, ids = (logits * 0.8).log_softmax(1).topk(10)
+    targets = SoftTargets(
+        ids, logprobs, torch.log1p(-logprobs.exp().sum(1)), ids[:, 1], torch.ones(64, dtype=torch.bool)
+    )
+    half = run(soft_cross_entropy, hidden, head, targets, label_weight=0.5, chunk_rows=10)
+    exact = run(soft_cross_entropy, hidden.double(), head.double(), targets, label_weight=0.5)
+    assert half[0].item() == pytest.approx(exact[0].item(), rel=1e-4)
+    for mine, true in zip(half[1:3], exact[1:3], strict=True):
+        assert (mine.double() - true).norm() < 5e-3 * true.norm()
+
+
+def test_the_rounded_head_is_what_the_products_are_made_with():
+    """The weight gets the gradient, in fp32, of a loss whose products are those of its copy."""
+    hidden, head, targets = make(3)
+    head = head.requires_grad_()
+    other = torch.randn_like(head)
+    sums = soft_cross_entropy(hidden, head, targets, label_weight=0.5, rounded_VH=other)
+    sums.loss.backward()
+    mine = head.grad
+    assert torch.equal(sums.loss, soft_cross_entropy(hidden, other, targets, label_weight=0.5).loss)
+    other.requires_grad_()
+    soft_cross_entropy(hidden, other, targets, label_weight=0.5).loss.backward()
+    assert torch.equal(mine, other.grad)
 
 
 def test_a_small_tail_counts():
@@ -143,10 +173,3 @@ def test_a_row_without_a_distribution_is_trained_on_its_label(tail):
     label_only = run(soft_cross_entropy, hidden, head, targets, label_weight=1.0, tail=tail)
     for mine, reference in zip(ours[:3], label_only[:3], strict=True):
         torch.testing.assert_close(mine, reference)
-
-
-def test_a_gpu_takes_hundreds_of_rows_of_a_large_vocabulary_at_once():
-    """Every chunk reads the whole head three times and writes its gradient: that has to be shared by many rows."""
-    assert default_rows(152_000, torch.device("cuda")) >= 400
-    assert default_rows(152_000, torch.device("cpu")) < 30
-    assert default_rows(2**40, torch.device("cuda")) == 1

@@ -21,7 +21,7 @@ from fusionchat.distill.trainer import DistillTrainer, _arguments, train
 from tests.build import by_conversation, make_scored
 
 VOCABULARY = 29
-PASSES = {"micro_batch_size": 4, "gradient_checkpointing": False, "checkpoint_steps": 200}
+PASSES = {"micro_batch_tokens": 48, "gradient_checkpointing": False, "checkpoint_steps": 200}
 
 
 def student():
@@ -108,16 +108,16 @@ def test_the_first_logged_loss_is_the_models_own(tmp_path):
         soft=False,
         label_weight=1.0,
         settings={"epochs": 1, "batch_size": 10, "learning_rate": 1e-9},
-        micro_batch_size=3,
+        micro_batch_tokens=24,
     )
     assert trained.log[0]["loss"] == pytest.approx(own_loss(model, corpus()), rel=1e-4)
 
 
 @pytest.mark.parametrize("make", [student, dropping])
-@pytest.mark.parametrize("size", [1, 2, 3])
+@pytest.mark.parametrize("size", [1, 16, 30])
 def test_micro_batches_do_not_change_the_result(tmp_path, size, make):
-    whole, _ = run(tmp_path / "a", micro_batch_size=4, make=make)
-    parts, _ = run(tmp_path / "b", micro_batch_size=size, make=make)
+    whole, _ = run(tmp_path / "a", micro_batch_tokens=48, make=make)
+    parts, _ = run(tmp_path / "b", micro_batch_tokens=size, make=make)
     torch.testing.assert_close(weights(parts), weights(whole), rtol=1e-3, atol=1e-4)
 
 

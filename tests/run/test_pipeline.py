@@ -150,7 +150,7 @@ def test_a_finished_run_does_nothing_again(finished):
         ("align.min_mass=0.2", {"align", "fuse", "distill", "merge", "evaluate", "report"}),
         ("represent.k=4", {"represent", "align", "fuse", "distill", "merge", "evaluate", "report"}),
         ("runtime.batch_tokens=512", set()),
-        ("runtime.micro_batch_size=2", set()),
+        ("runtime.micro_batch_tokens=64", set()),
     ],
 )
 def test_a_changed_setting_makes_stale_what_depends_on_it(finished, setting, stages):

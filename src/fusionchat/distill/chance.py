@@ -15,7 +15,7 @@ def no_chance(model: PreTrainedModel) -> Iterator[None]:
     """Let a model's training passes draw no random numbers; afterwards its rates and configuration are as before.
 
     A dropout mask has the shape of a micro-batch: with GPT-2's 0.1 the trained weights depended on
-    ``runtime.micro_batch_size``. Rates are kept as numbers in modules, in `torch.nn.Dropout`, and in configurations.
+    ``runtime.micro_batch_tokens``. Rates are kept as numbers in modules, in `torch.nn.Dropout`, and in configurations.
     """
     owners: list[object] = [*model.modules(), model.config, model.config.get_text_config()]
     kept = [(owner, name, rate) for owner in owners for name, rate in _rates(owner)]

@@ -1,5 +1,5 @@
 # B conversations of a micro-batch, L padded length, N supervised rows, K kept tokens
-"""The tensors of each micro-batch of a plan."""
+"""The tensors of each step of a plan, micro-batch by micro-batch."""
 
 from collections.abc import Sequence
 from typing import NamedTuple, Protocol, TypedDict
@@ -43,21 +43,27 @@ class Distributions(Protocol):
         ...
 
 
-class StudentData(Dataset[StudentBatch]):
-    """Micro-batch i of a plan as tensors; ``soft`` is None for training on the labels alone."""
+class StudentData(Dataset[list[StudentBatch]]):
+    """Part i of a plan (one rank's micro-batches of one step) as tensors; ``soft`` is None for the labels alone."""
 
     def __init__(
-        self, rendered: Sequence[Rendered], soft: Distributions | None, plan: Sequence[MicroBatch]
+        self,
+        rendered: Sequence[Rendered],
+        soft: Distributions | None,
+        plan: Sequence[Sequence[MicroBatch]],
     ) -> None:
         self.rendered, self.soft, self.plan = rendered, soft, plan
 
     def __len__(self) -> int:
-        """Micro-batches of the whole training."""
+        """Parts of the whole training."""
         return len(self.plan)
 
-    def __getitem__(self, index: int) -> StudentBatch:
-        """The tensors of micro-batch ``index``."""
-        micro = self.plan[index]
+    def __getitem__(self, index: int) -> list[StudentBatch]:
+        """The micro-batches of part ``index``."""
+        return [self.batch(micro) for micro in self.plan[index]]
+
+    def batch(self, micro: MicroBatch) -> StudentBatch:
+        """The tensors of one micro-batch."""
         batch = pad_batch(micro.members, self.rendered)
         n = len(batch.labels)
         found = [] if self.soft is None else [self.soft[i] for i in micro.members]

@@ -18,11 +18,21 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from fusionchat.models.logits import PLAIN, HeadShape, operand, product, wide
+from fusionchat.distill.gradient import Goal, Losses, goal, logit_gradient
+from fusionchat.distill.products import (
+    add_head_gradient,
+    block_rows,
+    default_rows,
+    exact_logits,
+    in_place,
+    raw_logits,
+)
+from fusionchat.models.logits import PLAIN, HeadShape, wide
+from fusionchat.represent.select import largest
 
 Tail = Literal["bucket", "renormalize"]
-CHUNK_ELEMENTS, CHUNK_ELEMENTS_GPU = 2**22, 2**26
-"""Logits of a chunk: what a CPU's caches like; a GPU reads the head three times a chunk, and so needs many rows in one."""
+EXACT = 8
+"""Of half-precision logits these largest ones are made exact; the others' errors are many, small and of either sign."""
 
 
 class SoftTargets(NamedTuple):
@@ -67,6 +77,7 @@ def soft_cross_entropy(
     label_weight: float,
     tail: Tail = "bucket",
     bias_V: Float[Tensor, " V"] | None = None,
+    rounded_VH: Float[Tensor, "V H"] | None = None,
     shape: HeadShape = PLAIN,
     chunk_rows: int | None = None,
 ) -> LossSums:
@@ -79,6 +90,7 @@ def soft_cross_entropy(
         label_weight: lambda in [0, 1]; 1 is plain fine-tuning and the distributions are not looked at.
         tail: ``bucket`` or ``renormalize``.
         bias_V: The head's bias.
+        rounded_VH: The head's weight in the dtype of the states, where it is at hand; without a graph.
         shape: Scale and soft cap of the logits.
         chunk_rows: Rows at a time; by default `default_rows`.
 
@@ -87,70 +99,72 @@ def soft_cross_entropy(
         get gradients of 0, which ranks without supervised rows owe the others.
     """
     n, v = hidden_NH.shape[0], head_VH.shape[0]
-    rows = chunk_rows or default_rows(v, hidden_NH.device)
     usable = targets.present & torch.isfinite(targets.logprobs).any(dim=1)
     weight = torch.ones(n, dtype=wide(hidden_NH.dtype), device=hidden_NH.device)
     weight = weight.masked_fill(usable, label_weight)
-    loss, label, divergence = _SoftCrossEntropy.apply(
-        hidden_NH, head_VH, bias_V, targets, weight, tail == "bucket", shape, rows
+    bucket = tail == "bucket"
+    work = _Work(
+        goal(targets.labels, weight, targets.ids, targets.logprobs, targets.tail if bucket else None),
+        soft=bool((weight < 1).any()),
+        bucket=bucket,
+        shape=shape,
+        rows=chunk_rows or default_rows(v, hidden_NH.dtype, hidden_NH.device),
     )
+    head = head_VH.detach().to(hidden_NH.dtype) if rounded_VH is None else rounded_VH
+    loss, label, divergence = _SoftCrossEntropy.apply(hidden_NH, head_VH, bias_V, head, work)
     return LossSums(loss, label, divergence, n)
 
 
-def default_rows(vocabulary: int, device: torch.device) -> int:
-    """Rows of a chunk: about 4 M logits on a CPU, 64 M (256 MiB in fp32) on a GPU."""
-    return max(1, (CHUNK_ELEMENTS if device.type == "cpu" else CHUNK_ELEMENTS_GPU) // vocabulary)
+class _Work(NamedTuple):
+    """What a loss is made of beside states, head and bias; ``rows`` at a time."""
+
+    towards: Goal
+    soft: bool
+    bucket: bool
+    shape: HeadShape
+    rows: int
+
+    def gradient(
+        self, raw_NV: Tensor, hidden_NH: Tensor, head_VH: Tensor, bias_V: Tensor | None, rows: slice
+    ) -> tuple[Tensor, Tensor]:
+        """The gradient of some rows' head products, in the states' dtype, and the rows' sums of the three losses.
+
+        Block by block, so that a block's logits stay in the processor's cache; a half-precision block is worked on in
+        fp32, with exact logits of the label and of the kept tokens (without any: the largest logits).
+        """
+        exact, towards = wide(hidden_NH.dtype), self.towards.part(rows)
+        same = in_place(hidden_NH.dtype, hidden_NH.device)
+        out = raw_NV if same else torch.empty_like(raw_NV, dtype=hidden_NH.dtype)
+        sums = torch.zeros(
+            3, dtype=torch.float64 if raw_NV.device.type != "mps" else exact, device=raw_NV.device
+        )
+        step = block_rows(raw_NV.shape[1], raw_NV.device)
+        for start in range(0, raw_NV.shape[0], step):
+            part = slice(start, start + step)
+            mine, logits = towards.part(part), raw_NV[part]
+            if logits.dtype != exact:
+                logits = logits.to(exact)
+                kept = mine.ids if self.soft else largest(logits, min(EXACT, logits.shape[1]))[1]
+                ids = torch.cat([kept, mine.labels], dim=1)
+                logits.scatter_(1, ids, exact_logits(hidden_NH[part], head_VH, ids))
+            if bias_V is not None:
+                logits = logits.add_(bias_V)
+            shaped = self.shape.apply(logits)
+            slope = self.shape.slope(shaped)
+            losses = logit_gradient(shaped, mine, soft=self.soft, bucket=self.bucket)
+            sums += _sums(losses, mine.weight)
+            gradient = shaped if slope is None else shaped.mul_(slope)
+            if gradient.data_ptr() != out[part].data_ptr():
+                out[part] = gradient
+        return out, sums
 
 
-class _Chunk(NamedTuple):
-    """Per-row losses [n] and the gradient of their weighted sum with respect to the logits [n, V]."""
-
-    label: Tensor
-    divergence: Tensor
-    gradient: Tensor
-
-
-def logit_gradient(logits_NV: Tensor, targets: SoftTargets, weight_N: Tensor, bucket: bool) -> _Chunk:
-    """Losses and closed-form gradient for one chunk; ``logits_NV`` (fp32 or fp64) is overwritten by the gradient.
-
-    In the kept tokens S the gradient of D is p - q, outside it is p (1 - (1 - m) / P); for ``renormalize`` it is
-    p - q/m everywhere. P is summed over the tokens outside S, never taken as 1 minus a sum.
-    """
-    labels = targets.labels[:, None]
-    log_z = torch.logsumexp(logits_NV, dim=-1, keepdim=True)
-    label_loss = (log_z - logits_NV.gather(1, labels)).squeeze(1)
-    if bool((weight_N == 1).all()):
-        gradient = logits_NV.sub_(log_z).exp_()
-        gradient.scatter_add_(1, labels, torch.full_like(labels, -1, dtype=gradient.dtype))
-        return _Chunk(label_loss, torch.zeros_like(label_loss), gradient)
-
-    filled = torch.isfinite(targets.logprobs)
-    # Storage rounds to fp16, so the masses are brought back to a sum of 1: with the tail, or without it.
-    log_q, rest = targets.logprobs.to(logits_NV.dtype), targets.tail.to(logits_NV.dtype)
-    total = torch.logsumexp(torch.cat([log_q, rest[:, None]], dim=1) if bucket else log_q, dim=1)
-    total = torch.where(torch.isfinite(total), total, 0.0)
-    log_q, rest = log_q - total[:, None], rest - total
-    q = torch.where(filled, log_q.exp(), 0.0)
-    # An empty slot repeats the first filled one, so that what is written through it is what that one writes.
-    first = filled.int().argmax(1, keepdim=True)
-    ids = torch.where(filled, targets.ids, targets.ids.gather(1, first))
-    log_p = logits_NV.gather(1, ids) - log_z
-    divergence = torch.where(filled, q * (log_q - log_p), 0.0).sum(1)
-    p_kept = log_p.exp()
-
-    gradient = logits_NV.sub_(log_z).exp_()
-    soft = (1.0 - weight_N)[:, None]
-    if bucket:
-        gradient.scatter_(1, ids, 0.0)
-        outside = gradient.sum(1).clamp_min(torch.finfo(torch.float32).tiny)
-        mass = rest.exp()
-        divergence = divergence + torch.where(mass > 0, mass * (rest - outside.log()), 0.0)
-        gradient.mul_(1.0 - soft * (mass / outside)[:, None])
-    kept = p_kept - soft * q
-    gradient.scatter_(1, ids, torch.where(filled, kept, kept.gather(1, first)))
-    gradient.scatter_add_(1, labels, -weight_N[:, None])
-    divergence = torch.where(weight_N < 1, divergence, 0.0)
-    return _Chunk(label_loss, divergence, gradient)
+def _sums(losses: Losses, weight_N: Tensor) -> Tensor:
+    """Sums over rows: the weighted loss, its label part, its divergence."""
+    label, divergence = losses
+    return torch.stack(
+        ((weight_N * label + (1 - weight_N) * divergence).sum(), label.sum(), divergence.sum())
+    )
 
 
 class _SoftCrossEntropy(torch.autograd.Function):
@@ -158,40 +172,25 @@ class _SoftCrossEntropy(torch.autograd.Function):
 
     @staticmethod
     def forward(  # type: ignore[override]
-        ctx: Any,
-        hidden_NH: Tensor,
-        head_VH: Tensor,
-        bias_V: Tensor | None,
-        targets: SoftTargets,
-        weight_N: Tensor,
-        bucket: bool,
-        shape: HeadShape,
-        rows: int,
+        ctx: Any, hidden_NH: Tensor, head_VH: Tensor, bias_V: Tensor | None, head: Tensor, work: _Work
     ) -> tuple[Tensor, Tensor, Tensor]:
-        wants, exact = ctx.needs_input_grad, wide(hidden_NH.dtype)
+        wants, exact, n = ctx.needs_input_grad, wide(hidden_NH.dtype), hidden_NH.shape[0]
+        make = torch.empty if n else torch.zeros
         grad_hidden = torch.empty_like(hidden_NH) if wants[0] else None
-        grad_head = torch.zeros(head_VH.shape, dtype=exact, device=head_VH.device) if wants[1] else None
+        grad_head = make(head_VH.shape, dtype=exact, device=head_VH.device) if wants[1] else None
         grad_bias = torch.zeros_like(bias_V, dtype=exact) if wants[2] and bias_V is not None else None
-        sums = torch.zeros(3, dtype=torch.float64 if hidden_NH.device.type != "mps" else torch.float32)
-        sums = sums.to(hidden_NH.device)
-        head = head_VH.to(hidden_NH.dtype)
-        factor = operand(head, head.dtype)
-        for start in range(0, hidden_NH.shape[0], rows):
-            part = slice(start, start + rows)
+        sums = torch.zeros(3, dtype=exact, device=hidden_NH.device)
+        buffer = head.new_empty(min(work.rows, n), head.shape[0]) if head.device.type == "cpu" else None
+        for start in range(0, n, work.rows):
+            part = slice(start, start + work.rows)
             hidden = hidden_NH[part]
-            raw = product(hidden, factor)
-            shaped = shape.apply(raw if bias_V is None else raw + bias_V.to(exact))
-            slope = shape.slope(shaped)
-            weight = weight_N[part]
-            chunk = logit_gradient(shaped, SoftTargets(*(t[part] for t in targets)), weight, bucket)
-            sums[0] += (weight * chunk.label + (1 - weight) * chunk.divergence).sum()
-            sums[1] += chunk.label.sum()
-            sums[2] += chunk.divergence.sum()
-            gradient = (chunk.gradient if slope is None else chunk.gradient * slope).to(hidden.dtype)
+            raw = raw_logits(hidden, head, buffer)
+            gradient, own = work.gradient(raw, hidden, head, bias_V, part)
+            sums = sums + own
             if grad_hidden is not None:
-                grad_hidden[part] = gradient @ head
+                torch.mm(gradient, head, out=grad_hidden[part])
             if grad_head is not None:
-                grad_head += (gradient.T @ hidden).to(exact)
+                add_head_gradient(grad_head, gradient, hidden, first=start == 0)
             if grad_bias is not None:
                 grad_bias += gradient.to(exact).sum(0)
         ctx.save_for_backward(grad_hidden, grad_head, grad_bias)
@@ -207,11 +206,9 @@ class _SoftCrossEntropy(torch.autograd.Function):
         head_dtype, bias_dtype = ctx.dtypes
         return (
             None if grad_hidden is None else grad_hidden * upstream.to(grad_hidden.dtype),
-            None if grad_head is None else (grad_head * upstream).to(head_dtype),
+            # in place, so that there are never two of its size: a second backward of the same graph is an error
+            None if grad_head is None else grad_head.mul_(upstream).to(head_dtype),
             None if grad_bias is None else (grad_bias * upstream).to(bias_dtype),
-            None,
-            None,
-            None,
             None,
             None,
         )

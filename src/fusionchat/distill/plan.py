@@ -1,23 +1,27 @@
 """The order of a training: which conversations make a step, and how a step is cut into micro-batches. PURE.
 
-The plan is made before training, for all of it, and depends on the seed alone (docs/decisions/0002-training-plan.md):
-micro-batches and devices only cut a step differently, and every loss is divided by the supervised tokens of its whole
-step.
+The plan is made before training, for all of it (docs/decisions/0002-training-plan.md). Which conversations make a step
+depends on the seed alone; micro-batches and ranks only cut it differently, and every loss is divided by the supervised
+tokens of its whole step.
 """
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
+
+PASS, PASS_CPU, PASS_GPU = 24.0, 2.5e8, 1e12
+"""What a pass costs beside its positions: see `pass_positions`."""
 
 
 class MicroBatch(NamedTuple):
     """Conversations that go through the model together.
 
     Attributes:
-        members: Their indices; never empty.
+        members: Their indices, longest first; never empty.
         step_rows: Supervised tokens of the whole step, the divisor of its loss.
-        counts: Whether their rows bear loss; False fills a step that has fewer conversations than passes.
+        counts: Whether their rows bear loss; False fills up a rank that has fewer conversations than another has passes.
     """
 
     members: list[int]
@@ -26,27 +30,106 @@ class MicroBatch(NamedTuple):
 
 
 def plan_steps(
-    rows: Sequence[int], lengths: Sequence[int], *, epochs: float, batch_size: int, passes: int, seed: int
-) -> list[MicroBatch]:
-    """The micro-batches of a whole training, ``passes`` a step.
+    rows: Sequence[int],
+    lengths: Sequence[int],
+    *,
+    epochs: float,
+    batch_size: int,
+    micro_tokens: int,
+    pass_cost: float = PASS,
+    ranks: int = 1,
+    seed: int,
+) -> list[list[MicroBatch]]:
+    """The micro-batches of a whole training: part ``step * ranks + rank`` is what a rank does in a step.
+
+    All ranks do as many passes in a step, since each pass may gather weights from all of them.
 
     Args:
         rows: Supervised tokens of each conversation.
         lengths: Tokens of each conversation.
         epochs: May be a fraction; every full epoch sees every conversation once.
         batch_size: Conversations a step (the last step may have fewer).
-        passes: Micro-batches a step over all devices.
+        micro_tokens: Positions of a micro-batch, padding included; a longer conversation is one alone.
+        pass_cost: What a pass costs beside its positions, in positions.
+        ranks: Processes that share a step.
         seed: Order of the conversations.
     """
     count = len(rows)
     generator = np.random.default_rng(seed)
     order = np.concatenate([generator.permutation(count) for _ in range(int(np.ceil(epochs)))])
     order = order[: max(1, round(epochs * count))]
-    plan: list[MicroBatch] = []
+    plan: list[list[MicroBatch]] = []
     for start in range(0, len(order), batch_size):
-        step = sorted((int(i) for i in order[start : start + batch_size]), key=lambda i: (lengths[i], i))
-        step_rows = sum(rows[i] for i in step)
-        for part in np.array_split(np.array(step), passes):
-            members = part.tolist()
-            plan.append(MicroBatch(members or step[:1], max(step_rows, 1), bool(members)))
+        step = sorted((int(i) for i in order[start : start + batch_size]), key=lambda i: (-lengths[i], i))
+        step_rows = max(sum(rows[i] for i in step), 1)
+        cuts = [cut(part, lengths, micro_tokens, pass_cost) for part in deal(step, lengths, ranks)]
+        passes = max(len(parts) for parts in cuts)
+        for parts in cuts:
+            split(parts, passes)
+            made = [MicroBatch(members, step_rows, True) for members in parts]
+            filler = MicroBatch(step[-1:], step_rows, False)
+            plan.append(made + [filler] * (passes - len(made)))
     return plan
+
+
+def pass_positions(parameters: int, *, gpu: bool) -> float:
+    """What a pass of a model costs beside its positions, in positions.
+
+    Weights and gradients are read and written once more, for any model about the time of 24 positions. Starting the
+    operations takes some 15 ms on a CPU (a position 6 * parameters operations at 1e11 a second), 30 ms on a GPU (2e14).
+    """
+    return PASS + (PASS_GPU if gpu else PASS_CPU) / max(parameters, 1)
+
+
+def deal(step: Sequence[int], lengths: Sequence[int], ranks: int) -> list[list[int]]:
+    """A step's conversations (longest first) by rank: each goes to the rank with the fewest tokens so far."""
+    parts: list[list[int]] = [[] for _ in range(ranks)]
+    loads = [0] * ranks
+    for i in step:
+        least = loads.index(min(loads))
+        parts[least].append(i)
+        loads[least] += lengths[i]
+    return parts
+
+
+def cut(
+    members: Sequence[int], lengths: Sequence[int], micro_tokens: int, pass_cost: float
+) -> list[list[int]]:
+    """Conversations (longest first) in micro-batches of neighbours, at the least cost of all such cuts.
+
+    cost = padded positions + passes * pass_cost; the best cut of the first j follows from those of fewer.
+    """
+    n = len(members)
+    least, start = [0.0] + [np.inf] * n, [0] * (n + 1)
+    for j in range(1, n + 1):
+        for i in range(j - 1, -1, -1):
+            positions = (j - i) * lengths[members[i]]
+            if positions > micro_tokens and j - i > 1:
+                break
+            cost = least[i] + positions + pass_cost
+            if cost < least[j]:
+                least[j], start[j] = cost, i
+    ends = [n]
+    while ends[-1] > 0:
+        ends.append(start[ends[-1]])
+    ends.reverse()
+    return [list(members[a:b]) for a, b in pairwise(ends)]
+
+
+def split(parts: list[list[int]], passes: int) -> None:
+    """Halve the micro-batch with the most members, in place, until there are ``passes`` of them or each has one."""
+    while len(parts) < passes:
+        most = max(range(len(parts)), key=lambda i: len(parts[i]), default=0)
+        if not parts or len(parts[most]) < 2:
+            return
+        half = len(parts[most]) // 2
+        parts[most : most + 1] = [parts[most][:half], parts[most][half:]]
+
+
+def real_share(plan: Sequence[Sequence[MicroBatch]], lengths: Sequence[int]) -> float:
+    """The share of the positions of a plan that are tokens of conversations that count; the others are padding."""
+    real = sum(lengths[i] for part in plan for micro in part if micro.counts for i in micro.members)
+    padded = sum(
+        len(micro.members) * max(lengths[i] for i in micro.members) for part in plan for micro in part
+    )
+    return real / padded

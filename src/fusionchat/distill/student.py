@@ -6,6 +6,8 @@ the head's weight or calls the body from outside. The head is a module of its ow
 for that module's forward alone.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import torch
@@ -33,16 +35,31 @@ class LossHead(nn.Module):
     def __init__(self, linear: nn.Linear, shape: HeadShape) -> None:
         super().__init__()
         self.linear, self.shape = linear, shape
+        self.keeps = False
+        self.kept: Tensor | None = None
+
+    def rounded(self, dtype: torch.dtype) -> Float[Tensor, "V H"]:
+        """The weight's values in a dtype, without a graph; made once where they are kept."""
+        weight = self.linear.weight.detach()
+        if weight.dtype == dtype:
+            return weight
+        found = self.kept if self.kept is not None else weight.to(dtype)
+        if self.keeps:
+            self.kept = found
+        return found
 
     def forward(
         self, hidden_NH: Float[Tensor, "N H"], targets: SoftTargets, *, label_weight: float, tail: Tail
     ) -> LossSums:
-        """Sums over the rows, in nats; see `soft_cross_entropy`, which autocast would round to bf16."""
-        with torch.autocast(hidden_NH.device.type, enabled=False):
+        """Sums over the rows, in nats; under autocast its products are of its dtype, and all sums fp32."""
+        kind = hidden_NH.device.type
+        dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else hidden_NH.dtype
+        with torch.autocast(kind, enabled=False):
             return soft_cross_entropy(
-                hidden_NH,
+                hidden_NH.to(dtype),
                 self.linear.weight,
                 targets,
+                rounded_VH=self.rounded(dtype),
                 label_weight=label_weight,
                 tail=tail,
                 bias_V=self.linear.bias,
@@ -93,6 +110,22 @@ class Student(nn.Module):
             label_weight=label_weight,
             tail=tail,
         )
+
+    @contextmanager
+    def rounded_once(self) -> Iterator[None]:
+        """Make the half-precision copies of the weights once for all passes inside, which must not change the weights.
+
+        Autocast makes them anew after every end of an outermost context: as long as one counts as open, it keeps them.
+        Not for FSDP, whose weights are there during a module's forward only.
+        """
+        torch.autocast_increment_nesting()
+        self.head.keeps = True
+        try:
+            yield
+        finally:
+            self.head.keeps, self.head.kept = False, None
+            if torch.autocast_decrement_nesting() == 0:
+                torch.clear_autocast_cache()
 
     def forward(self, batch: StudentBatch) -> LossSums:
         """Sums over the supervised rows of a batch, in nats; a batch without any has loss 0 with a live graph."""

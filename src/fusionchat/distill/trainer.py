@@ -22,7 +22,7 @@ from fusionchat.distill.chance import no_chance
 from fusionchat.distill.checkpoints import last_checkpoint, step_of
 from fusionchat.distill.data import Distributions, StudentBatch, StudentData
 from fusionchat.distill.loss import LossSums
-from fusionchat.distill.plan import plan_steps
+from fusionchat.distill.plan import pass_positions, plan_steps
 from fusionchat.distill.settings import SoftTrainingSettings, TrainingSettings
 from fusionchat.distill.student import Student
 
@@ -44,6 +44,29 @@ class DistillTrainer(Trainer):
         """Mean loss of a step's supervised tokens, the part of one micro-batch."""
         sums: LossSums = model(inputs)
         return sums.loss / inputs["step_rows"] * self.accelerator.num_processes
+
+    def training_step(  # type: ignore[override]
+        self, model: torch.nn.Module, inputs: list[StudentBatch], num_items_in_batch: object = None
+    ) -> torch.Tensor:
+        """Forward and backward over a step's micro-batches, of which there may be another number in every step.
+
+        Trainer's own accumulation takes one number for all steps. Ranks exchange gradients after the last one.
+        """
+        model.train()
+        total = torch.zeros((), device=self.args.device)
+        found: Any = self._prepare_inputs(inputs)  # type: ignore[arg-type]
+        *before, last = found
+        with self.student.rounded_once():
+            for batch in before:
+                with self.accelerator.no_sync(model):
+                    total += self._pass(model, batch)
+            return total + self._pass(model, last)
+
+    def _pass(self, model: torch.nn.Module, batch: StudentBatch) -> torch.Tensor:
+        with self.compute_loss_context_manager():
+            loss = self.compute_loss(model, batch)
+        self.accelerator.backward(loss)
+        return loss.detach()
 
     def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
         # Tied weights are one tensor with two names, which Trainer's own way of saving a plain module refuses.
@@ -110,7 +133,7 @@ def train(
     label_weight: float,
     settings: TrainingSettings,
     seed: int,
-    micro_batch_size: int,
+    micro_batch_tokens: int,
     gradient_checkpointing: bool,
     checkpoint_steps: int,
     folder: Path,
@@ -126,7 +149,7 @@ def train(
         label_weight: lambda.
         settings: Schedule and optimizer.
         seed: Order of the conversations and every other random choice.
-        micro_batch_size: Conversations in one pass on one device.
+        micro_batch_tokens: Positions in one pass on one device, padding included.
         gradient_checkpointing: Whether activations are computed again in the backward pass.
         checkpoint_steps: Steps between two checkpoints.
         folder: For checkpoints.
@@ -136,17 +159,17 @@ def train(
     assert all(p.dtype in (torch.float32, torch.float64) for p in model.parameters()), "train in fp32"
     arguments = _arguments(settings, checkpoint_steps, seed, folder, device)
     world = arguments.world_size
-    accumulate = -(-settings.batch_size // (micro_batch_size * world))
     plan = plan_steps(
         [len(r.rows) for r in rendered],
         [len(r.input_ids) for r in rendered],
         epochs=settings.epochs,
         batch_size=settings.batch_size,
-        passes=accumulate * world,
+        micro_tokens=micro_batch_tokens,
+        pass_cost=pass_positions(model.num_parameters(), gpu=device.type != "cpu"),
+        ranks=world,
         seed=seed,
     )
-    steps = len(plan) // (accumulate * world)
-    arguments.gradient_accumulation_steps = accumulate
+    steps = len(plan) // world
     arguments.max_steps = steps
     arguments.warmup_steps = round(settings.warmup_ratio * steps)
     arguments.logging_steps = max(1, steps // 50)

@@ -24,7 +24,7 @@ from fusionchat.stages.corpus import read_tokens, tokens_file
 from fusionchat.stages.names import CORPUS
 from fusionchat.stages.rows import trainings
 
-VERSION = 2  # raised when the same settings and inputs give another output
+VERSION = 3  # raised when the same settings and inputs give another output
 CHECKPOINTS = "checkpoints"
 TRAINING = "training.json"
 
@@ -114,7 +114,7 @@ def train_target(settings: Settings, inputs: Inputs, out: Path, ctx: Context) ->
         label_weight=how.label_weight if isinstance(how, SoftTrainingSettings) else 1.0,
         settings=how,
         seed=settings.seed,
-        micro_batch_size=ctx.runtime.micro_batch_size,
+        micro_batch_tokens=ctx.runtime.micro_batch_tokens,
         gradient_checkpointing=ctx.runtime.gradient_checkpointing,
         checkpoint_steps=ctx.runtime.checkpoint_steps,
         folder=out / CHECKPOINTS,
