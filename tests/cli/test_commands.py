@@ -14,7 +14,7 @@ from fusionchat.cli.verbs import guarded
 from fusionchat.errors import RecipeError
 from fusionchat.recipe.schema import load_recipe
 from fusionchat.stages.pipeline import open_run, plan, run, run_job
-from tests.run.test_worker import damage_unseen
+from tests.run.files import damage_unseen
 from tests.shared import ROOT
 
 
