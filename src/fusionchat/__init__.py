@@ -18,6 +18,7 @@ _ROOMS = ("evaluate", "fuse", "merge", "run")
 
 __all__ = [
     "AlignSettings",
+    "DistributionStore",
     "FusionChatError",
     "Recipe",
     "Scored",

@@ -24,6 +24,7 @@ from fusionchat.merge.methods import MergeMethod
 from fusionchat.models.precision import dtype_here
 from fusionchat.models.ref import ModelRef, locate
 from fusionchat.recipe.schema import Recipe, load_recipe, merge_method
+from fusionchat.represent.store.read import DistributionStore
 from fusionchat.represent.topk import Scored, TopK
 from fusionchat.runtime import RuntimeSettings
 from fusionchat.stages.check import check
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "AlignSettings",
+    "DistributionStore",
     "FusionChatError",
     "Recipe",
     "Scored",

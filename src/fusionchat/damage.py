@@ -110,7 +110,7 @@ def discard(error: DamagedError, *, keep: str = "") -> None:
     The job goes on from what stays, as it does after a kill.
     """
     manifest = read_manifest(error.folder)
-    if not keep or not error.path.match(keep):
+    if not keep:
         shutil.rmtree(error.folder, ignore_errors=True)
         return
     error.path.unlink(missing_ok=True)

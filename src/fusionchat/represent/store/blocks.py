@@ -3,14 +3,16 @@
 import math
 from collections.abc import Iterator
 from functools import cache
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
-import pyarrow as pa
 import xxhash
 from numpy.typing import NDArray
 
 from fusionchat.represent.store.codes import by_place, by_value, differences, sums
+
+if TYPE_CHECKING:
+    from pyarrow import Codec
 
 BLOCK = 2**16
 """Bytes of a block of the widest column, about."""
@@ -36,8 +38,10 @@ def blocks_of(rows: int, size: int) -> Iterator[slice]:
 
 
 @cache
-def _zstd() -> pa.Codec:
-    return pa.Codec("zstd", LEVEL)
+def _zstd() -> "Codec":
+    from pyarrow import Codec
+
+    return Codec("zstd", LEVEL)
 
 
 def pack(values: NDArray[np.generic], compression: Compression, *, falls: bool = False) -> Bytes:
