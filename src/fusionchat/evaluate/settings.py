@@ -32,6 +32,11 @@ class _Tasks(Frozen):
             raise ValueError(f"{metric} needs evaluate.{owner}")
         return found
 
+    @property
+    def reads(self) -> dict[str, str]:
+        """The paths of the files that tasks read, by ``TASK.SETTING``."""
+        return {f"{task.name}.{key}": path for task in self.tasks for key, path in task.reads.items()}
+
     def only(self, *names: str) -> Self:
         """The same without the other tasks that may be off."""
         off = {name: None for name, kind in TASKS.items() if not kind.always and name not in names}

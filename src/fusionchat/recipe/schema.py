@@ -139,7 +139,12 @@ class Recipe(Frozen):
     def _search_metric(self) -> "Recipe":
         if self.search is not None:
             try:
-                self.evaluate.task_of(self.search.metric)
+                task = self.evaluate.task_of(self.search.metric)
+                if not task.from_corpus:
+                    raise ValueError(
+                        f"{self.search.metric} asks the same questions on validation and test: a merge that it chooses "
+                        "would be judged by what it was chosen for"
+                    )
             except ValueError as error:
                 raise ValueError(f"search.metric: {error}") from error
         return self

@@ -2,10 +2,11 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, NamedTuple, Protocol
 
-from fusionchat.corpus.conversation import Conversation, Message
+from fusionchat.corpus.conversation import Conversation, Message, Reject
 from fusionchat.evaluate.metric import Metric
 from fusionchat.evaluate.scores import Items, Scores
 from fusionchat.settings import Frozen
@@ -32,6 +33,10 @@ class Prompter(Protocol):
         """Token ids of the messages in the model's template, up to where its answer begins."""
         ...
 
+    def render(self, conversation: Conversation) -> "Rendered | Reject":
+        """A conversation as tokens, with the bytes that each supervised one covers, or why it cannot be used."""
+        ...
+
     @property
     def opening(self) -> str:
         """The opening tag of a thought that ends these prompts, "" for none."""
@@ -53,6 +58,7 @@ class Subject:
         rendered: The same conversations in the model's template.
         device: Where to run.
         batch_tokens: Most padded tokens of one batch.
+        files: Where the files are that tasks read, by ``TASK.SETTING``.
     """
 
     model: "PreTrainedModel"
@@ -61,6 +67,7 @@ class Subject:
     rendered: Sequence["Rendered"]
     device: "torch.device | str"
     batch_tokens: int
+    files: Mapping[str, Path] = field(default_factory=dict)
 
 
 class Measured(NamedTuple):
@@ -87,12 +94,23 @@ class Task(Frozen):
         metrics: What it measures; names are unique among all tasks.
         always: Whether it is on without being asked for, and then it has no settings and no key.
         needs: What it needs of a corpus, for messages.
+        from_corpus: Whether it measures a model on the part of the corpus that it is given, so that a choice made on
+            validation has not seen test.
     """
 
     name: ClassVar[str]
     metrics: ClassVar[tuple[Metric, ...]]
     always: ClassVar[bool] = False
     needs: ClassVar[str] = "conversations"
+    from_corpus: ClassVar[bool] = True
+
+    @property
+    def reads(self) -> Mapping[str, str]:
+        """The paths of the files that it reads, by setting."""
+        return {}
+
+    def refuse(self, files: Mapping[str, Path]) -> None:
+        """Raise FusionChatError where one of its files, by setting, is not what it has to be."""
 
     def places(self, conversations: Sequence[Conversation]) -> list[int]:
         """The places of the conversations that it measures."""

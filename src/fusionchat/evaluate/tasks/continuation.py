@@ -1,0 +1,35 @@
+"""The right continuation of an answer among those of other items: of code, say."""
+
+from typing import ClassVar
+
+from pydantic import Field
+
+from fusionchat.evaluate.choice.draw import divide, shorten
+from fusionchat.evaluate.choice.question import Exchange
+from fusionchat.evaluate.metric import Metric
+from fusionchat.evaluate.tasks.choice import HeldOutTask, choice_metric
+
+CONTINUATION = choice_metric(
+    "continuation", "right continuation", "Percent of held-out answers whose own next words the model finds most likely"
+)
+
+
+class Continuation(HeldOutTask):
+    """Whether a held-out answer goes on as it does is likelier than as others of its domain do."""
+
+    name: ClassVar[str] = "continuation"
+    metrics: ClassVar[tuple[Metric, ...]] = (CONTINUATION,)
+    needs: ClassVar[str] = "dialogues that end with an answer of several words"
+
+    given: float = Field(
+        0.5, gt=0, lt=1, description="share of the answer that is given, up to the end of a line where it has lines"
+    )
+    max_bytes: int = Field(32, ge=4, description="most UTF-8 bytes of an option; longer ones end at a word")
+
+    def question(self, one: Exchange) -> tuple[str, str, str] | None:
+        """The first part of the answer is given; the option is how the rest begins."""
+        parts = divide(one.answer, self.given)
+        if parts is None:
+            return None
+        given, space, rest = parts
+        return given, space, shorten(rest, self.max_bytes)
