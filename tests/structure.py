@@ -35,6 +35,8 @@ PURE = (
     "distill/plan.py",
     "distill/products.py",
     "errors.py",
+    "evaluate/choice/draw.py",
+    "evaluate/choice/score.py",
     "evaluate/metric.py",
     "evaluate/noise.py",
     "evaluate/statistics.py",

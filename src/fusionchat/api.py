@@ -2,6 +2,7 @@
 
 import importlib
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -101,7 +102,7 @@ def evaluate(
     """
     from fusionchat.evaluate.score import together
     from fusionchat.stages.corpus import make_renderer
-    from fusionchat.stages.evaluate import subjects
+    from fusionchat.stages.evaluate import subjects, task_files
 
     asked = EvaluateSettings(**dict(settings or {}))  # type: ignore[arg-type]
     if asked.dtype == "auto":
@@ -116,7 +117,9 @@ def evaluate(
     if not kept:
         raise CorpusError(f"No conversation can be measured: {dict(rejects)}", where=str(corpus))
     rendered = join([one for c in kept if not isinstance(one := renderer.render(c), Reject)])
-    subject = subjects(asked, kept, rendered, ref, RuntimeSettings(device=device))(ref)
+    files = task_files(asked, ".")
+    asked.refuse(files)
+    subject = replace(subjects(asked, kept, rendered, ref, RuntimeSettings(device=device))(ref), files=files)
     scores = together(subject, [task.measure(subject, console.progress) for task in asked.tasks])
     return Evaluation({name: scores.estimate(METRICS[name]) for name in scores.items}, dict(rejects))
 

@@ -1,5 +1,7 @@
 """Settings of the evaluation: which tasks are on."""
 
+from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 from pydantic import Field, create_model
@@ -36,6 +38,11 @@ class _Tasks(Frozen):
     def reads(self) -> dict[str, str]:
         """The paths of the files that tasks read, by ``TASK.SETTING``."""
         return {f"{task.name}.{key}": path for task in self.tasks for key, path in task.reads.items()}
+
+    def refuse(self, files: Mapping[str, Path]) -> None:
+        """Raise FusionChatError where one of the files, as in `reads`, is not what its task needs."""
+        for task in self.tasks:
+            task.refuse({key: files[f"{task.name}.{key}"] for key in task.reads})
 
     def only(self, *names: str) -> Self:
         """The same without the other tasks that may be off."""

@@ -5,18 +5,20 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from fusionchat.artifacts import Json
+from fusionchat.artifacts import Json, sha256_file
 from fusionchat.corpus.conversation import Conversation
 from fusionchat.corpus.render import Rendered
 from fusionchat.damage import verified
+from fusionchat.errors import CorpusError
 from fusionchat.evaluate.score import loss, require_measurable, score
 from fusionchat.evaluate.settings import EvaluateSettings
 from fusionchat.evaluate.tasks import METRICS
 from fusionchat.evaluate.tasks.base import Subject
+from fusionchat.hub import find
 from fusionchat.models.precision import torch_dtype
 from fusionchat.models.ref import ModelRef
 from fusionchat.run.estimate import capture_memory, evaluation_cost
-from fusionchat.run.job import Content, Context, Inputs, Summary
+from fusionchat.run.job import Content, Context, Inputs, Place, Summary
 from fusionchat.run.planned import Run
 from fusionchat.runtime import RuntimeSettings
 from fusionchat.settings import Frozen
@@ -50,9 +52,31 @@ def settings_of(held: Mapping[str, Json]) -> Settings:
 
 
 def plan(run: Run) -> None:
-    """Plan one job a row of the results."""
+    """Plan one job a row of the results; the files that tasks read are looked at first."""
+    evaluate = run.recipe.evaluate
+    evaluate.refuse(task_files(evaluate, run.recipe.folder))
     for row in rows(run.recipe):
         add_row(run, "test", row)
+
+
+def read_by_tasks(run: Run) -> Content:
+    """The files that tasks read, to be read by a job."""
+    paths = task_files(run.recipe.evaluate, run.recipe.folder)
+    return Content(
+        {f"evaluate.{key}": sha256_file(path) for key, path in paths.items()},
+        files={f"evaluate.{key}": Place(path=str(path)) for key, path in paths.items()},
+    )
+
+
+def task_files(settings: EvaluateSettings, folder: str) -> dict[str, Path]:
+    """Where the files are that tasks read, by ``TASK.SETTING``; raises CorpusError where one is not here."""
+    found = {}
+    for key, path in settings.reads.items():
+        place = find(path, folder, kind="datasets").path
+        if place is None or not place.is_file():
+            raise CorpusError(f"There is no file {path}", where=f"evaluate.{key}", do="correct the path")
+        found[key] = place
+    return found
 
 
 def add_row(run: Run, part: Part, row: Row) -> None:
@@ -60,12 +84,12 @@ def add_row(run: Run, part: Part, row: Row) -> None:
     dtype = run.dtypes.of("evaluate.dtype")
     evaluate = run.recipe.evaluate.model_copy(update={"dtype": dtype})
     evaluate = evaluate if part == "test" else evaluate.only()
-    content = Content()
+    content = read_by_tasks(run) if part == "test" else Content()
     needs: tuple[str, ...] = (CORPUS,)
     weights: tuple[float, ...] = ()
     measured = template_of(row)
     if row.kind in ("pivot", "source"):
-        content = run.model(row.base)
+        content |= run.model(row.base)
     elif row.weight == BEST:
         weights = run.recipe.distill.label_weights
         own = evaluated(part, row.model_copy(update={"weight": weights[0]}))
@@ -119,7 +143,9 @@ def work(settings: Settings, inputs: Inputs, out: Path, ctx: Context) -> Summary
     corpus, ref = inputs.folder(CORPUS), model_of(row, weight, inputs)
     conversations = read_part(corpus, settings.part)
     rendered = read_tokens(corpus, settings.part, template_of(row))
-    subject = subjects(settings.evaluate, conversations, rendered, ref, ctx.runtime)(ref)
+    opened = subjects(settings.evaluate, conversations, rendered, ref, ctx.runtime)
+    files = {key: Path(inputs.file(f"evaluate.{key}").path) for key in settings.evaluate.reads}
+    subject = replace(opened(ref), files=files)
     scores = score(subject, settings.evaluate.tasks, out, row.name)
     return dict(scores.summary(METRICS.values()))
 

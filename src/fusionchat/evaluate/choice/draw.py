@@ -5,15 +5,15 @@ from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Sequence
 from hashlib import blake2b
+from typing import NamedTuple
 
 POOL = 64
-"""Texts of the nearest lengths, half of which a seed draws; wrong options are the most similar of these."""
+"""Texts of the nearest lengths, of which a seed draws half, or `AMONG` times what is wanted if that is more."""
+AMONG = 4
 LONGEST = 2.0
 """A wrong option has at most this many times the right one's bytes, or the right one of its."""
 SAME = 0.8
 """Share of triples of characters from which on two texts say the same: none of them is a wrong option of the other."""
-
-Sized = tuple[int, str]
 
 
 def size(text: str) -> int:
@@ -37,37 +37,64 @@ def divide(text: str, share: float) -> tuple[str, str, str] | None:
     It is divided at the end of the line nearest to the share of its characters, where one is within a quarter of the text,
     else at the nearest space.
     """
-    spaces = [m for m in re.finditer(r"\s+", text) if 0 < m.start() and m.end() < len(text)]
+    spaces = [m for m in re.finditer(r"\s+", text) if m.start() > 0 and m.end() < len(text)]
     wanted = share * len(text)
     lines = [m for m in spaces if "\n" in m[0] and abs(m.start() - wanted) <= len(text) / 4]
     nearest = min(lines or spaces, key=lambda m: abs(m.start() - wanted), default=None)
     return None if nearest is None else (text[: nearest.start()], nearest[0], text[nearest.end() :])
 
 
-def wrong_options(texts: Sequence[str], domains: Sequence[str], count: int, seed: int) -> list[list[str]]:
-    """For each text ``count`` of its domain's others, no two the same; fewer where the domain has fewer that will do.
+class Text(NamedTuple):
+    """A text that may be a wrong option, in the order of length.
 
-    Of the `POOL` texts nearest in length, so that length gives nothing away, the seed draws half; the most similar of
-    them are taken, by the share of the triples of characters that they have in common. What differs in white space and
-    case alone, or hardly at all (`SAME`), is the same. Neither the order of the texts nor how often one is there counts.
+    Attributes:
+        size: UTF-8 bytes.
+        text: The text.
+        bare: The text without what makes no other answer of it, see `normal`.
+        triples: See `triples_of`.
     """
+
+    size: int
+    text: str
+    bare: str
+    triples: frozenset[str]
+
+    @classmethod
+    def of(cls, text: str) -> "Text":
+        """A text with what it is compared by."""
+        return cls(size(text), text, normal(text), triples_of(text))
+
+
+def pools(texts: Sequence[str], domains: Sequence[str]) -> dict[str, list[Text]]:
+    """The different texts of each domain by length; neither their order nor how often one is there changes them."""
     groups = defaultdict[str, dict[str, str]](dict)
     for text, domain in sorted(zip(texts, domains, strict=True)):
         groups[domain].setdefault(normal(text), text)
-    held = {domain: sorted((size(t), t) for t in group.values()) for domain, group in groups.items()}
-    return [_most_similar(t, held[d], count, seed) for t, d in zip(texts, domains, strict=True)]
+    return {domain: sorted(map(Text.of, group.values()), key=place_of) for domain, group in groups.items()}
 
 
-def _most_similar(text: str, held: Sequence[Sized], count: int, seed: int) -> list[str]:
-    own, triples = size(text), triples_of(text)
-    place = bisect_left(held, (own, text))
-    near = sorted(held[max(0, place - POOL) : place + POOL], key=lambda one: (abs(one[0] - own), one[1]))
-    alike = [t for length, t in near if max(own, length) <= LONGEST * min(own, length)]
-    others = [t for t in alike if normal(t) != normal(text)][:POOL]
-    drawn = sorted(others, key=lambda t: key(seed, text, t))[: max(count, (len(others) + 1) // 2)]
-    likeness = {t: overlap(triples, triples_of(t)) for t in drawn}
-    ranked = sorted(drawn, key=lambda t: (-likeness[t], key(seed, text, t)))
-    return [t for t in ranked if likeness[t] < SAME][:count]
+def place_of(one: Text) -> tuple[int, str]:
+    """What a pool is sorted by."""
+    return one.size, one.text
+
+
+def wrong_options(text: str, pool: Sequence[Text], count: int, seed: int) -> list[str]:
+    """``count`` other texts of the pool, no two the same; fewer where the pool has fewer that will do.
+
+    Of the `POOL` texts nearest in length, so that length gives nothing away, the seed draws some; the most similar of
+    them are taken, by the share of the triples of characters that they have in common. What differs in white space and
+    case alone, or hardly at all (`SAME`), is the same.
+    """
+    own = Text.of(text)
+    place = bisect_left(pool, place_of(own), key=place_of)
+    near = pool[max(0, place - POOL) : place + POOL]
+    alike = [
+        t for t in near if max(own.size, t.size) <= LONGEST * min(own.size, t.size) and t.bare != own.bare
+    ]
+    alike = sorted(alike, key=lambda t: (abs(t.size - own.size), t.text))[:POOL]
+    drawn = sorted((key(seed, text, t.text), t) for t in alike)[: max(AMONG * count, len(alike) // 2)]
+    ranked = sorted((-overlap(own.triples, t.triples), drawn_as, t.text) for drawn_as, t in drawn)
+    return [other for likeness, _, other in ranked if -likeness < SAME][:count]
 
 
 def normal(text: str) -> str:
@@ -88,7 +115,7 @@ def overlap(first: frozenset[str], second: frozenset[str]) -> float:
 
 def shuffled(right: str, wrong: Sequence[str], seed: int) -> tuple[tuple[str, ...], int]:
     """All options in an order that their texts and the seed give, and the place of the right one."""
-    options = sorted([right, *wrong], key=lambda text: key(seed, right, text))
+    options = sorted([right, *wrong], key=lambda text: key(seed, "order", right, text))
     return tuple(options), options.index(right)
 
 

@@ -37,7 +37,7 @@ class Record(BaseModel):
 
 def read_questions(path: Path) -> list[Question]:
     """The questions of a file, in order; raises CorpusError for one without any, and for a record that is none."""
-    records = enumerate(read_records(str(path), text=False, split="test", pattern=""), 1)
+    records = enumerate(read_records(path, text=False, split="test", pattern=""), 1)
     questions = [read_question(record, f"{path}, record {number}", number) for number, record in records]
     ids = [question.id for question in questions]
     twice = next((id for id in ids if ids.count(id) > 1), None) if len(set(ids)) < len(ids) else None

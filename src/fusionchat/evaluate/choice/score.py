@@ -1,4 +1,3 @@
-# N supervised rows of a rendering
 """Which option a model finds most likely, by bits per byte of the options alone. PURE.
 
 **Why per byte.** The likelihood of a whole option falls with its length, so that the shortest option would win; per token, the
@@ -11,11 +10,11 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float, Int
 
-Spans = tuple[Int[np.ndarray, " N"], Int[np.ndarray, " N"]]
+Spans = tuple[Int[np.ndarray, " _"], Int[np.ndarray, " _"]]
 """First byte of each token in its turn, and the byte after it."""
 
 
-def option_bits(bits: Sequence[Float[np.ndarray, " N"]], spans: Sequence[Spans], given: int) -> list[float]:
+def option_bits(bits: Sequence[Float[np.ndarray, " _"]], spans: Sequence[Spans], given: int) -> list[float]:
     """Bits of each option, of those of the tokens of its turn.
 
     Args:

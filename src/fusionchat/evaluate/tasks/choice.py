@@ -3,14 +3,14 @@
 import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING
 
 import numpy as np
 from pydantic import Field
 
 from fusionchat.corpus.conversation import Reject
 from fusionchat.corpus.shares import draw
-from fusionchat.evaluate.choice.draw import shuffled, size, wrong_options
+from fusionchat.evaluate.choice.draw import pools, shuffled, size, wrong_options
 from fusionchat.evaluate.choice.question import Exchange, Question, exchange, exchanges
 from fusionchat.evaluate.choice.score import Choice, option_bits
 from fusionchat.evaluate.metric import SHARE, Metric, capital
@@ -121,16 +121,12 @@ class HeldOutTask(ChoiceTask):
         able = [c for c in subject.conversations if exchange(c) is not None]
         drawn = set(draw(able, self.limit or len(able), seed=self.seed, part=self.name))
         parts = [(i, one, made) for i, one in enumerate(exchanges(able)) if (made := self.question(one))]
-        wrong = wrong_options(
-            [right for _, _, (_, _, right) in parts],
-            [one.domain for _, one, _ in parts],
-            self.options - 1,
-            self.seed,
-        )
+        held = pools([right for _, _, (_, _, right) in parts], [one.domain for _, one, _ in parts])
         found, unmade = list[Question](), len(drawn) - sum(i in drawn for i, _, _ in parts)
-        for (place, one, (given, space, right)), others in zip(parts, wrong, strict=True):
+        for place, one, (given, space, right) in parts:
             if place not in drawn:
                 continue
+            others = wrong_options(right, held[one.domain], self.options - 1, self.seed)
             if len(others) < self.options - 1:
                 unmade += 1
                 continue

@@ -10,7 +10,9 @@ from fusionchat.evaluate.metric import Metric
 from fusionchat.evaluate.tasks.choice import HeldOutTask, choice_metric
 
 CONTINUATION = choice_metric(
-    "continuation", "right continuation", "Percent of held-out answers whose own next words the model finds most likely"
+    "continuation",
+    "right continuation",
+    "Percent of held-out answers whose own next words the model finds most likely",
 )
 
 
@@ -22,9 +24,12 @@ class Continuation(HeldOutTask):
     needs: ClassVar[str] = "dialogues that end with an answer of several words"
 
     given: float = Field(
-        0.5, gt=0, lt=1, description="share of the answer that is given, up to the end of a line where it has lines"
+        0.5,
+        gt=0,
+        lt=1,
+        description="share of the answer that is given, up to the end of a line where it has lines",
     )
-    max_bytes: int = Field(32, ge=4, description="most UTF-8 bytes of an option; longer ones end at a word")
+    max_bytes: int = Field(24, ge=4, description="most UTF-8 bytes of an option; longer ones end at a word")
 
     def question(self, one: Exchange) -> tuple[str, str, str] | None:
         """The first part of the answer is given; the option is how the rest begins."""

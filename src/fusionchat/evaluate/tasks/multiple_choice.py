@@ -16,7 +16,9 @@ if TYPE_CHECKING:
     from fusionchat.corpus.conversation import Conversation
 
 MULTIPLE_CHOICE = choice_metric(
-    "multiple_choice", "multiple choice", "Percent of questions whose right option the model finds most likely"
+    "multiple_choice",
+    "multiple choice",
+    "Percent of questions whose right option the model finds most likely",
 )
 
 

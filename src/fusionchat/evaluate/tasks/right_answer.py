@@ -8,7 +8,9 @@ from fusionchat.evaluate.metric import Metric
 from fusionchat.evaluate.tasks.choice import HeldOutTask, choice_metric
 
 RIGHT_ANSWER = choice_metric(
-    "right_answer", "right answer", "Percent of held-out questions whose own answer the model finds most likely"
+    "right_answer",
+    "right answer",
+    "Percent of held-out questions whose own answer the model finds most likely",
 )
 
 

@@ -1,0 +1,44 @@
+import json
+
+import pytest
+
+from fusionchat.errors import CorpusError
+from fusionchat.evaluate.settings import EvaluateSettings
+from fusionchat.evaluate.tasks.base import Subject
+from fusionchat.evaluate.tasks.multiple_choice import MultipleChoice
+from tests.evaluate.tasks.test_choice import Renders, silent
+from tests.evaluate.tasks.toys import KNOWN
+
+
+@pytest.fixture
+def path(tmp_path):
+    records = [
+        {"question": c.id, "options": [f"= {c.answer}", "HELLO"], "answer": f"= {c.answer}"} for c in KNOWN
+    ]
+    records[1]["answer"] = 1
+    path = tmp_path / "q.jsonl"
+    path.write_text("".join(json.dumps(one) + "\n" for one in records))
+    return path
+
+
+def test_a_model_is_asked_what_the_file_asks(taught, path):
+    task = MultipleChoice(path="q.jsonl", limit=2)
+    found = task.measure(
+        Subject(taught, Renders(), [], [], "cpu", 99, {"multiple_choice.path": path}), silent
+    )
+    items = found.items["multiple_choice"]
+    assert items.ids == ("question-000001", "question-000002") and items.values.tolist() == [1, 0]
+
+
+def test_a_file_is_looked_at_before_any_work(path):
+    settings = EvaluateSettings.model_validate({"multiple_choice": {"path": "q.jsonl"}})
+    assert settings.reads == {"multiple_choice.path": "q.jsonl"} and EvaluateSettings().reads == {}
+    settings.refuse({"multiple_choice.path": path})
+    path.write_text(path.read_text() + '{"question": "?"}\n')
+    with pytest.raises(CorpusError, match="options"):
+        settings.refuse({"multiple_choice.path": path})
+
+
+def test_it_measures_no_part_of_the_corpus():
+    task = MultipleChoice(path="q.jsonl")
+    assert task.places(KNOWN) == [] and not task.from_corpus
