@@ -53,7 +53,12 @@ def everything() -> dict[str, Any]:
         "corpus": {"train": ENTRY, "validation": 0.1, "test": 0.1, "max_tokens": 96},
         "distill": SETTINGS["distill"] | {"sweep": [0.3]},
         "search": {"metric": "exact_match", "candidates": ["linear"], "minutes": 5},
-        "evaluate": {"exact_match": {"answer_pattern": "(?s)(.*)", "max_new_tokens": 2, "limit": 3}},
+        "evaluate": {
+            "exact_match": {"answer_pattern": "(?s)(.*)", "max_new_tokens": 2, "limit": 3},
+            "right_answer": {"limit": 3},
+            "continuation": {"limit": 3},
+            "multiple_choice": {"path": "q.jsonl", "limit": 3},
+        },
         "compare": {"sft": True, "self_distillation": True, "all_sources": True, "merges": ["karcher"]},
         "fuse": {"method": "mean_ce", "temperature": 0.5},
         "pivot": SETTINGS["pivot"] | {"template_variables": {"x": False}},
@@ -90,6 +95,8 @@ def others(value: Any, path: tuple[str, ...]) -> list[Any]:
         return [[], [0.2], ["varm"]] if path[-2] != "filter" else [["code"]]
     if path[0] == "sources" and path[-1] == "model":
         return ["p"]
+    if path[-2:] == ("multiple_choice", "path"):
+        return ["r.jsonl"]
     if path[-2:] == ("domain", "column"):
         return ["topic"]
     words = {
@@ -128,6 +135,8 @@ def valid(tree: dict[str, Any]) -> Recipe | None:
 def whole(tiny: Path) -> dict[str, Any]:
     (tiny / "pivot.jinja").write_text("{{ messages }}")
     (tiny / "b.jsonl").write_text((tiny / "input/corpus/train.jsonl").read_text() + "\n")
+    for name in ("q.jsonl", "r.jsonl"):
+        (tiny / name).write_text('{"question": "1+1?", "options": ["1", "2"], "answer": 1}\n')
     (tiny / "m").symlink_to((tiny / "input/models/qwen").resolve())
     (tiny / "p").symlink_to((tiny / "input/models/pivot").resolve())
     (tiny / "recipe.yaml").write_text(to_yaml(everything()))
