@@ -24,6 +24,7 @@ SHARED = {
     "merge": "how the targets become one model",
     "method": "which of the methods this is",
     "backend": "which of the programs this is",
+    "temperatures": "of a model's distributions by its name, 1 for others: above 1 they are flatter; scores stay",
     "weight": "one number per target, in the order of the sources; nothing for the same for all",
     "scale": "multiplies the sum of the changes",
     "origin": "centre of the sphere: `pivot` takes the targets' changes, `zero` the weights themselves",

@@ -8,10 +8,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fusionchat.fuse import fuse as rules
-from fusionchat.fuse.fuse import combine, domain_of_units, fall_back
+from fusionchat.fuse.fuse import combine, domain_of_units, entropies, fall_back
+from fusionchat.fuse.rules.confidence import Confidence
+from fusionchat.fuse.rules.gate import Gate
 from fusionchat.fuse.rules.mean_ce import MeanCE
 from fusionchat.fuse.rules.min_ce import MinCE
 from fusionchat.fuse.rules.route import Route
+from fusionchat.fuse.temper import temper
 from fusionchat.represent.events import events_of
 from fusionchat.represent.topk import TopK
 from tests.build import lengths, make_scored, moved
@@ -52,6 +55,53 @@ def test_every_unit_has_the_domain_of_its_conversation(per, expected):
     events = events_of(pivot.tokens, sizes)
     assert list(domain_of_units(("a", "b"), per, sizes, events)) == list(expected)
     assert list(domain_of_units((), per, sizes, events)) == [""] * len(expected)
+
+
+def sure(rows, *surest):
+    """Distributions that are certain in some rows and even over three tokens in the others."""
+    model = make_scored(0, rows)
+    logprobs = np.full(model.topk.logprobs.shape, np.log(1 / 3))
+    for row in surest:
+        logprobs[row] = [0, -np.inf, -np.inf]
+    tail = np.full(len(logprobs), -np.inf)
+    return model._replace(
+        topk=replace(model.topk, logprobs=logprobs.astype(np.float16), tail=tail.astype(np.float16))
+    )
+
+
+def test_the_surest_model_takes_a_token_or_a_conversation():
+    models = [sure([2, 3], 0), sure([2, 3], 1, 3), sure([2, 3], 1, 2, 3)]
+    fused = fuse(models, models, Confidence())
+    assert np.argmax(fused.weights, axis=0).tolist() == [0, 1, 2, 1, 0]
+    fused = fuse(models, models, Confidence(per="conversation"))
+    assert np.argmax(fused.weights, axis=0).tolist() == [0, 0, 2, 2, 2]  # 1 each, then 0, 1 and 2 of 3
+    assert entropies([m.topk for m in models], MinCE(), np.arange(5), 5) is None
+
+
+def test_a_temperature_is_of_one_model_and_changes_no_score():
+    pivot = make_scored(0, [2], label_logprob=[-1, -1])
+    source = make_scored(1, [2], label_logprob=[-0.5, -0.5])
+    plain, hot = (
+        rules.fuse(
+            [pivot, source], [pivot, source], MinCE(temperatures=t), lengths(pivot), names=("pivot", "a")
+        )
+        for t in ({}, {"a": 2.0, "b": 9.0})
+    )
+    np.testing.assert_array_equal(plain.weights, hot.weights)
+    np.testing.assert_array_equal(plain.topk.ids, hot.topk.ids)
+    np.testing.assert_array_equal(hot.topk.logprobs, temper(source.topk, 2.0).logprobs)
+    np.testing.assert_array_equal(plain.topk.logprobs, source.topk.logprobs)
+
+
+def test_a_gated_row_is_a_mixture_and_others_are_the_pivot_s():
+    pivot = make_scored(0, [3], label_logprob=[-1, -2, -1], vocabulary=9)
+    source = make_scored(1, [3], label_logprob=[-2, -1, -0.5], vocabulary=9)
+    fused = fuse([pivot, source], [pivot, source], Gate(unit="nats_per_token", margin=0.75, weight=0.25))
+    assert fused.weights.tolist() == [[1, 0.75, 1], [0, 0.25, 0]]
+    dense = 0.75 * scatter(pivot.topk, 9) + 0.25 * scatter(source.topk, 9)
+    got = scatter(fused.topk, 9)
+    np.testing.assert_allclose(got[1][got[1] > 0], dense[1][got[1] > 0], rtol=5e-3)
+    np.testing.assert_allclose(got[[0, 2]], scatter(pivot.topk, 9)[[0, 2]], rtol=2e-3)
 
 
 def test_ties_go_to_the_pivot():

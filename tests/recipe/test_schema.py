@@ -44,6 +44,8 @@ def test_numbers_with_exponents_are_numbers(tmp_path):
         ("merge: vram\n", ["merge: there is no method 'vram' (did you mean 'varm'?)", "task_arithmetic"]),
         ("compare: {merges: [{granularity: layer}]}\n", ["compare.merges.0: say which method"]),
         ("fuse: {method: route, map: {maths: b}}\n", ["fuse.map.maths: there is no model 'b'", "pivot, a"]),
+        ("fuse: {temperatures: {b: 2}}\n", ["fuse.temperatures.b: there is no model 'b'", "pivot, a"]),
+        ("fuse: {temperatures: {a: 0}}\n", ["fuse: temperatures.a must be greater than 0"]),
         ("fuse: {method: route}\n", ["fuse.map: this key is missing"]),
         ("fuse: {method: route, map: {}}\n", ["fuse: map must name a source"]),
         ("fuse: {method: route, map: {a: a}, per: turn}\n", ["fuse.per: there is no such key"]),

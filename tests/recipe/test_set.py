@@ -34,6 +34,7 @@ def value(recipe, path):
         ("merge.power=2", 2.0),
         ("fuse.per=turn", "turn"),
         ("fuse.unit=nats_per_token", "nats_per_token"),
+        ("fuse.temperatures.a=1.5", 1.5),
         ("align.min_mass=0.2", 0.2),
         ("align.vocabulary.method=exact", "exact"),
         # a part that the recipe leaves out

@@ -25,7 +25,7 @@ def test_a_route_follows_the_domains_of_the_corpus(finished, tiny, capsys):
     others = [c for c in conversations if c.domain not in mapped]
     assert sum(summary["to_pivot"].values()) == len(others) > 0
     assert set(summary["to_pivot"]) == {f"domain {c.domain!r} is not in fuse.map" for c in others}
-    assert f"of {len(conversations)} conversations take the pivot's distributions: domain" in said.out
+    assert f"fuse qwen: {len(others)} of {len(conversations)} conversations take the pivot's" in said.out
     shares = summary["shares"]
     assert shares[domains[0]]["qwen"] > 0.8  # but for unaligned rows
     assert all(shares[domain]["pivot"] == 1.0 for domain in domains[1:])
@@ -37,8 +37,7 @@ def test_the_report_notes_what_went_to_the_pivot():
     summary = {"unscored_bytes": 0, "unscored_ends": 0, "bytes": 9, "to_pivot": {"no domain": 1, "other": 2}}
     inputs = SimpleNamespace(manifest=lambda _: SimpleNamespace(summary=summary))
     assert fusion_note(inputs, "qwen") == (
-        "Fusion for target qwen: 1 conversation took the pivot's: no domain. "
-        "Fusion for target qwen: 2 conversations took the pivot's: other."
+        "Fusion for target qwen: 3 conversations took the pivot's: 2 other, 1 no domain."
     )
     del summary["to_pivot"]
     assert fusion_note(inputs, "qwen") == ""

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from fusionchat.fuse.rules.base import BaseRule, Per, Units
 from fusionchat.fuse.scores import score_rows, score_units, unit_of_row
+from fusionchat.fuse.temper import entropy_of_rows, mean_entropy, temper
 from fusionchat.represent.events import Events, events_of
 from fusionchat.represent.topk import Scored, TopK, widen
 
@@ -60,7 +61,12 @@ def fuse(
     Returns:
         Rows of the pivot's width K (the largest masses are kept, the rest joins the tail).
     """
-    pivot, topks = models[0].tokens, [model.topk for model in models]
+    names = names or ("pivot", *(f"source {m}" for m in range(1, len(models))))
+    pivot = models[0].tokens
+    topks = [
+        temper(model.topk, rule.temperatures.get(name, 1.0))
+        for name, model in zip(names, models, strict=True)
+    ]
     assert topks[0].present.all(), "the pivot has a distribution in every row"
     scored = (
         score_rows(models, rule, bytes_CT) if rule.per == "token" else score_units(captures, rule, bytes_CT)
@@ -69,12 +75,22 @@ def fuse(
     unit = unit_of_row(events, rule.per, bytes_CT.shape[1])
     known = Units(
         ce=scored.ce,
-        names=names or ("pivot", *(f"source {m}" for m in range(1, len(models)))),
+        names=names,
         domains=domain_of_units(domains, rule.per, bytes_CT, events),
+        entropy=entropies(topks, rule, unit, scored.ce.shape[1]),
     )
     weights, fallback = fall_back(rule.weigh(known)[:, unit], np.stack([topk.present for topk in topks]))
     pick = _mix if rule.mixes else _pick
     return Fused(pick(topks, weights), weights, fallback, scored.shared, rule.to_pivot(known))
+
+
+def entropies(
+    topks: Sequence[TopK], rule: BaseRule, unit_N: Int[np.ndarray, " N"], units: int
+) -> Float[np.ndarray, "M U"] | None:
+    """The entropies that a rule asks for, None where it asks for none."""
+    if not rule.asks_entropy:
+        return None
+    return entropy_of_rows(topks) if rule.per == "token" else mean_entropy(topks, unit_N, units)
 
 
 def domain_of_units(

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from fusionchat import console
 from fusionchat.artifacts import Json
 from fusionchat.console import progress
+from fusionchat.corpus.parts import count_words
 from fusionchat.fuse.fuse import Fused, fuse
 from fusionchat.recipe.schema import AnyFuse
 from fusionchat.represent.events import Events, events_of, message_bytes
@@ -127,8 +128,9 @@ def _say(settings: Settings, seen: Collection[str], to_pivot: Mapping[str, int],
     for domain in settings.fuse.domains:
         if domain not in seen:
             console.warn(f"{label}: no conversation of the train part has the domain {domain!r} of `fuse`")
-    for reason, count in sorted(to_pivot.items()):
-        console.say(f"{label}: {count} of {total} conversations take the pivot's distributions: {reason}")
+    if to_pivot:
+        count = f"{sum(to_pivot.values())} of {total}"
+        console.say(f"{label}: {count} conversations take the pivot's distributions: {count_words(to_pivot)}")
 
 
 class Coverage(NamedTuple):

@@ -7,7 +7,7 @@ from typing import cast
 
 from fusionchat.artifacts import Json, Manifest, read_json, write_text
 from fusionchat.console import say, table
-from fusionchat.corpus.parts import PARTS
+from fusionchat.corpus.parts import PARTS, count_words
 from fusionchat.damage import verified, verified_folder
 from fusionchat.distill.seeds import nth
 from fusionchat.evaluate.row_bits import amounts
@@ -180,10 +180,9 @@ def fusion_note(inputs: Inputs, target: str) -> str:
             f"Fusion for target {target} compared its models without {amounts(missing, ends)}, in "
             f"{int(str(summary['bytes'])):,} bytes of answers: not all of them score these."
         )
-    for reason, count in cast(Mapping[str, int], summary.get("to_pivot", {})).items():
-        said.append(
-            f"Fusion for target {target}: {counted(count, 'conversation')} took the pivot's: {reason}."
-        )
+    if to_pivot := cast(Mapping[str, int], summary.get("to_pivot", {})):
+        count = counted(sum(to_pivot.values()), "conversation")
+        said.append(f"Fusion for target {target}: {count} took the pivot's: {count_words(to_pivot)}.")
     return " ".join(said)
 
 

@@ -5,7 +5,7 @@ import pytest
 from pydantic import TypeAdapter, ValidationError
 
 from fusionchat.fuse.rules import RULES, FuseRule
-from fusionchat.fuse.rules.base import BaseRule, Rule, Units, comparable
+from fusionchat.fuse.rules.base import BaseRule, Rule, Units, comparable, take_least
 
 
 def test_scores_are_compared_in_fp32_and_a_missing_one_is_infinite():
@@ -20,7 +20,8 @@ REQUIRED = {"route": {"map": {"maths": "a"}}}
 @pytest.mark.parametrize("method", RULES)
 def test_every_rule_gives_what_nobody_scored_to_the_pivot(method):
     rule = RULES[method](**REQUIRED.get(method, {}))
-    units = Units(np.array([[np.nan, 1.0], [np.nan, 2.0]]), ("pivot", "a"), ("", ""))
+    scores = np.array([[np.nan, 1.0], [np.nan, 2.0]])
+    units = Units(scores, ("pivot", "a"), ("", ""), entropy=scores)
     weights = rule.weigh(units)
     assert weights.dtype == np.float32 and weights[:, 0].tolist() == [1, 0]
     np.testing.assert_allclose(weights.sum(axis=0), 1, rtol=1e-6)
@@ -48,4 +49,19 @@ def test_the_base_has_no_weights():
 def test_a_rule_that_compares_nothing_has_no_such_settings():
     plain, units = BaseRule("none"), Units(np.zeros((1, 1)), ("pivot",), ("",))
     assert (plain.per, plain.unit, plain.mixes) == ("conversation", "bits_per_byte", False)
-    assert not plain.models and not plain.domains and not plain.to_pivot(units)
+    assert not plain.asks_entropy and not plain.models and not plain.domains and not plain.to_pivot(units)
+
+
+@pytest.mark.parametrize("method", RULES)
+def test_temperatures_are_of_models_and_greater_than_0(method):
+    more = REQUIRED.get(method, {})
+    named = RULES[method](**more, temperatures={"qwen": 2.0}).models
+    assert named["temperatures.qwen"] == "qwen" and len(named) == 1 + len(more)
+    for wrong in (0.0, -1.0, np.inf, np.nan):
+        with pytest.raises(ValueError, match=r"temperatures\.qwen must be greater than 0"):
+            RULES[method](**more, temperatures={"qwen": wrong})
+
+
+def test_the_least_takes_all():
+    weights = take_least(np.array([[1.0, 2.0, np.nan], [1.0, 1.0, np.nan], [0.5, 1.0, np.nan]]))
+    assert weights.tolist() == [[0, 0, 1], [0, 1, 0], [1, 0, 0]] and weights.dtype == np.float32

@@ -2,7 +2,7 @@
 """What a fusion rule is: settings that turn the models' scores into their weights. PURE."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar, Literal, NamedTuple
 
 import numpy as np
@@ -21,11 +21,14 @@ class Units(NamedTuple):
         ce: [M, U], cross-entropy in the rule's unit, smaller is better; NaN where a model is not compared.
         names: The models, the pivot first.
         domains: The domain of each unit's conversation, "" where it has none.
+        entropy: [M, U], in bits: of a token, or the mean of the rows in which all models have a distribution; NaN where
+            there is none. Only for a rule that asks for it.
     """
 
     ce: Float[np.ndarray, "M U"]
     names: Sequence[str]
     domains: Sequence[str]
+    entropy: Float[np.ndarray, "M U"] | None = None
 
 
 @dataclass(frozen=True)
@@ -34,12 +37,22 @@ class BaseRule:
 
     Attributes:
         method: The rule's name in a recipe.
+        temperatures: The temperature of a model's distributions by its name, see `fusionchat.fuse.temper`; 1 for others.
+            Scores are not changed.
     """
 
     method: str
+    temperatures: dict[str, float] = field(default_factory=dict, kw_only=True)
     mixes: ClassVar[bool] = False
     """Whether rows can have weights other than 0 and 1."""
+    asks_entropy: ClassVar[bool] = False
+    """Whether it needs the entropies of the models' distributions."""
     __pydantic_config__: ClassVar[dict[str, str]] = STRICT
+
+    def __post_init__(self) -> None:
+        for name, value in self.temperatures.items():
+            if not 0 < value < np.inf:
+                raise ValueError(f"temperatures.{name} must be greater than 0, not {value:g}")
 
     @property
     def per(self) -> Per:
@@ -60,9 +73,9 @@ class BaseRule:
         return {}
 
     @property
-    def models(self) -> Mapping[str, str]:
+    def models(self) -> dict[str, str]:
         """The models that its settings name, by the key that names them: the recipe must have them."""
-        return {}
+        return {f"temperatures.{name}": name for name in self.temperatures}
 
     @property
     def domains(self) -> Sequence[str]:
@@ -97,6 +110,12 @@ class Rule(BaseRule):
                 compared in fp32; a NaN never wins; ties, and units that nobody scored, go to model 0, the pivot.
         """
         raise NotImplementedError
+
+
+def take_least(scores_MU: Float[np.ndarray, "M U"]) -> Float[np.ndarray, "M U"]:
+    """Weight 1 for the model with the least score, compared in fp32; ties, and units without scores, go to the first."""
+    best_U = np.argmin(comparable(scores_MU), axis=0)
+    return (np.arange(len(scores_MU))[:, None] == best_U).astype(np.float32)
 
 
 def comparable(ce_MU: Float[np.ndarray, "M U"]) -> Float[np.ndarray, "M U"]:

@@ -7,7 +7,7 @@ from typing import Literal
 import numpy as np
 from jaxtyping import Float
 
-from fusionchat.fuse.rules.base import Rule, comparable
+from fusionchat.fuse.rules.base import Rule, take_least
 
 
 @dataclass(frozen=True)
@@ -25,5 +25,4 @@ class MinCE(Rule):
 
     def weights(self, ce_MU: Float[np.ndarray, "M U"]) -> Float[np.ndarray, "M U"]:
         """1 for the model with the least score, 0 for the others; ties go to the first, the pivot."""
-        best_U = np.argmin(comparable(ce_MU), axis=0)
-        return (np.arange(len(ce_MU))[:, None] == best_U).astype(np.float32)
+        return take_least(ce_MU)

@@ -29,6 +29,7 @@ class Route(BaseRule):
     map: dict[str, str] = field(kw_only=True)
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if not self.map:
             raise ValueError("map must name a source for at least one domain")
 
@@ -50,9 +51,9 @@ class Route(BaseRule):
         return dict(sorted(counts.items()))
 
     @property
-    def models(self) -> Mapping[str, str]:
-        """The models of the map."""
-        return {f"map.{domain}": model for domain, model in self.map.items()}
+    def models(self) -> dict[str, str]:
+        """The models of the map, and those with a temperature."""
+        return super().models | {f"map.{domain}": model for domain, model in self.map.items()}
 
     @property
     def domains(self) -> Sequence[str]:
