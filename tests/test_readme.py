@@ -66,7 +66,7 @@ def test_every_command_runs(tiny):
             places = {"A": "input/models/pivot", "chats.jsonl": "input/corpus/validation.jsonl"}
             run(" ".join(places.get(word, word) for word in command.split()), tiny)
             assert (tiny / "A.fisher" / "model.safetensors").is_file()
-        elif command.split()[1] in {"check", "plan", "run", "chat"}:
+        elif command.split()[1] in {"check", "plan", "run", "chat", "show", "export"}:
             run(command, tiny, given="Hello\n/quit\n")
         else:
             unknown.append(command)

@@ -29,6 +29,10 @@ VERBS = [
     "fisher",
     "evaluate",
     "report",
+    "show",
+    "export",
+    "push",
+    "pull",
     "chat",
     "demo",
 ]

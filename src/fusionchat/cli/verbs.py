@@ -10,6 +10,7 @@ from typing import Any
 
 import click
 
+from fusionchat.cli.artifacts import export, pull, push, show
 from fusionchat.cli.merge import fisher, merge
 from fusionchat.cli.run import finish, load, run_one, run_stage
 from fusionchat.units import counted
@@ -210,6 +211,10 @@ cli.add_command(merge)
 cli.add_command(fisher)
 stage_verb("evaluate", "Run up to the evaluation of every model; print the results.")
 stage_verb("report", "Run all of it and write the report.")
+
+
+for artifact_verb in (show, export, push, pull):
+    cli.add_command(artifact_verb)
 
 
 @cli.command()

@@ -70,6 +70,11 @@ class DistributionStore(Sequence[TopK]):
         return self.shard(0).about.rows[2]
 
     @property
+    def size(self) -> int:
+        """Bytes of its files."""
+        return sum(source.size for source in self._sources)
+
+    @property
     def encoding(self) -> Encoding:
         """How its distributions are kept."""
         return self.shard(0).about.encoding

@@ -1,0 +1,120 @@
+"""A job's distributions on the Hugging Face hub, as a data set: shards, manifest and a card; and back from there."""
+
+import shutil
+from pathlib import Path
+
+from fusionchat.artifacts import MANIFEST, Manifest, make_folder, read_manifest
+from fusionchat.damage import damaged_files
+from fusionchat.errors import ArtifactError
+from fusionchat.represent.store.layout import SHARDS
+from fusionchat.represent.store.read import DistributionStore
+
+CARD = "README.md"
+TEXT = """---
+tags:
+- fusionchat
+- distillation
+---
+
+# {name}
+
+Distributions of a chat LLM over the tokens of a chat corpus, made by FusionChat: {rows:,} rows of {conversations:,}
+conversations, a vocabulary of {vocabulary:,} tokens.
+
+    fusionchat pull {repo} RUN/{name}
+
+or without a run, one conversation at a time:
+
+    from fusionchat import DistributionStore
+    store = DistributionStore("hf://datasets/{repo}")
+    store[0].ids, store[0].logprobs
+
+The corpus is not in it: which tokens the rows are of, the run's `corpus` job has. Fingerprint: {fingerprint}
+"""
+
+
+def push(folder: Path, repo: str, *, private: bool = True) -> str:
+    """Upload a finished job's store to a data set of the hub, which is made if it is not there; returns its URL.
+
+    Raises:
+        ArtifactError: The folder is no finished job with shards, a file in it is damaged, or the hub refuses.
+    """
+    from huggingface_hub import HfApi
+
+    manifest = require_whole(folder)
+    store = DistributionStore(folder)
+    text = TEXT.format(
+        name=f"{folder.parent.name}/{folder.name}",
+        repo=repo,
+        rows=store.rows,
+        conversations=len(store),
+        vocabulary=store.encoding.vocabulary,
+        fingerprint=manifest.fingerprint,
+    )
+    try:
+        api = HfApi()
+        url = api.create_repo(repo, repo_type="dataset", private=private, exist_ok=True)
+        api.upload_folder(
+            folder_path=folder, repo_id=repo, repo_type="dataset", allow_patterns=[*manifest.files, MANIFEST]
+        )
+        api.upload_file(path_or_fileobj=text.encode(), path_in_repo=CARD, repo_id=repo, repo_type="dataset")
+    except Exception as error:  # the hub's client raises many kinds
+        raise ArtifactError(
+            f"The hub does not take {repo}: {first_line(error)}",
+            do="check the id, the network and your login (`hf auth login`), then run the same command again",
+        ) from error
+    return str(url)
+
+
+def pull(repo: str, folder: Path, *, revision: str | None = None) -> Manifest:
+    """Download what `push` uploaded into a folder that is not there yet; the folder appears whole or not at all.
+
+    Raises:
+        ArtifactError: The folder is there, the hub does not give the data set, or it is not what was pushed.
+    """
+    from huggingface_hub import snapshot_download
+
+    if folder.exists():
+        raise ArtifactError("This folder already exists", where=str(folder), do="remove it, or give another")
+    make_folder(folder.parent)
+    coming = folder.with_name(f".{folder.name}.coming")  # kept where it is cut off: a second call goes on
+    try:
+        snapshot_download(
+            repo, repo_type="dataset", revision=revision, local_dir=coming, ignore_patterns=[CARD, ".git*"]
+        )
+    except Exception as error:  # the hub's client raises many kinds
+        raise ArtifactError(
+            f"The hub does not give {repo}: {first_line(error)}",
+            do="check the id, the network and your login (`hf auth login`)",
+        ) from error
+    shutil.rmtree(coming / ".cache", ignore_errors=True)  # the client's notes
+    manifest = require_whole(coming, name=repo)
+    coming.rename(folder)
+    return manifest
+
+
+def require_whole(folder: Path, *, name: str = "") -> Manifest:
+    """The manifest of a finished job's store, all of whose files are as they were written.
+
+    Args:
+        folder: The job's.
+        name: What messages call it; the folder if there is none.
+
+    Raises:
+        ArtifactError: It is not finished, has no shards, or a file is damaged.
+    """
+    manifest, where = read_manifest(folder), name or str(folder)
+    if manifest is None or not any(folder.glob(SHARDS)):
+        raise ArtifactError(
+            "This is no finished store of distributions",
+            where=where,
+            do="give the folder of a finished job of represent, align or fuse",
+        )
+    for error in damaged_files(folder, manifest, verify=True):
+        raise ArtifactError(f"{error.what}: {error.path.name}", where=where, do="make it again, then push it")
+    return manifest
+
+
+def first_line(error: Exception) -> str:
+    """What an error says, in one line."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0]

@@ -1,0 +1,87 @@
+"""Distributions of a run as files for other trainers; what was written before is not written again."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from fusionchat.artifacts import write_json, write_text
+from fusionchat.console import progress
+from fusionchat.errors import ArtifactError
+from fusionchat.represent.export import FORMATS
+from fusionchat.represent.export.base import part_path, write_part
+from fusionchat.represent.store.cut import cut
+from fusionchat.stages.stored import open_stored, stored_jobs, tokenizer_of
+
+ROWS = 2**17
+"""Supervised tokens of a file, about."""
+ABOUT = "fusionchat_export.json"
+
+
+class Exported(NamedTuple):
+    """What was written of a job: its folder, and how many conversations and supervised tokens are in it."""
+
+    job: str
+    folder: Path
+    conversations: int
+    rows: int
+    without: int
+    """Rows that have no distribution (not aligned)."""
+
+
+def export(run: Path, form: str, out: Path, jobs: Sequence[str] = ()) -> list[Exported]:
+    """Write the distributions of some jobs, each to its folder in ``out``.
+
+    Args:
+        run: The run's folder.
+        form: A name of `FORMATS`.
+        out: Where to.
+        jobs: Their ids; all finished jobs of ``fuse`` if there are none.
+
+    Raises:
+        ArtifactError: A job is not done or holds no distributions, or ``out`` holds an export of something else.
+    """
+    chosen = list(jobs) or stored_jobs(run, "fuse")
+    if not chosen:
+        raise ArtifactError(
+            "This run has no fused distributions yet",
+            where=str(run),
+            do="run `fusionchat fuse` with its recipe, or name a job with --job (as `fusionchat plan` lists it)",
+        )
+    return [export_job(run, job, form, out / job) for job in chosen]
+
+
+def export_job(run: Path, job: str, form: str, folder: Path) -> Exported:
+    """Write the distributions of one job; files that are there are kept."""
+    stored, written = open_stored(run, job), FORMATS[form]
+    about = stored.about(tokenizer_of(stored))
+    held = {"format": form, **vars(about)}
+    require_same(folder, held)
+    ranges = cut(stored.rendered.supervised.offsets, ROWS)
+    write_json(folder / ABOUT, held)
+    for name, text in written.notes(about).items():
+        write_text(folder / name, text)
+    with progress(f"export {job}", len(stored.conversations), "conversations") as advance:
+        for index, members in enumerate(ranges):
+            path = part_path(folder, index, len(ranges))
+            if not path.is_file():
+                write_part(path, stored.examples(members), written, about)
+            advance(len(members))
+    without = sum(int((~topk.present).sum()) for _, topk in stored.store.shards())
+    return Exported(job, folder, len(stored.conversations), stored.store.rows, without)
+
+
+def require_same(folder: Path, held: dict[str, object]) -> None:
+    """Check that a folder holds this export or nothing.
+
+    Raises:
+        ArtifactError: It holds something else.
+    """
+    import json
+
+    path = folder / ABOUT
+    if not folder.exists() or (path.is_file() and json.loads(path.read_text(encoding="utf-8")) == held):
+        return
+    what = "an export of other distributions" if path.is_file() else "something else"
+    raise ArtifactError(
+        f"This folder holds {what}", where=str(folder), do="remove it, or give another --output"
+    )

@@ -1,0 +1,292 @@
+"""What is in an artifact: a run, a job's folder, a store of distributions, a model, a file; and a conversation, decoded."""
+
+import json
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from fusionchat.arrays import shapes_in
+from fusionchat.artifacts import MANIFEST, Json, Manifest, read_json, read_manifest
+from fusionchat.corpus.supervised import SupervisedTokens
+from fusionchat.errors import ArtifactError
+from fusionchat.represent.store.layout import LABEL_LOGPROB, SHARDS
+from fusionchat.represent.store.read import DistributionStore, read_shard
+from fusionchat.represent.topk import TopK
+from fusionchat.run.order import ORDERS
+from fusionchat.stages.corpus import make_renderer
+from fusionchat.stages.stored import HOLD, Stored, open_stored
+from fusionchat.units import counted, duration, size
+
+SHOWN_FILES = 12
+SHOWN_TOP = 3
+SHORT_DIGEST = 12
+NESTED = 3
+"""Levels of settings that are written out."""
+Rows = list[tuple[str, ...]]
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table of texts."""
+
+    title: str | None
+    columns: tuple[str, ...]
+    rows: Rows
+
+
+@dataclass(frozen=True)
+class Shown:
+    """What there is to say of an artifact: one line, facts by name, tables."""
+
+    what: str
+    facts: Mapping[str, str] = field(default_factory=dict)
+    tables: tuple[Table, ...] = ()
+
+
+def describe(place: str) -> Shown:
+    """What is at a path or URL.
+
+    Raises:
+        ArtifactError: There is nothing, or nothing that FusionChat knows.
+    """
+    if "://" in place:
+        return Shown("A store of distributions", store_facts(DistributionStore(place)))
+    path = Path(place)
+    if path.is_file():
+        return describe_file(path)
+    if not path.is_dir():
+        raise ArtifactError("There is nothing here", where=place, do="give a run, or something in one")
+    if (path / ORDERS).is_dir():
+        return describe_run(path)
+    manifest = read_manifest(path)
+    if manifest is not None:
+        return describe_job(path, manifest)
+    if any(path.glob(SHARDS)):
+        return Shown("A store of distributions, without a manifest", store_facts(DistributionStore(path)))
+    if (path / "config.json").is_file():
+        return describe_model(path)
+    raise ArtifactError(
+        "FusionChat did not make this folder",
+        where=place,
+        do="give a run, the folder of a job, a store, a model folder or a file",
+    )
+
+
+def describe_run(path: Path) -> Shown:
+    """A run: the jobs that are done."""
+    found = sorted((path / MANIFEST).parent.rglob(MANIFEST))
+    done = [(one.parent, manifest) for one in found if (manifest := read_manifest(one.parent)) is not None]
+    rows: Rows = [
+        (
+            folder.relative_to(path).as_posix(),
+            size(sum(stamp[0] for stamp in manifest.stamps.values())),
+            duration(manifest.seconds),
+            brief(manifest.summary),
+        )
+        for folder, manifest in done
+    ]
+    facts = {"finished jobs": str(len(done)), "time": duration(sum(m.seconds for _, m in done))}
+    return Shown("A run", facts, (Table(None, ("job", "size", "time", "what it found"), rows),))
+
+
+def brief(summary: Mapping[str, Json]) -> str:
+    """The figures of a summary that are single values, the first few."""
+    plain = [
+        f"{key} {value if isinstance(value, str) else f'{value:.6g}'}"
+        for key, value in summary.items()
+        if isinstance(value, int | float | str)
+    ]
+    return ", ".join(plain[:2])
+
+
+def describe_job(path: Path, manifest: Manifest) -> Shown:
+    """A finished job: what it was made from, and what it made."""
+    facts = {
+        "fingerprint": manifest.fingerprint[:SHORT_DIGEST],
+        "took": duration(manifest.seconds),
+        **flat(manifest.settings),
+        **{f"input {name}": digest[:SHORT_DIGEST] for name, digest in manifest.inputs.items()},
+        **flat(manifest.summary),
+        "made with": ", ".join(f"{name} {version}" for name, version in manifest.versions.items()),
+    }
+    if any(path.glob(SHARDS)):
+        facts |= store_facts(DistributionStore(path))
+    names = list(manifest.files)
+    rows: Rows = [
+        (name, size(manifest.stamps[name][0]) if name in manifest.stamps else "?")
+        for name in names[:SHOWN_FILES]
+    ]
+    if len(names) > SHOWN_FILES:
+        rows.append((f"and {counted(len(names) - SHOWN_FILES, 'more file')}", ""))
+    return Shown(f"A finished job: {path}", facts, (Table(None, ("file", "size"), rows),))
+
+
+def flat(tree: Mapping[str, Json], above: str = "", levels: int = NESTED) -> dict[str, str]:
+    """A tree's values by their paths; what is deeper than so many levels as JSON."""
+    found: dict[str, str] = {}
+    for key, value in tree.items():
+        if isinstance(value, dict) and value and levels > 1:
+            found |= flat(value, f"{above}{key}.", levels - 1)
+        else:
+            found[f"{above}{key}"] = (
+                value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+            )
+    return found
+
+
+def store_facts(store: DistributionStore) -> dict[str, str]:
+    """What a store holds."""
+    about, total = store.shard(0).about, store.size
+    columns = ", ".join(f"{c.name} {c.dtype}{f' x {c.width}' if c.width else ''}" for c in about.columns)
+    return {
+        "distributions": f"{store.rows:,} of {counted(len(store), 'conversation')}",
+        "vocabulary": f"{store.encoding.vocabulary:,} tokens",
+        "columns": columns,
+        "compression": store.encoding.compression,
+        "size": f"{size(total)} in {counted(len(store.ranges), 'shard')}, "
+        f"{total / max(store.rows, 1):.1f} bytes a row",
+    }
+
+
+def describe_model(path: Path) -> Shown:
+    """A model folder, by its configuration and the heads of its files."""
+    config = read_json(path / "config.json")
+    shapes: dict[str, tuple[int, ...]] = {}
+    for file in sorted(path.glob("*.safetensors")):
+        shapes |= shapes_in(file)
+    wanted = ("architectures", "model_type", "dtype", "torch_dtype", "vocab_size", "hidden_size")
+    facts = flat({key: config[key] for key in wanted if key in config})
+    facts["parameters"] = f"{sum(int(np.prod(shape)) for shape in shapes.values()):,}"
+    facts["size"] = size(sum(file.stat().st_size for file in path.iterdir() if file.is_file()))
+    return Shown(f"A model: {path}", facts)
+
+
+def describe_file(path: Path) -> Shown:
+    """A file by what it is: a shard, arrays, records, JSON."""
+    if path.match(SHARDS):
+        about = read_shard(path).about
+        first, last, total = about.conversations
+        facts = {
+            "shard": f"{about.shard[0] + 1} of {about.shard[1]}",
+            "conversations": f"{first} to {last - 1} of {total:,}",
+            "rows": f"{about.count:,}",
+            "columns": ", ".join(column.name for column in about.columns),
+            "size": size(path.stat().st_size),
+        }
+        return Shown(f"A shard of a store of distributions: {path}", facts)
+    if path.suffix == ".safetensors":
+        rows: Rows = [(name, " x ".join(map(str, shape)) or "1") for name, shape in shapes_in(path).items()]
+        return Shown(
+            f"Arrays: {path}", {"size": size(path.stat().st_size)}, (Table(None, ("array", "shape"), rows),)
+        )
+    if path.suffix == ".jsonl":
+        with path.open(encoding="utf-8") as file:
+            lines = [line for line in file if line.strip()]
+        facts = {"records": f"{len(lines):,}"}
+        return Shown(f"Records: {path}", facts | (flat(json.loads(lines[0])) if lines else {}))
+    if path.suffix == ".json":
+        return Shown(f"JSON: {path}", flat(read_json(path)))
+    raise ArtifactError("FusionChat does not know this file", where=str(path), do="give a file of a run")
+
+
+def find_stored(path: Path) -> Stored:
+    """The distributions in a job's folder, with their conversations.
+
+    Raises:
+        ArtifactError: The folder is not that of a job of a run that holds distributions.
+    """
+    for run in path.absolute().parents:
+        if (run / ORDERS).is_dir():
+            return open_stored(run, path.absolute().relative_to(run).as_posix())
+    raise ArtifactError(
+        "This folder is in no run, so its conversations are not known",
+        where=str(path),
+        do=f"give the folder of a job of {', '.join(HOLD)} in a run",
+    )
+
+
+def show_conversation(place: str, wanted: str) -> Shown:
+    """A conversation of a job's distributions: each supervised token with the tokens that were most likely there.
+
+    Args:
+        place: The job's folder.
+        wanted: The conversation's number (from 0), or its id.
+
+    Raises:
+        ArtifactError: There is no such conversation.
+    """
+    stored = find_stored(Path(place))
+    index = number_of(stored, wanted)
+    conversation, topk = stored.conversations[index], stored.store[index]
+    table = make_renderer(stored.ref).table
+
+    def text(token: int) -> str:
+        return visible(table.token(token))
+
+    rows: Rows = list(token_rows(stored, index, topk, text))
+    turns = {f"{message.role}:": message.content.replace("\n", "\n    ") for message in conversation.messages}
+    facts = {"model": stored.ref.model, "domain": conversation.domain or "-", **turns}
+    shown = min(SHOWN_TOP, topk.k)
+    places = [f"{nth} of {topk.k}" if nth == 1 else str(nth) for nth in range(1, shown + 1)]
+    return Shown(
+        f"Conversation {index}: {conversation.id}",
+        facts,
+        (Table(None, ("token", "p, %", *places, "others"), rows),),
+    )
+
+
+def number_of(stored: Stored, wanted: str) -> int:
+    """A conversation's number by its id, or by itself."""
+    ids = [conversation.id for conversation in stored.conversations]
+    if wanted in ids:
+        return ids.index(wanted)
+    if wanted.isdecimal() and int(wanted) < len(ids):
+        return int(wanted)
+    raise ArtifactError(
+        f"There is no conversation {wanted!r}",
+        where=stored.store.path,
+        do=f"give a number from 0 to {len(ids) - 1}, or an id such as {ids[0]}",
+    )
+
+
+def token_rows(
+    stored: Stored, index: int, topk: TopK, text: Callable[[int], str]
+) -> Iterator[tuple[str, ...]]:
+    """A row for each supervised token: the token, its probability, the most likely tokens, the mass of those not kept."""
+    shown = min(SHOWN_TOP, topk.k)
+    labels = own_tokens(stored, index).labels
+    known = LABEL_LOGPROB in [column.name for column in stored.store.shard(0).about.columns]
+    own = stored.store.column(LABEL_LOGPROB, index, index + 1) if known else np.full(len(labels), np.nan)
+    for row, label in enumerate(labels.tolist()):
+        if not topk.present[row]:
+            yield (text(label), percent(own[row]), *[""] * shown, "not aligned")
+            continue
+        kept = [
+            f"{text(int(token))} {percent(logprob)}" if np.isfinite(logprob) else ""
+            for token, logprob in zip(topk.ids[row, :shown], topk.logprobs[row, :shown], strict=True)
+        ]
+        in_row = topk.logprobs[row][topk.ids[row] == label]
+        found = own[row] if np.isfinite(own[row]) or not len(in_row) else in_row[0]
+        yield (text(label), percent(found), *kept, percent(topk.tail[row]))
+
+
+def own_tokens(stored: Stored, index: int) -> SupervisedTokens:
+    """The supervised tokens of a conversation."""
+    return stored.rendered.supervised.slice(index, index + 1)
+
+
+def percent(logprob: float | np.floating) -> str:
+    """A probability by its logarithm, in %: ``97.3``, ``0.02``, ``-`` where it is not known."""
+    value = float(logprob)
+    if np.isnan(value):
+        return "-"
+    share = 100 * float(np.exp(value))
+    return f"{share:.1f}" if share >= 1 else f"{share:.2g}"
+
+
+def visible(token: bytes) -> str:
+    """A token's text with its spaces and line ends to be seen: ``·the``, ``⏎``; parts of characters as ``\\xe2``."""
+    text = token.decode("utf-8", errors="backslashreplace")
+    return text.replace(" ", "·").replace("\n", "⏎").replace("\t", "⇥") or "∅"

@@ -1,0 +1,112 @@
+"""The distributions of a run's job, with the conversations and tokens that they are of."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from fusionchat.artifacts import Manifest, read_manifest
+from fusionchat.corpus.conversation import Conversation
+from fusionchat.corpus.rendered import RenderedPart
+from fusionchat.errors import ArtifactError
+from fusionchat.models.load import load_tokenizer
+from fusionchat.models.ref import ModelRef
+from fusionchat.represent.export.base import About, Example
+from fusionchat.represent.store.read import DistributionStore
+from fusionchat.run.order import read_order
+from fusionchat.stages.corpus import read_part, read_tokens
+from fusionchat.stages.names import CORPUS
+from fusionchat.stages.pipeline import STAGES
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+HOLD = ("represent", "align", "fuse")
+"""Stages whose jobs leave distributions."""
+
+
+@dataclass(frozen=True)
+class Stored:
+    """What a job has stored, and what it is of.
+
+    Attributes:
+        job: Its id.
+        manifest: Of its folder.
+        store: The distributions.
+        conversations: Of the training part.
+        rendered: The same in the tokens that the distributions are for.
+        ref: The model whose tokens these are: the pivot, or the captured model.
+    """
+
+    job: str
+    manifest: Manifest
+    store: DistributionStore
+    conversations: list[Conversation]
+    rendered: RenderedPart
+    ref: ModelRef
+
+    def example(self, index: int) -> Example:
+        """A conversation, to be exported."""
+        own, conversation = self.rendered[index], self.conversations[index]
+        return Example(
+            conversation.id,
+            conversation.domain,
+            np.asarray(own.input_ids, np.int32),
+            np.asarray(own.rows, np.int32),
+            self.store[index],
+        )
+
+    def examples(self, members: range) -> Iterator[Example]:
+        """Conversations, to be exported."""
+        return map(self.example, members)
+
+    def about(self, tokenizer: "PreTrainedTokenizerBase") -> About:
+        """What holds for all of them."""
+        end = tokenizer.eos_token_id
+        pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else end
+        return About(
+            job=self.job,
+            fingerprint=self.manifest.fingerprint,
+            model=self.ref.model,
+            vocabulary=self.store.encoding.vocabulary,
+            k=max((topk.k for _, topk in self.store.shards()), default=0),
+            longest=int(self.rendered.lengths.max(initial=0)),
+            pad=int(pad or 0),
+            end=int(end or 0),
+        )
+
+
+def open_stored(run: Path, job_id: str) -> Stored:
+    """The distributions of a finished job.
+
+    Raises:
+        ArtifactError: There is no such job, it is not done, or it leaves no distributions.
+    """
+    order = read_order(run, job_id, STAGES)
+    if order.job.stage not in HOLD:
+        raise ArtifactError(
+            f"{job_id} holds no distributions", where=str(run), do="give a job of represent, align or fuse"
+        )
+    manifest = read_manifest(run / job_id)
+    if manifest is None:
+        raise ArtifactError(
+            f"{job_id} is not done", where=str(run / job_id), do="run `fusionchat run` with its recipe first"
+        )
+    model = order.job.name if order.job.stage == "represent" else "pivot"
+    rendered = read_tokens(run / CORPUS, "train", model)
+    store = DistributionStore(run / job_id).require(rendered.supervised.offsets)
+    refs = read_order(run, CORPUS, STAGES).job.models
+    return Stored(job_id, manifest, store, read_part(run / CORPUS, "train"), rendered, refs[model])
+
+
+def stored_jobs(run: Path, stage: str) -> list[str]:
+    """The jobs of a stage that are done, by their ids."""
+    folders = sorted(path.parent for path in (run / stage).glob("*/manifest.json"))
+    return [folder.relative_to(run).as_posix() for folder in folders]
+
+
+def tokenizer_of(stored: Stored) -> "PreTrainedTokenizerBase":
+    """The tokenizer of the model whose tokens the distributions are over."""
+    return load_tokenizer(stored.ref)
