@@ -56,7 +56,7 @@ def test_what_is_not_known_is_refused(tmp_path, monkeypatch, place, message):
 def test_a_conversation_has_each_token_with_its_probability(finished):
     folder = finished.path("represent/pivot")
     shown = show_conversation(str(folder), "2")
-    tokens = read_tokens(finished.path(CORPUS), "train", "pivot").supervised.slice(2, 3)
+    tokens = read_tokens(finished.path(CORPUS), "train", "pivot").slice(2, 3)
     (table,) = shown.tables
     assert len(table.rows) == tokens.rows
     own = DistributionStore(folder).column("label_logprob", 2, 3)

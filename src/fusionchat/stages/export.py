@@ -56,7 +56,7 @@ def export_job(run: Path, job: str, form: str, folder: Path) -> Exported:
     about = stored.about(tokenizer_of(stored))
     held = {"format": form, **vars(about)}
     require_same(folder, held)
-    ranges = cut(stored.rendered.supervised.offsets, ROWS)
+    ranges = cut(stored.rendered.offsets, ROWS)
     write_json(folder / ABOUT, held)
     for name, text in written.notes(about).items():
         write_text(folder / name, text)

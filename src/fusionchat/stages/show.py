@@ -12,7 +12,8 @@ from fusionchat.artifacts import MANIFEST, Json, Manifest, read_json, read_manif
 from fusionchat.corpus.supervised import SupervisedTokens
 from fusionchat.errors import ArtifactError
 from fusionchat.represent.store.layout import LABEL_LOGPROB, SHARDS
-from fusionchat.represent.store.read import DistributionStore, read_shard
+from fusionchat.represent.store.read import DistributionStore
+from fusionchat.represent.store.shard import read_shard
 from fusionchat.represent.topk import TopK
 from fusionchat.run.order import ORDERS
 from fusionchat.stages.corpus import make_renderer
@@ -274,7 +275,7 @@ def token_rows(
 
 def own_tokens(stored: Stored, index: int) -> SupervisedTokens:
     """The supervised tokens of a conversation."""
-    return stored.rendered.supervised.slice(index, index + 1)
+    return stored.rendered.slice(index, index + 1)
 
 
 def percent(logprob: float | np.floating) -> str:

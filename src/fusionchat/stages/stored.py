@@ -9,7 +9,7 @@ import numpy as np
 
 from fusionchat.artifacts import Manifest, read_manifest
 from fusionchat.corpus.conversation import Conversation
-from fusionchat.corpus.rendered import RenderedPart
+from fusionchat.corpus.rendered import StoredPart
 from fusionchat.errors import ArtifactError
 from fusionchat.models.load import load_tokenizer
 from fusionchat.models.ref import ModelRef
@@ -44,7 +44,7 @@ class Stored:
     manifest: Manifest
     store: DistributionStore
     conversations: list[Conversation]
-    rendered: RenderedPart
+    rendered: StoredPart
     ref: ModelRef
 
     def example(self, index: int) -> Example:
@@ -96,7 +96,7 @@ def open_stored(run: Path, job_id: str) -> Stored:
         )
     model = order.job.name if order.job.stage == "represent" else "pivot"
     rendered = read_tokens(run / CORPUS, "train", model)
-    store = DistributionStore(run / job_id).require(rendered.supervised.offsets)
+    store = DistributionStore(run / job_id).require(rendered.offsets)
     refs = read_order(run, CORPUS, STAGES).job.models
     return Stored(job_id, manifest, store, read_part(run / CORPUS, "train"), rendered, refs[model])
 
