@@ -4,7 +4,7 @@ import pytest
 
 from fusionchat.corpus.conversation import Message
 from fusionchat.corpus.formats import FORMATS
-from fusionchat.corpus.mapping import ROLES, Names, keys_of
+from fusionchat.corpus.mapping import ROLES, Names, keys_of_turns
 from fusionchat.corpus.record import parse_record
 
 ASKED, SAID = Message("user", "Two?"), Message("assistant", "2")
@@ -104,7 +104,7 @@ def test_what_is_named_and_what_a_record_has():
     assert names.wanted == {
         "columns.prompt": "problem", "columns.role": "speaker", "domain.column": "topic",
     }  # fmt: skip
-    assert set(keys_of({"a": [{"b": 1}, {"c": 2}], "d": {"e": 3}})) == {"a", "b", "c", "d", "e"}
-    assert list(keys_of([{"role": "user"}])) == ["role"] and list(keys_of("text")) == []
+    assert set(keys_of_turns({"a": [{"b": 1}, {"c": 2}], "d": {"e": 3}})) == {"b", "c", "e"}
+    assert list(keys_of_turns([{"role": "user"}])) == ["role"] and list(keys_of_turns("text")) == []
     assert names.format("auto") == "prompt_completion" and names.format("alpaca") == "alpaca"
     assert Names({"answer": "a"}).format("auto") == "auto"

@@ -37,6 +37,14 @@ def test_a_column_that_no_record_has_is_named_with_its_setting():
     selection.check()
 
 
+def test_a_key_inside_a_column_is_no_column():
+    selection = Selection({"lang": "en"}, None, {"domain.column": "topic"})
+    selection.takes({"meta": {"lang": "en", "topic": "a"}})
+    with pytest.raises(CorpusError, match="has a column 'topic'") as error:
+        selection.check()
+    assert error.value.do.endswith("there are meta")
+
+
 def test_a_filter_that_leaves_nothing_says_what_there_is():
     selection = Selection({"lang": ("fr", None), "n": 3}, None, {})
     for record in RECORDS:

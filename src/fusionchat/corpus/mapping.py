@@ -81,14 +81,13 @@ class Names(NamedTuple):
 
 
 AS_THEY_ARE = Names()
+TURN_SETTINGS = frozenset(f"columns.{role}" for role in IN_TURNS)
+"""Settings that name keys of turns; the others name columns."""
 
 
-def keys_of(record: object) -> Iterator[str]:
-    """The keys of a record, and those of its turns."""
-    if isinstance(record, dict):
-        for key, value in record.items():
-            yield str(key)
-            turns = value if isinstance(value, list) else [value]
-            yield from (str(inner) for turn in turns if isinstance(turn, dict) for inner in turn)
-    elif isinstance(record, list):
-        yield from (str(inner) for turn in record if isinstance(turn, dict) for inner in turn)
+def keys_of_turns(record: object) -> Iterator[str]:
+    """The keys of what a record's values hold, or of the turns that it is a list of."""
+    values = record.values() if isinstance(record, dict) else [record]
+    for value in values:
+        turns = value if isinstance(value, list) else [value]
+        yield from (str(key) for turn in turns if isinstance(turn, dict) for key in turn)

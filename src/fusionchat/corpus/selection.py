@@ -4,7 +4,7 @@ from collections import Counter, defaultdict
 from collections.abc import Mapping
 
 from fusionchat.corpus.filters import Filter, passes, shown, word
-from fusionchat.corpus.mapping import keys_of
+from fusionchat.corpus.mapping import TURN_SETTINGS, keys_of_turns
 from fusionchat.errors import CorpusError
 
 FILTERED, OVER = "filtered out", "over the limit"
@@ -34,9 +34,7 @@ class Selection:
         """Whether a record is read; a line that is not JSON passes every filter, to be counted as what it is."""
         self.looked += 1
         if self.unseen:
-            keys = dict.fromkeys(keys_of(record))
-            self.columns |= keys if len(self.columns) < SHOWN_COLUMNS else {}
-            self.unseen = {setting: column for setting, column in self.unseen.items() if column not in keys}
+            self._look(record)
         if isinstance(record, dict | list) and not passes(record, self.wanted):
             self.left[FILTERED] += 1
             self._remember(record)
@@ -46,6 +44,18 @@ class Selection:
             return False
         self.taken += 1
         return True
+
+    def _look(self, record: object) -> None:
+        """Note what a record has of what was not seen so far."""
+        own = {str(key): None for key in record} if isinstance(record, dict) else {}
+        inner = dict.fromkeys(keys_of_turns(record) if TURN_SETTINGS & self.unseen.keys() else ())
+        if len(self.columns) < SHOWN_COLUMNS:
+            self.columns |= own | inner
+        self.unseen = {
+            setting: column
+            for setting, column in self.unseen.items()
+            if column not in (inner if setting in TURN_SETTINGS else own)
+        }
 
     @property
     def full(self) -> bool:
