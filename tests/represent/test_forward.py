@@ -84,7 +84,7 @@ class Logits:
 
     def __init__(self, value, token):
         self.head, self.value, self.token = made_head(), value, token
-        self.weight = self.head.weight
+        self.weight, self.device = self.head.weight, self.head.device
 
     def hidden(self, tokens, mask):
         self.tokens = tokens.flatten()

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from fusionchat.errors import ModelError
 from fusionchat.models.head import switch_length
+from fusionchat.models.lent import input_device
 from fusionchat.represent.batching import length_batches
 
 if TYPE_CHECKING:
@@ -82,7 +83,7 @@ def ignores_padding(model: "PreTrainedModel") -> bool:
         return False
     short, pads = torch.arange(1, 1 + PROBE), torch.zeros(PROBE, dtype=torch.long)
     size = int(model.get_input_embeddings().weight.shape[0])  # type: ignore[operator, union-attr, arg-type, index]
-    ids = torch.stack([torch.cat([pads, short]), torch.arange(2 * PROBE) + 1]).to(model.device) % size
+    ids = torch.stack([torch.cat([pads, short]), torch.arange(2 * PROBE) + 1]).to(input_device(model)) % size
     mask = torch.ones_like(ids)
     mask[0, :PROBE] = 0
     settings = greedy_settings((), 1)
@@ -143,8 +144,8 @@ def continue_batch(
 
     length = max(map(len, prompts))
     padding = stop_ids[0] if stop_ids else 0  # masked, so any id will do
-    ids = torch.tensor([[padding] * (length - len(p)) + list(p) for p in prompts], device=model.device)
-    mask = torch.tensor([[0] * (length - len(p)) + [1] * len(p) for p in prompts], device=model.device)
+    ids = torch.tensor([[padding] * (length - len(p)) + list(p) for p in prompts], device=input_device(model))
+    mask = torch.tensor([[0] * (length - len(p)) + [1] * len(p) for p in prompts], device=input_device(model))
     out = model.generate(  # type: ignore[operator]
         input_ids=ids,
         attention_mask=mask,

@@ -57,8 +57,9 @@ def token_bits(
         ModelError: The model gives NaN, infinite logits, or a token of the text probability 0.
     """
     from fusionchat.models.head import Head
+    from fusionchat.models.lent import is_placed
 
-    head = Head.of(model.to(device).eval())  # type: ignore[arg-type]
+    head = Head.of((model if is_placed(model) else model.to(device)).eval())  # type: ignore[arg-type]
     return head_bits(head, rendered, names=names, device=device, batch_tokens=batch_tokens, progress=progress)
 
 
@@ -78,8 +79,9 @@ def head_bits(
     bits_N = np.zeros(int(offsets[-1]), dtype=np.float64)
     for batch in batches(rendered, batch_tokens):
         hidden = head.hidden(batch.tokens.to(device), batch.mask.to(device)).flatten(0, 1)
-        hidden_NH = hidden[batch.positions.to(device)]
-        nats_N = label_nats(head, hidden_NH, batch.labels.to(device)).double().cpu().numpy()
+        own = hidden.device  # the head's, where a model is spread
+        hidden_NH = hidden[batch.positions.to(own)]
+        nats_N = label_nats(head, hidden_NH, batch.labels.to(own)).double().cpu().numpy()
         require_finite(-nats_N, batch.members, rows, names)
         places = np.concatenate([np.arange(offsets[i], offsets[i + 1]) for i in batch.members])
         bits_N[places] = nats_N / NATS_PER_BIT

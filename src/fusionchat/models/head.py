@@ -16,6 +16,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from fusionchat.errors import ModelError
+from fusionchat.models.lent import device_of, hook_of, input_device, lent
 from fusionchat.models.logits import HeadShape, Tile, operand, product, tiles, wide
 
 if TYPE_CHECKING:
@@ -119,14 +120,14 @@ class Head:
     def _check(self, kind: str) -> None:
         training = self.model.training
         self.model.eval()
-        tokens = torch.arange(CHECK_TOKENS, device=self.weight.device)[None] % self.weight.shape[0]
+        tokens = torch.arange(CHECK_TOKENS, device=self.device)[None] % self.weight.shape[0]
         with torch.no_grad():
             own = self.model(input_ids=tokens, use_cache=False).logits[0]
             hidden = self.hidden(tokens, torch.ones_like(tokens))[0]
-            ours = torch.empty_like(own, dtype=wide(own.dtype))
+            ours = torch.empty_like(own, dtype=wide(own.dtype), device=hidden.device)
             for row, token, part in self.tiles(hidden):
                 ours[row : row + len(part), token : token + part.shape[1]] = part
-        own = own.to(ours.dtype)
+        own, ours = own.to(ours.dtype).cpu(), ours.cpu()
         self.model.train(training)
         tolerance = 1e-3 if self.weight.dtype == ours.dtype else 5e-2
         if not torch.allclose(own, ours, rtol=tolerance, atol=tolerance * max(1.0, float(own.abs().max()))):
@@ -136,8 +137,13 @@ class Head:
             )
 
     def hidden(self, tokens_BL: Int[Tensor, "B L"], mask_BL: Int[Tensor, "B L"]) -> Float[Tensor, "B L H"]:
-        """See `hidden_states`."""
-        return hidden_states(self.body, tokens_BL, mask_BL, switch=self.switch)
+        """See `hidden_states`; they are on the device of the head, which need not be that of the body's input."""
+        return hidden_states(self.body, tokens_BL, mask_BL, switch=self.switch).to(device_of(self.linear))
+
+    @cached_property
+    def device(self) -> torch.device:
+        """Where token ids go."""
+        return input_device(self.model)
 
     @cached_property
     def switch(self) -> int | None:
@@ -146,12 +152,17 @@ class Head:
 
     def logits(self, hidden_NH: Float[Tensor, "N H"]) -> Float[Tensor, "N V"]:
         """fp32 logits of hidden states: product, bias, scale and soft cap are fp32 for weights of any dtype."""
-        logits = product(hidden_NH, self._operand)
-        return self.shape.apply(logits if self.bias is None else logits + self.bias.to(logits.dtype))
+        if hook_of(self.linear) is None:
+            logits = product(hidden_NH, self._operand)
+            return self.shape.apply(logits if self.bias is None else logits + self.bias.to(logits.dtype))
+        with lent(self.linear) as (weight_VH, bias_V):
+            logits = product(hidden_NH, operand(weight_VH, weight_VH.dtype))
+            return self.shape.apply(logits if bias_V is None else logits + bias_V.to(logits.dtype))
 
     def tiles(self, hidden_NH: Float[Tensor, "N H"]) -> Iterator[Tile]:
         """`logits` a part at a time, for who needs none of them twice; see `fusionchat.models.logits.tiles`."""
-        return tiles(hidden_NH, self.weight, self.bias, self.shape)
+        with lent(self.linear) as (weight_VH, bias_V):
+            yield from tiles(hidden_NH, weight_VH, bias_V, self.shape)
 
     @cached_property
     def _operand(self) -> Float[Tensor, "V H"]:

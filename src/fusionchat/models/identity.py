@@ -10,22 +10,27 @@ from fusionchat.models.ref import ModelRef
 
 WEIGHT_FILES = ("*.safetensors", "*.bin", "config.json", "*.index.json")
 WHOLE_HASH_BYTES = 256 * 2**20
+ADAPTER_FILES = ("adapter_config.json", "*.safetensors", "*.bin")
 GENERATION_FILES = (GENERATION,)
 SAMPLES, SAMPLE_BYTES = 256, 4096
 
 
 def identity(ref: ModelRef) -> str:
-    """What identifies a model's weights and configuration: a hash of its files, or its hub commit.
+    """What identifies a model's weights, adapter and configuration: a hash of its files, or its hub commit.
 
     Files up to 256 MB are hashed whole; of larger ones the size, the first megabyte (a safetensors header)
     and 256 blocks spread evenly are. A GGUF file holds weights and configuration.
     """
-    return _identity(ref.place, WEIGHT_FILES)
+    own = _identity(ref.place, with_code(ref, WEIGHT_FILES))
+    adapter = ref.adapter_place
+    if adapter is None:
+        return own
+    return hashlib.sha256(canonical([own, _identity(adapter, ADAPTER_FILES)]).encode()).hexdigest()
 
 
 def configuration_identity(ref: ModelRef) -> str:
     """What identifies a model's configuration alone."""
-    return _identity(ref.place, ("config.json",))
+    return _identity(ref.place, with_code(ref, ("config.json",)))
 
 
 def generation_identity(ref: ModelRef) -> str:
@@ -35,10 +40,15 @@ def generation_identity(ref: ModelRef) -> str:
 
 def tokenizer_identity(ref: ModelRef) -> str:
     """What identifies a model's tokenizer, template and the template's variables."""
-    own = _identity(ref.tokenizer_place, TOKENIZER)
+    own = _identity(ref.tokenizer_place, with_code(ref, TOKENIZER))
     borrowed = None if ref.borrows is None else tokenizer_identity(ref.borrows)
     held = [own, ref.template, borrowed, ref.thinking, *([dict(ref.variables)] if ref.variables else [])]
     return hashlib.sha256(canonical(held).encode()).hexdigest()
+
+
+def with_code(ref: ModelRef, patterns: tuple[str, ...]) -> tuple[str, ...]:
+    """Patterns of files, and of a model's Python files where they are run."""
+    return (*patterns, "**/*.py") if ref.own_code else patterns
 
 
 def _identity(place: Place, patterns: tuple[str, ...]) -> str:

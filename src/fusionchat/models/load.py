@@ -1,20 +1,23 @@
 """Models, their configurations and tokenizers, loaded by transformers; a tokenizer with the rules of its own file.
 
-Python files that come with a model are never run (``trust_remote_code`` is off), and nobody is asked whether they should
-be.
+Python files that come with a model are run only where the recipe says so (``trust_remote_code``); nobody is asked.
 """
 
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Any, NamedTuple, cast
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from fusionchat.corpus.jinja import own_template
 from fusionchat.errors import ModelError
 from fusionchat.hub import Place, local_file
 from fusionchat.models.files import TOKENIZER, VOCABULARY, file_of, matching
 from fusionchat.models.gguf import SAME_TOKENS, read_header, require_readable, same_tokens, without_bar
+from fusionchat.models.opening import PLAIN, Opening
+from fusionchat.models.own_code import trusted
+from fusionchat.models.placed import finished, placed
+from fusionchat.models.quantization import held_quantization
 from fusionchat.models.ready import advice, first_line, ready
 from fusionchat.models.ref import ModelRef
 from fusionchat.models.template_files import with_template
@@ -69,6 +72,8 @@ def open_tokenizer(ref: ModelRef) -> "PreTrainedTokenizerBase":
     ready(place, TEXT_FILES)
     try:
         tokenizer = declared_tokenizer(ref)
+    except ModelError:
+        raise
     except Exception as error:  # transformers raises many kinds
         if file_of(place) is not None:  # of a class that is not known, or cannot build it
             with suppress(Exception):
@@ -117,7 +122,10 @@ def declared_tokenizer(ref: ModelRef) -> "PreTrainedTokenizerBase":
 
     with source_of(ref.tokenizer_place) as source:
         return AutoTokenizer.from_pretrained(
-            source.name, revision=source.revision, gguf_file=source.file, trust_remote_code=False
+            source.name,
+            revision=source.revision,
+            gguf_file=source.file,
+            trust_remote_code=trusted(ref, ref.tokenizer_place),
         )
 
 
@@ -162,10 +170,11 @@ def load_config(ref: ModelRef) -> "PretrainedConfig":
     key = _stamp(ref.place)
     if key in _configs:
         return _configs[key]
+    trust = trusted(ref, ref.place)
     try:
         with source_of(ref.place) as source:
             config: PretrainedConfig = AutoConfig.from_pretrained(
-                source.name, revision=source.revision, gguf_file=source.file, trust_remote_code=False
+                source.name, revision=source.revision, gguf_file=source.file, trust_remote_code=trust
             )
     except ModelError:
         raise
@@ -191,23 +200,38 @@ def _stamp(place: Place) -> tuple[object, ...]:
     return str(path), stat.st_size, stat.st_mtime_ns
 
 
-def load_model(ref: ModelRef, *, dtype: "torch.dtype", device: "torch.device") -> "PreTrainedModel":
-    """The model in evaluation mode on a device; raises ModelError where it cannot be had."""
-    import torch
+def load_model(
+    ref: ModelRef,
+    *,
+    dtype: "torch.dtype",
+    device: "torch.device",
+    opening: Opening = PLAIN,
+    plain: bool = False,
+) -> "PreTrainedModel":
+    """The model in evaluation mode, its adapter merged into it; raises ModelError where it cannot be had.
+
+    Args:
+        ref: The model.
+        dtype: What plain weights are loaded in; those that are stored quantized keep their own.
+        device: Where it goes, unless ``opening`` says it. Weights are placed as they are read.
+        opening: How its weights are brought into memory.
+        plain: Whether weights that are stored quantized are brought back to plain ones.
+    """
     from transformers import AutoModelForCausalLM
 
     ready(ref.place, ("",))
+    held = held_quantization(ref)
+    how = placed(ref, opening, dtype=dtype, device=device, held=held, plain=plain)
     try:
         with source_of(ref.place) as source:
-            read = {"config": load_config(ref)} if ref.place.file is not None else {}
             found: Any = AutoModelForCausalLM.from_pretrained(
                 source.name,
                 revision=source.revision,
                 gguf_file=source.file,
-                dtype=dtype,
-                trust_remote_code=False,
+                trust_remote_code=trusted(ref, ref.place),
                 output_loading_info=True,
-                **read,
+                **({} if source.file is None else {"config": load_config(ref)}),
+                **how,
             )
     except ModelError:
         raise
@@ -217,25 +241,4 @@ def load_model(ref: ModelRef, *, dtype: "torch.dtype", device: "torch.device") -
             where=ref.model,
             do=advice(ref.place, error),
         ) from error
-    model: PreTrainedModel = found[0]
-    if ref.place.file is not None:
-        made_plain(ref, model, sorted(found[1]["missing_keys"]))
-    cast(torch.nn.Module, model).to(device)
-    return model.eval()
-
-
-def made_plain(ref: ModelRef, model: "PreTrainedModel", missing: list[str]) -> None:
-    """Make a model that was read from a GGUF file one like any other: its weights are plain by now.
-
-    Raises:
-        ModelError: The file lacks weights of its structure.
-    """
-    if missing:
-        raise ModelError(
-            f"The GGUF file of {ref.name!r} lacks {len(missing)} tensors of its structure, such as {missing[0]}",
-            where=ref.model,
-            do="give the model's folder or hub id instead",
-        )
-    model.hf_quantizer = None  # type: ignore[assignment] # with it, `save_pretrained` refuses
-    if hasattr(model.config, "quantization_config"):
-        del model.config.quantization_config
+    return finished(ref, found[0], list(found[1]["missing_keys"]), how, plain=plain, dtype=dtype).eval()

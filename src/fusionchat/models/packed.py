@@ -1,8 +1,22 @@
-"""Which models are no ordinary folders of plain weights, and what that means for them."""
+"""Which models are no ordinary folders of plain weights, and whether they can be made one."""
 
+from fusionchat.errors import ModelError
+from fusionchat.models.quantization import can_be_plain, describe, held_quantization
 from fusionchat.models.ref import ModelRef
 
 
 def packed(ref: ModelRef) -> bool:
     """Whether a model's weights have to be unpacked before a training or a merge can read them."""
-    return ref.place.file is not None
+    return ref.place.file is not None or ref.adapter is not None or held_quantization(ref) is not None
+
+
+def require_unpackable(ref: ModelRef) -> None:
+    """Raise ModelError where a pivot's weights are quantized in a way that transformers does not bring back."""
+    held = held_quantization(ref)
+    if held is not None and not can_be_plain(held):
+        raise ModelError(
+            f"The pivot is quantized with {describe(held)}, and transformers does not bring that back to plain weights, "
+            "which a training needs",
+            where=ref.model,
+            do="give the model that it was quantized from as pivot; a source may be quantized",
+        )

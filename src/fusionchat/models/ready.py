@@ -5,9 +5,8 @@ import logging
 from fusionchat.damage import verified_folder
 from fusionchat.hub import Place, ask_the_hub_once
 
-logging.getLogger("bitsandbytes").setLevel(
-    logging.ERROR
-)  # peft imports it wherever it is installed, and it warns
+for _name in ("bitsandbytes", "accelerate.big_modeling"):  # peft imports the first wherever it is installed
+    logging.getLogger(_name).setLevel(logging.ERROR)
 
 OWN_CODE = "trust_remote_code"
 """What transformers' refusal to run a model's own files names."""
@@ -35,14 +34,14 @@ def quiet() -> None:
 def first_line(error: Exception) -> str:
     """What an error of transformers says, in one line."""
     if OWN_CODE in str(error):
-        return "it needs Python files that come with it, and these are never run"
+        return "it needs Python files that come with it, and these are run only with `trust_remote_code`"
     return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
 def advice(place: Place, error: Exception) -> str:
     """What to do about an error of transformers with a model."""
     if OWN_CODE in str(error):
-        return "use a model whose structure and tokenizer transformers has"
+        return "use a model whose structure and tokenizer transformers has; or read its Python files, and set trust_remote_code"
     if place.path is not None:
         return "check that the folder holds a complete model"
     return "check the id and your connection, or give a local folder"

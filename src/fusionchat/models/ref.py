@@ -30,6 +30,8 @@ class ModelRef:
         borrows: The model whose template it uses instead, or None.
         thinking: Whether it sees the thoughts that the corpus keeps.
         variables: What its chat template is given besides the conversation.
+        adapter: A peft adapter on top of it: a folder or a hub id, with ``@REVISION``; None for none.
+        own_code: Whether the Python files that come with it are run.
     """
 
     name: str
@@ -40,6 +42,8 @@ class ModelRef:
     borrows: "ModelRef | None" = None
     thinking: Thinking = "keep"
     variables: Mapping[str, JsonValue] = field(default_factory=dict)
+    adapter: str | None = None
+    own_code: bool = False
 
     @property
     def place(self) -> Place:
@@ -50,6 +54,20 @@ class ModelRef:
     def tokenizer_place(self) -> Place:
         """Where its tokenizer is."""
         return find(self.tokenizer, revision=self.revision)
+
+    @property
+    def where(self) -> str:
+        """Where a recipe has it."""
+        return self.name if self.name == "pivot" else f"sources.{self.name}"
+
+    @property
+    def adapter_place(self) -> Place | None:
+        """Where its adapter is; None for none."""
+        if self.adapter is None:
+            return None
+        name, _, revision = self.adapter.partition("@")
+        whole = find(self.adapter)
+        return whole if whole.path is not None else find(name, revision=revision or None)
 
 
 def resolve(specs: Mapping[str, ModelSpec], folder: str) -> dict[str, ModelRef]:
@@ -67,6 +85,13 @@ def resolve(specs: Mapping[str, ModelSpec], folder: str) -> dict[str, ModelRef]:
         where = "pivot" if name == "pivot" else f"sources.{name}"
         model = locate(spec.model, folder, where=f"{where}.model")
         tokenizer = locate(spec.tokenizer, folder, where=f"{where}.tokenizer") if spec.tokenizer else model
+        if name == "pivot" and spec.trust_remote_code:
+            raise ModelError(
+                "The pivot's own Python files cannot be run: targets and the fused model are opened without them",
+                where="pivot.trust_remote_code",
+                do="use a pivot whose structure transformers has; a source may bring its own files",
+            )
+        adapter = _adapter(spec, folder, f"{where}.adapter")
         template = _template(spec, folder, where)
         borrows = refs["pivot"] if spec.template == "pivot" else None
         lent = {} if borrows is None else borrows.variables
@@ -79,6 +104,8 @@ def resolve(specs: Mapping[str, ModelSpec], folder: str) -> dict[str, ModelRef]:
             borrows,
             spec.thinking or "keep",
             {**lent, **spec.template_variables},
+            adapter,
+            spec.trust_remote_code,
         )
     return refs
 
@@ -99,6 +126,17 @@ def locate(name: str, folder: str, *, where: str) -> str:
             do="check the path; it is relative to the recipe's folder",
         )
     return place.given
+
+
+def _adapter(spec: ModelSpec, folder: str, where: str) -> str | None:
+    """An adapter's folder, or its id with ``@REVISION``; None for none."""
+    if spec.adapter is None:
+        return None
+    whole = find(spec.adapter, folder)
+    if whole.path is not None and whole.file is None:
+        return whole.name
+    name, mark, revision = spec.adapter.partition("@")
+    return locate(name, folder, where=where) + mark + revision
 
 
 def _template(spec: ModelSpec, folder: str, where: str) -> str | None:

@@ -22,6 +22,14 @@ class ModelSpec(Named):
     tokenizer: str | None = Field(
         None, description="folder, GGUF file or hub id of the tokenizer, if not the model's"
     )
+    adapter: str | None = Field(
+        None,
+        description="a peft adapter on top of the model: folder, or hub id (`OWNER/NAME`, `OWNER/NAME@REVISION`)",
+    )
+    trust_remote_code: bool = Field(
+        False,
+        description="run the Python files that come with this source; of a hub id only with `revision` set to a commit",
+    )
     template: str = Field(
         "own",
         description="own | pivot | a Jinja file (or JSON with `chat_template`), relative to the recipe file",

@@ -54,13 +54,14 @@ def capture(
             do="give the tokenizer that belongs to the model, or resize the model's embeddings",
         )
     offsets = rendered.supervised.offsets
-    n, device = int(offsets[-1]), head.weight.device
+    n, device = int(offsets[-1]), head.device
     ids = np.zeros((n, k), dtype=np.int32)
     logprobs = np.zeros((n, k), dtype=np.float16)
     tail, label_logprob = np.zeros(n, dtype=np.float16), np.zeros(n, dtype=np.float32)
     for batch in batches(rendered, batch_tokens):
         hidden = head.hidden(batch.tokens.to(device), batch.mask.to(device)).flatten(0, 1)
-        kept = top_k(head, hidden[batch.positions.to(device)], batch.labels.to(device), k, vocabulary)
+        own = hidden.device  # the head's, where a model is spread
+        kept = top_k(head, hidden[batch.positions.to(own)], batch.labels.to(own), k, vocabulary)
         rows = np.concatenate([np.arange(offsets[i], offsets[i + 1]) for i in batch.members])
         ids[rows] = kept.ids.cpu().numpy()
         logprobs[rows] = kept.logprobs.cpu().numpy()

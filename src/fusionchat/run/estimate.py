@@ -4,6 +4,7 @@ import gzip
 import zlib
 from collections.abc import Iterable, Sequence
 from contextlib import closing
+from functools import lru_cache
 from pathlib import Path
 
 from fusionchat.corpus.located import locate
@@ -12,6 +13,8 @@ from fusionchat.errors import CorpusError, MergeError
 from fusionchat.hub import cached_folder, here, hub_parameters
 from fusionchat.merge.inputs.checkpoint import open_checkpoint
 from fusionchat.models.gguf import read_header
+from fusionchat.models.opening import PLAIN, Opening
+from fusionchat.models.quantization import bits_of, held_quantization
 from fusionchat.models.ref import ModelRef
 from fusionchat.recipe.schema import Recipe
 from fusionchat.run.job import Cost
@@ -38,9 +41,27 @@ def parameters(ref: ModelRef) -> int | None:
     if place.file is not None:
         path = here(place)
         return hub_parameters(place) if path is None else read_header(path).count
+    if held_quantization(ref) is not None:
+        return of_structure(place.name, place.revision)
     folder = cached_folder(place)
     counted = None if folder is None else _elements(folder)
     return counted if place.path is not None or counted is not None else hub_parameters(place)
+
+
+@lru_cache(maxsize=16)
+def of_structure(name: str, revision: str | None) -> int | None:
+    """Elements of a model's tensors by its configuration: packed weights are fewer. None where it cannot be had."""
+    import torch
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    try:
+        config = AutoConfig.from_pretrained(name, revision=revision)
+        with torch.device("meta"):
+            model = AutoModelForCausalLM.from_config(config)
+        model.tie_weights()
+    except Exception:  # the run says what is wrong with it
+        return None
+    return sum(parameter.numel() for parameter in model.parameters())
 
 
 def _elements(folder: Path) -> int | None:
@@ -101,10 +122,17 @@ def capture_cost(recipe: Recipe, ref: ModelRef) -> Cost:
     return Cost(shards(recipe), None if tokens is None or size is None else 2.0 * size * tokens)
 
 
-def capture_memory(ref: ModelRef, dtype: str) -> float | None:
-    """Bytes of a model's weights in a dtype, and room for its activations."""
+def capture_memory(ref: ModelRef, dtype: str, opening: Opening = PLAIN) -> float | None:
+    """Bytes of a model's weights in a dtype, or as they are quantized, and room for its activations."""
     size = parameters(ref)
-    return None if size is None else size * (4.0 if dtype == "float32" else 2.0) + OVERHEAD
+    return None if size is None else size * weight_bytes(ref, dtype, opening) + OVERHEAD
+
+
+def weight_bytes(ref: ModelRef, dtype: str, opening: Opening = PLAIN) -> float:
+    """Bytes of a weight in memory: by its bits where it is quantized, with a twentieth for scales and plain layers."""
+    held = opening.quantization or (None if ref.name == "pivot" else held_quantization(ref))
+    bits = None if held is None else bits_of(held)
+    return (4.0 if dtype == "float32" else 2.0) if bits is None else 1.05 * bits / 8
 
 
 def training_memory(pivot: ModelRef) -> float | None:

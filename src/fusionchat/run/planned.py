@@ -64,7 +64,7 @@ class Run:
             return ref
         folder = str(self.path(self.unpacked[name]) / "model")
         own = ref.tokenizer if ref.place != ref.tokenizer_place else folder
-        return replace(ref, model=folder, tokenizer=own)
+        return replace(ref, model=folder, tokenizer=own, adapter=None)
 
     def model(self, name: str) -> Content:
         """A model and its tokenizer, to be read by a job."""

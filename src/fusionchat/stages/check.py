@@ -98,6 +98,12 @@ def check(recipe: Recipe, *, sample: int = 200) -> Check:
         FusionChatError: Something that is here is broken: a folder, a template, the corpus.
     """
     refs, unseen = recipe.refs(), list[str]()
+    opens = [
+        line
+        for ref in refs.values()
+        if ref.name == "pivot" or ref.name in opened_sources(recipe)
+        for line in opening_lines(ref, recipe.models[ref.name].capture.opening)
+    ]
     samples = sample_entries(recipe, sample, unseen)
     train = [sample.read for sample in samples if sample.part == "train"]
     conversations = [one for read in train for one in read.conversations]
@@ -147,7 +153,7 @@ def check(recipe: Recipe, *, sample: int = 200) -> Check:
             n: text for n, ref in refs.items() if n in renderers and (text := rebuilt_on(ref)) is not None
         },
         dtypes=planned.dtypes,
-        opens=[line for ref in refs.values() for line in opening_lines(ref)],
+        opens=opens,
         doubts=[line for n, made in renderers.items() for line in unread_variables(refs[n], made)],
     )
 

@@ -2,48 +2,93 @@
 
 import difflib
 import json
+from pathlib import Path
 
 from fusionchat.corpus.render import Renderer
 from fusionchat.corpus.variables import free_names, unread
 from fusionchat.hub import here
 from fusionchat.models.gguf import require_readable
+from fusionchat.models.opening import Opening
+from fusionchat.models.own_code import describe as own_code
+from fusionchat.models.packed import packed
+from fusionchat.models.quantization import describe, held_quantization, lacks
 from fusionchat.models.ref import ModelRef
 from fusionchat.report.text import count
-from fusionchat.units import size
+from fusionchat.run.estimate import parameters
+from fusionchat.stages.openable import require_openable
+from fusionchat.units import size as text_of
+
+UNPACKED = "written once into an ordinary folder of the run"
 
 
-def settings_path(name: str) -> str:
-    """Where a model is in a recipe."""
-    return name if name == "pivot" else f"sources.{name}"
+def opening_lines(ref: ModelRef, opening: Opening) -> list[str]:
+    """How a model is opened and shown text, where it is not the usual way: at most a line for each.
+
+    Raises:
+        ModelError: It cannot be opened in this way.
+    """
+    require_openable(ref, opening)
+    size = parameters(ref) if ref.name == "pivot" and packed(ref) else None
+    parts = [file_part(ref), stored_part(ref), wanted_part(ref, opening), adapter_part(ref)]
+    parts += [f"{UNPACKED}, {text_of(4.0 * size)} in float32" if size is not None else "", map_part(opening)]
+    parts += [own_code(ref) if ref.own_code else ""]
+    said = "; ".join(part for part in parts if part)
+    return [line for line in (f"{ref.name}: {said}" if said else "", variables_line(ref)) if line]
 
 
-def opening_lines(ref: ModelRef) -> list[str]:
-    """How a model is opened and shown text, where it is not the usual way: a line for each."""
-    return [line for line in (file_line(ref), variables_line(ref)) if line]
+def stored_part(ref: ModelRef) -> str:
+    """What a model's stored weights are quantized with; "" for plain ones."""
+    held = held_quantization(ref)
+    if held is None:
+        return ""
+    missing = "" if (found := lacks(held)) == "" else f", which this machine cannot do: {found}"
+    how = "" if ref.name == "pivot" else ", opened as it is"
+    return f"quantized with {describe(held)}{how}{missing}"
 
 
-def file_line(ref: ModelRef) -> str:
-    """What a GGUF file holds and what is made of it, in one line; "" for other models."""
+def wanted_part(ref: ModelRef, opening: Opening) -> str:
+    """What a model is quantized with when it is opened; "" for nothing."""
+    wanted = opening.quantization
+    if wanted is None:
+        return ""
+    return f"quantized with {describe(wanted)} when it is opened{' for its capture' if ref.name == 'pivot' else ''}"
+
+
+def adapter_part(ref: ModelRef) -> str:
+    """Which adapter is put on a model; "" for none."""
+    place = ref.adapter_place
+    if place is None:
+        return ""
+    return f"with the adapter {place.name if place.path is None else Path(place.name).name}"
+
+
+def map_part(opening: Opening) -> str:
+    """Where a model's weights go; "" for one device."""
+    if opening.device_map is None:
+        return ""
+    how = opening.device_map if isinstance(opening.device_map, str) else "as device_map says"
+    most = "".join(f", at most {size} on {name}" for name, size in (opening.max_memory or {}).items())
+    return f"spread over devices ({how}{most})"
+
+
+def file_part(ref: ModelRef) -> str:
+    """What a GGUF file holds and what is made of it; "" for other models."""
     place = ref.place
     if place.file is None:
         return ""
     path = here(place)
     if path is None:
-        return f"{ref.name}: a GGUF file on the hub; what it holds shows when it is here"
+        return "a GGUF file on the hub: what it holds shows when it is here"
     header = require_readable(path)
     words = (
         "tokenizer and template of the file"
         if place == ref.tokenizer_place
         else f"tokenizer of {ref.tokenizer}"
     )
-    what = (
-        f"dequantized once into an ordinary folder of the run, {size(4.0 * header.count)} in float32"
-        if ref.name == "pivot"
-        else "dequantized when it is opened"
-    )
+    what = "" if ref.name == "pivot" else "dequantized when it is opened; "
     return (
-        f"{ref.name}: GGUF file of structure {header.architecture}, {count(header.count)} parameters in "
-        f"{size(header.size)}; {what}; {words}"
+        f"GGUF file of structure {header.architecture}, {count(header.count)} parameters in {text_of(header.size)}; "
+        f"{what}{words}"
     )
 
 
@@ -60,7 +105,7 @@ def unread_variables(ref: ModelRef, renderer: Renderer) -> list[str]:
     source = renderer.template.source
     names = free_names(source)
     return [
-        f"{settings_path(ref.name)}.template_variables.{name}: the chat template never reads it{meant(name, names)}"
+        f"{ref.where}.template_variables.{name}: the chat template never reads it{meant(name, names)}"
         for name in unread(source, ref.variables)
     ]
 

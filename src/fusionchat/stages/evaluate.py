@@ -15,6 +15,7 @@ from fusionchat.evaluate.settings import EvaluateSettings
 from fusionchat.evaluate.tasks import METRICS
 from fusionchat.evaluate.tasks.base import Subject
 from fusionchat.hub import find
+from fusionchat.models.opening import PLAIN, Opening
 from fusionchat.models.precision import torch_dtype
 from fusionchat.models.ref import ModelRef
 from fusionchat.run.estimate import capture_memory, evaluation_cost
@@ -38,12 +39,14 @@ class Settings(Frozen):
         row: The model.
         evaluate: What is measured, and the dtype, ``auto`` resolved.
         label_weights: Those that the sweep chose among, the recipe's own first; empty where the row has its own.
+        opening: How a source's weights are brought into memory, as they are for its capture.
     """
 
     part: Part
     row: Row
     evaluate: EvaluateSettings
     label_weights: tuple[float, ...] = ()
+    opening: Opening = PLAIN
 
 
 def settings_of(held: Mapping[str, Json]) -> Settings:
@@ -88,6 +91,7 @@ def add_row(run: Run, part: Part, row: Row) -> None:
     needs: tuple[str, ...] = (CORPUS,)
     weights: tuple[float, ...] = ()
     measured = template_of(row)
+    opening = run.recipe.models[row.base].capture.opening if row.kind == "source" else PLAIN
     if row.kind in ("pivot", "source"):
         content |= run.model(row.base)
     elif row.weight == BEST:
@@ -99,12 +103,12 @@ def add_row(run: Run, part: Part, row: Row) -> None:
     run.add(
         "evaluate",
         f"{part}/{row.name}",
-        Settings(part=part, row=row, evaluate=evaluate, label_weights=weights),
+        Settings(part=part, row=row, evaluate=evaluate, label_weights=weights, opening=opening),
         needs=needs,
         reads={CORPUS: files_of(part, measured)},
         content=content | run.follows(measured),
         cost=evaluation_cost(run.recipe, run.refs[measured], part),
-        memory=capture_memory(run.refs[measured], dtype),
+        memory=capture_memory(run.refs[measured], dtype, opening),
         on_device=True,
     )
 
@@ -143,7 +147,7 @@ def work(settings: Settings, inputs: Inputs, out: Path, ctx: Context) -> Summary
     corpus, ref = inputs.folder(CORPUS), model_of(row, weight, inputs)
     conversations = read_part(corpus, settings.part)
     rendered = read_tokens(corpus, settings.part, template_of(row))
-    opened = subjects(settings.evaluate, conversations, rendered, ref, ctx.runtime)
+    opened = subjects(settings.evaluate, conversations, rendered, ref, ctx.runtime, opening=settings.opening)
     files = {key: Path(inputs.file(f"evaluate.{key}").path) for key in settings.evaluate.reads}
     subject = replace(opened(ref), files=files)
     scores = score(subject, settings.evaluate.tasks, out, row.name)
@@ -156,6 +160,8 @@ def subjects(
     rendered: Sequence[Rendered],
     ref: ModelRef,
     runtime: RuntimeSettings,
+    *,
+    opening: Opening = PLAIN,
 ) -> Callable[[ModelRef], Subject]:
     """What opens a model, to be measured on the conversations as they are rendered in the template of ``ref``."""
     from fusionchat.models.device import pick_device
@@ -165,7 +171,7 @@ def subjects(
     dtype = torch_dtype(settings.dtype, device, where="evaluate.dtype")
 
     def opened(which: ModelRef) -> Subject:
-        model = load_model(which, dtype=dtype, device=device)
+        model = load_model(which, dtype=dtype, device=device, opening=opening)
         return Subject(model, renderer, conversations, rendered, device, runtime.batch_tokens)
 
     return opened

@@ -19,6 +19,7 @@ from fusionchat.run.estimate import most_disk
 from fusionchat.run.job import Job
 from fusionchat.run.planned import Run
 from fusionchat.stages.merging import merged_from
+from fusionchat.stages.openable import require_openable
 from fusionchat.stages.rows import opened_sources
 from fusionchat.units import size
 
@@ -36,6 +37,7 @@ def rehearse(run: Run, jobs: Sequence[Job]) -> None:
     elsewhere = run.recipe.sources.keys() - opened_sources(run.recipe)
     for ref in run.refs.values():
         if ref.name not in elsewhere and any(f"model {ref.name}" in job.inputs for job in todo):
+            require_openable(ref, run.recipe.models[ref.name].capture.opening)
             require_weights(ref)
     if any(job.stage in REHEARSED for job in todo):
         rehearse_when_unpacked(run)

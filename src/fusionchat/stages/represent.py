@@ -86,7 +86,7 @@ def plan(run: Run) -> None:
             reads={CORPUS: files_of("train", ref.name)},
             content=run.model(ref.name),
             cost=cost if here else cost._replace(flops=0.0),
-            memory=capture_memory(ref, dtype) if here else OVERHEAD,
+            memory=capture_memory(ref, dtype, capturer.opening) if here else OVERHEAD,
             on_device=here,
             parallel="shards",
             parts=SHARDS,

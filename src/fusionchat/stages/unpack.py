@@ -12,7 +12,7 @@ from fusionchat.artifacts import Json
 from fusionchat.console import progress
 from fusionchat.errors import ModelError
 from fusionchat.models.load import load_model
-from fusionchat.models.packed import packed
+from fusionchat.models.packed import packed, require_unpackable
 from fusionchat.models.ref import ModelRef
 from fusionchat.models.tokenizer import copy_tokenizer
 from fusionchat.run.estimate import capture_memory, parameters
@@ -72,8 +72,9 @@ def work(settings: Settings, inputs: Inputs, out: Path, ctx: Context) -> Summary
     from fusionchat.merge.inputs.rehearsal import rehearse
 
     ref, folder = inputs.model(settings.model), out / "model"
+    require_unpackable(ref)
     with progress(inputs.job.label, None, "models") as advance:
-        model = load_model(ref, dtype=torch.float32, device=torch.device("cpu"))
+        model = load_model(ref, dtype=torch.float32, device=torch.device("cpu"), plain=True)
         model.save_pretrained(folder)
         copy_tokenizer(ref, folder)
         advance(1)

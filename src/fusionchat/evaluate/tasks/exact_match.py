@@ -135,11 +135,12 @@ def exact_match(
         progress: Called with the number of conversations done.
     """
     from fusionchat.evaluate.greedy import generate
+    from fusionchat.models.lent import is_placed
 
     asked = [i for i, c in enumerate(conversations) if c.answer is not None]
     prompts = [list(renderer.prompt_ids(question(conversations[i]))) for i in asked]
     answers = generate(
-        model.to(device).eval(),  # type: ignore[arg-type]
+        (model if is_placed(model) else model.to(device)).eval(),  # type: ignore[arg-type]
         prompts,
         stop_ids=renderer.stop_ids,
         max_new_tokens=max_new_tokens,

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, ClassVar, Protocol
 
 from pydantic import Field
 
+from fusionchat.models.opening import PLAIN, Opening
 from fusionchat.represent.asked import Asked, Sample
 from fusionchat.settings import Frozen
 
@@ -82,6 +83,11 @@ class Capturer(Frozen):
     def faults(self, place: str) -> list[str]:
         """What is missing on this machine, one line each, for `check`: a program, a server."""
         return []
+
+    @property
+    def opening(self) -> Opening:
+        """How transformers opens the model where it is evaluated."""
+        return PLAIN
 
     def open(self, asked: Asked) -> AbstractContextManager[Capture]:
         """Load the model, and close it after."""

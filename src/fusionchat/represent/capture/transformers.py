@@ -6,9 +6,13 @@ from functools import partial
 from importlib import metadata
 from typing import Literal
 
+from pydantic import Field, JsonValue, model_validator
+
 from fusionchat.models.device import pick_device
 from fusionchat.models.load import load_model
+from fusionchat.models.opening import Maps, Opening
 from fusionchat.models.precision import torch_dtype
+from fusionchat.models.quantization import describe
 from fusionchat.represent.capture.base import Asked, Capture, Capturer
 
 
@@ -16,11 +20,40 @@ class Transformers(Capturer):
     """The model is loaded with transformers and run in this process."""
 
     backend: Literal["transformers"] = "transformers"
+    quantization: dict[str, JsonValue] | None = Field(
+        None,
+        description="quantize the weights as they are read: `{quant_method: bitsandbytes, load_in_4bit: true, "
+        "bnb_4bit_quant_type: nf4}`, or another method of transformers with its settings",
+    )
+    device_map: Maps | dict[str, int | str] | None = Field(
+        None,
+        description="spread the weights over GPUs and host memory: a way to do it, or `{module: device}`; nothing for all on "
+        "`runtime.device`",
+    )
+    max_memory: dict[str, int | str] | None = Field(
+        None, description="the most that each device may hold with `device_map`: `{0: 70GB, cpu: 100GB}`"
+    )
+
+    @model_validator(mode="after")
+    def _whole(self) -> "Transformers":
+        if self.max_memory is not None and self.device_map is None:
+            raise ValueError("max_memory needs device_map: set it to auto")
+        assert self.opening  # it checks them
+        return self
 
     @property
     def version(self) -> str:
         """Of transformers."""
         return metadata.version("transformers")
+
+    def precision(self, dtype: str) -> str:
+        """What weights are quantized with, and what is computed in."""
+        return dtype if self.quantization is None else f"{describe(self.quantization)}, {dtype}"
+
+    @property
+    def opening(self) -> Opening:
+        """How the model's weights are brought into memory."""
+        return Opening(quantization=self.quantization, device_map=self.device_map, max_memory=self.max_memory)
 
     @contextmanager
     def open(self, asked: Asked) -> Iterator[Capture]:
@@ -30,5 +63,5 @@ class Transformers(Capturer):
 
         device = pick_device(asked.device)
         dtype = torch_dtype(asked.dtype, device, where="represent.dtype")
-        head = Head.of(load_model(asked.ref, dtype=dtype, device=device))
+        head = Head.of(load_model(asked.ref, dtype=dtype, device=device, opening=self.opening))
         yield partial(capture, head, k=asked.k, vocabulary=asked.vocabulary, batch_tokens=asked.batch_tokens)

@@ -1,0 +1,83 @@
+"""Adapters of peft: a model is its base with what the adapter changes, merged into the weights."""
+
+import json
+from typing import TYPE_CHECKING, cast
+
+from fusionchat.errors import ModelError
+from fusionchat.hub import Place, cached_folder, find
+from fusionchat.models.ref import ModelRef
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+CONFIG = "adapter_config.json"
+NEEDS = "pip install peft"
+
+
+def base_of(place: Place) -> str:
+    """The model that an adapter says it was trained on; "" where it does not say or is not on this machine.
+
+    Raises:
+        ModelError: A folder is no adapter's.
+    """
+    folder = cached_folder(place)
+    path = None if folder is None else folder / CONFIG
+    if path is None or not path.is_file():
+        if place.path is not None:
+            raise ModelError(
+                f"This folder holds no adapter: there is no {CONFIG}",
+                where=str(place.path),
+                do="give the folder that peft has saved",
+            )
+        return ""
+    try:
+        return str(json.loads(path.read_text(encoding="utf-8")).get("base_model_name_or_path") or "")
+    except (ValueError, AttributeError) as error:
+        raise ModelError(f"The adapter's {CONFIG} cannot be read: {error}", where=str(path)) from error
+
+
+def require_base(ref: ModelRef) -> None:
+    """Raise ModelError where an adapter names another base than its model, both being ids on the hub."""
+    place = ref.adapter_place
+    if place is None:
+        return
+    base, own = base_of(place), ref.place
+    on_hub = find(base).hub_id if base else None
+    if on_hub is not None and "/" in on_hub and own.path is None and on_hub.lower() != own.name.lower():
+        raise ModelError(
+            f"The adapter of {ref.name!r} was trained on {base}, and its model is {own.name}",
+            where=place.given,
+            do=f"set model: {base}, or give a local copy of the model if they are the same",
+        )
+
+
+def with_adapter(ref: ModelRef, model: "PreTrainedModel", *, merged: bool) -> "PreTrainedModel":
+    """A base model with its adapter.
+
+    Args:
+        ref: The model.
+        model: The base.
+        merged: Whether the changes are put into the weights; quantized weights keep them beside.
+
+    Raises:
+        ModelError: peft is missing, or the adapter does not fit the base.
+    """
+    place = ref.adapter_place
+    if place is None:
+        return model
+    require_base(ref)
+    try:
+        from peft import PeftModel
+    except ImportError as error:
+        raise ModelError("Adapters are read with the package `peft`, which is missing", do=NEEDS) from error
+    try:
+        adapted = PeftModel.from_pretrained(model, place.name, revision=place.revision, is_trainable=False)
+        if merged:
+            return cast("PreTrainedModel", adapted.merge_and_unload(safe_merge=True))
+        return cast("PreTrainedModel", adapted.get_base_model())
+    except Exception as error:  # peft raises many kinds
+        raise ModelError(
+            f"The adapter of {ref.name!r} does not fit its model: {' '.join(str(error).split())[:300]}",
+            where=place.given,
+            do="give the model that it was trained on",
+        ) from error
