@@ -8,6 +8,7 @@ from fusionchat.represent import capture
 from fusionchat.represent.capture.base import Capturer
 from fusionchat.represent.capture.endpoint import Endpoint
 from fusionchat.represent.capture.transformers import Transformers
+from fusionchat.represent.capture.vllm import Vllm
 from fusionchat.stages.represent import Settings
 
 ANY = TypeAdapter(capture.AnyCapturer)
@@ -22,7 +23,7 @@ def test_a_word_a_mapping_or_nothing(given):
 def test_an_unknown_backend_is_refused_with_those_that_are_there(given):
     with pytest.raises(
         ValidationError,
-        match=r"no backend 'transfomers' \(did you mean 'transformers'\?\); there are endpoint, transformers",
+        match=r"no backend 'transfomers' \(did you mean 'transformers'\?\); there are endpoint, transformers, vllm",
     ):
         ANY.validate_python(given)
     with pytest.raises(ValidationError):
@@ -33,6 +34,7 @@ def test_backends_are_found_by_the_default_of_their_field():
     assert discover(capture.__name__, capture.__path__, Capturer, key="backend") == {
         "endpoint": Endpoint,
         "transformers": Transformers,
+        "vllm": Vllm,
     }
 
 

@@ -1,0 +1,119 @@
+"""Capture with vLLM, which runs in an environment of its own."""
+
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field, JsonValue
+
+from fusionchat.errors import RecipeError
+from fusionchat.represent.capture.base import Asked, Capture, Capturer
+
+DOCS = "docs/capture.md has the two commands that make such an environment"
+
+
+class Vllm(Capturer):
+    """vLLM scores the conversations, in an environment of its own on this machine."""
+
+    backend: Literal["vllm"] = "vllm"
+    engine: dict[str, JsonValue] = Field(
+        {},
+        description="further arguments of `vllm.LLM`, such as `quantization: awq` or `hf_overrides: {...}`",
+    )
+    python: str | None = Field(
+        None,
+        exclude=True,
+        description="the interpreter of the environment that has vLLM, as `vllm/bin/python`",
+    )
+    tensor_parallel: int = Field(1, ge=1, exclude=True, description="GPUs that share the model")
+    max_num_seqs: int = Field(128, ge=1, exclude=True, description="conversations under way at once")
+    step_tokens: int = Field(
+        1024,
+        ge=1,
+        exclude=True,
+        description="tokens of one step; their logits are in memory at once, in float32, beside what `memory` is of",
+    )
+    memory: float = Field(
+        0.8, gt=0, le=1, exclude=True, description="share of a GPU's memory for weights and cache"
+    )
+    eager: bool = Field(
+        True, exclude=True, description="no compiling and no CUDA graphs: prompts gain little by them"
+    )
+
+    @property
+    def version(self) -> str:
+        """Of vLLM."""
+        from fusionchat.represent.vllm.worker import version_in
+
+        return version_in(self._interpreter("capture"))
+
+    def require(self, place: str) -> None:
+        """Raise RecipeError where no interpreter is given."""
+        if self.python is None:
+            raise RecipeError(
+                "This backend needs the interpreter of an environment with vLLM",
+                where=f"{place}.python",
+                do=f"set it; {DOCS}",
+            )
+
+    def faults(self, place: str) -> list[str]:
+        """Why vLLM cannot be used."""
+        from fusionchat.represent.vllm.worker import version_in
+
+        try:
+            found = version_in(self._interpreter(place))
+        except RecipeError as error:
+            return [f"{error.where}: {error.what[0].lower()}{error.what[1:]}; {DOCS}"]
+        except OSError as error:
+            return [f"{place}.python: {self.python} cannot be started: {error.strerror}"]
+        return [] if found else [f"{place}.python: {self.python} has no vLLM; {DOCS}"]
+
+    def _interpreter(self, place: str) -> str:
+        """The interpreter's path; one with a folder in it may be relative to the working directory."""
+        self.require(place)
+        found = shutil.which(str(Path(str(self.python)).expanduser()))
+        if found is None:
+            raise RecipeError(f"There is no interpreter {self.python}", where=f"{place}.python", do=DOCS)
+        return str(Path(found).absolute())
+
+    def engine_of(self, asked: Asked) -> dict[str, JsonValue]:
+        """What `vllm.LLM` is made with.
+
+        Steps are of ``step_tokens``, so that a long prompt's logits are never in memory at once; the cache of prefixes is
+        off, since no log-probabilities are made of what is in it.
+        """
+        own: dict[str, JsonValue] = {
+            "model": asked.ref.model
+            if asked.ref.place.path is None
+            else str(asked.ref.place.path.absolute()),
+            "revision": asked.ref.place.revision,
+            "dtype": asked.dtype,
+            "skip_tokenizer_init": True,
+            "max_model_len": asked.longest + 1,
+            "max_logprobs": min(asked.k, asked.vocabulary),
+            "logprobs_mode": "raw_logprobs",
+            "enable_prefix_caching": False,
+            "enable_chunked_prefill": True,
+            "max_num_seqs": min(self.max_num_seqs, self.step_tokens),
+            "max_num_batched_tokens": self.step_tokens,
+            "tensor_parallel_size": self.tensor_parallel,
+            "gpu_memory_utilization": self.memory,
+            "enforce_eager": self.eager,
+            "seed": 0,
+        }
+        return own | self.engine
+
+    @contextmanager
+    def open(self, asked: Asked) -> Iterator[Capture]:
+        """Start vLLM and let it load the model."""
+        from fusionchat.represent.vllm.worker import Worker
+
+        worker = Worker(self._interpreter(asked.place), self.engine_of(asked), asked)
+        try:
+            yield worker
+        except BaseException:
+            worker.close(wait=False)
+            raise
+        worker.close()

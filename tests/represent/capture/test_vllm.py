@@ -1,0 +1,64 @@
+"""The settings of the vLLM backend: what vLLM is made with, what is hashed, what check says."""
+
+import sys
+
+import pytest
+
+from fusionchat.errors import RecipeError
+from fusionchat.models.ref import ModelRef
+from fusionchat.represent.asked import Asked
+from fusionchat.represent.capture import BACKENDS
+from fusionchat.represent.capture.vllm import Vllm
+from fusionchat.represent.vllm import worker
+from tests.represent.vllm.interpreter import interpreter
+
+PLACE = "sources.a.capture"
+
+
+def asked(tmp_path, **changes):
+    held = {"vocabulary": 90, "k": 7, "dtype": "bfloat16", "longest": 300} | changes
+    return Asked(ModelRef("a", str(tmp_path), str(tmp_path)), device="cpu", batch_tokens=64, **held)
+
+
+def test_what_vllm_is_made_with(tmp_path):
+    made = Vllm(tensor_parallel=4, step_tokens=64, engine={"quantization": "awq", "seed": 3}).engine_of(
+        asked(tmp_path)
+    )
+    assert (
+        made["model"] == str(tmp_path) and made["tensor_parallel_size"] == 4 and made["dtype"] == "bfloat16"
+    )
+    assert (made["max_model_len"], made["max_logprobs"]) == (301, 7)
+    assert (made["max_num_batched_tokens"], made["max_num_seqs"]) == (64, 64)
+    assert made["enable_chunked_prefill"] and not made["enable_prefix_caching"]
+    assert made["logprobs_mode"] == "raw_logprobs" and made["skip_tokenizer_init"]
+    assert (made["quantization"], made["seed"]) == ("awq", 3)
+    hub = Asked(ModelRef("a", "nobody/x", "nobody/x", revision="v1"), 9, 99, "float32", "cpu", 64)
+    made = Vllm().engine_of(hub)
+    assert (made["model"], made["revision"], made["max_logprobs"]) == ("nobody/x", "v1", 9)
+
+
+def test_where_and_how_fast_it_runs_is_not_hashed():
+    backend = Vllm(python="p", tensor_parallel=2, max_num_seqs=3, step_tokens=5, memory=0.5, eager=False)
+    assert backend.model_dump(mode="json") == {"backend": "vllm", "engine": {}}
+    assert Vllm().model_copy(update=backend.means) == backend
+    assert BACKENDS["vllm"] is Vllm and Vllm.reads_weights and str(backend) == "vllm"
+
+
+def test_what_is_not_there_is_one_clear_line(tmp_path, monkeypatch):
+    assert (
+        Vllm(python=interpreter(tmp_path, has_vllm=False))
+        .faults(PLACE)[0]
+        .startswith(f"{PLACE}.python: {tmp_path}/python has no vLLM; docs/capture.md")
+    )
+    (line,) = Vllm(python="no/such/python").faults(PLACE)
+    assert line.startswith(f"{PLACE}.python: there is no interpreter no/such/python; docs/capture.md")
+    (line,) = Vllm().faults(PLACE)
+    assert line.startswith(f"{PLACE}.python: this backend needs the interpreter")
+    with pytest.raises(RecipeError, match="needs the interpreter"):
+        Vllm().require(PLACE)
+    broken = tmp_path / "broken"
+    broken.write_text("neither script nor program")
+    broken.chmod(0o755)
+    assert "cannot be started" in Vllm(python=str(broken)).faults(PLACE)[0]
+    monkeypatch.setattr(worker, "version_in", lambda _: "9.9")
+    assert Vllm(python=sys.executable).faults(PLACE) == [] and Vllm(python=sys.executable).version == "9.9"
