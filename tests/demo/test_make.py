@@ -1,9 +1,5 @@
 import json
 import os
-import re
-import signal
-import subprocess
-import sys
 import time
 from contextlib import contextmanager
 
@@ -13,7 +9,6 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from fusionchat.artifacts import checksums
 from fusionchat.demo import make
 from fusionchat.demo.make import demo_paths, make_demo
-from fusionchat.demo.models import SPECS
 from fusionchat.demo.parts import Part, making
 from fusionchat.errors import MachineError
 
@@ -134,26 +129,6 @@ def test_an_unusable_folder_is_a_clear_error(tmp_path):
         make_demo(tmp_path / "file" / "demo", scale=SCALE, progress=Watched())
     with pytest.raises(ValueError, match="scale"):
         make_demo(tmp_path, scale=0, progress=Watched())
-
-
-def test_no_worker_outlives_its_reader(tmp_path):
-    command = [sys.executable, "-m", "fusionchat.demo.worker", str(tmp_path), "pivot", "0", "1.0"]
-    worker = subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=os.environ | {"OMP_NUM_THREADS": "1"}
-    )
-    try:
-        assert re.fullmatch(rb"\d+\n", worker.stdout.readline())
-        worker.stdout.close()
-        assert worker.wait(timeout=60) not in (0, -signal.SIGKILL)
-    finally:
-        worker.kill()
-        worker.wait()
-    assert not (tmp_path / "models" / "pivot").exists()
-
-
-def test_strengths_cover_all_domains():
-    strong = [set(SPECS[name].strong) for name in ("mixtral", "qwen")]
-    assert not strong[0] & strong[1] and strong[0] | strong[1] == set(SPECS["pivot"].strong)
 
 
 def test_time_is_not_spent_on_imports_where_all_is_there(made):

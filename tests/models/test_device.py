@@ -1,0 +1,40 @@
+"""The device that a recipe means, on machines with and without accelerators."""
+
+import pytest
+import torch
+
+from fusionchat.errors import MachineError
+from fusionchat.models.device import pick_device
+
+
+@pytest.fixture
+def machine(monkeypatch):
+    """A function that gives the machine GPUs and, or, Apple's accelerator."""
+
+    def get(gpus=0, mps=False):
+        monkeypatch.setattr(torch.cuda, "is_available", lambda: gpus > 0)
+        monkeypatch.setattr(torch.cuda, "device_count", lambda: gpus)
+        monkeypatch.setattr(torch.backends.mps, "is_available", lambda: mps)
+
+    return get
+
+
+@pytest.mark.parametrize(
+    ("gpus", "mps", "expected"), [(2, True, "cuda"), (0, True, "mps"), (0, False, "cpu")]
+)
+def test_auto_is_the_best_that_is_there(machine, gpus, mps, expected):
+    machine(gpus, mps)
+    assert pick_device("auto") == torch.device(expected)
+
+
+@pytest.mark.parametrize("name", ["cpu", "cuda", "cuda:1", "mps"])
+def test_what_is_named_is_taken(machine, name):
+    machine(gpus=2, mps=True)
+    assert pick_device(name) == torch.device(name)
+
+
+@pytest.mark.parametrize(("gpus", "name"), [(0, "cuda"), (2, "cuda:2"), (2, "mps"), (2, "xpu"), (2, "gpu")])
+def test_what_is_not_there_is_the_machine_s_lack(machine, gpus, name):
+    machine(gpus)
+    with pytest.raises(MachineError, match=f"torch finds no device '{name}'"):
+        pick_device(name)
