@@ -2,15 +2,14 @@
 
 import json
 import os
-import shutil
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import pytest
 
 from fusionchat.cli.verbs import guarded
+from tests.cli.calls import call, refused
 from tests.shared import ROOT, SHARED, needs_shared
 from tests.tiny import copy_input, write_recipe
 
@@ -36,21 +35,6 @@ VERBS = [
     "chat",
     "demo",
 ]
-
-
-def call(capsys, *arguments):
-    """Exit code and everything printed."""
-    code = guarded([str(a) for a in arguments])
-    printed = capsys.readouterr()
-    return code, printed.out + printed.err
-
-
-def refused(capsys, *arguments, code=2):
-    """The message of a call that has to fail; never a traceback."""
-    got, text = call(capsys, *arguments)
-    assert got == code, text
-    assert "Traceback" not in text and "bug" not in text
-    return text
 
 
 def test_help_lists_every_verb_in_order(capsys):
@@ -164,71 +148,6 @@ def test_a_new_source_goes_last(tmp_path):
     insert_source(path, "new=./m", "pivot")
     assert list(load_recipe(path).sources) == ["b", "new"]
     assert path.read_text().startswith(head) and path.read_text().endswith(tail)
-
-
-def header(folder: Path) -> dict:
-    """A weight file's header."""
-    with (folder / "model.safetensors").open("rb") as file:
-        return json.loads(file.read(int.from_bytes(file.read(8), "little")))
-
-
-def test_merge_reads_mergekit_files_and_plans(capsys, tiny):
-    shutil.copytree(tiny / "input/models/pivot", tiny / "other")
-    (tiny / "kit.yaml").write_text(
-        "merge_method: task_arithmetic\nbase_model: input/models/pivot\ndtype: float32\n"
-        "models: [{model: other, parameters: {weight: 0.5}}]\n"
-    )
-    code, text = call(capsys, "merge", "kit.yaml", "--out", "merged")
-    assert code == 0, text
-    assert (tiny / "merged" / "model.safetensors").is_file()
-    code, text = call(capsys, "merge", "--pivot", "input/models/pivot", "--target", "other", "--dry-run")
-    assert code == 0 and "about 1 s" in text and "granularity" in text and "looks" in text and "{" not in text
-    assert header(tiny / "merged")["model.norm.weight"]["dtype"] == "F32"
-    code, text = call(capsys, "merge", "kit.yaml", "--dry-run", "--dtype", "float16")
-    assert code == 0 and "task_arithmetic" in text
-    assert "--out" in refused(capsys, "merge", "kit.yaml")
-    assert call(capsys, "merge", "kit.yaml", "--out", "half", "--dtype", "float16", "--hash-inputs")[0] == 0
-    assert header(tiny / "half")["model.norm.weight"]["dtype"] == "F16"
-    inputs = json.loads((tiny / "half" / "merge_weights.json").read_text())["inputs"]
-    assert all(len(file["sha256"]) == 64 for files in inputs.values() for file in files.values())
-    again = ["merge", "kit.yaml", "--out", "other-place", "--device", "mps"]
-    assert "float64" in refused(capsys, *again) and not (tiny / "other-place").exists()
-
-
-def test_merge_help_names_every_method(capsys):
-    from fusionchat.cli.merge import METHODS
-    from fusionchat.merge.methods import NAMES
-
-    assert METHODS == NAMES
-    text = " ".join(call(capsys, "merge", "--help")[1].split())
-    assert all(name in text for name in NAMES)
-
-
-def test_passthrough_of_the_pivot_needs_no_target(capsys, tiny):
-    alone = ["merge", "--pivot", "input/models/pivot", "--method", "passthrough"]
-    twice = "slices=[{model: pivot, layers: [0, 1]}, {model: pivot, layers: [0, 2]}]"
-    code, text = call(capsys, *alone, "--set", twice, "--dry-run")
-    assert code == 0 and "pivot 0 to 1, pivot 0 to 2" in text and "{" not in text
-    code, text = call(capsys, *alone, "--set", twice, "--out", "deep")
-    assert code == 0, text
-    assert json.loads((tiny / "deep/config.json").read_text())["num_hidden_layers"] == 3
-
-
-def test_merge_refuses_options_that_would_do_nothing(capsys, tiny):
-    (tiny / "kit.yaml").write_text("merge_method: linear\nmodels: [{model: input/models/pivot}]\n")
-    assert "--method" in refused(capsys, "merge", "kit.yaml", "--out", "x", "--method", "varm")
-    assert "--set" in refused(capsys, "merge", "kit.yaml", "--out", "x", "--set", "power=2")
-    assert "--dry-run" in refused(capsys, "merge", "recipe.yaml", "--dry-run")
-    assert "--out" in refused(capsys, "merge", "recipe.yaml", "--out", "x")
-    assert "--target" in refused(capsys, "merge", "--pivot", "input/models/pivot", "--out", "x")
-    assert "fusionchat plan recipe.yaml" in refused(capsys, "merge", "recipe.yaml", "--dry-run")
-    assert "no such file: nowhere.yaml" in refused(capsys, "merge", "nowhere.yaml", "--out", "x")
-    (tiny / "typo.yaml").write_text("merge_methd: linear\nmodels: [{model: a}]\n")
-    assert "merge_methd" in refused(capsys, "merge", "typo.yaml", "--out", "x")
-    pair = ["merge", "--pivot", "input/models/pivot", "--target", "a", "--out", "x"]
-    assert "--threads" in refused(capsys, *pair, "--threads", "-1")
-    assert "--shard-gb" in refused(capsys, *pair, "--shard-gb", "0")
-    assert not (tiny / "x").exists()
 
 
 def test_misspelt_keys_and_settings(capsys, tiny):

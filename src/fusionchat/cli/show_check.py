@@ -77,7 +77,7 @@ def _expected(found: Check) -> str:
     if found.disk is None or found.flops is None:
         return "Expected cost: unknown until the models' weights and the corpus are on this machine (see `fusionchat plan`)."
     hours = found.flops / FLOPS_A_SECOND / 3600
-    seconds = f"{hours * 3600:.0f} seconds" if hours > 1 / 3600 else "a second or less"
+    seconds = f"{hours * 3600:.0f} seconds" if hours >= 1.5 / 3600 else "a second or less"
     time = f"{hours:.1f} hours" if hours >= 0.1 else seconds
     return (
         f"Expected: {size(found.disk)} on disk, {work(found.flops)}: about {time} "

@@ -17,7 +17,7 @@ from fusionchat.merge.fisher.information import as_stored, draw, make_fisher
 from fusionchat.merge.inputs.checkpoint import open_checkpoint
 from fusionchat.models.load import load_tokenizer
 from fusionchat.models.ref import ModelRef
-from tests.cli.test_verbs import call, refused
+from tests.cli.calls import call, refused
 from tests.reference import merge as reference
 
 CORPUS = "input/corpus/train.jsonl"
