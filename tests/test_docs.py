@@ -1,6 +1,7 @@
 """Pages that are made from the code are up to date."""
 
 import importlib.util
+import re
 
 import jinja2
 
@@ -26,3 +27,13 @@ def test_the_template_of_story_models_ends_texts_and_leaves_what_a_user_begins_o
         for role in ("assistant", "user")
     ]
     assert seen == ["<s>Once</s>", "<s>Once"]
+
+
+def test_tests_that_pages_name_are_there():
+    held: dict[str, str] = {}
+    for path in (ROOT / "tests").rglob("test_*.py"):
+        held[path.name] = held.get(path.name, "") + path.read_text()
+    for page in (ROOT / "docs").rglob("*.md"):
+        for file, name in re.findall(r"(test_\w+\.py)(?:::(\w+))?", page.read_text()):
+            assert file in held, f"{page.name}: there is no {file}"
+            assert not name or f"def {name}(" in held[file], f"{page.name}: {file} has no {name}"

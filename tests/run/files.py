@@ -22,3 +22,13 @@ def damage_unseen(path: Path) -> None:
     content[-1] ^= 1
     path.write_bytes(content)
     os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+
+
+def outputs(folder):
+    """SHA-256 of everything a run leaves that has to be the same twice: no times, no dates."""
+    found = {}
+    for path in sorted(folder.rglob("*")):
+        inside = str(path.relative_to(folder))
+        if (path.is_file() and path.suffix in (".safetensors", ".jsonl")) or path.name == "scores.json":
+            found[inside] = sha256_file(path)
+    return found

@@ -10,8 +10,7 @@ from fusionchat.recipe.schema import load_recipe
 from fusionchat.run.engine.local import is_left, job_lease, lost, run_jobs
 from fusionchat.run.order import lease_path, order_path
 from fusionchat.stages.pipeline import open_run, run
-from tests.run.files import damage_unseen, files_of
-from tests.run.test_pipeline import outputs
+from tests.run.files import damage_unseen, files_of, outputs
 from tests.run.toy import Toy, chain
 
 

@@ -6,7 +6,6 @@ import os
 import shutil
 import signal
 import time
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,20 +14,10 @@ import torch
 
 from fusionchat.artifacts import read_manifest, sha256_file
 from fusionchat.errors import FusionChatError, RecipeError
-from fusionchat.evaluate.settings import EvaluateSettings
 from fusionchat.recipe.schema import load_recipe
 from fusionchat.stages.pipeline import needed, open_run, plan, run
+from tests.run.files import outputs
 from tests.tiny import SETTINGS, copy_input, write_recipe
-
-
-def outputs(folder):
-    """SHA-256 of everything a run leaves that has to be the same twice: no times, no dates."""
-    found = {}
-    for path in sorted(folder.rglob("*")):
-        inside = str(path.relative_to(folder))
-        if (path.is_file() and path.suffix in (".safetensors", ".jsonl")) or path.name == "scores.json":
-            found[inside] = sha256_file(path)
-    return found
 
 
 def test_the_fused_model_opens_with_plain_transformers(finished):
@@ -43,54 +32,6 @@ def test_the_fused_model_opens_with_plain_transformers(finished):
     assert (folder / "fusionchat_recipe.yaml").is_file() and "library_name: transformers" in (
         folder / "README.md"
     ).read_text()
-
-
-def test_the_merge_is_varm_of_the_targets_deltas(finished):
-    """The whole way from files to files against the formula written out."""
-    from safetensors.torch import load_file
-
-    def weights(path):
-        return load_file(path / "model.safetensors")
-
-    pivot = weights(finished.folder.parent.parent / "input" / "models" / "pivot")
-    targets = [weights(finished.path(f"distill/{name}@0.5") / "model") for name in ("mixtral", "qwen")]
-    fused = weights(finished.path("merge/fused") / "model")
-    assert fused.keys() == pivot.keys()
-    for name, base in pivot.items():
-        delta = [(t[name] - base).double() for t in targets]
-        square = torch.stack([(d**2).mean() for d in delta])
-        share = square / square.sum() if square.sum() > 0 else square
-        expected = base.double() + sum(w * d for w, d in zip(share, delta, strict=True))
-        torch.testing.assert_close(fused[name].double(), expected, rtol=1e-5, atol=1e-7)
-
-
-def test_the_report_lists_every_model_with_standard_errors(finished):
-    report = json.loads((finished.path("report/report") / "report.json").read_text())
-    kinds = [row["kind"] for row in report["rows"]]
-    assert kinds == ["pivot", "source", "source", "sft", "target", "target", "merge"]
-    for row in report["rows"]:
-        found = row["results"]["bits_per_byte"]
-        overall = found["value"]["overall"]
-        assert overall["value"] > 0 and overall["se"] > 0
-    assert found["over_sft"]["overall"]["n"] == overall["n"]
-
-
-def test_the_report_says_which_files_were_merged(finished):
-    """Checksums of targets and pivot are known without reading them again."""
-    report = json.loads((finished.path("report/report") / "report.json").read_text())
-    files = {file["model"]: file for file in report["merge_files"]}
-    assert list(files) == ["pivot", "mixtral", "qwen", "fused model"]
-    assert len(report["merge_files"]) == 4
-    places = {
-        "pivot": Path(finished.refs["pivot"].model),
-        "qwen": finished.path("distill/qwen@0.5") / "model",
-        "fused model": finished.path("merge/fused") / "model",
-    }
-    for model, folder in places.items():
-        path = folder / "model.safetensors"
-        assert files[model]["sha256"] == sha256_file(path) and files[model]["bytes"] == path.stat().st_size
-    page = (finished.path("report/report") / "report.html").read_text()
-    assert files["qwen"]["sha256"] in page
 
 
 def test_a_run_s_models_are_known_to_a_later_merge(finished, monkeypatch):
@@ -111,28 +52,6 @@ def test_targets_are_saved_in_fp32_and_without_checkpoints(finished):
     assert not (folder / "checkpoints").exists()
     with safe_open(folder / "model" / "model.safetensors", "pt") as file:
         assert {file.get_slice(name).get_dtype() for name in file.keys()} == {"F32"}  # noqa: SIM118
-
-
-def test_captured_distributions_are_the_models_own(finished):
-    """A conversation scored by hand, row by row."""
-    from transformers import AutoModelForCausalLM
-
-    from fusionchat.represent.store.read import DistributionStore
-    from fusionchat.stages.corpus import make_renderer, read_part, read_tokens
-    from fusionchat.stages.names import CORPUS
-
-    reference = finished.refs["qwen"]
-    tokens = read_tokens(finished.path(CORPUS), "train", "qwen")
-    scored = DistributionStore(finished.path("represent/qwen")).scored(tokens, 0, 1)
-    rendered = make_renderer(reference).render(read_part(finished.path(CORPUS), "train")[0])
-    model = AutoModelForCausalLM.from_pretrained(reference.model).eval()
-    with torch.no_grad():
-        logprobs = model(torch.tensor(rendered.input_ids[None], dtype=torch.long)).logits[0].log_softmax(-1)
-    own = logprobs[rendered.rows - 1]
-    labels = rendered.input_ids[rendered.rows]
-    np.testing.assert_array_equal(scored.tokens.labels, labels)
-    np.testing.assert_allclose(scored.label_logprob, own[np.arange(len(labels)), labels], atol=1e-4)
-    np.testing.assert_allclose(scored.topk.logprobs, own.topk(scored.topk.k).values, atol=5e-3)
 
 
 def test_a_finished_run_does_nothing_again(finished):
@@ -263,96 +182,6 @@ def test_several_processes_are_refused(tiny, monkeypatch):
     monkeypatch.setenv("WORLD_SIZE", "2")
     with pytest.raises(RecipeError, match="one process"):
         run(load_recipe("recipe.yaml"))
-
-
-@pytest.mark.parametrize("metric", ["bits_per_byte", "exact_match"])
-def test_a_search_tries_merges_without_training_and_takes_the_best(finished, tiny, metric):
-    shutil.copytree(finished.folder, tiny / "runs/tiny")
-    candidates = [{"method": "linear"}, {"method": "task_arithmetic", "scale": 0.01}]
-    candidates += [{"method": "ties", "density": [0.1, 0.2, 0.3]}]  # fails: there are two targets
-    write_recipe(
-        tiny / "recipe.yaml",
-        search={"candidates": candidates, "metric": metric},
-        evaluate={"exact_match": {"answer_pattern": "(?s)(.*)", "max_new_tokens": 2}},
-    )
-    begun = []
-    done = run(
-        load_recipe("recipe.yaml"),
-        announce=lambda job, status: begun.append(job.stage) if status.state != "done" else None,
-    )
-    assert set(begun) == {"merge", "evaluate", "report"}
-    found = json.loads((done.path("merge/search") / "search.json").read_text())
-    assert [trial["method"]["method"] for trial in found["trials"]] == [
-        "varm",
-        "linear",
-        "task_arithmetic",
-        "ties",
-    ]
-    failed, scores = found["trials"][3], [trial["score"] for trial in found["trials"][:3]]
-    assert failed["score"] is None and "3 values" in failed["reason"] and found["failed"] == 1
-    best = found["trials"][int(np.argmin(scores))]["method"]
-    assert found["best"] == best
-    report = json.loads((done.path("report/report") / "report.json").read_text())
-    assert report["fused"].startswith(f"search: {best['method']}")
-    sign = 1 if metric == "bits_per_byte" else -1
-    assert [trial["value"] for trial in report["trials"]] == [*(sign * score for score in scores), None]
-    assert report["trial_metric"]["name"] == metric
-    assert report["trials"][3]["reason"] == failed["reason"]
-    assert report["merge"] == report["fused"].removeprefix("search: ")
-    card = (done.path("merge/fused") / "model" / "README.md").read_text()
-    assert f"- merge `{report['merge']}`; stored" in card
-    assert "Merge search" in (done.path("report/report") / "report.html").read_text()
-    fused = done.path("merge/fused") / "model" / "model.safetensors"
-    assert sha256_file(fused) == sha256_file(done.path("merge/search") / "model" / "model.safetensors")
-
-
-def by_exact_match(limit):
-    exact = {"max_new_tokens": 4, "limit": limit}
-    return EvaluateSettings.model_validate({"exact_match": exact, "dtype": "float32"})
-
-
-def test_a_search_by_exact_match_needs_answers(finished, monkeypatch):
-    from fusionchat.stages import evaluate as stage
-
-    corpus = finished.path("corpus/corpus")
-    unanswered = [replace(c, answer=None) for c in stage.read_part(corpus, "validation")]
-    monkeypatch.setattr(stage, "read_part", lambda *_: unanswered)
-    with pytest.raises(FusionChatError, match=r"search\.metric"):
-        stage.validation_score(
-            by_exact_match(None), "exact_match", corpus,
-            finished.refs["pivot"], finished.recipe.runtime,
-        )  # fmt: skip
-
-
-@pytest.mark.parametrize(("limit", "asked"), [(2, 2), (None, 3)])
-def test_a_search_by_exact_match_asks_as_many_as_an_evaluation_may(finished, monkeypatch, limit, asked):
-    from types import SimpleNamespace
-
-    from fusionchat.evaluate.tasks import exact_match
-    from fusionchat.stages import evaluate as stage
-
-    read = stage.read_part(finished.path("corpus/corpus"), "validation")[:5]
-    answers = ["1", None, "2", "3", None]
-    monkeypatch.setattr(
-        stage, "read_part", lambda *_: [replace(c, answer=a) for c, a in zip(read, answers, strict=True)]
-    )
-    seen = []
-
-    def answer(_model, _renderer, conversations, **_settings):
-        seen.extend(c.answer for c in conversations)
-        right = np.array([True, False, False][: len(conversations)])
-        return SimpleNamespace(correct=right, unfinished=~right, replies=[""] * len(conversations))
-
-    monkeypatch.setattr(exact_match, "exact_match", answer)
-    score = stage.validation_score(
-        by_exact_match(limit),
-        "exact_match",
-        finished.path("corpus/corpus"),
-        finished.refs["pivot"],
-        finished.recipe.runtime,
-    )
-    assert score(finished.path("merge/fused") / "model") == pytest.approx(-1 / asked)
-    assert seen == ["1", "2", "3"][:asked]
 
 
 KILL_AT = [

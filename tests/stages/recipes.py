@@ -1,0 +1,29 @@
+"""Recipes as values, and jobs that are done, without models."""
+
+from pathlib import Path
+
+import numpy as np
+
+from fusionchat.corpus.conversation import Conversation, Message
+from fusionchat.evaluate.scores import Items, Scores, write_scores
+from fusionchat.recipe.schema import Recipe
+
+WHOLE = {
+    "name": "x", "pivot": "p", "sources": {"a": "m", "b": "n"},
+    "corpus": {"train": "t.jsonl", "validation": 0.1, "test": 0.1},
+}  # fmt: skip
+
+
+def recipe(**changes) -> Recipe:
+    """A recipe of two sources, without comparisons but SFT."""
+    return Recipe.model_validate(WHOLE | changes)
+
+
+def evaluated(folder: Path, weight: str, bits: float) -> str:
+    """An evaluation of varm on validation with these bits per byte; returns the job."""
+    job = f"evaluate/validation/varm@{weight}"
+    (folder / job).mkdir(parents=True)
+    talks = [Conversation("c", (Message("assistant", "abcd"),))]
+    items = Items.of(talks, [4 * bits], sizes=np.array([4]))
+    write_scores(folder / job, Scores(1, {"bits_per_byte": items}, {}, folder / job))
+    return job

@@ -1,0 +1,177 @@
+"""What a report gathers of a finished run."""
+
+import json
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from fusionchat.artifacts import sha256_file, write_json
+from fusionchat.report.model import Choice, CorpusEntry, MergeTrial, Pair, Reject
+from fusionchat.stages.names import Row
+from fusionchat.stages.report import (
+    fusion_note,
+    make_choice,
+    make_entries,
+    make_pair,
+    make_rejects,
+    make_sweep,
+    make_trials,
+    title,
+)
+from tests.stages.recipes import evaluated, recipe
+
+
+def inputs(folder=None, **summaries):
+    """Finished jobs with these summaries; ``__`` in a name is a slash."""
+    held = {
+        name.replace("__", "/"): SimpleNamespace(summary=summary, seconds=2.5)
+        for name, summary in summaries.items()
+    }
+    return SimpleNamespace(manifest=held.__getitem__, folder=lambda job: folder / job)
+
+
+def test_the_report_lists_every_model_with_standard_errors(finished):
+    report = json.loads((finished.path("report/report") / "report.json").read_text())
+    kinds = [row["kind"] for row in report["rows"]]
+    assert kinds == ["pivot", "source", "source", "sft", "target", "target", "merge"]
+    for row in report["rows"]:
+        found = row["results"]["bits_per_byte"]
+        overall = found["value"]["overall"]
+        assert overall["value"] > 0 and overall["se"] > 0
+    assert found["over_sft"]["overall"]["n"] == overall["n"]
+
+
+def test_the_report_says_which_files_were_merged(finished):
+    """Checksums of targets and pivot are known without reading them again."""
+    report = json.loads((finished.path("report/report") / "report.json").read_text())
+    files = {file["model"]: file for file in report["merge_files"]}
+    assert list(files) == ["pivot", "mixtral", "qwen", "fused model"]
+    assert len(report["merge_files"]) == 4
+    places = {
+        "pivot": Path(finished.refs["pivot"].model),
+        "qwen": finished.path("distill/qwen@0.5") / "model",
+        "fused model": finished.path("merge/fused") / "model",
+    }
+    for model, folder in places.items():
+        path = folder / "model.safetensors"
+        assert files[model]["sha256"] == sha256_file(path) and files[model]["bytes"] == path.stat().st_size
+    page = (finished.path("report/report") / "report.html").read_text()
+    assert files["qwen"]["sha256"] in page
+
+
+@pytest.mark.parametrize(
+    ("row", "expected"),
+    [
+        (Row(kind="pivot", base="pivot"), "pivot"),
+        (Row(kind="source", base="a"), "a"),
+        (Row(kind="sft", base="sft", number=2), "SFT"),
+        (Row(kind="soup", base="sft#soup"), "SFT soup"),
+        (Row(kind="self", base="pivot", weight=0.9), "self-distillation, λ 0.9"),
+        (Row(kind="target", base="a", weight=0.5, number=3), "target a, λ 0.5"),
+        (Row(kind="merge", base="varm", weight="best"), "varm, λ 0.25"),
+        (Row(kind="merge", base="search"), "search: ties density=0.3"),
+    ],
+)
+def test_rows_are_called_by_what_they_are_whatever_the_seed(tmp_path, row, expected):
+    (tmp_path / "merge/selection").mkdir(parents=True)
+    write_json(tmp_path / "merge/selection/selection.json", {"label_weight": 0.25, "trials": {}})
+    found = inputs(tmp_path, merge__search={"best": "ties density=0.3"})
+    assert title(found, row) == expected
+
+
+FUSION = {"unscored_bytes": 0, "unscored_ends": 0, "bytes": 12_345}
+
+
+@pytest.mark.parametrize(
+    ("more", "note"),
+    [
+        ({}, ""),
+        (
+            {"unscored_bytes": 1200},
+            "Fusion for target a compared its models without 1,200 bytes, in 12,345 bytes of answers: not all of them "
+            "score these.",
+        ),
+        ({"to_pivot": {"math": 1}}, "Fusion for target a: 1 conversation took the pivot's: 1 math."),
+    ],
+)
+def test_what_a_fusion_could_not_compare_is_said(more, note):
+    assert fusion_note(inputs(fuse__a=FUSION | more), "a") == note
+
+
+def test_an_alignment_s_figures_are_its_job_s():
+    summary = {
+        "rows": 100, "exact_share": 0.9, "inside_share": 0.08, "unaligned_share": 0.02, "kept_mass": 0.99,
+        "retention": 0.97, "map_retention": 0.95, "method": "byte_prefix",
+    }  # fmt: skip
+    assert make_pair(inputs(align__a=summary), "a") == Pair(
+        "a", rows=100, exact=0.9, inside=0.08, unaligned=0.02, mass_kept=0.99, retention=0.97, map_retention=0.95, seconds=2.5,
+        method="byte_prefix",
+    )  # fmt: skip
+
+
+def test_whose_distributions_a_target_learnt_from():
+    shares = {"": {"pivot": 0.25, "a": 0.75}, "math": {"pivot": 1.0, "a": 0.0}}
+    found = make_choice(
+        recipe(), inputs(fuse__a={"shares": shares, "rows": 200, "fallback_rows": 3}), "a", ("a",)
+    )
+    assert found == Choice("a", "min_ce", ("pivot", "a"), {"all": (0.25, 0.75), "math": (1.0, 0.0)}, 0.015)
+
+
+def test_entries_of_the_corpus_say_what_became_of_their_records():
+    entry = {
+        "place": "train",
+        "name": "chat",
+        "records": 10,
+        "used": 8,
+        "rejected": 1,
+        "left": {"over the limit": 1},
+    }
+    found = make_entries(inputs(corpus__corpus={"entries": [entry]}))
+    assert found == (CorpusEntry("train chat", 10, 8, 1, {"over the limit": 1}),)
+
+
+def test_rejects_are_counted_of_all_records(tmp_path):
+    """20 conversations are used, 3 records are not; of the used ones 2 have a key that nothing reads."""
+    folder = tmp_path / "corpus/corpus"
+    folder.mkdir(parents=True)
+    for name, counts in {
+        "rejects": {"no answer": 3},
+        "unused": {"score": 2},
+        "notes": {"a template trims": 5},
+    }.items():
+        write_json(folder / f"{name}.json", counts)
+    parts = {name: {"conversations": n} for name, n in {"train": 15, "validation": 3, "test": 2}.items()}
+    assert make_rejects(inputs(tmp_path, corpus__corpus=parts)) == (
+        Reject("corpus", "no answer", 3, 23),
+        Reject("corpus, used", "key `score` is not read", 2, 23),
+        Reject("corpus, used", "a template trims", 5, 23),
+    )
+
+
+def test_trials_of_a_search_are_in_the_metric_s_own_direction():
+    """A search minimizes: an exact match of 0.25 is kept as -0.25."""
+    trials = [
+        {"label": "linear", "score": -0.25, "seconds": 1.5, "reason": None},
+        {"label": "slerp", "score": None, "seconds": 0.0, "reason": "needs 1 to 2 targets"},
+    ]
+    own = recipe(search={"metric": "exact_match"}, evaluate={"exact_match": {"answer_pattern": "(.*)"}})
+    found = make_trials(own, inputs(merge__search={"best": "linear", "trials": trials}))
+    assert found == (
+        MergeTrial("linear", 0.25, 1.5, True, ""),
+        MergeTrial("slerp", None, 0.0, False, "needs 1 to 2 targets"),
+    )
+    assert make_trials(recipe(), inputs()) == ()
+
+
+def test_label_weights_of_a_sweep_have_standard_errors(tmp_path):
+    (tmp_path / "merge/selection").mkdir(parents=True)
+    trials = {"0.9": 1.5, "0.5": 0.75}
+    write_json(tmp_path / "merge/selection/selection.json", {"label_weight": 0.5, "trials": trials})
+    for weight, bits in trials.items():
+        evaluated(tmp_path, weight, bits)
+    points = make_sweep(recipe(), inputs(tmp_path))
+    assert [(point.label_weight, point.value.value, point.chosen) for point in points] == [
+        (0.9, 1.5, False),
+        (0.5, 0.75, True),
+    ]
