@@ -6,10 +6,14 @@ import pytest
 import torch
 from transformers import Gemma2Config, Gemma2ForCausalLM, PhiConfig, PhiForCausalLM
 
-from fusionchat.distill.loss import SoftTargets
+from fusionchat.distill.loss import SoftTargets, soft_cross_entropy
 from fusionchat.distill.student import LossHead, Student
+from fusionchat.errors import ModelError
 from fusionchat.models.logits import HeadShape
 from tests.distill.ranks import VOCABULARY, batches, make
+from tests.distill.test_chance import MODELS as CHANCE_MODELS
+from tests.distill.test_loss import run
+from tests.models.test_head import MODELS as HEAD_MODELS
 from tests.models.test_head import SMALL
 from tests.reference.loss import dense_loss
 
@@ -24,6 +28,7 @@ def test_its_parameters_are_the_models_own_in_the_models_order(tied):
     assert (student.head.linear.weight is student.body.wte.weight) == tied
 
 
+LIKE_PIVOTS = CHANCE_MODELS | HEAD_MODELS
 MODELS = {
     "tied": lambda: make(True, torch.float32),
     "bias": lambda: PhiForCausalLM(PhiConfig(**SMALL)),
@@ -112,3 +117,72 @@ def test_copies_are_kept_inside_only():
     products[1].detach().div_(2.0)
     assert loss() == first
     assert student.head.rounded(torch.float32).data_ptr() == student.head.linear.weight.data_ptr()
+
+
+@pytest.mark.parametrize("name", LIKE_PIVOTS)
+def test_padding_on_the_right_needs_no_mask(name):
+    """Every real token's state is that of its conversation alone: positions, ALiBi, experts and windows."""
+    torch.manual_seed(0)
+    student = Student.of(LIKE_PIVOTS[name]().eval(), label_weight=0.5)
+    texts = [torch.tensor([[3, 4, 5, 6, 7, 8, 9]]), torch.tensor([[8, 3, 5]])]
+    tokens, mask = torch.full((2, 2, 7), 1).unbind()
+    mask[1, 3:] = 0
+    tokens[0], tokens[1, :3] = texts[0], texts[1]
+    with torch.no_grad():
+        together = student.hidden({"input_ids": tokens, "attention_mask": mask})
+        for states, text in zip(together, texts, strict=True):
+            alone = student.body(input_ids=text, attention_mask=torch.ones_like(text)).last_hidden_state[0]
+            torch.testing.assert_close(states[: len(alone)], alone, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("tied", [True, False])
+def test_a_batch_without_rows_has_a_loss_of_0_and_gradients_of_0(tied):
+    student = Student.of(make(tied, torch.float32), label_weight=0.9)
+    sums = student(batches()[1])
+    sums.loss.backward()
+    assert sums.loss.item() == 0 and sums.rows == 0
+    assert all(float(p.grad.abs().max()) == 0 for p in student.parameters())
+
+
+def test_a_float64_loss_is_exact():
+    """Two rows against autograd in float64: the steps of the loss are float64, too."""
+    g = torch.Generator().manual_seed(0)
+    hidden, head = (torch.randn(n, 5, generator=g, dtype=torch.float64) for n in (2, 11))
+    logprobs, ids = torch.randn(2, 11, generator=g, dtype=torch.float64).log_softmax(-1).topk(3)
+    targets = SoftTargets(
+        ids,
+        logprobs,
+        torch.log1p(-logprobs.exp().sum(1)),
+        torch.tensor([4, 0]),
+        torch.ones(2, dtype=torch.bool),
+    )
+    ours = run(soft_cross_entropy, hidden, head, targets, label_weight=0.9)
+    dense = run(dense_loss, hidden, head, targets, label_weight=0.9, tail="bucket", shape=HeadShape())
+    for mine, reference in zip(ours[:3], dense[:3], strict=True):
+        torch.testing.assert_close(mine, reference, rtol=1e-12, atol=1e-12)
+
+
+def test_a_head_that_is_not_linear_is_refused_by_name():
+    model = make(False, torch.float32)
+    model.lm_head = torch.nn.Sequential(model.lm_head)
+    with pytest.raises(ModelError, match="GPT2LMHeadModel"):
+        Student.of(model, label_weight=0.9)
+
+
+def test_a_loop_of_ones_own_is_a_few_lines():
+    """From the package's public names; the model itself is what was trained."""
+    import fusionchat
+
+    model, batch = make(True, torch.float32), batches()[0]
+    student = fusionchat.Student.of(model, label_weight=0.9)
+    optimizer = torch.optim.AdamW(student.parameters(), lr=1e-2)
+    losses = []
+    for _ in range(5):
+        loss = student(batch).loss / batch["step_rows"]
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    assert losses[-1] < losses[0] - 0.1
+    again = fusionchat.Student.of(model, label_weight=0.9)(batch).loss / batch["step_rows"]
+    assert again.item() < losses[-1] and fusionchat.soft_cross_entropy is soft_cross_entropy

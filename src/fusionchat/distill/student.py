@@ -111,6 +111,18 @@ class Student(nn.Module):
             tail=tail,
         )
 
+    def hidden(self, batch: StudentBatch) -> Float[Tensor, "B L H"]:
+        """Last hidden states; those of padding mean nothing.
+
+        Padding is on the right, where causal attention does not look from a real token: so no mask is needed, and
+        attention takes its fastest way. Only `switch_length` needs to know the lengths.
+        """
+        tokens = batch["input_ids"]
+        if self.switch is None:
+            states: Tensor = self.body(input_ids=tokens, use_cache=False).last_hidden_state
+            return states
+        return hidden_states(self.body, tokens, batch["attention_mask"], switch=self.switch)
+
     @contextmanager
     def rounded_once(self) -> Iterator[None]:
         """Make the half-precision copies of the weights once for all passes inside, which must not change the weights.
@@ -129,7 +141,7 @@ class Student(nn.Module):
 
     def forward(self, batch: StudentBatch) -> LossSums:
         """Sums over the supervised rows of a batch, in nats; a batch without any has loss 0 with a live graph."""
-        hidden_BLH = hidden_states(self.body, batch["input_ids"], batch["attention_mask"], switch=self.switch)
+        hidden_BLH = self.hidden(batch)
         targets = SoftTargets(*(batch[name] for name in SoftTargets._fields))  # type: ignore[literal-required]
         hidden_NH = hidden_BLH.flatten(0, 1)[batch["positions"]]
         sums: LossSums = self.head(hidden_NH, targets, label_weight=self.label_weight, tail=self.tail)
