@@ -34,6 +34,7 @@ PURE = (
     "distill/loss.py",
     "distill/plan.py",
     "distill/products.py",
+    "distill/schedule.py",
     "errors.py",
     "evaluate/choice/draw.py",
     "evaluate/choice/score.py",

@@ -7,7 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fusionchat.distill.loss import SoftTargets, soft_cross_entropy
+from fusionchat.distill.loss import SoftTargets, row_weights, soft_cross_entropy
 from fusionchat.models.logits import HeadShape
 from tests.reference.loss import dense_loss
 
@@ -44,13 +44,14 @@ def run(function, hidden, head, *args, bias=None, **kwargs):
     shape=st.sampled_from([HeadShape(), HeadShape(scale=0.25), HeadShape(softcap=3.0), HeadShape(2.0, 5.0)]),
     biased=st.booleans(),
     chunk=st.sampled_from([1, 2, 100]),
+    focus=st.sampled_from([0.0, 0.5, 2.0]),
 )
 def test_value_and_gradients_equal_the_dense_reference(
-    seed, weight, tail, empty, absent, shape, biased, chunk
+    seed, weight, tail, empty, absent, shape, biased, chunk, focus
 ):
     hidden, head, targets = make(seed, empty=empty, absent=absent)
     bias = torch.randn(head.shape[0], generator=torch.Generator().manual_seed(seed)) if biased else None
-    options = {"label_weight": weight, "tail": tail, "shape": shape}
+    options = {"label_weight": weight, "tail": tail, "shape": shape, "focus": focus}
     ours = run(soft_cross_entropy, hidden, head, targets, bias=bias, chunk_rows=chunk, **options)
     dense = run(dense_loss, hidden, head, targets, bias=bias, **options)
     for mine, reference in zip(ours, dense, strict=True):
@@ -73,6 +74,27 @@ def test_a_hand_written_row():
     assert sums.divergence.item() == pytest.approx(divergence, abs=1e-6)
     assert sums.loss.item() == pytest.approx(0.9 * math.log(4) + 0.1 * divergence, abs=1e-6)
     assert sums.rows == 1
+
+
+def test_a_row_that_the_student_knows_counts_little():
+    """Logits (ln 3, 0): p = 3/4 and 1/4. At focus 2 the labels' CE weighs 1/16 where it is known, 9/16 where not."""
+    head = torch.tensor([[math.log(3.0)], [0.0]])
+    targets = SoftTargets(
+        torch.zeros(2, 1, dtype=torch.long),
+        torch.full((2, 1), -torch.inf),
+        torch.zeros(2),
+        torch.tensor([0, 1]),
+        torch.zeros(2, dtype=torch.bool),
+    )
+    hidden = torch.ones(2, 1, requires_grad=True)
+    sums = soft_cross_entropy(hidden, head, targets, label_weight=0.5, focus=2.0)
+    assert sums.loss.item() == pytest.approx(math.log(4 / 3) / 16 + 9 / 16 * math.log(4), abs=1e-6)
+    assert sums.label.item() == pytest.approx(math.log(4 / 3) + math.log(4), abs=1e-6)
+    sums.loss.backward()
+    expected = [-math.log(3) / 4 / 16, math.log(3) * 3 / 4 * 9 / 16]  # (p - one-hot) of the first, times ln 3
+    assert hidden.grad.flatten().tolist() == pytest.approx(expected, abs=1e-6)
+    assert row_weights(torch.tensor([0.0, math.log(2.0)]), 1.0).tolist() == pytest.approx([0, 0.5])
+    assert row_weights(torch.zeros(1), 0.0) is None
 
 
 def test_no_row_gives_zero_with_a_live_graph():

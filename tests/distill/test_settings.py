@@ -20,9 +20,13 @@ def test_label_weights_that_cannot_be_trained_are_refused(sweep, words):
 
 def test_a_training_has_its_own_settings_only():
     """A training's fingerprint must not change with the sweep, nor that of SFT with the label weight."""
-    settings = DistillSettings(learning_rate=1e-4, epochs=2, sweep=(0.5,), seeds=3, tail="renormalize")
+    settings = DistillSettings(
+        learning_rate=1e-4, epochs=2, sweep=(0.5,), seeds=3, tail="renormalize", label_weight_end=0.7, focus=2
+    )
     assert settings.hard() == TrainingSettings(learning_rate=1e-4, epochs=2)
     assert type(settings.hard()) is TrainingSettings
     soft = settings.soft(0.5)
-    assert soft == SoftTrainingSettings(learning_rate=1e-4, epochs=2, label_weight=0.5, tail="renormalize")
+    assert soft == SoftTrainingSettings(
+        learning_rate=1e-4, epochs=2, label_weight=0.5, tail="renormalize", label_weight_end=0.7, focus=2.0
+    )
     assert type(soft) is SoftTrainingSettings and settings.label_weight == 0.9

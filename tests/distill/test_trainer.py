@@ -127,6 +127,30 @@ def test_distributions_matter(tmp_path):
     assert (weights(labels) - weights(both)).abs().max() > 1e-3
 
 
+def test_lambda_goes_from_one_value_to_the_other(tmp_path, monkeypatch):
+    seen = {}
+    compute = DistillTrainer.compute_loss
+
+    def spy(self, *args, **kwargs):
+        seen[self.state.global_step] = self.student.label_weight
+        return compute(self, *args, **kwargs)
+
+    monkeypatch.setattr(DistillTrainer, "compute_loss", spy)
+    _, trained = run(tmp_path, label_weight=0.5, settings={"label_weight_end": 1.0, "batch_size": 5})
+    assert trained.steps == 4 and list(seen.values()) == pytest.approx([0.5, 2 / 3, 5 / 6, 1.0])
+
+
+def test_focus_is_of_trainings_on_distributions(tmp_path):
+    plain, _ = run(tmp_path / "a")
+    focused, _ = run(tmp_path / "b", settings={"focus": 2.0})
+    assert (weights(plain) - weights(focused)).abs().max() > 1e-3
+    labels, _ = run(tmp_path / "c", soft=False, label_weight=1.0)
+    same, _ = run(
+        tmp_path / "d", soft=False, label_weight=1.0, settings={"focus": 2.0, "label_weight_end": 0.0}
+    )
+    assert torch.equal(weights(labels), weights(same))
+
+
 def test_bf16_and_gradient_checkpointing_come_close(tmp_path):
     exact, _ = run(tmp_path / "a")
     half, _ = run(tmp_path / "b", settings={"precision": "bf16"})
@@ -153,9 +177,11 @@ def experts():
     )
 
 
+@pytest.mark.parametrize("last", [None, 0.0])
 @pytest.mark.parametrize("make", [student, dropping, experts])  # untied, tied, experts
-def test_a_resumed_training_ends_with_the_same_bits(tmp_path, monkeypatch, make):
-    whole, _ = run(tmp_path / "whole", make=make, checkpoint_steps=2)
+def test_a_resumed_training_ends_with_the_same_bits(tmp_path, monkeypatch, make, last):
+    more = {"make": make, "checkpoint_steps": 2, "settings": {"label_weight_end": last}}
+    whole, _ = run(tmp_path / "whole", **more)
 
     class Stop(Exception):
         pass
@@ -171,10 +197,10 @@ def test_a_resumed_training_ends_with_the_same_bits(tmp_path, monkeypatch, make)
 
     monkeypatch.setattr(DistillTrainer, "training_step", stop)
     with pytest.raises(Stop):
-        run(tmp_path / "cut", make=make, checkpoint_steps=2)
+        run(tmp_path / "cut", **more)
     monkeypatch.setattr(DistillTrainer, "training_step", step)
     assert last_checkpoint(tmp_path / "cut").name == "checkpoint-2"
-    resumed, _ = run(tmp_path / "cut", make=make, checkpoint_steps=2)
+    resumed, _ = run(tmp_path / "cut", **more)
     assert torch.equal(weights(resumed), weights(whole))
 
 

@@ -9,6 +9,9 @@ tokens, m = sum_S q and P = 1 - sum_S p:
     tail bucket:       D = sum_S q (log q - log p) + (1 - m)(log(1 - m) - log P)
     tail renormalize:  D = sum_S q/m (log(q/m) - log p)
 
+With ``focus`` g > 0 each row weighs (1 - p(label))^g, a number without a gradient: the focal weight of arXiv 1708.02002v2,
+Eq. 4, here of both terms. Rows whose label the student knows then count little.
+
 The logits' gradient has a closed form, so it is made in the forward pass and no [N, V] array outlives a chunk.
 """
 
@@ -76,6 +79,7 @@ def soft_cross_entropy(
     *,
     label_weight: float,
     tail: Tail = "bucket",
+    focus: float = 0.0,
     bias_V: Float[Tensor, " V"] | None = None,
     rounded_VH: Float[Tensor, "V H"] | None = None,
     shape: HeadShape = PLAIN,
@@ -89,6 +93,7 @@ def soft_cross_entropy(
         targets: Labels and fused distributions.
         label_weight: lambda in [0, 1]; 1 is plain fine-tuning and the distributions are not looked at.
         tail: ``bucket`` or ``renormalize``.
+        focus: The power of 1 - p(label) that each row weighs; 0 for the same weight for all.
         bias_V: The head's bias.
         rounded_VH: The head's weight in the dtype of the states, where it is at hand; without a graph.
         shape: Scale and soft cap of the logits.
@@ -107,6 +112,7 @@ def soft_cross_entropy(
         goal(targets.labels, weight, targets.ids, targets.logprobs, targets.tail if bucket else None),
         soft=bool((weight < 1).any()),
         bucket=bucket,
+        focus=focus,
         shape=shape,
         rows=chunk_rows or default_rows(v, hidden_NH.dtype, hidden_NH.device),
     )
@@ -121,6 +127,7 @@ class _Work(NamedTuple):
     towards: Goal
     soft: bool
     bucket: bool
+    focus: float
     shape: HeadShape
     rows: int
 
@@ -152,19 +159,26 @@ class _Work(NamedTuple):
             shaped = self.shape.apply(logits)
             slope = self.shape.slope(shaped)
             losses = logit_gradient(shaped, mine, soft=self.soft, bucket=self.bucket)
-            sums += _sums(losses, mine.weight)
+            share = row_weights(losses.label, self.focus)
+            if share is not None:
+                shaped.mul_(share[:, None])
+            sums += _sums(losses, mine.weight, share)
             gradient = shaped if slope is None else shaped.mul_(slope)
             if gradient.data_ptr() != out[part].data_ptr():
                 out[part] = gradient
         return out, sums
 
 
-def _sums(losses: Losses, weight_N: Tensor) -> Tensor:
-    """Sums over rows: the weighted loss, its label part, its divergence."""
+def row_weights(label_N: Float[Tensor, " N"], focus: float) -> Float[Tensor, " N"] | None:
+    """(1 - p)^focus of the label's probability p = exp(-CE); None where all rows weigh 1."""
+    return None if focus == 0 else (-torch.expm1(-label_N)).clamp_min(0.0) ** focus
+
+
+def _sums(losses: Losses, weight_N: Tensor, share_N: Tensor | None) -> Tensor:
+    """Sums over rows: the weighted loss, its label part, its divergence; the latter two of unweighted rows."""
     label, divergence = losses
-    return torch.stack(
-        ((weight_N * label + (1 - weight_N) * divergence).sum(), label.sum(), divergence.sum())
-    )
+    loss = weight_N * label + (1 - weight_N) * divergence
+    return torch.stack(((loss if share_N is None else share_N * loss).sum(), label.sum(), divergence.sum()))
 
 
 class _SoftCrossEntropy(torch.autograd.Function):

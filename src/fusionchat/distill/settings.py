@@ -30,6 +30,18 @@ class SoftTrainingSettings(TrainingSettings):
     label_weight: float = Field(
         0.9, ge=0, le=1, description="lambda: weight of the label against the distribution"
     )
+    label_weight_end: float | None = Field(
+        None,
+        ge=0,
+        le=1,
+        description="lambda of the last step: it goes there on a straight line from `label_weight`; nothing: it stays",
+    )
+    focus: float = Field(
+        0.0,
+        ge=0,
+        description="each token weighs (1 - p)^focus with the student's own probability p of it, so that what it knows "
+        "counts little; 0: all weigh the same",
+    )
     tail: Literal["bucket", "renormalize"] = Field(
         "bucket",
         description="mass outside the kept tokens: one more entry of the distribution, or left out and the rest scaled to 1",

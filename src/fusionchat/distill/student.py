@@ -49,7 +49,13 @@ class LossHead(nn.Module):
         return found
 
     def forward(
-        self, hidden_NH: Float[Tensor, "N H"], targets: SoftTargets, *, label_weight: float, tail: Tail
+        self,
+        hidden_NH: Float[Tensor, "N H"],
+        targets: SoftTargets,
+        *,
+        label_weight: float,
+        tail: Tail,
+        focus: float = 0.0,
     ) -> LossSums:
         """Sums over the rows, in nats; under autocast its products are of its dtype, and all sums fp32."""
         kind = hidden_NH.device.type
@@ -62,6 +68,7 @@ class LossHead(nn.Module):
                 rounded_VH=self.rounded(dtype),
                 label_weight=label_weight,
                 tail=tail,
+                focus=focus,
                 bias_V=self.linear.bias,
                 shape=self.shape,
             )
@@ -81,8 +88,9 @@ class Student(nn.Module):
         body: Everything below the head.
         head: The head, with its loss.
         config: The model's configuration.
-        label_weight: lambda: weight of the label against the distribution.
+        label_weight: lambda: weight of the label against the distribution; a schedule sets it anew.
         tail: What is done with the mass outside the kept tokens.
+        focus: The power of 1 - p(label) that each row weighs.
     """
 
     def __init__(
@@ -93,14 +101,17 @@ class Student(nn.Module):
         *,
         label_weight: float,
         tail: Tail = "bucket",
+        focus: float = 0.0,
     ) -> None:
         super().__init__()
         self.body, self.head, self.config = body, head, config
         self.switch = switch_length(config.get_text_config())
-        self.label_weight, self.tail = label_weight, tail
+        self.label_weight, self.tail, self.focus = label_weight, tail, focus
 
     @classmethod
-    def of(cls, model: "PreTrainedModel", *, label_weight: float, tail: Tail = "bucket") -> "Student":
+    def of(
+        cls, model: "PreTrainedModel", *, label_weight: float, tail: Tail = "bucket", focus: float = 0.0
+    ) -> "Student":
         """The student that trains a model in place; raises ModelError where its head is not one that `Head` knows."""
         head = Head.of(model)
         return cls(
@@ -109,6 +120,7 @@ class Student(nn.Module):
             model.config,
             label_weight=label_weight,
             tail=tail,
+            focus=focus,
         )
 
     def hidden(self, batch: StudentBatch) -> Float[Tensor, "B L H"]:
@@ -144,5 +156,7 @@ class Student(nn.Module):
         hidden_BLH = self.hidden(batch)
         targets = SoftTargets(*(batch[name] for name in SoftTargets._fields))  # type: ignore[literal-required]
         hidden_NH = hidden_BLH.flatten(0, 1)[batch["positions"]]
-        sums: LossSums = self.head(hidden_NH, targets, label_weight=self.label_weight, tail=self.tail)
+        sums: LossSums = self.head(
+            hidden_NH, targets, label_weight=self.label_weight, tail=self.tail, focus=self.focus
+        )
         return sums

@@ -23,6 +23,7 @@ from fusionchat.distill.checkpoints import last_checkpoint, step_of
 from fusionchat.distill.data import Distributions, StudentBatch, StudentData
 from fusionchat.distill.loss import LossSums
 from fusionchat.distill.plan import pass_positions, plan_steps
+from fusionchat.distill.schedule import label_weight_at
 from fusionchat.distill.settings import SoftTrainingSettings, TrainingSettings
 from fusionchat.distill.student import Student
 
@@ -33,10 +34,12 @@ WEIGHTS = "model.safetensors"
 class DistillTrainer(Trainer):
     """A Trainer of a `Student`: its summed loss is divided once by the supervised tokens of the whole step."""
 
-    def __init__(self, *, model: Student, **kwargs: Any) -> None:
+    def __init__(
+        self, *, model: Student, label_weight: Callable[[int], float] | None = None, **kwargs: Any
+    ) -> None:
         # A compute_loss_func tells every release of Trainer that the loss is already scaled for accumulation.
         super().__init__(model=model, compute_loss_func=self.compute_loss, **kwargs)
-        self.student = model
+        self.student, self.label_weight = model, label_weight
 
     def compute_loss(  # type: ignore[override]
         self, model: torch.nn.Module, inputs: StudentBatch, return_outputs: bool = False, **_: Any
@@ -53,6 +56,8 @@ class DistillTrainer(Trainer):
         Trainer's own accumulation takes one number for all steps. Ranks exchange gradients after the last one.
         """
         model.train()
+        if self.label_weight is not None:
+            self.student.label_weight = self.label_weight(self.state.global_step)
         total = torch.zeros((), device=self.args.device)
         found: Any = self._prepare_inputs(inputs)  # type: ignore[arg-type]
         *before, last = found
@@ -178,13 +183,17 @@ def train(
         getattr(model, "activation_checkpointing_enable", model.gradient_checkpointing_enable)()
     checkpoint = last_checkpoint(folder)
     done = 0 if checkpoint is None else step_of(checkpoint)
+    how = settings if soft is not None and isinstance(settings, SoftTrainingSettings) else None
+    last = None if how is None else how.label_weight_end
     with progress(steps - done) as advance:
         trainer = DistillTrainer(
             model=Student.of(
                 model,
                 label_weight=label_weight,
-                tail=settings.tail if isinstance(settings, SoftTrainingSettings) else "bucket",
+                tail="bucket" if how is None else how.tail,
+                focus=0.0 if how is None else how.focus,
             ),
+            label_weight=lambda step: label_weight_at(step, steps, first=label_weight, last=last),
             args=arguments,
             train_dataset=StudentData(rendered, soft, plan),
             data_collator=lambda batch: batch[0],
