@@ -61,6 +61,13 @@ def tiny(tiny_input, tmp_path, monkeypatch) -> Path:
     return tmp_path
 
 
+@pytest.fixture
+def copied(finished, tiny) -> Path:
+    """A copy of a finished run, in a working directory of its own."""
+    shutil.copytree(finished.folder, tiny / "runs/tiny")
+    return tiny / "runs/tiny"
+
+
 def write_recipe(path: Path, **changes) -> None:
     path.write_text(to_yaml(SETTINGS | changes))
 
