@@ -29,7 +29,8 @@ class RuntimeSettings(Frozen):
     workers: int = Field(
         1,
         ge=1,
-        description="jobs that run side by side, each in a process of its own with `threads` threads",
+        description="processes that make jobs side by side, each with `threads` threads and GPUs of its own; those without a "
+        "job make shards of captures that others have begun",
     )
     merge_device: str = Field(
         "cpu",

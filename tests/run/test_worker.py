@@ -14,7 +14,7 @@ from fusionchat.errors import ArtifactError, DamagedError, FusionChatError, Merg
 from fusionchat.lease import HeldError, lease
 from fusionchat.recipe.schema import load_recipe
 from fusionchat.run.job import Context, Inputs, Job
-from fusionchat.run.order import job_of, lease_path, order_path, outcome_path
+from fusionchat.run.order import job_of, lease_path, order_path, outcome_path, write_order
 from fusionchat.run.planned import Run
 from fusionchat.run.worker import READY, Did, raised, told, work_alone, work_for_engine
 from fusionchat.runtime import RuntimeSettings
@@ -84,9 +84,14 @@ def test_a_worker_refuses_what_is_not_ready_or_not_there(copied):
         work_alone(copied, "fuse/qwen", STAGES)
 
 
-def test_a_second_worker_helps_with_shards_and_leaves_the_end_to_the_first(copied):
-    job = open_run(load_recipe("recipe.yaml")).jobs["represent/qwen"]
+def test_a_second_worker_helps_with_shards_and_leaves_the_end_to_the_first(copied, monkeypatch):
+    monkeypatch.setattr("fusionchat.stages.represent.shard_rows", lambda _: 100)
+    planned = open_run(load_recipe("recipe.yaml"))
+    job = planned.jobs["represent/qwen"]
+    write_order(copied, job, planned.recipe.runtime)
     folder = copied / job.id
+    shutil.rmtree(folder)
+    assert work_alone(copied, job.id, STAGES) is Did.MADE
     before = files_of(folder)
     shutil.rmtree(folder)
     with lease(lease_path(copied, job.id)):
@@ -183,8 +188,9 @@ def alive(pid: int) -> bool:
         return False
 
 
-def test_a_helper_leaves_a_folder_alone_that_was_begun_for_another_job(copied):
+def test_a_helper_leaves_a_folder_alone_that_was_begun_for_another_job(copied, monkeypatch):
     """Its coordinator was killed, the recipe changed, and the folder cleared, while it worked on a shard."""
+    monkeypatch.setattr("fusionchat.stages.represent.shard_rows", lambda _: 100)
     job = open_run(load_recipe("recipe.yaml")).jobs["represent/qwen"]
     folder = copied / job.id
     shutil.rmtree(folder)

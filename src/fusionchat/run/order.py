@@ -41,6 +41,11 @@ def outcome_path(run: Path, job_id: str) -> Path:
     return run / ORDERS / f"{job_id}.outcome"
 
 
+def helper_path(run: Path, job_id: str, pid: int) -> Path:
+    """Where a worker leaves what came of its help with a job."""
+    return run / ORDERS / job_id / f"helper-{pid}.outcome"
+
+
 def write_order(run: Path, job: Job, runtime: RuntimeSettings) -> None:
     """Write a job's order, unless it is there already."""
     held = {

@@ -106,6 +106,7 @@ class Run:
         cost: Cost = Cost(),  # noqa: B008 (immutable)
         memory: float | None = None,
         on_device: bool = False,
+        gpus: int = 1,
         parallel: Parallel = "one",
         rewritten: tuple[str, ...] = (),
         stands_for: tuple[str, ...] = (),
@@ -113,8 +114,8 @@ class Run:
     ) -> Job:
         """Plan a job; the jobs it needs must be planned already.
 
-        Of a job that it ``reads``, it follows these files alone. ``on_device``: it computes on `runtime.device`. See
-        `Job` for the rest.
+        Of a job that it ``reads``, it follows these files alone. ``on_device``: it computes on `runtime.device`; where
+        that is a GPU, on ``gpus`` of them. See `Job` for the rest.
         """
         assert set(reads) <= set(needs), f"{stage}/{name} reads what it does not need"
         made = (job for model, job in self.unpacked.items() if content.models.get(model) == self.read(model))
@@ -133,7 +134,7 @@ class Run:
             models=dict(content.models),
             files=dict(content.files),
             means=dict(means),
-            resources=Resources(threads=self.threads, gpus=int(gpu), memory=memory, parallel=parallel),
+            resources=Resources(threads=self.threads, gpus=gpus * gpu, memory=memory, parallel=parallel),
             cost=cost,
             rewritten=rewritten,
             stands_for=stands_for,

@@ -20,7 +20,7 @@ from fusionchat.damage import damaged_files, make_again
 from fusionchat.errors import ArtifactError, DamagedError, FusionChatError
 from fusionchat.lease import HeldError, lease
 from fusionchat.run.job import Context, Job, Stage, content_digest
-from fusionchat.run.order import enter, lease_path, outcome_path, read_order
+from fusionchat.run.order import enter, helper_path, lease_path, outcome_path, read_order
 from fusionchat.run.work import do_work, make
 
 
@@ -34,6 +34,8 @@ class Did(Enum):
 
 READY = "ready"
 """What a worker says to its engine when it waits for a job."""
+HELPS = "helps"
+"""What an engine says after a job that another worker has."""
 GRACE = 30.0
 """Seconds that a worker without a coordinator has to end."""
 
@@ -58,17 +60,22 @@ def work_for_engine(
 ) -> None:
     """Do the work of jobs that an engine has begun and leave the outcome of each; `READY` before each.
 
-    A line is a job's id and fingerprint.
+    A line is a job's id and fingerprint, and `HELPS` where another worker has it: then it makes some of its shards.
     """
     run = run.absolute()
     say(READY)
     for line in lines:
-        make_outcome(run, *line.split(), stages=stages)
+        job_id, mark, *more = line.split()
+        make_outcome(run, job_id, mark, stages=stages, helps=more == [HELPS])
         say(READY)
 
 
-def make_outcome(run: Path, job_id: str, mark: str, *, stages: Mapping[str, Stage]) -> None:
-    """Do the work of a job and leave what came of it: a summary, or the error."""
+def make_outcome(
+    run: Path, job_id: str, mark: str, *, stages: Mapping[str, Stage], helps: bool = False
+) -> None:
+    """Do the work of a job, or help with it, and leave what came of it: a summary, or the error."""
+    path = helper_path(run, job_id, os.getpid()) if helps else outcome_path(run, job_id)
+    make_folder(path.parent)
     try:
         order = read_order(run, job_id, stages)
         if order.job.fingerprint != mark:  # two recipes share the folder
@@ -78,11 +85,11 @@ def make_outcome(run: Path, job_id: str, mark: str, *, stages: Mapping[str, Stag
                 do="use one recipe with one run folder at a time",
             )
         enter(order.directory)
-        summary = do_work(order.job, run, stages, Context(order.runtime))
+        summary = do_work(order.job, run, stages, Context(order.runtime, helps=helps))
     except FusionChatError as error:
-        write_json(outcome_path(run, job_id), {"error": told(error)})
+        write_json(path, {"error": told(error)})
     else:
-        write_json(outcome_path(run, job_id), {"summary": summary})
+        write_json(path, {"summary": summary})
 
 
 def work_alone(run: Path, job_id: str, stages: Mapping[str, Stage]) -> Did:

@@ -110,6 +110,7 @@ def add_row(run: Run, part: Part, row: Row) -> None:
         cost=evaluation_cost(run.recipe, run.refs[measured], part),
         memory=capture_memory(run.refs[measured], dtype, opening),
         on_device=True,
+        gpus=run.recipe.models[row.base].capture.needs_gpus if row.kind == "source" else 1,
     )
 
 

@@ -10,6 +10,7 @@ from fusionchat.console import progress
 from fusionchat.corpus.conversation import Conversation
 from fusionchat.corpus.rendered import StoredPart
 from fusionchat.errors import ArtifactError, DamagedError
+from fusionchat.lease import holder
 from fusionchat.represent.capture import DEFAULT, AnyCapturer
 from fusionchat.represent.capture.base import Asked, Sample
 from fusionchat.represent.events import NATS_PER_BIT, bits_per_byte, events_of, message_bytes
@@ -22,6 +23,7 @@ from fusionchat.represent.store.write import StoreWriter
 from fusionchat.run.estimate import OVERHEAD, capture_cost, capture_memory, parameters
 from fusionchat.run.job import Context, Inputs, Summary
 from fusionchat.run.planned import Run
+from fusionchat.run.sharing import make_shares, shard_lease
 from fusionchat.settings import Frozen
 from fusionchat.stages.corpus import files_of, make_renderer, read_part, read_tokens
 from fusionchat.stages.names import CORPUS
@@ -88,6 +90,7 @@ def plan(run: Run) -> None:
             cost=cost if here else cost._replace(flops=0.0),
             memory=capture_memory(ref, dtype, capturer.opening) if here else OVERHEAD,
             on_device=here,
+            gpus=capturer.needs_gpus,
             parallel="shards",
             parts=SHARDS,
         )
@@ -109,20 +112,18 @@ def work(settings: Settings, inputs: Inputs, out: Path, ctx: Context) -> Summary
     """Capture shard by shard; those that are there are not made again, whoever made them."""
     corpus = inputs.folder(CORPUS)
     conversations, rendered = read_part(corpus, "train"), read_tokens(corpus, "train", settings.model)
-    asked = ask(settings, inputs, rendered, conversations, ctx)
     offsets, kept = rendered.offsets, settings.represent
-    writer = StoreWriter(
-        out,
-        offsets,
-        cut(offsets, settings.rows),
-        Encoding(asked.vocabulary, kept.logprobs, kept.compression),
-        inputs.job.fingerprint,
-    )
+    ranges = cut(offsets, settings.rows)
+    if ctx.helps and len(ranges) < 2:
+        return {}  # whoever has begun it makes the only shard
+    asked = ask(settings, inputs, rendered, conversations, ctx)
+    encoding = Encoding(asked.vocabulary, kept.logprobs, kept.compression)
+    writer = StoreWriter(out, offsets, ranges, encoding, inputs.job.fingerprint)
     if writer.keep_own() or not probed(out):
         capturer = settings.capture.model_copy(update=inputs.job.means)
-        capture_shards(capturer, asked, rendered, conversations, writer, helps=ctx.helps)
-    probed_by = {} if ctx.helps else read_probe(out)  # whoever finishes it has probed it
-    return {**summarize(out, rendered, conversations), **probed_by}
+        capture_shards(capturer, asked, rendered, conversations, writer, inputs, helps=ctx.helps)
+    # Whoever finishes it has probed it, and says what came of it.
+    return {} if ctx.helps else {**summarize(out, rendered, conversations), **read_probe(out)}
 
 
 def ask(
@@ -154,11 +155,14 @@ def capture_shards(
     rendered: StoredPart,
     conversations: list[Conversation],
     writer: StoreWriter,
+    inputs: Inputs,
     *,
     helps: bool,
 ) -> None:
     """Probe, and capture the missing shards but those that another worker makes in the meantime."""
     missing, names, out = writer.missing(), [c.id for c in conversations], writer.folder
+    if helps and all(holder(shard_lease(inputs.run, inputs.job.id, i)) for i in missing):
+        return
     probing = None if helps or probed(out) else prepare(asked, capturer, rendered, conversations)
     total = sum(len(writer.ranges[index]) for index in missing)
     with (
@@ -168,20 +172,16 @@ def capture_shards(
         if probing is not None:
             require_begun(out, writer.made_by)
             probe(probing, capture, capturer, asked, out)
-        # Helpers go the other way, so that not all make the same shard.
-        for index in reversed(missing) if helps else missing:
-            members = writer.ranges[index]
-            if writer.path(index).is_file():
-                advance(len(members))
-                continue
-            scored = capture(
-                rendered[members.start : members.stop],
-                names=names[members.start : members.stop],
-                advance=advance,
-            )
-            if not writer.path(index).is_file():
-                require_begun(out, writer.made_by)
-                writer.write_scored(index, scored)
+
+        def make(index: int) -> None:
+            members = slice(writer.ranges[index].start, writer.ranges[index].stop)
+            scored = capture(rendered[members], names=names[members], advance=advance)
+            require_begun(out, writer.made_by)
+            writer.write_scored(index, scored)
+
+        make_shares(
+            writer.missing, make, lambda index: shard_lease(inputs.run, inputs.job.id, index), helps=helps
+        )
 
 
 def require_begun(out: Path, mark: str) -> None:

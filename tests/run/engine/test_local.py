@@ -7,7 +7,9 @@ import pytest
 from fusionchat.artifacts import read_manifest, sha256_file
 from fusionchat.lease import HeldError, lease
 from fusionchat.recipe.schema import load_recipe
-from fusionchat.run.engine.local import is_left, job_lease, lost, run_jobs
+from fusionchat.run.engine.hand import lost
+from fusionchat.run.engine.leased import is_left, job_lease
+from fusionchat.run.engine.local import run_jobs
 from fusionchat.run.order import lease_path, order_path
 from fusionchat.stages.pipeline import open_run, run
 from tests.run.files import damage_unseen, files_of, outputs

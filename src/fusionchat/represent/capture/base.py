@@ -85,6 +85,11 @@ class Capturer(Frozen):
         return []
 
     @property
+    def needs_gpus(self) -> int:
+        """GPUs that each worker of this model gets, where there are any."""
+        return 1
+
+    @property
     def opening(self) -> Opening:
         """How transformers opens the model where it is evaluated."""
         return PLAIN

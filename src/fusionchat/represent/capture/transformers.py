@@ -34,10 +34,19 @@ class Transformers(Capturer):
         None, description="the most that each device may hold with `device_map`: `{0: 70GB, cpu: 100GB}`"
     )
 
+    gpus: int = Field(
+        1,
+        ge=1,
+        exclude=True,
+        description="GPUs that each worker of this model gets with `runtime.workers`; several need `device_map`",
+    )
+
     @model_validator(mode="after")
     def _whole(self) -> "Transformers":
         if self.max_memory is not None and self.device_map is None:
             raise ValueError("max_memory needs device_map: set it to auto")
+        if self.gpus > 1 and self.device_map is None:
+            raise ValueError("several gpus need device_map: set it to auto")
         assert self.opening  # it checks them
         return self
 
@@ -45,6 +54,11 @@ class Transformers(Capturer):
     def version(self) -> str:
         """Of transformers."""
         return metadata.version("transformers")
+
+    @property
+    def needs_gpus(self) -> int:
+        """As many as are asked for."""
+        return self.gpus
 
     def precision(self, dtype: str) -> str:
         """What weights are quantized with, and what is computed in."""

@@ -1,0 +1,63 @@
+"""Shards of one job made by several: each once, and those of a worker that has died by another."""
+
+import threading
+
+import pytest
+
+from fusionchat.lease import Lease
+from fusionchat.run.sharing import make_shares, shard_lease
+
+
+def test_several_make_each_shard_once(tmp_path, monkeypatch):
+    monkeypatch.setattr("fusionchat.run.sharing.POLL", 0.01)
+    made, begun = [], threading.Barrier(2)
+
+    def make(index):
+        if not made and index in (0, 7):
+            begun.wait(5)  # both are at work at the same time, each at its end
+        made.append(index)
+
+    def share(helps):
+        make_shares(
+            lambda: [i for i in range(8) if i not in made],
+            make,
+            lambda index: shard_lease(tmp_path, "toy/1", index),
+            helps=helps,
+        )
+
+    helper = threading.Thread(target=share, args=(True,))
+    helper.start()
+    share(False)
+    helper.join(5)
+    assert sorted(made) == list(range(8)) and not list(tmp_path.rglob("*.lease"))
+
+
+def test_a_helper_leaves_what_others_make_and_the_first_waits_for_it(tmp_path, monkeypatch):
+    made, waits = [], []
+    path = shard_lease(tmp_path, "toy/1", 2)
+    path.parent.mkdir(parents=True)
+    other = Lease(path)
+    assert other.take() is None
+
+    def share(helps):
+        make_shares(
+            lambda: [i for i in range(4) if i not in made],
+            made.append,
+            lambda index: shard_lease(tmp_path, "toy/1", index),
+            helps=helps,
+        )
+
+    share(True)
+    assert made == [3, 1, 0]
+    monkeypatch.setattr("time.sleep", lambda seconds: (waits.append(seconds), other.release()))
+    share(False)
+    assert made == [3, 1, 0, 2] and len(waits) >= 1
+
+
+def test_an_error_lets_go_of_the_shard(tmp_path):
+    def make(index):
+        raise ValueError(str(index))
+
+    with pytest.raises(ValueError, match="0"):
+        make_shares(lambda: [0], make, lambda index: shard_lease(tmp_path, "toy/1", index), helps=False)
+    assert not list(tmp_path.rglob("*.lease"))
