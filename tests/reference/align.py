@@ -43,7 +43,7 @@ def dtw(mine, theirs):
 
 
 def bare(token):
-    """A token without its leading blank."""
+    """A token without its leading space."""
     return token[1:] if token[:1] == b" " else token
 
 
@@ -114,7 +114,7 @@ def tail_share(mass, tail, start, words):
 
 
 def chain(source, j, end, words):
-    """Probability of the source tokens after row j up to byte ``end`` of the turn, None where they do not tell."""
+    """Probability of the source tokens after row j up to byte ``end`` of the turn, None where they do not say."""
     product = 1.0
     while source.end[j] < end:
         following = j + 1

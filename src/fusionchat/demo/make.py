@@ -19,11 +19,11 @@ Advance = Callable[[int], None]
 Progress = Callable[[str, int | None], AbstractContextManager[Advance]]
 
 SMALL = 3000
-"""Below so many conversations in all, the models are trained in this process: starting others would take longer."""
+"""Below this many conversations in all, the models are trained in this process: starting others would take longer."""
 
 
 class DemoPaths(NamedTuple):
-    """Where the demo's parts lie."""
+    """Where the demo's parts are."""
 
     pivot: Path
     mixtral: Path

@@ -26,7 +26,7 @@ class Part(NamedTuple):
 
     @property
     def path(self) -> Path:
-        """Where it lies."""
+        """Where it is."""
         return self.root / self.folder
 
     @property

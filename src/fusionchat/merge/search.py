@@ -205,7 +205,7 @@ def _attempt(merge: Callable[[Path], object], score: Callable[[Path], float], mo
 
 
 def _stamp(folder: Path) -> str:
-    """Where a model lies, and the sizes and times of its files."""
+    """Where a model is, and the sizes and times of its files."""
     stats = [(path, path.stat()) for path in sorted(folder.iterdir()) if path.is_file()]
     held: list[Json] = [[path.name, stat.st_size, stat.st_mtime_ns] for path, stat in stats]
     return fingerprint({"files": held}, {"folder": str(folder.absolute())})

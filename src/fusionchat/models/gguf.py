@@ -49,7 +49,7 @@ class Tensor:
 
 @dataclass(frozen=True)
 class Header:
-    """What stands before the weights.
+    """What is before the weights.
 
     Attributes:
         values: The metadata; of lists only texts are kept.

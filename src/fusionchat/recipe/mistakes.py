@@ -1,4 +1,4 @@
-"""A recipe's mistakes told in a reader's words: the YAML path, what was given, what was perhaps meant."""
+"""A recipe's mistakes in a reader's words: the YAML path, what was given, what was perhaps meant."""
 
 import difflib
 import re

@@ -1,6 +1,6 @@
 """``--set path.to.key=value``: settings put over a recipe before it is validated.
 
-The recipe's types say what stands at a path where the file leaves it out or gives it in short: a method's name or its
+The recipe's types say what is at a path where the file leaves it out or gives it in short: a method's name or its
 default, a model's name, a corpus's path. So ``merge.granularity=layer`` is a setting of the default method.
 """
 

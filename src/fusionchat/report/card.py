@@ -1,4 +1,4 @@
-"""The fused model's card: the README.md that lies in its folder and that the Hugging Face hub shows."""
+"""The fused model's card: the README.md in its folder and that the Hugging Face hub shows."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path

@@ -148,7 +148,7 @@ class MergeWeights:
         label: The merge.
         method: Its method.
         targets: The targets merged.
-        layers: Column names; "" for what lies outside the layers.
+        layers: Column names; "" for what is outside the layers.
         modules: Row names.
         weights: [targets][modules][layers], None where a layer has no such module.
     """
@@ -298,7 +298,7 @@ class Report:
 
     @property
     def compared(self) -> tuple[Row, ...]:
-        """The rows without SFT's single seeds, which their mean stands for."""
+        """The rows without SFT's single seeds, which their mean represents."""
         return tuple(row for row in self.rows if row.kind != "sft" or row.label == self.baseline)
 
     def over(self, over: Over) -> str:

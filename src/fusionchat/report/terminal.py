@@ -73,7 +73,7 @@ def part(
 
 
 def plain(cell: Cell) -> str:
-    """A cell's text; the mark stands in front, so that figures stay aligned on the right."""
+    """A cell's text; the mark is in front, so that figures stay aligned on the right."""
     return f"{'*' if cell.best else cell.mark}{cell.text}"
 
 

@@ -141,7 +141,7 @@ def select_on_device(
 
 
 def largest(values: Float[Tensor, "N V"], k: int) -> tuple[Float[Tensor, "N K"], Int[Tensor, "N K"]]:
-    """``values.topk(k)`` by way of block maxima: the k largest lie in the k blocks with the largest maxima."""
+    """``values.topk(k)`` by way of block maxima: the k largest are in the k blocks with the largest maxima."""
     n, v = values.shape
     blocks = v // BLOCK
     if blocks < 4 * k:

@@ -117,7 +117,7 @@ class Job(Frozen):
         return fingerprint({"settings": self.hashed, "version": self.version}, self.inputs)
 
     def digest(self, manifest: Manifest | None, files: Collection[str] = ()) -> str:
-        """What stands for it in a job that needs it: its fingerprint, or once it is done what it wrote.
+        """What represents it in a job that needs it: its fingerprint, or once it is done what it wrote.
 
         Args:
             manifest: Of its folder.

@@ -1,4 +1,4 @@
-"""What a tokenizer's parts say about its pieces: alphabet, blank, byte fallback, prefix. Read from the object, never a name."""
+"""What a tokenizer's parts say about its pieces: alphabet, space, byte fallback, prefix. Read from the object, never a name."""
 
 import json
 import re
@@ -79,7 +79,7 @@ def text_pattern(part: Part) -> str | None:
 
 
 def find_blank(tokenizer: Tokenizer) -> str | None:
-    """The character that stands for a blank in the pieces (SentencePiece's U+2581), None where there is none."""
+    """The character that stands for a space in the pieces (SentencePiece's U+2581), None where there is none."""
     for part in [*parts(tokenizer.pre_tokenizer), *parts(tokenizer.decoder)]:
         if part["type"] == "Metaspace":
             return str(part.get("replacement", "▁"))
@@ -93,7 +93,7 @@ def find_blank(tokenizer: Tokenizer) -> str | None:
 
 
 def find_prefix(tokenizer: Tokenizer, blank: str | None) -> Prefix:
-    """Whether a blank is put before the text: by a normalizer (always), by a pre-tokenizer (where it is missing)."""
+    """Whether a space is put before the text: by a normalizer (always), by a pre-tokenizer (where it is missing)."""
     for part in parts(tokenizer.normalizer):
         if part["type"] == "Prepend" and part.get("prepend") in (blank, " "):
             return "always"
@@ -107,7 +107,7 @@ def find_prefix(tokenizer: Tokenizer, blank: str | None) -> Prefix:
 
 
 def spell_metaspace(blank: str, *, bytes_too: bool) -> Spell:
-    """Bytes of SentencePiece pieces: ``blank`` is a blank, ``<0xNN>`` a byte where the model falls back to bytes."""
+    """Bytes of SentencePiece pieces: ``blank`` is a space, ``<0xNN>`` a byte where the model falls back to bytes."""
 
     def spell(piece: str) -> bytes | None:
         found = BYTE_PIECE.fullmatch(piece) if bytes_too else None
@@ -117,7 +117,7 @@ def spell_metaspace(blank: str, *, bytes_too: bool) -> Spell:
 
 
 def spell_word_piece(prefix: str) -> Spell:
-    """Bytes of WordPiece pieces: one that begins a word has a blank in front, a continuation has not."""
+    """Bytes of WordPiece pieces: one that begins a word has a space in front, a continuation has not."""
 
     def spell(piece: str) -> bytes | None:
         if prefix and piece.startswith(prefix) and len(piece) > len(prefix):
@@ -137,7 +137,7 @@ def family_of(tokenizer: Tokenizer) -> Family:
     kind = type(model).__name__
     if getattr(model, "end_of_word_suffix", None):
         raise TokenizerError(
-            f"This tokenizer marks the end of words ({model.end_of_word_suffix!r}) and drops the blanks between them, "
+            f"This tokenizer marks the end of words ({model.end_of_word_suffix!r}) and drops the spaces between them, "
             "so that its tokens do not tell the bytes of a text",
             do="use a model with a byte-level or SentencePiece tokenizer",
         )

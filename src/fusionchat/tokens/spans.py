@@ -18,13 +18,13 @@ Array = NDArray[Any]
 """An array in the signature of a compiled loop, which reads its type at run time."""
 
 Prefix = Literal["none", "always", "if_missing"]
-"""Whether a blank is put before a stretch of text: never, always (SentencePiece), or where none is there."""
+"""Whether a space is put before a stretch of text: never, always (SentencePiece), or where none is there."""
 
 Ends = tuple[int | None, int | None]
 """End-of-turn tokens: after a last turn, and before a user's."""
 
 ADDED, LSTRIP, RSTRIP, UNKNOWN, FALLBACK = 1, 2, 4, 8, 16
-"""Bits of `ByteTable.flags`: an added token, one that swallows blanks on its left or right, the unknown token,
+"""Bits of `ByteTable.flags`: an added token, one that swallows spaces on its left or right, the unknown token,
 a byte-fallback piece."""
 
 FITS, UNKNOWN_TOKEN, MISMATCH, TOO_SHORT, TOO_LONG, OUT_OF_RANGE = range(6)
@@ -77,7 +77,7 @@ class ByteTable:
         offsets: int64 [V + 1], token v is data[offsets[v]:offsets[v + 1]].
         in_text: bool [V], False for control tokens and unused rows; those have no bytes in a text.
         flags: uint8 [V], see `ADDED` and its neighbours.
-        prefix: Whether the tokenizer puts a blank before a stretch of text.
+        prefix: Whether the tokenizer puts a space before a stretch of text.
         bos, eos: Ids by role, None where the tokenizer has none.
         ends: The first token after an assistant's turn in the model's template: after a last turn, and before a user's.
             None where the template writes none.
@@ -261,7 +261,7 @@ def match_run(
 
 @numba.njit(cache=True, nogil=True)
 def literal(text: Array, at: int, token: int, data: Array, offsets: Array) -> bool:
-    """Whether the spelling of ``token`` stands in the text at ``at``."""
+    """Whether the spelling of ``token`` is in the text at ``at``."""
     low, high = offsets[token], offsets[token + 1]
     same = low < high and at + high - low <= len(text)
     while same and low < high:
@@ -290,7 +290,7 @@ def match_either(
     always: bool,
     allowed: bool,
 ) -> tuple[int, int]:
-    """Match a run plainly or with a blank put before it: (where it ends or `match_run`'s failure, the blank's bytes)."""
+    """Match a run plainly or with a space put before it: (where it ends or `match_run`'s failure, the space's bytes)."""
     skip = 1 if always else 0
     stop = match_run(text, at, ids, first, last, data, offsets, skip)
     if stop < 0 and allowed:
@@ -302,7 +302,7 @@ def match_either(
 
 @numba.njit(cache=True, nogil=True)
 def match_added(text: Array, at: int, token: int, data: Array, offsets: Array, flags: Array) -> int:
-    """Where an added token and the blanks it swallows end, -1 where it does not stand at ``at``."""
+    """Where an added token and the spaces it swallows end, -1 where it is not at ``at``."""
     if flags[token] & 2:
         at = skip_blanks(text, at)
     if not literal(text, at, token, data, offsets):
@@ -317,7 +317,7 @@ def tile_text(
 ) -> tuple[Array, Array, int, int, int]:
     """Spans of the tokens of a text: (begin, end, code, token, byte); see `ByteTable.tile`.
 
-    Between added tokens, the bytes of a run of tokens must equal the text, after one blank put before it
+    Between added tokens, the bytes of a run of tokens must equal the text, after one space put before it
     where the tokenizer does so (``always``: tried first; ``allowed``: tried where the plain match fails).
     """
     count = len(ids)

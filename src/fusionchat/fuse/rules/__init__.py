@@ -1,6 +1,6 @@
 """The fusion rules, one a file. A new file here with a `Rule` (or a `BaseRule`) in it is a new rule: nothing else to touch.
 
-`FuseRule` is the union of their settings, told apart by the field ``method``.
+`FuseRule` is the union of their settings, chosen by the field ``method``.
 """
 
 from typing import TYPE_CHECKING, Union

@@ -21,13 +21,13 @@ def fisher_diagonal(
 
     The empirical Fisher information (section 3, arXiv 2111.09832, with the labels given instead of sampled). Each batch
     is one example (batch size 1), because squares of summed gradients are not sums of squares. Gradients are taken as
-    they come and given back, so that those of all parameters never lie in memory together. A parameter with several
+    they come and freed, so that those of all parameters are never in memory together. A parameter with several
     names (tied embeddings) has one entry, under its first name, of the gradient summed over all its uses.
 
     Args:
         model: Called with a batch's tensors; returns an object with ``loss``, the mean over ``labels`` that are not -100.
         batches: Examples with ``input_ids`` and ``labels``, [1, tokens].
-        progress: Told 1 after each example.
+        progress: Called with 1 after each example.
 
     Raises:
         MergeError: A batch holds several examples, there is none, or a loss or a gradient is not finite.
@@ -72,7 +72,7 @@ def fisher_diagonal(
 
 
 def _add_square(total: "torch.Tensor", parameter: "torch.Tensor") -> None:
-    """Add a parameter's squared gradient and give the gradient back."""
+    """Add a parameter's squared gradient and free the gradient."""
     assert parameter.grad is not None
     gradient = parameter.grad.detach().float().cpu()
     total.addcmul_(gradient, gradient)
@@ -82,7 +82,7 @@ def _add_square(total: "torch.Tensor", parameter: "torch.Tensor") -> None:
 def write_fisher(folder: Path, diagonal: Mapping[str, "torch.Tensor"]) -> None:
     """Write a diagonal as the folder that `fusionchat.merge.methods.fisher.Fisher` reads.
 
-    A tensor that stands there under several names (tied embeddings) is written under each.
+    A tensor with several names (tied embeddings) is written under each.
     """
     from safetensors.torch import save_file
 

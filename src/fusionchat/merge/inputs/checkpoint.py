@@ -21,8 +21,8 @@ class Checkpoint:
     """A model folder: its weights by name, and its config.
 
     Attributes:
-        folder: Where it lies.
-        tensors: Weights in the order in which they lie in the files.
+        folder: Where it is.
+        tensors: Weights in the order of the files.
         config: ``config.json``, empty where there is none.
         files: The weight files.
     """
@@ -33,7 +33,7 @@ class Checkpoint:
     files: list[MappedFile] = field(default_factory=list)
 
     def close(self) -> None:
-        """Give all mappings back."""
+        """Close all files."""
         for file in self.files:
             file.close()
 

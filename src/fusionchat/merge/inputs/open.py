@@ -131,7 +131,7 @@ def open_inputs(
 
 
 def _stack(base: Checkpoint, needed: bool) -> Stack | None:
-    """The pivot's layers; None where they cannot be told and are not needed."""
+    """The pivot's layers; None where they are not known and not needed."""
     try:
         return find_stack({n: s.shape for n, s in base.tensors.items()}, base.config, str(base.folder))
     except MergeError:

@@ -57,7 +57,7 @@ class MappedFile:
         os.posix_fadvise(self.handle, first, last - first, os.POSIX_FADV_DONTNEED)
 
     def close(self) -> None:
-        """Give the mapping and the file back; a view that lives on in a traceback keeps the mapping until it goes."""
+        """Close the mapping and the file; a view that a traceback keeps alive keeps the mapping, too."""
         with suppress(BufferError):
             self.map.close()
         os.close(self.handle)
@@ -109,7 +109,7 @@ class Stored:
 
     @cached_property
     def values(self) -> np.ndarray:
-        """All elements as they lie in the file; bfloat16 as uint16."""
+        """All elements as they are in the file; bfloat16 as uint16."""
         return np.frombuffer(self.file.map, self.view, self.count, self.begin)
 
     def decode(self, begin: int, out_B: Float32[np.ndarray, " B"]) -> None:

@@ -70,7 +70,7 @@ class Structure:
     def is_buffer(self, name: str) -> bool:
         """Whether a stored tensor is a buffer: nothing that training changes.
 
-        By its name in the model; or, where it lay elsewhere in older versions, by the end of its name, which buffers
+        By its name in the model; or, where it was elsewhere in older versions, by the end of its name, which buffers
         of the model have and no parameter; or because transformers leaves it out, and it is no weight.
         """
         held = self.canonical(name)

@@ -509,7 +509,7 @@ def measure_files(address_N: np.ndarray, begin: int, end: int, with_pivot: bool,
     """Add the inner products of the elements ``begin .. end`` to ``gram_NN``; returns the number of conflicts.
 
     Args:
-        address_N: Where the values of pivot and targets lie in memory (bfloat16), uint64.
+        address_N: Where the values of pivot and targets are in memory (bfloat16), uint64.
         begin: First element.
         end: Behind the last one.
         with_pivot: Whether products with the pivot are asked for.

@@ -132,7 +132,7 @@ def row_ranks(value_L: np.ndarray, place_L: np.ndarray, rank_K: np.ndarray, rank
     """Write each element's rank by magnitude in its row, 0 for the smallest; ties share their mean rank.
 
     Magnitudes count as tied where they agree in their exponent and first 7 bits after the point (1 part in 128), or
-    lie more than 16 octaves below the row's largest. By histogram: ``rank_K`` holds one entry per such bin.
+    are more than 16 octaves below the row's largest. By histogram: ``rank_K`` holds one entry per such bin.
 
     Args:
         value_L: The row.

@@ -146,7 +146,7 @@ def _(value_B: "Tensor", mask_B: "Tensor", wanted: bool) -> int:
 
 
 class Largest:
-    """Finds the thresholds above which the k largest of every row lie, in up to three looks at all blocks.
+    """Finds the thresholds above which the k largest of every row are, in up to three looks at all blocks.
 
     Args:
         share_RK: Share of elements to take, for every row and threshold: ``k = int(share * n)``.
@@ -221,7 +221,7 @@ class Largest:
 
 
 def _place(count: np.ndarray, k: Whole) -> tuple[int, int]:
-    """The entry in which the k-th element from the top lies (0 for k = 0), and the number of elements above it."""
+    """The entry that has the k-th element from the top (0 for k = 0), and the number of elements above it."""
     if k <= 0:
         return 0, 0
     from_top = np.cumsum(count[::-1])

@@ -69,7 +69,7 @@ class MergekitJob:
     def method_of(self, tensor: str, depth: Depth) -> Method:
         """Settings of a tensor; gradients run over the layers, of each slice where there are slices.
 
-        What lies before the layers takes the first slice's first value, what lies behind them the last one's last.
+        What is before the layers takes the first slice's first value, what is after them the last one's last.
         """
         number, place = 0, depth.layer
         if place is None or not self._spans:
@@ -205,7 +205,7 @@ def _outputs(top: Mapping[str, Value]) -> tuple[Dtype | None, Embeddings | None,
 def _arrangement(
     kind: Kind, slices: list[Slice], pivot: str, names: Mapping[str, str], base: str | None
 ) -> Arrangement:
-    """The fused layers, from each slice's own sources; what lies outside is merged as the first and the last slice are.
+    """The fused layers, from each slice's own sources; what is outside is merged as the first and the last slice are.
 
     Raises:
         RecipeError: A slice lacks the base model, against which its changes would be measured.

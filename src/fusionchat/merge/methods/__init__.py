@@ -1,6 +1,6 @@
 """The merge methods, one family a file. A new file here with a `Method` in it is a new method: nothing else to touch.
 
-`MergeMethod` is the union of their settings, told apart by the field ``method``.
+`MergeMethod` is the union of their settings, chosen by the field ``method``.
 """
 
 from typing import TYPE_CHECKING, Union

@@ -107,7 +107,7 @@ class Block(NamedTuple):
         delta_JB: Changes of the targets; a program may overwrite them.
         aux_JB: The method's auxiliary values (`Method.auxiliary`), one row per target; no rows where there are none.
         at: Index of the first element in the flattened tensor.
-        chunk: Number of the chunk it lies in.
+        chunk: Number of the chunk it is in.
     """
 
     x_NB: Float32[Array, "N B"]
@@ -153,7 +153,7 @@ class Program:
         raise NotImplementedError
 
     def ties(self) -> list[int]:
-        """How many elements of each target lay exactly on a selection's threshold; empty where nothing is selected."""
+        """How many elements of each target were exactly on a selection's threshold; empty where nothing is selected."""
         return []
 
 
@@ -259,6 +259,6 @@ def check_weights(weight: tuple[float, ...] | None, *, positive_sum: bool = Fals
 
 
 def check_range(name: str, value: float, low: float, high: float) -> None:
-    """Raise ValueError where a setting lies outside ``low .. high`` (or is not a number)."""
+    """Raise ValueError where a setting is outside ``low .. high`` (or is not a number)."""
     if not low <= value <= high:
         raise ValueError(f"`{name}` must be between {low:g} and {high:g}, not {value:g}")

@@ -103,7 +103,7 @@ class RankProgram(PruningProgram):
         return self.largest.quota(chunk)
 
     def prune(self, block: Block, state: Int64[np.ndarray, " K"], kept_J: Int64[np.ndarray, " J"]) -> None:
-        """Zero what lies outside the ranks."""
+        """Zero what is outside the ranks."""
         from fusionchat.merge.kernels.blocks import empty
         from fusionchat.merge.kernels.selection import keep_marked, mark_largest
 

@@ -102,7 +102,7 @@ class Host:
 class Accelerator:
     """A PyTorch device: a block is a whole chunk, so that launches are few; its memory is bounded by threads x chunk.
 
-    Tensors of a file go there as they lie in it, through a staging buffer that is pinned for CUDA, and are widened
+    Tensors of a file go there as they are, through a staging buffer that is pinned for CUDA, and are widened
     there. All other sources are worked out on the host, in the host's blocks, so that their bytes are the same.
 
     Args:

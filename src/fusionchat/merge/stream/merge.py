@@ -205,7 +205,7 @@ def inner_products(
 
 
 def _check_place(out: Path, inputs: Sequence[Path]) -> None:
-    """Raise MergeError where the merged model would take the place of an input, or of what lies around one."""
+    """Raise MergeError where the merged model would take the place of an input, or of what is around one."""
     place = out.resolve()
     for folder in inputs:
         if place == folder.resolve() or place in folder.resolve().parents:

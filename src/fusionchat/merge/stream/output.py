@@ -1,6 +1,6 @@
 """Writing the fused model: shards in order, hashed as they are written, taken up again after a crash, shown at the end.
 
-Until all shards are complete they lie in the hidden folder ``.merge`` of the output folder, together with a journal
+Until all shards are complete they are in the hidden folder ``.merge`` of the output folder, together with a journal
 of the tensors that are safely on the disk. The output folder gets them, by renaming, only then; ``config.json``
 comes after the weights, ``merge_weights.json`` last.
 """

@@ -63,7 +63,7 @@ def cut_of(size: int, row: int, by_rows: bool) -> Cut:
 
 
 def _addresses(job: Job) -> np.ndarray | None:
-    """Where the inputs' values lie in memory, if all of them lie there as bfloat16."""
+    """Where the inputs' values are in memory, if all of them are mapped as bfloat16."""
     sources = [source for source in job.sources if isinstance(source, Stored) and source.dtype == "BF16"]
     if len(sources) < len(job.sources):
         return None

@@ -27,7 +27,7 @@ class Writer:
 
     Args:
         path: The file.
-        at: Bytes that are there already and stay; what lies behind them is cut off.
+        at: Bytes that are there already and stay; what is after them is cut off.
         durable: Told, from another thread, how many bytes of the file are safely on the disk, now and then.
 
     Raises:

@@ -19,8 +19,8 @@ class Arrangement:
 
     Attributes:
         layers: Per fused layer, pairs of input name (``pivot`` or a target's) and layer; the first takes the pivot's part.
-        before: Inputs that what lies before the layers is merged from; the pivot's part first.
-        after: The same of what lies behind them.
+        before: Inputs of what is before the layers; the pivot's part first.
+        after: The same of what is after them.
     """
 
     layers: tuple[tuple[tuple[str, int], ...], ...]
@@ -43,7 +43,7 @@ class Arrangement:
 
 
 class Part(NamedTuple):
-    """A tensor of the fused model and where its inputs lie: pairs of input name and tensor name."""
+    """A tensor of the fused model and where its inputs are: pairs of input name and tensor name."""
 
     name: str
     sources: tuple[tuple[str, str], ...]

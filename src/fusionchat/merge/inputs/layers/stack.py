@@ -39,7 +39,7 @@ class Stack(NamedTuple):
     layers: int
 
     def place(self, name: str) -> int | None:
-        """The number of a parameter in this list, None for what lies elsewhere; counted layers come first."""
+        """The number of a parameter in this list, None for what is elsewhere; counted layers come first."""
         return layer_of(name) if prefix_of(name) == self.prefix else None
 
     def layer(self, name: str) -> int | None:
@@ -71,7 +71,7 @@ def renumbered(name: str, layer: int) -> str:
 
 
 class Depth(NamedTuple):
-    """Where a parameter lies along the model.
+    """Where a parameter is along the model.
 
     Attributes:
         layer: Its layer of the language model; None elsewhere.
@@ -100,7 +100,7 @@ def depths(names: Iterable[str], stack: Stack | None) -> dict[str, Depth]:
 
 
 def is_before(name: str) -> bool:
-    """Whether a parameter outside the layers lies before them: an embedding that is not the head's.
+    """Whether a parameter outside the layers is before them: an embedding that is not the head's.
 
     >>> names = ("gpt_neox.embed_in.weight", "embed_out.weight", "transformer.wte.weight", "model.norm.weight")
     >>> [is_before(name) for name in names]

@@ -68,7 +68,7 @@ class Rows:
             at = stop
 
     def _run_end(self, row: int, limit: int) -> int:
-        """End of the run of rows that lie one after the other in the same source."""
+        """End of the run of rows that follow each other in the same source."""
         step_R = np.diff(self.row_R[row:limit])
         missing = self.row_R[row] < 0
         breaks = np.flatnonzero(step_R != (0 if missing else 1))
