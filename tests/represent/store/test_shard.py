@@ -69,3 +69,25 @@ def test_what_is_no_shard_is_named(tmp_path, damage):
     path.write_bytes(damage(path.read_bytes()))
     with pytest.raises(DamagedError, match="shard-00000"):
         read_all(tmp_path, whole.tokens)
+
+
+ROWS = [3, 0, 2, 7, 1] * 12
+
+
+def test_read_shard_is_one_shard_alone(tmp_path):
+    whole = make_scored(0, ROWS)
+    write_store(tmp_path, whole, rows=20, encoding=Encoding(11))
+    about = read_shard(shard_path(tmp_path, 1)).about
+    assert about.shard[0] == 1 and about.conversations[2] == len(ROWS) and about.rows[2] == sum(ROWS)
+    assert about.count == about.rows[1] - about.rows[0] > 0
+
+
+def test_a_block_is_checked_once(tmp_path, monkeypatch):
+    whole = make_scored(0, [40])
+    write_store(tmp_path, whole, rows=99, encoding=Encoding(11))
+    store = DistributionStore(tmp_path)
+    store[0]
+    monkeypatch.setattr(
+        "fusionchat.represent.store.shard.checksum", lambda data: pytest.fail("a second look")
+    )
+    assert store[0].rows == 40
