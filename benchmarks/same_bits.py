@@ -5,8 +5,9 @@
 Prints each file that differs and one line per stage, and ends with exit code 1 where anything differs. Files are compared byte
 by byte, but for those whose format has changed since commit b4b1d00, of which the content is compared:
 
-- shards: array by array. Older ones repeat the supervised tokens (``labels``, ``turn``, ``begin``, ``end``, ``offsets``), newer
-  ones are of the rows in ``corpus/corpus/tokens``; fused ones repeat the pivot's ``label_logprob``;
+- shards: all of a job together, array by array, as they are read. Older ones are cut by 256 conversations and have ids of 32
+  bits; the oldest repeat the supervised tokens, which are left out;
+- renderings: array by array, as they are read, where both runs have them;
 - ``scores.json``: metric by metric;
 - other JSON: without times and fingerprints, and without the list of files that a merge has read, whose checksums are given
   where they are known; of manifests the figures that both have.
@@ -22,12 +23,16 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from safetensors import safe_open
 from safetensors.numpy import load_file
 
+from fusionchat.corpus.rendered import read_rendered
+from fusionchat.represent.store.layout import KEY, SHARDS
+from fusionchat.represent.store.read import DistributionStore
+
 STAGES = ("corpus", "represent", "align", "fuse", "distill", "merge", "evaluate")
-SHARD_CONVERSATIONS = 256
 TOKENS = Path("corpus/corpus/tokens")
-ROWS = ("labels", "turn", "begin", "end")
+ROWS = ("labels", "turn", "begin", "end", "offsets")
 VARIABLE = {"seconds", "fingerprint", "versions"}
 ABOUT = {"README.md", "fusionchat_recipe.yaml"}
 """Text about the run, like the report."""
@@ -52,23 +57,30 @@ def main() -> None:
 
 
 def files_of(first: Path, second: Path, stage: str) -> list[str]:
-    """The files of a stage in either run by relative path; tokens are compared with the shards that are of them."""
+    """The files of a stage in either run by relative path; a job's shards are one."""
     names = {
-        path.relative_to(run)
+        path.parent / SHARDS if path.match(SHARDS) else path
         for run in (first, second)
-        for path in (run / stage).rglob("*")
-        if path.is_file() and path.name not in ABOUT and not path.name.startswith(".")
+        for path in (found.relative_to(run) for found in (run / stage).rglob("*") if found.is_file())
+        if path.name not in ABOUT and not path.name.startswith(".")
     }
-    return sorted(str(name) for name in names if not name.is_relative_to(TOKENS))
+    both = [name for name in names if not name.is_relative_to(TOKENS) or all_there(first, second, name)]
+    return sorted(map(str, both))
+
+
+def all_there(first: Path, second: Path, name: Path) -> bool:
+    """Whether both runs have a file: older ones have no renderings."""
+    return (first / name).is_file() and (second / name).is_file()
 
 
 def differences(first: Path, second: Path, name: str) -> Iterator[str]:
     """What differs between a file of two runs, in words."""
     paths = first / name, second / name
-    if not all(path.is_file() for path in paths):
-        yield f"{name}: only in {(first if paths[0].is_file() else second)}"
-    elif paths[0].name.startswith("shard-"):
-        mine, theirs = (shard(run, Path(name)) for run in (first, second))
+    there = [any(path.parent.glob(path.name)) for path in paths]
+    if not all(there):
+        yield f"{name}: only in {first if there[0] else second}"
+    elif name.endswith(SHARDS) or Path(name).is_relative_to(TOKENS):
+        mine, theirs = (shards(path.parent) if name.endswith(SHARDS) else rendered(path) for path in paths)
         for key in sorted(mine.keys() | theirs.keys()):
             if key not in mine or key not in theirs:
                 yield f"{name}: array {key} only in {first if key in mine else second}"
@@ -87,24 +99,33 @@ def differences(first: Path, second: Path, name: str) -> Iterator[str]:
         yield f"{name}: bytes differ"
 
 
-def shard(run: Path, name: Path) -> Arrays:
-    """A shard's arrays with the tokens that its rows are of, as older shards have them; offsets from 0."""
-    arrays = {key.removeprefix("extra."): array for key, array in load_file(run / name).items()}
-    stage, job = name.parts[0], name.parts[1]
-    if "labels" not in arrays:
-        arrays |= tokens(run, job if stage == "represent" else "pivot", int(name.stem.split("-")[1]))
-    if stage == "fuse" and "label_logprob" not in arrays:
-        arrays["label_logprob"] = load_file(run / "represent/pivot" / name.name)["label_logprob"]
-    return arrays
+def shards(folder: Path) -> Arrays:
+    """The arrays of all of a job's shards, one after the other; ids of empty slots are 0."""
+    paths = sorted(folder.glob(SHARDS))
+    with safe_open(paths[0], framework="np") as file:
+        new = KEY in (file.metadata() or {})
+    if new:
+        store = DistributionStore(folder)
+        arrays = {name: store.column(name, 0, len(store)) for name in store.shard(0).columns}
+        arrays |= vars(store.slice(0, len(store)))
+    else:
+        held = [load_file(path) for path in paths]
+        arrays = {key.removeprefix("extra."): np.concatenate([one[key] for one in held]) for key in held[0]}
+        if folder.parent.name == "fuse":
+            arrays.pop("label_logprob", None)  # the oldest repeat the pivot's
+    arrays["ids"] = np.where(np.isneginf(arrays["logprobs"]), 0, arrays["ids"]).astype(np.int32)
+    return {name: array for name, array in arrays.items() if name not in ROWS}
 
 
-def tokens(run: Path, model: str, index: int) -> Arrays:
-    """The supervised tokens of a model whose rows are in a shard of the training part."""
-    part = load_file(run / TOKENS / model / "train.safetensors")
-    first = index * SHARD_CONVERSATIONS
-    offsets = part["offsets"][first : first + SHARD_CONVERSATIONS + 1]
-    rows = slice(int(offsets[0]), int(offsets[-1]))
-    return {name: part[name][rows] for name in ROWS} | {"offsets": offsets - offsets[0]}
+def rendered(path: Path) -> Arrays:
+    """The arrays of a rendering: of older ones as they are in the file."""
+    with safe_open(path, framework="np") as file:
+        flat = "labels" in file.keys()  # noqa: SIM118 (no mapping)
+    if flat:
+        return load_file(path)
+    part = read_rendered(path)[:]
+    own = {"input_ids": part.input_ids, "starts": part.starts, "places": part.places}
+    return own | vars(part.supervised)
 
 
 def same(mine: NDArray[np.generic], theirs: NDArray[np.generic]) -> bool:

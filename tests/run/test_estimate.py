@@ -9,7 +9,7 @@ from safetensors.torch import save_file
 from fusionchat.models.ref import ModelRef
 from fusionchat.recipe.schema import Recipe, load_recipe
 from fusionchat.run import estimate
-from fusionchat.run.estimate import capture_cost, most_disk, parameters, part_tokens, training_cost
+from fusionchat.run.estimate import capture_cost, most_disk, parameters, part_tokens, shards, training_cost
 from fusionchat.run.job import Cost
 
 
@@ -39,6 +39,14 @@ def test_costs_follow_from_parameters_and_corpus(tiny):
     assert training_cost(recipe, refs["pivot"]).flops == 2 * 6 * count * size / 4
     unknown = capture_cost(recipe, ModelRef("x", "org/name", "org/name"))
     assert unknown.flops is None and unknown.disk > 0
+
+
+def test_a_store_is_estimated_by_how_it_is_kept(tiny):
+    """k = 5: 4 + 2 bytes a slot and 7 beside them; of tokens, a quarter of the file's bytes."""
+    tokens = (tiny / "input/corpus/train.jsonl").stat().st_size / 4
+    assert shards(load_recipe("recipe.yaml")) == tokens * 37
+    small = load_recipe("recipe.yaml", ("represent.logprobs=uint8", "represent.compression=zstd"))
+    assert shards(small) == tokens * 32 * 0.6
 
 
 def test_tokens_of_entries_by_their_sizes(tiny):

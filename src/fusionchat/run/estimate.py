@@ -29,10 +29,13 @@ CHECKPOINTS = 3
 """Two are kept, and a third is written before the oldest goes."""
 OVERHEAD = 2e9
 """Bytes of a process with torch, and of its activations at a usual batch: a rough guess."""
-ROW_BYTES = 11
-SLOT_BYTES = 6
-RENDERED_BYTES = 24
-"""A token of a rendering: its id, and where it is supervised, its label, its place and its span."""
+ROW_BYTES = 7
+"""Of a row beside its slots: the tail, the label's log-probability, a column of an alignment."""
+ID_BYTES, LOGPROB_BYTES = 4, {"float16": 2, "uint8": 1}
+"""Of a slot; ids of a vocabulary up to 65,536 have two bytes less."""
+COMPRESSED = {"none": 1.0, "zstd": 0.6}
+RENDERED_BYTES = 6
+"""A token of a rendering: its id, and where it is supervised."""
 
 
 def parameters(ref: ModelRef) -> int | None:
@@ -143,8 +146,9 @@ def training_memory(pivot: ModelRef) -> float | None:
 
 def shards(recipe: Recipe) -> float | None:
     """Bytes of one model's shards."""
-    tokens = train_tokens(recipe)
-    return None if tokens is None else tokens * (ROW_BYTES + SLOT_BYTES * recipe.represent.k)
+    tokens, kept = train_tokens(recipe), recipe.represent
+    slot = ID_BYTES + LOGPROB_BYTES[kept.logprobs]
+    return None if tokens is None else tokens * (ROW_BYTES + slot * kept.k) * COMPRESSED[kept.compression]
 
 
 def training_cost(recipe: Recipe, pivot: ModelRef) -> Cost:
