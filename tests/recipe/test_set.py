@@ -3,7 +3,8 @@
 import pytest
 
 from fusionchat.errors import RecipeError
-from fusionchat.recipe.schema import load_recipe, merge_method
+from fusionchat.recipe.schema import Recipe, load_recipe, merge_method
+from fusionchat.recipe.set import apply_settings
 
 BASE = """
 name: x
@@ -158,3 +159,10 @@ def test_settings_of_a_stand_alone_merge(tmp_path):
     assert merge_method("varm", ("granularity=layer", "power=2")).granularity == "layer"
     made = merge_method("linear", ("weight=[1, 2]", "weight.0=3"))
     assert made.weight == (3, 2)
+
+
+def test_a_backend_is_put_in_place_before_its_settings_and_takes_the_place_of_another():
+    tree = {"pivot": {"model": "p", "capture": {"backend": "vllm", "python": "x"}}}
+    settings = ("pivot.capture.url=http://h:1", "pivot.capture.backend=endpoint")
+    apply_settings(tree, settings, Recipe)
+    assert tree["pivot"]["capture"] == {"backend": "endpoint", "url": "http://h:1"}

@@ -7,7 +7,7 @@ import pytest
 from fusionchat.errors import RecipeError
 from fusionchat.merge.methods import METHODS
 from fusionchat.recipe.schema import Recipe, load_recipe, merge_method
-from fusionchat.recipe.set import METHOD, alternatives, below, keys
+from fusionchat.recipe.set import KINDS, METHOD, alternatives, below, keys
 from fusionchat.recipe.types import Wrong, prepare
 
 TEXT = """
@@ -41,7 +41,7 @@ def places(kinds=(Recipe,), at=(), seen=()):
         elif get_origin(kind) is dict:
             found += places(tuple(below([kind], "x")[0]), (*at, "qwen"), seen)
         for name in keys(kind):
-            if kind not in seen and METHOD not in keys(kind):
+            if kind not in seen and not set(KINDS) & keys(kind).keys():
                 found += places(tuple(below([kind], name)[0]), (*at, name), (*seen, kind))
     return [*found, (".".join(at), scalars(kinds))] if scalars(kinds) else found
 
@@ -105,6 +105,26 @@ def test_settings_of_every_merge_method_are_strict(tmp_path, method, name, value
         merge_method(method, (f"{name}={value}",))
     with pytest.raises(RecipeError, match=rf"search\.candidates\.1\.{name}: must be a"):
         load(tmp_path, f"search: {{candidates: [linear, {{method: {method}, {name}: {value}}}]}}")
+
+
+@pytest.mark.parametrize(
+    ("backend", "key", "value"),
+    [
+        ("endpoint", "concurrency", "true"),
+        ("endpoint", "url", "5"),
+        ("vllm", "python", "5"),
+        ("vllm", "memory", '"1"'),
+        ("transformers", "probe_bound", "true"),
+    ],
+)
+def test_settings_of_every_backend_are_strict(tmp_path, backend, key, value):
+    with pytest.raises(RecipeError, match=rf"pivot\.capture\.{key}: must be "):
+        load(tmp_path, "", f"pivot.capture.backend={backend}", f"pivot.capture.{key}={value}")
+
+
+def test_a_mapping_without_a_backend_is_for_the_default_one(tmp_path):
+    with pytest.raises(RecipeError, match=r"pivot\.capture\.url: there is no such key"):
+        load(tmp_path, "", "pivot.capture.url=http://h:1")
 
 
 def test_numbers_that_are_whole_are_whole_numbers(tmp_path):

@@ -16,6 +16,8 @@ from fusionchat.yaml import parse_value
 
 Tree = dict[str, Any]
 METHOD = "method"
+KINDS = (METHOD, "backend")
+"""Keys that say which of several types, each with keys of its own, a mapping is."""
 
 
 def apply_settings(tree: Tree, settings: Sequence[str], root: Any) -> None:
@@ -42,14 +44,14 @@ def apply_settings(tree: Tree, settings: Sequence[str], root: Any) -> None:
 
 
 def _methods_first(settings: Sequence[str]) -> list[str]:
-    """Another method has settings of its own: it is put in place before any of them."""
+    """Another method or backend has settings of its own: it is put in place before any of them."""
     ordered: list[str] = []
     for setting in settings:
         path = setting.partition("=")[0].strip()
-        own = path.removesuffix(METHOD)
+        own, _, last = path.rpartition(".")
         place = len(ordered)
-        if path.endswith(f".{METHOD}"):
-            place = next((i for i, other in enumerate(ordered) if other.strip().startswith(own)), place)
+        if own and last in KINDS:
+            place = next((i for i, other in enumerate(ordered) if other.strip().startswith(f"{own}.")), place)
         ordered.insert(place, setting)
     return ordered
 
@@ -63,7 +65,7 @@ def _put(
     here = f"{at}.{name}" if at else name
     key = _index(node, name, where, at) if isinstance(node, list) else name
     if not rest:
-        if name == METHOD and isinstance(node, dict) and node.get(METHOD) != value:
+        if name in KINDS and isinstance(node, dict) and node.get(name) != value:
             node.clear()
         node[key] = value  # type: ignore[index]
         return

@@ -11,7 +11,7 @@ from typing import Any, Literal, get_args, get_origin
 
 from pydantic import JsonValue
 
-from fusionchat.recipe.set import METHOD, Tree, below, keys, short_key
+from fusionchat.recipe.set import KINDS, Tree, below, keys, short_key
 
 SCALARS = (str, int, float, bool, NoneType)
 
@@ -29,11 +29,12 @@ def prepare(node: object, kinds: list[Any], default: object = None) -> Any:
     Args:
         node: What the recipe says.
         kinds: The types that may be there.
-        default: What would be there if the recipe said nothing; a mapping without ``method`` is for its method.
+        default: What would be there if the recipe said nothing; a mapping without ``method`` is for its method, one without
+            ``backend`` for its backend.
     """
     if isinstance(node, dict):
-        method = getattr(default, METHOD, None)
-        tree: Tree = {METHOD: method, **node} if method is not None else node
+        own = {key: value for key in KINDS if (value := getattr(default, key, None)) is not None}
+        tree: Tree = {**own, **node}
         of = _chosen(kinds, tree)
         return {name: prepare(value, *below(of, str(name))) for name, value in tree.items()}
     if isinstance(node, list):
@@ -44,8 +45,13 @@ def prepare(node: object, kinds: list[Any], default: object = None) -> Any:
 
 
 def _chosen(kinds: list[Any], tree: Tree) -> list[Any]:
-    """Of methods the one that the tree names, of other types all."""
-    named = [k for k in kinds if METHOD in keys(k) and tree.get(METHOD) in get_args(keys(k)[METHOD][0])]
+    """Of methods and backends the one that the tree names, of other types all."""
+    named = [
+        kind
+        for kind in kinds
+        for key in KINDS
+        if key in keys(kind) and tree.get(key) in get_args(keys(kind)[key][0])
+    ]
     return named or kinds
 
 
