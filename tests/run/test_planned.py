@@ -7,7 +7,7 @@ import pytest
 from fusionchat.artifacts import begin, fingerprint, read_manifest
 from fusionchat.run import planned as module
 from fusionchat.run.job import Content, Context, Place
-from fusionchat.run.planned import changes
+from fusionchat.run.planned import _flat, changes, differences
 from fusionchat.run.work import make
 from fusionchat.runtime import RuntimeSettings
 from tests.run.toy import Words, chain, toy_run
@@ -156,3 +156,24 @@ def test_what_a_job_itself_changed_comes_before_what_it_follows(tmp_path, identi
     assert changes(read_manifest(tmp_path / "toy/1"), job) == (
         "toy: version 3 -> 4", "old is not used any more", "model pivot changed",
     )  # fmt: skip
+
+
+def test_entries_of_a_list_are_compared_one_by_one():
+    one, two = {"path": "a", "limit": None}, {"path": "b", "filter": {"lang": "en"}}
+    before = _flat({"corpus": {"train": [one, two], "k": [1, 2]}})
+    assert before == {
+        "corpus.train.0": True, "corpus.train.0.path": "a", "corpus.train.0.limit": None,
+        "corpus.train.1": True, "corpus.train.1.path": "b", "corpus.train.1.filter.lang": "en",
+        "corpus.k": [1, 2],
+    }  # fmt: skip
+
+    def said(train, k=(1, 2)):
+        return differences(before, _flat({"corpus": {"train": train, "k": list(k)}}))
+
+    assert said([one, two]) == []
+    assert said([one | {"limit": 5}, two]) == ["corpus.train.0.limit: None -> 5"]
+    assert said([one, two | {"filter": {"lang": "de"}}], (1,)) == [
+        "corpus.k: [1, 2] -> [1]", "corpus.train.1.filter.lang: en -> de",
+    ]  # fmt: skip
+    assert said([one, two, one]) == ["corpus.train.2 is new"] and said([one]) == ["corpus.train.1 is gone"]
+    assert differences({"recipe.seed": 1}, {"recipe.seed": 2}) == ["seed: 1 -> 2"]

@@ -188,10 +188,7 @@ def changes(manifest: Manifest, job: Job) -> tuple[str, ...]:
     found = []
     if manifest.version != job.version:
         found.append(f"{job.stage}: version {manifest.version} -> {job.version}")
-    before, now = _flat(manifest.settings), _flat(job.hashed)
-    for key in sorted(before.keys() | now.keys()):
-        if before.get(key) != now.get(key):
-            found.append(f"{key.removeprefix('recipe.')}: {before.get(key)} -> {now.get(key)}")
+    found += differences(_flat(manifest.settings), _flat(job.hashed))
     inputs = sorted(manifest.inputs.keys() | job.inputs.keys())
     moved = [name for name in inputs if manifest.inputs.get(name) != job.inputs.get(name)]
     gone = [f"{name} is not used any more" for name in moved if name not in job.inputs]
@@ -201,11 +198,29 @@ def changes(manifest: Manifest, job: Job) -> tuple[str, ...]:
     return own or tuple(follows)
 
 
+def differences(before: Mapping[str, Json], now: Mapping[str, Json]) -> list[str]:
+    """What differs between two flat settings, in words; an entry of a list that only one has is one line."""
+    one_sided = {key for key in before.keys() ^ now.keys() if key.rpartition(".")[2].isdecimal()}
+    found = []
+    for key in sorted(before.keys() | now.keys()):
+        name = key.removeprefix("recipe.")
+        if key in one_sided:
+            found.append(f"{name} is {'new' if key in now else 'gone'}")
+        elif before.get(key) != now.get(key) and not any(key.startswith(f"{one}.") for one in one_sided):
+            found.append(f"{name}: {before.get(key)} -> {now.get(key)}")
+    return found
+
+
 def _flat(settings: Mapping[str, Json], prefix: str = "") -> dict[str, Json]:
+    """Settings by their paths; mappings in a list by their places, each with a key of its own."""
     flat: dict[str, Json] = {}
     for key, value in settings.items():
         if isinstance(value, dict):
             flat |= _flat(value, f"{prefix}{key}.")
+        elif isinstance(value, list) and value and all(isinstance(one, dict) for one in value):
+            for i, one in enumerate(value):
+                assert isinstance(one, dict)
+                flat |= {f"{prefix}{key}.{i}": True} | _flat(one, f"{prefix}{key}.{i}.")
         else:
             flat[f"{prefix}{key}"] = value
     return flat

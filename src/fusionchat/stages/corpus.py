@@ -58,9 +58,9 @@ class FilePart(Frozen):
 class Parts(Frozen):
     """What the corpus is made of, and what is kept of it. A number draws that share of train."""
 
-    train: tuple[FilePart, ...]
-    validation: tuple[FilePart, ...] | float
-    test: tuple[FilePart, ...] | float
+    train: FilePart | tuple[FilePart, ...]
+    validation: FilePart | tuple[FilePart, ...] | float
+    test: FilePart | tuple[FilePart, ...] | float
     max_tokens: int
     thinking: Thinking
 
@@ -88,12 +88,13 @@ def plan(run: Run) -> None:
     content = Content()
     for name in run.refs:
         content |= run.tokenizer(name) | run.configuration(name)  # of the latter, the length it was built for
-    parts: dict[str, tuple[FilePart, ...] | float] = {}
+    parts: dict[str, FilePart | tuple[FilePart, ...] | float] = {}
     for part in PARTS:
         entries = settings.entries(part)
         for place, entry in entries.items():
             content |= entry_content(place, entry, run.recipe.folder)
-        parts[part] = tuple(map(file_part, entries.values())) or getattr(settings, part)
+        own = tuple(map(file_part, entries.values()))
+        parts[part] = (own[0] if part in entries else own) if own else getattr(settings, part)
     shares = [entry.share for part in PARTS for entry in settings.entries(part).values()]
     drawn = any(isinstance(part, float) for part in parts.values()) or any(shares)
     run.add(
@@ -148,17 +149,18 @@ def so_far(settings: Settings, inputs: Inputs, out: Path) -> str:
 def corpus_settings(settings: Settings, inputs: Inputs) -> CorpusSettings:
     """The recipe's settings again, with the places of the files."""
 
+    def entry(place: str, held: FilePart) -> CorpusFile:
+        where = inputs.file(place)
+        own = held.model_dump(exclude={"name"})
+        return CorpusFile(path=where.path, revision=where.revision, **own)
+
     def part(name: str) -> CorpusFile | tuple[CorpusFile, ...] | float:
         held = getattr(settings.corpus, name)
-        if not isinstance(held, tuple):
-            return float(held)
-        places = [name] if name in inputs.job.files else [f"{name}.{i}" for i in range(len(held))]
-        entries = []
-        for place, one in zip(places, held, strict=True):
-            where = inputs.file(place)
-            own = one.model_dump(exclude={"name"})
-            entries.append(CorpusFile(path=where.path, revision=where.revision, **own))
-        return entries[0] if places == [name] else tuple(entries)
+        if isinstance(held, FilePart):
+            return entry(name, held)
+        if isinstance(held, tuple):
+            return tuple(entry(f"{name}.{i}", one) for i, one in enumerate(held))
+        return float(held)
 
     train = part("train")
     assert not isinstance(train, float)
