@@ -78,6 +78,7 @@ def _distances(
 
 @numba.njit(cache=True, nogil=True)
 def _walk(costs_UW: Array, mine_N: Array, theirs_M: Array) -> Array:
+    # 1. the least cost of every pair of beginnings, row by row, and the move that it came from
     n, m = len(mine_N), len(theirs_M)
     move_NM = np.zeros((n, m), np.uint8)
     above = np.full(m + 1, 1 << 40, np.int64)
@@ -94,6 +95,7 @@ def _walk(costs_UW: Array, mine_N: Array, theirs_M: Array) -> Array:
             here[j + 1] = best + costs_UW[mine_N[i], theirs_M[j]]
             move_NM[i, j] = move
         above, here = here, above
+    # 2. back along the moves from the end; the last visit of a row is its first partner
     first_N = np.zeros(n, np.int64)
     i, j = n - 1, m - 1
     while True:

@@ -167,6 +167,7 @@ def _nearest(
         size = high - low
         mask = class_mask(data, low, high)
         fill_masks(peq, data, low, high)
+        # 1. candidates by their difference in length, which no distance is less than
         best, best_id = within[t], 1 << 40
         for difference in range(max(size, longest) + 1):
             if difference > best:
@@ -175,12 +176,14 @@ def _nearest(
                 length = size + difference if side else size - difference
                 if length < 1 or length > longest:
                     continue
+                # 2. bytes that only one side has bound the distance from below: most candidates end here
                 for c in range(starts[length], starts[length + 1]):
                     theirs = classes[c]
                     bound = max(_popcount(mask & ~theirs), _popcount(theirs & ~mask), difference)
                     index = candidates[c]
                     if bound > best or (bound == best and index > best_id):
                         continue
+                    # 3. the distance itself, given up beyond the best; ties to the lower id
                     found = distance(
                         peq, size, data, low, data_W, offsets_W[index], offsets_W[index + 1], best
                     )

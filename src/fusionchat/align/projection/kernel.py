@@ -254,28 +254,33 @@ def project_row(
     out: Out,
 ) -> None:
     """Project source row j, ``size`` bytes into its token, onto pivot row i."""
+    # 1. the bytes u of the context that are inside the source's token, and those of the template before the pivot's
     gold, label = pivot.labels[i], source.labels[j]
     size, more = fronts(i, j, size, pivot, source, words, words_W)
     inside = size > 0 or more > 0
     if (inside and not rules.mid_token) or not meets(i, j, size, more, pivot, source, words):
         return
+    # 2. the known tokens T with their masses; the rest is the tail U
     count, at, rest = load(source, j, rules, room)
     if at < 0:
         return
     known, low = text_entries(room, count, words), words.offsets[label]
     tail, scale = rest, 1.0
+    # 3. condition on u: M = sum of T over the tokens that begin with u, t = U's even share; the row is divided by M + t
     if size > 0:
         count, at, mass = condition(room, count, at, words, low, size)
         tail = tail_share(rest, count, known, low, size, lookup)
         scale = mass + tail
         if mass <= 0.0 or mass < rules.min_mass * scale:
             return
+    # 4. each token goes to the pivot token of what follows u; some to none: their mass is lost to the tail
     before = words_W.offsets[gold]
     aim(room, count, words, lookup, size, words_W.data, before, before + more)
     lost = 0.0
     for e in range(count):
         lost += room.mass[e] if room.goal[e] < 0 else 0.0
     plain, full, end = goal_mass(room, count, gold), tail + lost, pivot.end[i]
+    # 5. the observed path: what the source's own tokens say of the label, by the chain rule
     if end < source.end[j]:
         count, mass, taken = observe_inside(
             room, count, gold, low, end - source.begin[j], rest, known, words, lookup, rules
@@ -285,6 +290,7 @@ def project_row(
         count, mass = observe_whole(
             source, j, pivot.turn[i], end, at, gold, room, count, words, lookup, rules
         )
+    # 6. masses that meet on a pivot token add up; where some met, rounded masses are divided by their sum
     slots, nowhere, met = merge(room, count)
     if slots == 0:
         return
@@ -292,6 +298,7 @@ def project_row(
         scale = tail
         for e in range(count):
             scale += room.mass[e]
+    # 7. the largest are kept, the label among them
     vocabulary = len(words_W.in_text)
     sort_slots(room, slots)
     emit(room, slots, tail + nowhere, gold, scale, vocabulary, out, i)

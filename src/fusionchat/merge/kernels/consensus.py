@@ -132,11 +132,13 @@ def add_elected(
             out[i] = 0.0
             ballot[i] = 0.0
             total[i] = 0.0
+        # 1. the ballot of every element: sum_j vote_j * change_j
         for j in range(weight_J.size):
             vote, change = vote_J[j], change_JS[j, : out.size]
             _change(pivot, x_NB[j + 1, begin:end], kept_JB[j, begin:end], by_chance, change)
             for i in range(out.size):
                 ballot[i] += vote * change[i]
+        # 2. weighted changes and shares of those that agree with its sign
         for j in range(weight_J.size):
             vote, weight, share, change = vote_J[j], weight_J[j], share_J[j], change_JS[j, : out.size]
             for i in range(out.size):
@@ -144,6 +146,7 @@ def add_elected(
                 agrees = (voice > 0) if ballot[i] >= 0 else (voice < 0)
                 out[i] += weight * change[i] if agrees else 0.0
                 total[i] += share if agrees else 0.0
+        # 3. added to the pivot, divided by the shares if asked
         if normalize:
             for i in range(out.size):
                 out[i] = np.float64(pivot[i]) + scale * (out[i] / (total[i] if total[i] != 0 else 1.0))

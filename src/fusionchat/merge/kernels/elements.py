@@ -43,6 +43,7 @@ def add_by_change(x_NB: np.ndarray, power: float, kept_J: np.ndarray, out_B: np.
             out[i] = 0.0
             largest[i] = 0.0
             total[i] = 0.0
+        # 1. squared changes, and the largest of every element
         for j in range(targets):
             target, square, kept = x_NB[j + 1, begin : begin + out.size], square_JS[j], 0
             for i in range(out.size):
@@ -51,6 +52,7 @@ def add_by_change(x_NB: np.ndarray, power: float, kept_J: np.ndarray, out_B: np.
                 largest[i] = max(largest[i], square[i])
                 kept += delta != 0
             kept_J[j] += kept
+        # 2. (square / largest)^power, and its sum over the targets
         for j in range(targets):
             square, raised = square_JS[j], raised_JS[j]
             for i in range(out.size):
@@ -59,6 +61,7 @@ def add_by_change(x_NB: np.ndarray, power: float, kept_J: np.ndarray, out_B: np.
             for i in range(out.size):
                 raised[i] = raised[i] if square[i] > 0 else 0.0
                 total[i] += raised[i]
+        # 3. the weighted changes, added to the pivot
         for j in range(targets):
             target, raised = x_NB[j + 1, begin : begin + out.size], raised_JS[j]
             for i in range(out.size):
