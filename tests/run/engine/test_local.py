@@ -7,8 +7,6 @@ import pytest
 from fusionchat.artifacts import read_manifest, sha256_file
 from fusionchat.lease import HeldError, lease
 from fusionchat.recipe.schema import load_recipe
-from fusionchat.run.engine.hand import lost
-from fusionchat.run.engine.leased import is_left, job_lease
 from fusionchat.run.engine.local import run_jobs
 from fusionchat.run.order import lease_path, order_path
 from fusionchat.stages.pipeline import open_run, run
@@ -30,15 +28,6 @@ def test_what_a_worker_finds_damaged_is_made_again(copied):
     done = run(load_recipe("recipe.yaml", ("runtime.workers=2",)), until="align")
     assert sha256_file(shard) == before
     assert {done.status(done.jobs[job]).state for job in ("align/qwen", "align/mixtral")} == {"done"}
-
-
-@pytest.mark.parametrize(
-    ("code", "says", "exit_code"),
-    [(-9, "was killed by SIGKILL", 3), (3, "ended with exit code 3", 3), (1, "ended with exit code 1", 1)],
-)
-def test_a_worker_without_an_outcome_ends_the_run_with_its_exit_code(tmp_path, code, says, exit_code):
-    error = lost(chain(tmp_path).jobs["toy/1"], tmp_path, code)
-    assert error.what == f"The worker of toy/1 {says}" and error.exit_code == exit_code
 
 
 @pytest.mark.parametrize("workers", [1, 2])
@@ -86,12 +75,3 @@ def test_after_an_error_no_more_are_begun_and_no_lease_is_left(tmp_path):
         run_jobs(planned, list(planned.jobs.values()), None)
     assert toy.made == ["toy/0", "toy/1"] and read_manifest(tmp_path / "toy/1") is None
     assert not lease_path(tmp_path, "toy/1").exists()
-
-
-def test_a_job_s_lease_is_held_by_one(tmp_path):
-    planned = chain(tmp_path)
-    job = planned.jobs["toy/0"]
-    with job_lease(planned, job), pytest.raises(HeldError, match="Another process is working on toy/0"):
-        run_jobs(planned, [job], None)
-    run_jobs(planned, [job], None)
-    assert not is_left(planned, job, None) and is_left(planned, planned.jobs["toy/1"], None)
