@@ -154,6 +154,8 @@ class Worker:
             self.process.wait()
         for reader in self.readers:
             reader.join(GRACE)
+        if self.helping is not None:
+            helper_path(self.planned.folder, self.helping.id, self.process.pid).unlink(missing_ok=True)
         self.held.close()
 
 
