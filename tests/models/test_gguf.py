@@ -1,6 +1,7 @@
 """GGUF files: their headers, which of them are refused, and that they open as the folder they were made from."""
 
 import struct
+from dataclasses import replace
 
 import pytest
 import torch
@@ -8,6 +9,8 @@ import torch
 from fusionchat.errors import ModelError
 from fusionchat.models import gguf as module
 from fusionchat.models.gguf import (
+    Tensor,
+    doubts,
     plain,
     read_header,
     require_readable,
@@ -138,3 +141,17 @@ def test_without_the_package_the_extra_is_named(files, monkeypatch):
     with pytest.raises(ModelError, match="package `gguf`") as error:
         require_readable(files / "qwen-F32.gguf")
     assert "fusionchat[quant]" in str(error.value)
+
+
+def test_what_transformers_passes_over_is_said(files, tiny_input, tmp_path):
+    assert doubts(read_header(files / "qwen-F32.gguf"), own_tokenizer=True) == []
+    assert doubts(read_header(files / "pivot-F32.gguf"), own_tokenizer=True) == []
+    header = read_header(files / "qwen-F32.gguf")
+    other = replace(
+        header,
+        values={**header.values, "tokenizer.ggml.pre": "smollm"},
+        tensors={**header.tensors, "rope_freqs.weight": Tensor((16,), 0, 0)},
+    )
+    rules, frequencies = doubts(other, own_tokenizer=True)
+    assert "rules called 'smollm'" in rules and "rope_freqs.weight" in frequencies
+    assert doubts(other, own_tokenizer=False) == [frequencies]

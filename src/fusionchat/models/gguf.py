@@ -248,3 +248,36 @@ def without_bar() -> None:
     from transformers import modeling_gguf_pytorch_utils as gguf
 
     gguf.tqdm = lambda found, **_: found
+
+
+def doubts(header: Header, *, own_tokenizer: bool) -> list[str]:
+    """What transformers does not take over from a file, in sentences.
+
+    Args:
+        header: The file's.
+        own_tokenizer: Whether the tokenizer is the file's, too.
+    """
+    found = []
+    if own_tokenizer and (rules := unknown_rules(header)):
+        found.append(
+            f"its tokenizer splits text by the rules called {rules!r}, which transformers does not have: it uses GPT-2's; "
+            "give the original tokenizer as `tokenizer:`"
+        )
+    if FREQUENCIES in header.tensors:
+        found.append(
+            f"it holds {FREQUENCIES} (Llama 3.1's scaled rotary frequencies), which transformers passes over: its "
+            "log-probabilities differ from the original's; give the model's folder or hub id where that matters"
+        )
+    return found
+
+
+def unknown_rules(header: Header) -> str:
+    """The name of a byte-level tokenizer's rules for splitting text, if transformers does not know them; "" if it does."""
+    rules = str(header.values.get("tokenizer.ggml.pre", ""))
+    if header.values.get("tokenizer.ggml.model") != "gpt2" or rules in ("", "default", "gpt-2", "gpt2"):
+        return ""
+    try:
+        from transformers.integrations.gguf.gguf_tokenizer_mapping import GGUF_PRE_TOKENIZER_SPLITS
+    except ImportError:  # an earlier transformers: nothing is known of its rules
+        return ""
+    return "" if rules in GGUF_PRE_TOKENIZER_SPLITS else rules

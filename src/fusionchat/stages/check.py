@@ -22,7 +22,7 @@ from fusionchat.run.auto import Dtypes
 from fusionchat.run.estimate import most_disk, total
 from fusionchat.run.planned import Run
 from fusionchat.stages.check_corpus import Shown, describe, sample_entries, show_records
-from fusionchat.stages.check_models import opening_lines, unread_variables
+from fusionchat.stages.check_models import file_doubts, opening_lines, unread_variables
 from fusionchat.stages.check_usable import Usable, notes, usable
 from fusionchat.stages.corpus import make_renderer
 from fusionchat.stages.names import aligned
@@ -154,7 +154,10 @@ def check(recipe: Recipe, *, sample: int = 200) -> Check:
         },
         dtypes=planned.dtypes,
         opens=opens,
-        doubts=[line for n, made in renderers.items() for line in unread_variables(refs[n], made)],
+        doubts=[
+            *(line for ref in refs.values() for line in file_doubts(ref)),
+            *(line for n, made in renderers.items() for line in unread_variables(refs[n], made)),
+        ],
     )
 
 

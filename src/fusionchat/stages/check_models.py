@@ -7,7 +7,7 @@ from pathlib import Path
 from fusionchat.corpus.render import Renderer
 from fusionchat.corpus.variables import free_names, unread
 from fusionchat.hub import here
-from fusionchat.models.gguf import require_readable
+from fusionchat.models.gguf import doubts, read_header, require_readable
 from fusionchat.models.opening import Opening
 from fusionchat.models.own_code import describe as own_code
 from fusionchat.models.packed import packed
@@ -98,6 +98,15 @@ def variables_line(ref: ModelRef) -> str:
         return ""
     given = (f"{name} = {json.dumps(value, ensure_ascii=False)}" for name, value in ref.variables.items())
     return f"{ref.name}: its chat template is given {', '.join(given)}"
+
+
+def file_doubts(ref: ModelRef) -> list[str]:
+    """What transformers does not take over from a model's GGUF file, a line for each."""
+    path = here(ref.place)
+    if path is None:
+        return []
+    found = doubts(read_header(path), own_tokenizer=ref.place == ref.tokenizer_place)
+    return [f"{ref.where}.model: {line}" for line in found]
 
 
 def unread_variables(ref: ModelRef, renderer: Renderer) -> list[str]:
