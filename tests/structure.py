@@ -3,6 +3,7 @@
 import ast
 import sys
 from collections.abc import Iterable, Iterator, Mapping
+from fnmatch import fnmatch
 from functools import cache
 from pathlib import Path
 from typing import NamedTuple
@@ -61,6 +62,22 @@ PURE = (
 
 NOT_PURE = ("align/preview.py",)
 """Files of those folders that are not: a preview renders a sample of the corpus."""
+
+NOTHING_TO_TEST = {
+    "__main__.py": "one call of the command line",
+    "version.py": "one text, which packaging reads too",
+    "align/projection/arrays.py": "tuples of arrays; the tests of the loops fill them",
+    "demo/domains/*.py": "text, file by file; tests/demo/domains/test_domains.py writes all of it",
+}
+"""Files of the package without a test file of their own, and why."""
+
+OF_SEVERAL_FILES = (
+    "benchmarks/*.py", "toys/*.py", "test_docs.py", "test_readme.py", "test_shapes.py", "test_structure.py",
+    "cli/test_commands.py", "corpus/test_added.py", "distill/test_ranks.py", "recipe/test_light.py",
+    "represent/endpoint/test_record.py", "represent/endpoint/test_server.py", "run/test_settings_property.py",
+    "stages/test_cuts.py", "stages/test_represent_endpoint.py",
+)  # fmt: skip
+"""Tests of no file of the package: of the repository, or of several files at once (their first lines say of which)."""
 
 MATHEMATICS = frozenset(
     ["numpy", "numba", "llvmlite", "torch", "jaxtyping", "rapidfuzz"]
@@ -279,6 +296,37 @@ def impure(src: Path = SRC) -> list[str]:
     wrong += [f"{one.importer}:{one.line} imports {one.module}" for one in foreign
               if is_pure(one.importer) and one.module not in allowed]  # fmt: skip
     return sorted(wrong)
+
+
+def test_of(file: str) -> str:
+    """Where the tests of a file of the package are: ``a/b.py`` in ``a/test_b.py``, a package's in ``a/b/test_b.py``."""
+    path = Path(file)
+    name = path.parent.name if path.name == "__init__.py" else path.stem
+    return (path.parent / f"test_{name}.py").as_posix()
+
+
+def untested(src: Path = SRC, tests: Path = ROOT / "tests") -> list[str]:
+    """Files of the package that have no test file and no reason for that; reasons for files that have one, or are gone."""
+    wrong = []
+    for file in files(src):
+        excused = any(fnmatch(file, pattern) for pattern in NOTHING_TO_TEST)
+        if Path(file).name != "__init__.py" and (tests / test_of(file)).is_file() == excused:
+            wrong.append(f"{file} has a reason and a test" if excused else f"{file} has no {test_of(file)}")
+    gone = [one for one in NOTHING_TO_TEST if not any(fnmatch(file, one) for file in files(src))]
+    return wrong + [f"{one} is in NOTHING_TO_TEST and gone" for one in gone]
+
+
+def misplaced(src: Path = SRC, tests: Path = ROOT / "tests") -> list[str]:
+    """Test files that are in the place of no file of the package, and are not of several; entries of those that are gone."""
+    held = [path.relative_to(tests).as_posix() for path in sorted(tests.rglob("test_*.py"))]
+    places = {test_of(file) for file in files(src)}
+    wrong = [
+        f"{test} is the test of no file"
+        for test in held
+        if test not in places and not any(fnmatch(test, pattern) for pattern in OF_SEVERAL_FILES)
+    ]
+    gone = [one for one in OF_SEVERAL_FILES if not any(fnmatch(test, one) for test in held)]
+    return wrong + [f"{one} is in OF_SEVERAL_FILES and gone" for one in gone]
 
 
 def pure_modules() -> list[str]:

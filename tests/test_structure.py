@@ -18,8 +18,10 @@ from tests.structure import (
     file_circles,
     hidden_statements,
     impure,
+    misplaced,
     mypy_modules,
     room_circles,
+    untested,
     upward,
 )
 
@@ -49,6 +51,14 @@ def test_the_lists_name_what_is_there():
 def test_mypy_is_strict_with_the_same_files():
     overrides = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["mypy"]["overrides"]
     assert overrides[0]["module"] == mypy_modules()
+
+
+def test_every_file_has_its_tests_at_the_mirrored_path():
+    assert untested() == []
+
+
+def test_every_test_is_of_a_file_of_the_package_or_of_several():
+    assert misplaced() == []
 
 
 HOUSE = {
@@ -98,6 +108,29 @@ def test_circles_arrows_upward_and_impure_imports_are_found(house):
     assert [(one.importer, one.imported) for one in upward(house)] == [("corpus/c.py", "models/d.py")]
     assert impure(house) == ["align/e.py:2 imports yaml", "align/e.py:3 imports models/d.py"]
     assert hidden_statements(house) == 1
+
+
+def test_files_without_tests_and_tests_without_files_are_found(house, tmp_path_factory, monkeypatch):
+    tests = tmp_path_factory.mktemp("tests")
+    for name in (
+        "test_errors.py",
+        "tokens/test_tokens.py",
+        "tokens/deep/test_b.py",
+        "tokens/test_gone.py",
+        "test_all.py",
+    ):
+        (tests / name).parent.mkdir(exist_ok=True, parents=True)
+        (tests / name).write_text("")
+    reasons = dict.fromkeys(["models/*.py", "errors.py", "old.py", "discover.py"], "none")
+    monkeypatch.setattr("tests.structure.NOTHING_TO_TEST", reasons)
+    monkeypatch.setattr("tests.structure.OF_SEVERAL_FILES", ("test_all.py", "test_old.py"))
+    assert untested(house, tests) == [
+        "align/e.py has no align/test_e.py", "corpus/c.py has no corpus/test_c.py", "errors.py has a reason and a test",
+        "tokens/a.py has no tokens/test_a.py", "old.py is in NOTHING_TO_TEST and gone",
+    ]  # fmt: skip
+    assert misplaced(house, tests) == [
+        "tokens/test_gone.py is the test of no file", "test_old.py is in OF_SEVERAL_FILES and gone"
+    ]  # fmt: skip
 
 
 def test_only_the_console_prints():
