@@ -41,6 +41,7 @@ PURE = (
     "evaluate/choice/score.py",
     "evaluate/metric.py",
     "evaluate/noise.py",
+    "evaluate/power.py",
     "evaluate/statistics.py",
     "evaluate/t_distribution.py",
     "fuse",

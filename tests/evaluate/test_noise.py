@@ -137,6 +137,13 @@ def test_equal_numbers_of_trainings_have_all_degrees_of_freedom():
     assert noise.degrees_of_freedom([(5.0, 2)]) == 2
 
 
+def test_the_t_of_a_mixed_variance_is_between_those_of_its_parts():
+    assert noise.mixed_t(1.97, 2, 1.0) == pytest.approx(critical(2))
+    assert noise.mixed_t(1.97, 2, 0.0) == 1.97
+    assert noise.mixed_t(2.0, 2, 0.5) == pytest.approx(2 + (critical(2) - 2) * 0.5**1.25)
+    assert noise.mixed_t(2.0, 1, 0.5) == pytest.approx((2 + critical(1)) / 2)  # Cochran and Cox's
+
+
 def test_a_spread_s_own_part_is_half_the_sampling_variance_of_pairs():
     rng = np.random.default_rng(3)
     bytes_C = rng.integers(20, 400, 30)

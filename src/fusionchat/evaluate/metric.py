@@ -31,11 +31,13 @@ class Estimator(NamedTuple):
         name: For JSON.
         value: The estimate of values and sizes.
         difference: The paired difference of the first values minus the second, which share their sizes.
+        own: What a gain of 1 adds to the variance of one item's difference: 1 where items are right or wrong.
     """
 
     name: str
     value: Callable[[Values, Sizes], Estimate]
     difference: Callable[[Values, Values, Sizes], Estimate]
+    own: float = 0.0
 
 
 def _ratio_difference(first_I: Values, second_I: Values, sizes_I: Sizes) -> Estimate:
@@ -48,6 +50,7 @@ SHARE = Estimator(
     "share",
     lambda values_I, _: proportion(values_I),
     lambda first_I, second_I, _: proportion_gain(first_I, second_I),
+    own=1.0,
 )
 """The mean of values from 0 to 1, most of them 0 or 1, see `proportion` and `proportion_gain`."""
 

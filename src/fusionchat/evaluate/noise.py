@@ -35,6 +35,7 @@ class Gain(NamedTuple):
         sampling_se: Standard error over conversations, the trained models taken as they are.
         training_se: Standard error over seeds; None where no side was trained twice.
         t: Standard errors to either side of a 95 % interval; None where the training noise is unknown.
+        df: Degrees of freedom of ``training_se``; None where it is 0 or unknown.
     """
 
     value: float
@@ -43,6 +44,7 @@ class Gain(NamedTuple):
     sampling_se: float | None = None
     training_se: float | None = None
     t: float | None = None
+    df: float | None = None
 
     @property
     def interval(self) -> tuple[float, float] | None:
@@ -126,9 +128,8 @@ def one_noise(model: Side, baseline: Side) -> bool:
 def gain(sampled: Estimate, model: Side, baseline: Side, sizes_C: Sizes, shared: bool) -> Gain:
     """A paired difference with the training noise of its sides.
 
-    t is Cochran and Cox's (*Experimental Designs*, 2nd ed. 1957, section 4.14): the mean of the t of each variance's own
-    degrees of freedom, weighted by the variances. Satterthwaite's degrees of freedom, fitted to variances of which one
-    is known from two seeds, leave out the truth twice as often as they say.
+    t is between those of sampling and of training, see `mixed_t`. Satterthwaite's degrees of freedom, fitted to variances of
+    which one is known from two seeds, leave out the truth twice as often as they say.
 
     Args:
         sampled: The difference with its sampling error.
@@ -151,11 +152,22 @@ def gain(sampled: Estimate, model: Side, baseline: Side, sizes_C: Sizes, shared:
     ]
     trained = sum(variance for variance, _, _ in parts)
     known = max(0.0, error**2 - sum(own for _, own, _ in parts))
-    t = critical(n - 1)
+    t, df = critical(n - 1), None
     if trained > 0:
         df = degrees_of_freedom([(variance, df) for variance, _, df in parts])
-        t = (known * t + trained * critical(df)) / (known + trained)
-    return Gain(value, float(np.sqrt(known + trained)), n, error, float(np.sqrt(trained)), t)
+        t = mixed_t(t, df, trained / (known + trained))
+    return Gain(value, float(np.sqrt(known + trained)), n, error, float(np.sqrt(trained)), t, df)
+
+
+def mixed_t(sampling_t: float, df: float, share: float) -> float:
+    """The t of a variance of which a share is training's, known with ``df`` degrees of freedom.
+
+    t = t_sampling + (t_df - t_sampling) share^p, p = 3/2 - 1/(2 df), at least 1. p = 1 is Cochran and Cox's
+    (*Experimental Designs*, 2nd ed. 1957, section 4.14), the mean of both weighted by the variances. It is too large where
+    both shares are: with three seeds equal models are called different in 2.8 % then instead of 5. With this p it is 3.4 %
+    to 5.4 %, whatever the share; with one degree of freedom, where a larger p gives up to 8 %, it stays 1.
+    """
+    return sampling_t + (critical(df) - sampling_t) * share ** max(1.0, 1.5 - 0.5 / df)
 
 
 def spread(runs_RC: Runs, sizes_C: Sizes) -> Spread:

@@ -51,7 +51,7 @@ from fusionchat.stages.names import (
 from fusionchat.stages.rows import main_merge, rows, targets
 from fusionchat.units import counted
 
-VERSION = 3  # raised when the same settings and inputs give another output
+VERSION = 4  # raised when the same settings and inputs give another output
 
 
 class Settings(Frozen):
