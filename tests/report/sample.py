@@ -7,6 +7,7 @@ from fusionchat.evaluate.scores import Items, Scores
 from fusionchat.evaluate.tasks.exact_match import EXACT_MATCH
 from fusionchat.evaluate.tasks.likelihood import BITS_PER_BYTE
 from fusionchat.report.model import (
+    Captured,
     Choice,
     CorpusEntry,
     MergeWeights,
@@ -110,6 +111,12 @@ def report(layers: int = 4) -> Report:
         fused="varm",
         merge="varm granularity=layer",
         domains=DOMAINS,
+        captures=(
+            Captured("pivot", "transformers 5.24.0", "bfloat16", 151_000, 0.8123, (0.0123, 0.34)),
+            Captured(
+                "source_a", "endpoint 0.32.0", "the server's", 149_000, 0.75, None, "its weights are not here"
+            ),
+        ),
         pairs=(
             Pair("source_a", 151_000, 1.0, 0.0, 0.0, 1.0, 1.0, 0.4, "identity"),
             Pair("source_b", 151_000, 0.742, 0.251, 0.007, 0.981, 0.953, 3.2, "byte_prefix"),

@@ -62,6 +62,30 @@ class Row:
 
 
 @dataclass(frozen=True)
+class Captured:
+    """By what one model was captured, and what came of its probe.
+
+    Attributes:
+        label: The model's name.
+        backend: The program, with its version.
+        dtype: What it computed in.
+        tokens: Supervised tokens.
+        bits_per_byte: Of the training text, by the model itself.
+        differs: Nats by which the text's own tokens differ from plain transformers on the probe, on average and at
+            most; None where transformers could not score it.
+        unchecked: Why it could not.
+    """
+
+    label: str
+    backend: str
+    dtype: str
+    tokens: int
+    bits_per_byte: float
+    differs: tuple[float, float] | None = None
+    unchecked: str = ""
+
+
+@dataclass(frozen=True)
 class Pair:
     """How one source was aligned to the pivot; shares are of the pivot's supervised tokens.
 
@@ -256,7 +280,7 @@ class Report:
         fused: Label of the row of the run's fused model.
         merge: How that model was merged, in words: method and settings that are not its defaults.
         domains: Domain names in the order of the tables.
-        pairs, choices, entries, rejects, weights, sweep, trials, stages: The stages' figures.
+        captures, pairs, choices, entries, rejects, weights, sweep, trials, stages: The stages' figures.
         tensors: The fused model's merge tensor by tensor; ``tensor_targets`` names the targets.
         merge_files: What that merge read and wrote.
         trial_metric: What the search's trials were compared by.
@@ -276,6 +300,7 @@ class Report:
     sft_seeds: int = 1
     seeds: int = 1
     domains: tuple[str, ...] = ()
+    captures: tuple[Captured, ...] = ()
     pairs: tuple[Pair, ...] = ()
     choices: tuple[Choice, ...] = ()
     entries: tuple[CorpusEntry, ...] = ()

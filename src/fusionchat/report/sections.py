@@ -6,6 +6,7 @@ from typing import NamedTuple
 from fusionchat.evaluate.metric import Metric, capital
 from fusionchat.evaluate.noise import Gain, Gains
 from fusionchat.report import plots, tables, text
+from fusionchat.report.captures import capture_table
 from fusionchat.report.model import Over, Report, Row
 from fusionchat.report.plots import Plot
 from fusionchat.report.tables import Table
@@ -177,6 +178,7 @@ def sections(report: Report) -> list[Section]:
         _results(report),
         _gains(report, "sft"),
         _gains(report, "soup"),
+        _captures(report),
         _alignment(report),
         _choices(report),
         _weights(report),
@@ -250,6 +252,16 @@ def _gains(report: Report, over: Over) -> Section | None:
     return Section(
         "gains" if over == "sft" else "soup", f"Gain over {report.over(over)} by domain", said, tuple(parts)
     )
+
+
+def _captures(report: Report) -> Section | None:
+    if not report.captures:
+        return None
+    said = (
+        "What scored the training text, and how far it is from plain transformers in float32 on a few of its "
+        "conversations."
+    )
+    return Section("captures", "Captures", said, (Part(table=capture_table(report)),))
 
 
 def _alignment(report: Report) -> Section | None:

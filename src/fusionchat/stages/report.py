@@ -18,6 +18,7 @@ from fusionchat.models.card import README
 from fusionchat.recipe.schema import Recipe
 from fusionchat.report.heatmap import merge_files, merge_weights, merge_words, merged_tensors
 from fusionchat.report.model import (
+    Captured,
     Choice,
     CorpusEntry,
     MergeFile,
@@ -30,6 +31,7 @@ from fusionchat.report.model import (
     SweepPoint,
 )
 from fusionchat.report.rows import Trained, make_rows
+from fusionchat.represent.probe import Probe
 from fusionchat.run.job import Content, Context, Cost, Inputs, Summary
 from fusionchat.run.planned import Run
 from fusionchat.settings import Frozen
@@ -44,6 +46,7 @@ from fusionchat.stages.names import (
     SELECTION,
     Row,
     aligned,
+    captured,
     evaluated,
     fused,
     weight_text,
@@ -146,6 +149,7 @@ def gather(recipe: Recipe, inputs: Inputs) -> Report:
         fused=shown,
         merge=merge_words(merge_report(inputs)),
         domains=tuple(sorted({domain for found in items.values() for domain in found.domains if domain})),
+        captures=tuple(make_captured(inputs, name) for name in recipe.models),
         pairs=tuple(make_pair(inputs, name) for name in recipe.sources),
         choices=tuple(
             make_choice(recipe, inputs, target, names) for target, names in targets(recipe).items()
@@ -233,6 +237,21 @@ def title(inputs: Inputs, model: Row) -> str:
     weight = selected(inputs.folder(SELECTION)).label_weight if model.weight == BEST else model.weight
     names = {"self": "self-distillation", "target": f"target {model.base}"}
     return f"{names.get(model.kind, model.base)}, λ {weight_text(weight)}"
+
+
+def make_captured(inputs: Inputs, model: str) -> Captured:
+    """By what a model was captured, from its job's summary."""
+    summary = inputs.manifest(captured(model)).summary
+    probe = Probe.model_validate(summary["probe"])
+    return Captured(
+        label=model,
+        backend=f"{summary['backend']} {summary['version']}",
+        dtype=str(summary["dtype"]),
+        tokens=int(str(summary["supervised_tokens"])),
+        bits_per_byte=float(str(summary["bits_per_byte"])),
+        differs=None if probe.label is None else (probe.label.mean, probe.label.worst),
+        unchecked=probe.unchecked,
+    )
 
 
 def make_pair(inputs: Inputs, source: str) -> Pair:
