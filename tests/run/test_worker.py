@@ -26,6 +26,7 @@ from tests.tiny import write_recipe
 
 def test_every_job_goes_to_json_and_back(tiny):
     write_recipe(tiny / "recipe.yaml", **everything())
+    (tiny / "q.jsonl").write_text('{"question": "1+1?", "options": ["1", "2"], "answer": 1}\n')
     for job in open_run(load_recipe("recipe.yaml")).jobs.values():
         again = job_of(job.model_dump(mode="json"), STAGES)
         assert isinstance(again, Job) and again.fingerprint == job.fingerprint
