@@ -274,3 +274,16 @@ def test_the_papers_recipe_with_its_tokenizers(capsys):
     code, text = call(capsys, "check", ROOT / "recipes" / "paper_7b.yaml", "--sample", "20", *arguments)
     assert code == 0 and "identity" in text and "GPT4 Correct" in text
     assert text.count("could not look at") == 4  # the pivot's weights and the three configurations
+
+
+def test_plan_and_check_say_how_a_gguf_file_is_opened_and_a_mistake_is_one_message(capsys, tiny):
+    from tests.gguf_files import write_gguf
+
+    write_gguf(tiny / "input/models/qwen", tiny / "q.gguf")
+    for verb in ("plan", "check"):
+        code, text = call(capsys, verb, "recipe.yaml", "--set", "sources.qwen=q.gguf")
+        assert code == 0 and "qwen: GGUF file of structure qwen2, 543 K parameters in 2 MB" in " ".join(
+            text.split()
+        )
+        wrong = refused(capsys, verb, "recipe.yaml", "--set", "sources.qwen=r.gguf")
+        assert "There is no such GGUF file: r.gguf" in wrong

@@ -105,6 +105,7 @@ def plan(recipe: Path, settings: tuple[str, ...], commands: bool, verify: bool) 
     from fusionchat.cli.show_plan import commands as as_commands
     from fusionchat.cli.show_plan import show
     from fusionchat.run.auto import resolve_dtypes
+    from fusionchat.stages.check_models import openings
     from fusionchat.stages.pipeline import plan as make_plan
 
     if commands:
@@ -114,6 +115,8 @@ def plan(recipe: Path, settings: tuple[str, ...], commands: bool, verify: bool) 
     loaded = load(recipe, settings)
     planned = make_plan(loaded, verify=verify)
     show(planned, str(loaded.run_folder))
+    for line in openings(loaded, loaded.refs()):
+        console.say(line)
     todo = sum(status.state != "done" for _, status in planned)
     dtypes = resolve_dtypes(loaded)
     if dtypes.auto:

@@ -22,7 +22,7 @@ from fusionchat.run.auto import Dtypes
 from fusionchat.run.estimate import most_disk, total
 from fusionchat.run.planned import Run
 from fusionchat.stages.check_corpus import Shown, describe, sample_entries, show_records
-from fusionchat.stages.check_models import file_doubts, opening_lines, unread_variables
+from fusionchat.stages.check_models import file_doubts, openings, unread_variables
 from fusionchat.stages.check_usable import Usable, notes, usable
 from fusionchat.stages.corpus import make_renderer
 from fusionchat.stages.names import aligned
@@ -98,12 +98,7 @@ def check(recipe: Recipe, *, sample: int = 200) -> Check:
         FusionChatError: Something that is here is broken: a folder, a template, the corpus.
     """
     refs, unseen = recipe.refs(), list[str]()
-    opens = [
-        line
-        for ref in refs.values()
-        if ref.name == "pivot" or ref.name in opened_sources(recipe)
-        for line in opening_lines(ref, recipe.models[ref.name].capture.opening)
-    ]
+    opens = openings(recipe, refs)
     samples = sample_entries(recipe, sample, unseen)
     train = [sample.read for sample in samples if sample.part == "train"]
     conversations = [one for read in train for one in read.conversations]

@@ -2,6 +2,7 @@
 
 import difflib
 import json
+from collections.abc import Mapping
 from pathlib import Path
 
 from fusionchat.corpus.render import Renderer
@@ -13,12 +14,20 @@ from fusionchat.models.own_code import describe as own_code
 from fusionchat.models.packed import packed
 from fusionchat.models.quantization import describe, held_quantization, lacks
 from fusionchat.models.ref import ModelRef
+from fusionchat.recipe.schema import Recipe
 from fusionchat.report.text import count
 from fusionchat.run.estimate import parameters
 from fusionchat.stages.openable import require_openable
+from fusionchat.stages.rows import opened_sources
 from fusionchat.units import size as text_of
 
 UNPACKED = "written once into an ordinary folder of the run"
+
+
+def openings(recipe: Recipe, refs: Mapping[str, ModelRef]) -> list[str]:
+    """`opening_lines` of all models of a recipe that are opened on this machine."""
+    here = ("pivot", *opened_sources(recipe))
+    return [line for n in here for line in opening_lines(refs[n], recipe.models[n].capture.opening)]
 
 
 def opening_lines(ref: ModelRef, opening: Opening) -> list[str]:
