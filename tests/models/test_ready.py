@@ -47,7 +47,7 @@ def test_transformers_is_quiet():
     [
         (ValueError("  the first\nthe second"), "the first"),
         (KeyError(), "KeyError"),
-        (OWN, "it needs Python files that come with it, and these are never run"),
+        (OWN, "it needs Python files that come with it, and these are run only with `trust_remote_code`"),
     ],
 )
 def test_an_error_in_one_line(error, line):
