@@ -119,7 +119,7 @@ def test_sections_come_in_order_and_only_where_there_is_something_to_say(sample,
     small = replace(sample, domains=())
     anchors = [section.anchor for section in content(small).sections]
     assert anchors == [
-        "results", "gains", "soup", "captures", "alignment", "choices", "weights", "sweep", "rejects", "time", "recipe",
+        "results", "gains", "soup", "captures", "alignment", "choices", "weights", "sweep", "corpus", "rejects", "time", "recipe",
     ]  # fmt: skip
     trials = (MergeTrial("linear", 0.5, 1.0, True),)
     made = replace(
@@ -127,6 +127,7 @@ def test_sections_come_in_order_and_only_where_there_is_something_to_say(sample,
         trials=trials,
         trial_metric=BITS,
         captures=(),
+        entries=(),
         pairs=(),
         choices=(),
         weights=(),
