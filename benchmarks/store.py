@@ -165,7 +165,7 @@ def speeds(folder: Path, rows: Rows) -> dict[str, float]:
         write_store(folder / name, rows.scored, rows=SHARD, encoding=encoding)
 
     writing = [
-        n / best(work, time.perf_counter, 3)
+        n / best(work, time.perf_counter)
         for work in (
             lambda: write(plain, "plain"),
             lambda: write(packed, "packed"),

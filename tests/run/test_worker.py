@@ -127,6 +127,19 @@ def test_helpers_make_shards_from_the_other_end(copied, monkeypatch):
     assert made[True] == made[False][::-1] and len(made[True]) > 2
 
 
+def test_a_helper_removes_no_shard_of_another_job(copied, monkeypatch):
+    """Its order may be older than what is there; whoever has begun the folder clears it."""
+    monkeypatch.setattr("fusionchat.stages.represent.shard_rows", lambda _: 100)
+    job = open_run(load_recipe("recipe.yaml")).jobs["represent/qwen"]
+    begin(copied / job.id, job.fingerprint, parts=job.parts)
+    (foreign,) = (copied / job.id).glob("shard-*")  # of the finished run, which has another cut
+    before = foreign.read_bytes()
+    for helps in (True, False):
+        context = Context(RuntimeSettings(device="cpu"), helps=helps)
+        STAGES["represent"].work(job.settings, Inputs(copied, job), copied / job.id, context)
+        assert (foreign.read_bytes() == before) == helps
+
+
 def test_nobody_helps_with_a_training(copied):
     with lease(lease_path(copied, "distill/sft")), pytest.raises(HeldError, match="working on distill/sft"):
         work_alone(copied, "distill/sft", STAGES)

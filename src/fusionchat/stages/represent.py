@@ -119,7 +119,9 @@ def work(settings: Settings, inputs: Inputs, out: Path, ctx: Context) -> Summary
     asked = ask(settings, inputs, rendered, conversations, ctx)
     encoding = Encoding(asked.vocabulary, kept.logprobs, kept.compression)
     writer = StoreWriter(out, offsets, ranges, encoding, inputs.job.fingerprint)
-    if writer.keep_own() or not probed(out):
+    # Only who has begun the folder clears it: a helper's order may be older than what is there.
+    missing = writer.missing() if ctx.helps else writer.keep_own()
+    if missing or not probed(out):
         capturer = settings.capture.model_copy(update=inputs.job.means)
         capture_shards(capturer, asked, rendered, conversations, writer, inputs, helps=ctx.helps)
     # Whoever finishes it has probed it, and says what came of it.
