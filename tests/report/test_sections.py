@@ -140,6 +140,7 @@ def test_sections_come_in_order_and_only_where_there_is_something_to_say(sample,
         "soup",
         "sweep",
         "search",
+        "corpus",
         "time",
     ]
 

@@ -1,9 +1,13 @@
 from dataclasses import replace
 
+import pytest
+
+from fusionchat.evaluate.power import detectable
 from fusionchat.evaluate.statistics import Breakdown, Estimate
 from fusionchat.report import markdown, tables
 from fusionchat.report.html import shown
 from fusionchat.report.model import CorpusEntry, MergeFile, MergeTrial, Result, Row
+from fusionchat.report.sections import headline
 from fusionchat.report.terminal import plain
 from tests.report.sample import BITS, DOMAINS, MATCH, report
 
@@ -181,3 +185,39 @@ def test_clear_gains_are_marked_in_words_and_signs_everywhere():
 
 def test_a_table_without_marks_explains_none():
     assert "▲" not in tables.domain_table(report(), BITS).caption
+
+
+def test_the_smallest_difference_that_could_be_seen_is_beside_each_gain():
+    made = report()
+    table = tables.seen_table(made)
+    gain = made.row("varm").gain(BITS).overall
+    assert table.columns[:5] == ("task", "items", "gain over sft", "could be seen", "verdict")
+    bits, match = table.rows
+    assert [cell.text for cell in bits[:2]] == ["bits per byte", "480"]
+    assert float(bits[3].text) == pytest.approx(detectable(gain), abs=6e-5)
+    assert bits[4].text == ("clear" if gain.is_clear else "not clear") and match[0].text == "exact match"
+
+
+def test_a_task_at_its_floor_is_listed_as_such_and_counts_for_nothing():
+    made = replace(report(), metrics=(BITS, replace(MATCH, floor=0.5)))
+    assert [row[4].text for row in tables.seen_table(made).rows][1] == "floor"
+    overall = tables.overall_table(made)
+    assert "exact match (%), floor" in overall.columns
+    assert (
+        "Exact match is at its floor and counts for nothing: the pivot cannot do it (it has "
+        in overall.caption
+    )
+    assert "other task" not in headline(made) and "Of 1 other task it is " in headline(report())
+    assert "floor" not in tables.overall_table(report()).caption
+
+
+def test_without_training_noise_nothing_is_known_to_be_visible():
+    rows = [replace(row, results={n: blind(r) for n, r in row.results.items()}) for row in report().rows]
+    made = replace(report(), rows=tuple(rows), sft_seeds=1)
+    assert [[row[i].text for i in (3, 4)] for row in tables.seen_table(made).rows] == [["-", "unknown"]] * 2
+
+
+def blind(result: Result) -> Result:
+    """A result whose training noise nobody knows."""
+    gains = result.over_sft and result.over_sft._replace(overall=result.over_sft.overall._replace(t=None))
+    return result._replace(over_sft=gains)

@@ -4,8 +4,10 @@ import json
 from dataclasses import replace
 from xml.etree import ElementTree
 
-from fusionchat.report.write import write_report
-from tests.report.sample import report
+from fusionchat.evaluate.power import detectable
+from fusionchat.report.advice import advice
+from fusionchat.report.write import conclusions, write_report
+from tests.report.sample import BITS, MATCH, report
 
 
 def test_figures_as_files_are_sound_xml_in_plain_colours(folder):
@@ -39,3 +41,15 @@ def test_the_page_comes_first_and_figures_follow(tmp_path):
         and len(paths) == len(set(paths)) > 3
     )
     assert all((tmp_path / path).is_file() for path in paths)
+
+
+def test_json_has_advice_floors_and_what_could_be_seen():
+    low = BITS, replace(MATCH, floor=0.5)
+    made = replace(report(), metrics=low)
+    found = conclusions(made)
+    assert found["floor"] == ["exact_match"]
+    assert [one["rule"] for one in found["advice"]] == [one.rule for one in advice(made)] != []
+    gain = made.row("varm").gain(BITS, "soup").overall
+    assert found["could_be_seen"]["bits_per_byte"]["over_soup"] == detectable(gain)
+    gain = made.row("varm").gain(MATCH).overall
+    assert found["could_be_seen"]["exact_match"]["over_sft"] == detectable(gain, 1.0)

@@ -68,6 +68,7 @@ class Metric:
         scale: What the figure is multiplied by to be shown; 100 for percent.
         places: Decimals it is shown with; one more where its standard error is smaller than two units of the last.
         about: What it measures, for captions; "" for the unit.
+        floor: Where the pivot's figure is below it, the task is too hard to show a difference, and counts for nothing.
     """
 
     name: str
@@ -78,6 +79,7 @@ class Metric:
     scale: float = 1.0
     places: int = 3
     about: str = ""
+    floor: float = 0.0
 
     @property
     def direction(self) -> str:

@@ -16,7 +16,12 @@ def markdown(report: Report, content: Content, *, plots: str | None = None) -> s
         content: What to say about it.
         plots: Folder of the figures (``NAME.svg``) relative to the file, None to leave them out.
     """
-    blocks = [f"# {report.name}", content.headline, *report.notes]
+    blocks = [
+        f"# {report.name}",
+        content.headline,
+        "\n".join(f"- {said}" for said in content.advice),
+        *report.notes,
+    ]
     blocks.append("\n".join(f"- {f.name}: **{f.figure}** ({f.small})" if f.small else f"- {f.name}: **{f.figure}**"
                             for f in content.facts))  # fmt: skip
     for section in content.sections:

@@ -278,6 +278,7 @@ class Report:
         sft_seeds: How many times SFT was trained.
         seeds: How many times each target was.
         fused: Label of the row of the run's fused model.
+        label_weight: The label's weight in that model's targets, None where unknown.
         merge: How that model was merged, in words: method and settings that are not its defaults.
         domains: Domain names in the order of the tables.
         captures, pairs, choices, entries, rejects, weights, sweep, trials, stages: The stages' figures.
@@ -296,6 +297,7 @@ class Report:
     baseline: str
     fused: str
     merge: str = ""
+    label_weight: float | None = None
     soup: str = ""
     sft_seeds: int = 1
     seeds: int = 1
@@ -325,6 +327,20 @@ class Report:
     def compared(self) -> tuple[Row, ...]:
         """The rows without SFT's single seeds, which their mean represents."""
         return tuple(row for row in self.rows if row.kind != "sft" or row.label == self.baseline)
+
+    @property
+    def floored(self) -> tuple[Metric, ...]:
+        """The metrics of tasks that are too hard for the pivot: they are shown and count for nothing."""
+        return tuple(metric for metric in self.metrics if self.floor_words(metric))
+
+    def floor_words(self, metric: Metric) -> str:
+        """``it has 1.2 %, under 5 %``: where the pivot is below a metric's floor; "" where it is not."""
+        pivot = next((row for row in self.rows if row.kind == "pivot"), None)
+        found = pivot.value(metric) if pivot is not None else None
+        if found is None or found.overall.value >= metric.floor:
+            return ""
+        own, least = found.overall.value * metric.scale, metric.floor * metric.scale
+        return f"it has {own:.{metric.places}f} {metric.unit}, under {least:g} {metric.unit}"
 
     def over(self, over: Over) -> str:
         """What gains over SFT or its soup are called by, "" if there is no such row."""

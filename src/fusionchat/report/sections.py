@@ -6,6 +6,7 @@ from typing import NamedTuple
 from fusionchat.evaluate.metric import Metric, capital
 from fusionchat.evaluate.noise import Gain, Gains
 from fusionchat.report import plots, tables, text
+from fusionchat.report.advice import advice
 from fusionchat.report.captures import capture_table
 from fusionchat.report.model import Over, Report, Row
 from fusionchat.report.plots import Plot
@@ -54,6 +55,7 @@ class Content(NamedTuple):
     """Everything a page says about a report, figures drawn."""
 
     headline: str
+    advice: tuple[str, ...]
     facts: tuple[Fact, ...]
     sections: tuple[Section, ...]
     versions: str
@@ -66,7 +68,8 @@ class Content(NamedTuple):
 
 def content(report: Report) -> Content:
     """What a page says about a report."""
-    return Content(headline(report), tuple(facts(report)), tuple(sections(report)), versions(report))
+    said = tuple(one.text for one in advice(report))
+    return Content(headline(report), said, tuple(facts(report)), tuple(sections(report)), versions(report))
 
 
 def headline(report: Report) -> str:
@@ -88,6 +91,7 @@ def headline(report: Report) -> str:
     sentences = [
         f"{said}, {' and '.join(parts)}.",
         _self_words(report, metric),
+        _task_words(report, row),
         _noise_words(report),
         _domain_words(gains, report),
     ]
@@ -116,6 +120,19 @@ def _self_words(report: Report, metric: Metric) -> str:
     verb = "needs" if metric.better == "lower" else "reaches"
     words = _gain_words(gains.overall, report.baseline, metric)
     return f"Distilled from itself, without any source, the pivot {verb} {words}."
+
+
+def _task_words(report: Report, row: Row) -> str:
+    """In how many of the other tasks the fused model gains clearly; those at their floor do not count."""
+    gains = {m.title: g.overall for m in report.metrics[1:] if m not in report.floored and (g := row.gain(m))}
+    if not gains or not text.noise(report):
+        return ""
+    tones = {title: tables.tone(gain) for title, gain in gains.items()}
+    won, lost = ([name for name, t in tones.items() if t == which] for which in ("gain", "loss"))
+    parts = [f"clearly better in {', '.join(won)}"] if won else []
+    parts += [f"clearly worse in {', '.join(lost)}"] if lost else []
+    said = " and ".join(parts) or "neither clearly better nor clearly worse in any"
+    return f"Of {counted(len(tones), 'other task')} it is {said}."
 
 
 def _noise_words(report: Report) -> str:
@@ -196,6 +213,8 @@ def sections(report: Report) -> list[Section]:
 
 def _results(report: Report) -> Section:
     parts = [Part(table=tables.overall_table(report))]
+    if report.baseline and report.row(report.fused):
+        parts.append(Part("What could be seen", table=tables.seen_table(report)))
     for metric in report.metrics:
         title = f"{capital(metric.title)} by domain"
         table = tables.domain_table(report, metric)

@@ -6,6 +6,7 @@ from typing import Literal, NamedTuple, overload
 
 from fusionchat.evaluate.metric import Metric, capital
 from fusionchat.evaluate.noise import Gain, Gains
+from fusionchat.evaluate.power import detectable
 from fusionchat.evaluate.statistics import ENOUGH, Breakdown, Estimate
 from fusionchat.report import text
 from fusionchat.report.model import MergedTensor, Over, Report, Row
@@ -53,7 +54,8 @@ class Table(NamedTuple):
 def result_tables(report: Report) -> list[Table]:
     """The overall table and one a metric by domain (where there are domains)."""
     by_domain = [domain_table(report, metric) for metric in report.metrics] if report.domains else []
-    return [overall_table(report), *by_domain]
+    seen = [seen_table(report)] if report.baseline and report.row(report.fused) else []
+    return [overall_table(report), *by_domain, *seen]
 
 
 def overall_table(report: Report) -> Table:
@@ -63,7 +65,8 @@ def overall_table(report: Report) -> Table:
         [[Cell(r.label), Cell(text.count(r.parameters))] for r in report.rows],
     )
     for metric in report.metrics:
-        _append(columns, cells, metric.column, _values(report.rows, metric, OVERALL))
+        floor = ", floor" if report.floor_words(metric) else ""
+        _append(columns, cells, metric.column + floor, _values(report.rows, metric, OVERALL))
         for over in SIDES:
             if any(row.gain(metric, over) for row in report.rows):
                 _append(
@@ -73,11 +76,49 @@ def overall_table(report: Report) -> Table:
         f"± one standard error over {_counts(report)}.",
         _noise_note(report),
         _means(report),
+        *(
+            f"{capital(m.title)} is at its floor and counts for nothing: the pivot cannot do it ({report.floor_words(m)})."
+            for m in report.floored
+        ),
     ]
     if any(cell.mark for row in cells for cell in row):
         said.append(CLEAR_NOTE)
     caption = " ".join(part for part in [*said, BEST_NOTE] if part)
     return Table("Results", tuple(columns), tuple(map(tuple, cells)), caption, _strong(report.rows, report))
+
+
+def seen_table(report: Report) -> Table:
+    """Each metric: the fused model's gains, and the smallest difference that this run could have seen."""
+    row = report.row(report.fused)
+    assert row is not None, "there is a fused model"
+    sides = [over for over in SIDES if report.over(over)]
+    columns = ["task", "items"]
+    for over in sides:
+        columns += [f"gain over {report.over(over)}", "could be seen", "verdict"]
+    lines = []
+    for metric in report.metrics:
+        found = [(over, gains.overall) for over in sides if (gains := row.gain(metric, over)) is not None]
+        by_side = dict(found)
+        cells = [Cell(metric.title), Cell(f"{found[0][1].n:,}" if found else text.NONE)]
+        for over in sides:
+            cells += _seen_cells(report, metric, by_side.get(over))
+        lines.append(tuple(cells))
+    caption = (
+        "Could be seen: the smallest true difference that would be called clear in four of five runs like this one, on the same "
+        "items, training noise included. A smaller one may be there and not show."
+    )
+    return Table("What could be seen", tuple(columns), tuple(lines), caption)
+
+
+def _seen_cells(report: Report, metric: Metric, gain: Gain | None) -> list[Cell]:
+    if gain is None:
+        return [Cell(text.NONE), Cell(text.NONE), Cell(text.NONE, tone="text")]
+    places = text.decimals([gain], metric)
+    size = detectable(gain, metric.estimator.own)
+    least = text.NONE if size is None else f"{size * metric.scale:.{places}f}"
+    verdict = "clear" if gain.is_clear else "unknown" if size is None else "not clear"
+    verdict = "floor" if report.floor_words(metric) else verdict
+    return [Cell(text.estimate(gain, metric, places, signed=True)), Cell(least), Cell(verdict, tone="text")]
 
 
 def domain_table(report: Report, metric: Metric) -> Table:

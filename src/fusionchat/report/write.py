@@ -2,14 +2,32 @@
 
 from pathlib import Path
 
-from fusionchat.artifacts import write_json, write_text
+from fusionchat.artifacts import Json, write_json, write_text
+from fusionchat.evaluate.power import detectable
 from fusionchat.report import svg
+from fusionchat.report.advice import advice
 from fusionchat.report.html import html
 from fusionchat.report.markdown import markdown
 from fusionchat.report.model import Report, report_json
 from fusionchat.report.sections import content
+from fusionchat.report.tables import SIDES
 
 PLOTS = "plots"
+
+
+def conclusions(report: Report) -> dict[str, Json]:
+    """What is worked out from the figures, for JSON: advice, tasks at their floor, and the differences that could be seen."""
+    row = report.row(report.fused)
+    seen: dict[str, Json] = {}
+    for metric in report.metrics:
+        found = {over: row.gain(metric, over) for over in SIDES} if row else {}
+        seen[metric.name] = {
+            f"over_{over}": detectable(gains.overall, metric.estimator.own)
+            for over, gains in found.items()
+            if gains is not None
+        }
+    said: list[Json] = [{"rule": one.rule, "text": one.text} for one in advice(report)]
+    return {"advice": said, "floor": [metric.name for metric in report.floored], "could_be_seen": seen}
 
 
 def write_report(report: Report, folder: Path) -> list[Path]:
@@ -21,5 +39,5 @@ def write_report(report: Report, folder: Path) -> list[Path]:
     for path, plot in zip(figures, said.plots, strict=True):
         write_text(path, svg.for_file(plot.svg))
     write_text(text, markdown(report, said, plots=PLOTS))
-    write_json(data, report_json(report))
+    write_json(data, {**report_json(report), **conclusions(report)})
     return [page, text, data, *figures]

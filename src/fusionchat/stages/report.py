@@ -109,6 +109,7 @@ def work(settings: Settings, inputs: Inputs, out: Path, ctx: Context) -> Summary
 
 def show(run: Run) -> None:
     """Print tables, headline and notes of a finished run, whose fused model and report are as they were written."""
+    from fusionchat.report.advice import advice
     from fusionchat.report.sections import headline
     from fusionchat.report.terminal import paragraph, terminal_tables
 
@@ -120,7 +121,9 @@ def show(run: Run) -> None:
         table(
             part.title, part.columns, part.rows, caption=part.caption, marked=part.marked, strong=part.strong
         )
-    for text in (headline(report), *report.notes):
+    said = advice(report)
+    advised = [f"Advice: {said[0].text}", *(one.text for one in said[1:])] if said else []
+    for text in (headline(report), *advised, *report.notes):
         say(f"\n{paragraph(text)}")
 
 
@@ -147,6 +150,7 @@ def gather(recipe: Recipe, inputs: Inputs) -> Report:
         sft_seeds=recipe.sft_seeds,
         seeds=recipe.distill.seeds,
         fused=shown,
+        label_weight=weight,
         merge=merge_words(merge_report(inputs)),
         domains=tuple(sorted({domain for found in items.values() for domain in found.domains if domain})),
         captures=tuple(make_captured(inputs, name) for name in recipe.models),

@@ -32,6 +32,7 @@ EXACT_MATCH = Metric(
     estimator=SHARE,
     scale=100.0,
     places=1,
+    floor=0.05,
 )
 
 
