@@ -11,6 +11,8 @@ from rich.progress import (
     DownloadColumn,
     MofNCompleteColumn,
     Progress,
+    ProgressColumn,
+    Task,
     TextColumn,
     TimeElapsedColumn,
     TimeRemainingColumn,
@@ -18,7 +20,8 @@ from rich.progress import (
 from rich.table import Table
 from rich.text import Text
 
-from fusionchat.watch import Watch
+from fusionchat.units import rate
+from fusionchat.watch import Also, Watch
 
 Advance = Callable[[int], None]
 
@@ -147,8 +150,22 @@ def note(line: str) -> None:
     _err.print(f"  {line}", style="dim", markup=False, soft_wrap=True)
 
 
+class _Besides(ProgressColumn):
+    """How many units a second, and what else there is to say."""
+
+    def __init__(self, unit: str, also: Also | None) -> None:
+        super().__init__()
+        self.unit, self.also = unit, also
+
+    def render(self, task: Task) -> Text:
+        """The text at the bar's end."""
+        said = [rate(task.speed, self.unit)] if task.speed and self.unit else []
+        said += [self.also()] if self.also else []
+        return Text("  ".join(said))
+
+
 @contextmanager
-def progress(label: str, total: int | None, unit: str = "") -> Iterator[Advance]:
+def progress(label: str, total: int | None, unit: str = "", *, also: Also | None = None) -> Iterator[Advance]:
     """Show a progress bar on stderr while the block runs; call the yielded function with each advance.
 
     Without a terminal lines are printed instead, see `working`; outside of such a block the start and the end, too.
@@ -157,15 +174,16 @@ def progress(label: str, total: int | None, unit: str = "") -> Iterator[Advance]
         label: What is done.
         total: How many units there are, None where that is not known.
         unit: What they are, in the plural: "steps"; "bytes" are shown as sizes.
+        also: Returns what is shown besides: how much memory is used.
     """
     if _watch is None:
         if not _err.is_terminal:
             note(label)
-        with working(label), progress(label, total, unit) as advance:
+        with working(label), progress(label, total, unit, also=also) as advance:
             yield advance
         return
     if not _err.is_terminal:
-        _watch.step(label, total, unit)
+        _watch.step(label, total, unit, also)
         yield _watch.advance
         return
     columns = (
@@ -174,6 +192,7 @@ def progress(label: str, total: int | None, unit: str = "") -> Iterator[Advance]
         DownloadColumn() if unit == "bytes" else MofNCompleteColumn(),
         TimeElapsedColumn(),
         TimeRemainingColumn(),
+        _Besides(unit, also),
     )
     with Progress(*columns, console=_err, transient=True) as bar:
         task = bar.add_task(label, total=total)

@@ -13,7 +13,7 @@ class RuntimeSettings(Frozen):
     """How the work is done; never part of a fingerprint."""
 
     device: str = Field("auto", description="auto | cpu | cuda | cuda:N | mps")
-    batch_tokens: int = Field(16384, ge=1, description="padded tokens in one forward pass")
+    batch_tokens: int = Field(16384, ge=1, description="padded tokens in one forward pass of an evaluation")
     micro_batch_tokens: int = Field(
         4096, ge=1, description="padded tokens in one training pass on one device"
     )

@@ -8,6 +8,7 @@ from fusionchat.units import duration, rate, size
 
 EVERY_S = 30.0
 Say = Callable[[str], None]
+Also = Callable[[], str]
 
 
 class Watch:
@@ -25,9 +26,9 @@ class Watch:
         self._thread: threading.Thread | None = None
         self.step(label, None, "")
 
-    def step(self, label: str, total: int | None, unit: str) -> None:
-        """Start a step of the work."""
-        self.now, self.total, self.unit, self.done = label, total, unit, 0
+    def step(self, label: str, total: int | None, unit: str, also: Also | None = None) -> None:
+        """Start a step of the work; ``also`` returns what each line says besides."""
+        self.now, self.total, self.unit, self.done, self.also = label, total, unit, 0, also
         self.since = time.monotonic()
 
     def advance(self, count: int) -> None:
@@ -49,6 +50,8 @@ class Watch:
             said.append(f"{duration(max(self.total - self.done, 0) / speed)} left")
         else:
             said.append(f"{duration(time.monotonic() - self.started)} so far")
+        if self.also:
+            said.append(self.also())
         return f"{self.now}: {', '.join(said)}"
 
     def begin(self) -> None:

@@ -218,3 +218,33 @@ def test_tiles_of_bf16_inputs_are_as_exact_as_an_fp32_product():
 def test_in_place_gives_the_same_bits(shape):
     x = torch.randn(50, 40, generator=torch.Generator().manual_seed(0)) * 9
     assert torch.equal(shape.apply(x), shape.apply_(x.clone()))
+
+
+def test_without_a_mask_the_states_are_the_same_where_nothing_looks_ahead():
+    head = Head.of(make("llama"))
+    tokens = torch.tensor([[1, 5, 7, 2], [3, 9, 0, 0]])
+    mask = torch.tensor([[1, 1, 1, 1], [1, 1, 0, 0]])
+    assert head.looks_back_only
+    with torch.no_grad():
+        with_mask, without = head.hidden(tokens, mask), head.states(tokens, mask)
+    torch.testing.assert_close(with_mask[0], without[0])
+    torch.testing.assert_close(with_mask[1, :2], without[1, :2])
+
+
+def test_a_body_that_looks_ahead_keeps_the_mask():
+    model = make("llama")
+    for layer in model.model.layers:
+        forward = layer.forward
+
+        def ahead(hidden_states, *args, forward=forward, **kwargs):
+            return forward(hidden_states + hidden_states.mean(1, keepdim=True), *args, **kwargs)
+
+        layer.forward = ahead
+    head, given = Head(model, model.model, model.lm_head, HeadShape()), []
+    assert not head.looks_back_only
+    forward_body = model.model.forward
+    model.model.forward = lambda **kwargs: given.append(kwargs["attention_mask"]) or forward_body(**kwargs)
+    mask = torch.tensor([[1, 1, 0]])
+    with torch.no_grad():
+        head.states(torch.tensor([[1, 2, 0]]), mask)
+    assert given[0] is mask

@@ -6,19 +6,30 @@ import pytest
 import torch
 
 from fusionchat.errors import ArtifactError, MachineError
-from fusionchat.models.precision import dtype_here, torch_dtype
+from fusionchat.models import logits
+from fusionchat.models.precision import SMALL, capture_dtype_here, dtype_here, torch_dtype
 from fusionchat.recipe.schema import load_recipe
-from fusionchat.run import auto as precision
-from fusionchat.run.auto import resolve_dtypes
+from fusionchat.run import auto
+from fusionchat.run.auto import resolve
 from fusionchat.stages.pipeline import open_run, run
 
-AUTO = ("represent.dtype", "evaluate.dtype")
+HERE = {"represent.dtype": "float32", "represent.batch_tokens": 4096, "evaluate.dtype": "float32"}
+"""What a CPU chooses for models as small as the tests'."""
 
 
 @pytest.fixture
 def a_gpu(monkeypatch):
     """From when it is called, this machine chooses as one with a GPU does."""
-    return lambda: monkeypatch.setattr(precision, "dtype_here", lambda device: "bfloat16")
+
+    def chosen(device, *_):
+        return "bfloat16"
+
+    def begin():
+        monkeypatch.setattr(auto, "dtype_here", chosen)
+        monkeypatch.setattr(auto, "capture_dtype_here", chosen)
+        monkeypatch.setattr(auto, "device_here", lambda device: "cuda")
+
+    return begin
 
 
 def fingerprints():
@@ -28,13 +39,13 @@ def fingerprints():
 def test_auto_has_one_value_in_a_run_whichever_machine_goes_on(tiny, a_gpu):
     run(load_recipe("recipe.yaml"), until="corpus")
     begun = fingerprints()
-    assert json.loads((tiny / "runs/tiny/resolved.json").read_text()) == dict.fromkeys(AUTO, "float32")
+    assert json.loads((tiny / "runs/tiny/resolved.json").read_text()) == HERE
     a_gpu()
     assert fingerprints() == begun
-    dtypes = resolve_dtypes(load_recipe("recipe.yaml"))
-    assert dtypes.values == dict.fromkeys(AUTO, "float32")
-    assert [line.split(":")[0] for line in dtypes.notices()] == list(AUTO)
-    assert "this machine would choose bfloat16" in dtypes.notices()[0]
+    resolved = resolve(load_recipe("recipe.yaml"))
+    assert resolved.values == HERE
+    assert [line.split(":")[0] for line in resolved.notices()] == list(HERE)
+    assert "this machine would choose bfloat16" in resolved.notices()[0]
 
 
 def test_a_run_that_another_machine_starts_has_other_fingerprints(tiny, a_gpu):
@@ -47,30 +58,47 @@ def test_a_run_that_another_machine_starts_has_other_fingerprints(tiny, a_gpu):
 
 
 def test_planning_writes_nothing_and_says_what_auto_is(tiny):
-    dtypes = open_run(load_recipe("recipe.yaml")).dtypes
-    assert dtypes.describe() == "represent.dtype: auto = float32, evaluate.dtype: auto = float32"
-    assert dtypes.notices() == [] and not (tiny / "runs").exists()
+    resolved = open_run(load_recipe("recipe.yaml")).resolved
+    assert resolved.describe() == (
+        "represent.dtype: auto = float32, represent.batch_tokens: auto = 4096, evaluate.dtype: auto = float32"
+    )
+    assert resolved.notices() == [] and not (tiny / "runs").exists()
 
 
 def test_what_is_given_is_taken_and_not_kept(tiny):
-    recipe = load_recipe("recipe.yaml", ("represent.dtype=bfloat16", "evaluate.dtype=float32"))
+    recipe = load_recipe(
+        "recipe.yaml", ("represent.dtype=bfloat16", "evaluate.dtype=float32", "represent.batch_tokens=512")
+    )
     run(recipe, until="corpus")
-    dtypes = resolve_dtypes(recipe)
-    assert dtypes.values == {"represent.dtype": "bfloat16", "evaluate.dtype": "float32"}
-    assert dtypes.describe() == "" and not (tiny / "runs/tiny/resolved.json").exists()
+    resolved = resolve(recipe)
+    assert resolved.values == {
+        "represent.dtype": "bfloat16",
+        "evaluate.dtype": "float32",
+        "represent.batch_tokens": 512,
+    }
+    assert resolved.describe() == "" and not (tiny / "runs/tiny/resolved.json").exists()
 
 
 def test_the_dtype_of_the_capture_is_not_that_of_evaluation(tiny):
-    dtypes = resolve_dtypes(load_recipe("recipe.yaml", ("represent.dtype=float16",)))
-    assert dtypes.of("represent.dtype") == "float16" and dtypes.of("evaluate.dtype") == "float32"
+    resolved = resolve(load_recipe("recipe.yaml", ("represent.dtype=float16",)))
+    assert resolved.dtype("represent.dtype") == "float16" and resolved.dtype("evaluate.dtype") == "float32"
 
 
-@pytest.mark.parametrize("text", ["", "{", '{"represent.dtype": "int3"}'])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "{",
+        '{"represent.dtype": "int3"}',
+        '{"represent.batch_tokens": 0}',
+        '{"represent.batch_tokens": "many"}',
+    ],
+)
 def test_a_damaged_note_is_named_and_only_it_is_to_be_removed(tiny, text):
     run(load_recipe("recipe.yaml"), until="corpus")
     (tiny / "runs/tiny/resolved.json").write_text(text)
     with pytest.raises(ArtifactError, match=r"resolved\.json") as error:
-        resolve_dtypes(load_recipe("recipe.yaml"))
+        resolve(load_recipe("recipe.yaml"))
     assert "remove it" in str(error.value)
 
 
@@ -84,6 +112,29 @@ def test_what_a_machine_chooses(monkeypatch, capability, device, expected):
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda index=None: capability)
     assert dtype_here(device) == expected
+
+
+@pytest.mark.parametrize("multiplies", [True, False])
+def test_a_capture_on_a_cpu_takes_bfloat16_where_that_is_multiplied_and_a_model_is_large(
+    monkeypatch, multiplies
+):
+    monkeypatch.setattr(logits, "cpu_multiplies_bf16", lambda: multiplies)
+    large = "bfloat16" if multiplies else "float32"
+    assert capture_dtype_here("cpu", [SMALL - 1, 5]) == "float32"
+    assert [capture_dtype_here("cpu", sizes) for sizes in ([SMALL], [5, None], [])] == [large] * 3
+    assert dtype_here("cpu") == "float32"
+
+
+def test_a_processor_is_asked_in_words_that_torch_may_not_have(monkeypatch):
+    logits.cpu_multiplies_bf16.cache_clear()
+    for name in ("_is_amx_tile_supported", "_is_avx512_bf16_supported"):
+        monkeypatch.setattr(torch.cpu, name, lambda: False)
+    assert not logits.cpu_multiplies_bf16()
+    logits.cpu_multiplies_bf16.cache_clear()
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: True)
+    monkeypatch.delattr(torch.cpu, "_is_avx512_bf16_supported")
+    assert logits.cpu_multiplies_bf16()
+    logits.cpu_multiplies_bf16.cache_clear()
 
 
 def test_a_gpu_that_is_named_and_not_here_can_be_planned_for(monkeypatch):

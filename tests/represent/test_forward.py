@@ -86,7 +86,7 @@ class Logits:
         self.head, self.value, self.token = made_head(), value, token
         self.weight, self.device = self.head.weight, self.head.device
 
-    def hidden(self, tokens, mask):
+    def states(self, tokens, mask):
         self.tokens = tokens.flatten()
         return torch.arange(tokens.numel(), dtype=torch.float32).view(*tokens.shape, 1)
 
@@ -111,3 +111,18 @@ def test_a_token_that_the_model_excludes_is_an_error_only_where_the_text_has_it(
     assert np.isfinite(scored.label_logprob).all() and not (scored.topk.ids[1] == 1).any()
     with pytest.raises(ModelError, match="probability 0"):
         run(Logits(-float("inf"), 4), conversation(3, 9, 4))
+
+
+def test_a_capture_does_not_depend_on_its_batches_but_for_the_order_of_sums():
+    head = made_head()
+    said = [conversation(*range(1, n)) for n in (5, 3, 9, 7, 4)]
+    done = []
+    one, all_ = (
+        capture(
+            head, join(said), k=5, vocabulary=TOKENS, batch_tokens=size, names="abcde", advance=done.append
+        )
+        for size in (1, 10_000)
+    )
+    np.testing.assert_array_equal(one.topk.ids, all_.topk.ids)
+    np.testing.assert_allclose(one.label_logprob, all_.label_logprob, rtol=1e-5)
+    assert done == [8, 6, 4, 3, 2, 23]

@@ -67,6 +67,10 @@ def test_a_finished_run_does_nothing_again(finished):
         ("distill.tail=renormalize", {"distill", "merge", "evaluate", "report"}),
         ("fuse.method=mean_ce", {"fuse", "distill", "merge", "evaluate", "report"}),
         ("align.min_mass=0.2", {"align", "fuse", "distill", "merge", "evaluate", "report"}),
+        (
+            "represent.batch_tokens=64",
+            {"represent", "align", "fuse", "distill", "merge", "evaluate", "report"},
+        ),
         ("represent.k=4", {"represent", "align", "fuse", "distill", "merge", "evaluate", "report"}),
         ("runtime.batch_tokens=512", set()),
         ("runtime.micro_batch_tokens=64", set()),

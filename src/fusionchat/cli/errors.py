@@ -67,7 +67,8 @@ def unexpected(error: BaseException) -> int:
     """An error nobody foresaw: out of memory is the machine's, the rest is a bug."""
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
         console.error(
-            "Out of memory\n  do:    lower runtime.batch_tokens and runtime.micro_batch_tokens, then run again"
+            "Out of memory\n  do:    lower represent.batch_tokens (capture), runtime.batch_tokens (evaluation) or "
+            "runtime.micro_batch_tokens (training), then run again"
         )
         return 3
     text = (str(error).strip() or "no message").splitlines()[0]

@@ -29,8 +29,8 @@ def show(found: Check) -> None:
     if found.retention:
         _show_retention(found.retention)
     _show_records(found.renderings)
-    if found.dtypes.auto:
-        console.say(found.dtypes.describe())
+    if found.resolved.here:
+        console.say(found.resolved.describe())
     console.say(_expected(found))
     for name, text in found.rebuilt.items():
         console.say(
@@ -42,7 +42,7 @@ def show(found: Check) -> None:
         console.say(f"Pivot: {line}")
     for line in found.unfit:
         console.warn(f"{line}; the search will count it as failed")
-    for line in found.dtypes.notices():
+    for line in found.resolved.notices():
         console.warn(line)
     for line in found.doubts:
         console.warn(line)

@@ -104,7 +104,7 @@ def plan(recipe: Path, settings: tuple[str, ...], commands: bool, verify: bool) 
     from fusionchat import console
     from fusionchat.cli.show_plan import commands as as_commands
     from fusionchat.cli.show_plan import show
-    from fusionchat.run.auto import resolve_dtypes
+    from fusionchat.run.auto import resolve
     from fusionchat.stages.check_models import openings
     from fusionchat.stages.pipeline import plan as make_plan
 
@@ -118,10 +118,10 @@ def plan(recipe: Path, settings: tuple[str, ...], commands: bool, verify: bool) 
     for line in openings(loaded, loaded.refs()):
         console.say(line)
     todo = sum(status.state != "done" for _, status in planned)
-    dtypes = resolve_dtypes(loaded)
-    if dtypes.auto:
-        console.say(dtypes.describe())
-    for line in dtypes.notices():
+    resolved = resolve(loaded)
+    if resolved.here:
+        console.say(resolved.describe())
+    for line in resolved.notices():
         console.warn(line)
     console.say(f"{todo} of {counted(len(planned), 'job')} to run" if todo else "Everything is done.")
 

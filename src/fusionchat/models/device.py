@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING
 
 from fusionchat.devices import parse_device
 from fusionchat.errors import MachineError
+from fusionchat.units import size
 
 if TYPE_CHECKING:
     import torch
@@ -33,3 +34,12 @@ def _is_there(name: str) -> bool:
     if device is not None and device.kind == "cuda":
         return (device.number or 0) < torch.cuda.device_count()
     return name == "cpu" or (name == "mps" and torch.backends.mps.is_available())
+
+
+def memory_used() -> str:
+    """The memory that this process holds: ``1.2 GB``, with a GPU ``1.2 GB, 14 GB of the GPU``."""
+    import psutil
+    import torch
+
+    host = size(psutil.Process().memory_info().rss)
+    return f"{host}, {size(torch.cuda.memory_reserved())} of the GPU" if torch.cuda.is_initialized() else host

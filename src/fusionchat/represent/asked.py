@@ -1,10 +1,13 @@
 """What a capture backend is asked for."""
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from fusionchat.models.ref import ModelRef
 from fusionchat.settings import AnyDtype
+
+if TYPE_CHECKING:
+    from fusionchat.represent.notes import Notes
 
 
 class Sample(NamedTuple):
@@ -27,6 +30,7 @@ class Asked:
         batch_tokens: Most padded tokens of one forward pass.
         longest: Tokens of the longest conversation.
         samples: Some texts of the corpus, for a backend that must show that it has the model's tokenizer.
+        notes: What a backend that has all logits notes down of the shard at hand; None where nobody asks for it.
     """
 
     ref: ModelRef
@@ -37,6 +41,7 @@ class Asked:
     batch_tokens: int
     longest: int = 0
     samples: tuple[Sample, ...] = ()
+    notes: "Notes | None" = None
 
     @property
     def place(self) -> str:

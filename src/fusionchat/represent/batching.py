@@ -12,6 +12,18 @@ from torch import Tensor
 from fusionchat.corpus.render import Rendered
 from fusionchat.errors import ModelError
 
+ON_CPU, ON_DEVICE = 4096, 16384
+"""Padded tokens of a forward pass, the best on each kind of device.
+
+On a CPU the activations of a batch are to stay near the caches: docs/results/capture.md has the measurement. A GPU wants
+many rows at once.
+"""
+
+
+def batch_tokens_on(device: str) -> int:
+    """What ``represent.batch_tokens: auto`` is on a device, of which only the kind counts."""
+    return ON_CPU if device == "cpu" else ON_DEVICE
+
 
 class Batch(NamedTuple):
     """A right-padded batch.

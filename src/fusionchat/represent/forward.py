@@ -12,6 +12,7 @@ from fusionchat.corpus.rendered import RenderedPart
 from fusionchat.errors import ModelError
 from fusionchat.models.head import Head
 from fusionchat.represent.batching import batches, require_finite
+from fusionchat.represent.notes import Notes
 from fusionchat.represent.select import Selected, Selection, select
 from fusionchat.represent.topk import Scored, TopK
 
@@ -26,6 +27,7 @@ def capture(
     batch_tokens: int,
     names: Sequence[str],
     advance: Callable[[int], None],
+    notes: Notes | None = None,
 ) -> Scored:
     """The distributions of a model for every supervised token, in the order of the conversations.
 
@@ -36,7 +38,8 @@ def capture(
         vocabulary: Tokens of the tokenizer; rows of the head past them are never kept.
         batch_tokens: Padded tokens in one forward pass.
         names: The conversations' ids, for messages.
-        advance: Called with the number of conversations done.
+        advance: Called with the number of tokens done.
+        notes: Whose sampled rows are measured.
 
     Returns:
         The rendering's supervised tokens, with distributions over the model's own vocabulary.
@@ -59,16 +62,19 @@ def capture(
     logprobs = np.zeros((n, k), dtype=np.float16)
     tail, label_logprob = np.zeros(n, dtype=np.float16), np.zeros(n, dtype=np.float32)
     for batch in batches(rendered, batch_tokens):
-        hidden = head.hidden(batch.tokens.to(device), batch.mask.to(device)).flatten(0, 1)
-        own = hidden.device  # the head's, where a model is spread
-        kept = top_k(head, hidden[batch.positions.to(own)], batch.labels.to(own), k, vocabulary)
+        states = head.states(batch.tokens.to(device), batch.mask.to(device)).flatten(0, 1)
+        own = states.device  # the head's, where a model is spread
+        hidden = states[batch.positions.to(own)]
+        kept = top_k(head, hidden, batch.labels.to(own), k, vocabulary)
         rows = np.concatenate([np.arange(offsets[i], offsets[i + 1]) for i in batch.members])
         ids[rows] = kept.ids.cpu().numpy()
         logprobs[rows] = kept.logprobs.cpu().numpy()
         tail[rows] = kept.tail.cpu().numpy()
         label_logprob[rows] = kept.label_logprob.cpu().numpy()
         require_finite(label_logprob[rows], batch.members, np.diff(offsets).tolist(), names)
-        advance(len(batch.members))
+        if notes is not None:
+            notes.measure(head, hidden, rows)
+        advance(int(batch.mask.sum()))
     return Scored(rendered.supervised, TopK(ids, logprobs, tail, np.ones(n, dtype=bool)), label_logprob)
 
 

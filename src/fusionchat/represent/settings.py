@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from fusionchat.settings import AnyDtype, Frozen
 
@@ -13,9 +13,24 @@ class RepresentSettings(Frozen):
     k: int = Field(10, ge=1, le=1024, description="tokens kept of each distribution")
     dtype: AnyDtype = Field(
         "auto",
-        description="dtype models are scored in; auto is float32 on CPU and bfloat16 on a GPU that has it, "
-        "chosen when the run is first started and kept",
+        description="dtype models are scored in; auto is bfloat16 on a GPU that has it, and on a CPU that multiplies it (AMX, "
+        "AVX-512 BF16) unless every model has under 20 million parameters; else float32. Chosen when the run is first "
+        "started and kept",
     )
+    batch_tokens: Literal["auto"] | int = Field(
+        "auto",
+        description="padded tokens in one forward pass of a capture; a conversation that is longer is a batch of its own. "
+        "auto is 4096 on a CPU and 16384 on a GPU, chosen when the run is first started and kept. After an out-of-memory "
+        "error a shard is tried again with half of it",
+    )
+
+    @field_validator("batch_tokens")
+    @classmethod
+    def _batch_tokens(cls, value: str | int) -> str | int:
+        if isinstance(value, int) and value < 1:
+            raise ValueError(f"must be auto or at least 1, not {value}")
+        return value
+
     logprobs: Literal["float16", "uint8"] = Field(
         "float16",
         description="how log-probabilities are kept; uint8 takes half the space and differs from float16 by a divergence of "

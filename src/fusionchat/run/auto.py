@@ -1,91 +1,117 @@
 """What ``auto`` is in a run: chosen by the machine that starts the run, and kept in the run's folder.
 
-Another machine that continues the run uses what is kept, even where it would choose another: a dtype changes the
-result, so it is a setting.
+Another machine that continues the run uses what is kept, even where it would choose another: a dtype and a plan of batches
+change the result, so they are settings.
 """
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal, NamedTuple
 
 from fusionchat.artifacts import Json, read_json, write_json
 from fusionchat.errors import ArtifactError
-from fusionchat.models.precision import dtype_here
+from fusionchat.models.precision import capture_dtype_here, device_here, dtype_here
 from fusionchat.recipe.schema import Recipe
+from fusionchat.represent.batching import batch_tokens_on
+from fusionchat.run.estimate import parameters
 
 RESOLVED = "resolved.json"
 NAMES = ("float32", "bfloat16", "float16")
-Setting = Literal["represent.dtype", "evaluate.dtype"]
+Dtype = Literal["represent.dtype", "evaluate.dtype"]
+BATCH = "represent.batch_tokens"
+Value = str | int
 
 
-class Dtypes(NamedTuple):
-    """What models are loaded in.
+class Resolved(NamedTuple):
+    """The settings of a recipe that may be ``auto``.
 
     Attributes:
-        values: The dtype of each setting, ``auto`` resolved.
-        auto: The settings that are ``auto`` in the recipe.
-        kept: Those of them whose value was found in the run's folder.
-        here: What this machine would choose for ``auto``; "" where nothing is auto.
+        values: What each of them is, ``auto`` resolved.
+        kept: What was found in the run's folder of those that are ``auto`` in the recipe.
+        here: What this machine would choose, of each that is ``auto`` in the recipe.
     """
 
-    values: dict[str, str]
-    auto: tuple[str, ...]
-    kept: tuple[str, ...]
-    here: str
+    values: Mapping[str, Value]
+    kept: Mapping[str, Value]
+    here: Mapping[str, Value]
 
-    def of(self, setting: Setting) -> str:
+    def dtype(self, setting: Dtype) -> str:
         """The dtype of a setting."""
-        return self.values[setting]
+        return str(self.values[setting])
+
+    @property
+    def batch_tokens(self) -> int:
+        """Most padded tokens of one forward pass of a capture."""
+        return int(self.values[BATCH])
 
     def notices(self) -> list[str]:
-        """One line for each setting for which this machine would choose another dtype than the run's."""
+        """One line for each setting for which this machine would choose another value than the run's."""
         return [
-            f"{key}: auto is {self.values[key]}, as when the run was started; this machine would choose {self.here} "
+            f"{key}: auto is {value}, as when the run was started; this machine would choose {self.here[key]} "
             f"(set {key} to use that)"
-            for key in self.kept
-            if self.values[key] != self.here
+            for key, value in self.kept.items()
+            if value != self.here[key]
         ]
 
     def describe(self) -> str:
         """The settings that are auto with what they are, in one line; "" where nothing is auto."""
         return ", ".join(
             f"{key}: auto = {self.values[key]}{' (as when the run was started)' if key in self.kept else ''}"
-            for key in self.auto
+            for key in self.here
         )
 
 
-def resolve_dtypes(recipe: Recipe) -> Dtypes:
-    """The dtypes of a recipe: as given, else as kept in the run's folder, else what suits this machine."""
-    given: dict[str, str] = {
+def resolve(recipe: Recipe) -> Resolved:
+    """The settings of a recipe: as given, else as kept in the run's folder, else what suits this machine."""
+    given: dict[str, Value] = {
         "represent.dtype": recipe.represent.dtype,
+        BATCH: recipe.represent.batch_tokens,
         "evaluate.dtype": recipe.evaluate.dtype,
     }
-    auto = tuple(key for key, value in given.items() if value == "auto")
+    auto = [key for key, value in given.items() if value == "auto"]
     if not auto:
-        return Dtypes(given, (), (), "")
-    held, here = _kept(recipe.run_folder), dtype_here(recipe.runtime.device)
-    values = {key: held.get(key, here) if key in auto else value for key, value in given.items()}
-    return Dtypes(values, auto, tuple(key for key in auto if key in held), here)
+        return Resolved(given, {}, {})
+    here = {key: _choose(key, recipe) for key in auto}
+    kept = {key: value for key, value in _kept(recipe.run_folder).items() if key in here}
+    return Resolved(given | here | kept, kept, here)
 
 
-def keep_dtypes(folder: Path, dtypes: Dtypes) -> None:
+def _choose(key: str, recipe: Recipe) -> Value:
+    """What this machine chooses for a setting."""
+    device = recipe.runtime.device
+    if key == BATCH:
+        return batch_tokens_on(device_here(device))
+    if key == "evaluate.dtype":
+        return dtype_here(device)
+    return capture_dtype_here(device, map(parameters, recipe.refs().values()))
+
+
+def keep(folder: Path, resolved: Resolved) -> None:
     """Write down what ``auto`` is in this run, where that is not written yet."""
-    if any(key not in dtypes.kept for key in dtypes.auto):
+    if resolved.here.keys() - resolved.kept.keys():
         held: dict[str, Json] = dict(_kept(folder))
-        write_json(folder / RESOLVED, held | {key: dtypes.values[key] for key in dtypes.auto})
+        write_json(folder / RESOLVED, held | {key: resolved.values[key] for key in resolved.here})
 
 
-def _kept(folder: Path) -> dict[str, str]:
+def _kept(folder: Path) -> dict[str, Value]:
     path = folder / RESOLVED
     if not path.is_file():
         return {}
     try:
-        held = {key: str(value) for key, value in read_json(path).items()}
-    except ArtifactError:
-        held = {"": ""}
-    if any(value not in NAMES for value in held.values()):
+        held = read_json(path)
+        return {key: _checked(key, value) for key, value in held.items()}
+    except (ArtifactError, ValueError) as error:
         raise ArtifactError(
             "This file is damaged: it does not say what `auto` is in this run",
             where=str(path),
             do="remove it, and run again on the machine that started the run",
-        )
-    return held
+        ) from error
+
+
+def _checked(key: str, value: Json) -> Value:
+    """A value as `keep` wrote it; raises ValueError otherwise."""
+    if key == BATCH and isinstance(value, int) and value >= 1:
+        return value
+    if key != BATCH and value in NAMES:
+        return str(value)
+    raise ValueError(key)

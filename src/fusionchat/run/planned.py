@@ -16,7 +16,7 @@ from fusionchat.models.identity import (
 )
 from fusionchat.models.ref import ModelRef
 from fusionchat.recipe.schema import Recipe
-from fusionchat.run.auto import Dtypes
+from fusionchat.run.auto import Resolved
 from fusionchat.run.job import Content, Cost, Inputs, Job, Parallel, Resources, Stage, Status
 from fusionchat.settings import Frozen
 
@@ -38,7 +38,7 @@ class Run:
         refs: Its models by name.
         folder: The run's folder.
         stages: The stages by name.
-        dtypes: What models are loaded in, by the setting that says so; ``auto`` is resolved.
+        resolved: The settings that may be ``auto``.
         threads: CPU threads of a job; 0 for all cores.
         jobs: The jobs planned so far, by id.
         identities: What identifies each model, so that it is worked out once.
@@ -50,7 +50,7 @@ class Run:
     refs: dict[str, ModelRef]
     folder: Path
     stages: Mapping[str, Stage]
-    dtypes: Dtypes
+    resolved: Resolved
     threads: int = 0
     jobs: dict[str, Job] = field(default_factory=dict)
     identities: dict[str, str] = field(default_factory=dict)

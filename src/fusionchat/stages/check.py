@@ -18,7 +18,7 @@ from fusionchat.models.packed import packed
 from fusionchat.models.ref import ModelRef
 from fusionchat.models.tokenizer import rebuilt_on
 from fusionchat.recipe.schema import Recipe
-from fusionchat.run.auto import Dtypes
+from fusionchat.run.auto import Resolved
 from fusionchat.run.estimate import most_disk, total
 from fusionchat.run.planned import Run
 from fusionchat.stages.check_corpus import Shown, describe, sample_entries, show_records
@@ -58,7 +58,7 @@ class Check(NamedTuple):
         retention: For each source whose alignment an earlier run has finished: its figures (see `AlignSummary`).
         disk, flops: Rough total cost of the run, None where models or corpus are not here.
         unseen: What could not be looked at, and why.
-        dtypes: What models are loaded in.
+        resolved: The settings that may be ``auto``.
         opens: How models are opened and shown text, where it is not the usual way.
         doubts: Settings of models that do nothing, or that deserve a second look.
         pivot: Notes on the pivot's tensors.
@@ -86,7 +86,7 @@ class Check(NamedTuple):
     usable: list[Usable]
     notes: dict[str, int]
     rebuilt: dict[str, str]
-    dtypes: Dtypes
+    resolved: Resolved
     opens: list[str]
     doubts: list[str]
 
@@ -147,7 +147,7 @@ def check(recipe: Recipe, *, sample: int = 200) -> Check:
         rebuilt={
             n: text for n, ref in refs.items() if n in renderers and (text := rebuilt_on(ref)) is not None
         },
-        dtypes=planned.dtypes,
+        resolved=planned.resolved,
         opens=opens,
         doubts=[
             *(line for ref in refs.values() for line in file_doubts(ref)),

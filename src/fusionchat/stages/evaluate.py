@@ -84,7 +84,7 @@ def task_files(settings: EvaluateSettings, folder: str) -> dict[str, Path]:
 
 def add_row(run: Run, part: Part, row: Row) -> None:
     """Plan the evaluation of one model; a sweep's choice is looked up when the job runs."""
-    dtype = run.dtypes.of("evaluate.dtype")
+    dtype = run.resolved.dtype("evaluate.dtype")
     evaluate = run.recipe.evaluate.model_copy(update={"dtype": dtype})
     evaluate = evaluate if part == "test" else evaluate.only()
     content = read_by_tasks(run) if part == "test" else Content()

@@ -10,7 +10,7 @@ from fusionchat.artifacts import machine_errors, make_folder, write_text
 from fusionchat.console import warn
 from fusionchat.lease import lease
 from fusionchat.recipe.schema import Recipe
-from fusionchat.run.auto import keep_dtypes, resolve_dtypes
+from fusionchat.run.auto import keep, resolve
 from fusionchat.run.coordinate import carry_out, refuse_many_processes, require_done
 from fusionchat.run.estimate import parameters
 from fusionchat.run.job import Announce, Job, Stage, Status
@@ -56,7 +56,7 @@ def open_run(recipe: Recipe, identities: dict[str, str] | None = None, *, verify
         refs,
         recipe.run_folder,
         STAGES,
-        resolve_dtypes(recipe),
+        resolve(recipe),
         threads=pick_threads(recipe.runtime.threads, map(parameters, refs.values())),
         identities=identities or {},
         verify=verify,
@@ -99,7 +99,7 @@ def run(
     planned = begin_run(recipe, verify=verify)
     with machine_errors(planned.folder), lease(planned.folder / ".lease"):
         write_text(planned.folder / "recipe.json", recipe.model_dump_json(indent=1) + "\n")
-        keep_dtypes(planned.folder, planned.dtypes)
+        keep(planned.folder, planned.resolved)
 
         def again(identities: dict[str, str]) -> Run:
             return open_run(recipe, identities, verify=verify)
@@ -116,7 +116,7 @@ def run_job(recipe: Recipe, job_id: str, announce: Announce | None = None) -> Ru
     refuse_many_processes()
     planned = begin_run(recipe)
     require_done(planned, job_id)
-    keep_dtypes(planned.folder, planned.dtypes)
+    keep(planned.folder, planned.resolved)
 
     def again(identities: dict[str, str]) -> Run:
         return open_run(recipe, identities)
@@ -127,7 +127,7 @@ def run_job(recipe: Recipe, job_id: str, announce: Announce | None = None) -> Ru
 def begin_run(recipe: Recipe, *, verify: bool = False) -> Run:
     """The planned run, with its folder made, and notices of what another machine chose."""
     planned = open_run(recipe, verify=verify)
-    for line in planned.dtypes.notices():
+    for line in planned.resolved.notices():
         warn(line)
     make_folder(planned.folder)
     return planned

@@ -1,9 +1,11 @@
 """Stage `represent`: capture every model's distributions over the training part. One job a model."""
 
+import time
 from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from fusionchat.artifacts import Json, is_begun
 from fusionchat.console import progress
@@ -11,13 +13,13 @@ from fusionchat.corpus.conversation import Conversation
 from fusionchat.corpus.rendered import StoredPart
 from fusionchat.errors import ArtifactError, DamagedError
 from fusionchat.lease import holder
+from fusionchat.models.device import memory_used
 from fusionchat.represent.capture import DEFAULT, AnyCapturer
 from fusionchat.represent.capture.base import Asked, Sample
-from fusionchat.represent.events import NATS_PER_BIT, bits_per_byte, events_of, message_bytes
+from fusionchat.represent.notes import Notes, sample
 from fusionchat.represent.settings import RepresentSettings
 from fusionchat.represent.store.cut import cut, shard_rows
 from fusionchat.represent.store.layout import SHARDS, Encoding
-from fusionchat.represent.store.read import DistributionStore
 from fusionchat.represent.store.shard import read_shard
 from fusionchat.represent.store.write import StoreWriter
 from fusionchat.run.estimate import OVERHEAD, capture_cost, capture_memory, parameters
@@ -26,6 +28,7 @@ from fusionchat.run.planned import Run
 from fusionchat.run.sharing import make_shares, shard_lease
 from fusionchat.settings import Frozen
 from fusionchat.stages.corpus import files_of, make_renderer, read_part, read_tokens
+from fusionchat.stages.figures import Speed, keep_notes, summarize
 from fusionchat.stages.names import CORPUS
 from fusionchat.stages.probing import prepare, probe, probed, read_probe
 from fusionchat.units import counted
@@ -40,7 +43,7 @@ class Settings(Frozen):
 
     Attributes:
         model: The model's name.
-        represent: What is kept of each distribution, and the dtype, ``auto`` resolved.
+        represent: What is kept of each distribution, the dtype and the size of a batch, ``auto`` resolved.
         capture: The program that captures.
         rows: Of a shard, at most.
     """
@@ -68,8 +71,8 @@ def settings_of(held: Mapping[str, Json]) -> Settings:
 
 def plan(run: Run) -> None:
     """Plan one capture for the pivot and each source."""
-    dtype = run.dtypes.of("represent.dtype")
-    represent = run.recipe.represent.model_copy(update={"dtype": dtype})
+    dtype, batch_tokens = run.resolved.dtype("represent.dtype"), run.resolved.batch_tokens
+    represent = run.recipe.represent.model_copy(update={"dtype": dtype, "batch_tokens": batch_tokens})
     for ref in run.refs.values():
         capturer, cost = run.recipe.models[ref.name].capture, capture_cost(run.recipe, ref)
         capturer.require(place_of(ref.name))
@@ -123,9 +126,11 @@ def work(settings: Settings, inputs: Inputs, out: Path, ctx: Context) -> Summary
     missing = writer.missing() if ctx.helps else writer.keep_own()
     if missing or not probed(out):
         capturer = settings.capture.model_copy(update=inputs.job.means)
-        capture_shards(capturer, asked, rendered, conversations, writer, inputs, helps=ctx.helps)
+        speed = capture_shards(capturer, asked, rendered, conversations, writer, inputs, helps=ctx.helps)
+    else:
+        speed = Speed()
     # Whoever finishes it has probed it, and says what came of it.
-    return {} if ctx.helps else {**summarize(out, rendered, conversations), **read_probe(out)}
+    return {} if ctx.helps else {**summarize(out, rendered, conversations, speed), **read_probe(out)}
 
 
 def ask(
@@ -145,9 +150,10 @@ def ask(
         k=settings.represent.k,
         dtype=settings.represent.dtype,
         device=ctx.runtime.device,
-        batch_tokens=ctx.runtime.batch_tokens,
+        batch_tokens=int(settings.represent.batch_tokens),
         longest=int(rendered.lengths.max(initial=0)),
         samples=tuple(Sample(text, tuple(renderer.encoder.ids(text).tolist())) for text in texts),
+        notes=Notes(),
     )
 
 
@@ -160,30 +166,46 @@ def capture_shards(
     inputs: Inputs,
     *,
     helps: bool,
-) -> None:
-    """Probe, and capture the missing shards but those that another worker makes in the meantime."""
+) -> Speed:
+    """Probe, and capture the missing shards but those that another worker makes in the meantime; returns how fast."""
     missing, names, out = writer.missing(), [c.id for c in conversations], writer.folder
     if helps and all(holder(shard_lease(inputs.run, inputs.job.id, i)) for i in missing):
-        return
+        return Speed()
     probing = None if helps or probed(out) else prepare(asked, capturer, rendered, conversations)
-    total = sum(len(writer.ranges[index]) for index in missing)
+    lengths, rows = rendered.lengths, sample(int(rendered.offsets[-1]))
+    total = sum(
+        int(lengths[writer.ranges[index].start : writer.ranges[index].stop].sum()) for index in missing
+    )
     with (
         capturer.open(asked) as capture,
-        progress(f"represent {asked.ref.name}", total, "conversations") as advance,
+        progress(f"represent {asked.ref.name}", total, "tokens", also=memory_used) as advance,
     ):
         if probing is not None:
             require_begun(out, writer.made_by)
             probe(probing, capture, capturer, asked, out)
+        done: list[Speed] = []
 
         def make(index: int) -> None:
-            members = slice(writer.ranges[index].start, writer.ranges[index].stop)
-            scored = capture(rendered[members], names=names[members], advance=advance)
+            members = writer.ranges[index]
+            begun, notes = time.monotonic(), asked.notes or Notes()
+            notes.begin(rows_of(rows, rendered, members))
+            part = slice(members.start, members.stop)
+            scored = capture(rendered[part], names=names[part], advance=advance)
+            done.append(Speed(int(lengths[part].sum()), time.monotonic() - begun))
             require_begun(out, writer.made_by)
+            keep_notes(out, index, notes)
             writer.write_scored(index, scored)
 
         make_shares(
             writer.missing, make, lambda index: shard_lease(inputs.run, inputs.job.id, index), helps=helps
         )
+    return Speed(sum(one.tokens for one in done), sum(one.seconds for one in done))
+
+
+def rows_of(rows: NDArray[np.int64], rendered: StoredPart, members: range) -> NDArray[np.int64]:
+    """Those of ``rows``, rows of all conversations, that are of some conversations, counted from the first of these."""
+    low, high = (int(rendered.offsets[at]) for at in (members.start, members.stop))
+    return rows[(rows >= low) & (rows < high)] - low
 
 
 def require_begun(out: Path, mark: str) -> None:
@@ -196,20 +218,3 @@ def require_begun(out: Path, mark: str) -> None:
         raise ArtifactError(
             "This job was planned anew while it was worked on", where=str(out), do="start the worker again"
         )
-
-
-def summarize(folder: Path, rendered: StoredPart, conversations: list[Conversation]) -> Summary:
-    """Tokens, the model's own bits per byte of the training text, and the bytes it does not score."""
-    nats, tokens, size = 0.0, 0, 0
-    store = DistributionStore(folder).require(rendered.offsets)
-    for shard in store.ranges:
-        members = conversations[shard.start : shard.stop]
-        scored = store.scored(rendered, shard.start, shard.stop)
-        events = events_of(scored.tokens, message_bytes([c.message_bytes for c in members]))
-        nats -= float(scored.label_logprob.sum(dtype=np.float64))
-        tokens, size = tokens + scored.tokens.rows, size + int(events.bytes.sum())
-    return {
-        "supervised_tokens": tokens,
-        "bits_per_byte": round(bits_per_byte(nats / NATS_PER_BIT, size), 5),
-        "unscored_bytes": sum(c.supervised_bytes for c in conversations) - size,
-    }

@@ -92,7 +92,7 @@ def plan_search(run: Run) -> None:
         return tuple(jobs[source] for source in sources for jobs in found)
 
     evaluate = recipe.evaluate.only(recipe.evaluate.task_of(recipe.search.metric).name)
-    evaluate = evaluate.model_copy(update={"dtype": run.dtypes.of("evaluate.dtype")})
+    evaluate = evaluate.model_copy(update={"dtype": run.resolved.dtype("evaluate.dtype")})
     run.add(
         "merge",
         "search",

@@ -30,7 +30,7 @@ class Capture(Protocol):
         Args:
             rendered: The conversations in the model's own template and tokens.
             names: The conversations' ids, for messages.
-            advance: Called with the number of conversations done.
+            advance: Called with the number of tokens done: all of a conversation's, supervised or not.
         """
         ...
 

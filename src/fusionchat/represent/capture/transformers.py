@@ -1,10 +1,9 @@
 """Capture with transformers, in this process."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from functools import partial
 from importlib import metadata
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field, JsonValue, model_validator
 
@@ -14,6 +13,11 @@ from fusionchat.models.opening import Maps, Opening
 from fusionchat.models.precision import torch_dtype
 from fusionchat.models.quantization import describe
 from fusionchat.represent.capture.base import Asked, Capture, Capturer
+
+if TYPE_CHECKING:
+    from fusionchat.corpus.rendered import RenderedPart
+    from fusionchat.models.head import Head
+    from fusionchat.represent.topk import Scored
 
 
 class Transformers(Capturer):
@@ -73,9 +77,51 @@ class Transformers(Capturer):
     def open(self, asked: Asked) -> Iterator[Capture]:
         """Load the model onto the device."""
         from fusionchat.models.head import Head
-        from fusionchat.represent.forward import capture
 
         device = pick_device(asked.device)
         dtype = torch_dtype(asked.dtype, device, where="represent.dtype")
         head = Head.of(load_model(asked.ref, dtype=dtype, device=device, opening=self.opening))
-        yield partial(capture, head, k=asked.k, vocabulary=asked.vocabulary, batch_tokens=asked.batch_tokens)
+        yield Opened(head, asked)
+
+
+class Opened:
+    """A model that is loaded."""
+
+    def __init__(self, head: "Head", asked: Asked) -> None:
+        self.head, self.asked = head, asked
+
+    def __call__(
+        self, rendered: "RenderedPart", *, names: Sequence[str], advance: Callable[[int], None]
+    ) -> "Scored":
+        """See `Capture`. Where memory does not suffice, the same with batches of half the size."""
+        from fusionchat.represent.forward import capture
+        from fusionchat.represent.smaller import with_less
+
+        asked, done = self.asked, 0
+
+        def count(tokens: int) -> None:
+            nonlocal done
+            done += tokens
+            advance(tokens)
+
+        def make(batch_tokens: int) -> "Scored":
+            nonlocal done
+            advance(-done)
+            done = 0
+            return capture(
+                self.head,
+                rendered,
+                k=asked.k,
+                vocabulary=asked.vocabulary,
+                batch_tokens=batch_tokens,
+                names=names,
+                advance=count,
+                notes=asked.notes,
+            )
+
+        shortest = int(rendered.lengths.min(initial=asked.batch_tokens))
+        label = f"represent {asked.ref.name}"
+        scored, halved = with_less(make, asked.batch_tokens, least=shortest, label=label)
+        if asked.notes is not None:
+            asked.notes.batch_tokens, asked.notes.halved = asked.batch_tokens, halved
+        return scored

@@ -54,7 +54,7 @@ class Prompts:
                 lambda i: self._ask(rendered[i], names[i]), order, self.concurrency
             ):
                 found[index] = entries
-                advance(1)
+                advance(int(rendered.lengths[index]))
         except BaseException:
             self.server.stop()
             raise

@@ -97,8 +97,8 @@ class Worker:
         while done < len(rendered):
             head, arrays = self._receive()
             found.append(arrays)
-            done += int(str(head["conversations"]))
-            advance(int(str(head["conversations"])))
+            first, done = done, done + int(str(head["conversations"]))
+            advance(int(rendered.lengths[first:done].sum()))
         ids, logprobs, counts = (
             np.concatenate([arrays[name] for arrays in found]) for name in ("ids", "logprobs", "counts")
         )
