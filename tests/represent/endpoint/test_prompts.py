@@ -45,7 +45,7 @@ def test_the_longest_is_asked_for_first_and_all_come_in_their_order():
     server, done, whole = Server(), [], part()
     found = prompts(server)(whole, names=NAMES, advance=done.append)
     assert [len(body["prompt"][0]) for body in server.asked] == sorted(whole.lengths.tolist(), reverse=True)
-    assert done == [1, 1, 1, 1] and not server.stopped
+    assert done == [55, 49, 48, 41] and not server.stopped
     assert found.tokens.labels.tolist() == whole.supervised.labels.tolist()
     assert np.isfinite(found.label_logprob).all() and found.topk.k == K
     assert {body["prompt_logprobs"] for body in server.asked} == {K}
