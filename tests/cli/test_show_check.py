@@ -6,7 +6,7 @@ from fusionchat.align.preview import Piece
 from fusionchat.cli import show_check as module
 from fusionchat.cli.show_check import SHOWN_CHARACTERS, cut, show
 from fusionchat.corpus.conversation import Reject
-from fusionchat.run.auto import Dtypes
+from fusionchat.run.auto import Resolved
 from fusionchat.stages.check import Check
 from fusionchat.stages.check_corpus import Shown
 from fusionchat.stages.check_usable import Usable
@@ -29,7 +29,7 @@ EMPTY = {
 }
 FOUND = Check(
     **EMPTY, records=10, rejects={}, unused_keys={}, retention={}, disk=None, flops=None, notes={}, rebuilt={},
-    dtypes=Dtypes({"represent.dtype": "float32"}, (), (), ""),
+    resolved=Resolved({"represent.dtype": "float32"}, {}, {}),
 )  # fmt: skip
 
 
@@ -83,9 +83,10 @@ def test_the_cost_is_said_as_time_on_a_gpu(printed, flops, time):
 
 
 def test_every_kind_of_note_has_its_line(printed):
-    auto = Dtypes({"represent.dtype": "float32"}, ("represent.dtype",), ("represent.dtype",), "bfloat16")
+    kept = {"represent.dtype": "float32"}
+    auto = Resolved(kept, kept, {"represent.dtype": "bfloat16"})
     show(FOUND._replace(
-        corpus=["10 conversations"], notes={"trims": 1}, dtypes=auto, rebuilt={"qwen": "a b"}, opens=["as text"],
+        corpus=["10 conversations"], notes={"trims": 1}, resolved=auto, rebuilt={"qwen": "a b"}, opens=["as text"],
         pivot=["tied"], unfit=["slerp needs 2"], doubts=["a doubt"],
     ))  # fmt: skip
     text = "\n".join(map(str, printed[1:]))

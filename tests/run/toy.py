@@ -5,12 +5,12 @@ from types import SimpleNamespace
 
 from fusionchat.errors import DamagedError
 from fusionchat.models.ref import ModelRef
-from fusionchat.run.auto import Dtypes
+from fusionchat.run.auto import Resolved
 from fusionchat.run.planned import Run
 from fusionchat.runtime import RuntimeSettings
 from fusionchat.settings import Frozen
 
-DTYPES = Dtypes({"represent.dtype": "float32", "evaluate.dtype": "float32"}, (), (), "")
+DTYPES = Resolved({"represent.dtype": "float32", "evaluate.dtype": "float32"}, {}, {})
 
 
 class Words(Frozen):
