@@ -137,6 +137,7 @@ def difference(reference: Scored, held: Scored) -> dict[str, list[float]]:
 
 def figures(runs: dict[str, Run], name: str) -> dict[str, Any]:
     """All that is known of one model."""
+    name = "pivot" if name == PIVOT else name
     held = {means: scored(made, name) for means, made in runs.items()}
     found: dict[str, Any] = {
         "rows": held["fp32"].tokens.rows,
@@ -145,7 +146,7 @@ def figures(runs: dict[str, Run], name: str) -> dict[str, Any]:
         "probe": {means: made.manifest(f"represent/{name}").summary["probe"] for means, made in runs.items()},
         "seconds": {means: made.manifest(f"represent/{name}").seconds for means, made in runs.items()},
     }
-    if name != PIVOT:
+    if name != "pivot":
         aligned = {means: made.manifest(f"align/{name}").summary for means, made in runs.items()}
         found["retention"] = {means: summary["retention"] for means, summary in aligned.items()}
     return found
