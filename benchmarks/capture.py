@@ -5,7 +5,9 @@
 A model with SmolLM2-135M's structure and random weights scores conversations of random tokens, half of them supervised, with
 a vocabulary of 49,152 and of 151,936 tokens, in float32 and in bfloat16. The floor is the body on the same length-sorted
 batches, the head's product, and one pass over the logits (``amax`` and ``exp().sum()``), each timed alone. `before` repeats
-the loop of commit 60dfd0c: float32, batches of 16,384 tokens with a mask, logits and selection in chunks of 2^26 elements.
+the loop of commit 60dfd0c, whose ``auto`` is float32 on every CPU: batches of 16,384 tokens with a mask, logits and selection
+in chunks of 2^26 elements.
+``over_60dfd0c`` is against this version in its own ``auto`` dtype; the line before says how much of it is the dtype.
 All on one thread, in processor time, least of the rounds. The last line is one JSON object.
 """
 
@@ -23,6 +25,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 from fusionchat.corpus.render import Rendered
 from fusionchat.corpus.rendered import RenderedPart, join
 from fusionchat.models.head import Head
+from fusionchat.models.precision import capture_dtype_here
 from fusionchat.represent.batching import ON_CPU, batches
 from fusionchat.represent.forward import capture
 from fusionchat.represent.select import largest, select
@@ -62,12 +65,15 @@ def measure(tokens: int, rounds: int, layers: int) -> dict[str, object]:
             of_floor[f"{name}_{short}"] = round(floor(head, text, rounds) / seconds[short], 3)
             if short == "fp32":
                 was = least(lambda head=head, text=text: before(head, text), rounds)
-                over[name] = round(was / seconds[short], 2)
             print(
                 f"{name} {short}: {1e3 * seconds[short] / tokens:.2f} ms a token, {of_floor[f'{name}_{short}']} of the floor"
             )
         ratio.append(seconds["fp32"] / seconds["bf16"])
-        print(f"{name}: bf16 {ratio[-1]:.2f} times fp32; fp32 {over[name]} times commit 60dfd0c")
+        auto = "bf16" if capture_dtype_here("cpu", [None]) == "bfloat16" else "fp32"
+        over[name], same = round(was / seconds[auto], 2), was / seconds["fp32"]
+        print(
+            f"{name}: bf16 {ratio[-1]:.2f} times fp32; {auto} {over[name]} times commit 60dfd0c, fp32 {same:.2f} times"
+        )
     topk, one_pass = selection(SIZES["v152k"], 5 * rounds)
     amx = getattr(torch.cpu, "_is_amx_tile_supported", bool)()
     return {
