@@ -104,8 +104,8 @@ def seen_table(report: Report) -> Table:
             cells += _seen_cells(report, metric, by_side.get(over))
         lines.append(tuple(cells))
     caption = (
-        "Could be seen: the smallest true difference that would be called clear in four of five runs like this one, on the same "
-        "items, training noise included. A smaller one may be there and not show."
+        "Could be seen: the smallest true difference that would be called clear in four of five runs like this one, with as "
+        "many items, training noise included. A smaller one may be there and not show."
     )
     return Table("What could be seen", tuple(columns), tuple(lines), caption)
 
