@@ -105,7 +105,7 @@ def others(value: Any, path: tuple[str, ...]) -> list[Any]:
         "pattern": [r"(x)\n"], "answer_pattern": ["(.)"], "metric": ["bits_per_byte"], "precision": ["bf16"], "model": ["m"],
         "schedule": ["linear"], "tail": ["renormalize"], "per": ["turn"], "unit": ["nats_per_token"], "positions": ["dtw"],
         "granularity": ["layer"], "logprobs": ["uint8"], "compression": ["zstd"], "method": ["exact", "linear"],
-        "device_map": ["balanced"],
+        "device_map": ["balanced"], "batch_tokens": [512],
     }  # fmt: skip
     return [*words.get(path[-1], []), f"{value}2"]
 
