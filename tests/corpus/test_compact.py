@@ -26,7 +26,9 @@ def spans(draw):
             "anything": (draw(LIKELY), draw(LIKELY), draw(LIKELY)),
         }[kind]
         end = begin + size if kind != "anything" else draw(LIKELY)
-        begin, end, place = (min(max(value, -(2**31)), 2**31 - 1) for value in (begin, end, place))
+        begin, end, place, turn = (
+            min(max(value, -(2**31)), 2**31 - 1) for value in (begin, end, place, turn)
+        )
         rows.append((place, turn, begin, end))
         at = end
     columns = np.array(rows, np.int32).reshape(-1, 4).T.copy()

@@ -10,7 +10,7 @@ import pytest
 from fusionchat.represent.notes import Notes
 from fusionchat.represent.store.read import DistributionStore
 from fusionchat.stages.corpus import read_part, read_tokens
-from fusionchat.stages.figures import Speed, keep_notes, notes_path, read_notes, summarize
+from fusionchat.stages.figures import Speed, drop_notes, keep_notes, notes_path, read_notes, summarize
 
 
 def test_notes_are_read_as_they_were_written_and_are_missed_without_harm(tmp_path):
@@ -22,6 +22,15 @@ def test_notes_are_read_as_they_were_written_and_are_missed_without_harm(tmp_pat
     assert read_notes(tmp_path, 4) is None
     notes_path(tmp_path, 3).write_text('{"halved": "yes"}')
     assert read_notes(tmp_path, 3) is None
+
+
+def test_notes_without_their_shard_go(tmp_path):
+    """A recipe with fewer shards: what is left of the others must not be taken for this job's."""
+    for index in (0, 1):
+        keep_notes(tmp_path, index, Notes())
+    (tmp_path / "shard-00000.safetensors").write_bytes(b"")
+    drop_notes(tmp_path)
+    assert notes_path(tmp_path, 0).is_file() and not notes_path(tmp_path, 1).exists()
 
 
 def test_the_figures_of_a_capture_are_those_of_its_rows(finished, tmp_path):
@@ -45,7 +54,7 @@ def test_the_figures_of_a_capture_are_those_of_its_rows(finished, tmp_path):
         summary["batch_tokens"] == 4096 and summary["out_of_memory"] == 0 and summary["tokens_per_second"] > 0
     )
     # Without notes what they say is not measured; the rest is as before.
-    for path in folder.glob("shard-*"):
+    for path in folder.glob("shard-*.safetensors"):
         shutil.copy(path, tmp_path)
     bare = summarize(tmp_path, rendered, conversations, Speed())
     unknown = {"entropy", "k99_median", "k99_p95", "batch_tokens", "tokens_per_second"}

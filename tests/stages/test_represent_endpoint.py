@@ -50,8 +50,8 @@ def served(finished, tiny, monkeypatch):
 
 def captured(folder):
     corpus = folder / "corpus/corpus"
-    tokens = read_tokens(corpus, "train", "qwen").supervised
-    return DistributionStore(folder / "represent/qwen").scored(tokens, 0, tokens.conversations)
+    tokens = read_tokens(corpus, "train", "qwen")
+    return DistributionStore(folder / "represent/qwen").scored(tokens, 0, len(tokens))
 
 
 def represented():

@@ -1,6 +1,6 @@
 """The figures of a capture: how well the model knows the text, how peaked it is, how fast it was scored.
 
-What only the capture itself can see is noted beside each shard, before the shard is written, as ``notes-NNNNN.json``: so it
+What only the capture itself can see is noted beside each shard, before the shard is written, as ``shard-NNNNN.notes.json``: so it
 is there whoever made the shard and whoever finishes the job.
 """
 
@@ -22,6 +22,7 @@ from fusionchat.represent.store.read import DistributionStore
 from fusionchat.run.job import Summary
 from fusionchat.settings import Frozen
 
+NOTES = ".notes.json"
 UNNAMED = "(none)"
 """The domain of conversations that have none."""
 
@@ -44,7 +45,7 @@ class Speed(NamedTuple):
 
 def notes_path(out: Path, index: int) -> Path:
     """The notes of a shard."""
-    return out / f"notes-{index:05d}.json"
+    return out / f"shard-{index:05d}{NOTES}"
 
 
 def keep_notes(out: Path, index: int, notes: Notes) -> None:
@@ -56,6 +57,13 @@ def keep_notes(out: Path, index: int, notes: Notes) -> None:
         needed=tuple(notes.needed[row] for row in sorted(notes.needed)),
     )
     write_json(notes_path(out, index), held.model_dump(mode="json"))
+
+
+def drop_notes(out: Path) -> None:
+    """Remove notes whose shard is not there: they may be of another job."""
+    for path in out.glob(f"shard-*{NOTES}"):
+        if not path.with_name(path.name.removesuffix(NOTES) + ".safetensors").is_file():
+            path.unlink(missing_ok=True)
 
 
 def read_notes(out: Path, index: int) -> ShardNotes | None:

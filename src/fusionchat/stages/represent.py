@@ -28,7 +28,7 @@ from fusionchat.run.planned import Run
 from fusionchat.run.sharing import make_shares, shard_lease
 from fusionchat.settings import Frozen
 from fusionchat.stages.corpus import files_of, make_renderer, read_part, read_tokens
-from fusionchat.stages.figures import Speed, keep_notes, summarize
+from fusionchat.stages.figures import Speed, drop_notes, keep_notes, summarize
 from fusionchat.stages.names import CORPUS
 from fusionchat.stages.probing import prepare, probe, probed, read_probe
 from fusionchat.units import counted
@@ -57,6 +57,10 @@ class Settings(Frozen):
     def captured_by(self) -> str:
         """The backend in a word or two, for a plan; "" for the usual one."""
         return "" if self.capture.backend == DEFAULT.backend else str(self.capture)
+
+
+PARTS = "shard-*"
+"""The files of a shard: its distributions, and its notes (`fusionchat.stages.figures`)."""
 
 
 def place_of(model: str) -> str:
@@ -95,7 +99,7 @@ def plan(run: Run) -> None:
             on_device=here,
             gpus=capturer.needs_gpus,
             parallel="shards",
-            parts=SHARDS,
+            parts=PARTS,
         )
 
 
@@ -124,6 +128,8 @@ def work(settings: Settings, inputs: Inputs, out: Path, ctx: Context) -> Summary
     writer = StoreWriter(out, offsets, ranges, encoding, inputs.job.fingerprint)
     # Only who has begun the folder clears it: a helper's order may be older than what is there.
     missing = writer.missing() if ctx.helps else writer.keep_own()
+    if not ctx.helps:
+        drop_notes(out)
     if missing or not probed(out):
         capturer = settings.capture.model_copy(update=inputs.job.means)
         speed = capture_shards(capturer, asked, rendered, conversations, writer, inputs, helps=ctx.helps)
