@@ -122,7 +122,7 @@ def test_helpers_make_shards_from_the_other_end(copied, monkeypatch):
         begin(copied / job.id, job.fingerprint)
         context = Context(RuntimeSettings(device="cpu"), helps=helps)
         STAGES["represent"].work(job.settings, Inputs(copied, job), copied / job.id, context)
-        files = sorted((copied / job.id).glob("shard-*"), key=lambda path: path.stat().st_mtime_ns)
+        files = sorted((copied / job.id).glob("shard-*.safetensors"), key=lambda path: path.stat().st_mtime_ns)
         made[helps] = [path.name for path in files]
     assert made[True] == made[False][::-1] and len(made[True]) > 2
 
@@ -132,7 +132,7 @@ def test_a_helper_removes_no_shard_of_another_job(copied, monkeypatch):
     monkeypatch.setattr("fusionchat.stages.represent.shard_rows", lambda _: 100)
     job = open_run(load_recipe("recipe.yaml")).jobs["represent/qwen"]
     begin(copied / job.id, job.fingerprint, parts=job.parts)
-    (foreign,) = (copied / job.id).glob("shard-*")  # of the finished run, which has another cut
+    (foreign,) = (copied / job.id).glob("shard-*.safetensors")  # of the finished run, which has another cut
     before = foreign.read_bytes()
     for helps in (True, False):
         context = Context(RuntimeSettings(device="cpu"), helps=helps)

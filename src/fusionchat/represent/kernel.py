@@ -8,6 +8,9 @@ however small the rest is beside the kept: it is never a difference.
 
 The heap has one more than is kept because its root belongs to the rest: with that it has the rest's largest logit.
 
+Nothing is cached on disk: code that numba loads from its cache adds up in another order than the code that was compiled
+afresh (`sum_exp` lets it), and two processes would differ in their last bits.
+
 Ties are broken by the lower id. NaN is never larger than anything; it stays in the tile and makes the sum NaN.
 """
 
@@ -54,7 +57,7 @@ class Best(NamedTuple):
     padding: NDArray[np.float64]
 
 
-@numba.njit(cache=True, nogil=True, error_model="numpy", fastmath={"reassoc", "contract", "nsz"})
+@numba.njit(nogil=True, error_model="numpy", fastmath={"reassoc", "contract", "nsz"})
 def sum_exp(x_T: NDArray[np.float32], reference: np.float32) -> np.float32:
     """The sum of exp(x - reference) for x at most the reference, in fp32; NaN where one is NaN.
 
@@ -73,7 +76,7 @@ def sum_exp(x_T: NDArray[np.float32], reference: np.float32) -> np.float32:
     return total
 
 
-@numba.njit(cache=True, nogil=True, error_model="numpy")
+@numba.njit(nogil=True, error_model="numpy")
 def next_larger(x_T: NDArray[np.float32], begin: int, least: np.float32) -> int:
     """The begin of the first block at or after ``begin`` that has an element over ``least``; T if there is none."""
     for at in range(begin, x_T.size, BLOCK):
@@ -86,13 +89,13 @@ def next_larger(x_T: NDArray[np.float32], begin: int, least: np.float32) -> int:
     return x_T.size
 
 
-@numba.njit(cache=True, nogil=True, error_model="numpy", inline="always")
+@numba.njit(nogil=True, error_model="numpy", inline="always")
 def is_worse(value: float, token: int, other: float, other_token: int) -> bool:
     """Whether a token is kept after another: it is less likely, or as likely with a higher id."""
     return value < other or (value == other and token > other_token)
 
 
-@numba.njit(cache=True, nogil=True, error_model="numpy")
+@numba.njit(nogil=True, error_model="numpy")
 def sink(values: NDArray[np.float32], ids: NDArray[np.int32], size: int) -> None:
     """Put the root of a heap of ``size`` entries where it belongs."""
     value, token, at = values[0], ids[0], 0
@@ -107,7 +110,7 @@ def sink(values: NDArray[np.float32], ids: NDArray[np.int32], size: int) -> None
     values[at], ids[at] = value, token
 
 
-@numba.njit(cache=True, nogil=True, error_model="numpy")
+@numba.njit(nogil=True, error_model="numpy")
 def exchange(
     x_T: NDArray[np.float32], begin: int, first: int, values: NDArray[np.float32], ids: NDArray[np.int32]
 ) -> None:
@@ -119,7 +122,7 @@ def exchange(
             sink(values, ids, values.size)
 
 
-@numba.njit(cache=True, nogil=True, error_model="numpy")
+@numba.njit(nogil=True, error_model="numpy")
 def add_tokens(x_T: NDArray[np.float32], first: int, row: int, best: Best) -> None:
     """Take the logits of tokens first..first + T - 1 into a row; the tile holds the rest afterwards."""
     values, ids = best.values[row], best.ids[row]
@@ -140,7 +143,7 @@ def add_tokens(x_T: NDArray[np.float32], first: int, row: int, best: Best) -> No
             best.sums[row] += np.float64(total)
 
 
-@numba.njit(cache=True, nogil=True, error_model="numpy")
+@numba.njit(nogil=True, error_model="numpy")
 def add_padding(x_T: NDArray[np.float32], row: int, best: Best) -> None:
     """Take logits that pad the head past the tokenizer into a row's tail."""
     largest, total = best.padding[row]
@@ -152,7 +155,7 @@ def add_padding(x_T: NDArray[np.float32], row: int, best: Best) -> None:
     best.padding[row, 0], best.padding[row, 1] = largest, total
 
 
-@numba.njit(cache=True, nogil=True, error_model="numpy")
+@numba.njit(nogil=True, error_model="numpy")
 def add_rows(
     logits_NT: NDArray[np.float32], first: int, vocabulary: int, rows: tuple[int, int], best: Best
 ) -> None:
@@ -176,7 +179,7 @@ def add_rows(
         add_padding(tile[inside:], row, best)
 
 
-@numba.njit(cache=True, nogil=True, error_model="numpy")
+@numba.njit(nogil=True, error_model="numpy")
 def finish(best: Best, rows: tuple[int, int], tail: NDArray[np.float32], label: NDArray[np.float32]) -> None:
     """Make the heaps of the rows low..high-1 lists, best first, of log-probabilities; write the tail and the label's.
 
