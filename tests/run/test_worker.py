@@ -122,7 +122,9 @@ def test_helpers_make_shards_from_the_other_end(copied, monkeypatch):
         begin(copied / job.id, job.fingerprint)
         context = Context(RuntimeSettings(device="cpu"), helps=helps)
         STAGES["represent"].work(job.settings, Inputs(copied, job), copied / job.id, context)
-        files = sorted((copied / job.id).glob("shard-*.safetensors"), key=lambda path: path.stat().st_mtime_ns)
+        files = sorted(
+            (copied / job.id).glob("shard-*.safetensors"), key=lambda path: path.stat().st_mtime_ns
+        )
         made[helps] = [path.name for path in files]
     assert made[True] == made[False][::-1] and len(made[True]) > 2
 
