@@ -33,7 +33,7 @@ def compared(finished, tmp_path, monkeypatch, capsys):
 def test_the_format_of_older_runs_is_the_same_content(compared):
     other, compare = compared
     for job, model in (("fuse/qwen", "pivot"), ("represent/pivot", "pivot")):
-        (path,) = (other / job).glob("shard-*")
+        (path,) = (other / job).glob("shard-*.safetensors")
         tokens = read_rendered(other / f"corpus/corpus/tokens/{model}/train.safetensors")[:].supervised
         arrays = {k: v for k, v in load_file(path).items() if k not in ("checksums", "root", "offsets")}
         wide = {"ids": arrays["ids"].astype(np.int32), "present": np.ones(len(arrays["ids"]), bool)}
