@@ -157,7 +157,7 @@ def test_a_run_with_sources_called_as_jobs_are_ends_with_a_report(tiny):
 
 def test_a_lost_file_is_noticed(tiny):
     done = run(load_recipe("recipe.yaml"), until="represent")
-    next(done.path("represent/pivot").glob("shard-*")).unlink()
+    next(done.path("represent/pivot").glob("shard-*.safetensors")).unlink()
     status = done.status(done.jobs["represent/pivot"])
     assert status.state == "damaged" and "missing" in status.changed[0]
 
