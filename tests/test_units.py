@@ -2,7 +2,7 @@
 
 import pytest
 
-from fusionchat.units import counted, duration, rate, size
+from fusionchat.units import counted, duration, rate, size, weight_text
 
 
 @pytest.mark.parametrize(
@@ -40,3 +40,7 @@ def test_sizes(count, shown):
 )  # fmt: skip
 def test_rates(a_second, unit, shown):
     assert rate(a_second, unit) == shown
+
+
+def test_a_weight_has_as_few_digits_as_name_it_and_no_other():
+    assert [weight_text(weight) for weight in (0.5, 1.0, 0.1234567)] == ["0.5", "1", "0.1234567"]

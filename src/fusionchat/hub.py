@@ -177,7 +177,7 @@ def hub_parameters(place: Place) -> int | None:
 
 
 def here(place: Place) -> Path | None:
-    """A GGUF file on this machine: in its folder, or in the local cache; None where it is not here."""
+    """A GGUF file on this machine: in its folder, or in the local cache; None if neither has it."""
     folder = cached_folder(place)
     if folder is None or place.file is None:
         return None

@@ -2,6 +2,7 @@
 
 import difflib
 import re
+from collections.abc import Sequence
 from typing import ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, model_validator
@@ -49,6 +50,10 @@ def no_such_method(name: str, known: list[str]) -> str:
 
 def no_such(what: str, name: str, known: list[str]) -> str:
     """What is said of a name nobody knows."""
+    return f"there is no {what} {name!r}{meant(name, known)}; there are {', '.join(known)}"
+
+
+def meant(name: str, known: Sequence[str]) -> str:
+    """The known name that was perhaps meant, in parentheses; "" for none."""
     close = difflib.get_close_matches(name, known, n=1)
-    hint = f" (did you mean {close[0]!r}?)" if close else ""
-    return f"there is no {what} {name!r}{hint}; there are {', '.join(known)}"
+    return f" (did you mean {close[0]!r}?)" if close else ""

@@ -38,3 +38,9 @@ def rate(a_second: float, unit: str) -> str:
     if 0 < a_second < 0.2:
         return f"{60 * a_second:.{1 if a_second < 1 / 60 else 0}f} {unit}/min"
     return f"{a_second:,.{1 if a_second < 10 else 0}f} {unit}/s"
+
+
+def weight_text(weight: float) -> str:
+    """A label weight in as few digits as name it and no other."""
+    short = f"{weight:g}"
+    return short if float(short) == weight else repr(weight)

@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from fusionchat.corpus.rendered import join
+from fusionchat.errors import ModelError
 from fusionchat.models.ref import ModelRef
 from fusionchat.represent import plain
 from fusionchat.represent.plain import score_plainly, why_not
@@ -46,3 +47,14 @@ def test_a_model_must_fit_into_memory(tmp_path, monkeypatch, parameters, fits):
     monkeypatch.setattr(plain, "free_memory", lambda: 8e9)
     reason = why_not(ModelRef("a", str(tmp_path), str(tmp_path)), parameters=parameters, downloads=True)
     assert reason == ("" if fits else "it does not fit into this machine's memory in float32")
+
+
+@pytest.mark.parametrize("kind", [RuntimeError("[enforce fail] can't allocate memory"), MemoryError()])
+def test_a_model_that_memory_cannot_hold_is_said_so_while_it_is_loaded(tmp_path, monkeypatch, kind):
+    """Loading wraps every error in its own, which has the cause."""
+
+    def refuse(ref, *, dtype, device):
+        raise ModelError("The model cannot be loaded") from kind
+
+    monkeypatch.setattr(plain, "load_model", refuse)
+    assert scored(tmp_path) == "it does not fit into the memory of cpu in float32"

@@ -25,7 +25,7 @@ def test_variables_are_said_and_those_that_a_template_never_reads_are_doubted(ti
     ]
     path = "sources.qwen.template_variables"
     assert found.doubts == [
-        f"{path}.enable_thinkin: the chat template never reads it (did you mean enable_thinking?)",
+        f"{path}.enable_thinkin: the chat template never reads it (did you mean 'enable_thinking'?)",
         f"{path}.zzz: the chat template never reads it",
     ]
     show(found)

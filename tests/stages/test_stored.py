@@ -4,10 +4,11 @@ import numpy as np
 import pytest
 
 from fusionchat.errors import ArtifactError
+from fusionchat.models.load import load_tokenizer
 from fusionchat.represent.store.read import DistributionStore
 from fusionchat.stages.corpus import read_part
 from fusionchat.stages.names import CORPUS
-from fusionchat.stages.stored import open_stored, stored_jobs, tokenizer_of
+from fusionchat.stages.stored import open_stored, stored_jobs
 
 
 @pytest.mark.parametrize(
@@ -30,8 +31,8 @@ def test_rows_are_those_of_the_tokens_that_they_are_over(finished, job, model):
 
 def test_what_holds_for_all_of_them(finished):
     stored = open_stored(finished.folder, "fuse/qwen")
-    tokenizer = tokenizer_of(stored)
-    about = stored.about(tokenizer)
+    tokenizer = load_tokenizer(stored.ref)
+    about = stored.about()
     assert (about.job, about.model, about.k) == ("fuse/qwen", finished.refs["pivot"].model, 5)
     assert about.vocabulary == len(tokenizer) and about.end == tokenizer.eos_token_id
     assert about.longest == max(

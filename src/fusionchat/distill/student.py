@@ -102,10 +102,11 @@ class Student(nn.Module):
         label_weight: float,
         tail: Tail = "bucket",
         focus: float = 0.0,
+        masked: bool = False,
     ) -> None:
         super().__init__()
         self.body, self.head, self.config = body, head, config
-        self.switch = switch_length(config.get_text_config())
+        self.switch, self.masked = switch_length(config.get_text_config()), masked
         self.label_weight, self.tail, self.focus = label_weight, tail, focus
 
     @classmethod
@@ -121,19 +122,18 @@ class Student(nn.Module):
             label_weight=label_weight,
             tail=tail,
             focus=focus,
+            masked=not head.looks_back_only,
         )
 
     def hidden(self, batch: StudentBatch) -> Float[Tensor, "B L H"]:
         """Last hidden states; those of padding mean nothing.
 
-        Padding is on the right, where causal attention does not look from a real token: so no mask is needed, and
-        attention takes its fastest way. Only `switch_length` needs to know the lengths.
+        Padding is on the right, where a body that looks back only does not see it from a real token: so that one gets
+        no mask, and attention takes its fastest way.
         """
-        tokens = batch["input_ids"]
-        if self.switch is None:
-            states: Tensor = self.body(input_ids=tokens, use_cache=False).last_hidden_state
-            return states
-        return hidden_states(self.body, tokens, batch["attention_mask"], switch=self.switch)
+        return hidden_states(
+            self.body, batch["input_ids"], batch["attention_mask"], switch=self.switch, masked=self.masked
+        )
 
     @contextmanager
     def rounded_once(self) -> Iterator[None]:

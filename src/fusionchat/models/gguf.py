@@ -23,7 +23,6 @@ ALIGNMENT = 32
 STRING, ARRAY = 8, 9
 FORMATS = {0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "f", 7: "?", 10: "Q", 11: "q", 12: "d"}
 """Types of values that have one width, and how `struct` calls them."""
-LONGEST_KEY = 2**16
 TOKENS = "tokenizer.ggml.tokens"
 FREQUENCIES = "rope_freqs.weight"
 NEEDS = "pip install 'fusionchat[quant]'"

@@ -3,7 +3,6 @@
 Methods and their settings are transformers' own, by their names. What this machine lacks for one, transformers says.
 """
 
-import difflib
 import inspect
 import json
 from collections.abc import Mapping
@@ -16,6 +15,7 @@ from fusionchat.hub import cached_folder
 from fusionchat.models.opening import METHOD
 from fusionchat.models.ready import first_line
 from fusionchat.models.ref import ModelRef
+from fusionchat.settings import meant
 
 if TYPE_CHECKING:
     from transformers.utils.quantization_config import QuantizationConfigMixin
@@ -123,12 +123,6 @@ def settings_of(kind: type["QuantizationConfigMixin"]) -> list[str]:
     parameters = inspect.signature(kind.__init__).parameters.values()
     plain = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
     return [one.name for one in parameters if one.kind in plain and one.name not in ("self", METHOD)]
-
-
-def meant(name: str, known: list[str]) -> str:
-    """What was perhaps meant, in parentheses; "" for nothing near."""
-    close = difflib.get_close_matches(name, known, n=1)
-    return f" (did you mean {close[0]!r}?)" if close else ""
 
 
 def lacks(held: Held) -> str:

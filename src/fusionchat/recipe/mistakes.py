@@ -1,14 +1,14 @@
 """A recipe's mistakes in a reader's words: the YAML path, what was given, what was perhaps meant."""
 
-import difflib
 import re
 from datetime import date
 from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
+from fusionchat.corpus.settings import DRAWN, MANY, ONE
 from fusionchat.recipe.types import Wrong
-from fusionchat.settings import no_such_method
+from fusionchat.settings import meant, no_such_method
 
 if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
@@ -26,7 +26,7 @@ WORDS = (
     ("less than or equal to", "at most"),
 )
 """Pydantic's words, and those of a recipe."""
-BRANCHES = {"an entry", "a list of entries", "a share", "BytePrefix", "Exact", "MinEdit", "Statistics"}
+BRANCHES = {ONE, MANY, DRAWN, "BytePrefix", "Exact", "MinEdit", "Statistics"}
 
 
 def explain(error: ValidationError, schema: Schema) -> str:
@@ -92,9 +92,7 @@ def _tags(node: Schema) -> set[str]:
 
 
 def _did_you_mean(location: tuple[str | int, ...], schema: Schema) -> str:
-    known = _keys_at(location[:-1], schema)
-    close = difflib.get_close_matches(str(location[-1]), known, n=1)
-    return f" (did you mean {close[0]!r}?)" if close else ""
+    return meant(str(location[-1]), _keys_at(location[:-1], schema))
 
 
 def _keys_at(location: tuple[str | int, ...], schema: Schema) -> list[str]:

@@ -7,6 +7,7 @@ from fusionchat.evaluate.metric import Metric, capital
 from fusionchat.evaluate.noise import Gain
 from fusionchat.report import text
 from fusionchat.report.model import Over, Report, Row
+from fusionchat.units import weight_text
 
 MOST = 5
 """Sentences that are shown."""
@@ -161,7 +162,7 @@ def self_is_as_good(report: Report) -> Iterator[str]:
 def validation_and_test_disagree(report: Report) -> Iterator[str]:
     """The label weight that was chosen on validation is worse on test than another."""
     tried = [
-        (point, value(report, report.row(f"{point.label}, λ {point.label_weight:g}")))
+        (point, value(report, report.row(f"{point.label}, λ {weight_text(point.label_weight)}")))
         for point in report.sweep
     ]
     known = [(point, found) for point, found in tried if found is not None]
@@ -172,7 +173,8 @@ def validation_and_test_disagree(report: Report) -> Iterator[str]:
     if found < chosen:
         own = next(point for point, _ in known if point.chosen)
         yield (
-            f"Validation and test disagree: label weight {own.label_weight:g} was chosen, {best.label_weight:g} is better on "
+            f"Validation and test disagree: label weight {weight_text(own.label_weight)} was chosen, "
+            f"{weight_text(best.label_weight)} is better on "
             "test. Use a larger validation part."
         )
 

@@ -334,7 +334,7 @@ class Report:
         return tuple(metric for metric in self.metrics if self.floor_words(metric))
 
     def floor_words(self, metric: Metric) -> str:
-        """``it has 1.2 %, under 5 %``: where the pivot is below a metric's floor; "" where it is not."""
+        """``it has 1.2 %, under 5 %``: if the pivot is below a metric's floor, else ""."""
         pivot = next((row for row in self.rows if row.kind == "pivot"), None)
         found = pivot.value(metric) if pivot is not None else None
         if found is None or found.overall.value >= metric.floor:

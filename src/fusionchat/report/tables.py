@@ -10,7 +10,7 @@ from fusionchat.evaluate.power import detectable
 from fusionchat.evaluate.statistics import ENOUGH, Breakdown, Estimate
 from fusionchat.report import text
 from fusionchat.report.model import MergedTensor, Over, Report, Row
-from fusionchat.units import counted, duration, size
+from fusionchat.units import counted, duration, size, weight_text
 
 Tone = Literal["", "gain", "loss", "text", "words"]
 MARKS: dict[Tone, str] = {"gain": "▲", "loss": "▼"}
@@ -320,7 +320,7 @@ def sweep_table(report: Report) -> Table:
     rows = tuple(
         (
             Cell(point.label),
-            Cell(f"{point.label_weight:g}"),
+            Cell(weight_text(point.label_weight)),
             Cell(text.estimate(point.value, metric, places), best=point.chosen),
         )
         for point in report.sweep

@@ -46,4 +46,4 @@ class Asked:
     @property
     def place(self) -> str:
         """Where the recipe says how the model is captured."""
-        return "pivot.capture" if self.ref.name == "pivot" else f"sources.{self.ref.name}.capture"
+        return f"{self.ref.where}.capture"

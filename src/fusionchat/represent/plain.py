@@ -17,6 +17,7 @@ from fusionchat.hub import cached_folder
 from fusionchat.models.device import pick_device
 from fusionchat.models.load import load_model
 from fusionchat.models.ref import ModelRef
+from fusionchat.represent.smaller import is_out_of_memory
 
 WEIGHTS = ("*.safetensors", "*.bin", "*.gguf")
 ROOM = 2e9
@@ -80,10 +81,15 @@ def score_plainly(
         try:
             model = load_model(ref, dtype=torch.float32, device=where)
             return _score(model, rendered, candidates=candidates, vocabulary=vocabulary)
-        except (torch.OutOfMemoryError, MemoryError):
-            reason = f"it does not fit into the memory of {where} in float32"
-        except FusionChatError as error:
-            return f"transformers does not open it: {error.what}"
+        except (FusionChatError, MemoryError, RuntimeError) as error:
+            # What ends the loading of a model is an error of ours, whose cause says whether it was memory.
+            cause = error.__cause__ if isinstance(error, FusionChatError) else error
+            if isinstance(cause, Exception) and is_out_of_memory(cause):
+                reason = f"it does not fit into the memory of {where} in float32"
+            elif isinstance(error, FusionChatError):
+                return f"transformers does not open it: {error.what}"
+            else:
+                raise
     return reason
 
 

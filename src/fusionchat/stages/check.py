@@ -28,7 +28,6 @@ from fusionchat.stages.corpus import make_renderer
 from fusionchat.stages.names import aligned
 from fusionchat.stages.pipeline import open_run
 from fusionchat.stages.rehearse import require_weights
-from fusionchat.stages.represent import place_of
 from fusionchat.stages.rows import opened_sources
 
 
@@ -59,7 +58,7 @@ class Check(NamedTuple):
         disk, flops: Rough total cost of the run, None where models or corpus are not here.
         unseen: What could not be looked at, and why.
         resolved: The settings that may be ``auto``.
-        opens: How models are opened and shown text, where it is not the usual way.
+        opens: How models are opened and shown text, for those that need more than a folder of weights.
         doubts: Settings of models that do nothing, or that deserve a second look.
         pivot: Notes on the pivot's tensors.
         rebuilt: Models whose tokenizer transformers would not build as its file says, and a text that shows it.
@@ -138,7 +137,9 @@ def check(recipe: Recipe, *, sample: int = 200) -> Check:
         flops=total(job.cost.flops for job in planned.jobs.values()),
         unseen=unseen,
         backends=[
-            line for name, spec in recipe.models.items() for line in spec.capture.faults(place_of(name))
+            line
+            for name, spec in recipe.models.items()
+            for line in spec.capture.faults(f"{refs[name].where}.capture")
         ],
         unfit=_unfit(recipe),
         pivot=pivot,

@@ -1,6 +1,5 @@
 """What `check` says about how each model is opened and shown text, in lines, before anything is opened."""
 
-import difflib
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -17,6 +16,7 @@ from fusionchat.models.ref import ModelRef
 from fusionchat.recipe.schema import Recipe
 from fusionchat.report.text import count
 from fusionchat.run.estimate import parameters
+from fusionchat.settings import meant
 from fusionchat.stages.openable import require_openable
 from fusionchat.stages.rows import opened_sources
 from fusionchat.units import size as text_of
@@ -126,9 +126,3 @@ def unread_variables(ref: ModelRef, renderer: Renderer) -> list[str]:
         f"{ref.where}.template_variables.{name}: the chat template never reads it{meant(name, names)}"
         for name in unread(source, ref.variables)
     ]
-
-
-def meant(name: str, names: list[str]) -> str:
-    """The name among those that exist that was perhaps meant, in parentheses; "" for none."""
-    close = difflib.get_close_matches(name, names, n=1)
-    return f" (did you mean {close[0]}?)" if close else ""

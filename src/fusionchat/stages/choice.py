@@ -15,7 +15,8 @@ from fusionchat.evaluate.tasks import PRIMARY
 from fusionchat.recipe.schema import Recipe
 from fusionchat.run.job import Inputs, Summary
 from fusionchat.settings import Frozen
-from fusionchat.stages.names import SEARCH, SELECTION, Row, Trained, evaluated, merged, weight_text
+from fusionchat.stages.names import SEARCH, SELECTION, Row, Trained, evaluated, merged
+from fusionchat.units import weight_text
 from fusionchat.yaml import to_yaml
 
 

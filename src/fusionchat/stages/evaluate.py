@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from fusionchat.artifacts import Json, sha256_file
+from fusionchat.artifacts import Json, sha256_file, sha256_known
 from fusionchat.corpus.conversation import Conversation
 from fusionchat.corpus.render import Rendered
 from fusionchat.damage import verified
@@ -66,7 +66,7 @@ def read_by_tasks(run: Run) -> Content:
     """The files that tasks read, to be read by a job."""
     paths = task_files(run.recipe.evaluate, run.recipe.folder)
     return Content(
-        {f"evaluate.{key}": sha256_file(path) for key, path in paths.items()},
+        {f"evaluate.{key}": sha256_known(path) or sha256_file(path) for key, path in paths.items()},
         files={f"evaluate.{key}": Place(path=str(path)) for key, path in paths.items()},
     )
 

@@ -4,13 +4,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from fusionchat.artifacts import write_json, write_text
+from fusionchat.artifacts import read_json, write_json, write_text
 from fusionchat.console import progress
 from fusionchat.errors import ArtifactError
 from fusionchat.represent.export import FORMATS
 from fusionchat.represent.export.base import part_path, write_part
 from fusionchat.represent.store.cut import cut
-from fusionchat.stages.stored import open_stored, stored_jobs, tokenizer_of
+from fusionchat.stages.stored import open_stored, stored_jobs
 
 ROWS = 2**17
 """Supervised tokens of a file, about."""
@@ -53,7 +53,7 @@ def export(run: Path, form: str, out: Path, jobs: Sequence[str] = ()) -> list[Ex
 def export_job(run: Path, job: str, form: str, folder: Path) -> Exported:
     """Write the distributions of one job; files that are there are kept."""
     stored, written = open_stored(run, job), FORMATS[form]
-    about = stored.about(tokenizer_of(stored))
+    about = stored.about()
     held = {"format": form, **vars(about)}
     require_same(folder, held)
     ranges = cut(stored.rendered.offsets, ROWS)
@@ -66,8 +66,8 @@ def export_job(run: Path, job: str, form: str, folder: Path) -> Exported:
             if not path.is_file():
                 write_part(path, stored.examples(members), written, about)
             advance(len(members))
-    without = sum(int((~topk.present).sum()) for _, topk in stored.store.shards())
-    return Exported(job, folder, len(stored.conversations), stored.store.rows, without)
+    store = stored.store
+    return Exported(job, folder, len(store), store.rows, store.without)
 
 
 def require_same(folder: Path, held: dict[str, object]) -> None:
@@ -76,10 +76,8 @@ def require_same(folder: Path, held: dict[str, object]) -> None:
     Raises:
         ArtifactError: It holds something else.
     """
-    import json
-
     path = folder / ABOUT
-    if not folder.exists() or (path.is_file() and json.loads(path.read_text(encoding="utf-8")) == held):
+    if not folder.exists() or (path.is_file() and read_json(path) == held):
         return
     what = "an export of other distributions" if path.is_file() else "something else"
     raise ArtifactError(

@@ -4,7 +4,7 @@ What only the capture itself can see is noted beside each shard, before the shar
 is there whoever made the shard and whoever finishes the job.
 """
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -16,8 +16,9 @@ from fusionchat.artifacts import read_json, write_json
 from fusionchat.corpus.conversation import Conversation
 from fusionchat.corpus.rendered import StoredPart
 from fusionchat.errors import ArtifactError
-from fusionchat.represent.events import NATS_PER_BIT, bits_per_byte, events_of, message_bytes
+from fusionchat.represent.events import NATS_PER_BIT, add_up, bits_per_byte, events_of, message_bytes
 from fusionchat.represent.notes import Notes
+from fusionchat.represent.store.layout import shard_path
 from fusionchat.represent.store.read import DistributionStore
 from fusionchat.run.job import Summary
 from fusionchat.settings import Frozen
@@ -45,7 +46,7 @@ class Speed(NamedTuple):
 
 def notes_path(out: Path, index: int) -> Path:
     """The notes of a shard."""
-    return out / f"shard-{index:05d}{NOTES}"
+    return shard_path(out, index).with_suffix(NOTES)
 
 
 def keep_notes(out: Path, index: int, notes: Notes) -> None:
@@ -82,18 +83,17 @@ def summarize(
     ``entropy`` (bits), ``k99_median`` and ``k99_p95`` are of ``sampled_rows`` rows; the others of all.
     """
     store = DistributionStore(out).require(rendered.offsets)
-    nats, sizes = Counter[str](), Counter[str]()
+    nats, sizes = defaultdict[str, float](float), Counter[str]()
     tokens, kept = 0, 0.0
     for shard in store.ranges:
         members = conversations[shard.start : shard.stop]
         scored = store.scored(rendered, shard.start, shard.stop)
         events = events_of(scored.tokens, message_bytes([c.message_bytes for c in members]))
         domains = [c.domain or UNNAMED for c in members]
-        own = np.bincount(events.conversation, -scored.label_logprob.astype(np.float64), len(members))
-        for domain, cost, size in zip(
-            domains, own, np.bincount(events.conversation, events.bytes, len(members)), strict=True
-        ):
-            nats[domain] += cost  # type: ignore[assignment]
+        own = add_up(-scored.label_logprob, events.conversation, len(members))
+        bytes_C = add_up(events.bytes, events.conversation, len(members))
+        for domain, cost, size in zip(domains, own.tolist(), bytes_C.tolist(), strict=True):
+            nats[domain] += cost
             sizes[domain] += int(size)
         tokens += scored.tokens.rows
         kept += float(np.exp(scored.topk.logprobs.astype(np.float64)).sum())

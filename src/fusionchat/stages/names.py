@@ -7,6 +7,7 @@ from typing import Literal
 
 from fusionchat.distill.seeds import FIRST, nth
 from fusionchat.settings import Frozen
+from fusionchat.units import weight_text
 
 CORPUS = "corpus/corpus"
 SELECTION = "merge/selection"
@@ -26,12 +27,6 @@ Part = Literal["validation", "test"]
 Kind = Literal["pivot", "source", "sft", "soup", "self", "target", "merge"]
 FOLDERS: dict[Kind, str] = {"source": "sources/", "target": "targets/", "self": "targets/"}
 """Evaluations of sources and targets are apart from those of merges: a source may be called as a merge is."""
-
-
-def weight_text(weight: float) -> str:
-    """A label weight in as few digits as name it and no other."""
-    short = f"{weight:g}"
-    return short if float(short) == weight else repr(weight)
 
 
 class Trained(Frozen):

@@ -57,7 +57,6 @@ def probe(probing: Probing, capture: Capture, capturer: Capturer, asked: Asked, 
     events = events_of(scored.tokens, message_bytes([c.message_bytes for c in probing.members]))
     bits = -float(scored.label_logprob.sum(dtype=np.float64)) / NATS_PER_BIT
     precision = capturer.precision(asked.dtype)
-    compared = isinstance(probing.plain, Plain)
     label, kept = compare(probing.plain, scored) if isinstance(probing.plain, Plain) else (None, None)
     found = Probe(
         conversations=len(names),
@@ -66,7 +65,7 @@ def probe(probing: Probing, capture: Capture, capturer: Capturer, asked: Asked, 
         bound=bound_of(precision, capturer.probe_bound),
         label=label,
         kept=kept,
-        unchecked="" if compared else str(probing.plain),
+        unchecked="" if isinstance(probing.plain, Plain) else probing.plain,
     )
     require_close(found, backend=capturer.backend, place=asked.place)
     by: Summary = {"backend": capturer.backend, "version": capturer.version, "dtype": precision}

@@ -74,12 +74,11 @@ def require_weights(ref: ModelRef) -> None:
     if ref.place.file is not None:
         require_readable(folder / ref.place.file)
         return
-    place = "pivot" if ref.name == "pivot" else f"sources.{ref.name}"
     if is_without_weights(folder):
         raise ModelError(
             f"There are no weights of {ref.name!r} in this folder",
             where=str(folder),
-            do=f"download the whole model, or correct {place}.model in the recipe",
+            do=f"download the whole model, or correct {ref.where}.model in the recipe",
         )
     try:
         with closing(open_checkpoint(folder, allow_pickle=True)):

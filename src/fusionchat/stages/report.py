@@ -49,10 +49,9 @@ from fusionchat.stages.names import (
     captured,
     evaluated,
     fused,
-    weight_text,
 )
 from fusionchat.stages.rows import main_merge, rows, targets
-from fusionchat.units import counted
+from fusionchat.units import counted, weight_text
 
 VERSION = 4  # raised when the same settings and inputs give another output
 

@@ -63,11 +63,6 @@ PARTS = "shard-*"
 """The files of a shard: its distributions, and its notes (`fusionchat.stages.figures`)."""
 
 
-def place_of(model: str) -> str:
-    """Where a recipe says how a model is captured."""
-    return "pivot.capture" if model == "pivot" else f"sources.{model}.capture"
-
-
 def settings_of(held: Mapping[str, Json]) -> Settings:
     """The settings of a job from their JSON."""
     return Settings.model_validate(held)
@@ -79,7 +74,7 @@ def plan(run: Run) -> None:
     represent = run.recipe.represent.model_copy(update={"dtype": dtype, "batch_tokens": batch_tokens})
     for ref in run.refs.values():
         capturer, cost = run.recipe.models[ref.name].capture, capture_cost(run.recipe, ref)
-        capturer.require(place_of(ref.name))
+        capturer.require(f"{ref.where}.capture")
         here = capturer.reads_weights
         run.add(
             "represent",

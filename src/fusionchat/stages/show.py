@@ -9,7 +9,6 @@ import numpy as np
 
 from fusionchat.arrays import shapes_in
 from fusionchat.artifacts import MANIFEST, Json, Manifest, read_json, read_manifest
-from fusionchat.corpus.supervised import SupervisedTokens
 from fusionchat.errors import ArtifactError
 from fusionchat.represent.store.layout import LABEL_LOGPROB, SHARDS
 from fusionchat.represent.store.read import DistributionStore
@@ -77,7 +76,7 @@ def describe(place: str) -> Shown:
 
 def describe_run(path: Path) -> Shown:
     """A run: the jobs that are done."""
-    found = sorted((path / MANIFEST).parent.rglob(MANIFEST))
+    found = sorted(path.rglob(MANIFEST))
     done = [(one.parent, manifest) for one in found if (manifest := read_manifest(one.parent)) is not None]
     rows: Rows = [
         (
@@ -125,7 +124,7 @@ def describe_job(path: Path, manifest: Manifest) -> Shown:
 
 
 def flat(tree: Mapping[str, Json], above: str = "", levels: int = NESTED) -> dict[str, str]:
-    """A tree's values by their paths; what is deeper than so many levels as JSON."""
+    """A tree's values by their paths; what is deeper than ``levels`` as JSON."""
     found: dict[str, str] = {}
     for key, value in tree.items():
         if isinstance(value, dict) and value and levels > 1:
@@ -257,8 +256,8 @@ def token_rows(
 ) -> Iterator[tuple[str, ...]]:
     """A row for each supervised token: the token, its probability, the most likely tokens, the mass of those not kept."""
     shown = min(SHOWN_TOP, topk.k)
-    labels = own_tokens(stored, index).labels
-    known = LABEL_LOGPROB in [column.name for column in stored.store.shard(0).about.columns]
+    labels = stored.rendered.slice(index, index + 1).labels
+    known = LABEL_LOGPROB in stored.store.shard(0).columns
     own = stored.store.column(LABEL_LOGPROB, index, index + 1) if known else np.full(len(labels), np.nan)
     for row, label in enumerate(labels.tolist()):
         if not topk.present[row]:
@@ -271,11 +270,6 @@ def token_rows(
         in_row = topk.logprobs[row][topk.ids[row] == label]
         found = own[row] if np.isfinite(own[row]) or not len(in_row) else in_row[0]
         yield (text(label), percent(found), *kept, percent(topk.tail[row]))
-
-
-def own_tokens(stored: Stored, index: int) -> SupervisedTokens:
-    """The supervised tokens of a conversation."""
-    return stored.rendered.slice(index, index + 1)
 
 
 def percent(logprob: float | np.floating) -> str:

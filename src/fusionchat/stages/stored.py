@@ -3,11 +3,10 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
-from fusionchat.artifacts import Manifest, read_manifest
+from fusionchat.artifacts import MANIFEST, Manifest, read_manifest
 from fusionchat.corpus.conversation import Conversation
 from fusionchat.corpus.rendered import StoredPart
 from fusionchat.errors import ArtifactError
@@ -19,9 +18,6 @@ from fusionchat.run.order import read_order
 from fusionchat.stages.corpus import read_part, read_tokens
 from fusionchat.stages.names import CORPUS
 from fusionchat.stages.pipeline import STAGES
-
-if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerBase
 
 HOLD = ("represent", "align", "fuse")
 """Stages whose jobs leave distributions."""
@@ -62,8 +58,9 @@ class Stored:
         """Conversations, to be exported."""
         return map(self.example, members)
 
-    def about(self, tokenizer: "PreTrainedTokenizerBase") -> About:
+    def about(self) -> About:
         """What holds for all of them."""
+        tokenizer = load_tokenizer(self.ref)
         end = tokenizer.eos_token_id
         pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else end
         return About(
@@ -71,7 +68,7 @@ class Stored:
             fingerprint=self.manifest.fingerprint,
             model=self.ref.model,
             vocabulary=self.store.encoding.vocabulary,
-            k=max((topk.k for _, topk in self.store.shards()), default=0),
+            k=self.store.k,
             longest=int(self.rendered.lengths.max(initial=0)),
             pad=int(pad or 0),
             end=int(end or 0),
@@ -103,10 +100,5 @@ def open_stored(run: Path, job_id: str) -> Stored:
 
 def stored_jobs(run: Path, stage: str) -> list[str]:
     """The jobs of a stage that are done, by their ids."""
-    folders = sorted(path.parent for path in (run / stage).glob("*/manifest.json"))
+    folders = sorted(path.parent for path in (run / stage).glob(f"*/{MANIFEST}"))
     return [folder.relative_to(run).as_posix() for folder in folders]
-
-
-def tokenizer_of(stored: Stored) -> "PreTrainedTokenizerBase":
-    """The tokenizer of the model whose tokens the distributions are over."""
-    return load_tokenizer(stored.ref)

@@ -49,6 +49,7 @@ def test_what_was_written_is_read(tmp_path, encoding):
     write_store(tmp_path, whole, rows=20, encoding=encoding)
     store = DistributionStore(tmp_path).require(whole.tokens.offsets)
     assert len(store) == len(ROWS) and store.rows == sum(ROWS) and len(store.ranges) > 5
+    assert store.k == whole.topk.k and store.without == (~present).sum()
     wanted = kept(whole.topk, encoding)
     ends = whole.tokens.offsets.tolist()
     for c in range(len(ROWS)):

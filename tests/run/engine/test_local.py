@@ -30,6 +30,17 @@ def test_what_a_worker_finds_damaged_is_made_again(copied):
     assert {done.status(done.jobs[job]).state for job in ("align/qwen", "align/mixtral")} == {"done"}
 
 
+def test_a_damaged_manifest_loses_no_shard_with_workers(copied):
+    """A worker is handed a folder that has been begun: its shards say themselves what they are of."""
+    folder = copied / "represent/qwen"
+    kept = (folder / "shard-00000.safetensors").stat().st_mtime_ns
+    (folder / "manifest.json").write_text("{")
+    for job in ("align/qwen", "align/mixtral"):
+        shutil.rmtree(copied / job)
+    run(load_recipe("recipe.yaml", ("runtime.workers=2",)), until="align")
+    assert (folder / "shard-00000.safetensors").stat().st_mtime_ns == kept
+
+
 @pytest.mark.parametrize("workers", [1, 2])
 def test_jobs_that_another_process_has_made_in_the_meantime_are_kept(copied, workers):
     planned = open_run(load_recipe("recipe.yaml", (f"runtime.workers={workers}",)))

@@ -1,6 +1,5 @@
 """`Question`: options of which one is right, asked as the last turn of a dialogue."""
 
-from collections.abc import Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -50,13 +49,8 @@ class Exchange(NamedTuple):
 
 
 def exchange(conversation: Conversation) -> Exchange | None:
-    """The last answer of a dialogue, None where it is not supervised or follows no question."""
+    """The last answer of a dialogue, or None if it is not supervised or follows no question."""
     *before, last = conversation.messages
     if not last.supervised or not before or before[-1].role != "user" or not last.content.strip():
         return None
     return Exchange(conversation.id, tuple(before), last.content.strip(), conversation.domain)
-
-
-def exchanges(conversations: Sequence[Conversation]) -> list[Exchange]:
-    """The last answers of those dialogues that have one."""
-    return [one for conversation in conversations if (one := exchange(conversation)) is not None]

@@ -11,7 +11,7 @@ from pydantic import Field
 from fusionchat.corpus.conversation import Reject
 from fusionchat.corpus.shares import draw
 from fusionchat.evaluate.choice.draw import pools, shuffled, size, wrong_options
-from fusionchat.evaluate.choice.question import Exchange, Question, exchange, exchanges
+from fusionchat.evaluate.choice.question import Exchange, Question, exchange
 from fusionchat.evaluate.choice.score import Choice, option_bits
 from fusionchat.evaluate.metric import SHARE, Metric, capital
 from fusionchat.evaluate.scores import Items, Scores
@@ -118,9 +118,12 @@ class HeldOutTask(ChoiceTask):
 
     def questions(self, subject: Subject) -> tuple[list[Question], int]:
         """The questions that are drawn of those that the dialogues make, and how many of the drawn could not be made."""
-        able = [c for c in subject.conversations if exchange(c) is not None]
+        answered = [(c, one) for c in subject.conversations if (one := exchange(c)) is not None]
+        able = [conversation for conversation, _ in answered]
         drawn = set(draw(able, self.limit or len(able), seed=self.seed, part=self.name))
-        parts = [(i, one, made) for i, one in enumerate(exchanges(able)) if (made := self.question(one))]
+        parts = [
+            (i, one, made) for i, one in enumerate(one for _, one in answered) if (made := self.question(one))
+        ]
         held = pools([right for _, _, (_, _, right) in parts], [one.domain for _, one, _ in parts])
         found, unmade = list[Question](), len(drawn) - sum(i in drawn for i, _, _ in parts)
         for place, one, (given, space, right) in parts:

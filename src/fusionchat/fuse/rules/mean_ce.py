@@ -36,10 +36,9 @@ class MeanCE(Rule):
     def weights(self, ce_MU: Float[np.ndarray, "M U"]) -> Float[np.ndarray, "M U"]:
         """softmax(-CE / temperature) over the best models; a unit that nobody scored is the pivot's."""
         scores = comparable(ce_MU)
-        rank_MU = np.argsort(
-            np.argsort(scores, axis=0, kind="stable"), axis=0
-        )  # of equal models the first is better
         if self.most is not None:
+            # Of equal models the first is better.
+            rank_MU = np.argsort(np.argsort(scores, axis=0, kind="stable"), axis=0)
             scores = np.where(rank_MU < self.most, scores, np.float32(np.inf))
         best = scores.min(axis=0)
         weight = np.exp(-(scores - np.where(np.isfinite(best), best, 0)) / np.float32(self.temperature))

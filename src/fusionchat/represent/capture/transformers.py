@@ -51,7 +51,7 @@ class Transformers(Capturer):
             raise ValueError("max_memory needs device_map: set it to auto")
         if self.gpus > 1 and self.device_map is None:
             raise ValueError("several gpus need device_map: set it to auto")
-        assert self.opening  # it checks them
+        _ = self.opening  # it checks them
         return self
 
     @property

@@ -28,7 +28,7 @@ def checksum(data: Bytes) -> int:
 
 
 def block_rows(widths: list[int]) -> int:
-    """Rows of a block, for columns of so many bytes a row: about `BLOCK` bytes of the widest."""
+    """Rows of a block, for columns of these widths in bytes: about `BLOCK` bytes of the widest."""
     return max(1, BLOCK // max(widths, default=1))
 
 
@@ -60,7 +60,7 @@ def unpack(
     """The values of a compressed block.
 
     Raises:
-        OSError, ValueError: It is no frame of so many values.
+        OSError, ValueError: It is no frame of ``count`` values.
     """
     planes = _zstd().decompress(frame, math.prod(shape) * dtype.itemsize)
     values = by_value(np.frombuffer(planes, np.uint8), dtype).reshape(shape)

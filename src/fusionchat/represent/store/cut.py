@@ -14,7 +14,7 @@ USUAL = 2**14
 
 
 def shard_rows(parameters: int | None) -> int:
-    """Rows of a shard of a model with so many parameters, a power of two: clip(WORK / parameters, FEWEST, MOST).
+    """Rows of a shard of a model with ``parameters`` parameters, a power of two: clip(WORK / parameters, FEWEST, MOST).
 
     A power of two, so that a few parameters more or less (a head that is counted or not) change no cut.
     """

@@ -80,7 +80,7 @@ class Column:
         return self.name == LOGPROBS
 
     def shape(self, rows: int) -> tuple[int, ...]:
-        """Of the values of so many rows."""
+        """The shape of this many rows."""
         return (rows, self.width) if self.width else (rows,)
 
     @property
@@ -145,7 +145,7 @@ class Head(NamedTuple):
 
 
 def make_header(about: About, tensors: list[tuple[Tensor, int]]) -> bytes:
-    """The 8 bytes and the header of a file with these tensors, each of so many bytes, one after the other."""
+    """The 8 bytes and the header of a file with these tensors, each with its bytes, one after the other."""
     entries: dict[str, object] = {"__metadata__": {KEY: about.text()}}
     at = 0
     for tensor, size in tensors:

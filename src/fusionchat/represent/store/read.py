@@ -75,6 +75,16 @@ class DistributionStore(Sequence[TopK]):
         return sum(source.size for source in self._sources)
 
     @property
+    def k(self) -> int:
+        """K, most slots of a row."""
+        return max(shard.k for shard in self._heads())
+
+    @property
+    def without(self) -> int:
+        """Rows that have no distribution; reads the column that says so, which most stores lack."""
+        return sum(shard.without for shard in self._heads())
+
+    @property
     def encoding(self) -> Encoding:
         """How its distributions are kept."""
         return self.shard(0).about.encoding
@@ -82,8 +92,7 @@ class DistributionStore(Sequence[TopK]):
     @property
     def ranges(self) -> list[range]:
         """The conversations of each shard."""
-        about = [self.shard(index).about for index in range(len(self._sources))]
-        return [range(*own.conversations[:2]) for own in about]
+        return [range(*shard.about.conversations[:2]) for shard in self._heads()]
 
     @overload
     def __getitem__(self, conversation: int) -> TopK: ...
@@ -159,6 +168,9 @@ class DistributionStore(Sequence[TopK]):
         """The distributions of all conversations, shard by shard."""
         for members in self.ranges:
             yield members, self.slice(members.start, members.stop)
+
+    def _heads(self) -> Iterator[Shard]:
+        return map(self.shard, range(len(self._sources)))
 
     def shard(self, index: int) -> Shard:
         """A shard; its head is read when it is first asked for."""

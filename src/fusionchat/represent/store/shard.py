@@ -61,8 +61,20 @@ class Shard:
         """The names of its columns."""
         return tuple(self._columns)
 
+    @property
+    def k(self) -> int:
+        """K, slots of a row."""
+        return self._columns["ids"][1].width
+
+    @property
+    def without(self) -> int:
+        """Rows that have no distribution."""
+        if "present" not in self._columns:
+            return 0
+        return self.about.count - int(np.count_nonzero(self.column("present", 0, self.about.count)))
+
     def column(self, name: str, low: int, high: int) -> NDArray[np.generic]:
-        """The rows low..high-1 of a column as it is kept: a view of the file where it is not compressed."""
+        """The rows low..high-1 of a column, as it is kept; a view of the file unless it is compressed."""
         place, column = self._columns[name]
         size = self.about.block_rows
         first, last = low // size, -(-high // size)

@@ -6,6 +6,7 @@ from pathlib import Path
 from fusionchat.artifacts import MANIFEST, Manifest, make_folder, read_manifest
 from fusionchat.damage import damaged_files
 from fusionchat.errors import ArtifactError
+from fusionchat.models.ready import first_line
 from fusionchat.represent.store.layout import SHARDS
 from fusionchat.represent.store.read import DistributionStore
 
@@ -113,8 +114,3 @@ def require_whole(folder: Path, *, name: str = "") -> Manifest:
     for error in damaged_files(folder, manifest, verify=True):
         raise ArtifactError(f"{error.what}: {error.path.name}", where=where, do="make it again, then push it")
     return manifest
-
-
-def first_line(error: Exception) -> str:
-    """What an error says, in one line."""
-    return (str(error).strip() or type(error).__name__).splitlines()[0]

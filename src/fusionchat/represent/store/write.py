@@ -117,7 +117,7 @@ class StoreWriter:
 
 
 def write_store(folder: Path, scored: Scored, *, rows: int, encoding: Encoding) -> None:
-    """Write all conversations as a store with so many rows a shard."""
+    """Write all conversations as a store of shards with at most ``rows`` rows each."""
     offsets = scored.tokens.offsets
     writer = StoreWriter(folder, offsets, cut(offsets, rows), encoding)
     for index, members in enumerate(writer.ranges):

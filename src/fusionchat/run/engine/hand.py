@@ -86,7 +86,7 @@ class Worker:
             held.enter_context(job_lease(self.planned, job))
             if not is_left(self.planned, job, announce):
                 return False
-            begin(self.planned.path(job.id), job.fingerprint)
+            begin(self.planned.path(job.id), job.fingerprint, parts=job.parts)
             outcome_path(self.planned.folder, job.id).unlink(missing_ok=True)
             self.job, self.started, self.held = job, time.monotonic(), held.pop_all()
         self._tell(f"{job.id} {job.fingerprint}")
