@@ -57,9 +57,7 @@ def measure(tokens: int, rounds: int, layers: int) -> dict[str, object]:
         text = made_text(tokens, size)
         for dtype, short in ((torch.float32, "fp32"), (torch.bfloat16, "bf16")):
             head = made_head(size, layers, dtype)
-            ours(
-                head, made_text(16, size), size
-            )  # compiles; memory that it frees is not counted as there already
+            ours(head, made_text(16, size), size)  # compiles
             extra[f"{name}_{short}"] = round(
                 peak(lambda head=head, text=text, size=size: ours(head, text, size)) / 1e6
             )
