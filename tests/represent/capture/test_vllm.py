@@ -1,14 +1,16 @@
 """The settings of the vLLM backend: what vLLM is made with, what is hashed, what check says."""
 
 import sys
+from dataclasses import replace
 
 import pytest
+from pydantic import ValidationError
 
-from fusionchat.errors import RecipeError
+from fusionchat.errors import ModelError, RecipeError
 from fusionchat.models.ref import ModelRef
 from fusionchat.represent.asked import Asked
 from fusionchat.represent.capture import BACKENDS
-from fusionchat.represent.capture.vllm import Vllm
+from fusionchat.represent.capture.vllm import OF_THE_MODEL, Vllm
 from fusionchat.represent.vllm import worker
 from tests.represent.vllm.interpreter import interpreter
 
@@ -35,6 +37,21 @@ def test_what_vllm_is_made_with(tmp_path):
     hub = Asked(ModelRef("a", "nobody/x", "nobody/x", revision="v1"), 9, 99, "float32", "cpu", 64)
     made = Vllm().engine_of(hub)
     assert (made["model"], made["revision"], made["max_logprobs"]) == ("nobody/x", "v1", 9)
+
+
+@pytest.mark.parametrize("name", OF_THE_MODEL)
+def test_what_names_a_models_files_is_set_at_the_model(name):
+    with pytest.raises(ValidationError, match=f"{name} belongs to the model, beside `capture:`; set `"):
+        Vllm(engine={"quantization": "awq", name: True})
+
+
+def test_the_models_own_python_files_run_where_it_says_so_and_only_pinned(tmp_path):
+    assert Vllm().engine_of(asked(tmp_path))["trust_remote_code"] is False
+    own = replace(asked(tmp_path), ref=ModelRef("a", str(tmp_path), str(tmp_path), own_code=True))
+    assert Vllm().engine_of(own)["trust_remote_code"] is True
+    moving = replace(own, ref=ModelRef("a", "nobody/x", "nobody/x", revision="v1", own_code=True))
+    with pytest.raises(ModelError, match="trust_remote_code runs Python files of nobody/x, which may change"):
+        Vllm().engine_of(moving)
 
 
 def test_where_and_how_fast_it_runs_is_not_hashed():

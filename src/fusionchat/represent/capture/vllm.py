@@ -6,12 +6,20 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field, JsonValue
+from pydantic import Field, JsonValue, field_validator
 
 from fusionchat.errors import RecipeError
 from fusionchat.represent.capture.base import Asked, Capture, Capturer
 
 DOCS = "docs/capture.md has the two commands that make such an environment"
+OF_THE_MODEL = {
+    "trust_remote_code": "set `trust_remote_code: true` there, and for a hub id `revision:` to a commit",
+    "model": "set `model:` there",
+    "revision": "set `revision:` there",
+    "code_revision": "set `revision:` there",
+    "hf_config_path": "set `model:` there",
+}
+"""Arguments of `vllm.LLM` that name the files of a model, which the model's own keys in the recipe do: what to do instead."""
 
 
 class Vllm(Capturer):
@@ -41,6 +49,14 @@ class Vllm(Capturer):
     eager: bool = Field(
         True, exclude=True, description="no compiling and no CUDA graphs: prompts gain little by them"
     )
+
+    @field_validator("engine")
+    @classmethod
+    def _none_of_the_model(cls, value: dict[str, JsonValue]) -> dict[str, JsonValue]:
+        for name, instead in OF_THE_MODEL.items():
+            if name in value:
+                raise ValueError(f"{name} belongs to the model, beside `capture:`; {instead}")
+        return value
 
     @property
     def version(self) -> str:
@@ -83,12 +99,18 @@ class Vllm(Capturer):
 
         Steps are of ``step_tokens``, so that a long prompt's logits are never in memory at once; the cache of prefixes is
         off, since no log-probabilities are made of what is in it.
+
+        Raises:
+            ModelError: The model's own Python files would run, and they are not pinned.
         """
+        from fusionchat.models.own_code import trusted
+
         own: dict[str, JsonValue] = {
             "model": asked.ref.model
             if asked.ref.place.path is None
             else str(asked.ref.place.path.absolute()),
             "revision": asked.ref.place.revision,
+            "trust_remote_code": trusted(asked.ref, asked.ref.place),
             "dtype": asked.dtype,
             "skip_tokenizer_init": True,
             "max_model_len": asked.longest + 1,
