@@ -53,7 +53,7 @@ from fusionchat.arrays import map_arrays, save_arrays
 from fusionchat.corpus.agree import agree_all
 from fusionchat.corpus.conversation import Reject
 from fusionchat.corpus.render import Renderer
-from fusionchat.corpus.rendered import join
+from fusionchat.corpus.rendered_part import join
 from fusionchat.corpus.supervised import SupervisedTokens
 from fusionchat.represent.store.layout import Encoding
 from fusionchat.represent.store.read import DistributionStore

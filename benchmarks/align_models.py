@@ -11,7 +11,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from benchmarks.align_data import SHARED, render_all, usable
 from fusionchat.corpus.conversation import Conversation, Message
 from fusionchat.corpus.render import Renderer
-from fusionchat.corpus.rendered import join
+from fusionchat.corpus.rendered_part import join
 from fusionchat.represent.topk import Scored, TopK
 
 TEXT = "{{ bos_token }}{% for m in messages %}{{ m.content }}{% endfor %}"

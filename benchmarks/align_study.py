@@ -32,7 +32,7 @@ from fusionchat.align.summary import AlignSummary, summarize
 from fusionchat.align.vocabulary import VocabularyMap, build_map
 from fusionchat.corpus.conversation import Conversation, Message
 from fusionchat.corpus.render import Renderer
-from fusionchat.corpus.rendered import join
+from fusionchat.corpus.rendered_part import join
 from fusionchat.represent.topk import Scored, TopK
 from fusionchat.tokens.spans import Untiled
 

@@ -23,7 +23,7 @@ import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from fusionchat.corpus.render import Rendered
-from fusionchat.corpus.rendered import RenderedPart, join
+from fusionchat.corpus.rendered_part import RenderedPart, join
 from fusionchat.models.head import Head
 from fusionchat.models.precision import capture_dtype_here
 from fusionchat.represent.batching import ON_CPU, batches

@@ -15,9 +15,9 @@ from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
 
 from benchmarks.align_data import SHARED
 from fusionchat.corpus.render import Rendered
+from fusionchat.distill.batching import MicroBatch, plan_steps, real_share
 from fusionchat.distill.data import StudentBatch, StudentData
 from fusionchat.distill.loss import SoftTargets, soft_cross_entropy
-from fusionchat.distill.plan import MicroBatch, plan_steps, real_share
 from fusionchat.distill.student import Student
 from fusionchat.represent.topk import TopK
 

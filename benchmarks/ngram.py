@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fusionchat.corpus.render import Rendered
-from fusionchat.corpus.rendered import join
+from fusionchat.corpus.rendered_part import join
 from fusionchat.represent.topk import Scored, TopK
 
 ORDER = 4

@@ -28,7 +28,7 @@ from fusionchat.represent.plain import Plain
 from fusionchat.represent.probe import compare
 from fusionchat.represent.store.read import DistributionStore
 from fusionchat.represent.topk import Scored
-from fusionchat.run.planned import Run
+from fusionchat.run.plan import Run
 from fusionchat.stages import represent
 from fusionchat.stages.corpus import read_part, read_tokens
 from fusionchat.stages.pipeline import open_run, run

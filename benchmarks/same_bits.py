@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 from safetensors import safe_open
 from safetensors.numpy import load_file
 
-from fusionchat.corpus.rendered import read_rendered
+from fusionchat.corpus.rendered_part import read_rendered
 from fusionchat.represent.store.layout import KEY, SHARDS
 from fusionchat.represent.store.read import DistributionStore
 

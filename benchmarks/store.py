@@ -34,7 +34,7 @@ from safetensors.numpy import save_file
 from benchmarks.store_damage import corrupt
 from benchmarks.store_data import Rows, captured, invented
 from fusionchat.artifacts import atomic_path, sha256_file
-from fusionchat.corpus.rendered import write_rendered
+from fusionchat.corpus.rendered_part import write_rendered
 from fusionchat.corpus.supervised import SupervisedTokens
 from fusionchat.represent.store.layout import SHARDS, Encoding
 from fusionchat.represent.store.read import DistributionStore

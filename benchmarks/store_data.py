@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 
 from fusionchat.corpus.render import Rendered
-from fusionchat.corpus.rendered import RenderedPart, join, read_rendered
+from fusionchat.corpus.rendered_part import RenderedPart, join, read_rendered
 from fusionchat.represent.store.read import DistributionStore
 from fusionchat.represent.topk import Scored, TopK
 

@@ -20,9 +20,9 @@ import numpy as np
 from safetensors.numpy import load_file
 
 from fusionchat.corpus.render import Rendered
-from fusionchat.corpus.rendered import join, read_rendered, write_rendered
+from fusionchat.corpus.rendered_part import join, read_rendered, write_rendered
+from fusionchat.distill.batching import MicroBatch, plan_steps
 from fusionchat.distill.data import StudentData
-from fusionchat.distill.plan import MicroBatch, plan_steps
 from fusionchat.represent.store.cut import cut
 from fusionchat.represent.store.layout import SHARDS, Encoding
 from fusionchat.represent.store.read import DistributionStore

@@ -33,7 +33,7 @@ PURE = (
     "discover.py",
     "distill/gradient.py",
     "distill/loss.py",
-    "distill/plan.py",
+    "distill/batching.py",
     "distill/products.py",
     "distill/schedule.py",
     "errors.py",

@@ -139,7 +139,7 @@ def test_a_file_that_is_damaged_again_at_once_ends_the_run(copy, monkeypatch, ca
         if folder.resolve() == name.parent.resolve():
             flip(name)
 
-    monkeypatch.setattr("fusionchat.run.work.finish", and_damage)
+    monkeypatch.setattr("fusionchat.run.execute.finish", and_damage)
     flip(name)
     assert guarded(["run", "recipe.yaml"]) == 2
     assert "remove runs/tiny/evaluate/test/pivot" in capsys.readouterr().err

@@ -14,7 +14,7 @@ from fusionchat.corpus.cut import fit
 from fusionchat.corpus.entries import open_thoughts
 from fusionchat.corpus.parts import count_rejects
 from fusionchat.corpus.read import read_corpus
-from fusionchat.corpus.rendered import join
+from fusionchat.corpus.rendered_part import join
 from fusionchat.corpus.supervised import SupervisedTokens
 from fusionchat.errors import CorpusError, FusionChatError
 from fusionchat.evaluate.settings import EvaluateSettings
@@ -100,7 +100,7 @@ def evaluate(
     Raises:
         FusionChatError: The model or the corpus cannot be read, or no conversation can be measured.
     """
-    from fusionchat.evaluate.score import together
+    from fusionchat.evaluate.measure import together
     from fusionchat.stages.corpus import make_renderer
     from fusionchat.stages.evaluate import subjects, task_files
 

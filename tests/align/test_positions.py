@@ -6,7 +6,7 @@ from transformers import AutoTokenizer
 from fusionchat.align.positions import NOWHERE, attach
 from fusionchat.corpus.conversation import Conversation, Message
 from fusionchat.corpus.render import Rendered, Renderer
-from fusionchat.corpus.rendered import join
+from fusionchat.corpus.rendered_part import join
 from tests.align.worlds import worlds
 from tests.reference import align as slow
 from tests.shared import SHARED, needs_shared

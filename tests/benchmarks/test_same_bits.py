@@ -10,7 +10,7 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from benchmarks import same_bits
-from fusionchat.corpus.rendered import read_rendered
+from fusionchat.corpus.rendered_part import read_rendered
 from fusionchat.represent.store.read import DistributionStore
 from fusionchat.represent.store.write import StoreWriter
 

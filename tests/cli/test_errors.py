@@ -11,7 +11,7 @@ from fusionchat.cli.errors import StoppedError, explain
 
 SCRIPT = """
 import os, signal, sys, time
-import fusionchat.cli.run as run_module
+import fusionchat.cli.run_recipe as run_module
 import fusionchat.cli.verbs as cli
 import fusionchat.stages.pipeline
 def run(*_, **__):

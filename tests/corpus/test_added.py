@@ -12,7 +12,7 @@ from fusionchat.align.vocabulary import build_map
 from fusionchat.corpus.conversation import Conversation, Message
 from fusionchat.corpus.cut import fit
 from fusionchat.corpus.render import Rendered, Renderer
-from fusionchat.corpus.rendered import join
+from fusionchat.corpus.rendered_part import join
 from fusionchat.represent.events import common, events_of, message_bytes, text_begins
 from fusionchat.tokens.spans import make_table
 from tests.align.worlds import capture

@@ -11,8 +11,8 @@ import torch
 from transformers import GPT2Config, GPT2LMHeadModel
 
 from fusionchat.corpus.render import Rendered
+from fusionchat.distill.batching import plan_steps
 from fusionchat.distill.data import StudentData
-from fusionchat.distill.plan import plan_steps
 from fusionchat.distill.settings import DistillSettings
 from fusionchat.distill.student import Student
 from fusionchat.distill.trainer import train

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from fusionchat.corpus.render import Rendered
+from fusionchat.distill.batching import plan_steps
 from fusionchat.distill.data import StudentData, in_a_row
-from fusionchat.distill.plan import plan_steps
 from tests.build import by_conversation, make_scored, make_topk
 
 

@@ -3,7 +3,7 @@ import pytest
 from fusionchat.distill.seeds import nth, seed_of
 from fusionchat.recipe.schema import load_recipe
 from fusionchat.stages.pipeline import open_run
-from fusionchat.stages.rows import trainings
+from fusionchat.stages.variants import trainings
 from tests.tiny import SETTINGS, write_recipe
 
 

@@ -11,7 +11,7 @@ from fusionchat.distill.student import LossHead, Student
 from fusionchat.errors import ModelError
 from fusionchat.models.logits import HeadShape
 from tests.distill.ranks import VOCABULARY, batches, make
-from tests.distill.test_chance import MODELS as CHANCE_MODELS
+from tests.distill.test_dropout import MODELS as CHANCE_MODELS
 from tests.distill.test_loss import run
 from tests.models.test_head import MODELS as HEAD_MODELS
 from tests.models.test_head import SMALL

@@ -7,7 +7,7 @@ import pytest
 
 from fusionchat.errors import MergeError
 from fusionchat.merge.inputs.references import find_model
-from fusionchat.merge.mergekit.yaml import load_mergekit
+from fusionchat.merge.mergekit.config import load_mergekit
 from fusionchat.merge.methods.ties import Ties
 from fusionchat.merge.methods.varm import Varm
 from fusionchat.merge.standalone import (

@@ -7,7 +7,7 @@ import torch
 
 from fusionchat.errors import ModelError
 from fusionchat.models.head import Head
-from fusionchat.models.lent import is_placed
+from fusionchat.models.offloaded import is_placed
 from fusionchat.models.packed import packed, require_unpackable
 from fusionchat.models.quantization import (
     bits_of,

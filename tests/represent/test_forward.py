@@ -6,7 +6,7 @@ import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from fusionchat.corpus.render import Rendered
-from fusionchat.corpus.rendered import join
+from fusionchat.corpus.rendered_part import join
 from fusionchat.errors import ModelError
 from fusionchat.models.head import Head
 from fusionchat.models.logits import Tile

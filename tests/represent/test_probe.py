@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from fusionchat.corpus.rendered import join
+from fusionchat.corpus.rendered_part import join
 from fusionchat.errors import ModelError
 from fusionchat.represent.plain import Plain
 from fusionchat.represent.probe import (

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from fusionchat.corpus.render import Rendered
-from fusionchat.corpus.rendered import join
+from fusionchat.corpus.rendered_part import join
 from fusionchat.errors import ModelError
 from fusionchat.models.ref import ModelRef
 from fusionchat.represent.asked import Asked

@@ -153,7 +153,7 @@ def test_every_key_changes_every_job_whose_settings_hold_it(whole):
     seen = set()
     one = {"sources": {"qwen": whole["sources"]["qwen"]}}
     for path in leaves({key: value for key, value in (whole | one).items() if key != "runtime"}):
-        # Another method has other keys, see test_job.py; own code is in the identity, see tests/models/test_placed.py.
+        # Another method has other keys, see test_job.py; own code is in the identity, see tests/models/test_from_pretrained.py.
         if path[-1] in ("method", "backend", "trust_remote_code"):
             continue
         if path[-2:] == ("domain", "name"):  # it excludes the column

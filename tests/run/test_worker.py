@@ -15,7 +15,7 @@ from fusionchat.lease import HeldError, lease
 from fusionchat.recipe.schema import load_recipe
 from fusionchat.run.job import Context, Inputs, Job
 from fusionchat.run.order import job_of, lease_path, order_path, outcome_path, write_order
-from fusionchat.run.planned import Run
+from fusionchat.run.plan import Run
 from fusionchat.run.worker import READY, Did, raised, told, work_alone, work_for_engine
 from fusionchat.runtime import RuntimeSettings
 from fusionchat.stages.pipeline import STAGES, open_run

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 from fusionchat.errors import DamagedError
 from fusionchat.models.ref import ModelRef
 from fusionchat.run.auto import Resolved
-from fusionchat.run.planned import Run
+from fusionchat.run.plan import Run
 from fusionchat.runtime import RuntimeSettings
 from fusionchat.settings import Frozen
 

@@ -18,7 +18,7 @@ from fusionchat.corpus.agree import agree_all
 from fusionchat.corpus.conversation import Conversation, Reject
 from fusionchat.corpus.cut import fit
 from fusionchat.corpus.render import Rendered, Renderer
-from fusionchat.corpus.rendered import join
+from fusionchat.corpus.rendered_part import join
 from fusionchat.corpus.supervised import SupervisedTokens
 from fusionchat.represent.events import text_begins
 

@@ -143,7 +143,7 @@ def refuse(ctx: click.Context, kind: str, names: list[str]) -> None:
 def run_recipe(recipe: Path, settings: tuple[str, ...]) -> None:
     """Run a recipe up to its merges."""
     from fusionchat import console
-    from fusionchat.cli.run import load, run_stage
+    from fusionchat.cli.run_recipe import load, run_stage
 
     done = run_stage(load(recipe, settings), "merge")
     console.say(f"Done: {done.folder / 'merge' / 'fused' / 'model'}")

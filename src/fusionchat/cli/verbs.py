@@ -12,7 +12,7 @@ import click
 
 from fusionchat.cli.artifacts import export, pull, push, show
 from fusionchat.cli.merge import fisher, merge
-from fusionchat.cli.run import finish, load, run_one, run_stage
+from fusionchat.cli.run_recipe import finish, load, run_one, run_stage
 from fusionchat.units import counted
 from fusionchat.version import __version__
 

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from fusionchat.corpus.render import Rendered
-from fusionchat.distill.plan import MicroBatch
+from fusionchat.distill.batching import MicroBatch
 from fusionchat.represent.batching import pad_batch
 from fusionchat.represent.topk import TopK, widen
 

@@ -18,11 +18,11 @@ from transformers import (
 from transformers.trainer_callback import PrinterCallback
 
 from fusionchat.corpus.render import Rendered
-from fusionchat.distill.chance import no_chance
+from fusionchat.distill.batching import pass_positions, plan_steps
 from fusionchat.distill.checkpoints import last_checkpoint, step_of
 from fusionchat.distill.data import Distributions, StudentBatch, StudentData
+from fusionchat.distill.dropout import without_dropout
 from fusionchat.distill.loss import LossSums
-from fusionchat.distill.plan import pass_positions, plan_steps
 from fusionchat.distill.schedule import label_weight_at
 from fusionchat.distill.settings import SoftTrainingSettings, TrainingSettings
 from fusionchat.distill.student import Student
@@ -200,7 +200,7 @@ def train(
             callbacks=[_Watch(advance)],
         )
         trainer.remove_callback(PrinterCallback)
-        with no_chance(model):
+        with without_dropout(model):
             trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
     log = [{k: float(v) for k, v in entry.items()} for entry in trainer.state.log_history if "loss" in entry]
     return Trained(steps, log)

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from fusionchat.errors import ModelError
 from fusionchat.models.head import switch_length
-from fusionchat.models.lent import input_device
+from fusionchat.models.offloaded import input_device
 from fusionchat.represent.batching import length_batches
 
 if TYPE_CHECKING:

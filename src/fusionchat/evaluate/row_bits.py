@@ -13,7 +13,7 @@ from safetensors.numpy import load_file, save
 
 from fusionchat.corpus.conversation import Conversation
 from fusionchat.corpus.render import Rendered
-from fusionchat.corpus.rendered import join
+from fusionchat.corpus.rendered_part import join
 from fusionchat.errors import ArtifactError
 from fusionchat.represent.events import Events, add_up, common, events_of, message_bytes
 from fusionchat.units import counted

@@ -57,7 +57,7 @@ def token_bits(
         ModelError: The model gives NaN, infinite logits, or a token of the text probability 0.
     """
     from fusionchat.models.head import Head
-    from fusionchat.models.lent import is_placed
+    from fusionchat.models.offloaded import is_placed
 
     head = Head.of((model if is_placed(model) else model.to(device)).eval())  # type: ignore[arg-type]
     return head_bits(head, rendered, names=names, device=device, batch_tokens=batch_tokens, progress=progress)

@@ -17,7 +17,7 @@ from fusionchat.merge.inputs.vocabulary.chat_templates import set_template
 from fusionchat.merge.inputs.vocabulary.embeddings import Embeddings
 from fusionchat.merge.inputs.vocabulary.files import read_vocabulary
 from fusionchat.merge.inputs.vocabulary.vocabularies import check_new_tokens
-from fusionchat.merge.mergekit.yaml import MergekitJob, load_mergekit
+from fusionchat.merge.mergekit.config import MergekitJob, load_mergekit
 from fusionchat.merge.methods import MergeMethod
 from fusionchat.merge.methods.base import Method
 from fusionchat.merge.stream.device import place_of

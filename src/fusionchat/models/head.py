@@ -16,8 +16,8 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from fusionchat.errors import ModelError
-from fusionchat.models.lent import device_of, hook_of, input_device, lent
 from fusionchat.models.logits import HeadShape, Tile, operand, product, tiles, wide
+from fusionchat.models.offloaded import device_of, hook_of, input_device, lent
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig, PreTrainedModel

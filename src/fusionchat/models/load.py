@@ -13,10 +13,10 @@ from fusionchat.corpus.jinja import own_template
 from fusionchat.errors import ModelError
 from fusionchat.hub import Place, local_file
 from fusionchat.models.files import TOKENIZER, VOCABULARY, file_of, matching
+from fusionchat.models.from_pretrained import finished, placed
 from fusionchat.models.gguf import SAME_TOKENS, read_header, require_readable, same_tokens, without_bar
 from fusionchat.models.opening import PLAIN, Opening
 from fusionchat.models.own_code import trusted
-from fusionchat.models.placed import finished, placed
 from fusionchat.models.quantization import held_quantization
 from fusionchat.models.ready import advice, first_line, ready
 from fusionchat.models.ref import ModelRef

@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from fusionchat.corpus.rendered import RenderedPart
+from fusionchat.corpus.rendered_part import RenderedPart
 from fusionchat.errors import ModelError
 from fusionchat.models.head import Head
 from fusionchat.represent.batching import batches, require_finite

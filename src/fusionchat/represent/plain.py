@@ -11,13 +11,13 @@ import psutil
 import torch
 from numpy.typing import NDArray
 
-from fusionchat.corpus.rendered import RenderedPart
+from fusionchat.corpus.rendered_part import RenderedPart
 from fusionchat.errors import FusionChatError
 from fusionchat.hub import cached_folder
 from fusionchat.models.device import pick_device
 from fusionchat.models.load import load_model
 from fusionchat.models.ref import ModelRef
-from fusionchat.represent.smaller import is_out_of_memory
+from fusionchat.represent.out_of_memory import is_out_of_memory
 
 WEIGHTS = ("*.safetensors", "*.bin", "*.gguf")
 ROOM = 2e9

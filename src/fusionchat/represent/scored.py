@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from fusionchat.corpus.rendered import RenderedPart
+from fusionchat.corpus.rendered_part import RenderedPart
 from fusionchat.errors import ModelError
 from fusionchat.represent.asked import Asked
 from fusionchat.represent.batching import require_finite

@@ -11,7 +11,7 @@ from fusionchat.damage import make_again
 from fusionchat.errors import DamagedError, RecipeError
 from fusionchat.run.engine.local import run_jobs
 from fusionchat.run.job import Announce, Job
-from fusionchat.run.planned import Run
+from fusionchat.run.plan import Run
 
 Select = Callable[[Run], list[Job]]
 

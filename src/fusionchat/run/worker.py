@@ -19,9 +19,9 @@ from fusionchat.console import take_stdout
 from fusionchat.damage import damaged_files, make_again
 from fusionchat.errors import ArtifactError, DamagedError, FusionChatError
 from fusionchat.lease import HeldError, lease
+from fusionchat.run.execute import do_work, make
 from fusionchat.run.job import Context, Job, Stage, content_digest
 from fusionchat.run.order import enter, helper_path, lease_path, outcome_path, read_order
-from fusionchat.run.work import do_work, make
 
 
 class Did(Enum):

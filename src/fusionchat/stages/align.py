@@ -13,14 +13,14 @@ from fusionchat.align.summary import AlignSummary, summarize
 from fusionchat.align.vocabulary import VocabularyMap, build_map, coverage
 from fusionchat.artifacts import Json, atomic_path, canonical, write_json
 from fusionchat.console import progress
-from fusionchat.corpus.rendered import StoredPart
+from fusionchat.corpus.rendered_part import StoredPart
 from fusionchat.represent.events import message_bytes
 from fusionchat.represent.store.read import DistributionStore
 from fusionchat.represent.store.write import StoreWriter
 from fusionchat.represent.topk import Scored
 from fusionchat.run.estimate import shards
 from fusionchat.run.job import Context, Cost, Inputs, Summary
-from fusionchat.run.planned import Run
+from fusionchat.run.plan import Run
 from fusionchat.settings import Frozen
 from fusionchat.stages.corpus import files_of, make_renderer, read_part, read_tokens
 from fusionchat.stages.names import CORPUS, captured

@@ -20,7 +20,7 @@ from fusionchat.models.tokenizer import rebuilt_on
 from fusionchat.recipe.schema import Recipe
 from fusionchat.run.auto import Resolved
 from fusionchat.run.estimate import most_disk, total
-from fusionchat.run.planned import Run
+from fusionchat.run.plan import Run
 from fusionchat.stages.check_corpus import Shown, describe, sample_entries, show_records
 from fusionchat.stages.check_models import file_doubts, openings, unread_variables
 from fusionchat.stages.check_usable import Usable, notes, usable
@@ -28,7 +28,7 @@ from fusionchat.stages.corpus import make_renderer
 from fusionchat.stages.names import aligned
 from fusionchat.stages.pipeline import open_run
 from fusionchat.stages.rehearse import require_weights
-from fusionchat.stages.rows import opened_sources
+from fusionchat.stages.variants import opened_sources
 
 
 class ModelCheck(NamedTuple):

@@ -18,7 +18,7 @@ from fusionchat.report.text import count
 from fusionchat.run.estimate import parameters
 from fusionchat.settings import meant
 from fusionchat.stages.openable import require_openable
-from fusionchat.stages.rows import opened_sources
+from fusionchat.stages.variants import opened_sources
 from fusionchat.units import size as text_of
 
 UNPACKED = "written once into an ordinary folder of the run"

@@ -21,7 +21,7 @@ from fusionchat.corpus.located import content_of, locate
 from fusionchat.corpus.parts import PARTS, count_rejects, count_words, read_parts
 from fusionchat.corpus.read import from_record, to_record
 from fusionchat.corpus.render import Rendered, Renderer
-from fusionchat.corpus.rendered import StoredPart, join, read_rendered, write_rendered
+from fusionchat.corpus.rendered_part import StoredPart, join, read_rendered, write_rendered
 from fusionchat.corpus.settings import CorpusFile, CorpusSettings, Domain
 from fusionchat.corpus.thoughts import Thinking
 from fusionchat.damage import verified
@@ -30,7 +30,7 @@ from fusionchat.models.load import load_config, load_tokenizer, other_template
 from fusionchat.models.ref import ModelRef
 from fusionchat.run.estimate import corpus_size
 from fusionchat.run.job import Content, Context, Cost, Inputs, Place, Summary
-from fusionchat.run.planned import Run
+from fusionchat.run.plan import Run
 from fusionchat.settings import Frozen
 
 VERSION = 6  # raised when the same settings and inputs give another output

@@ -18,11 +18,11 @@ from fusionchat.models.tokenizer import copy_tokenizer
 from fusionchat.represent.store.read import DistributionStore
 from fusionchat.run.estimate import training_cost, training_memory
 from fusionchat.run.job import Context, Inputs, Summary
-from fusionchat.run.planned import Run
+from fusionchat.run.plan import Run
 from fusionchat.settings import Frozen
 from fusionchat.stages.corpus import read_tokens, tokens_file
 from fusionchat.stages.names import CORPUS
-from fusionchat.stages.rows import trainings
+from fusionchat.stages.variants import trainings
 
 VERSION = 4  # raised when the same settings and inputs give another output
 CHECKPOINTS = "checkpoints"

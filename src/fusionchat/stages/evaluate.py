@@ -10,7 +10,7 @@ from fusionchat.corpus.conversation import Conversation
 from fusionchat.corpus.render import Rendered
 from fusionchat.damage import verified
 from fusionchat.errors import CorpusError
-from fusionchat.evaluate.score import loss, require_measurable, score
+from fusionchat.evaluate.measure import loss, measure, require_measurable
 from fusionchat.evaluate.settings import EvaluateSettings
 from fusionchat.evaluate.tasks import METRICS
 from fusionchat.evaluate.tasks.base import Subject
@@ -20,13 +20,13 @@ from fusionchat.models.precision import torch_dtype
 from fusionchat.models.ref import ModelRef
 from fusionchat.run.estimate import capture_memory, evaluation_cost
 from fusionchat.run.job import Content, Context, Inputs, Place, Summary
-from fusionchat.run.planned import Run
+from fusionchat.run.plan import Run
 from fusionchat.runtime import RuntimeSettings
 from fusionchat.settings import Frozen
-from fusionchat.stages.choice import selected
 from fusionchat.stages.corpus import files_of, make_renderer, read_part, read_tokens
+from fusionchat.stages.fused_model import selected
 from fusionchat.stages.names import BEST, CORPUS, SELECTION, Part, Row, evaluated
-from fusionchat.stages.rows import rows
+from fusionchat.stages.variants import rows
 
 VERSION = 4  # raised when the same settings and inputs give another output
 
@@ -151,7 +151,7 @@ def work(settings: Settings, inputs: Inputs, out: Path, ctx: Context) -> Summary
     opened = subjects(settings.evaluate, conversations, rendered, ref, ctx.runtime, opening=settings.opening)
     files = {key: Path(inputs.file(f"evaluate.{key}").path) for key in settings.evaluate.reads}
     subject = replace(opened(ref), files=files)
-    scores = score(subject, settings.evaluate.tasks, out, row.name)
+    scores = measure(subject, settings.evaluate.tasks, out, row.name)
     return dict(scores.summary(METRICS.values()))
 
 

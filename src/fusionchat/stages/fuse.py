@@ -20,11 +20,11 @@ from fusionchat.represent.store.write import StoreWriter
 from fusionchat.represent.topk import Scored
 from fusionchat.run.estimate import shards
 from fusionchat.run.job import Context, Cost, Inputs, Summary
-from fusionchat.run.planned import Run
+from fusionchat.run.plan import Run
 from fusionchat.settings import Frozen
 from fusionchat.stages.corpus import files_of, read_part, read_tokens
 from fusionchat.stages.names import CORPUS, aligned, captured
-from fusionchat.stages.rows import targets
+from fusionchat.stages.variants import targets
 
 VERSION = 4  # raised when the same settings and inputs give another output
 

@@ -18,14 +18,14 @@ from fusionchat.merge.settings import AnyMerge, FusedSettings
 from fusionchat.models.card import README
 from fusionchat.run.estimate import merge_cost
 from fusionchat.run.job import Context, Cost, Inputs, Summary
-from fusionchat.run.planned import Run
+from fusionchat.run.plan import Run
 from fusionchat.settings import Frozen
-from fusionchat.stages.choice import Finish, Select, finish, select
 from fusionchat.stages.evaluate import add_row
-from fusionchat.stages.merging import merge_into, models_in, read_by_merges
+from fusionchat.stages.fused_model import Finish, Select, finish, select
+from fusionchat.stages.merge_targets import merge_into, models_in, read_by_merges
 from fusionchat.stages.names import SEARCH, SELECTION, SFT, SOUP, Row, Trained, distilled, evaluated, merged
-from fusionchat.stages.rows import main_merge, merges, targets_of
 from fusionchat.stages.search import Found, Search, merge_found, plan_search, search, trials_so_far
+from fusionchat.stages.variants import main_merge, merges, targets_of
 
 VERSION = 3  # raised when the same settings and inputs give another output
 

@@ -14,7 +14,7 @@ from fusionchat.run.auto import keep, resolve
 from fusionchat.run.coordinate import carry_out, refuse_many_processes, require_done
 from fusionchat.run.estimate import parameters
 from fusionchat.run.job import Announce, Job, Stage, Status
-from fusionchat.run.planned import Run
+from fusionchat.run.plan import Run
 from fusionchat.stages import align, corpus, distill, evaluate, fuse, merge, report, represent, unpack
 from fusionchat.stages.rehearse import rehearse
 from fusionchat.threads import pick_threads

@@ -17,10 +17,10 @@ from fusionchat.models.gguf import require_readable
 from fusionchat.models.ref import ModelRef
 from fusionchat.run.estimate import most_disk
 from fusionchat.run.job import Job
-from fusionchat.run.planned import Run
-from fusionchat.stages.merging import merged_from
+from fusionchat.run.plan import Run
+from fusionchat.stages.merge_targets import merged_from
 from fusionchat.stages.openable import require_openable
-from fusionchat.stages.rows import opened_sources
+from fusionchat.stages.variants import opened_sources
 from fusionchat.units import size
 
 REHEARSED = ("represent", "align", "fuse", "distill", "merge")

@@ -10,8 +10,8 @@ from fusionchat.console import say, table
 from fusionchat.corpus.parts import PARTS, count_words
 from fusionchat.damage import verified, verified_folder
 from fusionchat.distill.seeds import nth
+from fusionchat.evaluate.measure import comparable, remarks
 from fusionchat.evaluate.row_bits import amounts
-from fusionchat.evaluate.score import comparable, remarks
 from fusionchat.evaluate.scores import Scores, read_scores
 from fusionchat.evaluate.tasks import METRICS, PRIMARY
 from fusionchat.models.card import README
@@ -33,10 +33,10 @@ from fusionchat.report.model import (
 from fusionchat.report.rows import Trained, make_rows
 from fusionchat.represent.probe import Probe
 from fusionchat.run.job import Content, Context, Cost, Inputs, Summary
-from fusionchat.run.planned import Run
+from fusionchat.run.plan import Run
 from fusionchat.settings import Frozen
-from fusionchat.stages.choice import KeptRecipe, recipe_yaml, selected
 from fusionchat.stages.corpus import read_counts
+from fusionchat.stages.fused_model import KeptRecipe, recipe_yaml, selected
 from fusionchat.stages.names import (
     BEST,
     CORPUS,
@@ -50,7 +50,7 @@ from fusionchat.stages.names import (
     evaluated,
     fused,
 )
-from fusionchat.stages.rows import main_merge, rows, targets
+from fusionchat.stages.variants import main_merge, rows, targets
 from fusionchat.units import counted, weight_text
 
 VERSION = 4  # raised when the same settings and inputs give another output
@@ -93,7 +93,7 @@ def so_far(settings: Settings, inputs: Inputs, out: Path) -> str:
 
 def work(settings: Settings, inputs: Inputs, out: Path, ctx: Context) -> Summary:
     """Write the report, and the model card of the fused model."""
-    from fusionchat.report.card import model_card
+    from fusionchat.report.fused_card import model_card
     from fusionchat.report.write import write_report
 
     report = gather(settings.recipe, inputs)

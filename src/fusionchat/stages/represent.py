@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from fusionchat.artifacts import Json, is_begun
 from fusionchat.console import progress
 from fusionchat.corpus.conversation import Conversation
-from fusionchat.corpus.rendered import StoredPart
+from fusionchat.corpus.rendered_part import StoredPart
 from fusionchat.errors import ArtifactError, DamagedError
 from fusionchat.lease import holder
 from fusionchat.models.device import memory_used
@@ -24,13 +24,13 @@ from fusionchat.represent.store.shard import read_shard
 from fusionchat.represent.store.write import StoreWriter
 from fusionchat.run.estimate import OVERHEAD, capture_cost, capture_memory, parameters
 from fusionchat.run.job import Context, Inputs, Summary
-from fusionchat.run.planned import Run
+from fusionchat.run.plan import Run
 from fusionchat.run.sharing import make_shares, shard_lease
 from fusionchat.settings import Frozen
+from fusionchat.stages.capture_figures import Speed, drop_notes, keep_notes, summarize
+from fusionchat.stages.capture_probe import prepare, probe, probed, read_probe
 from fusionchat.stages.corpus import files_of, make_renderer, read_part, read_tokens
-from fusionchat.stages.figures import Speed, drop_notes, keep_notes, summarize
 from fusionchat.stages.names import CORPUS
-from fusionchat.stages.probing import prepare, probe, probed, read_probe
 from fusionchat.units import counted
 
 VERSION = 5  # raised when the same settings and inputs give another output
@@ -60,7 +60,7 @@ class Settings(Frozen):
 
 
 PARTS = "shard-*"
-"""The files of a shard: its distributions, and its notes (`fusionchat.stages.figures`)."""
+"""The files of a shard: its distributions, and its notes (`fusionchat.stages.capture_figures`)."""
 
 
 def settings_of(held: Mapping[str, Json]) -> Settings:

@@ -14,14 +14,14 @@ from fusionchat.merge.settings import AnyMerge, FusedSettings
 from fusionchat.recipe.schema import Recipe
 from fusionchat.run.estimate import merge_cost
 from fusionchat.run.job import Context, Inputs, Summary
-from fusionchat.run.planned import Run
+from fusionchat.run.plan import Run
 from fusionchat.settings import Frozen
-from fusionchat.stages.choice import selected
 from fusionchat.stages.corpus import files_of
 from fusionchat.stages.evaluate import validation_score
-from fusionchat.stages.merging import merge_into, merged_from, models_in, read_by_merges
+from fusionchat.stages.fused_model import selected
+from fusionchat.stages.merge_targets import merge_into, merged_from, models_in, read_by_merges
 from fusionchat.stages.names import CORPUS, SEARCH, SELECTION, Trained
-from fusionchat.stages.rows import targets_of
+from fusionchat.stages.variants import targets_of
 from fusionchat.units import counted
 
 

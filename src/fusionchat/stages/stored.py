@@ -8,7 +8,7 @@ import numpy as np
 
 from fusionchat.artifacts import MANIFEST, Manifest, read_manifest
 from fusionchat.corpus.conversation import Conversation
-from fusionchat.corpus.rendered import StoredPart
+from fusionchat.corpus.rendered_part import StoredPart
 from fusionchat.errors import ArtifactError
 from fusionchat.models.load import load_tokenizer
 from fusionchat.models.ref import ModelRef

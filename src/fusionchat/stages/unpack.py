@@ -17,7 +17,7 @@ from fusionchat.models.ref import ModelRef
 from fusionchat.models.tokenizer import copy_tokenizer
 from fusionchat.run.estimate import capture_memory, parameters
 from fusionchat.run.job import Context, Cost, Inputs, Summary
-from fusionchat.run.planned import Run
+from fusionchat.run.plan import Run
 from fusionchat.settings import Frozen
 from fusionchat.stages.corpus import make_renderer
 

@@ -31,7 +31,7 @@ from fusionchat.merge.stream.device import HOST, Accelerator, Host, Spare, place
 from fusionchat.merge.stream.merge import merge_models
 from fusionchat.merge.stream.work import TensorWork
 from tests.merge.folders import SHAPES, family, load, random_tensors, save
-from tests.merge.inputs.test_open import adapter
+from tests.merge.inputs.test_prepare import adapter
 from tests.merge.methods.arrays import EVERY, Held, in_order, tensors
 from tests.merge.methods.conftest import small_chunks  # noqa: F401 - a fixture
 

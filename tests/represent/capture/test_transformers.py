@@ -3,7 +3,7 @@
 import numpy as np
 import transformers
 
-from fusionchat.corpus.rendered import join
+from fusionchat.corpus.rendered_part import join
 from fusionchat.models.head import Head
 from fusionchat.models.ref import ModelRef
 from fusionchat.represent.capture.base import Asked

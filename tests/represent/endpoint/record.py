@@ -18,7 +18,7 @@ import numpy as np
 
 from fusionchat.corpus.conversation import Conversation, Message
 from fusionchat.corpus.render import Renderer
-from fusionchat.corpus.rendered import join
+from fusionchat.corpus.rendered_part import join
 from fusionchat.models.load import load_tokenizer
 from fusionchat.models.ref import ModelRef
 from fusionchat.represent.endpoint.before import COMPLETIONS, MODELS, TOKENIZE, VERSION, tokenize_request

@@ -11,7 +11,7 @@ from threading import Lock, Thread
 
 import numpy as np
 
-from fusionchat.corpus.rendered import RenderedPart
+from fusionchat.corpus.rendered_part import RenderedPart
 from fusionchat.corpus.supervised import SupervisedTokens
 from fusionchat.represent.endpoint.before import COMPLETIONS, TOKENIZE
 from tests.represent.endpoint.record import FILE

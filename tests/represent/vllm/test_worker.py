@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fusionchat.corpus.rendered import join
+from fusionchat.corpus.rendered_part import join
 from fusionchat.errors import ModelError
 from fusionchat.host import is_running
 from fusionchat.models.ref import ModelRef

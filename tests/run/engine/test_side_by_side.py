@@ -5,8 +5,8 @@ import pytest
 from fusionchat.errors import MachineError
 from fusionchat.recipe.schema import load_recipe
 from fusionchat.run.engine import side_by_side as module
-from fusionchat.run.engine.hand import Worker, environment
 from fusionchat.run.engine.side_by_side import SideBySide
+from fusionchat.run.engine.worker_process import Worker, environment
 from fusionchat.run.job import Resources
 from fusionchat.stages.pipeline import open_run, run
 from tests.run.files import files_of

@@ -136,7 +136,7 @@ def exact_match(
         progress: Called with the number of conversations done.
     """
     from fusionchat.evaluate.greedy import generate
-    from fusionchat.models.lent import is_placed
+    from fusionchat.models.offloaded import is_placed
 
     asked = [i for i, c in enumerate(conversations) if c.answer is not None]
     prompts = [list(renderer.prompt_ids(question(conversations[i]))) for i in asked]

@@ -17,8 +17,8 @@ from fusionchat.errors import MergeError
 from fusionchat.merge.inputs.files import INDEX
 from fusionchat.merge.inputs.layers.arrange import Arrangement
 from fusionchat.merge.inputs.layers.stack import Depth, depths
-from fusionchat.merge.inputs.open import Inputs, open_inputs
 from fusionchat.merge.inputs.plan import Dtype, Shard, index_of, layout
+from fusionchat.merge.inputs.prepare import Inputs, open_inputs
 from fusionchat.merge.inputs.vocabulary.embeddings import Embeddings
 from fusionchat.merge.methods import MergeMethod
 from fusionchat.merge.methods.base import Gram, Method, check_targets

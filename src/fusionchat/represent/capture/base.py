@@ -11,7 +11,7 @@ from fusionchat.represent.asked import Asked, Sample
 from fusionchat.settings import Frozen
 
 if TYPE_CHECKING:
-    from fusionchat.corpus.rendered import RenderedPart
+    from fusionchat.corpus.rendered_part import RenderedPart
     from fusionchat.represent.topk import Scored
 
 

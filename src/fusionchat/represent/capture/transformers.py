@@ -15,7 +15,7 @@ from fusionchat.models.quantization import describe
 from fusionchat.represent.capture.base import Asked, Capture, Capturer
 
 if TYPE_CHECKING:
-    from fusionchat.corpus.rendered import RenderedPart
+    from fusionchat.corpus.rendered_part import RenderedPart
     from fusionchat.models.head import Head
     from fusionchat.represent.topk import Scored
 
@@ -95,7 +95,7 @@ class Opened:
     ) -> "Scored":
         """See `Capture`. Where memory does not suffice, the same with batches of half the size."""
         from fusionchat.represent.forward import capture
-        from fusionchat.represent.smaller import with_less
+        from fusionchat.represent.out_of_memory import with_less
 
         asked, done = self.asked, 0
 

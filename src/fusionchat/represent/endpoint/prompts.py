@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from fusionchat.corpus.render import Rendered
-from fusionchat.corpus.rendered import RenderedPart
+from fusionchat.corpus.rendered_part import RenderedPart
 from fusionchat.errors import ModelError
 from fusionchat.represent.asked import Asked
 from fusionchat.represent.endpoint.before import COMPLETIONS

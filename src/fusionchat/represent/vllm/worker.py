@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import JsonValue
 
-from fusionchat.corpus.rendered import RenderedPart
+from fusionchat.corpus.rendered_part import RenderedPart
 from fusionchat.errors import ModelError
 from fusionchat.represent.asked import Asked
 from fusionchat.represent.entries import Entries

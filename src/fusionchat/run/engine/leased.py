@@ -7,7 +7,7 @@ from fusionchat.artifacts import make_folder
 from fusionchat.lease import lease
 from fusionchat.run.job import Announce, Job
 from fusionchat.run.order import lease_path
-from fusionchat.run.planned import Run
+from fusionchat.run.plan import Run
 
 
 @contextmanager

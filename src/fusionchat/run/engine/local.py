@@ -11,10 +11,10 @@ from collections.abc import Sequence
 from fusionchat.run.engine.gpus import gpus_here
 from fusionchat.run.engine.leased import is_left, job_lease
 from fusionchat.run.engine.side_by_side import SideBySide, cuda_count
+from fusionchat.run.execute import make
 from fusionchat.run.job import Announce, Context, Job
 from fusionchat.run.order import write_order
-from fusionchat.run.planned import Run
-from fusionchat.run.work import make
+from fusionchat.run.plan import Run
 
 
 def run_jobs(planned: Run, jobs: Sequence[Job], announce: Announce | None) -> None:

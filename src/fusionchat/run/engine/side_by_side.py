@@ -6,9 +6,9 @@ from queue import SimpleQueue
 from fusionchat.console import note
 from fusionchat.errors import FusionChatError, MachineError
 from fusionchat.run.engine.gpus import Choice, Gpus, choose, first_groups
-from fusionchat.run.engine.hand import Event, Worker
+from fusionchat.run.engine.worker_process import Event, Worker
 from fusionchat.run.job import Announce, Job
-from fusionchat.run.planned import Run
+from fusionchat.run.plan import Run
 
 
 class SideBySide:

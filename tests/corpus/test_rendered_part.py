@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from fusionchat.corpus.render import Rendered
-from fusionchat.corpus.rendered import join, read_rendered, write_rendered
+from fusionchat.corpus.rendered_part import join, read_rendered, write_rendered
 from fusionchat.errors import DamagedError
 
 

@@ -1,4 +1,4 @@
-"""One job: begun, worked on, finished. The manifest is written last."""
+"""One job is executed here: begun, worked on, finished. The manifest is written last."""
 
 import time
 from collections.abc import Mapping

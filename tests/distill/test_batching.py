@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fusionchat.distill.plan import MicroBatch, cut, deal, pass_positions, plan_steps, real_share, split
+from fusionchat.distill.batching import MicroBatch, cut, deal, pass_positions, plan_steps, real_share, split
 
 
 @settings(max_examples=60, deadline=None)

@@ -9,8 +9,8 @@ import pytest
 
 from fusionchat.represent.notes import Notes
 from fusionchat.represent.store.read import DistributionStore
+from fusionchat.stages.capture_figures import Speed, drop_notes, keep_notes, notes_path, read_notes, summarize
 from fusionchat.stages.corpus import read_part, read_tokens
-from fusionchat.stages.figures import Speed, drop_notes, keep_notes, notes_path, read_notes, summarize
 
 
 def test_notes_are_read_as_they_were_written_and_are_missed_without_harm(tmp_path):

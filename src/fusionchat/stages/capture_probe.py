@@ -11,7 +11,7 @@ import numpy as np
 
 from fusionchat.artifacts import read_json, write_json
 from fusionchat.corpus.conversation import Conversation
-from fusionchat.corpus.rendered import RenderedPart, StoredPart, join
+from fusionchat.corpus.rendered_part import RenderedPart, StoredPart, join
 from fusionchat.represent.capture.base import Asked, Capture, Capturer
 from fusionchat.represent.events import NATS_PER_BIT, bits_per_byte, events_of, message_bytes
 from fusionchat.represent.plain import Plain, score_plainly, why_not

@@ -13,7 +13,7 @@ from fusionchat.models.identity import folder_identity
 from fusionchat.models.ref import ModelRef
 from fusionchat.models.tokenizer import copy_tokenizer
 from fusionchat.run.job import Content
-from fusionchat.run.planned import Run
+from fusionchat.run.plan import Run
 from fusionchat.runtime import RuntimeSettings
 
 

@@ -4,8 +4,8 @@ import pytest
 
 from fusionchat.artifacts import is_begun, read_manifest, sha256_file
 from fusionchat.errors import MachineError
+from fusionchat.run.execute import PACKAGES, do_work, make, write_manifest
 from fusionchat.run.job import Context
-from fusionchat.run.work import PACKAGES, do_work, make, write_manifest
 from fusionchat.runtime import RuntimeSettings
 from tests.run.toy import Toy, chain
 

@@ -1,4 +1,4 @@
-"""Training without chance: dropout is off, so that the size of a micro-batch changes nothing."""
+"""Training without dropout: it is off, so that the size of a micro-batch changes nothing."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,7 +11,7 @@ WORDS = ("drop", "jitter")
 
 
 @contextmanager
-def no_chance(model: PreTrainedModel) -> Iterator[None]:
+def without_dropout(model: PreTrainedModel) -> Iterator[None]:
     """Let a model's training passes draw no random numbers; afterwards its rates and configuration are as before.
 
     A dropout mask has the shape of a micro-batch: with GPT-2's 0.1 the trained weights depended on

@@ -5,8 +5,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from fusionchat.cli import run as module
-from fusionchat.cli.run import finish, kept_jobs, load, program, run_one, run_stage
+from fusionchat.cli import run_recipe as module
+from fusionchat.cli.run_recipe import finish, kept_jobs, load, program, run_one, run_stage
 from fusionchat.run.job import Status
 from fusionchat.stages import pipeline, report
 from tests.tiny import write_recipe

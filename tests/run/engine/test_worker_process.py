@@ -8,8 +8,8 @@ import pytest
 
 from fusionchat.artifacts import is_begun, read_manifest, write_json
 from fusionchat.errors import MergeError
-from fusionchat.run.engine import hand as module
-from fusionchat.run.engine.hand import Worker, environment, lost
+from fusionchat.run.engine import worker_process as module
+from fusionchat.run.engine.worker_process import Worker, environment, lost
 from fusionchat.run.order import helper_path, lease_path, outcome_path
 from fusionchat.run.worker import told
 from tests.run.toy import chain

@@ -11,7 +11,7 @@ from fusionchat.units import counted
 if TYPE_CHECKING:
     from fusionchat.recipe.schema import Recipe
     from fusionchat.run.job import Job, Status
-    from fusionchat.run.planned import Run
+    from fusionchat.run.plan import Run
 
 
 def load(path: Path, settings: tuple[str, ...]) -> "Recipe":

@@ -15,7 +15,7 @@ from transformers import (
     OPTForCausalLM,
 )
 
-from fusionchat.distill.chance import no_chance
+from fusionchat.distill.dropout import without_dropout
 
 SIZES = {"vocab_size": 29, "hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2}
 WIDE = {"intermediate_size": 24, "num_key_value_heads": 2}
@@ -40,7 +40,7 @@ def test_a_training_pass_is_the_pass_of_evaluation(name):
     with torch.no_grad():
         expected = model.eval()(ids).logits
         assert not torch.equal(model.train()(ids).logits, expected), "this structure draws nothing"
-        with no_chance(model):
+        with without_dropout(model):
             torch.testing.assert_close(model.train()(ids).logits, expected)
         assert model.config.to_dict() == before
         assert not torch.equal(model.train()(ids).logits, expected)

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from fusionchat.represent.smaller import is_out_of_memory, with_less
+from fusionchat.represent.out_of_memory import is_out_of_memory, with_less
 
 
 @pytest.mark.parametrize(

@@ -9,8 +9,15 @@ import torch
 from torch import nn
 
 from fusionchat.errors import ModelError
+from fusionchat.models.from_pretrained import (
+    OFFLOAD,
+    finished,
+    is_packed,
+    placed,
+    require_all,
+    without_quantizer,
+)
 from fusionchat.models.opening import PLAIN, Opening
-from fusionchat.models.placed import OFFLOAD, finished, is_packed, placed, require_all, without_quantizer
 from tests.models.placed import CPU, ref
 
 CUDA = torch.device("cuda", 1)

@@ -6,7 +6,7 @@ from huggingface_hub import ModelCard
 
 from fusionchat.models.ref import ModelRef
 from fusionchat.recipe.schema import Recipe, validate_recipe
-from fusionchat.report.card import model_card
+from fusionchat.report.fused_card import model_card
 from fusionchat.yaml import parse_value
 from tests.report.sample import BITS, report
 

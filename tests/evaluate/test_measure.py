@@ -9,7 +9,7 @@ from torch import nn
 from fusionchat import console
 from fusionchat.corpus.conversation import Conversation, Message
 from fusionchat.errors import CorpusError
-from fusionchat.evaluate import score as module
+from fusionchat.evaluate import measure as module
 from fusionchat.evaluate.metric import RATIO, Metric
 from fusionchat.evaluate.scores import Items, Scores, read_scores
 from fusionchat.evaluate.tasks.base import Measured, Subject, Task
@@ -52,7 +52,7 @@ def test_scores_and_the_tasks_files_are_written_and_metrics_without_items_left_o
 
     monkeypatch.setattr(console, "progress", progress)
     monkeypatch.setattr(console, "warn", seen.append)
-    found = module.score(SUBJECT, (Lengths(), Nothing()), tmp_path, "varm")
+    found = module.measure(SUBJECT, (Lengths(), Nothing()), tmp_path, "varm")
     assert seen == [("measure varm", 2, "texts", 2), "evaluate varm: odd"]
     kept = read_scores(tmp_path)
     assert list(kept.items) == ["length"] and kept.items["length"].values.tolist() == [5.0, 2.0]

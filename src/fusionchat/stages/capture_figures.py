@@ -14,7 +14,7 @@ import numpy as np
 
 from fusionchat.artifacts import read_json, write_json
 from fusionchat.corpus.conversation import Conversation
-from fusionchat.corpus.rendered import StoredPart
+from fusionchat.corpus.rendered_part import StoredPart
 from fusionchat.errors import ArtifactError
 from fusionchat.represent.events import NATS_PER_BIT, add_up, bits_per_byte, events_of, message_bytes
 from fusionchat.represent.notes import Notes

@@ -10,16 +10,16 @@ from fusionchat.merge.methods.varm import Varm
 from fusionchat.merge.settings import FusedSettings
 from fusionchat.models.identity import folder_identity
 from fusionchat.models.ref import ModelRef
-from fusionchat.run import planned
+from fusionchat.run import plan
 from fusionchat.runtime import RuntimeSettings
-from fusionchat.stages import merging
-from fusionchat.stages.merging import merge_into, merged_from, models_in, read_by_merges
+from fusionchat.stages import merge_targets
+from fusionchat.stages.merge_targets import merge_into, merged_from, models_in, read_by_merges
 from tests.merge.folders import family, load
 from tests.run.toy import chain, toy_run
 
 
 def test_merges_read_the_pivot_and_the_folders_that_methods_name(tmp_path, monkeypatch):
-    monkeypatch.setattr(planned, "IDENTITIES", dict.fromkeys(planned.IDENTITIES, lambda ref: ref.name))
+    monkeypatch.setattr(plan, "IDENTITIES", dict.fromkeys(plan.IDENTITIES, lambda ref: ref.name))
     folders = [str(tmp_path / name) for name in "ba"]
     for folder in folders:
         (tmp_path / folder).mkdir()
@@ -35,7 +35,9 @@ def test_merges_read_the_pivot_and_the_folders_that_methods_name(tmp_path, monke
 def test_a_merge_is_put_into_the_job_s_folder_with_the_pivot_s_tokenizer(tmp_path, monkeypatch):
     pivot, targets = family(tmp_path, 2)
     copied, done = [], []
-    monkeypatch.setattr(merging, "copy_tokenizer", lambda ref, folder: copied.append((ref.name, folder)))
+    monkeypatch.setattr(
+        merge_targets, "copy_tokenizer", lambda ref, folder: copied.append((ref.name, folder))
+    )
     ref = ModelRef("pivot", str(pivot), str(pivot))
     fused, runtime = FusedSettings(dtype="float32", shard_gb=1e-6), RuntimeSettings(threads=1)
     merge_into(ref, targets, Linear(), tmp_path / "out", fused=fused, runtime=runtime, advance=done.append)
@@ -51,8 +53,8 @@ def test_a_merge_is_put_into_the_job_s_folder_with_the_pivot_s_tokenizer(tmp_pat
 
 
 def test_models_of_jobs_are_as_they_were_written(tmp_path):
+    from fusionchat.run.execute import make
     from fusionchat.run.job import Context
-    from fusionchat.run.work import make
 
     run = chain(tmp_path, texts=("a",))
     make(run.jobs["toy/0"], tmp_path, run.stages, Context(RuntimeSettings()))

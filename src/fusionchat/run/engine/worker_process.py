@@ -1,4 +1,4 @@
-"""A worker process of the local engine: what it is given, and what it says."""
+"""What an engine holds of a worker process: which job it has, and what it says. The process itself is `fusionchat.run.worker`."""
 
 import os
 import signal
@@ -16,10 +16,10 @@ from fusionchat.console import note
 from fusionchat.errors import FusionChatError, MachineError
 from fusionchat.run.engine.gpus import VISIBLE, Gpus
 from fusionchat.run.engine.leased import is_left, job_lease
+from fusionchat.run.execute import write_manifest
 from fusionchat.run.job import Announce, Job, Summary
 from fusionchat.run.order import helper_path, outcome_path
-from fusionchat.run.planned import Run
-from fusionchat.run.work import write_manifest
+from fusionchat.run.plan import Run
 from fusionchat.run.worker import HELPS, raised
 
 GRACE = 30.0

@@ -8,7 +8,7 @@ import pytest
 from fusionchat.artifacts import write_json
 from fusionchat.run.job import Inputs, Job
 from fusionchat.settings import Frozen
-from fusionchat.stages.choice import Finish, Select, finish, kept_recipe, recipe_yaml, select, selected
+from fusionchat.stages.fused_model import Finish, Select, finish, kept_recipe, recipe_yaml, select, selected
 from fusionchat.yaml import parse_value
 from tests.stages.recipes import evaluated, recipe
 

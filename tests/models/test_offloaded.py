@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from fusionchat.models.head import Head
-from fusionchat.models.lent import device_of, hook_of, input_device, is_placed, lent
+from fusionchat.models.offloaded import device_of, hook_of, input_device, is_placed, lent
 from fusionchat.models.opening import Opening
 from tests.models.placed import CPU, IDS, logits, opened, ref
 

@@ -15,7 +15,7 @@ from fusionchat.evaluate.tasks import PRIMARY, TASKS
 from fusionchat.evaluate.tasks.base import Measured, Subject, Task
 
 
-def score(subject: Subject, tasks: Sequence[Task], out: Path, name: str) -> Scores:
+def measure(subject: Subject, tasks: Sequence[Task], out: Path, name: str) -> Scores:
     """The scores of a model called ``name``, written to ``scores.json`` with the tasks' own files beside it."""
 
     def progress(verb: str, total: int, unit: str) -> AbstractContextManager[console.Advance]:

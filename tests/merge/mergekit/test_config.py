@@ -9,7 +9,7 @@ import torch
 from fusionchat.errors import RecipeError
 from fusionchat.merge.inputs.layers.stack import depths
 from fusionchat.merge.inputs.references import name_targets
-from fusionchat.merge.mergekit.yaml import load_mergekit
+from fusionchat.merge.mergekit.config import load_mergekit
 from fusionchat.merge.methods.dare import DareLinear, Della
 from fusionchat.merge.methods.linear import Linear, TaskArithmetic
 from fusionchat.merge.methods.sce import Sce

@@ -9,8 +9,8 @@ from fusionchat.errors import ModelError
 from fusionchat.recipe.schema import load_recipe
 from fusionchat.represent.capture.transformers import Transformers
 from fusionchat.represent.topk import Scored
+from fusionchat.stages.capture_probe import read_probe
 from fusionchat.stages.pipeline import open_run, run
-from fusionchat.stages.probing import read_probe
 from tests.tiny import SETTINGS, write_recipe
 
 OPEN = Transformers.open

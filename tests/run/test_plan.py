@@ -5,10 +5,10 @@ import os
 import pytest
 
 from fusionchat.artifacts import begin, fingerprint, read_manifest
-from fusionchat.run import planned as module
+from fusionchat.run import plan as module
+from fusionchat.run.execute import make
 from fusionchat.run.job import Content, Context, Place
-from fusionchat.run.planned import _flat, changes, differences
-from fusionchat.run.work import make
+from fusionchat.run.plan import _flat, changes, differences
 from fusionchat.runtime import RuntimeSettings
 from tests.run.toy import Words, chain, toy_run
 

@@ -5,7 +5,7 @@ import pytest
 from fusionchat.merge.methods.linear import Linear
 from fusionchat.merge.methods.varm import Varm
 from fusionchat.stages.names import Row, Trained
-from fusionchat.stages.rows import (
+from fusionchat.stages.variants import (
     Training,
     main_merge,
     merges,
