@@ -13,7 +13,7 @@ SRC = ROOT / "src" / "fusionchat"
 
 GROUND = (
     "errors", "units", "settings", "discover", "runtime", "console", "watch", "artifacts", "damage", "threads", "hub",
-    "host", "lease", "version", "yaml", "devices", "arrays",
+    "host", "lease", "version", "yaml", "devices", "arrays", "compiled",
 )  # fmt: skip
 """Files of the ground floor; one may import another."""
 
@@ -28,6 +28,7 @@ API = ("__init__", "__main__", "api")
 
 PURE = (
     "align",
+    "compiled.py",
     "corpus/compact.py",
     "corpus/supervised.py",
     "discover.py",

@@ -9,10 +9,11 @@ its begin and end are the next **escape**. Any integers come back as they were, 
 
 from typing import NamedTuple
 
-import numba
 import numpy as np
 from jaxtyping import Int, UInt8
 from numpy.typing import NDArray
+
+from fusionchat.compiled import njit
 
 ESCAPED = 255
 Span = tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.int32], NDArray[np.int32]]
@@ -77,7 +78,7 @@ def unpack(compact: Compact, offsets: NDArray[np.int64], first: int, last: int) 
     return out_4N[0], out_4N[1], out_4N[2], out_4N[3]
 
 
-@numba.njit(cache=True, nogil=True)
+@njit(nogil=True)
 def fill(
     runs: Int[np.ndarray, "R 3"],
     sizes: UInt8[np.ndarray, " N"],

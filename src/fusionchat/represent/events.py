@@ -16,10 +16,11 @@ model tile it; a row of one model that another has nothing for is in no common r
 from collections.abc import Sequence
 from typing import NamedTuple, Protocol, runtime_checkable
 
-import numba
 import numpy as np
 from jaxtyping import Bool, Float, Int
 from numpy.typing import NDArray
+
+from fusionchat.compiled import njit
 
 NATS_PER_BIT = float(np.log(2.0))
 NO_ROW = np.iinfo(np.int64).max
@@ -138,7 +139,7 @@ def _one_line(models: Sequence[Events]) -> tuple[NDArray[np.int64], NDArray[np.i
     return begin, end
 
 
-@numba.njit(cache=True, nogil=True)
+@njit(nogil=True)
 def mark_common(
     begin: NDArray[np.int64],
     end: NDArray[np.int64],
@@ -180,7 +181,7 @@ def mark_common(
                     good[row] = not len(unit) or compared_MU[model, unit[row]]
 
 
-@numba.njit(cache=True, nogil=True, inline="always")
+@njit(nogil=True, inline="always")
 def _next_row(
     row: int,
     model: int,
@@ -194,7 +195,7 @@ def _next_row(
     return row
 
 
-@numba.njit(cache=True, nogil=True, inline="always")
+@njit(nogil=True, inline="always")
 def _first(head: NDArray[np.int64]) -> int:  # pragma: no cover (compiled)
     """Where the least is: ``argmin``, which is slow for a few values."""
     best = 0

@@ -8,28 +8,34 @@ however small the rest is beside the kept: it is never a difference.
 
 The heap has one more than is kept because its root belongs to the rest: with that it has the rest's largest logit.
 
-Nothing is cached on disk: code that numba loads from its cache adds up in another order than the code that was compiled
-afresh (`sum_exp` lets it), and two processes would differ in their last bits.
+Sums are in a fixed order (`sum_exp`), and numba is given no licence to change the arithmetic: the machine code is kept on
+disk, and gives the same bits whether it was loaded or compiled afresh, on every processor.
 
 Ties are broken by the lower id. NaN is never larger than anything; it stays in the tile and makes the sum NaN.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-import numba
 import numpy as np
+from llvmlite import ir
+from numba import types
+from numba.extending import intrinsic
 from numpy.typing import NDArray
+
+from fusionchat.compiled import njit
 
 SPAN = 4096
 """Tokens that are scanned and then summed: 16 KiB, which the first-level cache holds."""
 BLOCK = 64
 """Tokens that are compared with the root at a time; few blocks have one that is larger."""
+LANES, NARROW = 64, 8
+"""Sums that are kept side by side, so that the compiler needs not reorder them to use vectors: four of AVX-512 at a time."""
 
 _LOG2E = np.float32(1.4426950408889634)
 _SHIFT, _MANTISSA = np.float32(1.5 * 2**23), np.int32(23)
 _LEAST = np.float32(-87.0)
 """exp of anything less is taken as exp(-87) = 1.6e-38: beside a sum of at least 1 it is nothing."""
-_ONE = np.float32(1.0)
+_ZERO, _ONE = np.float32(0.0), np.float32(1.0)
 _C1, _C2, _C3, _C4, _C5 = (
     np.float32(c)
     for c in (0.6931470036506653, 0.24022242426872253, 0.05550733581185341, 0.009671512991189957, 0.001326472731307149)
@@ -57,26 +63,83 @@ class Best(NamedTuple):
     padding: NDArray[np.float64]
 
 
-@numba.njit(nogil=True, error_model="numpy", fastmath={"reassoc", "contract", "nsz"})
+def _multiply_add(_: Any, a: Any, b: Any, c: Any) -> Any:
+    """a b + c, rounded once: one instruction, and the same bits whatever the compiler makes of the code around it."""
+
+    def generate(_: Any, builder: ir.IRBuilder, __: Any, arguments: Any) -> Any:
+        return builder.fma(*arguments)
+
+    return types.float32(types.float32, types.float32, types.float32), generate
+
+
+_fma: Any = intrinsic(_multiply_add)
+
+
+@njit(nogil=True, error_model="numpy", inline="always")
+def exp_under(x: np.float32, reference: np.float32) -> np.float32:
+    """exp(x - reference) for x at most the reference, in fp32; NaN for NaN.
+
+    exp(t) = 2^n 2^g with n the whole number next to t / ln 2; 2^n by way of the exponent's bits. The relative error
+    is under 2e-7 + 8e-8 |t|. There is no branch and no call, so that a loop of it is vectorised.
+    """
+    t = x - reference
+    t = _LEAST if t < _LEAST else t  # NaN stays
+    m = t * _LOG2E
+    n = np.rint(m)
+    g = m - n
+    power = np.float32(_fma(g, _fma(g, _fma(g, _fma(g, _fma(g, _C5, _C4), _C3), _C2), _C1), _ONE))
+    exponent = np.int32(np.float32(n + _SHIFT).view(np.int32) << _MANTISSA)
+    return np.int32(power.view(np.int32) + exponent).view(np.float32)
+
+
+@njit(nogil=True, error_model="numpy", inline="always")
+def add_lanes(x_T: NDArray[np.float32], reference: np.float32, lanes: NDArray[np.float32]) -> int:
+    """Add exp(x_i - reference) to lane i mod L, for as many x as L lanes divide: their number."""
+    whole = x_T.size // lanes.size * lanes.size
+    for at in range(0, whole, lanes.size):
+        part = x_T[at : at + lanes.size]
+        for i in range(lanes.size):
+            lanes[i] += exp_under(part[i], reference)
+    return whole
+
+
+@njit(nogil=True, error_model="numpy")
+def fold(lanes: NDArray[np.float32], size: int) -> np.float32:
+    """The sum of the first ``size`` lanes, a power of two: the upper half is added to the lower, again and again."""
+    half = size // 2
+    while half:
+        for i in range(half):
+            lanes[i] += lanes[half + i]
+        half //= 2
+    return lanes[0]
+
+
+@njit(nogil=True, error_model="numpy")
 def sum_exp(x_T: NDArray[np.float32], reference: np.float32) -> np.float32:
     """The sum of exp(x - reference) for x at most the reference, in fp32; NaN where one is NaN.
 
-    exp(t) = 2^n 2^g with n the whole number next to t / ln 2; 2^n by way of the exponent's bits. The relative error
-    of a term is under 2e-7 + 8e-8 |t|. The loop has no branch and no call, so that it is vectorised.
+    In an order that is fixed: 64 lanes, what is left in 8, what is left of that one by one. It is the order in which
+    LLVM added with AVX-512 when it had a free hand, so that captures of before stay what they were.
     """
-    total = np.float32(0.0)
-    for i in range(x_T.size):
-        t = x_T[i] - reference
-        t = _LEAST if t < _LEAST else t  # NaN stays
-        n = np.rint(t * _LOG2E)
-        g = t * _LOG2E - n
-        power = np.float32(_ONE + g * (_C1 + g * (_C2 + g * (_C3 + g * (_C4 + g * _C5)))))
-        exponent = np.int32(np.float32(n + _SHIFT).view(np.int32) << _MANTISSA)
-        total += np.int32(power.view(np.int32) + exponent).view(np.float32)
+    lanes = np.zeros(LANES, np.float32)
+    # 1. the lanes as four vectors of 16, which are added up one after the other
+    done, quarter = add_lanes(x_T, reference, lanes), LANES // 4
+    for i in range(quarter):
+        lanes[i] = lanes[i] + lanes[quarter + i] + lanes[2 * quarter + i] + lanes[3 * quarter + i]
+    total = fold(lanes, quarter)
+    if done == x_T.size:
+        return total
+    # 2. what is left, in narrow lanes of which the first begins with the total
+    lanes[0], lanes[1:NARROW] = total, _ZERO
+    done += add_lanes(x_T[done:], reference, lanes[:NARROW])
+    total = fold(lanes, NARROW)
+    # 3. and one by one
+    for x in x_T[done:]:
+        total += exp_under(x, reference)
     return total
 
 
-@numba.njit(nogil=True, error_model="numpy")
+@njit(nogil=True, error_model="numpy")
 def next_larger(x_T: NDArray[np.float32], begin: int, least: np.float32) -> int:
     """The begin of the first block at or after ``begin`` that has an element over ``least``; T if there is none."""
     for at in range(begin, x_T.size, BLOCK):
@@ -89,13 +152,13 @@ def next_larger(x_T: NDArray[np.float32], begin: int, least: np.float32) -> int:
     return x_T.size
 
 
-@numba.njit(nogil=True, error_model="numpy", inline="always")
+@njit(nogil=True, error_model="numpy", inline="always")
 def is_worse(value: float, token: int, other: float, other_token: int) -> bool:
     """Whether a token is kept after another: it is less likely, or as likely with a higher id."""
     return value < other or (value == other and token > other_token)
 
 
-@numba.njit(nogil=True, error_model="numpy")
+@njit(nogil=True, error_model="numpy")
 def sink(values: NDArray[np.float32], ids: NDArray[np.int32], size: int) -> None:
     """Put the root of a heap of ``size`` entries where it belongs."""
     value, token, at = values[0], ids[0], 0
@@ -110,7 +173,7 @@ def sink(values: NDArray[np.float32], ids: NDArray[np.int32], size: int) -> None
     values[at], ids[at] = value, token
 
 
-@numba.njit(nogil=True, error_model="numpy")
+@njit(nogil=True, error_model="numpy")
 def exchange(
     x_T: NDArray[np.float32], begin: int, first: int, values: NDArray[np.float32], ids: NDArray[np.int32]
 ) -> None:
@@ -122,7 +185,7 @@ def exchange(
             sink(values, ids, values.size)
 
 
-@numba.njit(nogil=True, error_model="numpy")
+@njit(nogil=True, error_model="numpy")
 def add_tokens(x_T: NDArray[np.float32], first: int, row: int, best: Best) -> None:
     """Take the logits of tokens first..first + T - 1 into a row; the tile holds the rest afterwards."""
     values, ids = best.values[row], best.ids[row]
@@ -143,7 +206,7 @@ def add_tokens(x_T: NDArray[np.float32], first: int, row: int, best: Best) -> No
             best.sums[row] += np.float64(total)
 
 
-@numba.njit(nogil=True, error_model="numpy")
+@njit(nogil=True, error_model="numpy")
 def add_padding(x_T: NDArray[np.float32], row: int, best: Best) -> None:
     """Take logits that pad the head past the tokenizer into a row's tail."""
     largest, total = best.padding[row]
@@ -155,7 +218,7 @@ def add_padding(x_T: NDArray[np.float32], row: int, best: Best) -> None:
     best.padding[row, 0], best.padding[row, 1] = largest, total
 
 
-@numba.njit(nogil=True, error_model="numpy")
+@njit(nogil=True, error_model="numpy")
 def add_rows(
     logits_NT: NDArray[np.float32], first: int, vocabulary: int, rows: tuple[int, int], best: Best
 ) -> None:
@@ -179,7 +242,7 @@ def add_rows(
         add_padding(tile[inside:], row, best)
 
 
-@numba.njit(nogil=True, error_model="numpy")
+@njit(nogil=True, error_model="numpy")
 def finish(best: Best, rows: tuple[int, int], tail: NDArray[np.float32], label: NDArray[np.float32]) -> None:
     """Make the heaps of the rows low..high-1 lists, best first, of log-probabilities; write the tail and the label's.
 

@@ -10,9 +10,10 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Literal, NamedTuple
 
-import numba
 import numpy as np
 from numpy.typing import NDArray
+
+from fusionchat.compiled import njit
 
 Array = NDArray[Any]
 """An array in the signature of a compiled loop, which reads its type at run time."""
@@ -177,7 +178,7 @@ def make_table(
     )
 
 
-@numba.njit(cache=True, nogil=True)
+@njit(nogil=True)
 def gather(data: Array, offsets: Array, ids: Array) -> Array:
     """The bytes of tokens ``ids`` one after the other, uint8."""
     total = 0
@@ -192,7 +193,7 @@ def gather(data: Array, offsets: Array, ids: Array) -> Array:
     return out
 
 
-@numba.njit(cache=True, nogil=True)
+@njit(nogil=True)
 def begin_with(
     data: Array, offsets: Array, ids: Array, data_W: Array, offsets_W: Array, ids_W: Array
 ) -> Array:
@@ -208,7 +209,7 @@ def begin_with(
     return out
 
 
-@numba.njit(cache=True, nogil=True)
+@njit(nogil=True)
 def blank(text: Array, at: int) -> int:
     """Bytes of the white-space character at ``at``, 0 if there is none (Unicode's White_Space property)."""
     left = len(text) - at
@@ -231,7 +232,7 @@ def blank(text: Array, at: int) -> int:
     return 0
 
 
-@numba.njit(cache=True, nogil=True)
+@njit(nogil=True)
 def skip_blanks(text: Array, at: int) -> int:
     """The first byte at or after ``at`` that is not white space."""
     step = blank(text, at)
@@ -241,7 +242,7 @@ def skip_blanks(text: Array, at: int) -> int:
     return at
 
 
-@numba.njit(cache=True, nogil=True)
+@njit(nogil=True)
 def match_run(
     text: Array, at: int, ids: Array, first: int, last: int, data: Array, offsets: Array, skip: int
 ) -> int:
@@ -259,7 +260,7 @@ def match_run(
     return at
 
 
-@numba.njit(cache=True, nogil=True)
+@njit(nogil=True)
 def literal(text: Array, at: int, token: int, data: Array, offsets: Array) -> bool:
     """Whether the spelling of ``token`` is in the text at ``at``."""
     low, high = offsets[token], offsets[token + 1]
@@ -270,7 +271,7 @@ def literal(text: Array, at: int, token: int, data: Array, offsets: Array) -> bo
     return same
 
 
-@numba.njit(cache=True, nogil=True)
+@njit(nogil=True)
 def run_end(ids: Array, first: int, flags: Array) -> int:
     """The first token at or after ``first`` that is added or unknown, or the number of tokens."""
     while first < len(ids) and not flags[ids[first]] & (1 | 8):
@@ -278,7 +279,7 @@ def run_end(ids: Array, first: int, flags: Array) -> int:
     return first
 
 
-@numba.njit(cache=True, nogil=True)
+@njit(nogil=True)
 def match_either(
     text: Array,
     at: int,
@@ -300,7 +301,7 @@ def match_either(
     return stop, skip
 
 
-@numba.njit(cache=True, nogil=True)
+@njit(nogil=True)
 def match_added(text: Array, at: int, token: int, data: Array, offsets: Array, flags: Array) -> int:
     """Where an added token and the spaces it swallows end, -1 where it is not at ``at``."""
     if flags[token] & 2:
@@ -311,7 +312,7 @@ def match_added(text: Array, at: int, token: int, data: Array, offsets: Array, f
     return skip_blanks(text, at) if flags[token] & 4 else at
 
 
-@numba.njit(cache=True, nogil=True)
+@njit(nogil=True)
 def tile_text(
     text: Array, ids: Array, data: Array, offsets: Array, flags: Array, always: bool, allowed: bool
 ) -> tuple[Array, Array, int, int, int]:
