@@ -5,7 +5,7 @@ from typing import ClassVar
 import pytest
 from pydantic import ValidationError
 
-from fusionchat.settings import Frozen, Named, method_from_name, no_such, no_such_method, with_group
+from fusionchat.settings import Frozen, Grown, Named, method_from_name, no_such, no_such_method, with_group
 
 
 class Part(Named):
@@ -57,3 +57,15 @@ def test_a_name_that_nobody_knows_may_be_misspelt():
         == "there is no method 'vram' (did you mean 'varm'?); there are varm, ties"
     )
     assert no_such("task", "x", ["likelihood"]) == "there is no task 'x'; there are likelihood"
+
+
+class Older(Grown):
+    later: ClassVar[tuple[str, ...]] = ("new", "other")
+    old: int = 1
+    new: str = "off"
+    other: int = 0
+
+
+def test_an_added_key_is_written_only_where_it_is_not_at_its_default():
+    assert Older().model_dump() == {"old": 1} and Older(new="on").model_dump() == {"old": 1, "new": "on"}
+    assert Older.model_validate_json(Older(new="on", other=3).model_dump_json()) == Older(new="on", other=3)

@@ -22,8 +22,9 @@ from fusionchat.evaluate.statistics import Estimate
 from fusionchat.evaluate.tasks import METRICS
 from fusionchat.fuse.fuse import fuse
 from fusionchat.merge.methods import MergeMethod
+from fusionchat.models.adapter import ref_of
 from fusionchat.models.precision import dtype_here
-from fusionchat.models.ref import ModelRef, locate
+from fusionchat.models.ref import locate
 from fusionchat.recipe.schema import Recipe, load_recipe, merge_method
 from fusionchat.represent.store.read import DistributionStore
 from fusionchat.represent.topk import Scored, TopK
@@ -108,7 +109,7 @@ def evaluate(
     if asked.dtype == "auto":
         asked = asked.model_copy(update={"dtype": dtype_here(device)})
     place = locate(str(model), ".", where="model")
-    ref = ModelRef("model", place, place)
+    ref = ref_of("model", place)
     read = open_thoughts(read_corpus(str(corpus)))
     renderer = make_renderer(ref)
     fitted = [fit(one, [(renderer, max_tokens)]) for one in read.conversations]

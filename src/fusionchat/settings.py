@@ -5,7 +5,7 @@ import re
 from collections.abc import Sequence
 from typing import ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, model_validator
+from pydantic import BaseModel, ConfigDict, SerializerFunctionWrapHandler, model_serializer, model_validator
 
 AnyDtype = Literal["auto", "float32", "bfloat16", "float16"]
 
@@ -14,6 +14,19 @@ class Frozen(BaseModel):
     """The base of every part of a recipe: unknown keys are errors, values never change."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
+
+
+class Grown(Frozen):
+    """Settings to which keys were added: at its default such a key is not written, so that finished jobs stay done."""
+
+    later: ClassVar[tuple[str, ...]] = ()
+    """The keys that were added."""
+
+    @model_serializer(mode="wrap")
+    def _without_unused(self, written: SerializerFunctionWrapHandler) -> dict[str, object]:
+        held: dict[str, object] = written(self)
+        unused = {key for key in self.later if getattr(self, key) == type(self).model_fields[key].default}
+        return {key: value for key, value in held.items() if key not in unused}
 
 
 class Named(Frozen):

@@ -44,3 +44,13 @@ def test_a_training_pass_is_the_pass_of_evaluation(name):
             torch.testing.assert_close(model.train()(ids).logits, expected)
         assert model.config.to_dict() == before
         assert not torch.equal(model.train()(ids).logits, expected)
+
+
+def test_a_rate_of_loras_factors_stays():
+    from peft import LoraConfig, get_peft_model
+
+    model = get_peft_model(MODELS["gpt2"](), LoraConfig(lora_dropout=0.25, target_modules=["c_attn"]))
+    with without_dropout(model):
+        rates = {n: m.p for n, m in model.named_modules() if type(m).__name__ == "Dropout"}
+    assert {rate for name, rate in rates.items() if "lora_dropout" in name} == {0.25}
+    assert {rate for name, rate in rates.items() if "lora_dropout" not in name} == {0.0}

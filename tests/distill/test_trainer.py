@@ -5,6 +5,7 @@ from contextlib import contextmanager
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 from transformers import (
     GPT2Config,
     GPT2LMHeadModel,
@@ -16,8 +17,11 @@ from transformers import (
 
 from fusionchat.corpus.render import Rendered
 from fusionchat.distill.checkpoints import last_checkpoint
+from fusionchat.distill.lora import with_factors
 from fusionchat.distill.settings import DistillSettings
+from fusionchat.distill.trained import LoraSettings
 from fusionchat.distill.trainer import DistillTrainer, _arguments, train
+from fusionchat.models.ref import ModelRef
 from tests.build import by_conversation, make_scored
 
 VOCABULARY = 29
@@ -202,6 +206,52 @@ def test_a_resumed_training_ends_with_the_same_bits(tmp_path, monkeypatch, make,
     assert last_checkpoint(tmp_path / "cut").name == "checkpoint-2"
     resumed, _ = run(tmp_path / "cut", **more)
     assert torch.equal(weights(resumed), weights(whole))
+
+
+def with_lora(**settings):
+    """A student with factors, and its tied embedding trained whole where that is asked for."""
+    torch.manual_seed(0)
+    model = GPT2LMHeadModel(GPT2Config(vocab_size=VOCABULARY, n_embd=16, n_layer=2, n_head=2))
+    with_factors(model, LoraSettings(r=4, **settings), ModelRef("pivot", ".", "."), seed=3)
+    return model
+
+
+@pytest.mark.parametrize("settings", [{}, {"dropout": 0.2}, {"modules_to_save": ("wte",)}])
+def test_resumed_factors_end_with_the_same_bits_and_checkpoints_hold_nothing_else(
+    tmp_path, monkeypatch, settings
+):
+    more = {"make": lambda: with_lora(**settings), "checkpoint_steps": 2}
+    whole, _ = run(tmp_path / "whole", **more)
+    step, calls = DistillTrainer.training_step, []
+
+    def stop(self, *args, **kwargs):
+        calls.append(1)
+        if len(calls) == 4:
+            raise InterruptedError
+        return step(self, *args, **kwargs)
+
+    monkeypatch.setattr(DistillTrainer, "training_step", stop)
+    with pytest.raises(InterruptedError):
+        run(tmp_path / "cut", **more)
+    monkeypatch.setattr(DistillTrainer, "training_step", step)
+    checkpoint = last_checkpoint(tmp_path / "cut")
+    trained = [p for p in whole.parameters() if p.requires_grad]
+    held = load_file(checkpoint / "model.safetensors")
+    assert sum(t.numel() for t in held.values()) == sum(p.numel() for p in trained)
+    assert len(torch.load(checkpoint / "optimizer.pt")["state"]) == len(trained)
+    resumed, _ = run(tmp_path / "cut", **more)
+    assert torch.equal(weights(resumed), weights(whole))
+    frozen = weights(with_lora(**settings))
+    assert not torch.equal(frozen, weights(whole))
+
+
+def test_frozen_weights_stay_and_gradient_checkpointing_trains_the_same_factors(tmp_path):
+    before = {n: p.clone() for n, p in with_lora().named_parameters()}
+    plain, _ = run(tmp_path / "a", make=with_lora)
+    saving, _ = run(tmp_path / "b", make=with_lora, gradient_checkpointing=True)
+    torch.testing.assert_close(weights(saving), weights(plain), rtol=1e-4, atol=1e-5)
+    for name, parameter in plain.named_parameters():
+        assert torch.equal(parameter, before[name]) != parameter.requires_grad
 
 
 def test_a_half_written_checkpoint_is_passed_over(tmp_path):

@@ -1,12 +1,15 @@
 """Adapters merged into their base, and those of another."""
 
 import json
+import shutil
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from fusionchat.errors import ModelError
-from fusionchat.models.adapter import base_of, require_base, with_adapter
+from fusionchat.models.adapter import base_of, ref_of, require_base, trained_module, with_adapter
+from fusionchat.models.base import write_base
 from fusionchat.models.identity import identity
 from fusionchat.models.opening import Opening
 from fusionchat.models.ref import ModelRef
@@ -59,6 +62,51 @@ def test_an_adapter_that_does_not_say_its_base_has_none(tmp_path):
     (tmp_path / "adapter_config.json").write_text("[")
     with pytest.raises(ModelError, match=r"adapter_config\.json cannot be read"):
         base_of(one.adapter_place)
+
+
+def test_an_adapters_folder_is_its_base_with_the_adapter(small, tmp_path):
+    save_adapter(tmp_path / "a", small / "m")
+    assert ref_of("x", str(small / "m")) == ModelRef("x", str(small / "m"), str(small / "m"))
+    found = ref_of("x", str(tmp_path / "a"))
+    assert (found.model, found.tokenizer, found.adapter) == (
+        str(small / "m"),
+        str(small / "m"),
+        str(tmp_path / "a"),
+    )
+    (tmp_path / "a/tokenizer.json").write_text("{}")
+    assert ref_of("x", str(tmp_path / "a")).tokenizer == str(tmp_path / "a")
+    write_base(tmp_path / "a", found.place)
+    require_base(found)
+    config = tmp_path / "a/adapter_config.json"
+    held = json.loads(config.read_text())
+    config.write_text(json.dumps(held | {"base_model_name_or_path": "./gone"}))
+    with pytest.raises(ModelError, match="no such model folder"):
+        ref_of("x", str(tmp_path / "a"))
+    config.write_text(json.dumps(held | {"base_model_name_or_path": None}))
+    with pytest.raises(ModelError, match="does not name the model"):
+        ref_of("x", str(tmp_path / "a"))
+
+
+def test_an_adapter_with_a_record_is_refused_on_other_weights(small, tmp_path):
+    save_adapter(tmp_path / "a", small / "m")
+    other = shutil.copytree(small / "m", tmp_path / "other")
+    weights = load_file(other / "model.safetensors")
+    save_file({name: 2 * value for name, value in weights.items()}, other / "model.safetensors")
+    require_base(ref(other, adapter=str(tmp_path / "a")))
+    write_base(tmp_path / "a", ref(small / "m").place)
+    with pytest.raises(ModelError, match="has other weights"):
+        opened(ref(other, adapter=str(tmp_path / "a")))
+
+
+def test_the_copy_that_is_trained_whole_is_the_module(small):
+    from peft import LoraConfig, get_peft_model
+
+    model = opened(ref(small / "m"))
+    head = model.get_output_embeddings()
+    assert trained_module(head) is head
+    get_peft_model(model, LoraConfig(target_modules=["q_proj"], modules_to_save=["lm_head"]))
+    wrapper = model.get_output_embeddings()
+    assert wrapper is not head and trained_module(wrapper) is wrapper.modules_to_save["default"]
 
 
 def test_without_an_adapter_a_model_stays_as_it_is(tmp_path):

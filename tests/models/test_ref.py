@@ -5,7 +5,7 @@ import pytest
 from fusionchat.errors import ModelError
 from fusionchat.hub import Place
 from fusionchat.models.files import file_of
-from fusionchat.models.ref import ModelRef, locate, resolve
+from fusionchat.models.ref import ModelRef, locate, made_of, resolve
 from fusionchat.models.settings import ModelSpec
 
 
@@ -54,3 +54,13 @@ def test_a_gguf_file_is_a_model_and_one_that_is_not_there_is_an_error(tmp_path):
         with pytest.raises(ModelError, match="no such GGUF file") as error:
             locate(missing, str(tmp_path), where="pivot.model")
         assert error.value.where == "pivot.model"
+
+
+def test_what_was_made_of_the_pivot_is_a_model_or_the_pivot_with_an_adapter(tmp_path):
+    pivot = ModelRef("pivot", "org/p", "org/p", revision="v2", template="{{ messages }}")
+    place = str(tmp_path)
+    model = made_of(pivot, tmp_path, "sft")
+    assert model == ModelRef("sft", place, place, template=pivot.template)
+    (tmp_path / "adapter_config.json").write_text("{}")
+    adapted = made_of(pivot, tmp_path, "sft")
+    assert adapted == ModelRef("sft", "org/p", place, "v2", template=pivot.template, adapter=place)

@@ -1,10 +1,22 @@
 """What a training job leaves behind."""
 
 import gc
+import json
 import weakref
 
+import pytest
+
 from fusionchat.artifacts import write_json
+from fusionchat.chat.answer import Answerer
+from fusionchat.distill.settings import DistillSettings
+from fusionchat.errors import ModelError
+from fusionchat.evaluate.scores import read_scores
+from fusionchat.evaluate.tasks import PRIMARY
+from fusionchat.recipe.schema import load_recipe
 from fusionchat.stages import distill as stage
+from fusionchat.stages.check import check
+from fusionchat.stages.pipeline import open_run, run
+from tests.tiny import SETTINGS, write_recipe
 
 
 class Cycle:
@@ -28,3 +40,66 @@ def test_a_training_gives_its_memory_back(tmp_path, monkeypatch):
     finally:
         gc.enable()
     assert made[0]() is None
+
+
+def lora(**settings):
+    return SETTINGS["distill"] | {"train": {"lora": {"r": 4} | settings}, "learning_rate": 1e-2}
+
+
+def test_a_run_with_adapters_from_training_to_evaluation(tiny):
+    """Every trained row is an adapter: SFT, self-distillation, all sources, targets; merged and searched."""
+    write_recipe(
+        tiny / "recipe.yaml",
+        distill=lora(),
+        compare={"sft_seeds": 1, "self_distillation": True, "all_sources": True},
+        search={"candidates": ["linear"]},
+    )
+    done = run(load_recipe("recipe.yaml"), until="evaluate")
+    trained = [job for job in done.jobs.values() if job.stage == "distill"]
+    assert len(trained) == 5
+    for job in trained:
+        held = {path.name for path in (done.path(job.id) / "model").iterdir()}
+        assert {"adapter_model.safetensors", "fusionchat_base.json", "tokenizer.json"} <= held
+        assert "config.json" not in held
+    figures = {
+        name: read_scores(done.path(f"evaluate/test/{name}")).estimate(PRIMARY).value
+        for name in ("pivot", "sft", "targets/qwen@0.5", "targets/all@0.5", "search")
+    }
+    assert all(value < figures["pivot"] for name, value in figures.items() if name != "pivot")
+    fused = done.path("merge/varm@0.5") / "model"
+    assert (fused / "model.safetensors").is_file() and not (fused / "adapter_config.json").exists()
+    answerer = Answerer.load(done.path("distill/mixtral@0.5"), "cpu")
+    assert answerer.model.num_parameters() == Answerer.load(fused, "cpu").model.num_parameters()
+    weights = json.loads((fused / "merge_weights.json").read_text())
+    changed = {t["name"]: t["rms"] for t in weights["tensors"]}
+    assert changed["model.norm.weight"] == [0.0, 0.0] and all(changed["model.layers.0.mlp.up_proj.weight"])
+
+
+def test_full_training_has_the_fingerprints_it_had_before_there_was_lora(tiny):
+    """Of a job's settings as they were in VERSION 4."""
+    job = open_run(load_recipe("recipe.yaml")).jobs["distill/sft"]
+    assert set(job.hashed) == {"distill", "learns", "seed"}
+    assert set(job.hashed["distill"]) == {
+        "epochs", "batch_size", "learning_rate", "schedule", "warmup_ratio", "weight_decay", "max_grad_norm", "precision",
+    }  # fmt: skip
+
+
+def test_dropout_of_factors_makes_the_size_of_a_pass_part_of_the_result(tiny):
+    def fingerprint(dropout, tokens):
+        write_recipe(
+            tiny / "recipe.yaml", distill=lora(dropout=dropout), runtime={"micro_batch_tokens": tokens}
+        )
+        return open_run(load_recipe("recipe.yaml")).jobs["distill/sft"].fingerprint
+
+    assert fingerprint(0.0, 256) == fingerprint(0.0, 512)
+    assert len({fingerprint(0.1, 256), fingerprint(0.1, 512), fingerprint(0.0, 256)}) == 3
+    assert stage.draws_masks(DistillSettings(train={"lora": {"dropout": 0.1}}))
+    assert not stage.draws_masks(DistillSettings())
+
+
+def test_layers_that_the_pivot_lacks_are_found_before_anything_is_captured(tiny):
+    write_recipe(tiny / "recipe.yaml", distill=lora(targets=["q_prj"]))
+    for look in (check, run):
+        with pytest.raises(ModelError, match=r"no linear layer 'q_prj'.*did you mean 'q_proj'"):
+            look(load_recipe("recipe.yaml"))
+    assert not (tiny / "runs/tiny/represent").exists()

@@ -10,6 +10,7 @@ from fusionchat.artifacts import read_manifest
 from fusionchat.corpus.conversation import Message
 from fusionchat.errors import ModelError
 from fusionchat.hub import find
+from fusionchat.models.files import ADAPTER
 from fusionchat.units import counted
 
 if TYPE_CHECKING:
@@ -35,10 +36,10 @@ def resolve_model(path: Path) -> Path:
     Raises:
         ModelError: There is no such folder, no model in it, or the run has no fused model yet.
     """
-    if (path / CONFIG).is_file():
+    if _holds_model(path):
         return path
     for job in (path / FUSED, path):
-        if (job / "model" / CONFIG).is_file() and read_manifest(job) is not None:
+        if _holds_model(job / "model") and read_manifest(job) is not None:
             return job / "model"
     if not path.is_dir():
         raise ModelError(f"There is no such folder: {path}", do=_advice(path))
@@ -53,6 +54,11 @@ def resolve_model(path: Path) -> Path:
         where=str(path),
         do="give a model folder or a run folder (runs/NAME)",
     )
+
+
+def _holds_model(folder: Path) -> bool:
+    """Whether a folder is a model's or an adapter's."""
+    return (folder / CONFIG).is_file() or (folder / ADAPTER).is_file()
 
 
 def _advice(path: Path) -> str:
@@ -94,13 +100,13 @@ class Answerer:
     def load(cls, path: Path, device: str) -> "Answerer":
         """Load a model; raises ModelError where it cannot be had or has no chat template."""
         from fusionchat.corpus.render import Renderer
+        from fusionchat.models.adapter import ref_of
         from fusionchat.models.device import pick_device
         from fusionchat.models.load import load_model, load_tokenizer
         from fusionchat.models.precision import auto_dtype
-        from fusionchat.models.ref import ModelRef
 
         where = find_model(path)
-        ref = ModelRef(str(path), where, where)
+        ref = ref_of(str(path), where)
         tokenizer = load_tokenizer(ref)
         renderer = Renderer(tokenizer, name=where)
         place = pick_device(device)

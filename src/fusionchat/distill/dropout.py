@@ -9,6 +9,9 @@ from transformers import PreTrainedModel
 WORDS = ("drop", "jitter")
 """What the rates are called: attention_dropout, resid_pdrop, layerdrop, router_jitter_noise."""
 
+OF_FACTORS = ".lora_dropout."
+"""Where peft has the dropout of its factors."""
+
 
 @contextmanager
 def without_dropout(model: PreTrainedModel) -> Iterator[None]:
@@ -16,8 +19,10 @@ def without_dropout(model: PreTrainedModel) -> Iterator[None]:
 
     A dropout mask has the shape of a micro-batch: with GPT-2's 0.1 the trained weights depended on
     ``runtime.micro_batch_tokens``. Rates are kept as numbers in modules, in `torch.nn.Dropout`, and in configurations.
+    A rate of LoRA's factors was asked for, and stays.
     """
-    owners: list[object] = [*model.modules(), model.config, model.config.get_text_config()]
+    modules = [module for name, module in model.named_modules() if OF_FACTORS not in name]
+    owners: list[object] = [*modules, model.config, model.config.get_text_config()]
     kept = [(owner, name, rate) for owner in owners for name, rate in _rates(owner)]
     try:
         for owner, name, _ in kept:

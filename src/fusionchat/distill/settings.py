@@ -1,18 +1,26 @@
 """Settings of the training of targets."""
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 from pydantic import Field, field_validator
 
-from fusionchat.settings import Frozen
+from fusionchat.distill.trained import Trains
+from fusionchat.settings import Grown
 
 
-class TrainingSettings(Frozen):
+class TrainingSettings(Grown):
     """How a copy of the pivot is trained."""
+
+    later: ClassVar[tuple[str, ...]] = ("train",)
 
     epochs: float = Field(3, gt=0, description="passes over the training part; fractions are possible")
     batch_size: int = Field(128, ge=1, description="conversations a step, over all devices")
     learning_rate: float = Field(5e-6, gt=0, description="the highest one, after the warm-up")
+    train: Trains = Field(
+        "full",
+        description="full: all parameters; lora: factors beside frozen matrices, and the target is an adapter. `lora` alone is "
+        "short for `{lora: {}}`",
+    )
     schedule: Literal["cosine", "linear", "constant", "constant_with_warmup"] = Field(
         "cosine", description="how the learning rate goes down"
     )

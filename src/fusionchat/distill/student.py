@@ -125,6 +125,11 @@ class Student(nn.Module):
             masked=not head.looks_back_only,
         )
 
+    def factors(self) -> dict[str, nn.Parameter] | None:
+        """The parameters that are trained, by name, where others are frozen; None where all are trained."""
+        frozen = any(not one.requires_grad for one in self.parameters())
+        return {n: p for n, p in self.named_parameters() if p.requires_grad} if frozen else None
+
     def hidden(self, batch: StudentBatch) -> Float[Tensor, "B L H"]:
         """Last hidden states; those of padding mean nothing.
 

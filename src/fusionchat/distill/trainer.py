@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from safetensors.torch import load_model, save_model
+from safetensors.torch import load_file, load_model, save_file, save_model
 from transformers import (
     PreTrainedModel,
     Trainer,
@@ -78,12 +78,21 @@ class DistillTrainer(Trainer):
         if self.args.should_save:
             folder = Path(output_dir or str(self.args.output_dir))
             folder.mkdir(parents=True, exist_ok=True)
-            save_model(self.student, str(folder / WEIGHTS))
+            if (trained := self.student.factors()) is None:
+                save_model(self.student, str(folder / WEIGHTS))
+            else:
+                save_file({name: one.detach() for name, one in trained.items()}, str(folder / WEIGHTS))
 
     def _load_from_checkpoint(
         self, resume_from_checkpoint: str, model: torch.nn.Module | None = None
     ) -> None:
-        load_model(model or self.student, Path(resume_from_checkpoint) / WEIGHTS)
+        weights = Path(resume_from_checkpoint) / WEIGHTS
+        if (trained := self.student.factors()) is None:
+            load_model(model or self.student, weights)
+            return
+        held = load_file(weights)
+        for name, parameter in trained.items():
+            parameter.data.copy_(held[name])
 
     def _get_train_sampler(self, train_dataset: Any = None) -> torch.utils.data.Sampler[int]:
         return torch.utils.data.SequentialSampler(self.train_dataset)  # type: ignore[arg-type]
@@ -148,7 +157,7 @@ def train(
     """Train a model in place, without dropout; a killed training continues from its last checkpoint in ``folder``.
 
     Args:
-        model: The student, in fp32 (or fp64): small learning rates vanish in half-precision weights.
+        model: The student; what is trained of it is in fp32 (or fp64): small learning rates vanish in half-precision weights.
         rendered: The conversations in the student's template and tokens.
         soft: Fused distributions of each conversation, None for plain fine-tuning.
         label_weight: lambda.
@@ -161,8 +170,8 @@ def train(
         device: Where to train.
         progress: Opens a progress bar of the steps that are to do.
     """
-    # 1. the plan of all steps, of which each rank trains its part
-    assert all(p.dtype in (torch.float32, torch.float64) for p in model.parameters()), "train in fp32"
+    trained = [p for p in model.parameters() if p.requires_grad]
+    assert all(p.dtype in (torch.float32, torch.float64) for p in trained), "train in fp32"
     arguments = _arguments(settings, checkpoint_steps, seed, folder, device)
     world = arguments.world_size
     plan = plan_steps(
@@ -176,17 +185,14 @@ def train(
         seed=seed,
     )
     steps = len(plan) // world
-    # 2. the schedule, in steps
     arguments.max_steps = steps
     arguments.warmup_steps = round(settings.warmup_ratio * steps)
     arguments.logging_steps = max(1, steps // 50)
     if gradient_checkpointing:
         # Renamed in transformers 5.2x; the old name is the only one that older releases have.
         getattr(model, "activation_checkpointing_enable", model.gradient_checkpointing_enable)()
-    # 3. where a killed training goes on
     checkpoint = last_checkpoint(folder)
     done = 0 if checkpoint is None else step_of(checkpoint)
-    # 4. lambda at each step; without distributions the loss has no use for it
     how = settings if soft is not None and isinstance(settings, SoftTrainingSettings) else None
     last = None if how is None else how.label_weight_end
     with progress(steps - done) as advance:

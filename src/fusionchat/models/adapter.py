@@ -5,13 +5,17 @@ from typing import TYPE_CHECKING, cast
 
 from fusionchat.errors import ModelError
 from fusionchat.hub import Place, cached_folder, find
-from fusionchat.models.ref import ModelRef
+from fusionchat.models.base import require_same_weights
+from fusionchat.models.files import ADAPTER as CONFIG
+from fusionchat.models.files import TOKENIZER, matching
+from fusionchat.models.ready import ready
+from fusionchat.models.ref import ModelRef, locate
 
 if TYPE_CHECKING:
+    from torch import nn
     from transformers import PreTrainedModel
 
-CONFIG = "adapter_config.json"
-NEEDS = "pip install peft"
+NEEDS = "pip install 'fusionchat[lora]'"
 
 
 def base_of(place: Place) -> str:
@@ -36,8 +40,30 @@ def base_of(place: Place) -> str:
         raise ModelError(f"The adapter's {CONFIG} cannot be read: {error}", where=str(path)) from error
 
 
+def ref_of(name: str, where: str) -> ModelRef:
+    """A model by its folder or hub id; an adapter's folder is its base model with the adapter.
+
+    Raises:
+        ModelError: An adapter does not name its base, or that is not there.
+    """
+    folder = find(where).path
+    if folder is None or not (folder / CONFIG).is_file() or (folder / "config.json").is_file():
+        return ModelRef(name, where, where)
+    base = base_of(find(where))
+    if not base:
+        raise ModelError(
+            "This adapter does not name the model that it belongs to",
+            where=str(folder / CONFIG),
+            do="give base_model_name_or_path there",
+        )
+    model = locate(base, str(folder), where=f"{folder / CONFIG}: base_model_name_or_path")
+    own = bool(matching(folder, TOKENIZER))
+    revision = json.loads((folder / CONFIG).read_text(encoding="utf-8")).get("revision")
+    return ModelRef(name, model, where if own else model, revision, adapter=where)
+
+
 def require_base(ref: ModelRef) -> None:
-    """Raise ModelError where an adapter names another base than its model, both being ids on the hub."""
+    """Raise ModelError where an adapter names another base than its model, both being ids on the hub, or has its record."""
     place = ref.adapter_place
     if place is None:
         return
@@ -49,6 +75,9 @@ def require_base(ref: ModelRef) -> None:
             where=place.given,
             do=f"set model: {base}, or give a local copy of the model if they are the same",
         )
+    adapter, folder = cached_folder(place), None if own.file is not None else cached_folder(own)
+    if adapter is not None and folder is not None:
+        require_same_weights(adapter, folder)
 
 
 def with_adapter(ref: ModelRef, model: "PreTrainedModel", *, merged: bool) -> "PreTrainedModel":
@@ -66,6 +95,7 @@ def with_adapter(ref: ModelRef, model: "PreTrainedModel", *, merged: bool) -> "P
     if place is None:
         return model
     require_base(ref)
+    ready(place, ("",))
     try:
         from peft import PeftModel
     except ImportError as error:
@@ -81,3 +111,9 @@ def with_adapter(ref: ModelRef, model: "PreTrainedModel", *, merged: bool) -> "P
             where=place.given,
             do="give the model that it was trained on",
         ) from error
+
+
+def trained_module(module: "nn.Module") -> "nn.Module":
+    """The copy of a module that peft trains whole in its place (``modules_to_save``), or the module itself."""
+    copies = getattr(module, "modules_to_save", None)
+    return module if copies is None else cast("nn.Module", copies[module.active_adapters[0]])  # type: ignore[index]

@@ -39,6 +39,8 @@ PROCESSORS = (
 LICENCES = ("LICENSE*", "LICENCE*", "NOTICE*", "COPYING*", "USE_POLICY*")
 """Patterns of the files with a model's licence."""
 GENERATION = "generation_config.json"
+ADAPTER = "adapter_config.json"
+"""What a folder with an adapter of peft has."""
 CARRIED = (*TOKENIZER, *PROCESSORS, GENERATION, *LICENCES)
 """Patterns of the files that a fused model takes over from its pivot as they are."""
 

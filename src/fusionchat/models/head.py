@@ -16,6 +16,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from fusionchat.errors import ModelError
+from fusionchat.models.adapter import trained_module
 from fusionchat.models.logits import HeadShape, Tile, operand, product, tiles, wide
 from fusionchat.models.offloaded import device_of, hook_of, input_device, lent
 
@@ -112,7 +113,7 @@ class Head:
     def of(cls, model: "PreTrainedModel") -> "Head":
         """Split a model; raises ModelError where its head is not one this class reproduces."""
         config = model.config.get_text_config()
-        linear = model.get_output_embeddings()
+        linear = trained_module(model.get_output_embeddings())
         body = model.base_model
         kind = type(model).__name__
         if not isinstance(linear, nn.Linear) or body is model:

@@ -1,6 +1,7 @@
 """Before transformers reads a model: its files are checked, the hub is asked once, transformers is quiet."""
 
 import logging
+import warnings
 
 from fusionchat.damage import verified_folder
 from fusionchat.hub import Place, ask_the_hub_once
@@ -28,6 +29,9 @@ def quiet() -> None:
 
     transformers_logging.set_verbosity_error()
     transformers_logging.disable_progress_bar()
+    warnings.filterwarnings(
+        "ignore", "`is_gradient_checkpointing` is deprecated", FutureWarning
+    )  # peft asks for it
     hub_logging.set_verbosity_error()
 
 

@@ -4,7 +4,7 @@ Nothing is decided from a model's name but what `hub.find` does.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from pydantic import JsonValue
@@ -13,6 +13,7 @@ from fusionchat.corpus.jinja import pick
 from fusionchat.corpus.thoughts import Thinking
 from fusionchat.errors import ModelError
 from fusionchat.hub import GGUF, Place, find
+from fusionchat.models.files import ADAPTER
 from fusionchat.models.settings import ModelSpec
 from fusionchat.models.template_files import read_template
 
@@ -108,6 +109,14 @@ def resolve(specs: Mapping[str, ModelSpec], folder: str) -> dict[str, ModelRef]:
             spec.trust_remote_code,
         )
     return refs
+
+
+def made_of(pivot: ModelRef, folder: Path, name: str) -> ModelRef:
+    """A model or an adapter in a run's folder that was made of the pivot, with the tokenizer beside it."""
+    place = str(folder)
+    if (folder / ADAPTER).is_file():
+        return replace(pivot, name=name, adapter=place, tokenizer=place)
+    return replace(pivot, name=name, model=place, tokenizer=place, revision=None)
 
 
 def locate(name: str, folder: str, *, where: str) -> str:

@@ -9,6 +9,7 @@ from typing import NamedTuple
 from fusionchat.align.preview import PairPreview, preview
 from fusionchat.corpus.parts import count_rejects
 from fusionchat.corpus.render import Renderer
+from fusionchat.distill.trained import FULL
 from fusionchat.errors import FusionChatError, ModelError
 from fusionchat.hub import Place, cached_folder
 from fusionchat.merge.inputs.files import is_without_weights, opens_in_transformers
@@ -103,6 +104,7 @@ def check(recipe: Recipe, *, sample: int = 200) -> Check:
     conversations = [one for read in train for one in read.conversations]
     rejects = count_rejects([one for read in train for one in read.rejects])
     pivot = _rehearsed(refs["pivot"], unseen)
+    _trainable(recipe, refs["pivot"], unseen)
     renderers: dict[str, Renderer] = {}
     models = [_look(ref, renderers, unseen) for ref in refs.values()]
     unseen += [line for name in opened_sources(recipe) if (line := _closed(refs[name]))]
@@ -173,6 +175,21 @@ def _rehearsed(ref: ModelRef, unseen: list[str]) -> list[str]:
         unseen.append(f"the weights of {ref.model}: they are not here yet; a run looks at them first")
         return []
     return rehearse(folder)
+
+
+def _trainable(recipe: Recipe, pivot: ModelRef, unseen: list[str]) -> None:
+    """Check `distill.train` against the pivot's structure; a pivot that is not here is noted where it is looked at."""
+    factors = recipe.distill.train
+    if factors == FULL:
+        return
+    from fusionchat.distill.lora import require_fitting
+
+    try:
+        load_config(pivot)
+    except ModelError as error:
+        _unless_here(pivot.place, error, unseen)
+        return
+    require_fitting(pivot, factors.lora)
 
 
 def _closed(source: ModelRef) -> str:

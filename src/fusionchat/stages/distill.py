@@ -4,6 +4,7 @@ import gc
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
+from typing import ClassVar
 
 from pydantic import Field, SerializeAsAny
 
@@ -11,6 +12,7 @@ from fusionchat.artifacts import Json, read_json, write_json
 from fusionchat.console import progress
 from fusionchat.distill.checkpoints import describe
 from fusionchat.distill.settings import SoftTrainingSettings, TrainingSettings
+from fusionchat.distill.trained import FULL
 from fusionchat.models.device import pick_device
 from fusionchat.models.load import load_model
 from fusionchat.models.precision import torch_dtype
@@ -19,7 +21,7 @@ from fusionchat.represent.store.read import DistributionStore
 from fusionchat.run.estimate import training_cost, training_memory
 from fusionchat.run.job import Context, Inputs, Summary
 from fusionchat.run.plan import Run
-from fusionchat.settings import Frozen
+from fusionchat.settings import Grown
 from fusionchat.stages.corpus import read_tokens, tokens_file
 from fusionchat.stages.names import CORPUS
 from fusionchat.stages.variants import trainings
@@ -29,18 +31,21 @@ CHECKPOINTS = "checkpoints"
 TRAINING = "training.json"
 
 
-class Settings(Frozen):
+class Settings(Grown):
     """All that changes a training but the corpus, the pivot and the distributions.
 
     Attributes:
         distill: How it is trained; with label weight and tail where it learns distributions.
         learns: The job whose distributions it learns; None for the labels alone.
         seed: Order of the conversations and every other random choice.
+        micro_batch_tokens: Positions of a pass, where the factors' dropout draws a mask for each; else None.
     """
 
+    later: ClassVar[tuple[str, ...]] = ("micro_batch_tokens",)
     distill: SerializeAsAny[TrainingSettings | SoftTrainingSettings] = Field(union_mode="left_to_right")
     learns: str | None
     seed: int
+    micro_batch_tokens: int | None = None
 
 
 def settings_of(held: Mapping[str, Json]) -> Settings:
@@ -62,6 +67,7 @@ def plan(run: Run) -> None:
                 else recipe.distill.soft(training.label_weight),
                 learns=training.learns,
                 seed=training.seed,
+                micro_batch_tokens=recipe.runtime.micro_batch_tokens if draws_masks(recipe.distill) else None,
             ),
             needs=(CORPUS, training.learns) if training.learns else (CORPUS,),
             reads={CORPUS: (tokens_file("train", "pivot"),)},
@@ -73,13 +79,18 @@ def plan(run: Run) -> None:
         )
 
 
+def draws_masks(how: TrainingSettings) -> bool:
+    """Whether passes draw random numbers: factors with dropout do."""
+    return how.train != FULL and how.train.lora.dropout > 0
+
+
 def so_far(settings: Settings, inputs: Inputs, out: Path) -> str:
     """How far a training is whose folder this is."""
     return "trained" if (out / TRAINING).is_file() else describe(out / CHECKPOINTS)
 
 
 def work(settings: Settings, inputs: Inputs, out: Path, ctx: Context) -> Summary:
-    """Train, save the target in fp32 with the pivot's tokenizer, and take the checkpoints away.
+    """Train, save the target (a model, or an adapter) in fp32 with the pivot's tokenizer, and take the checkpoints away.
 
     ``training.json`` says that the target is saved: checkpoints that a kill left half removed are never gone on from.
     """
@@ -95,6 +106,7 @@ def train_target(settings: Settings, inputs: Inputs, out: Path, ctx: Context) ->
     """Train a target and save it; ``training.json`` is written last."""
     import torch
 
+    from fusionchat.distill.lora import round_frozen, save_adapter, with_factors
     from fusionchat.distill.trainer import train
 
     pivot, how = inputs.model("pivot"), settings.distill
@@ -106,6 +118,10 @@ def train_target(settings: Settings, inputs: Inputs, out: Path, ctx: Context) ->
         torch_dtype("bfloat16", device, where="distill.precision")
     torch.manual_seed(settings.seed)
     model = load_model(pivot, dtype=torch.float32, device=device)
+    factors = how.train
+    adapted = None if factors == FULL else with_factors(model, factors.lora, pivot, seed=settings.seed)
+    if adapted is not None and how.precision == "bf16":
+        round_frozen(model, torch.bfloat16)
 
     trained = train(
         model,
@@ -121,7 +137,10 @@ def train_target(settings: Settings, inputs: Inputs, out: Path, ctx: Context) ->
         device=device,
         progress=lambda steps: progress(inputs.job.label, steps, "steps"),
     )
-    model.save_pretrained(out / "model")
+    if adapted is None:
+        model.save_pretrained(out / "model")
+    else:
+        save_adapter(adapted, pivot, out / "model")
     copy_tokenizer(pivot, out / "model")
     loss = round(trained.log[-1]["loss"], 5) if trained.log else None
     write_json(out / TRAINING, {"steps": trained.steps, "loss": loss, "log": trained.log})

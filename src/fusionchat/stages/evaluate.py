@@ -17,7 +17,7 @@ from fusionchat.evaluate.tasks.base import Subject
 from fusionchat.hub import find
 from fusionchat.models.opening import PLAIN, Opening
 from fusionchat.models.precision import torch_dtype
-from fusionchat.models.ref import ModelRef
+from fusionchat.models.ref import ModelRef, made_of
 from fusionchat.run.estimate import capture_memory, evaluation_cost
 from fusionchat.run.job import Content, Context, Inputs, Place, Summary
 from fusionchat.run.plan import Run
@@ -128,8 +128,8 @@ def model_of(row: Row, weight: float | None, inputs: Inputs) -> ModelRef:
     """The model of a row."""
     if row.kind in ("pivot", "source"):
         return inputs.model(row.base)
-    folder = str(inputs.folder(row.maker(weight)) / "model")
-    return replace(inputs.model("pivot"), name=row.name, model=folder, tokenizer=folder, revision=None)
+    folder = inputs.folder(row.maker(weight)) / "model"
+    return made_of(inputs.model("pivot"), folder, row.name)
 
 
 def work(settings: Settings, inputs: Inputs, out: Path, ctx: Context) -> Summary:

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from contextlib import closing
 
 from fusionchat.console import warn
+from fusionchat.distill.trained import FULL
 from fusionchat.errors import MergeError, ModelError
 from fusionchat.merge.inputs.checkpoint import open_checkpoint
 from fusionchat.merge.inputs.files import is_without_weights, opens_in_transformers
@@ -30,7 +31,7 @@ def rehearse(run: Run, jobs: Sequence[Job]) -> None:
     """Look at the weights that the jobs will read, at the merge after the training, and at the room on the disk.
 
     Raises:
-        ModelError: A model's weights are missing, cut short or damaged.
+        ModelError: A model's weights are missing, cut short or damaged, or `distill.train` does not fit the pivot.
         MergeError: What is trained of the pivot could not be merged.
     """
     todo = [job for job in jobs if run.status(job).state != "done"]
@@ -41,6 +42,11 @@ def rehearse(run: Run, jobs: Sequence[Job]) -> None:
             require_weights(ref)
     if any(job.stage in REHEARSED for job in todo):
         rehearse_when_unpacked(run)
+    factors = run.recipe.distill.train
+    if factors != FULL and any(job.stage == "distill" for job in todo):
+        from fusionchat.distill.lora import require_fitting
+
+        require_fitting(run.refs["pivot"], factors.lora)
     need, free = most_disk([job.cost for job in todo]), shutil.disk_usage(run.folder).free
     if need is not None and need > free:
         warn(

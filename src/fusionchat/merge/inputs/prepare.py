@@ -29,6 +29,7 @@ from fusionchat.merge.inputs.vocabulary.embeddings import Embeddings
 from fusionchat.merge.inputs.vocabulary.vocabularies import aligned, check_tokens
 from fusionchat.merge.methods.base import Method
 from fusionchat.merge.methods.passthrough import Passthrough
+from fusionchat.models.base import require_same_weights
 
 
 @dataclass
@@ -164,6 +165,7 @@ def _open_adapters(
     opened = {}
     for name, folder in targets.items():
         if is_adapter(folder):
+            require_same_weights(folder, pivot.folder)
             opened[name] = open_adapter(folder, pivot, known=known, allow_pickle=allow_pickle)
             for file in opened[name].files:
                 stack.callback(file.close)

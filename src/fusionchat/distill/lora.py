@@ -1,0 +1,213 @@
+"""LoRA: factors beside the pivot's frozen matrices, put there, checked and saved by PEFT.
+
+    W + alpha / r * B A        (arXiv 2106.09685), B zero and A random at the start
+
+The target is an adapter: `PeftModel.from_pretrained`, vLLM and the merge read it. Which weights it belongs to is beside it.
+"""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+from torch import nn
+from transformers.pytorch_utils import Conv1D
+
+from fusionchat.artifacts import read_json, write_json
+from fusionchat.distill.trained import LoraSettings
+from fusionchat.errors import ModelError
+from fusionchat.models.adapter import NEEDS
+from fusionchat.models.base import write_base
+from fusionchat.models.card import README
+from fusionchat.models.files import ADAPTER
+from fusionchat.models.load import load_config
+from fusionchat.models.ref import ModelRef
+from fusionchat.settings import meant
+
+if TYPE_CHECKING:
+    from peft import PeftModel
+    from transformers import PreTrainedModel
+
+WHERE = "distill.train.lora"
+
+
+def linear_layers(model: "PreTrainedModel") -> dict[str, tuple[int, int]]:
+    """Inputs and outputs of each linear layer but the head, by its name in the model; of structures on any device."""
+    head = model.get_output_embeddings()
+    return {
+        name: _sides(module)
+        for name, module in model.named_modules()
+        if isinstance(module, nn.Linear | Conv1D) and module is not head
+    }
+
+
+def _sides(module: nn.Linear | Conv1D) -> tuple[int, int]:
+    if isinstance(module, Conv1D):  # stores [inputs, outputs]
+        return int(module.weight.shape[0]), int(module.weight.shape[1])
+    return module.in_features, module.out_features
+
+
+def chosen_layers(model: "PreTrainedModel", settings: LoraSettings) -> dict[str, tuple[int, int]]:
+    """Inputs and outputs of the linear layers that get factors, by name.
+
+    Raises:
+        ModelError: A name is of no linear layer, a rank is above a matrix's, or a module to save is not there.
+    """
+    layers = linear_layers(model)
+    known = _ends(layers)
+    for name in settings.targets:
+        if not any(is_called(layer, name) for layer in layers):
+            raise ModelError(
+                f"The pivot has no linear layer {name!r} that can have factors{meant(name, known)}",
+                where=f"{WHERE}.targets",
+                do=f"give some of {', '.join(known)}; a head or an embedding is trained whole, by modules_to_save",
+            )
+    chosen = {
+        layer: sides
+        for layer, sides in layers.items()
+        if not settings.targets or any(is_called(layer, name) for name in settings.targets)
+    }
+    for layer, sides in chosen.items():
+        if settings.r > min(sides):
+            raise ModelError(
+                f"A matrix of {sides[1]} x {sides[0]} ({layer}) has no rank of {settings.r}",
+                where=f"{WHERE}.r",
+                do=f"give at most {min(min(one) for one in chosen.values())}, or leave that layer out by `targets`",
+            )
+    _require_saved(model, settings, chosen)
+    return chosen
+
+
+def require_fitting(ref: ModelRef, settings: LoraSettings) -> None:
+    """Check the settings against the pivot's structure, before anything is captured; raises as `chosen_layers`."""
+    from transformers import AutoModelForCausalLM
+
+    with torch.device("meta"):
+        model = AutoModelForCausalLM.from_config(load_config(ref))
+    chosen_layers(model, settings)
+
+
+def _require_saved(
+    model: "PreTrainedModel", settings: LoraSettings, chosen: dict[str, tuple[int, int]]
+) -> None:
+    """Raise ModelError where a module to save is not there, or has factors too."""
+    modules = [name for name, module in model.named_modules() if any(True for _ in module.parameters(False))]
+    for name in settings.modules_to_save:
+        found = [module for module in modules if is_called(module, name)]
+        if not found:
+            known = _ends(modules)
+            raise ModelError(
+                f"The pivot has no module {name!r} with weights{meant(name, known)}",
+                where=f"{WHERE}.modules_to_save",
+                do=f"give some of {', '.join(known)}",
+            )
+        both = next((module for module in found if module in chosen), None)
+        if both is not None and not settings.targets:
+            continue  # it is trained whole, and gets no factors
+        if both is not None:
+            raise ModelError(
+                f"{both} is to be trained whole and by factors",
+                where=WHERE,
+                do=f"remove {name!r} from one of the two",
+            )
+
+
+def is_called(module: str, name: str) -> bool:
+    """Whether a module is meant by a name: its own, or the end of it (peft's rule)."""
+    return module == name or module.endswith(f".{name}")
+
+
+def _ends(names: "dict[str, tuple[int, int]] | list[str]") -> list[str]:
+    """The last part of each name, once."""
+    return list(dict.fromkeys(name.rpartition(".")[2] for name in names))
+
+
+def with_factors(
+    model: "PreTrainedModel", settings: LoraSettings, ref: ModelRef, *, seed: int
+) -> "PeftModel":
+    """The pivot with factors beside its matrices; all else is frozen. The model itself is changed.
+
+    A module to save that is tied to another one (embedding and head) stays so: they are trained as one.
+
+    Args:
+        model: The pivot.
+        settings: Which factors.
+        ref: Where the pivot is.
+        seed: Of the factors A.
+
+    Raises:
+        ModelError: peft is missing, or the settings do not fit the pivot (`chosen_layers`).
+    """
+    try:
+        from peft import LoraConfig, TaskType, get_peft_model
+    except ImportError as error:
+        raise ModelError(
+            "LoRA is trained with the package `peft`, which is missing", where=WHERE, do=NEEDS
+        ) from error
+    chosen = chosen_layers(model, settings)
+    saved = list(settings.modules_to_save)
+    place, embedding, head = ref.place, model.get_input_embeddings(), model.get_output_embeddings()
+    names = {module: name for name, module in model.named_modules()}
+    ends = {names[embedding], names[head]} if embedding.weight is head.weight else set()
+    config = LoraConfig(
+        task_type=TaskType.CAUSAL_LM,
+        r=settings.r,
+        lora_alpha=settings.scale,  # type: ignore[arg-type]
+        lora_dropout=settings.dropout,
+        target_modules=_target_names(model, chosen, saved),
+        modules_to_save=_saved_names(model, saved) or None,
+        ensure_weight_tying=any(is_called(end, name) for end in ends for name in saved),
+        fan_in_fan_out=any(isinstance(model.get_submodule(layer), Conv1D) for layer in chosen),
+    )
+    torch.manual_seed(seed)
+    adapted = get_peft_model(model, config, revision=place.revision)
+    made = adapted.peft_config["default"]
+    made.base_model_name_or_path = place.name if place.path is None else str(place.path.resolve())
+    return adapted  # type: ignore[return-value]
+
+
+def round_frozen(model: "PreTrainedModel", dtype: torch.dtype) -> None:
+    """Round the weights of frozen linear layers, in place, to what autocast to this dtype multiplies with.
+
+    Autocast rounds them in every pass, so no bit of a training changes, and they take half the memory. Weights that
+    something else reads too (a tied embedding), norms and biases stay as they are.
+    """
+    linear = {id(m.weight) for m in model.modules() if isinstance(m, nn.Linear)}
+    for module in model.modules():
+        if not isinstance(module, nn.Linear):
+            linear -= {id(parameter) for parameter in module.parameters(recurse=False)}
+    for module in model.modules():
+        if isinstance(module, nn.Linear) and id(module.weight) in linear and not module.weight.requires_grad:
+            module.weight.data = module.weight.data.to(dtype)
+
+
+def _target_names(
+    model: "PreTrainedModel", chosen: dict[str, tuple[int, int]], saved: list[str]
+) -> list[str]:
+    """The layers as peft is to find them: by the last part of their names, or whole where another module ends so."""
+    left = [name for name in chosen if not any(is_called(name, one) for one in saved)]
+    others = [name for name, _ in model.named_modules() if name and name not in left]
+    clear = {end for end in _ends(left) if not any(is_called(name, end) for name in others)}
+    return sorted({end if (end := name.rpartition(".")[2]) in clear else name for name in left})
+
+
+def _saved_names(model: "PreTrainedModel", saved: list[str]) -> list[str]:
+    """Modules to save as peft is to find them, which takes ``norm`` for ``input_layernorm``, too: then by whole names."""
+    modules = [name for name, _ in model.named_modules(remove_duplicate=False) if name]
+    found = list[str]()
+    for name in saved:
+        meant = [module for module in modules if is_called(module, name)]
+        found += [name] if all(is_called(one, name) for one in modules if one.endswith(name)) else meant
+    return found
+
+
+def save_adapter(adapted: "PeftModel", ref: ModelRef, out: Path) -> None:
+    """Write an adapter into a folder: factors in fp32, what was trained whole, and which weights it belongs to."""
+    adapted.save_pretrained(str(out), save_embedding_layers=False)
+    (out / README).unlink(missing_ok=True)  # a form with nothing filled in
+    config = read_json(out / ADAPTER)
+    targets = config["target_modules"]
+    assert isinstance(targets, list)
+    write_json(
+        out / ADAPTER, config | {"target_modules": sorted(targets, key=str)}
+    )  # peft keeps them as a set
+    write_base(out, ref.place)

@@ -1,0 +1,69 @@
+"""What is trained of the pivot: all of its parameters, or low-rank factors beside them."""
+
+from typing import Annotated, Literal
+
+from pydantic import BeforeValidator, Discriminator, Field, Tag
+
+from fusionchat.settings import Frozen, no_such
+
+FULL: Literal["full"] = "full"
+TAGS = {"full": "all parameters", "lora": "LoRA"}
+"""What pydantic calls the branches."""
+
+
+class LoraSettings(Frozen):
+    """Factors B and A beside each of the chosen matrices W, which becomes W + alpha / r * B A (arXiv 2106.09685)."""
+
+    r: int = Field(16, ge=1, description="rank: columns of B and rows of A")
+    alpha: float | None = Field(None, gt=0, description="scales the change, by alpha / r; nothing for 2 r")
+    dropout: float = Field(
+        0.0,
+        ge=0,
+        lt=1,
+        description="share of a factor's inputs that a pass leaves out; with any, the result depends on "
+        "`runtime.micro_batch_tokens` too",
+    )
+    targets: tuple[str, ...] = Field(
+        (), description="names of the linear layers, such as `q_proj`; nothing for all of them but the head"
+    )
+    modules_to_save: tuple[str, ...] = Field(
+        (), description="names of modules that are trained whole, such as `embed_tokens`, `lm_head`"
+    )
+
+    @property
+    def scale(self) -> float:
+        """alpha, the default filled in."""
+        return 2.0 * self.r if self.alpha is None else self.alpha
+
+
+class Lora(Frozen):
+    """Factors are trained, everything else is frozen."""
+
+    lora: LoraSettings = Field(LoraSettings(), description="the factors")
+
+
+def from_word(value: object) -> object:
+    """``lora`` is short for ``{lora: {}}``; raises ValueError for another way."""
+    if isinstance(value, dict):
+        ways = [way for way in TAGS if way != FULL]
+        for way in value:
+            if way not in ways:
+                raise ValueError(no_such("key", str(way), ways))
+        if len(value) != 1:
+            raise ValueError(f"give one of {', '.join(ways)}")
+    if isinstance(value, str) and value not in TAGS:
+        raise ValueError(no_such("way to train", value, list(TAGS)))
+    return {value: {}} if isinstance(value, str) and value != FULL else value
+
+
+def branch_of(value: object) -> str:
+    """The branch that a value means, by its tag."""
+    keys = value if isinstance(value, dict) else getattr(type(value), "model_fields", {})
+    return TAGS.get(str(next(iter(keys), FULL)), TAGS[FULL])
+
+
+Trains = Annotated[
+    Annotated[Literal["full"], Tag(TAGS["full"])] | Annotated[Lora, Tag(TAGS["lora"])],
+    Discriminator(branch_of),
+    BeforeValidator(from_word),
+]

@@ -1,0 +1,192 @@
+"""LoRA: which layers get factors, what a target's folder holds, and that PEFT and the merge read the same model from it."""
+
+import json
+import re
+
+import pytest
+import torch
+from safetensors import safe_open
+from transformers import AutoModelForCausalLM, GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM
+
+from fusionchat.distill.lora import (
+    chosen_layers,
+    is_called,
+    linear_layers,
+    require_fitting,
+    round_frozen,
+    save_adapter,
+    with_factors,
+)
+from fusionchat.distill.student import Student
+from fusionchat.distill.trained import LoraSettings
+from fusionchat.errors import ModelError
+from fusionchat.merge.methods.linear import Linear
+from fusionchat.merge.stream.merge import merge_models
+from fusionchat.models.base import BASE
+from fusionchat.models.ref import ModelRef
+
+LEAVES = {"q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"}
+IDS = torch.arange(10)[None]
+
+
+def llama(*, tied=False):
+    torch.manual_seed(0)
+    sizes = {"hidden_size": 16, "intermediate_size": 24, "num_hidden_layers": 2}
+    heads = {"num_attention_heads": 2, "num_key_value_heads": 1}
+    return LlamaForCausalLM(LlamaConfig(vocab_size=29, **sizes, **heads, tie_word_embeddings=tied))
+
+
+def gpt2():
+    torch.manual_seed(0)
+    return GPT2LMHeadModel(GPT2Config(vocab_size=29, n_embd=16, n_layer=2, n_head=2))
+
+
+def ref(folder):
+    return ModelRef("pivot", str(folder), str(folder))
+
+
+def adapted(tmp_path, model, **settings):
+    """The model with factors, all of which and what is trained whole moved; its base is saved before."""
+    base = tmp_path / "base"
+    model.save_pretrained(base)
+    made = with_factors(model, LoraSettings(r=4, **settings), ref(base), seed=1)
+    torch.manual_seed(2)
+    for parameter in (p for p in model.parameters() if p.requires_grad):
+        parameter.data += 0.1 * torch.randn_like(parameter)
+    return made, base
+
+
+def test_every_linear_layer_but_the_head_has_its_sides():
+    found = linear_layers(llama())
+    assert {name.rpartition(".")[2] for name in found} == LEAVES and len(found) == 14
+    assert found["model.layers.0.mlp.down_proj"] == (24, 16)
+    assert linear_layers(gpt2())["transformer.h.0.attn.c_attn"] == (16, 48)
+    with torch.device("meta"):
+        assert linear_layers(llama()) == found
+
+
+def test_a_name_means_a_module_or_the_end_of_one():
+    assert is_called("a.b.norm", "norm") and is_called("a.b.norm", "b.norm") and is_called("norm", "norm")
+    assert not is_called("a.input_norm", "norm")
+
+
+def test_targets_choose_layers():
+    assert len(chosen_layers(llama(), LoraSettings(r=4))) == 14
+    found = chosen_layers(llama(), LoraSettings(r=4, targets=("q_proj", "model.layers.1.mlp.up_proj")))
+    assert list(found) == [
+        "model.layers.0.self_attn.q_proj", "model.layers.1.self_attn.q_proj", "model.layers.1.mlp.up_proj",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("settings", "what", "do"),
+    [
+        (
+            {"targets": ("q_prj",)},
+            "no linear layer 'q_prj'.*did you mean 'q_proj'",
+            "give some of q_proj, k_proj",
+        ),
+        ({"targets": ("lm_head",)}, "no linear layer 'lm_head'", "trained whole, by modules_to_save"),
+        ({"r": 9}, r"A matrix of 8 x 16 .*k_proj.* has no rank of 9", "give at most 8"),
+        ({"modules_to_save": ("head",)}, "no module 'head' with weights", "embed_tokens.*lm_head"),
+        (
+            {"targets": ("q_proj",), "modules_to_save": ("q_proj",)},
+            "to be trained whole and by factors",
+            "remove",
+        ),
+    ],
+)
+def test_what_does_not_fit_the_pivot_is_refused_by_name(tmp_path, settings, what, do):
+    model = llama()
+    with pytest.raises(ModelError, match=what) as error:
+        chosen_layers(model, LoraSettings(**{"r": 4} | settings))
+    assert re.search(do, error.value.do) and error.value.where.startswith("distill.train.lora")
+    model.config.save_pretrained(tmp_path)
+    with pytest.raises(ModelError, match=what):  # from the configuration alone
+        require_fitting(ref(tmp_path), LoraSettings(**{"r": 4} | settings))
+
+
+def test_only_factors_are_trained_and_the_same_seed_makes_the_same(tmp_path):
+    llama().save_pretrained(tmp_path)
+    one, same, other = (
+        with_factors(llama(), LoraSettings(r=4), ref(tmp_path), seed=seed) for seed in (1, 1, 2)
+    )
+    trained = {name for name, p in one.named_parameters() if p.requires_grad}
+    assert len(trained) == 28 and all(".lora_" in name for name in trained)
+    a, b, c = (dict(m.named_parameters()) for m in (one, same, other))
+    name = next(name for name in trained if ".lora_A." in name)
+    assert torch.equal(a[name], b[name]) and not torch.equal(a[name], c[name])
+    assert all(not a[name].any() for name in trained if ".lora_B." in name)
+
+
+@pytest.mark.parametrize("tied", [False, True])
+@pytest.mark.parametrize(
+    "saved", [(), ("embed_tokens",), ("lm_head",), ("embed_tokens", "lm_head"), ("norm",)]
+)
+def test_peft_and_the_merge_read_the_trained_model(tmp_path, saved, tied):
+    from peft import PeftModel
+
+    made, base = adapted(tmp_path, llama(tied=tied), modules_to_save=saved)
+    out = tmp_path / "a"
+    save_adapter(made, ref(base), out)
+    model = made.get_base_model().eval()
+    with torch.no_grad():
+        own = model(IDS).logits
+        again = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(base), str(out)).eval()
+        assert torch.equal(again(IDS).logits, own)
+        merge_models(base, {"a": out}, Linear(), tmp_path / "merged", dtype="float32")
+        merged = AutoModelForCausalLM.from_pretrained(tmp_path / "merged").eval()
+        torch.testing.assert_close(merged(IDS).logits, own, rtol=1e-5, atol=1e-6)
+    assert merged.config.tie_word_embeddings == tied  # what is tied is trained as one
+    student = Student.of(model, label_weight=0.5)
+    head = student.head.linear.weight
+    assert head.requires_grad == (bool({"lm_head"} & set(saved)) or (tied and "embed_tokens" in saved))
+    assert any(head is p for p in student.parameters())
+
+
+def test_a_layer_that_is_trained_whole_has_no_factors(tmp_path):
+    made, base = adapted(tmp_path, llama(), modules_to_save=("o_proj",))
+    save_adapter(made, ref(base), tmp_path / "a")
+    with safe_open(tmp_path / "a/adapter_model.safetensors", "pt") as held:
+        of_output = [name for name in held.keys() if "o_proj" in name]  # noqa: SIM118
+    assert len(of_output) == 2 and not any("lora" in name for name in of_output)
+
+
+def test_layers_stored_the_other_way_round_are_read_by_the_merge(tmp_path):
+    made, base = adapted(tmp_path, gpt2())
+    save_adapter(made, ref(base), tmp_path / "a")
+    merge_models(base, {"a": tmp_path / "a"}, Linear(), tmp_path / "merged", dtype="float32")
+    merged = AutoModelForCausalLM.from_pretrained(tmp_path / "merged").eval()
+    with torch.no_grad():
+        own = made.get_base_model().eval()(IDS).logits
+        torch.testing.assert_close(merged(IDS).logits, own, rtol=1e-5, atol=1e-6)
+
+
+def test_a_targets_folder_is_small_names_its_base_and_has_no_empty_card(tmp_path):
+    made, base = adapted(tmp_path, llama())
+    save_adapter(made, ref(base), tmp_path / "a")
+    assert sorted(p.name for p in (tmp_path / "a").iterdir()) == [
+        "adapter_config.json", "adapter_model.safetensors", BASE,
+    ]  # fmt: skip
+    config = json.loads((tmp_path / "a/adapter_config.json").read_text())
+    assert config["base_model_name_or_path"] == str(base) and config["target_modules"] == sorted(LEAVES)
+    assert (config["r"], config["lora_alpha"], config["task_type"]) == (4, 8, "CAUSAL_LM")
+
+
+@pytest.mark.parametrize("tied", [False, True])
+def test_rounding_frozen_layers_changes_no_bit_of_a_pass_under_autocast(tmp_path, tied):
+    losses, grads = [], []
+    for rounds in (False, True):
+        made, _ = adapted(tmp_path / str(rounds), llama(tied=tied))
+        model = made.get_base_model()
+        if rounds:
+            round_frozen(model, torch.bfloat16)
+            assert model.model.layers[0].mlp.up_proj.base_layer.weight.dtype == torch.bfloat16
+            assert model.model.embed_tokens.weight.dtype == model.model.norm.weight.dtype == torch.float32
+            assert model.lm_head.weight.dtype == (torch.float32 if tied else torch.bfloat16)
+        with torch.autocast("cpu", torch.bfloat16):
+            loss = model(IDS, labels=IDS).loss
+        loss.backward()
+        losses.append(loss.detach())
+        grads.append(torch.cat([p.grad.flatten() for p in model.parameters() if p.requires_grad]))
+    assert torch.equal(*losses) and torch.equal(*grads)
