@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fusionchat.fuse import fuse as rules
-from fusionchat.fuse.fuse import combine, domain_of_units, entropies, fall_back
+from fusionchat.fuse.fuse import combine, entropies, fall_back, label_of_units
 from fusionchat.fuse.rules.confidence import Confidence
 from fusionchat.fuse.rules.gate import Gate
 from fusionchat.fuse.rules.mean_ce import MeanCE
@@ -37,9 +37,9 @@ def test_min_ce_takes_the_better_model_of_each_conversation():
 
 def test_a_route_goes_by_the_domain_of_each_conversation():
     models = [make_scored(m, [2, 1, 2]) for m in range(3)]
-    domains, names = ("code", "zh", "maths"), ("pivot", "a", "b")
+    labels, names = ("code", "zh", "maths"), ("pivot", "a", "b")
     rule = Route(map={"code": "b", "maths": "a"})
-    fused = rules.fuse(models, models, rule, lengths(models[0]), names=names, domains=domains)
+    fused = rules.fuse(models, models, rule, lengths(models[0]), names=names, labels=labels)
     assert np.argmax(fused.weights, axis=0).tolist() == [2, 2, 0, 1, 1]
     assert fused.to_pivot == {"domain 'zh' is not in fuse.map": 1}
     for rows, model in ((slice(0, 2), 2), (slice(2, 3), 0), (slice(3, 5), 1)):
@@ -49,12 +49,12 @@ def test_a_route_goes_by_the_domain_of_each_conversation():
 
 
 @pytest.mark.parametrize(("per", "expected"), [("conversation", "ab"), ("turn", "aabb"), ("token", "aabbb")])
-def test_every_unit_has_the_domain_of_its_conversation(per, expected):
+def test_every_unit_has_the_label_of_its_conversation(per, expected):
     pivot = make_scored(0, [2, 3], turn=[0, 1, 0, 0, 1])
     sizes = np.array([[1, 1], [2, 1]])
     events = events_of(pivot.tokens, sizes)
-    assert list(domain_of_units(("a", "b"), per, sizes, events)) == list(expected)
-    assert list(domain_of_units((), per, sizes, events)) == [""] * len(expected)
+    assert list(label_of_units(("a", "b"), per, sizes, events)) == list(expected)
+    assert list(label_of_units((), per, sizes, events)) == [""] * len(expected)
 
 
 def sure(rows, *surest):

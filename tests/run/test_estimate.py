@@ -30,6 +30,19 @@ def test_only_the_models_own_weights_are_counted(tmp_path):
     assert parameters(ref) == 11
 
 
+def test_headers_are_read_again_only_where_files_have_changed(tmp_path, monkeypatch):
+    ref = ModelRef("m", str(tmp_path), str(tmp_path))
+    save_file({"w": torch.ones(5)}, tmp_path / "model.safetensors")
+    opened = []
+    real = estimate.open_checkpoint
+    monkeypatch.setattr(
+        estimate, "open_checkpoint", lambda *args, **more: opened.append(args) or real(*args, **more)
+    )
+    assert [parameters(ref), parameters(ref)] == [5, 5] and len(opened) == 1
+    save_file({"w": torch.ones(6)}, tmp_path / "model.safetensors")
+    assert [parameters(ref), parameters(ref)] == [6, 6] and len(opened) == 2
+
+
 def test_costs_follow_from_parameters_and_corpus(tiny):
     recipe = load_recipe("recipe.yaml", ("distill.epochs=2",))
     refs = recipe.refs()

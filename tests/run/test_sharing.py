@@ -19,7 +19,8 @@ def test_several_make_each_shard_once(tmp_path, monkeypatch):
 
     def share(helps):
         make_shares(
-            lambda: [i for i in range(8) if i not in made],
+            8,
+            lambda i: i in made,
             make,
             lambda index: shard_lease(tmp_path, "toy/1", index),
             helps=helps,
@@ -41,7 +42,8 @@ def test_a_helper_leaves_what_others_make_and_the_first_waits_for_it(tmp_path, m
 
     def share(helps):
         make_shares(
-            lambda: [i for i in range(4) if i not in made],
+            4,
+            lambda i: i in made,
             made.append,
             lambda index: shard_lease(tmp_path, "toy/1", index),
             helps=helps,
@@ -59,5 +61,29 @@ def test_an_error_lets_go_of_the_shard(tmp_path):
         raise ValueError(str(index))
 
     with pytest.raises(ValueError, match="0"):
-        make_shares(lambda: [0], make, lambda index: shard_lease(tmp_path, "toy/1", index), helps=False)
+        make_shares(
+            1, lambda _: False, make, lambda index: shard_lease(tmp_path, "toy/1", index), helps=False
+        )
     assert not list(tmp_path.rglob("*.lease"))
+
+
+def test_the_looks_at_shards_grow_with_their_number_and_not_with_its_square(tmp_path):
+    made, looks = set(), []
+
+    def is_made(index):
+        looks.append(index)
+        return index in made
+
+    make_shares(50, is_made, made.add, lambda index: shard_lease(tmp_path, "toy/1", index), helps=False)
+    assert made == set(range(50)) and len(looks) == 3 * 50  # to begin with, with its lease, and at the end
+
+
+def test_a_shard_that_another_made_before_the_lease_was_taken_is_not_made_again(tmp_path):
+    made, looks = [], {0: 0, 1: 0}
+
+    def is_made(index):
+        looks[index] += 1
+        return index in made or (index == 1 and looks[1] > 1)  # another makes it after the first look
+
+    make_shares(2, is_made, made.append, lambda index: shard_lease(tmp_path, "toy/1", index), helps=False)
+    assert made == [0] and not list(tmp_path.rglob("*.lease"))

@@ -31,6 +31,15 @@ def test_a_route_follows_the_domains_of_the_corpus(finished, tiny, capsys):
     assert all(shares[domain]["pivot"] == 1.0 for domain in domains[1:])
     pair = json.loads((done.path("fuse/mixtral") / "manifest.json").read_text())["summary"]["to_pivot"]
     assert pair["qwen is not fused here"] == sum(c.domain == domains[0] for c in conversations)
+    by_id = {conversations[0].id: "qwen", **{f"nobody-{n}": "mixtral" for n in range(6)}}
+    write_recipe(tiny / "recipe.yaml", fuse={"method": "route", "column": "id", "map": by_id})
+    done = run(load_recipe("recipe.yaml"), until="fuse")
+    assert "has the id 'nobody-0', 'nobody-1', 'nobody-2', 'nobody-3', 'nobody-4' and 1 more of `fuse`" in (
+        capsys.readouterr().err
+    )
+    summary = json.loads((done.path("fuse/qwen") / "manifest.json").read_text())["summary"]
+    assert summary["to_pivot"] == {"id is not in fuse.map": len(conversations) - 1}
+    assert summary["shares"][conversations[0].domain]["qwen"] > 0
 
 
 def test_the_report_notes_what_went_to_the_pivot():

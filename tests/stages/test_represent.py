@@ -1,7 +1,20 @@
-"""What is captured is what the model says."""
+"""What is captured is what the model says, whoever captures it."""
+
+import shutil
+from contextlib import ExitStack
 
 import numpy as np
+import pytest
 import torch
+
+from fusionchat.artifacts import begin, make_folder
+from fusionchat.lease import lease
+from fusionchat.recipe.schema import load_recipe
+from fusionchat.run.job import Context, Inputs
+from fusionchat.run.sharing import shard_lease
+from fusionchat.runtime import RuntimeSettings
+from fusionchat.stages.pipeline import STAGES, open_run
+from tests.run.files import files_of
 
 
 def test_captured_distributions_are_the_models_own(finished):
@@ -24,3 +37,35 @@ def test_captured_distributions_are_the_models_own(finished):
     np.testing.assert_array_equal(scored.tokens.labels, labels)
     np.testing.assert_allclose(scored.label_logprob, own[np.arange(len(labels)), labels], atol=1e-4)
     np.testing.assert_allclose(scored.topk.logprobs, own.topk(scored.topk.k).values, atol=5e-3)
+
+
+def made_by(workers, run, job, shards):
+    """The files of a capture that so many make, each every so many-th shard; whoever has begun it makes the last ones."""
+    folder = run / job.id
+    shutil.rmtree(folder, ignore_errors=True)
+    begin(folder, job.fingerprint, parts=job.parts)
+    for worker in reversed(range(workers)):
+        with ExitStack() as held:
+            for index in range(shards if worker else 0):
+                if index % workers != worker:
+                    path = shard_lease(run, job.id, index)
+                    make_folder(path.parent)
+                    held.enter_context(lease(path))
+            before = len(list(folder.glob("shard-*.safetensors")))
+            context = Context(RuntimeSettings(device="cpu", threads=1), helps=worker > 0)
+            STAGES["represent"].work(job.settings, Inputs(run, job), folder, context)
+        made = len(list(folder.glob("shard-*.safetensors"))) - before
+        assert made == len(range(worker, shards, workers)) or not shards
+    return files_of(folder)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_the_number_of_workers_changes_no_bit(copied, monkeypatch, dtype):
+    """One that makes all shards, two that make every other, and one for each shard."""
+    monkeypatch.setattr("fusionchat.stages.represent.shard_rows", lambda _: 120)
+    job = open_run(load_recipe("recipe.yaml", (f"represent.dtype={dtype}",))).jobs["represent/qwen"]
+    one = made_by(1, copied, job, 0)
+    shards = sum(name.endswith(".safetensors") for name in one)
+    assert shards > 3
+    for workers in (2, shards):
+        assert made_by(workers, copied, job, shards) == one

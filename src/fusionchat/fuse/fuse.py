@@ -44,7 +44,7 @@ def fuse(
     bytes_CT: Int[np.ndarray, "C T"],
     *,
     names: Sequence[str] = (),
-    domains: Sequence[str] = (),
+    labels: Sequence[str] = (),
 ) -> Fused:
     """Fuse the distributions of all models, given on the pivot's rows.
 
@@ -56,7 +56,7 @@ def fuse(
         rule: Gives the weights.
         bytes_CT: UTF-8 bytes of every message of these conversations.
         names: What the models are called, the pivot first: for rules that name them.
-        domains: The domain of each conversation: for rules that go by it.
+        labels: What ``rule.column`` is for each conversation, such as its domain: for rules that go by it.
 
     Returns:
         Rows of the pivot's width K (the largest masses are kept, the rest joins the tail).
@@ -76,7 +76,7 @@ def fuse(
     known = Units(
         ce=scored.ce,
         names=names,
-        domains=domain_of_units(domains, rule.per, bytes_CT, events),
+        labels=label_of_units(labels, rule.per, bytes_CT, events),
         entropy=entropies(topks, rule, unit, scored.ce.shape[1]),
     )
     weights, fallback = fall_back(rule.weigh(known)[:, unit], np.stack([topk.present for topk in topks]))
@@ -93,17 +93,17 @@ def entropies(
     return entropy_of_rows(topks) if rule.per == "token" else mean_entropy(topks, unit_N, units)
 
 
-def domain_of_units(
-    domains: Sequence[str], per: Per, bytes_CT: Int[np.ndarray, "C T"], events: Events
+def label_of_units(
+    labels: Sequence[str], per: Per, bytes_CT: Int[np.ndarray, "C T"], events: Events
 ) -> Sequence[str]:
-    """The domain of each unit's conversation; "" for all where none are given."""
+    """The label of each unit's conversation; "" for all where none are given."""
     count, turns = bytes_CT.shape
     conversation_U = {
         "conversation": np.arange(count),
         "turn": np.arange(count * turns) // max(turns, 1),
         "token": events.conversation,
     }[per]
-    return [domains[c] for c in conversation_U.tolist()] if domains else [""] * len(conversation_U)
+    return [labels[c] for c in conversation_U.tolist()] if labels else [""] * len(conversation_U)
 
 
 def fall_back(

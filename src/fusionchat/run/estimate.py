@@ -7,6 +7,7 @@ from contextlib import closing
 from functools import lru_cache
 from pathlib import Path
 
+from fusionchat.artifacts import stamp_of
 from fusionchat.corpus.located import locate
 from fusionchat.corpus.settings import CorpusFile
 from fusionchat.errors import CorpusError, MergeError
@@ -43,11 +44,11 @@ def parameters(ref: ModelRef) -> int | None:
     place = ref.place
     if place.file is not None:
         path = here(place)
-        return hub_parameters(place) if path is None else read_header(path).count
+        return hub_parameters(place) if path is None else _of_gguf(path, *stamp_of(path))
     if held_quantization(ref) is not None:
         return of_structure(place.name, place.revision)
     folder = cached_folder(place)
-    counted = None if folder is None else _elements(folder)
+    counted = None if folder is None else _elements(folder, _stamps(folder))
     return counted if place.path is not None or counted is not None else hub_parameters(place)
 
 
@@ -67,7 +68,22 @@ def of_structure(name: str, revision: str | None) -> int | None:
     return sum(parameter.numel() for parameter in model.parameters())
 
 
-def _elements(folder: Path) -> int | None:
+Stamps = tuple[tuple[str | int, ...], ...]
+"""Name, size and time of some files: while they stay, headers need no second look. A plan asks for a model's five times."""
+
+
+def _stamps(folder: Path) -> Stamps:
+    files = sorted(folder.iterdir()) if folder.is_dir() else []
+    return tuple((path.name, *stamp_of(path)) for path in files if path.is_file())
+
+
+@lru_cache(maxsize=64)
+def _of_gguf(path: Path, size: int, time: int) -> int:
+    return read_header(path).count
+
+
+@lru_cache(maxsize=64)
+def _elements(folder: Path, stamps: Stamps) -> int | None:
     try:
         with closing(open_checkpoint(folder, allow_pickle=True)) as checkpoint:
             return sum(tensor.count for tensor in checkpoint.tensors.values())

@@ -1,7 +1,7 @@
 """Workers that share a job: each shard is made by whoever takes its lease first."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 
 from fusionchat.artifacts import make_folder
@@ -15,7 +15,8 @@ def shard_lease(run: Path, job_id: str, index: int) -> Path:
 
 
 def make_shares(
-    missing: Callable[[], Sequence[int]],
+    count: int,
+    is_made: Callable[[int], bool],
     make: Callable[[int], None],
     lease_of: Callable[[int], Path],
     *,
@@ -23,16 +24,18 @@ def make_shares(
 ) -> None:
     """Make shards until none is left that nobody makes; who does not only help waits until all are made.
 
-    A shard whose worker has died is made by another: its lease ends with the worker.
+    A shard whose worker has died is made by another: its lease ends with the worker. Each round looks at every shard once,
+    and once more at those whose lease it takes; only what others make meanwhile needs another round.
 
     Args:
-        missing: The shards that are not made yet.
+        count: How many shards the job has.
+        is_made: Whether a shard is there.
         make: Makes one.
         lease_of: Where the lease of a shard is; its folder is made.
         helps: Whether another process finishes the job. A helper begins at the other end.
     """
     leases: dict[int, Lease] = {}
-    while todo := missing():
+    while todo := [index for index in range(count) if not is_made(index)]:
         made = 0
         for index in reversed(todo) if helps else todo:
             if index not in leases:
@@ -41,7 +44,7 @@ def make_shares(
             if leases[index].take() is not None:
                 continue
             try:
-                if index in missing():
+                if not is_made(index):  # by another, before the lease was taken
                     make(index)
                     made += 1
             finally:

@@ -27,6 +27,8 @@ from fusionchat.stages.names import CORPUS, aligned, captured
 from fusionchat.stages.variants import targets
 
 VERSION = 4  # raised when the same settings and inputs give another output
+NAMED = 5
+"""Domains or ids that one message names at most."""
 
 
 class Settings(Frozen):
@@ -73,7 +75,7 @@ def work(settings: Settings, inputs: Inputs, out: Path, ctx: Context) -> Summary
     conversations = read_part(corpus, "train")
     tokens = [read_tokens(corpus, "train", name) for name in names]
     weight_rows: dict[str, np.ndarray] = {}
-    fallback, rows, scored, to_pivot = 0, 0, Coverage(), Counter[str]()
+    fallback, rows, scored, to_pivot, seen = 0, 0, Coverage(), Counter[str](), set[str]()
     own = [
         (DistributionStore(inputs.folder(captured(name))).require(side.offsets), side)
         for name, side in zip(names, tokens, strict=True)
@@ -94,7 +96,8 @@ def work(settings: Settings, inputs: Inputs, out: Path, ctx: Context) -> Summary
             members = conversations[shard.start : shard.stop]
             bytes_CT = message_bytes([c.message_bytes for c in members])
             domains = [c.domain for c in members]
-            fused = fuse([pivot, *others], captures, settings.fuse, bytes_CT, names=names, domains=domains)
+            labels = [getattr(c, settings.fuse.column) for c in members]
+            fused = fuse([pivot, *others], captures, settings.fuse, bytes_CT, names=names, labels=labels)
             writer.write(
                 index,
                 fused.topk,
@@ -102,6 +105,7 @@ def work(settings: Settings, inputs: Inputs, out: Path, ctx: Context) -> Summary
             )
             _count(weight_rows, fused, pivot.tokens.offsets, domains)
             to_pivot.update(fused.to_pivot)
+            seen.update(labels)
             scored += coverage(captures, fused, bytes_CT)
             fallback, rows = fallback + int(fused.fallback.sum()), rows + pivot.tokens.rows
             advance(1)
@@ -109,7 +113,7 @@ def work(settings: Settings, inputs: Inputs, out: Path, ctx: Context) -> Summary
         domain: {name: round(float(share), 5) for name, share in zip(names, total / total.sum(), strict=True)}
         for domain, total in sorted(weight_rows.items())
     }
-    _say(settings, weight_rows, to_pivot, len(conversations))
+    _say(settings, seen, to_pivot, len(conversations))
     total_bytes = sum(c.supervised_bytes for c in conversations)
     return {
         "rows": rows,
@@ -123,11 +127,13 @@ def work(settings: Settings, inputs: Inputs, out: Path, ctx: Context) -> Summary
 
 
 def _say(settings: Settings, seen: Collection[str], to_pivot: Mapping[str, int], total: int) -> None:
-    """Say which conversations the rule gave to the pivot for want of another model, and domains that none has."""
+    """Say which conversations the rule gave to the pivot for want of another model, and what no conversation has."""
     label = f"fuse {'+'.join(settings.sources)}"
-    for domain in settings.fuse.domains:
-        if domain not in seen:
-            console.warn(f"{label}: no conversation of the train part has the domain {domain!r} of `fuse`")
+    unseen = [repr(one) for one in settings.fuse.labels if one not in seen]
+    if unseen:
+        more = f" and {len(unseen) - NAMED} more" if len(unseen) > NAMED else ""
+        said = f"the {settings.fuse.column} {', '.join(unseen[:NAMED])}{more} of `fuse`"
+        console.warn(f"{label}: no conversation of the train part has {said}")
     if to_pivot:
         count = f"{sum(to_pivot.values())} of {total}"
         console.say(f"{label}: {count} conversations take the pivot's distributions: {count_words(to_pivot)}")

@@ -198,7 +198,11 @@ def capture_shards(
             writer.write_scored(index, scored)
 
         make_shares(
-            writer.missing, make, lambda index: shard_lease(inputs.run, inputs.job.id, index), helps=helps
+            len(writer.ranges),
+            writer.has,
+            make,
+            lambda index: shard_lease(inputs.run, inputs.job.id, index),
+            helps=helps,
         )
     return Speed(sum(one.tokens for one in done), sum(one.seconds for one in done))
 

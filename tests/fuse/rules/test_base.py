@@ -49,7 +49,7 @@ def test_the_base_has_no_weights():
 def test_a_rule_that_compares_nothing_has_no_such_settings():
     plain, units = BaseRule("none"), Units(np.zeros((1, 1)), ("pivot",), ("",))
     assert (plain.per, plain.unit, plain.mixes) == ("conversation", "bits_per_byte", False)
-    assert not plain.asks_entropy and not plain.models and not plain.domains and not plain.to_pivot(units)
+    assert not plain.asks_entropy and not plain.models and not plain.labels and not plain.to_pivot(units)
 
 
 @pytest.mark.parametrize("method", RULES)

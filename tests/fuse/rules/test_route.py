@@ -12,9 +12,9 @@ RULE = Route(map={"code": "qwen", "maths": "pivot", "plays": "gemma"})
 DOMAINS = ("code", "maths", "plays", "zh", "", "code")
 
 
-def units(names, domains=DOMAINS):
-    worst_for_the_chosen = np.stack([np.full(len(domains), 1.0 - m) for m in range(len(names))])[::-1]
-    return Units(worst_for_the_chosen, names, domains)
+def units(names, labels=DOMAINS):
+    worst_for_the_chosen = np.stack([np.full(len(labels), 1.0 - m) for m in range(len(names))])[::-1]
+    return Units(worst_for_the_chosen, names, labels)
 
 
 def test_the_domain_says_which_model_whatever_the_scores():
@@ -35,9 +35,16 @@ def test_a_domain_without_a_model_and_a_model_that_is_not_fused_are_the_pivot_s_
     }  # fmt: skip
 
 
+def test_by_id_each_conversation_has_its_own_model():
+    rule = Route(column="id", map={"c1": "qwen", "c3": "gemma"})
+    known = units(("pivot", "qwen"), ("c0", "c1", "c2", "c3"))
+    assert rule.weigh(known).tolist() == [[1, 0, 1, 1], [0, 1, 0, 0]]
+    assert rule.to_pivot(known) == {"id is not in fuse.map": 2, "gemma is not fused here": 1}
+
+
 def test_what_its_settings_name():
     assert RULE.models == {"map.code": "qwen", "map.maths": "pivot", "map.plays": "gemma"}
-    assert RULE.domains == ("code", "maths", "plays") and RULE.per == "conversation"
+    assert RULE.labels == ("code", "maths", "plays") and RULE.per == "conversation"
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,8 @@ from jaxtyping import Float
 
 Per = Literal["conversation", "turn", "token"]
 Unit = Literal["bits_per_byte", "nats_per_token"]
+Column = Literal["domain", "id"]
+"""What a rule can go by, of what the corpus keeps of a conversation beside its turns."""
 STRICT: dict[str, str] = {"extra": "forbid"}
 PIVOT = "pivot"
 
@@ -20,14 +22,14 @@ class Units(NamedTuple):
     Attributes:
         ce: [M, U], cross-entropy in the rule's unit, smaller is better; NaN where a model is not compared.
         names: The models, the pivot first.
-        domains: The domain of each unit's conversation, "" where it has none.
+        labels: What the rule's ``column`` is for each unit's conversation, "" where it has none.
         entropy: [M, U], in bits: of a token, or the mean of the rows in which all models have a distribution; NaN where
             there is none. Only for a rule that asks for it.
     """
 
     ce: Float[np.ndarray, "M U"]
     names: Sequence[str]
-    domains: Sequence[str]
+    labels: Sequence[str]
     entropy: Float[np.ndarray, "M U"] | None = None
 
 
@@ -64,6 +66,11 @@ class BaseRule:
         """What CE is measured in."""
         return "bits_per_byte"
 
+    @property
+    def column(self) -> Column:
+        """What it goes by, where it goes by what is known of a conversation."""
+        return "domain"
+
     def weigh(self, units: Units) -> Float[np.ndarray, "M U"]:
         """Weight of each model in each unit, float32, columns summing to 1."""
         raise NotImplementedError
@@ -78,8 +85,8 @@ class BaseRule:
         return {f"temperatures.{name}": name for name in self.temperatures}
 
     @property
-    def domains(self) -> Sequence[str]:
-        """The domains that its settings name: some conversation should have them."""
+    def labels(self) -> Sequence[str]:
+        """The values of its column that its settings name: some conversation should have each."""
         return ()
 
 

@@ -1,5 +1,5 @@
 # M models, U units
-"""Route: which model a conversation takes is said by its domain. PURE."""
+"""Route: the recipe says which model a conversation takes, by its domain or its id. PURE."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -9,43 +9,46 @@ from typing import Literal
 import numpy as np
 from jaxtyping import Float
 
-from fusionchat.fuse.rules.base import PIVOT, BaseRule, Units
+from fusionchat.fuse.rules.base import PIVOT, BaseRule, Column, Units
 
 
 @dataclass(frozen=True)
 class Route(BaseRule):
-    """The distribution of the model that ``map`` names for the conversation's domain: for sources that are experts.
+    """The distribution of the model that ``map`` names for the conversation's domain (or id): for sources that are experts.
 
-    A conversation whose domain is not in ``map``, or whose model is not among those that a target is made from, takes the
-    pivot's distribution; these are counted.
+    A conversation that is not in ``map``, or whose model is not among those that a target is made from, takes the pivot's
+    distribution; these are counted.
 
     Attributes:
-        column: What says where a conversation goes: its domain, which a corpus entry's ``domain`` sets.
-        map: The source (or ``pivot``) for each domain.
+        column: ``domain``, which a corpus entry's ``domain`` takes from any column of the file, or ``id``, for a choice
+            that was made elsewhere for each conversation.
+        map: The source (or ``pivot``) for each domain or id.
     """
 
     method: Literal["route"] = "route"
-    column: Literal["domain"] = "domain"
+    column: Column = "domain"
     map: dict[str, str] = field(kw_only=True)
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if not self.map:
-            raise ValueError("map must name a source for at least one domain")
+            raise ValueError(f"map must name a source for at least one {self.column}")
 
     def weigh(self, units: Units) -> Float[np.ndarray, "M U"]:
-        """1 for the model of the unit's domain, 0 for the others."""
+        """1 for the model that the map has for the unit, 0 for the others."""
         place = {name: i for i, name in enumerate(units.names)}
-        chosen_U = np.array([place.get(self.map.get(one, PIVOT), 0) for one in units.domains], np.int64)
+        chosen_U = np.array([place.get(self.map.get(one, PIVOT), 0) for one in units.labels], np.int64)
         return (np.arange(len(units.names))[:, None] == chosen_U).astype(np.float32)
 
     def to_pivot(self, units: Units) -> Mapping[str, int]:
-        """Conversations of domains without a model, and of models that are not fused here."""
+        """Conversations without a model, by domain (all ids are one reason), and of models that are not fused here."""
         counts = Counter[str]()
-        for domain in units.domains:
-            model = self.map.get(domain)
-            if model is None:
-                counts[f"domain {domain!r} is not in fuse.map" if domain else "no domain"] += 1
+        for label in units.labels:
+            model = self.map.get(label)
+            if model is None and self.column == "id":
+                counts["id is not in fuse.map"] += 1
+            elif model is None:
+                counts[f"domain {label!r} is not in fuse.map" if label else "no domain"] += 1
             elif model not in units.names:
                 counts[f"{model} is not fused here"] += 1
         return dict(sorted(counts.items()))
@@ -53,9 +56,9 @@ class Route(BaseRule):
     @property
     def models(self) -> dict[str, str]:
         """The models of the map, and those with a temperature."""
-        return super().models | {f"map.{domain}": model for domain, model in self.map.items()}
+        return super().models | {f"map.{label}": model for label, model in self.map.items()}
 
     @property
-    def domains(self) -> Sequence[str]:
-        """The domains of the map."""
+    def labels(self) -> Sequence[str]:
+        """The domains or ids of the map."""
         return tuple(self.map)

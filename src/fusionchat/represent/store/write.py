@@ -60,7 +60,11 @@ class StoreWriter:
 
     def missing(self) -> list[int]:
         """The shards that are not there."""
-        return [index for index in range(len(self.ranges)) if not self.path(index).is_file()]
+        return [index for index in range(len(self.ranges)) if not self.has(index)]
+
+    def has(self, index: int) -> bool:
+        """Whether a shard is there."""
+        return self.path(index).is_file()
 
     def keep_own(self) -> list[int]:
         """Remove shards that another job wrote or whose head is damaged; returns those that are missing."""
