@@ -5,6 +5,7 @@ import json
 import threading
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
@@ -145,7 +146,7 @@ class Step:
 
     def fused(self, bf16: bool) -> None:
         """Our loss of fused targets."""
-        with self.student.rounded_once():
+        with self.student.rounded_once(0, 0) if bf16 else nullcontext():
             with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
                 loss = self.student(self.batch).loss / self.batch["step_rows"]
             loss.backward()

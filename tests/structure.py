@@ -36,6 +36,7 @@ PURE = (
     "distill/loss.py",
     "distill/batching.py",
     "distill/products.py",
+    "distill/rounding.py",
     "distill/schedule.py",
     "errors.py",
     "evaluate/choice/draw.py",

@@ -1,12 +1,11 @@
 """A model as a module whose forward is the loss: the parameters are the model's own, the sums those of its logits."""
 
-from contextlib import nullcontext
-
 import pytest
 import torch
 from transformers import Gemma2Config, Gemma2ForCausalLM, PhiConfig, PhiForCausalLM
 
 from fusionchat.distill.loss import SoftTargets, soft_cross_entropy
+from fusionchat.distill.rounding import on_grid
 from fusionchat.distill.student import LossHead, Student
 from fusionchat.errors import ModelError
 from fusionchat.models.logits import HeadShape
@@ -76,12 +75,12 @@ def test_autocast_does_not_round_the_logits():
 
 @pytest.mark.parametrize("tied", [True, False])
 def test_half_precision_copies_are_made_once_and_change_no_bit(tied):
-    """Two passes with copies kept, and apart; a copy that outlived a change of the weights would give the old loss."""
+    """Two passes with copies kept, and made anew; one that outlived a change of the weights would give the old loss."""
 
     def gradients(keep):
         student = Student.of(make(tied, torch.float32).eval(), label_weight=0.5)
         losses = []
-        with student.rounded_once() if keep else nullcontext():
+        with student.rounded_once(0, 3) if keep else on_grid(list(student.parameters()), seed=0, step=3):
             for batch in batches()[:1] * 2:
                 with torch.autocast("cpu", torch.bfloat16):
                     loss = student(batch).loss
@@ -101,7 +100,10 @@ def test_half_precision_copies_are_made_once_and_change_no_bit(tied):
 
 
 def test_copies_are_kept_inside_only():
-    """Inside, changes of the weights of products are not seen: neither of the head's nor of the body's."""
+    """Inside, changes of the weights of products are not seen: neither of the head's nor of the body's.
+
+    The weights are on the bf16 grid, where rounding changes nothing.
+    """
     student = Student.of(make(False, torch.float32).eval(), label_weight=0.5)
     products = (student.head.linear.weight, student.body.h[0].mlp.c_fc.weight)
 
@@ -109,7 +111,9 @@ def test_copies_are_kept_inside_only():
         with torch.autocast("cpu", torch.bfloat16):
             return student(batches()[0]).loss.item()
 
-    with student.rounded_once():
+    for weight in student.parameters():
+        weight.data.copy_(weight.data.bfloat16())
+    with student.rounded_once(0, 0):
         first = loss()
         for weight in products:
             weight.detach().mul_(2.0)

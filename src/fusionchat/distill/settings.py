@@ -28,7 +28,9 @@ class TrainingSettings(Grown):
     weight_decay: float = Field(0.0, ge=0, description="AdamW's")
     max_grad_norm: float = Field(1.0, gt=0, description="longer gradients are scaled to this norm")
     precision: Literal["bf16", "fp32"] = Field(
-        "bf16", description="of forward and backward passes; weights and AdamW's state are fp32 in either"
+        "bf16",
+        description="of forward and backward passes; weights and AdamW's state are fp32 in either. bf16 copies of the weights "
+        "are rounded at random, so that passes see changes smaller than a step of bf16",
     )
 
 

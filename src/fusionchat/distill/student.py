@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from fusionchat.distill.data import StudentBatch
 from fusionchat.distill.loss import LossSums, SoftTargets, Tail, soft_cross_entropy
+from fusionchat.distill.rounding import on_grid
 from fusionchat.models.head import Head, hidden_states, switch_length
 from fusionchat.models.logits import HeadShape
 
@@ -141,16 +142,18 @@ class Student(nn.Module):
         )
 
     @contextmanager
-    def rounded_once(self) -> Iterator[None]:
-        """Make the half-precision copies of the weights once for all passes inside, which must not change the weights.
+    def rounded_once(self, seed: int, step: int) -> Iterator[None]:
+        """Make the bf16 copies of the weights once for all passes inside, which must not change the weights.
 
-        Autocast makes them anew after every end of an outermost context: as long as one counts as open, it keeps them.
+        They are rounded at random (`on_grid`); seed and step say how. Autocast makes copies anew after every end of an
+        outermost context: as long as one counts as open, it keeps them.
         Not for FSDP, whose weights are there during a module's forward only.
         """
         torch.autocast_increment_nesting()
         self.head.keeps = True
         try:
-            yield
+            with on_grid([p for p in self.parameters() if p.requires_grad], seed=seed, step=step):
+                yield
         finally:
             self.head.keeps, self.head.kept = False, None
             if torch.autocast_decrement_nesting() == 0:

@@ -1,7 +1,7 @@
 """Distillation on `transformers.Trainer`: its optimizer, schedules, precision, checkpoints and resume; our loss."""
 
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -61,7 +61,8 @@ class DistillTrainer(Trainer):
         total = torch.zeros((), device=self.args.device)
         found: Any = self._prepare_inputs(inputs)  # type: ignore[arg-type]
         *before, last = found
-        with self.student.rounded_once():
+        rounded = self.student.rounded_once(self.args.seed, self.state.global_step)
+        with rounded if self.args.bf16 else nullcontext():
             for batch in before:
                 with self.accelerator.no_sync(model):
                     total += self._pass(model, batch)

@@ -26,7 +26,7 @@ from fusionchat.stages.corpus import read_tokens, tokens_file
 from fusionchat.stages.names import CORPUS
 from fusionchat.stages.variants import trainings
 
-VERSION = 4  # raised when the same settings and inputs give another output
+VERSION = 5  # raised when the same settings and inputs give another output
 CHECKPOINTS = "checkpoints"
 TRAINING = "training.json"
 

@@ -1,0 +1,73 @@
+"""Weights on the bf16 grid: up or down at random, right on average; and back, bit for bit. PURE.
+
+A bf16 number is the upper half of an fp32 number. Rounded to the nearest, a weight of a model published in bf16 stays
+the pivot's until it has changed by half a step of the grid, 2^-9 to 2^-8 of its size, which few weights do in a
+fine-tuning: the passes go on seeing the pivot. Rounded at random they see the change. The lower half is kept meanwhile.
+"""
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import torch
+from jaxtyping import Float32, Int16
+from torch import Tensor
+
+BLOCK = 2**18
+"""Weights that a core's cache keeps between the steps."""
+
+
+def draws(seed: int, step: int, part: int, device: torch.device) -> torch.Generator:
+    """A generator of a part of a step; it depends on these numbers alone, so a resumed training draws the same."""
+    digest = hashlib.blake2b(f"{seed} {step} {part}".encode(), digest_size=8).digest()
+    return torch.Generator(device).manual_seed(int.from_bytes(digest))
+
+
+@torch.no_grad()
+def round_(weight: Float32[Tensor, " N"], generator: torch.Generator) -> Int16[Tensor, " N"]:
+    """Put flat weights on the bf16 grid, in place; returns the lower halves, with which `restore_` undoes it.
+
+    With a weight's magnitude h + l (h on the grid, l of 2^16 equal parts up to the next) it becomes the next one with the
+    probability l / 2^16, else h. The lowest bit says which, and is nothing that rounding to bf16 sees.
+    """
+    low = torch.empty_like(weight, dtype=torch.int16)
+    for start in range(0, weight.numel(), BLOCK):
+        bits, own = (one[start : start + BLOCK] for one in (weight.view(torch.int32), low))
+        # 1. 16 random bits a weight, four from each number drawn
+        drawn = torch.empty(-(-len(bits) // 4), dtype=torch.int64, device=weight.device)
+        drawn.random_(-(2**63), None, generator=generator)
+        dice = drawn.view(torch.int16)[: len(bits)].to(torch.int32).bitwise_and_(0xFFFF)
+        # 2. the sum carries into the upper half with the probability l / 2^16
+        own.copy_(bits)
+        dice.add_(bits).bitwise_and_(-(2**16))
+        carried = (dice - bits.bitwise_and(-(2**16))).bitwise_right_shift_(16)
+        bits.copy_(dice.bitwise_or_(carried))
+    return low
+
+
+@torch.no_grad()
+def restore_(weight: Float32[Tensor, " N"], low: Int16[Tensor, " N"]) -> None:
+    """Undo `round_`, in place and bit for bit."""
+    for start in range(0, weight.numel(), BLOCK):
+        bits, own = (one[start : start + BLOCK] for one in (weight.view(torch.int32), low))
+        carried = bits.bitwise_and(1).bitwise_left_shift_(16)
+        bits.bitwise_and_(-(2**16)).sub_(carried).bitwise_or_(own.to(torch.int32).bitwise_and_(0xFFFF))
+
+
+@contextmanager
+def on_grid(weights: Sequence[Tensor], *, seed: int, step: int) -> Iterator[None]:
+    """Have fp32 weights on the bf16 grid inside, and afterwards as they were; they must not be changed inside.
+
+    Weights of another dtype stay as they are, and so do vectors: norms and biases are not rounded by autocast either.
+    """
+    flat = [
+        (part, weight.detach().view(-1))
+        for part, weight in enumerate(weights)
+        if weight.dtype == torch.float32 and weight.dim() > 1
+    ]
+    low = [round_(weight, draws(seed, step, part, weight.device)) for part, weight in flat]
+    try:
+        yield
+    finally:
+        for (_, weight), own in zip(flat, low, strict=True):
+            restore_(weight, own)
