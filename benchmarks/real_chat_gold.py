@@ -140,7 +140,7 @@ def train(models: Path, dialogues: Path, row: str, out: Path, *, steps: int) -> 
     trainer.save_model(str(out / "model"))
     found = {
         "row": row,
-        "settings": LOSSES[row.split()[0]],
+        "settings": LOSSES[row.split(maxsplit=1)[0]],
         "steps": trainer.state.global_step,
         **json.loads((work / "clock.json").read_text()),
         "losses": [held["loss"] for held in trainer.state.log_history if "loss" in held],
