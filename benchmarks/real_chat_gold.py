@@ -4,8 +4,8 @@
     GOLD/bin/pip install torch==2.13.0
     GOLD/bin/pip install trl==1.16.0 transformers==5.24.0 accelerate==1.15.0 datasets==5.2.0
     python -m benchmarks.real_chat --corpus CORPUS             # ours: writes the study's dialogues
-    GOLD/bin/python -m benchmarks.real_chat_gold MODELS CORPUS/train.jsonl --out OUT [--only 'labels 1e-4',...]
-    python -m benchmarks.real_chat_measure CORPUS/validation.jsonl OUT/*/model
+    GOLD/bin/python -m benchmarks.real_chat_gold MODELS CORPUS/train.jsonl --out OUT [--only 'even 1e-4',...]
+    python -m benchmarks.real_chat_measure RUN gold=OUT/even-1e-4/model ... --out MEASURED
 
 MODELS is the folder that ``../shared/tools/real_models.py`` has filled. For every row of `ROWS` it leaves a folder in OUT
 with ``model`` and ``result.json``: settings, steps, seconds, CPU seconds, peak memory (MB) and versions. Finished rows are
@@ -44,13 +44,15 @@ CHAIN = HYBRID | {"uld_token_merge_strategy": "bayesian", "beta": 0.0}
 """With the chain rule, and the forward KL that GOLD's authors used."""
 LABELS = {"uld_crossentropy_weight": 0.5, "uld_distillation_weight": 0.5}
 """Labels beside distributions, as much of each as in the recipe (``label_weight: 0.5``)."""
+EVEN = {"uld_hybrid_matched_weight": 1.0, "uld_hybrid_unmatched_weight": 1.0}
+"""Left alone, the weights are the share of the source's tokens that the pivot has, 0.26 here, and the rest."""
 LOSSES: dict[str, dict[str, Any]] = {
+    "even": CHAIN | LABELS | EVEN,
     "docs": HYBRID,
-    "chain": CHAIN,
     "labels": CHAIN | LABELS,
-    "even": CHAIN | LABELS | {"uld_hybrid_matched_weight": 1.0, "uld_hybrid_unmatched_weight": 1.0},
+    "chain": CHAIN,
 }
-ROWS = ("labels 1e-4", "even 1e-4", "docs 1e-4", "chain 1e-4", "labels 3e-4", "labels 3e-5")
+ROWS = ("even 1e-4", "even 3e-4", "even 3e-5", "docs 1e-4", "labels 1e-4", "chain 1e-4")
 """Losses and rates, in the order of what decides most."""
 BATCH, SAVE_EVERY = 8, 5
 PACKAGES = ("torch", "trl", "transformers", "accelerate", "datasets", "tokenizers")
@@ -140,7 +142,7 @@ def train(models: Path, dialogues: Path, row: str, out: Path, *, steps: int) -> 
     trainer.save_model(str(out / "model"))
     found = {
         "row": row,
-        "settings": LOSSES[row.split(maxsplit=1)[0]],
+        "settings": LOSSES[row.partition(" ")[0]],
         "steps": trainer.state.global_step,
         **json.loads((work / "clock.json").read_text()),
         "losses": [held["loss"] for held in trainer.state.log_history if "loss" in held],

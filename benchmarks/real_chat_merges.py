@@ -3,7 +3,7 @@
     python3 -m venv MERGEKIT && MERGEKIT/bin/pip install torch==2.13.0 mergekit==0.1.5
     export MERGEKIT_PYTHON=MERGEKIT/bin/python
     python -m benchmarks.real_chat_merges PIVOT TARGET [TARGET ...] --out OUT [--only linear,ties,...]
-    python -m benchmarks.real_chat_measure RUN OUT/*/ ...      # NAME=OUT/NAME each
+    python -m benchmarks.real_chat_measure RUN linear=OUT/linear ties=OUT/ties ... --out MEASURED
 
 PIVOT and TARGET are model folders. For every method of `METHODS` that takes as many targets, OUT/METHOD is mergekit's merge
 and OUT/METHOD.yaml what it was told. What is there is kept. Arithmetic is float32; weights are stored in bfloat16, as the
@@ -16,8 +16,9 @@ import json
 import os
 import shutil
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import NamedTuple
 
 from benchmarks.merge import mergekit_environment
@@ -33,8 +34,8 @@ class Method(NamedTuple):
         most: How many targets it takes at most; 0 for any number.
     """
 
-    each: dict[str, float] = {}
-    shared: dict[str, float] = {}
+    each: Mapping[str, float] = MappingProxyType({})
+    shared: Mapping[str, float] = MappingProxyType({})
     base: str = "pivot"
     most: int = 0
 
@@ -54,12 +55,12 @@ def configuration(name: str, pivot: Path, targets: Sequence[Path]) -> dict[str, 
     """mergekit's YAML (JSON is YAML) of a merge."""
     method = METHODS[name]
     base = {"pivot": pivot, "first": targets[0]}.get(method.base)
-    each = {"parameters": method.each} if method.each else {}
+    each = {"parameters": dict(method.each)} if method.each else {}
     return {
         "merge_method": name,
         **({"base_model": str(base.absolute())} if base else {}),
         "models": [{"model": str(target.absolute()), **each} for target in targets],
-        "parameters": method.shared,
+        "parameters": dict(method.shared),
         "dtype": "float32",
         "out_dtype": "bfloat16",
     }
