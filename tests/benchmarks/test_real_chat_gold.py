@@ -1,0 +1,25 @@
+"""The rows that GOLD is trained with; its own packages are not needed to look at them."""
+
+from types import SimpleNamespace
+
+import pytest
+import torch
+from benchmarks.real_chat_gold import LABELS, LOSSES, ROWS, widen
+
+
+def test_every_row_names_a_loss_and_a_rate_of_the_search():
+    rows = [row.split() for row in ROWS]
+    assert {name for name, _ in rows} == set(LOSSES)
+    assert {float(rate) for name, rate in rows if name == rows[0][0]} == {3e-5, 1e-4, 3e-4}
+
+
+def test_labels_and_distributions_weigh_the_same():
+    assert sum(LABELS.values()) == pytest.approx(1)
+    assert len(set(LABELS.values())) == 1
+
+
+def test_widen_keeps_the_values():
+    logits = torch.tensor([1.5, -2.0], dtype=torch.bfloat16)
+    output = widen(None, None, SimpleNamespace(logits=logits))
+    assert output.logits.dtype is torch.float32
+    assert output.logits.tolist() == [1.5, -2.0]
