@@ -99,6 +99,21 @@ def weights(layers: int = 4) -> MergeWeights:
     )
 
 
+def captures() -> tuple[Captured, ...]:
+    """One by a program that has all logits, one by a server that gives the kept ones alone."""
+    domains = {name: 0.6 + 0.05 * place for place, name in enumerate(DOMAINS)}
+    return (
+        Captured(
+            "pivot", "transformers 5.24.0", "bfloat16", 151_000, 0.8123, (0.0123, 0.34), tokens_per_second=12_345.0,
+            domains=domains, k=10, mass_kept=0.9712, sampled_rows=1000, entropy=1.234, k99_median=7, k99_p95=1204, halved=2,
+        ),
+        Captured(
+            "source_a", "endpoint 0.32.0", "the server's", 149_000, 0.75, None, "its weights are not here",
+            domains={"math": 0.5}, k=10, mass_kept=0.98,
+        ),
+    )  # fmt: skip
+
+
 def report(layers: int = 4) -> Report:
     return Report(
         name="demo",
@@ -111,12 +126,7 @@ def report(layers: int = 4) -> Report:
         fused="varm",
         merge="varm granularity=layer",
         domains=DOMAINS,
-        captures=(
-            Captured("pivot", "transformers 5.24.0", "bfloat16", 151_000, 0.8123, (0.0123, 0.34)),
-            Captured(
-                "source_a", "endpoint 0.32.0", "the server's", 149_000, 0.75, None, "its weights are not here"
-            ),
-        ),
+        captures=captures(),
         pairs=(
             Pair("source_a", 151_000, 1.0, 0.0, 0.0, 1.0, 1.0, 0.4, "identity"),
             Pair("source_b", 151_000, 0.742, 0.251, 0.007, 0.981, 0.953, 3.2, "byte_prefix"),

@@ -86,7 +86,7 @@ def test_columns_of_text_are_aligned_left_figures_right(sample):
     said = content(made)
     page, written = html(made, said), markdown(made, said)
     left = re.findall(r'<th scope="col" class="text">([^<]+)</th>', page)
-    assert left == ["verdict", "verdict", "file", "SHA-256", "known from", "failed because"]
+    assert left == ["verdict", "verdict", "by", "dtype", "file", "SHA-256", "known from", "failed because"]
     assert '<td class="text">model.safetensors</td>' in page and "td.text" in page
     assert "| :-- | :-- | --: | :-- | :-- |" in written and "| :-- | --: | --: | :-- |" in written
 

@@ -36,6 +36,12 @@ def test_tables_fit_and_stay_aligned(width, monkeypatch, capsys):
         assert all(place == places[0] for place in places)
 
 
+def test_captures_come_first_and_results_last():
+    titles = [part.title.removesuffix(" (continued)") for part in terminal.terminal_tables(REPORT, 200)]
+    assert titles[:3] == ["Captures", "Captured distributions", "Captured text by domain"]
+    assert titles[3] == "Results" and titles[-1] == "What could be seen"
+
+
 def test_figures_of_a_column_are_aligned_at_their_errors(monkeypatch, capsys):
     part = terminal.fit(result_tables(REPORT)[1], 100)[0]
     for index in range(1, len(part.columns)):
@@ -76,7 +82,10 @@ def test_the_best_is_starred_and_marked():
 
 def test_no_domains_and_no_models_are_fine():
     bare = replace(REPORT, domains=())
-    assert [part.title for part in terminal.terminal_tables(bare, 200)] == ["Results", "What could be seen"]
+    assert [part.title for part in terminal.terminal_tables(bare, 200)][-2:] == [
+        "Results",
+        "What could be seen",
+    ]
     empty = Table("T", ("a", "b"), ())
     assert terminal.fit(empty, 100)[0].rows == ()
 

@@ -7,10 +7,11 @@ from types import SimpleNamespace
 import pytest
 
 from fusionchat.artifacts import sha256_file, write_json
-from fusionchat.report.model import Choice, CorpusEntry, MergeTrial, Pair, Reject
+from fusionchat.report.model import Captured, Choice, CorpusEntry, MergeTrial, Pair, Reject
 from fusionchat.stages.names import Row
 from fusionchat.stages.report import (
     fusion_note,
+    make_captured,
     make_choice,
     make_entries,
     make_pair,
@@ -97,6 +98,43 @@ FUSION = {"unscored_bytes": 0, "unscored_ends": 0, "bytes": 12_345}
 )
 def test_what_a_fusion_could_not_compare_is_said(more, note):
     assert fusion_note(inputs(fuse__a=FUSION | more), "a") == note
+
+
+def test_a_capture_s_figures_are_its_job_s():
+    probe = {
+        "conversations": 16,
+        "tokens": 90,
+        "bits_per_byte": 1.0,
+        "bound": 0.1,
+        "label": {"mean": 0.01, "worst": 0.2},
+    }
+    summary = {
+        "backend": "transformers", "version": "5.24.0", "dtype": "bfloat16", "supervised_tokens": 700, "bits_per_byte": 1.5,
+        "bits_per_byte_by_domain": {"code": 1.0, "math": 2.0}, "mass_kept": 0.97, "sampled_rows": 600, "entropy": 1.2,
+        "k99_median": 4, "k99_p95": 60, "tokens_per_second": 900, "out_of_memory": 1, "probe": probe,
+    }  # fmt: skip
+    assert make_captured(inputs(represent__a=summary), "a", 10) == Captured(
+        "a", "transformers 5.24.0", "bfloat16", 700, 1.5, (0.01, 0.2), tokens_per_second=900,
+        domains={"code": 1.0, "math": 2.0}, k=10, mass_kept=0.97, sampled_rows=600, entropy=1.2, k99_median=4, k99_p95=60,
+        halved=1,
+    )  # fmt: skip
+    unknown = dict.fromkeys(("entropy", "k99_median", "k99_p95", "tokens_per_second"))
+    bare = {"probe": probe | {"label": None, "unchecked": "no room"}, "sampled_rows": 0} | unknown
+    found = make_captured(inputs(represent__a=summary | bare), "a", 10)
+    assert (found.entropy, found.k99_median, found.tokens_per_second) == (None, None, None)
+    assert (found.differs, found.unchecked) == (None, "no room")
+
+
+def test_a_finished_run_s_report_has_them(finished):
+    folder = finished.path("report/report")
+    held = json.loads((folder / "report.json").read_text())["captures"]
+    assert [one["label"] for one in held] == ["pivot", "mixtral", "qwen"]
+    summary = finished.manifest("represent/qwen").summary
+    assert (
+        held[2]["domains"] == summary["bits_per_byte_by_domain"] and held[2]["entropy"] == summary["entropy"]
+    )
+    for file in ("report.html", "report.md"):
+        assert f"{summary['entropy']:.2f}" in (folder / file).read_text()
 
 
 def test_an_alignment_s_figures_are_its_job_s():

@@ -82,6 +82,7 @@ def preview(
         settings: The recipe's alignment.
         max_tokens: Most tokens of a conversation on either side; longer ones are cut.
     """
+    # 1. the sample as both sides see it
     sides: tuple[list[Rendered], list[Rendered]] = ([], [])
     rejects: list[Reject] = []
     notes: Counter[str] = Counter()
@@ -98,9 +99,11 @@ def preview(
             rendered = renderer.render(kept)
             assert not isinstance(rendered, Reject), "what fits renders"
             side.append(rendered)
+    # 2. which source row each pivot row would get
     mine, theirs = (join(side).supervised for side in sides)
     attached = find_rows(mine, theirs, pivot.table, source.table, settings)
     kinds = row_kinds(mine, theirs, attached, pivot.table, source.table)
+    # 3. where each source token would go
     counts: PairCounts | None = None
     if isinstance(settings.vocabulary, BytePrefix | Statistics):
         counts = count_partners(mine, theirs, pivot.table, source.table, settings)

@@ -149,20 +149,24 @@ class _Work(NamedTuple):
         for start in range(0, raw_NV.shape[0], step):
             part = slice(start, start + step)
             mine, logits = towards.part(part), raw_NV[part]
+            # 1. logits x in fp32; of a half-precision product those that weigh most are made exact
             if logits.dtype != exact:
                 logits = logits.to(exact)
                 kept = mine.ids if self.soft else largest(logits, min(EXACT, logits.shape[1]))[1]
                 ids = torch.cat([kept, mine.labels], dim=1)
                 logits.scatter_(1, ids, exact_logits(hidden_NH[part], head_VH, ids))
+            # 2. what the structure does to them: z(x), and dz/dx
             if bias_V is not None:
                 logits = logits.add_(bias_V)
             shaped = self.shape.apply(logits)
             slope = self.shape.slope(shaped)
+            # 3. losses, and dL/dz in place of z; with a focus each row weighs (1 - p(label))^g
             losses = logit_gradient(shaped, mine, soft=self.soft, bucket=self.bucket)
             share = row_weights(losses.label, self.focus)
             if share is not None:
                 shaped.mul_(share[:, None])
             sums += _sums(losses, mine.weight, share)
+            # 4. dL/dx = dL/dz dz/dx, rounded once
             gradient = shaped if slope is None else shaped.mul_(slope)
             if gradient.data_ptr() != out[part].data_ptr():
                 out[part] = gradient

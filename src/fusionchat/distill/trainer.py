@@ -171,6 +171,7 @@ def train(
         device: Where to train.
         progress: Opens a progress bar of the steps that are to do.
     """
+    # 1. the plan of all steps, of which each rank trains its part
     trained = [p for p in model.parameters() if p.requires_grad]
     assert all(p.dtype in (torch.float32, torch.float64) for p in trained), "train in fp32"
     arguments = _arguments(settings, checkpoint_steps, seed, folder, device)
@@ -186,14 +187,17 @@ def train(
         seed=seed,
     )
     steps = len(plan) // world
+    # 2. the schedule, in steps
     arguments.max_steps = steps
     arguments.warmup_steps = round(settings.warmup_ratio * steps)
     arguments.logging_steps = max(1, steps // 50)
     if gradient_checkpointing:
         # Renamed in transformers 5.2x; the old name is the only one that older releases have.
         getattr(model, "activation_checkpointing_enable", model.gradient_checkpointing_enable)()
+    # 3. where a killed training goes on
     checkpoint = last_checkpoint(folder)
     done = 0 if checkpoint is None else step_of(checkpoint)
+    # 4. lambda at each step; without distributions the loss has no use for it
     how = settings if soft is not None and isinstance(settings, SoftTrainingSettings) else None
     last = None if how is None else how.label_weight_end
     with progress(steps - done) as advance:

@@ -108,6 +108,7 @@ def tiles(
     """
     weight_VH, hidden_NH = weight_VH.detach(), hidden_NH.detach()
     bias_V = None if bias_V is None else bias_V.detach()
+    # 1. a device other than a CPU: whole rows, as many as fit DEVICE_ELEMENTS
     if weight_VH.device.type != "cpu":
         held = operand(weight_VH, weight_VH.dtype)
         count = max(1, DEVICE_ELEMENTS // len(weight_VH))
@@ -115,12 +116,14 @@ def tiles(
             logits = product(hidden_NH[row : row + count], held)
             yield Tile(row, 0, shape.apply(logits if bias_V is None else logits + bias_V.to(logits.dtype)))
         return
+    # 2. a CPU: one buffer of a tile, and one for a tile's part of a half-precision weight
     dtype = wide(weight_VH.dtype)
     hidden = hidden_NH.to(dtype)
     half = weight_VH.dtype == hidden_NH.dtype == torch.bfloat16 and cpu_multiplies_bf16()
     rows, width = min(TILE_ROWS, max(1, len(hidden))), min(TILE_TOKENS, len(weight_VH))
     room = hidden.new_empty(rows * width)
     held = weight_VH if weight_VH.dtype == dtype else hidden.new_empty(width, weight_VH.shape[1])
+    # 3. tokens outside, so that each part of the weight is read and converted once: x = h W^T + b, then z(x)
     for token in range(0, len(weight_VH), width):
         part = weight_VH[token : token + width]
         part = part if weight_VH.dtype == dtype else held[: len(part)].copy_(part)

@@ -50,7 +50,10 @@ def image(plot: Plot, folder: str) -> str:
 
 def table(made: Table) -> str:
     """A table in GitHub's Markdown: best values and the fused model's name are bold."""
-    lines = [_line(made.columns), _line([":--" if left else "--:" for left in made.aligned_left])]
+    lines = [
+        _line([*map(escape, made.columns)]),
+        _line([":--" if left else "--:" for left in made.aligned_left]),
+    ]
     for index, row in enumerate(made.rows):
         name = f"**{escape(row[0].text)}**" if index == made.strong else escape(row[0].text)
         lines.append(_line([name, *map(_cell, row[1:])]))

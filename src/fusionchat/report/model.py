@@ -63,7 +63,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Captured:
-    """By what one model was captured, and what came of its probe.
+    """By what one model was captured, what came of its probe, and how peaked it is.
 
     Attributes:
         label: The model's name.
@@ -74,6 +74,14 @@ class Captured:
         differs: Nats by which the text's own tokens differ from plain transformers on the probe, on average and at
             most; None where transformers could not score it.
         unchecked: Why it could not.
+        tokens_per_second: All tokens of the text; None where the process that finished the capture scored none.
+        domains: Bits per byte of each domain of the training text.
+        k: Tokens kept of a distribution.
+        mass_kept: Mean probability mass of these.
+        sampled_rows: Rows whose full softmax was looked at, for what follows; 0 for a backend that has none.
+        entropy: Their mean entropy in bits.
+        k99_median, k99_p95: Tokens that hold 99 % of the mass: the median, and the 95th percentile.
+        halved: Shards that ran out of memory and were made with smaller batches.
     """
 
     label: str
@@ -83,6 +91,15 @@ class Captured:
     bits_per_byte: float
     differs: tuple[float, float] | None = None
     unchecked: str = ""
+    tokens_per_second: float | None = None
+    domains: Mapping[str, float] = field(default_factory=dict)
+    k: int = 0
+    mass_kept: float | None = None
+    sampled_rows: int = 0
+    entropy: float | None = None
+    k99_median: int | None = None
+    k99_p95: int | None = None
+    halved: int = 0
 
 
 @dataclass(frozen=True)

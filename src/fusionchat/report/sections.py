@@ -7,7 +7,7 @@ from fusionchat.evaluate.metric import Metric, capital
 from fusionchat.evaluate.noise import Gain, Gains
 from fusionchat.report import plots, tables, text
 from fusionchat.report.advice import advice
-from fusionchat.report.captures import capture_table
+from fusionchat.report.captures import capture_tables
 from fusionchat.report.model import Over, Report, Row
 from fusionchat.report.plots import Plot
 from fusionchat.report.tables import Table
@@ -277,10 +277,12 @@ def _captures(report: Report) -> Section | None:
     if not report.captures:
         return None
     said = (
-        "What scored the training text, and how far it is from plain transformers in float32 on a few of its "
-        "conversations."
+        "What scored the training text, how far it is from plain transformers in float32 on a few of its conversations, "
+        "and how sure each model is."
     )
-    return Section("captures", "Captures", said, (Part(table=capture_table(report)),))
+    first, *others = capture_tables(report)
+    parts = (Part(table=first), *(Part(made.title, table=made) for made in others))
+    return Section("captures", "Captures", said, parts)
 
 
 def _alignment(report: Report) -> Section | None:

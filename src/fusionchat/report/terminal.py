@@ -7,6 +7,7 @@ from typing import NamedTuple
 from rich.cells import cell_len
 
 from fusionchat import console
+from fusionchat.report.captures import capture_tables
 from fusionchat.report.model import Report
 from fusionchat.report.tables import Cell, Table, result_tables
 
@@ -29,7 +30,7 @@ class TerminalTable(NamedTuple):
 
 
 def terminal_tables(report: Report, width: int | None = None) -> list[TerminalTable]:
-    """The overall table and those by domain.
+    """The tables of captures and of results; the results last, where a terminal shows them.
 
     Args:
         report: The run.
@@ -37,7 +38,7 @@ def terminal_tables(report: Report, width: int | None = None) -> list[TerminalTa
             up to `WIDTH`.
     """
     room = min(WIDTH, console.width()) if width is None else width
-    return [part for table in result_tables(report) for part in fit(table, room)]
+    return [part for table in (*capture_tables(report), *result_tables(report)) for part in fit(table, room)]
 
 
 def paragraph(text: str) -> str:

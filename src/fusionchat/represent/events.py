@@ -154,6 +154,7 @@ def mark_common(
     add up to its length. A row of no length belongs to what begins where it is. No ``unit`` is one unit for all rows.
     """
     models = len(compared_MU)
+    # 1. every model's first row, and of all rows the one that begins first
     last, head = bounds[:-1].copy(), np.empty(models, np.int64)
     first, covered = np.empty(models, np.int64), np.empty(models, np.int64)
     for model in range(models):
@@ -161,6 +162,7 @@ def mark_common(
         head[model] = begin[last[model]] if last[model] < bounds[model + 1] else NO_ROW
     lead = _first(head)
     while head[lead] < NO_ROW:
+        # 2. it opens a region, which grows while a row begins before the end that is reached
         opens, whose = head[lead], unit[last[lead]] if len(unit) else 0
         before, reach = opens, opens
         for model in range(models):
@@ -172,6 +174,7 @@ def mark_common(
             row = _next_row(row + 1, lead, unit, compared_MU, bounds)
             last[lead], head[lead] = row, begin[row] if row < bounds[lead + 1] else NO_ROW
             lead = _first(head)
+        # 3. common if the lengths of each compared model's rows add up to the region's: covered = reach - opens
         tiled = reach > opens
         for model in range(models):
             tiled &= covered[model] == reach - opens or not compared_MU[model, whose]

@@ -48,6 +48,7 @@ def capture(
         ModelError: The text has tokens the model has no row for, or the model gives a token of it no finite
             log-probability: its logits hold NaN or +inf, or -inf at that token (elsewhere -inf is probability 0).
     """
+    # 1. no token without a row in the model
     vocabulary = min(vocabulary, head.weight.shape[0])
     k = min(k, vocabulary)
     largest = int(rendered.input_ids.max(initial=0))
@@ -61,11 +62,13 @@ def capture(
     ids = np.zeros((n, k), dtype=np.int32)
     logprobs = np.zeros((n, k), dtype=np.float16)
     tail, label_logprob = np.zeros(n, dtype=np.float16), np.zeros(n, dtype=np.float32)
+    # 2. batch by batch: the body on all tokens, the head on the supervised rows alone
     for batch in batches(rendered, batch_tokens):
         states = head.states(batch.tokens.to(device), batch.mask.to(device)).flatten(0, 1)
         own = states.device  # the head's, where a model is spread
         hidden = states[batch.positions.to(own)]
         kept = top_k(head, hidden, batch.labels.to(own), k, vocabulary)
+        # 3. back in the order of the conversations
         rows = np.concatenate([np.arange(offsets[i], offsets[i + 1]) for i in batch.members])
         ids[rows] = kept.ids.cpu().numpy()
         logprobs[rows] = kept.logprobs.cpu().numpy()

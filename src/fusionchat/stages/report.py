@@ -53,7 +53,7 @@ from fusionchat.stages.names import (
 from fusionchat.stages.variants import main_merge, rows, targets
 from fusionchat.units import counted, weight_text
 
-VERSION = 4  # raised when the same settings and inputs give another output
+VERSION = 5  # raised when the same settings and inputs give another output
 
 
 class Settings(Frozen):
@@ -152,7 +152,7 @@ def gather(recipe: Recipe, inputs: Inputs) -> Report:
         label_weight=weight,
         merge=merge_words(merge_report(inputs)),
         domains=tuple(sorted({domain for found in items.values() for domain in found.domains if domain})),
-        captures=tuple(make_captured(inputs, name) for name in recipe.models),
+        captures=tuple(make_captured(inputs, name, recipe.represent.k) for name in recipe.models),
         pairs=tuple(make_pair(inputs, name) for name in recipe.sources),
         choices=tuple(
             make_choice(recipe, inputs, target, names) for target, names in targets(recipe).items()
@@ -242,10 +242,12 @@ def title(inputs: Inputs, model: Row) -> str:
     return f"{names.get(model.kind, model.base)}, λ {weight_text(weight)}"
 
 
-def make_captured(inputs: Inputs, model: str) -> Captured:
-    """By what a model was captured, from its job's summary."""
+def make_captured(inputs: Inputs, model: str, k: int) -> Captured:
+    """By what a model was captured, and how peaked it is, from its job's summary."""
     summary = inputs.manifest(captured(model)).summary
     probe = Probe.model_validate(summary["probe"])
+    known = cast(Mapping[str, float | None], summary)
+    median, p95 = known["k99_median"], known["k99_p95"]
     return Captured(
         label=model,
         backend=f"{summary['backend']} {summary['version']}",
@@ -254,6 +256,15 @@ def make_captured(inputs: Inputs, model: str) -> Captured:
         bits_per_byte=float(str(summary["bits_per_byte"])),
         differs=None if probe.label is None else (probe.label.mean, probe.label.worst),
         unchecked=probe.unchecked,
+        tokens_per_second=known["tokens_per_second"],
+        domains=cast(Mapping[str, float], summary["bits_per_byte_by_domain"]),
+        k=k,
+        mass_kept=known["mass_kept"],
+        sampled_rows=int(str(summary["sampled_rows"])),
+        entropy=known["entropy"],
+        k99_median=None if median is None else int(median),
+        k99_p95=None if p95 is None else int(p95),
+        halved=int(str(summary["out_of_memory"])),
     )
 
 

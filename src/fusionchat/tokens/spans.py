@@ -323,11 +323,13 @@ def tile_text(
     """
     count = len(ids)
     begin, end = np.zeros(count, np.int32), np.zeros(count, np.int32)
+    # 1. ids beyond the vocabulary have no bytes to compare
     for i in range(count):
         if ids[i] < 0 or ids[i] >= len(flags):
             return begin, end, 5, i, 0
     at, i = 0, 0
     while i < count:
+        # 2. tokens up to the next added one: their bytes are the text's, perhaps behind one space of the tokenizer's own
         last = run_end(ids, i, flags)
         if last > i:
             stop, skip = match_either(text, at, ids, i, last, data, offsets, always, allowed)
@@ -338,6 +340,7 @@ def tile_text(
                 begin[j] = at
                 at += offsets[ids[j] + 1] - offsets[ids[j]]
                 end[j] = at
+        # 3. the added token, with the spaces that it takes in
         if last < count:
             stop = match_added(text, at, ids[last], data, offsets, flags)
             if stop < 0:
@@ -345,6 +348,7 @@ def tile_text(
             begin[last], end[last], at = at, stop, stop
             last += 1
         i = last
+    # 4. nothing of the text is left over
     if at != len(text):
         return begin, end, (3 if at < len(text) else 4), count, at
     return begin, end, 0, count, at

@@ -57,6 +57,7 @@ class TokenTable(ByteTable):
         fallback: set[int],
         ordinary: set[int],
     ) -> "TokenTable":
+        # 1. bytes of the model's own pieces; byte-fallback pieces are marked
         control = control_ids(tokenizer)
         added: dict[int, AddedToken] = {
             index: token
@@ -70,6 +71,7 @@ class TokenTable(ByteTable):
         for index in fallback:
             if index not in added and len(tokens[index]) == 1:
                 flags[index] |= FALLBACK
+        # 2. added tokens are their content; control tokens have no bytes in a text
         for index, token in added.items():
             tokens[index] = token.content.encode("utf-8", "surrogatepass")
             in_text[index] = bool(token.content) and not (token.special or index in control)
@@ -77,6 +79,7 @@ class TokenTable(ByteTable):
         for index in unknown_ids(tokenizer):
             in_text[index] = False
             flags[index] |= UNKNOWN
+        # 3. one run of bytes, and where each token's begin
         lengths = np.array([len(token) for token in tokens], dtype=np.int64)
         return cls(
             data=np.frombuffer(b"".join(tokens), dtype=np.uint8),

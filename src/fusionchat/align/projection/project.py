@@ -88,10 +88,12 @@ def project(
     Where both sides have the same tokens in the same places, the source's distributions are returned as they
     are, bit for bit (cut to ``settings.k`` slots, or widened, where that is given).
     """
+    # 1. the same tokens in the same places: the source's distributions as they are
     theirs, k = source.tokens, source.topk.k
     assert source.topk.ids.max(initial=0) < source_table.size, "a capture keeps tokens of its tokenizer only"
     if mapping.method == "identity" and settings.k in (None, k) and same_rows(pivot, theirs, mapping):
         return _same(source)
+    # 2. the source row of each pivot row; a row without one stays as it is here, which is unaligned
     attached = find_rows(pivot, theirs, pivot_table, source_table, settings)
     slots = settings.k or k
     out = Out(
@@ -104,6 +106,7 @@ def project(
         kept=np.zeros(pivot.rows, np.float32),
         kind=np.zeros(pivot.rows, np.uint8),
     )
+    # 3. each row in fp32, see `fusionchat.align.projection.kernel`
     text_tokens = int(source_table.in_text.sum())
     whole = mapping.method == "exact"
     lookup = Lookup(mapping.target, mapping.rest, mapping.alike, text_tokens, *trie_of(pivot_table), whole)
@@ -119,6 +122,7 @@ def project(
         rules,
         out,
     )
+    # 4. stored in fp16, like a capture
     with np.errstate(over="ignore", under="ignore"):
         logprobs, tail = out.logprobs.astype(np.float16), out.tail.astype(np.float16)
     topk = TopK(out.ids, logprobs, tail, out.kind != UNALIGNED)

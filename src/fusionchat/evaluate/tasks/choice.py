@@ -149,6 +149,7 @@ def choose(
     from fusionchat.evaluate.greedy import context_window
     from fusionchat.evaluate.token_bits import token_bits
 
+    # 1. each option as the assistant's turn; a question is left out where one of them cannot be read
     window = context_window(subject.model)
     asked, rendered, rejects = list[Question](), list["Rendered"](), Counter[str]()
     for question in questions:
@@ -158,6 +159,7 @@ def choose(
         else:
             asked.append(question)
             rendered += found
+    # 2. bits of every supervised token of every option
     with progress("choose", len(rendered), "options") as advance:
         bits_N = token_bits(
             subject.model,
@@ -167,6 +169,7 @@ def choose(
             batch_tokens=subject.batch_tokens,
             progress=advance,
         )
+    # 3. of each option the bits of its own text, what is given of the answer left out
     bounds = np.cumsum([0, *(len(one.rows) for one in rendered)])
     first = np.cumsum([0, *(len(q.options) for q in asked)])
     choices = []
