@@ -7,7 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fusionchat.represent.select import BLOCK, Selection, largest, select, select_on_device
+from fusionchat.represent.select import BLOCK, Selection, _sum_exp, largest, select, select_on_device, sum_exp
 
 BOTH = pytest.mark.parametrize("select", [select, select_on_device], ids=["compiled", "torch"])
 
@@ -145,3 +145,29 @@ def test_a_row_with_nan_or_infinity_has_no_finite_label(select, value, token, re
     logits[1, token] = value
     label = select(logits, torch.tensor([5, 5]), 4, vocabulary=980).label_logprob
     assert label.isfinite().tolist() == [True, False]
+
+
+def test_the_sum_is_that_of_the_exponentials():
+    rest = torch.tensor([[1.0, 3.0, -math.inf], [0.0, 0.0, 0.0]])
+    reference = torch.tensor([[3.0], [0.0]])
+    assert sum_exp(rest, reference).flatten().tolist() == pytest.approx([1 + math.exp(-2), 3.0])
+
+
+@pytest.mark.parametrize("works", [True, False])
+def test_a_gpu_without_a_compiler_sums_uncompiled(works, monkeypatch):
+    def compile(function, *, dynamic):
+        def made(*given):
+            if not works:
+                raise RuntimeError("Failed to find C compiler")
+            return function(*given)
+
+        return made
+
+    ones = torch.zeros(2, BLOCK)
+    monkeypatch.setattr("torch.utils._triton.has_triton", lambda: True)
+    monkeypatch.setattr(torch, "compile", compile)
+    monkeypatch.setattr(torch, "zeros", lambda *_, device: ones)
+    chosen = _sum_exp.__wrapped__("cuda")
+    assert (chosen is sum_exp) == (not works)
+    assert torch.equal(chosen(ones, ones[:, :1]), sum_exp(ones, ones[:, :1]))
+    assert _sum_exp.__wrapped__("cpu") is sum_exp

@@ -8,6 +8,7 @@ in `fusionchat.represent.kernel`. Elsewhere the same is done with torch (`select
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
+from subprocess import CalledProcessError
 from typing import NamedTuple
 
 import numpy as np
@@ -168,12 +169,23 @@ def _log_sum(rest: Float[Tensor, "N V"], reference: Float[Tensor, "N 1"]) -> Flo
 
 @cache
 def _sum_exp(device: str) -> Callable[[Tensor, Tensor], Tensor]:
-    """The sum of exp(x - reference) of each row: one pass where torch can compile for the device, three elsewhere."""
+    """The sum of exp(x - reference) of each row: one pass where torch can compile for the device, five elsewhere.
 
-    def plain(rest: Tensor, reference: Tensor) -> Tensor:
-        return (rest - reference).exp().sum(1, keepdim=True)
+    Compiling takes a C compiler and Python's headers, which a machine with a GPU may lack: that is tried once, on two rows.
+    """
+    from torch.utils._triton import has_triton  # torch does not import it by itself
 
-    if device != "cuda" or not torch.utils._triton.has_triton():  # type: ignore[no-untyped-call]
-        return plain
-    compiled: Callable[[Tensor, Tensor], Tensor] = torch.compile(plain, dynamic=True)
+    if device != "cuda" or not has_triton():  # type: ignore[no-untyped-call]
+        return sum_exp
+    compiled: Callable[[Tensor, Tensor], Tensor] = torch.compile(sum_exp, dynamic=True)
+    rows = torch.zeros(2, BLOCK, device=device)
+    try:
+        compiled(rows, rows[:, :1])
+    except (RuntimeError, OSError, CalledProcessError):
+        return sum_exp
     return compiled
+
+
+def sum_exp(rest: Float[Tensor, "N V"], reference: Float[Tensor, "N 1"]) -> Float[Tensor, "N 1"]:
+    """The sum of exp(x - reference) of each row."""
+    return (rest - reference).exp().sum(1, keepdim=True)
