@@ -23,7 +23,8 @@ import numpy as np
 
 from fusionchat import console
 from fusionchat.recipe.schema import Recipe, validate_recipe
-from fusionchat.represent.events import NATS_PER_BIT, bits_per_byte, events_of, message_bytes
+from fusionchat.represent.bits import NATS_PER_BIT, bits_per_byte
+from fusionchat.represent.events import events_of, message_bytes
 from fusionchat.represent.plain import Plain
 from fusionchat.represent.probe import compare
 from fusionchat.represent.store.read import DistributionStore

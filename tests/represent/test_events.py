@@ -11,7 +11,7 @@ from fusionchat.corpus.supervised import SupervisedTokens
 from fusionchat.fuse.rules.mean_ce import MeanCE
 from fusionchat.fuse.rules.min_ce import MinCE
 from fusionchat.fuse.scores import score_units
-from fusionchat.represent.events import bits_per_byte, common, events_of, message_bytes
+from fusionchat.represent.events import common, events_of, message_bytes
 from fusionchat.represent.topk import Scored, TopK
 
 
@@ -57,10 +57,6 @@ def test_bytes_of_rows_leave_out_the_end_of_turn_and_template_bytes():
 
 def test_message_bytes_are_padded():
     assert message_bytes([[3], [1, 2]]).tolist() == [[3, 0], [1, 2]] and message_bytes([]).shape == (0, 0)
-
-
-def test_bits_per_byte_of_a_unit_without_bytes_are_bits():
-    assert bits_per_byte(6.0, 3) == 2.0 and bits_per_byte(6.0, 0) == 6.0
 
 
 def test_a_first_token_without_a_row_is_charged_to_nobody():

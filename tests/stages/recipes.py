@@ -7,6 +7,8 @@ import numpy as np
 from fusionchat.corpus.conversation import Conversation, Message
 from fusionchat.evaluate.scores import Items, Scores, write_scores
 from fusionchat.recipe.schema import Recipe
+from fusionchat.run.job import Inputs, Job
+from fusionchat.settings import Frozen
 
 WHOLE = {
     "name": "x", "pivot": "p", "sources": {"a": "m", "b": "n"},
@@ -27,3 +29,8 @@ def evaluated(folder: Path, weight: str, bits: float) -> str:
     items = Items.of(talks, [4 * bits], sizes=np.array([4]))
     write_scores(folder / job, Scores(1, {"bits_per_byte": items}, {}, folder / job))
     return job
+
+
+def inputs(folder: Path, *needs: str) -> Inputs:
+    """What a job of stage `merge` with these needs reads."""
+    return Inputs(folder, Job(stage="merge", name="x", version=1, settings=Frozen(), needs=needs))

@@ -1,38 +1,13 @@
-"""The choice among label weights, and the fused model."""
+"""The fused model is the chosen merge, with its recipe."""
 
 import json
-from pathlib import Path
 
 import pytest
 
 from fusionchat.artifacts import write_json
-from fusionchat.run.job import Inputs, Job
-from fusionchat.settings import Frozen
-from fusionchat.stages.fused_model import Finish, Select, finish, kept_recipe, recipe_yaml, select, selected
+from fusionchat.stages.fused_model import Finish, finish, kept_recipe, recipe_yaml
 from fusionchat.yaml import parse_value
-from tests.stages.recipes import evaluated, recipe
-
-
-def inputs(folder: Path, *needs: str) -> Inputs:
-    return Inputs(folder, Job(stage="merge", name="x", version=1, settings=Frozen(), needs=needs))
-
-
-@pytest.mark.parametrize(("bits", "best"), [((1.0, 0.5), 0.5), ((0.5, 1.0), 0.9), ((0.5, 0.5), 0.9)])
-def test_the_label_weight_with_the_least_bits_is_taken_ties_to_the_recipe_s(tmp_path, bits, best):
-    needs = [evaluated(tmp_path, weight, value) for weight, value in zip(("0.9", "0.5"), bits, strict=True)]
-    (tmp_path / "out").mkdir()
-    summary = select(
-        Select(label_weights=(0.9, 0.5), compared="varm"), inputs(tmp_path, *needs), tmp_path / "out"
-    )
-    assert summary == {"label_weight": best, "trials": {"0.9": bits[0], "0.5": bits[1]}}
-    assert selected(tmp_path / "out") == (best, {"0.9": bits[0], "0.5": bits[1]})
-
-
-def test_without_a_sweep_nothing_is_compared(tmp_path):
-    assert select(Select(label_weights=(0.9,), compared=None), inputs(tmp_path), tmp_path) == {
-        "label_weight": 0.9,
-        "trials": {},
-    }
+from tests.stages.recipes import inputs, recipe
 
 
 @pytest.mark.parametrize(("search", "made"), [(None, "merge/varm@0.5"), ({}, "merge/search")])

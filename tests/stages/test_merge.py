@@ -8,10 +8,11 @@ from fusionchat.merge.methods.linear import Linear
 from fusionchat.merge.methods.varm import Varm
 from fusionchat.merge.settings import FusedSettings
 from fusionchat.recipe.schema import load_recipe
-from fusionchat.stages.fused_model import Finish, Select
+from fusionchat.stages.fused_model import Finish
 from fusionchat.stages.merge import Merge, settings_of, so_far
 from fusionchat.stages.pipeline import open_run
 from fusionchat.stages.search import Found, Search, SearchTried
+from fusionchat.stages.select_label_weight import Select
 from tests.stages.recipes import recipe
 
 

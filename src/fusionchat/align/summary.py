@@ -23,7 +23,8 @@ from numpy.typing import NDArray
 
 from fusionchat.align.projection.arrays import EXACT, INSIDE, UNALIGNED
 from fusionchat.align.projection.project import Aligned
-from fusionchat.represent.events import NATS_PER_BIT, bits_per_byte, common, events_of
+from fusionchat.represent.bits import NATS_PER_BIT, bits_per_byte
+from fusionchat.represent.events import common, events_of
 from fusionchat.represent.topk import Scored
 
 

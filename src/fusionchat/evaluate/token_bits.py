@@ -10,7 +10,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from fusionchat.represent.batching import batches, require_finite
-from fusionchat.represent.events import NATS_PER_BIT
+from fusionchat.represent.bits import NATS_PER_BIT
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel

@@ -11,7 +11,8 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from fusionchat.fuse.rules.base import BaseRule, Per
-from fusionchat.represent.events import NATS_PER_BIT, Events, add_up, common, events_of
+from fusionchat.represent.bits import NATS_PER_BIT
+from fusionchat.represent.events import Events, add_up, common, events_of
 from fusionchat.represent.topk import Scored
 
 
@@ -38,8 +39,9 @@ def score_units(captures: Sequence[Scored], rule: BaseRule, bytes_CT: Int[np.nda
     """CE of every model on each conversation or turn, from the models' own captures.
 
     CE_m(x) = -sum_i log2 p_m(x_i | x_<i) / bytes(x) over the tokens i of model m in the regions of x that the tokens of
-    all models tile (see `fusionchat.represent.events`, which also says what bytes(x) is). In nats per token the sum is
-    divided by the number of these tokens. A model that shares no region with the pivot in a unit is not compared there.
+    all models tile (`fusionchat.represent.events`); bytes(x) is as in `fusionchat.represent.bits`. In nats per token the
+    sum is divided by the number of these tokens. A model that shares no region with the pivot in a unit is not compared
+    there.
     """
     (count, turns), models = bytes_CT.shape, [events_of(model.tokens, bytes_CT) for model in captures]
     units = [unit_of_row(events, rule.per, turns) for events in models]

@@ -7,7 +7,8 @@ from dataclasses import replace
 import numpy as np
 from jaxtyping import Float, Int
 
-from fusionchat.represent.events import NATS_PER_BIT, add_up
+from fusionchat.represent.bits import NATS_PER_BIT
+from fusionchat.represent.events import add_up
 from fusionchat.represent.topk import TopK
 
 

@@ -1,12 +1,9 @@
 # M models, N rows of a model, C conversations, T messages of the longest conversation, U units, R regions
-"""Events: what a model scores of a text, what all models score of it, and bits per byte. PURE.
+"""Events: what a model scores of a text, and what all models score of it. PURE.
 
 A supervised turn of s bytes has s + 1 events: its bytes 0 .. s - 1, and its end, at place s. A row (one token) scores the
 events from its begin to its end. Not every model scores every event: nothing predicts the first token of a rendering, a
 template may write no end of turn, a turn may be cut inside a model's token.
-
-**Bits per byte**, everywhere: the bits of the scored events, ends of turns included, over the UTF-8 bytes among them.
-An end of turn adds bits and no byte. Where there is no byte (a row that is an end of turn), bits count: length 1.
 
 **Models are compared over the events that all of them score.** Probabilities are of whole tokens, so events are taken or
 left by region: the smallest stretch of a turn that no row of any model straddles. A region is common if the rows of every
@@ -22,7 +19,6 @@ from numpy.typing import NDArray
 
 from fusionchat.compiled import njit
 
-NATS_PER_BIT = float(np.log(2.0))
 NO_ROW = np.iinfo(np.int64).max
 
 
@@ -206,11 +202,6 @@ def _first(head: NDArray[np.int64]) -> int:  # pragma: no cover (compiled)
         if head[model] < head[best]:
             best = model
     return best
-
-
-def bits_per_byte(bits: float, size: int) -> float:
-    """Bits over UTF-8 bytes; over 1 where there is no byte."""
-    return bits / max(size, 1)
 
 
 def add_up(

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from fusionchat.models.head import Head
-from fusionchat.represent.events import NATS_PER_BIT
+from fusionchat.represent.bits import NATS_PER_BIT
 
 SAMPLE, SEED = 1000, 0
 MASS = 0.99

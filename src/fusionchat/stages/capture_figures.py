@@ -16,7 +16,8 @@ from fusionchat.artifacts import read_json, write_json
 from fusionchat.corpus.conversation import Conversation
 from fusionchat.corpus.rendered_part import StoredPart
 from fusionchat.errors import ArtifactError
-from fusionchat.represent.events import NATS_PER_BIT, add_up, bits_per_byte, events_of, message_bytes
+from fusionchat.represent.bits import NATS_PER_BIT, bits_per_byte
+from fusionchat.represent.events import add_up, events_of, message_bytes
 from fusionchat.represent.notes import Notes
 from fusionchat.represent.store.layout import shard_path
 from fusionchat.represent.store.read import DistributionStore

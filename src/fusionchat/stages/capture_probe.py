@@ -12,8 +12,9 @@ import numpy as np
 from fusionchat.artifacts import read_json, write_json
 from fusionchat.corpus.conversation import Conversation
 from fusionchat.corpus.rendered_part import RenderedPart, StoredPart, join
+from fusionchat.represent.bits import NATS_PER_BIT, bits_per_byte
 from fusionchat.represent.capture.base import Asked, Capture, Capturer
-from fusionchat.represent.events import NATS_PER_BIT, bits_per_byte, events_of, message_bytes
+from fusionchat.represent.events import events_of, message_bytes
 from fusionchat.represent.plain import Plain, score_plainly, why_not
 from fusionchat.represent.probe import Probe, bound_of, candidates, choose, compare, require_close
 from fusionchat.run.estimate import parameters

@@ -24,8 +24,8 @@ from fusionchat.run.plan import Run
 from fusionchat.runtime import RuntimeSettings
 from fusionchat.settings import Frozen
 from fusionchat.stages.corpus import files_of, make_renderer, read_part, read_tokens
-from fusionchat.stages.fused_model import selected
 from fusionchat.stages.names import BEST, CORPUS, SELECTION, Part, Row, evaluated
+from fusionchat.stages.select_label_weight import selected
 from fusionchat.stages.variants import rows
 
 VERSION = 4  # raised when the same settings and inputs give another output

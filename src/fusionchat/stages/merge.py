@@ -21,10 +21,11 @@ from fusionchat.run.job import Context, Cost, Inputs, Summary
 from fusionchat.run.plan import Run
 from fusionchat.settings import Frozen
 from fusionchat.stages.evaluate import add_row
-from fusionchat.stages.fused_model import Finish, Select, finish, select
+from fusionchat.stages.fused_model import Finish, finish
 from fusionchat.stages.merge_targets import merge_into, models_in, read_by_merges
 from fusionchat.stages.names import SEARCH, SELECTION, SFT, SOUP, Row, Trained, distilled, evaluated, merged
 from fusionchat.stages.search import Found, Search, merge_found, plan_search, search, trials_so_far
+from fusionchat.stages.select_label_weight import Select, select
 from fusionchat.stages.variants import main_merge, merges, targets_of
 
 VERSION = 3  # raised when the same settings and inputs give another output

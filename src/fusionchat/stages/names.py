@@ -1,6 +1,7 @@
 """What jobs are called, in one place: their ids, and the types behind names that carry a label weight or a seed.
 
-Nothing parses a name: what a job is about is in its settings.
+Nothing parses a name: what a job is about is in its settings. No source is called as a model that is made: the recipe refuses
+these names (`RESERVED` in `fusionchat.recipe.schema`).
 """
 
 from typing import Literal

@@ -36,7 +36,7 @@ from fusionchat.run.job import Content, Context, Cost, Inputs, Summary
 from fusionchat.run.plan import Run
 from fusionchat.settings import Frozen
 from fusionchat.stages.corpus import read_counts
-from fusionchat.stages.fused_model import KeptRecipe, recipe_yaml, selected
+from fusionchat.stages.fused_model import KeptRecipe, recipe_yaml
 from fusionchat.stages.names import (
     BEST,
     CORPUS,
@@ -50,6 +50,7 @@ from fusionchat.stages.names import (
     evaluated,
     fused,
 )
+from fusionchat.stages.select_label_weight import selected
 from fusionchat.stages.variants import main_merge, rows, targets
 from fusionchat.units import counted, weight_text
 

@@ -18,9 +18,9 @@ from fusionchat.run.plan import Run
 from fusionchat.settings import Frozen
 from fusionchat.stages.corpus import files_of
 from fusionchat.stages.evaluate import validation_score
-from fusionchat.stages.fused_model import selected
 from fusionchat.stages.merge_targets import merge_into, merged_from, models_in, read_by_merges
 from fusionchat.stages.names import CORPUS, SEARCH, SELECTION, Trained
+from fusionchat.stages.select_label_weight import selected
 from fusionchat.stages.variants import targets_of
 from fusionchat.units import counted
 
