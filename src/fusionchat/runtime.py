@@ -1,12 +1,11 @@
 """Settings of how the work is done; they never change a result, and no fingerprint holds them."""
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from fusionchat.devices import parse_device
 from fusionchat.settings import Frozen
 
 DEVICES = ("auto", "cpu", "cuda", "mps")
-MERGE_DEVICES = ("cpu", "cuda", "xpu")
 
 
 class RuntimeSettings(Frozen):
@@ -32,10 +31,15 @@ class RuntimeSettings(Frozen):
         description="processes that make jobs side by side, each with `threads` threads and GPUs of its own; those without a "
         "job make shards of captures that others have begun",
     )
-    merge_device: str = Field(
-        "cpu",
-        description="cpu | cuda | cuda:N | xpu; a merge is bound by reading and writing weights, which a GPU does not help",
-    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _gone(cls, values: object) -> object:
+        if isinstance(values, dict) and "merge_device" in values:
+            raise ValueError(
+                "`merge_device` is gone, because a merge is bound by reading and writing: remove it"
+            )
+        return values
 
     @field_validator("device")
     @classmethod
@@ -43,12 +47,4 @@ class RuntimeSettings(Frozen):
         device = parse_device(value)
         if device is None or device.kind not in DEVICES:
             raise ValueError(f"must be auto, cpu, cuda, cuda:N or mps, not {value!r}")
-        return value
-
-    @field_validator("merge_device")
-    @classmethod
-    def _merge_device(cls, value: str) -> str:
-        device = parse_device(value)
-        if device is None or device.kind not in MERGE_DEVICES:
-            raise ValueError(f"must be cpu, cuda, cuda:N or xpu, not {value!r} (mps has no float64)")
         return value

@@ -2,10 +2,10 @@
 
 import pytest
 
-from fusionchat.merge.kernels import blocks as kernels
+from fusionchat.merge.stream import cut
 
 
 @pytest.fixture(autouse=True)
 def small_blocks(monkeypatch):
     """A quarter of what merges use."""
-    monkeypatch.setattr(kernels, "BLOCK", 2**15)
+    monkeypatch.setattr(cut, "BLOCK", 2**15)

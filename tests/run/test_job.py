@@ -86,7 +86,7 @@ def test_a_setting_changes_the_first_job_that_uses_it_and_what_follows(tiny, set
 
 @pytest.mark.parametrize(
     "setting",
-    ["batch_tokens=9", "micro_batch_tokens=1", "checkpoint_steps=7", "threads=2", "merge_device=cpu"],
+    ["batch_tokens=9", "micro_batch_tokens=1", "checkpoint_steps=7", "threads=2"],
 )
 def test_no_runtime_setting_changes_a_fingerprint(tiny, setting):
     plan_all(tiny)

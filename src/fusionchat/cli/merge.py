@@ -60,9 +60,6 @@ METHODS = (
 )
 @click.option("--threads", default=0, type=click.IntRange(min=0), show_default=True, help="0 for all cores.")
 @click.option(
-    "--device", default="cpu", show_default=True, help="Where to compute: cpu, cuda, cuda:N or xpu."
-)
-@click.option(
     "--allow-pickle", is_flag=True, help="Read .bin checkpoints (weights only) where there is nothing else."
 )
 @click.option(
@@ -122,7 +119,7 @@ def merge(
             do="fusionchat merge --pivot P --target A --target B --out DIR",
         )
     if dry_run:
-        show_plan(plan(), given.device)
+        show_plan(plan())
         return
     if out is None:
         raise MergeError("There is no place for the merged model", do="name a folder with --out")
@@ -149,7 +146,7 @@ def run_recipe(recipe: Path, settings: tuple[str, ...]) -> None:
     console.say(f"Done: {done.folder / 'merge' / 'fused' / 'model'}")
 
 
-def show_plan(plan: "MergePlan", device: str) -> None:
+def show_plan(plan: "MergePlan") -> None:
     """Print a merge's plan."""
     from fusionchat import console
     from fusionchat.units import size
@@ -167,7 +164,6 @@ def show_plan(plan: "MergePlan", device: str) -> None:
             f"about {plan.seconds:.0f} s" if plan.seconds < 120 else f"about {plan.seconds / 60:.0f} min",
         ),
         ("memory", f"about {size(plan.memory_bytes)}"),
-        ("device", device),
     ]
     console.table("Merge plan", ("", ""), rows)
 

@@ -109,7 +109,6 @@ def search(
     budget_s: float | None = None,
     dtype: Dtype = "bfloat16",
     threads: int = 0,
-    device: str = "cpu",
     embeddings: Embeddings = "error",
     allow_pickle: bool = False,
     progress: Advance = ignore,
@@ -127,7 +126,6 @@ def search(
             would, at the mean time of those before it, end later.
         dtype: What trials are stored as.
         threads: 0 uses all cores.
-        device: Where merges are computed, as in `merge_models`.
         embeddings: What to do where vocabularies differ.
         allow_pickle: Whether weights that are pickles are read, as `merge_models` does.
         progress: Told 1 after each candidate.
@@ -139,7 +137,7 @@ def search(
         raise MergeError("There is nothing to search among", do="give at least one merge method")
     started = time.perf_counter()
     statistics = inner_products(
-        pivot, targets, threads=threads, device=device, embeddings=embeddings, allow_pickle=allow_pickle
+        pivot, targets, threads=threads, embeddings=embeddings, allow_pickle=allow_pickle
     )
     statistics_seconds = time.perf_counter() - started
     models = {name: _stamp(path) for name, path in {"pivot": pivot, **targets}.items()}
@@ -149,7 +147,7 @@ def search(
     def merge(method: MergeMethod, model: Path) -> None:
         merge_models(
             pivot, targets, method, model,
-            dtype=dtype, threads=threads, device=device, embeddings=embeddings, allow_pickle=allow_pickle,
+            dtype=dtype, threads=threads, embeddings=embeddings, allow_pickle=allow_pickle,
             statistics=statistics,
         )  # fmt: skip
 

@@ -20,7 +20,6 @@ from fusionchat.merge.inputs.vocabulary.vocabularies import check_new_tokens
 from fusionchat.merge.mergekit.config import MergekitJob, load_mergekit
 from fusionchat.merge.methods import MergeMethod
 from fusionchat.merge.methods.base import Method
-from fusionchat.merge.stream.device import place_of
 from fusionchat.merge.stream.merge import merge_models
 from fusionchat.merge.stream.planning import MergePlan, plan_merge
 from fusionchat.merge.stream.result import MergeReport
@@ -40,7 +39,6 @@ class Settings:
         dtype: What the fused model is stored as; None is what a mergekit file says, else bfloat16.
         shard_bytes: Largest weight file.
         threads: 0 uses all cores.
-        device: Where the arithmetic is done: ``cpu``, ``cuda``, ``cuda:N`` or ``xpu``.
         overwrite: Whether a model that is there is replaced.
         hash_inputs: Whether the inputs' SHA-256 are worked out too.
         embeddings: What to do where vocabularies differ; None is what a mergekit file says, else refuse.
@@ -50,7 +48,6 @@ class Settings:
     dtype: Dtype | None = None
     shard_bytes: int = 5 * 10**9
     threads: int = 0
-    device: str = "cpu"
     overwrite: bool = False
     hash_inputs: bool = False
     embeddings: Embeddings | None = None
@@ -118,7 +115,6 @@ def plan_standalone(
 ) -> MergePlan:
     """What `run_standalone` would do (``--dry-run``)."""
     given = asdict((settings or Settings()).filled())
-    place_of(given["device"])  # which must be there
     pickles = given["allow_pickle"]
     return plan_merge(
         find_model(pivot, allow_pickle=pickles),

@@ -45,7 +45,6 @@ def merge_into(
         dtype=fused.dtype,
         shard_bytes=int(fused.shard_gb * 1e9),
         threads=runtime.threads,
-        device=runtime.merge_device,
         overwrite=True,
         embeddings="rows",
         allow_pickle=True,  # transformers has opened the pivot's, in the same way

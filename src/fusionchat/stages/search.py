@@ -150,7 +150,6 @@ def search(settings: Search, inputs: Inputs, out: Path, ctx: Context) -> Summary
             budget_s=None if wanted.minutes is None else 60 * wanted.minutes,
             dtype=settings.fused.dtype,
             threads=runtime.threads,
-            device=runtime.merge_device,
             embeddings="rows",
             allow_pickle=True,
             progress=advance,

@@ -9,10 +9,10 @@ import torch
 from fusionchat.errors import MergeError
 from fusionchat.merge.inputs.layers.arrange import Arrangement
 from fusionchat.merge.inputs.layers.stack import renumbered
-from fusionchat.merge.kernels import blocks as kernels
 from fusionchat.merge.methods.linear import Linear, TaskArithmetic
 from fusionchat.merge.methods.passthrough import LayerRange, Passthrough
 from fusionchat.merge.methods.ties import Ties
+from fusionchat.merge.stream import cut
 from fusionchat.merge.stream.merge import merge_models
 from fusionchat.merge.stream.planning import plan_merge
 from tests.merge.folders import SHAPES, adapter, family, load, random_tensors, save
@@ -31,7 +31,7 @@ def as_torch(folder):
 
 @pytest.mark.parametrize("rslora", [False, True])
 def test_lora_targets_are_applied_on_the_fly(tmp_path, monkeypatch, rslora):
-    monkeypatch.setattr(kernels, "BLOCK", 100)  # blocks that begin inside a row
+    monkeypatch.setattr(cut, "BLOCK", 100)  # blocks that begin inside a row
     pivot, targets = family(tmp_path, 1)
     name = "model.layers.0.mlp.up_proj.weight"
     rng = torch.Generator().manual_seed(0)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from fusionchat.merge.kernels import consensus
-from fusionchat.merge.kernels.blocks import SPAN
+from fusionchat.merge.kernels.compiled import SPAN
 from tests.reference import merge as reference
 
 SIZE = 2 * SPAN + 5
@@ -76,11 +76,3 @@ def test_the_variance_over_targets():
     out = np.empty(SIZE, np.float32)
     consensus.variance(kept, out)
     np.testing.assert_allclose(out, kept.astype(np.float64).var(0), rtol=1e-5, atol=1e-12)
-
-
-def test_squares_are_added_to_what_is_there():
-    _, kept, _ = given(3)
-    total = np.array([1.0, 0.0, 2.0])
-    consensus.add_squares(kept, total)
-    expected = np.array([1, 0, 2]) + (kept.astype(np.float64) ** 2).sum(1)
-    np.testing.assert_allclose(total, expected, rtol=1e-6)

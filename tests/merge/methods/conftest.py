@@ -2,10 +2,9 @@
 
 import pytest
 
-from fusionchat.merge.kernels import blocks as kernels
-from fusionchat.merge.stream import work
+from fusionchat.merge.stream import cut
 
 
 @pytest.fixture(autouse=True)
 def small_chunks(monkeypatch):
-    monkeypatch.setattr(work, "CHUNK", kernels.BLOCK)
+    monkeypatch.setattr(cut, "CHUNK", cut.BLOCK)

@@ -6,12 +6,11 @@ import numpy as np
 import pytest
 
 from fusionchat.merge.inputs.plan import Job
-from fusionchat.merge.kernels import blocks as kernels
 from fusionchat.merge.methods.base import Gram
 from fusionchat.merge.methods.linear import Linear
 from fusionchat.merge.methods.ties import Ties
 from fusionchat.merge.methods.varm import Varm
-from fusionchat.merge.stream import work
+from fusionchat.merge.stream import cut
 from fusionchat.merge.stream.engine import Engine
 from tests.merge.methods.arrays import Held
 
@@ -40,8 +39,8 @@ class Copied:
 
 @pytest.fixture(autouse=True)
 def small(monkeypatch):
-    monkeypatch.setattr(kernels, "BLOCK", 64)
-    monkeypatch.setattr(work, "CHUNK", 256)
+    monkeypatch.setattr(cut, "BLOCK", 64)
+    monkeypatch.setattr(cut, "CHUNK", 256)
 
 
 def job(name, size, seed):

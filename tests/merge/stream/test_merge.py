@@ -3,17 +3,18 @@
 import json
 import shutil
 import struct
+import subprocess
+import sys
 
 import numpy as np
 import pytest
 import torch
 
 from fusionchat.errors import MergeError
-from fusionchat.merge.kernels import blocks as kernels
 from fusionchat.merge.methods.linear import Linear, TaskArithmetic
 from fusionchat.merge.methods.passthrough import Passthrough
 from fusionchat.merge.methods.varm import Varm
-from fusionchat.merge.stream import work
+from fusionchat.merge.stream import cut
 from fusionchat.merge.stream.merge import merge_models
 from fusionchat.merge.weights import group_of
 from tests.merge.folders import SHAPES, family, load, random_tensors, save, stacked
@@ -135,7 +136,7 @@ def test_inputs_of_different_types_and_shardings(tmp_path):
 
 
 def test_the_same_bytes_for_any_threads_and_shard_size(tmp_path, monkeypatch):
-    monkeypatch.setattr(work, "CHUNK", 2 * kernels.BLOCK)
+    monkeypatch.setattr(cut, "CHUNK", 2 * cut.BLOCK)
     monkeypatch.setattr(
         "fusionchat.merge.stream.engine._AHEAD_CHUNKS", 6
     )  # with two threads, one chunk is small
@@ -435,3 +436,17 @@ def test_nan_in_a_pivot_without_targets_is_refused(tmp_path):
     with pytest.raises(MergeError, match=r"model\.norm\.weight has a value that is not finite"):
         merge_models(pivot, {}, Passthrough(), tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+def test_merging_does_not_import_torch(tmp_path):
+    pivot, targets = family(tmp_path, 2)
+    code = f"""
+import sys
+from pathlib import Path
+from fusionchat.merge.methods.sce import Sce
+from fusionchat.merge.stream.merge import merge_models
+targets = {{"a": Path({str(targets["t0"])!r}), "b": Path({str(targets["t1"])!r})}}
+merge_models(Path({str(pivot)!r}), targets, Sce(), Path({str(tmp_path / "out")!r}))
+assert "torch" not in sys.modules
+"""
+    subprocess.run([sys.executable, "-c", code], check=True)

@@ -5,31 +5,11 @@ import pytest
 
 from fusionchat.errors import MergeError
 from fusionchat.merge.inputs.plan import Job, Taking
-from fusionchat.merge.kernels import blocks as kernels
 from fusionchat.merge.methods.base import Gram, Mixture
 from fusionchat.merge.methods.linear import Linear
 from fusionchat.merge.methods.varm import Varm
-from fusionchat.merge.stream import work
-from fusionchat.merge.stream.work import Cut, Tally, TensorWork, cut_of
+from fusionchat.merge.stream.work import Tally, TensorWork
 from tests.merge.methods.arrays import Held, in_order
-
-
-def test_chunks_and_blocks_of_a_tensor():
-    cut = Cut(size=25, chunk=10, block=4)
-    assert cut.chunks == 3 and [cut.span(n) for n in range(3)] == [(0, 10), (10, 20), (20, 25)]
-    assert list(cut.blocks(1)) == [(10, 14), (14, 18), (18, 20)]
-    assert list(cut.blocks(2)) == [(20, 24), (24, 25)]
-    assert list(cut.blocks(2, whole=True)) == [(20, 25)]
-    assert Cut(0, 10, 4).chunks == 0
-
-
-def test_rows_are_kept_inside_one_block(monkeypatch):
-    monkeypatch.setattr(kernels, "BLOCK", 100)
-    monkeypatch.setattr(work, "CHUNK", 1000)
-    assert cut_of(5000, 30, False) == Cut(5000, 1000, 100)
-    assert cut_of(5000, 30, True) == Cut(5000, 990, 90)
-    assert cut_of(5000, 300, True) == Cut(5000, 900, 300)
-    assert cut_of(5000, 2500, True) == Cut(5000, 2500, 2500)
 
 
 def test_counts_of_chunks_add_up():

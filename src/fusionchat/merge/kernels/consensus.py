@@ -2,14 +2,9 @@
 
 # J targets, B elements of a block
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 
-from fusionchat.merge.kernels.blocks import SPAN, Kernel, compiled, exact
-
-if TYPE_CHECKING:
-    from torch import Tensor
+from fusionchat.merge.kernels.compiled import SPAN, exact
 
 
 @exact
@@ -27,13 +22,6 @@ def _change(
             out[i] = np.float64(target[i]) - np.float64(pivot[i]) if kept[i] != 0 else 0.0
 
 
-def _widen_on_device(x_NB: "Tensor", kept_JB: "Tensor", j: int, by_chance: bool) -> "Tensor":
-    change_B, kept_B = x_NB[j + 1].double() - x_NB[0], kept_JB[j]
-    if by_chance:
-        change_B /= kept_B.double()
-    return change_B.masked_fill_(kept_B == 0, 0.0)
-
-
 @exact
 def _add_two(
     pivot: np.ndarray, one: np.ndarray, two: np.ndarray, kept: np.ndarray, other: np.ndarray, first: float,
@@ -47,7 +35,6 @@ def _add_two(
         out[i] = base + scale * total
 
 
-@Kernel
 @exact
 def add_all(
     x_NB: np.ndarray,
@@ -86,25 +73,6 @@ def add_all(
                 out[i] = np.float64(pivot[i]) + scale * out[i]
 
 
-@add_all.on_device
-def _(
-    x_NB: "Tensor",
-    kept_JB: "Tensor",
-    weight_J: np.ndarray,
-    by_chance: bool,
-    scale: float,
-    divisor: float,
-    out_B: "Tensor",
-) -> None:
-    out_B.zero_()
-    for j, weight in enumerate(weight_J.tolist()):
-        out_B += _widen_on_device(x_NB, kept_JB, j, by_chance).mul_(weight)
-    out_B *= float(scale)
-    out_B /= out_B.new_full((), float(divisor))
-    out_B += x_NB[0]
-
-
-@Kernel
 @exact
 def add_elected(
     x_NB: np.ndarray,
@@ -155,40 +123,6 @@ def add_elected(
                 out[i] = np.float64(pivot[i]) + scale * out[i]
 
 
-@add_elected.on_device
-def _(
-    x_NB: "Tensor",
-    kept_JB: "Tensor",
-    vote_J: np.ndarray,
-    weight_J: np.ndarray,
-    share_J: np.ndarray,
-    by_chance: bool,
-    scale: float,
-    normalize: bool,
-    out_B: "Tensor",
-) -> None:
-    import torch
-
-    ballot_B, total_B = torch.zeros_like(out_B), torch.zeros_like(out_B)
-    out_B.zero_()
-    for j, vote in enumerate(vote_J.tolist()):
-        ballot_B += _widen_on_device(x_NB, kept_JB, j, by_chance).mul_(vote)
-    raised_B = ballot_B >= 0
-    for j, (vote, weight, share) in enumerate(
-        zip(vote_J.tolist(), weight_J.tolist(), share_J.tolist(), strict=True)
-    ):
-        change_B = _widen_on_device(x_NB, kept_JB, j, by_chance)
-        voice_B = change_B * vote
-        dissents_B = ~torch.where(raised_B, voice_B > 0, voice_B < 0)
-        out_B += change_B.mul_(weight).masked_fill_(dissents_B, 0.0)
-        total_B += torch.full_like(out_B, share).masked_fill_(dissents_B, 0.0)
-    if normalize:
-        out_B /= total_B.masked_fill_(total_B == 0, 1.0)
-    out_B *= float(scale)
-    out_B += x_NB[0]
-
-
-@Kernel
 @exact
 def variance(delta_JB: np.ndarray, out_B: np.ndarray) -> None:
     """Write the variance of every element over the targets, in float32."""
@@ -211,36 +145,3 @@ def variance(delta_JB: np.ndarray, out_B: np.ndarray) -> None:
                 out[i] += (delta[i] - mean[i]) * (delta[i] - mean[i])
         for i in range(out.size):
             out[i] /= count
-
-
-@variance.on_device
-def _(delta_JB: "Tensor", out_B: "Tensor") -> None:
-    count = out_B.new_full((), float(len(delta_JB)))
-    out_B.zero_()
-    mean_B = out_B.clone()
-    for delta_B in delta_JB:
-        mean_B += delta_B
-    mean_B /= count
-    for delta_B in delta_JB:
-        apart_B = delta_B - mean_B
-        out_B += apart_B.mul_(apart_B)
-    out_B /= count
-
-
-@Kernel
-@compiled
-def add_squares(delta_JB: np.ndarray, total_J: np.ndarray) -> None:
-    """Add the sum of squares of every target's changes."""
-    for begin in range(0, delta_JB.shape[1], SPAN):
-        end = min(delta_JB.shape[1], begin + SPAN)
-        for j in range(delta_JB.shape[0]):
-            delta = delta_JB[j, begin:end]
-            total = np.float32(0)
-            for i in range(delta.size):
-                total += delta[i] * delta[i]
-            total_J[j] += total
-
-
-@add_squares.on_device
-def _(delta_JB: "Tensor", total_J: np.ndarray) -> None:
-    total_J += delta_JB.double().square_().sum(1).cpu().numpy()

@@ -2,14 +2,9 @@
 
 # N inputs (pivot first), J = N - 1 targets, B elements of a block
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 
-from fusionchat.merge.kernels.blocks import SPAN, Kernel, exact
-
-if TYPE_CHECKING:
-    from torch import Tensor
+from fusionchat.merge.kernels.compiled import SPAN, exact
 
 
 @exact
@@ -26,7 +21,6 @@ def _raise(ratio: np.ndarray, power: float) -> None:
             ratio[i] = ratio[i] ** power
 
 
-@Kernel
 @exact
 def add_by_change(x_NB: np.ndarray, power: float, kept_J: np.ndarray, out_B: np.ndarray) -> None:
     """Write ``pivot + sum_j w_j delta_j`` in float64, ``w`` the `variation_ratio` of the element's own changes.
@@ -71,31 +65,6 @@ def add_by_change(x_NB: np.ndarray, power: float, kept_J: np.ndarray, out_B: np.
             out[i] += np.float64(pivot[i])
 
 
-@add_by_change.on_device
-def _(x_NB: "Tensor", power: float, kept_J: np.ndarray, out_B: "Tensor") -> None:
-    delta_JB = x_NB[1:].double()
-    delta_JB -= x_NB[0].double()
-    square_JB = delta_JB * delta_JB
-    largest_B = square_JB.amax(0)
-    raised_JB = square_JB / largest_B.masked_fill_(largest_B == 0, 1.0)
-    if power == 2.0:
-        raised_JB *= raised_JB
-    elif power == 0.5:
-        raised_JB.sqrt_()
-    elif power != 1.0:
-        raised_JB.pow_(power)
-    raised_JB.masked_fill_(square_JB == 0, 0.0)
-    total_B = out_B.zero_().clone()
-    for raised_B in raised_JB:
-        total_B += raised_B
-    raised_JB /= total_B.masked_fill_(total_B == 0, 1.0)
-    for raised_B, delta_B in zip(raised_JB, delta_JB, strict=True):
-        out_B += raised_B * delta_B
-    out_B += x_NB[0]
-    kept_J += delta_JB.count_nonzero(1).cpu().numpy()
-
-
-@Kernel
 @exact
 def average_by_information(
     x_NB: np.ndarray, fisher_JB: np.ndarray, weight_J: np.ndarray, kept_J: np.ndarray, out_B: np.ndarray
@@ -130,19 +99,3 @@ def average_by_information(
         for i in range(out.size):
             out[i] /= total[i]
     return negative
-
-
-@average_by_information.on_device
-def _(x_NB: "Tensor", fisher_JB: "Tensor", weight_J: np.ndarray, kept_J: np.ndarray, out_B: "Tensor") -> int:
-    own_JB = fisher_JB.double()
-    informed_B, total_B = out_B.zero_().clone(), out_B.clone()
-    for weight, own_B in zip(weight_J.tolist(), own_JB, strict=True):
-        informed_B += own_B.mul_(weight)
-    plain_B = informed_B == 0
-    for weight, own_B, target_B in zip(weight_J.tolist(), own_JB, x_NB[1:], strict=True):
-        own_B.masked_fill_(plain_B, weight)
-        out_B += own_B * target_B.double()
-        total_B += own_B
-    out_B /= total_B
-    kept_J += own_JB.count_nonzero(1).cpu().numpy()
-    return int((fisher_JB < 0).sum())

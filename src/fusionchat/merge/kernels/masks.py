@@ -3,14 +3,10 @@
 # R rows of L elements, B = R * L elements of a block
 
 import hashlib
-from typing import TYPE_CHECKING
 
 import numpy as np
 
-from fusionchat.merge.kernels.blocks import SPAN, Kernel, Whole, compiled, empty, exact
-
-if TYPE_CHECKING:
-    from torch import Tensor
+from fusionchat.merge.kernels.compiled import SPAN, compiled, exact
 
 _MAGNITUDE = np.uint32(0x7FFFFFFF)
 _BIN_BITS = np.uint32(16)
@@ -34,7 +30,6 @@ def _fold(key: int, part: int) -> tuple[np.uint32, np.uint32]:
     return np.uint32(z & np.uint64(0xFFFFFFFF)), np.uint32(z >> np.uint64(32))
 
 
-@Kernel
 @compiled
 def uniform_bits(out_B: np.ndarray, key: int, at: int) -> None:
     """Write one uniform 32-bit number per element: a hash of key and index, whatever the block it is in.
@@ -55,32 +50,6 @@ def uniform_bits(out_B: np.ndarray, key: int, at: int) -> None:
         done += here
 
 
-@uniform_bits.on_device
-def _(out_B: "Tensor", key: Whole, at: Whole) -> None:
-    import torch
-
-    first = at >> 16
-    runs = (at + max(len(out_B), 1) - 1 >> 16) - first + 1
-    keys_R2 = np.array([_fold(key, first + r) for r in range(runs)], np.uint32).view(np.int32)
-    before_R1, after_R1 = torch.from_numpy(keys_R2).to(out_B.device).T[:, :, None]
-    h = torch.arange(_RUN, dtype=torch.int32, device=out_B.device) * _signed(0x9E3779B1) + before_R1
-    h = (h ^ _shifted(h, 16)) * _signed(0x7FEB352D)
-    h = (h ^ _shifted(h, 15)) * _signed(0x846CA68B)
-    h = h ^ _shifted(h, 16) ^ after_R1
-    out_B.copy_(h.view(-1)[at & (_RUN - 1) :][: len(out_B)])
-
-
-def _signed(bits: int) -> int:
-    """The int32 with these 32 bits."""
-    return bits - 2**32 if bits >= 2**31 else bits
-
-
-def _shifted(bits: "Tensor", by: int) -> "Tensor":
-    """Bits shifted to the right, zeros from the left: int32 as if it were unsigned."""
-    return (bits >> by) & (2 ** (32 - by) - 1)
-
-
-@Kernel
 @compiled
 def drop(value_B: np.ndarray, random_B: np.ndarray, limit: int) -> int:
     """Zero the elements whose random number is not below ``limit`` (2^32 keeps all); returns how many stay."""
@@ -94,20 +63,6 @@ def drop(value_B: np.ndarray, random_B: np.ndarray, limit: int) -> int:
     return kept
 
 
-@drop.on_device
-def _(value_B: "Tensor", random_B: "Tensor", limit: Whole) -> int:
-    if limit <= 0:
-        value_B.zero_()
-        return 0
-    goes_B = (random_B ^ _signed(2**31)) > int(limit) - 1 - 2**31  # the order of unsigned numbers
-    value_B.masked_fill_(goes_B, 0.0)
-    return len(value_B) - int(goes_B.sum())
-
-
-_bits, _drop = uniform_bits.host, drop.host
-
-
-@Kernel
 @compiled
 def drop_by_chance(value_B: np.ndarray, key: int, at: int, limit: int) -> int:
     """`drop` by the `uniform_bits` of key and index, which never leave the first-level cache."""
@@ -115,16 +70,9 @@ def drop_by_chance(value_B: np.ndarray, key: int, at: int, limit: int) -> int:
     for begin in range(0, value_B.size, SPAN):
         value = value_B[begin : min(value_B.size, begin + SPAN)]
         random = space[: value.size]
-        _bits(random, key, at + begin)
-        kept += _drop(value, random, limit)
+        uniform_bits(random, key, at + begin)
+        kept += drop(value, random, limit)
     return kept
-
-
-@drop_by_chance.on_device
-def _(value_B: "Tensor", key: Whole, at: Whole, limit: Whole) -> int:
-    random_B = empty(value_B, value_B.shape, "uint32")
-    uniform_bits(random_B, key, at)
-    return int(drop(value_B, random_B, limit))
 
 
 @compiled
@@ -164,7 +112,6 @@ def row_ranks(value_L: np.ndarray, place_L: np.ndarray, rank_K: np.ndarray, rank
         rank_L[i] = rank_K[place_L[i]]
 
 
-@Kernel
 @exact
 def drop_by_rank(value_B: np.ndarray, random_B: np.ndarray, row: int, density: float, epsilon: float) -> int:
     """Keep elements with a chance that rises from ``density - epsilon`` to ``density + epsilon`` with their rank in the row.
@@ -186,29 +133,3 @@ def drop_by_rank(value_B: np.ndarray, random_B: np.ndarray, row: int, density: f
             value[i] = chance if stays else np.float32(0)
             kept += stays
     return kept
-
-
-@drop_by_rank.on_device
-def _(value_B: "Tensor", random_B: "Tensor", row: int, density: float, epsilon: float) -> int:
-    low, step = (float(np.float32(v)) for v in (density - epsilon, 2 * epsilon / max(row - 1, 1)))
-    if row == 1:
-        low = float(np.float32(density))
-    chance_B = _row_ranks_on_device(value_B.view(-1, row)).view(-1)
-    chance_B *= step
-    chance_B += low
-    goes_B = _shifted(random_B, 8).float() >= chance_B * 16777216.0
-    value_B.copy_(chance_B).masked_fill_(goes_B, 0.0)
-    return len(value_B) - int(goes_B.sum())
-
-
-def _row_ranks_on_device(value_RL: "Tensor") -> "Tensor":
-    """`row_ranks` of every row, by sorting: the memory of a histogram a row would have no bound in short rows."""
-    import torch
-
-    place_RL = (value_RL.view(torch.int32) & int(_MAGNITUDE)) >> int(_BIN_BITS)
-    place_RL -= place_RL.amax(1, keepdim=True) - (BINS - 1)
-    place_RL.clamp_(min=0)
-    sorted_RL = place_RL.sort(1).values
-    below_RL = torch.searchsorted(sorted_RL, place_RL)
-    here_RL = torch.searchsorted(sorted_RL, place_RL, right=True) - below_RL
-    return below_RL.float() + 0.5 * (here_RL - 1).float()

@@ -6,15 +6,10 @@ threshold those with the lowest index are taken.
 
 # R rows selected from independently, B elements of a block, K thresholds a row
 
-from typing import TYPE_CHECKING, Any
-
 import numpy as np
 from jaxtyping import Float32, Int64
 
-from fusionchat.merge.kernels.blocks import SPAN, Kernel, Whole, compiled
-
-if TYPE_CHECKING:
-    from torch import Tensor
+from fusionchat.merge.kernels.compiled import SPAN, compiled
 
 _HIGH, _LOW = 2**16, 2**15
 _MAGNITUDE = np.uint32(0x7FFFFFFF)
@@ -22,7 +17,6 @@ _LOW_MASK, _LOW_BITS = np.uint32(0x7FFF), np.uint32(15)
 _NOTHING = 2**32 - 1
 
 
-@Kernel
 @compiled
 def histogram_high(value_B: np.ndarray, count: np.ndarray) -> None:
     """Count elements by the upper 16 bits of their magnitude; the entry after the last counts zeros."""
@@ -35,21 +29,6 @@ def histogram_high(value_B: np.ndarray, count: np.ndarray) -> None:
         count[(bits[i] & _MAGNITUDE) >> _LOW_BITS] += 1
 
 
-@histogram_high.on_device
-def _(value_B: "Tensor", count: np.ndarray) -> None:
-    magnitude_B = _magnitude(value_B)
-    count[:_HIGH] += (magnitude_B >> int(_LOW_BITS)).bincount(minlength=_HIGH).cpu().numpy()
-    count[_HIGH] += int((magnitude_B == 0).sum())
-
-
-def _magnitude(value_B: "Tensor") -> "Tensor":
-    """The bits without the sign, int32."""
-    import torch
-
-    return value_B.view(torch.int32) & int(_MAGNITUDE)
-
-
-@Kernel
 @compiled
 def histogram_low(value_B: np.ndarray, high: int, count: np.ndarray) -> None:
     """Count the elements whose upper bits are ``high`` by the lower 15 bits of their magnitude."""
@@ -65,14 +44,6 @@ def histogram_low(value_B: np.ndarray, high: int, count: np.ndarray) -> None:
                     count[part[i] & _LOW_MASK] += 1
 
 
-@histogram_low.on_device
-def _(value_B: "Tensor", high: Whole, count: np.ndarray) -> None:
-    magnitude_B = _magnitude(value_B)
-    found = magnitude_B[(magnitude_B >> int(_LOW_BITS)) == int(high)] & int(_LOW_MASK)
-    count += found.bincount(minlength=_LOW).cpu().numpy()
-
-
-@Kernel
 @compiled
 def count_equal(value_B: np.ndarray, threshold: int) -> int:
     """Number of elements whose magnitude is exactly the threshold."""
@@ -83,12 +54,6 @@ def count_equal(value_B: np.ndarray, threshold: int) -> int:
     return total
 
 
-@count_equal.on_device
-def _(value_B: "Tensor", threshold: Whole) -> int:
-    return 0 if threshold > _MAGNITUDE else int((_magnitude(value_B) == int(threshold)).sum())
-
-
-@Kernel
 @compiled
 def mark_largest(value_B: np.ndarray, threshold: int, quota: int, mask_B: np.ndarray) -> int:
     """Mark the elements above the threshold and the first ``quota`` on it; returns what is left of the quota."""
@@ -115,19 +80,6 @@ def mark_largest(value_B: np.ndarray, threshold: int, quota: int, mask_B: np.nda
     return quota
 
 
-@mark_largest.on_device
-def _(value_B: "Tensor", threshold: Whole, quota: Whole, mask_B: "Tensor") -> int:
-    if threshold > _MAGNITUDE:
-        mask_B.zero_()
-        return int(quota)
-    magnitude_B = _magnitude(value_B)
-    tied_B = magnitude_B == int(threshold)
-    mask_B.copy_(magnitude_B > int(threshold))
-    mask_B |= tied_B & (tied_B.cumsum(0) <= int(quota))
-    return int(quota) - min(int(quota), int(tied_B.sum()))
-
-
-@Kernel
 @compiled
 def keep_marked(value_B: np.ndarray, mask_B: np.ndarray, wanted: bool) -> int:
     """Zero the elements whose mark is not ``wanted``; returns how many stay."""
@@ -137,12 +89,6 @@ def keep_marked(value_B: np.ndarray, mask_B: np.ndarray, wanted: bool) -> int:
         value_B[i] = value_B[i] if stays else np.float32(0)
         kept += stays
     return kept
-
-
-@keep_marked.on_device
-def _(value_B: "Tensor", mask_B: "Tensor", wanted: bool) -> int:
-    value_B.masked_fill_(mask_B != wanted, 0.0)
-    return int((mask_B == wanted).sum())
 
 
 class Largest:
@@ -172,8 +118,10 @@ class Largest:
         shapes = [(rows, _HIGH + 1), (rows, thresholds, _LOW), (rows, thresholds, self.chunks)]
         return np.zeros(shapes[stage], np.int32)
 
-    def observe(self, stage: int, value_RB: Float32[Any, "R B"], chunk: int, counts: np.ndarray) -> None:
-        """Count the elements of a block, a numpy array or a PyTorch tensor."""
+    def observe(
+        self, stage: int, value_RB: Float32[np.ndarray, "R B"], chunk: int, counts: np.ndarray
+    ) -> None:
+        """Count the elements of a block."""
         for r, value_B in enumerate(value_RB):
             if stage == 0:
                 histogram_high(value_B, counts[r])
@@ -220,7 +168,7 @@ class Largest:
         return left.reshape(-1)
 
 
-def _place(count: np.ndarray, k: Whole) -> tuple[int, int]:
+def _place(count: np.ndarray, k: int | np.integer) -> tuple[int, int]:
     """The entry that has the k-th element from the top (0 for k = 0), and the number of elements above it."""
     if k <= 0:
         return 0, 0

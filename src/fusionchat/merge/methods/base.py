@@ -8,16 +8,13 @@ before it combines them. Neither kind touches files or threads.
 # N inputs (pivot first), J = N - 1 targets, B elements of a block
 
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal, NamedTuple
+from typing import ClassVar, Literal, NamedTuple
 
 import numpy as np
 from jaxtyping import Float32, Float64, Int64
 
 from fusionchat.merge.weights import Scope
 from fusionchat.units import counted
-
-Array = Any
-"""A numpy array, or a PyTorch tensor where the merge runs on a device."""
 
 
 @dataclass(frozen=True)
@@ -100,7 +97,7 @@ class TensorInfo(NamedTuple):
 
 
 class Block(NamedTuple):
-    """Consecutive elements of one tensor: numpy arrays, or PyTorch tensors on a device, which kernels take alike.
+    """Consecutive elements of one tensor.
 
     Attributes:
         x_NB: Values of pivot and targets.
@@ -110,9 +107,9 @@ class Block(NamedTuple):
         chunk: Number of the chunk it is in.
     """
 
-    x_NB: Float32[Array, "N B"]
-    delta_JB: Float32[Array, "J B"]
-    aux_JB: Float32[Array, "A B"]
+    x_NB: Float32[np.ndarray, "N B"]
+    delta_JB: Float32[np.ndarray, "J B"]
+    aux_JB: Float32[np.ndarray, "A B"]
     at: int
     chunk: int
 
@@ -147,7 +144,7 @@ class Program:
         block: Block,
         state: Int64[np.ndarray, " K"],
         kept_J: Int64[np.ndarray, " J"],
-        out_B: Float64[Array, " B"],
+        out_B: Float64[np.ndarray, " B"],
     ) -> None:
         """Write the fused values; add to ``kept_J`` how many elements of each target took part."""
         raise NotImplementedError

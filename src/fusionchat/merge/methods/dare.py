@@ -147,9 +147,9 @@ class RankChanceProgram(PruningProgram):
 
     def prune(self, block: Block, state: Int64[np.ndarray, " K"], kept_J: Int64[np.ndarray, " J"]) -> None:
         """Drop by rank and chance."""
-        from fusionchat.merge.kernels import blocks, masks
+        from fusionchat.merge.kernels import masks
 
-        random_B = blocks.empty(block.delta_JB, block.delta_JB.shape[1:], "uint32")
+        random_B = np.empty(block.delta_JB.shape[1:], np.uint32)
         for j, delta_B in enumerate(block.delta_JB):
             if self.density_J[j] >= 1:
                 delta_B[:] = 1

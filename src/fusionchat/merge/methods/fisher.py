@@ -10,7 +10,6 @@ from jaxtyping import Float64, Int64
 
 from fusionchat.errors import MergeError
 from fusionchat.merge.methods.base import (
-    Array,
     Block,
     BlockMethod,
     Program,
@@ -66,7 +65,7 @@ class FisherProgram(Program):
         block: Block,
         state: Int64[np.ndarray, " K"],
         kept_J: Int64[np.ndarray, " J"],
-        out_B: Float64[Array, " B"],
+        out_B: Float64[np.ndarray, " B"],
     ) -> None:
         """Write the weighted average; raises MergeError where information is negative."""
         from fusionchat.merge.kernels.elements import average_by_information

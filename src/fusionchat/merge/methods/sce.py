@@ -8,7 +8,7 @@ from typing import ClassVar, Literal
 import numpy as np
 from jaxtyping import Float32, Float64, Int64
 
-from fusionchat.merge.methods.base import Array, Block, BlockMethod, Program, TensorInfo, check_range
+from fusionchat.merge.methods.base import Block, BlockMethod, Program, TensorInfo, check_range
 from fusionchat.merge.weights import variation_ratio
 
 
@@ -59,14 +59,14 @@ class SceProgram(Program):
 
     def observe(self, stage: int, block: Block, counts: np.ndarray) -> None:
         """Count variances; at last sum the selected squares."""
-        from fusionchat.merge.kernels import consensus
+        from fusionchat.merge.kernels.gram import add_squares
 
         if stage < self.largest.stages:
             self.largest.observe(stage, variance(block.delta_JB)[None], block.chunk, counts)
             return
         quota = int(self.largest.quota(block.chunk)[0] - counts[-1])
         counts[-1] += quota - self._select(block, quota)[0]
-        consensus.add_squares(block.delta_JB, counts[:-1])
+        add_squares(block.delta_JB, counts[:-1])
 
     def settle(self, stage: int, totals: np.ndarray) -> None:
         """Narrow the threshold down; at last take the ratios of the sums."""
@@ -81,13 +81,12 @@ class SceProgram(Program):
 
     def _select(self, block: Block, quota: int) -> tuple[int, int]:
         """Zero the changes of elements that are not selected; returns what is left of the quota, and how many stay."""
-        from fusionchat.merge.kernels.blocks import empty
         from fusionchat.merge.kernels.selection import keep_marked, mark_largest
 
         kept = block.delta_JB.shape[1]
         if self.all:
             return quota, kept
-        mask_B = empty(block.delta_JB, (kept,), "bool")
+        mask_B = np.empty(kept, np.bool_)
         left = mark_largest(variance(block.delta_JB), self.largest.threshold_RK[0, 0], quota, mask_B)
         for delta_B in block.delta_JB:
             kept = keep_marked(delta_B, mask_B, True)
@@ -98,7 +97,7 @@ class SceProgram(Program):
         block: Block,
         state: Int64[np.ndarray, " K"],
         kept_J: Int64[np.ndarray, " J"],
-        out_B: Float64[Array, " B"],
+        out_B: Float64[np.ndarray, " B"],
     ) -> None:
         """Select, then average the changes that have the elected sign."""
         from fusionchat.merge.kernels import consensus
@@ -116,10 +115,10 @@ class SceProgram(Program):
         return [int(self.largest.ties_RK[0, 0])] * self.targets
 
 
-def variance(delta_JB: Float32[Array, "J B"]) -> Float32[Array, " B"]:
+def variance(delta_JB: Float32[np.ndarray, "J B"]) -> Float32[np.ndarray, " B"]:
     """Variance over the targets of every element, in float32: mean of squared distances from the mean."""
-    from fusionchat.merge.kernels import blocks, consensus
+    from fusionchat.merge.kernels import consensus
 
-    out_B: np.ndarray = blocks.empty(delta_JB, delta_JB.shape[1:], "float32")
+    out_B = np.empty(delta_JB.shape[1:], np.float32)
     consensus.variance(delta_JB, out_B)
     return out_B

@@ -8,7 +8,6 @@ import numpy as np
 from jaxtyping import Float64, Int64
 
 from fusionchat.merge.methods.base import (
-    Array,
     Block,
     BlockMethod,
     Program,
@@ -81,7 +80,7 @@ class Consensus:
         cancel = abs(total) <= 1e-8 * float(np.abs(self.weight_J).sum())
         self.divisor = total if normalize and not cancel else 1.0
 
-    def add(self, block: Block, out_B: Float64[Array, " B"]) -> None:
+    def add(self, block: Block, out_B: Float64[np.ndarray, " B"]) -> None:
         """Write the pivot plus the changes that are left in the block."""
         from fusionchat.merge.kernels import consensus
 
@@ -117,7 +116,7 @@ class PruningProgram(Program):
         block: Block,
         state: Int64[np.ndarray, " K"],
         kept_J: Int64[np.ndarray, " J"],
-        out_B: Float64[Array, " B"],
+        out_B: Float64[np.ndarray, " B"],
     ) -> None:
         """Prune and add."""
         self.prune(block, state, kept_J)

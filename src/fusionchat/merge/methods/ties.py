@@ -104,10 +104,9 @@ class RankProgram(PruningProgram):
 
     def prune(self, block: Block, state: Int64[np.ndarray, " K"], kept_J: Int64[np.ndarray, " J"]) -> None:
         """Zero what is outside the ranks."""
-        from fusionchat.merge.kernels.blocks import empty
         from fusionchat.merge.kernels.selection import keep_marked, mark_largest
 
-        mask_KB = empty(block.delta_JB, (self.thresholds, block.delta_JB.shape[1]), "bool")
+        mask_KB = np.empty((self.thresholds, block.delta_JB.shape[1]), np.bool_)
         for j, delta_B in enumerate(block.delta_JB):
             for k in range(self.thresholds):
                 place = j * self.thresholds + k

@@ -6,7 +6,7 @@ from typing import ClassVar, Literal
 import numpy as np
 from jaxtyping import Float64, Int64
 
-from fusionchat.merge.methods.base import Array, Block, Gram, Mixture, MixtureMethod, Program, TensorInfo
+from fusionchat.merge.methods.base import Block, Gram, Mixture, MixtureMethod, Program, TensorInfo
 from fusionchat.merge.weights import Scope, variation_ratio
 
 Granularity = Literal["model", "layer", "module", "matrix", "element"]
@@ -62,7 +62,7 @@ class ElementProgram(Program):
         block: Block,
         state: Int64[np.ndarray, " K"],
         kept_J: Int64[np.ndarray, " J"],
-        out_B: Float64[Array, " B"],
+        out_B: Float64[np.ndarray, " B"],
     ) -> None:
         """Write ``pivot + sum_j w_j delta_j`` with the ratios taken element by element."""
         from fusionchat.merge.kernels.elements import add_by_change

@@ -16,7 +16,7 @@ from fusionchat.artifacts import Json
 from fusionchat.console import Advance
 from fusionchat.merge.inputs.plan import Dtype, Job
 from fusionchat.merge.methods.base import Gram, Method, Mixture, MixtureMethod
-from fusionchat.merge.stream.device import HOST, Place, Spare
+from fusionchat.merge.stream.memory import Spare
 from fusionchat.merge.stream.output import Output
 from fusionchat.merge.stream.work import Tally, TensorWork
 from fusionchat.merge.weights import group_of
@@ -45,10 +45,9 @@ class Engine:
         method_of: Callable[[str], Method] | None = None,
         statistics: Mapping[str, Gram] | None = None,
         release: bool = False,
-        place: Place = HOST,
     ) -> None:
         self.jobs, self.method, self.dtype, self.threads, self.release = jobs, method, dtype, threads, release
-        self.place, self.spare = place, Spare()
+        self.spare = Spare()
         self.method_of = method_of or (lambda _: method)
         self.known = statistics
         self.small = max(1, _AHEAD_CHUNKS // (threads + 2))
@@ -79,7 +78,6 @@ class Engine:
             gram=gram,
             mixture=mixture,
             release=self.release,
-            place=self.place,
             spare=self.spare,
         )
 
@@ -103,9 +101,7 @@ class Engine:
         """Inner products of every tensor, from one read of the inputs."""
         merged = [job for job in self.jobs if job.copied is None]
         return {
-            job.name: TensorWork(job, self.method, job.dtype(self.dtype), place=self.place).measure(
-                self._on_chunks
-            )
+            job.name: TensorWork(job, self.method, job.dtype(self.dtype)).measure(self._on_chunks)
             for job in merged
         }
 

@@ -23,7 +23,6 @@ from fusionchat.merge.inputs.vocabulary.embeddings import Embeddings
 from fusionchat.merge.methods import MergeMethod
 from fusionchat.merge.methods.base import Gram, Method, check_targets
 from fusionchat.merge.methods.spherical import Slerp
-from fusionchat.merge.stream.device import place_of
 from fusionchat.merge.stream.engine import Engine
 from fusionchat.merge.stream.output import Output, sweep
 from fusionchat.merge.stream.provenance import describe_files
@@ -43,7 +42,6 @@ def merge_models(
     dtype: Dtype = "bfloat16",
     shard_bytes: int = 5 * 10**9,
     threads: int = 0,
-    device: str = "cpu",
     overwrite: bool = False,
     hash_inputs: bool = False,
     embeddings: Embeddings = "error",
@@ -66,7 +64,6 @@ def merge_models(
         dtype: What it is stored as.
         shard_bytes: Largest weight file; a single larger tensor gets a file of its own.
         threads: 0 uses all cores this process may use.
-        device: Where the arithmetic is done: ``cpu``, ``cuda``, ``cuda:N`` or ``xpu``.
         overwrite: Whether a model that is there is replaced.
         hash_inputs: Whether inputs whose SHA-256 is not known already (`merge.provenance`) are read once more for it.
         embeddings: What to do where a target has another vocabulary: refuse, keep the pivot's, or add its added tokens.
@@ -77,15 +74,12 @@ def merge_models(
         progress: Told bytes written, `MergePlan.output_bytes` in all.
 
     Raises:
-        MergeError: The inputs cannot be merged; the message names the tensor, and nothing is left in ``out``. Or the
-            device is not there.
-        MachineError: The disk is full or not writable, or the device's memory is full.
+        MergeError: The inputs cannot be merged; the message names the tensor, and nothing is left in ``out``.
+        MachineError: The disk is full or not writable.
     """
     started = time.perf_counter()
-    place = place_of(device)
     with ExitStack() as stack:
         stack.enter_context(machine_errors(out))
-        stack.enter_context(place.errors())
         inputs, shards = prepared(
             stack,
             pivot,
@@ -118,7 +112,6 @@ def merge_models(
             method_of=each.__getitem__ if each else None,
             statistics=statistics,
             release=inputs.nbytes > available_memory() / 2,
-            place=place,
         )
         try:
             engine.run(output, progress)
@@ -190,18 +183,15 @@ def inner_products(
     targets: Mapping[str, Path],
     *,
     threads: int = 0,
-    device: str = "cpu",
     embeddings: Embeddings = "error",
     allow_pickle: bool = False,
 ) -> dict[str, Gram]:
     """Inner products of pivot and changes, by tensor: all that mixing methods need to know, from one read."""
-    place = place_of(device)
     with ExitStack() as stack:
-        stack.enter_context(place.errors())
         method = Slerp()  # any method that needs all products
         inputs = open_inputs(stack, pivot, targets, method, embeddings=embeddings, allow_pickle=allow_pickle)
         cores = threads or available_cores()
-        return Engine(inputs.jobs, method, "float32", cores, stack, place=place).statistics()
+        return Engine(inputs.jobs, method, "float32", cores, stack).statistics()
 
 
 def _check_place(out: Path, inputs: Sequence[Path]) -> None:

@@ -9,11 +9,10 @@ from fusionchat.artifacts import Json
 from fusionchat.merge.inputs.layers.arrange import Arrangement
 from fusionchat.merge.inputs.plan import BYTES, Dtype
 from fusionchat.merge.inputs.vocabulary.embeddings import Embeddings
-from fusionchat.merge.kernels.blocks import BLOCK
 from fusionchat.merge.methods import MergeMethod
 from fusionchat.merge.methods.base import Method, MixtureMethod, TensorInfo
+from fusionchat.merge.stream.cut import BLOCK, CHUNK
 from fusionchat.merge.stream.merge import Reading, available_cores, prepared
-from fusionchat.merge.stream.work import CHUNK
 
 _READ_SPEED, _WRITE_SPEED = 2.0e9, 1.0e9
 _LOOK_SPEED, _HASH_SPEED = 1.2e9, 1.5e9

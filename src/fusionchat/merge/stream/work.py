@@ -15,51 +15,20 @@ import numpy as np
 from fusionchat.errors import MergeError
 from fusionchat.merge.inputs.plan import Dtype, Job
 from fusionchat.merge.inputs.stored import Stored
-from fusionchat.merge.kernels import blocks as kernels
+from fusionchat.merge.kernels.bf16 import store
+from fusionchat.merge.kernels.gram import measure, subtract
+from fusionchat.merge.kernels.mix import mix, mix_bf16
+from fusionchat.merge.kernels.straight import measure_files, mix_files
 from fusionchat.merge.methods.base import Block, Gram, Method, Mixture, MixtureMethod, TensorInfo
-from fusionchat.merge.stream.device import HOST, Place, Spare
+from fusionchat.merge.stream.cut import BLOCK, Cut, cut_of
+from fusionchat.merge.stream.memory import SCRATCH, Spare
 from fusionchat.merge.stream.result import TensorReport
 
-CHUNK = 2**20
-"""Elements of a chunk, at most (whole rows may make it larger)."""
 _STORED_AS: dict[str, np.dtype[Any]] = {
     "float32": np.dtype(np.float32),
     "bfloat16": np.dtype(np.uint16),
     "float16": np.dtype(np.float16),
 }
-
-
-@dataclass(frozen=True)
-class Cut:
-    """How a tensor is divided: ``size`` elements into chunks of ``chunk`` and blocks of ``block``."""
-
-    size: int
-    chunk: int
-    block: int
-
-    @property
-    def chunks(self) -> int:
-        """Number of chunks."""
-        return -(-self.size // self.chunk)
-
-    def span(self, chunk: int) -> tuple[int, int]:
-        """First and past-the-last element of a chunk."""
-        return chunk * self.chunk, min(self.size, (chunk + 1) * self.chunk)
-
-    def blocks(self, chunk: int, *, whole: bool = False) -> Iterator[tuple[int, int]]:
-        """First and past-the-last element of every block of a chunk, or of the ``whole`` chunk."""
-        first, end = self.span(chunk)
-        step = self.chunk if whole else self.block
-        for begin in range(first, end, step):
-            yield begin, min(end, begin + step)
-
-
-def cut_of(size: int, row: int, by_rows: bool) -> Cut:
-    """The division of a tensor; ``by_rows`` keeps every row inside one block."""
-    if not by_rows:
-        return Cut(size, CHUNK, kernels.BLOCK)
-    block = max(1, kernels.BLOCK // row) * row
-    return Cut(size, max(1, CHUNK // block) * block, block)
 
 
 def _addresses(job: Job) -> np.ndarray | None:
@@ -106,7 +75,6 @@ class TensorWork:
         gram: Inner products of the tensor where they are known already.
         mixture: Weights where they are decided already (by the group the tensor is in).
         release: Whether to drop pages that were read.
-        place: Where the arithmetic is done.
         spare: Where the arrays of merged values come from; whoever has written one may give it back.
     """
 
@@ -119,20 +87,19 @@ class TensorWork:
         gram: Gram | None = None,
         mixture: Mixture | None = None,
         release: bool = False,
-        place: Place = HOST,
         spare: Spare | None = None,
     ) -> None:
         targets = len(job.sources) - 1
         row = job.shape[-1] if job.shape else 1
         self.job, self.method, self.dtype, self.gram, self.mixture = job, method, dtype, gram, mixture
-        self.targets, self.release, self.place = targets, release, place
+        self.targets, self.release = targets, release
         self.spare = spare or Spare()
         chunks = cut_of(job.count, row, False).chunks
         self.program = method.program(TensorInfo(job.name, job.shape, targets, chunks))
         self.cut = cut_of(job.count, row, self.program is not None and self.program.by_rows)
         self.total = Tally.blank(targets)
         self.with_pivot = isinstance(method, MixtureMethod) and method.statistics == "all"
-        self.address_N = _addresses(job) if self.program is None and place is HOST else None
+        self.address_N = _addresses(job) if self.program is None else None
 
     def prepare(self, chunk_map: ChunkMap) -> None:
         """Look at the tensor as often as the method needs to decide."""
@@ -186,9 +153,7 @@ class TensorWork:
         if self.address_N is not None:
             self._read_ahead(chunk)
             begin, end = self.cut.span(chunk)
-            tally.conflicts += kernels.measure_files(
-                self.address_N, begin, end, self.with_pivot, tally.gram_NN
-            )
+            tally.conflicts += measure_files(self.address_N, begin, end, self.with_pivot, tally.gram_NN)
             return tally
         for block in self._blocks(chunk):
             self._measure_block(block, tally)
@@ -201,13 +166,13 @@ class TensorWork:
             if measure:
                 self._measure_block(block, tally)
             else:
-                kernels.subtract(block.x_NB, block.delta_JB)
+                subtract(block.x_NB, block.delta_JB)
             self.program.observe(stage, block, counts)
         return counts, tally
 
     def _measure_block(self, block: Block, tally: Tally) -> None:
         """Work out the changes, and add their inner products and conflicts."""
-        tally.conflicts += kernels.measure(block.x_NB, block.delta_JB, self.with_pivot, tally.gram_NN)
+        tally.conflicts += measure(block.x_NB, block.delta_JB, self.with_pivot, tally.gram_NN)
 
     def combine(self, chunk_map: ChunkMap) -> Iterator[np.ndarray]:
         """The merged values as they are stored, chunk by chunk; call after `prepare`."""
@@ -247,31 +212,29 @@ class TensorWork:
         if self.address_N is not None and self.dtype == "bfloat16":
             self._read_ahead(chunk)
             more = (raw, tally.sums, not measure, self.with_pivot, tally.gram_NN)
-            tally.conflicts += kernels.mix_files(self.address_N, begin, *self._how(), *more)
+            tally.conflicts += mix_files(self.address_N, begin, *self._how(), *more)
             return raw, tally
         state = self.program.start(chunk) if self.program else np.zeros(0, np.int64)
         for block in self._blocks(chunk):
             if measure:
                 self._measure_block(block, tally)
             elif self.program:
-                kernels.subtract(block.x_NB, block.delta_JB)
+                subtract(block.x_NB, block.delta_JB)
             part = raw[block.at - begin :][: block.x_NB.shape[1]]
-            made = self.place.result(part)
-            self._combine_block(block, state, made, tally)
-            self.place.fetch(made, part)
+            self._combine_block(block, state, part, tally)
         return raw, tally
 
     def _combine_block(self, block: Block, state: np.ndarray, raw: np.ndarray, tally: Tally) -> None:
         if self.program is None and self.dtype == "bfloat16":
-            kernels.mix_bf16(block.x_NB, *self._how(), raw, tally.sums)
+            mix_bf16(block.x_NB, *self._how(), raw, tally.sums)
             return
-        value = self.place.get("value", 1, len(raw), "float64")[0]
+        value = SCRATCH.get("value", 1, len(raw), np.float64)[0]
         if self.program is None:
-            kernels.mix(block.x_NB, *self._how(), value)
+            mix(block.x_NB, *self._how(), value)
         else:
             with np.errstate(invalid="ignore", over="ignore"):
                 self.program.combine(block, state, tally.kept_J, value)
-        kernels.store(value, block.x_NB[0], raw, tally.sums)
+        store(value, block.x_NB[0], raw, tally.sums)
 
     def _how(self) -> tuple[np.ndarray, bool, float, float, float]:
         """The mixture as kernels take it."""
@@ -287,21 +250,20 @@ class TensorWork:
         sources, auxiliary = self.job.sources, self.job.auxiliary
         self._read_ahead(chunk)
         size = -1
-        place = self.place
-        for begin, end in self.cut.blocks(chunk, whole=place.whole_chunks):
+        for begin, end in self.cut.blocks(chunk):
             if end - begin != size:
                 size = end - begin
-                x = place.get("x", len(sources), size, "float32")
-                aux = place.get("aux", len(auxiliary), size, "float32")
-                delta = place.get("delta", self.targets, size, "float32")
+                x = SCRATCH.get("x", len(sources), size, np.float32)
+                aux = SCRATCH.get("aux", len(auxiliary), size, np.float32)
+                delta = SCRATCH.get("delta", self.targets, size, np.float32)
             for source, row in zip((*sources, *auxiliary), (*x, *aux), strict=True):
-                place.load(source, begin, row, self.cut.block)
+                source.decode(begin, row)
             yield Block(x, delta, aux, begin, chunk)
 
     def _refuse(self) -> None:
         """Say which input is not finite; where all are, the values are too large to merge or to store."""
         for source in (*self.job.sources, *self.job.auxiliary):
-            for begin, end in Cut(self.cut.size, self.cut.size, kernels.BLOCK).blocks(0):
+            for begin, end in Cut(self.cut.size, self.cut.size, BLOCK).blocks(0):
                 out = np.empty(end - begin, np.float32)
                 source.decode(begin, out)
                 if not np.isfinite(out).all():

@@ -12,8 +12,8 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoConfig, AutoModelForCausalLM
 
 from fusionchat.errors import MergeError
-from fusionchat.merge.kernels import blocks as kernels
 from fusionchat.merge.methods.linear import Linear
+from fusionchat.merge.stream import cut
 from fusionchat.merge.stream.merge import merge_models
 from tests.merge.folders import SHAPES, adapter, family, load, random_tensors, save
 
@@ -204,7 +204,7 @@ SETTINGS = {
 
 @pytest.mark.parametrize("setting", SETTINGS)
 def test_the_merge_is_pefts(tmp_path, bases, setting, monkeypatch):
-    monkeypatch.setattr(kernels, "BLOCK", 50)  # blocks that begin inside a row
+    monkeypatch.setattr(cut, "BLOCK", 50)  # blocks that begin inside a row
     kind, settings = SETTINGS[setting]
     base = bases(kind)
     adapter, logits = trained(base, tmp_path / "a", **settings)

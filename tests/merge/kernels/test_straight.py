@@ -3,12 +3,11 @@
 import numpy as np
 import pytest
 
-from fusionchat.merge.kernels import blocks as kernels
 from fusionchat.merge.methods.karcher import Karcher
 from fusionchat.merge.methods.linear import Linear, TaskArithmetic
 from fusionchat.merge.methods.spherical import Slerp
 from fusionchat.merge.methods.varm import Varm
-from fusionchat.merge.stream import work
+from fusionchat.merge.stream import cut, work
 from fusionchat.merge.stream.merge import inner_products, merge_models
 from tests.merge.folders import family
 
@@ -35,10 +34,10 @@ def blocks_only(monkeypatch):
 
 @pytest.mark.parametrize("method", METHODS, ids=repr)
 def test_both_ways_give_the_same_bytes_and_report(tmp_path, monkeypatch, blocks_only, method):
-    monkeypatch.setattr(work, "CHUNK", 2 * kernels.BLOCK)
+    monkeypatch.setattr(cut, "CHUNK", 2 * cut.BLOCK)
     pivot, targets = family(tmp_path, 2, dtype="bfloat16", shapes=SHAPES)
-    seen, mix = [], kernels.mix_files
-    monkeypatch.setattr(kernels, "mix_files", lambda *given: seen.append(given[1]) or mix(*given))
+    seen, mix = [], work.mix_files
+    monkeypatch.setattr(work, "mix_files", lambda *given: seen.append(given[1]) or mix(*given))
     straight = merge_models(pivot, targets, method, tmp_path / "straight", threads=2)
     assert sorted(seen) == [0, 0, 0, 65536]
     blocks_only()

@@ -1,0 +1,58 @@
+"""Memory that is used again: scratch of one thread, and the arrays that carry results from thread to thread."""
+
+# B elements of a block
+
+import threading
+from collections import deque
+from typing import Any
+
+import numpy as np
+
+from fusionchat.merge.stream.cut import BLOCK
+
+
+class Scratch(threading.local):
+    """Arrays of one thread, made when they are first needed."""
+
+    def __init__(self) -> None:
+        self.arrays: dict[str, np.ndarray] = {}
+
+    def get(self, name: str, rows: int, size: int, kind: type[np.generic]) -> np.ndarray:
+        """An array of this shape; its content is left from before."""
+        held = self.arrays.get(name)
+        if held is None or held.shape[0] < rows or held.shape[1] < size:
+            held = self.arrays[name] = np.empty((max(rows, 1), max(size, BLOCK)), kind)
+        if size == held.shape[1]:
+            return held[:rows]
+        return held.reshape(-1)[: rows * size].reshape(rows, size)
+
+
+SCRATCH = Scratch()
+"""One for all merges: a thread works on one block at a time."""
+
+
+class Spare:
+    """Arrays that go from thread to thread and are used again: memory that is new costs a page fault every 4 KB."""
+
+    def __init__(self) -> None:
+        self._free: deque[np.ndarray] = deque()
+        self._lent: dict[int, np.ndarray] = {}
+
+    def take(self, size: int, kind: np.dtype[Any]) -> np.ndarray:
+        """An array; its content is left from before. Buffers that are too small make room for larger ones."""
+        try:
+            buffer = self._free.pop()
+        except IndexError:
+            buffer = np.empty(0, np.uint8)
+        need = size * kind.itemsize
+        if buffer.size < need:
+            buffer = np.empty(need, np.uint8)
+        array = buffer[:need].view(kind)
+        self._lent[id(array)] = buffer
+        return array
+
+    def give(self, array: np.ndarray) -> None:
+        """Take back an array that nobody needs any more; one that is not from here is left alone."""
+        buffer = self._lent.pop(id(array), None)
+        if buffer is not None:
+            self._free.append(buffer)
