@@ -8,7 +8,7 @@ from tests.structure import pure_modules
 
 NOT_CHECKED = ("no_type_check", "njit", "compiled", "exact")
 """Decorators of functions that are left alone: numba compiles a function's own code, and cannot compile a check
-around it. The last two are those of merge/kernels/blocks.py."""
+around it. The last two are those of merge/kernels/compiled.py."""
 
 # The tower: an int is a float, as for mypy. Python keeps a module's bytecode under this text, so what is left alone
 # is part of it.

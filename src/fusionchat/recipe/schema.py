@@ -26,7 +26,7 @@ from fusionchat.evaluate.settings import EvaluateSettings
 from fusionchat.fuse.rules import FuseRule
 from fusionchat.fuse.rules.min_ce import MinCE
 from fusionchat.merge.methods import MergeMethod
-from fusionchat.merge.methods.base import check_targets
+from fusionchat.merge.methods.checks import check_targets
 from fusionchat.merge.methods.varm import Varm
 from fusionchat.merge.settings import AnyMerge, FusedSettings, SearchSettings
 from fusionchat.models.ref import ModelRef, resolve

@@ -13,7 +13,7 @@ from fusionchat.distill.trained import FULL
 from fusionchat.errors import FusionChatError, ModelError
 from fusionchat.hub import Place, cached_folder
 from fusionchat.merge.inputs.files import is_without_weights, opens_in_transformers
-from fusionchat.merge.methods.base import check_targets
+from fusionchat.merge.methods.checks import check_targets
 from fusionchat.models.load import load_config
 from fusionchat.models.packed import packed
 from fusionchat.models.ref import ModelRef

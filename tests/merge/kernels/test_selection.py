@@ -1,31 +1,38 @@
-"""Exact selection against a sort."""
+"""Magnitudes counted and marked, against numpy."""
 
 import numpy as np
 from hypothesis import given, settings
-from hypothesis import strategies as st
 
-from fusionchat.merge.kernels.selection import Largest, mark_largest
+from fusionchat.merge.kernels import selection
 from tests.merge.kernels.values import values
-from tests.reference import merge as reference
 
 
-@settings(max_examples=200, deadline=None)
-@given(values, st.floats(0, 1), st.integers(1, 5))
-def test_largest_is_the_stable_sort(value, share, chunks):
-    largest = Largest(np.array([[share]]), value.size, chunks)
-    parts = np.array_split(value, chunks)
-    stage = 0
-    while stage < largest.stages:
-        total = 0
-        for chunk, part in enumerate(parts):
-            counts = largest.blank(stage)
-            largest.observe(stage, part[None], chunk, counts)
-            total = total + counts
-        largest.settle(stage, total)
-        stage += 1
-    marked = []
-    for chunk, part in enumerate(parts):
-        mask = np.empty(part.size, np.bool_)
-        mark_largest(part, largest.threshold_RK[0, 0], largest.quota(chunk)[0], mask)
-        marked.append(mask)
-    np.testing.assert_array_equal(np.concatenate(marked), reference.largest(value, int(share * value.size)))
+@settings(max_examples=50, deadline=None)
+@given(values)
+def test_magnitudes_are_counted_by_their_bits(value):
+    magnitude = value.view(np.uint32) & 0x7FFFFFFF
+    count = np.zeros(selection.HIGH + 1, np.int32)
+    selection.count_high_bits(value, count)
+    np.testing.assert_array_equal(count[:-1], np.bincount(magnitude >> 15, minlength=selection.HIGH))
+    assert count[-1] == (value == 0).sum()
+    high = magnitude[0] >> 15
+    low = np.zeros(selection.LOW, np.int32)
+    selection.count_low_bits(value, high, low)
+    expected = np.bincount(magnitude[magnitude >> 15 == high] & 0x7FFF, minlength=selection.LOW)
+    np.testing.assert_array_equal(low, expected)
+    assert selection.count_equal(value, magnitude[0]) == (magnitude == magnitude[0]).sum()
+
+
+def test_the_first_on_the_threshold_are_marked():
+    value, mask = np.array([1, -2, 2, 0.5, 2], np.float32), np.empty(5, np.bool_)
+    two = int(np.float32(2).view(np.uint32))
+    for quota, left, expected in ((2, 0, [1, 2]), (0, 0, []), (5, 2, [1, 2, 4])):
+        assert selection.mark_largest(value, two, quota, mask) == left
+        assert np.flatnonzero(mask).tolist() == expected
+    assert selection.mark_largest(value, selection.NOTHING, 3, mask) == 3 and not mask.any()
+
+
+def test_what_is_not_marked_becomes_0():
+    value, mask = np.array([1, -2, 3], np.float32), np.array([True, False, True])
+    assert selection.keep_marked(value, mask, True) == 2
+    assert value.tolist() == [1, 0, 3]

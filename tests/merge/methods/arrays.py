@@ -5,15 +5,17 @@ import dataclasses
 import numpy as np
 
 from fusionchat.merge.inputs.plan import Job
-from fusionchat.merge.methods.dare import DareLinear, DareTies, Della
+from fusionchat.merge.methods.breadcrumbs import Breadcrumbs
+from fusionchat.merge.methods.dare import DareLinear, DareTies
+from fusionchat.merge.methods.della import Della
 from fusionchat.merge.methods.karcher import Karcher
 from fusionchat.merge.methods.linear import Linear, TaskArithmetic
 from fusionchat.merge.methods.model_stock import ModelStock
 from fusionchat.merge.methods.sce import Sce
 from fusionchat.merge.methods.spherical import Multislerp, Nuslerp, Slerp
-from fusionchat.merge.methods.ties import Breadcrumbs, Ties
+from fusionchat.merge.methods.ties import Ties
 from fusionchat.merge.methods.varm import Varm
-from fusionchat.merge.stream.work import TensorWork
+from fusionchat.merge.stream.work import work_on
 from tests.reference import merge as reference
 
 
@@ -52,10 +54,16 @@ def fuse(method, pivot, targets, auxiliary=(), name="w", chunk_map=in_order):
     """Merge arrays; returns values and the work."""
     sources = tuple(Held(np.ascontiguousarray(a, dtype=np.float32)) for a in (pivot, *targets))
     job = Job(name, sources[0].shape, sources, tuple(Held(a) for a in auxiliary))
-    task = TensorWork(job, method, "float32")
-    task.prepare(chunk_map)
-    values = np.concatenate(list(task.combine(chunk_map)))
-    return values.reshape(pivot.shape), task
+    task = work_on(job, method, "float32")
+    return combine(task, chunk_map).reshape(pivot.shape), task
+
+
+def combine(task, chunk_map=in_order):
+    """Decide, make and finish; returns the values as they are stored."""
+    task.decide(chunk_map)
+    values = np.concatenate([task.take(made) for made in chunk_map(task.make, task.chunks)])
+    task.finish()
+    return values
 
 
 def tensors(seed=0, shape=(120, 300), targets=3, scale=1e-3, bf16=False):

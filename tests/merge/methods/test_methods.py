@@ -12,17 +12,20 @@ from hypothesis import strategies as st
 from fusionchat.errors import MergeError
 from fusionchat.merge.inputs.plan import Job
 from fusionchat.merge.methods import METHODS, NAMES, MergeMethod
-from fusionchat.merge.methods.base import Gram, MixtureMethod, TensorInfo
-from fusionchat.merge.methods.dare import DareLinear, DareTies, Della
+from fusionchat.merge.methods.base import Gram, MixtureMethod
+from fusionchat.merge.methods.breadcrumbs import Breadcrumbs
+from fusionchat.merge.methods.dare import DareLinear, DareTies
+from fusionchat.merge.methods.della import Della
 from fusionchat.merge.methods.fisher import Fisher
 from fusionchat.merge.methods.karcher import Karcher
 from fusionchat.merge.methods.linear import Linear, TaskArithmetic
 from fusionchat.merge.methods.sce import Sce
 from fusionchat.merge.methods.spherical import Multislerp, Nuslerp, Slerp
-from fusionchat.merge.methods.ties import Breadcrumbs, Ties
+from fusionchat.merge.methods.steps import TensorInfo
+from fusionchat.merge.methods.ties import Ties
 from fusionchat.merge.methods.varm import Varm
-from fusionchat.merge.stream.work import TensorWork
-from tests.merge.methods.arrays import EVERY, ONE, Held, backwards, fuse, in_order, tensors
+from fusionchat.merge.stream.work import work_on
+from tests.merge.methods.arrays import EVERY, ONE, Held, backwards, combine, fuse, tensors
 
 
 def degenerate():
@@ -54,7 +57,7 @@ def test_no_method_moves_the_pivot_further_than_its_targets(method, case):
     result, _ = fuse(method, np.zeros((40, 50), np.float32), delta)
     size, longest = np.linalg.norm(result), max(np.linalg.norm(d.astype(np.float64)) for d in delta)
     rescaled = isinstance(method, DareLinear | DareTies | Della)
-    mixture = method.program(TensorInfo("w", (40, 50), len(delta), 1)) is None
+    mixture = method.steps(TensorInfo("w", (40, 50), len(delta), 1)) is None
     limit = 2.5 * len(delta) if rescaled else 1 if mixture else len(delta)
     limit *= len(delta) if isinstance(method, TaskArithmetic) else 1
     assert size <= longest * limit * (1 + 1e-4)
@@ -203,8 +206,6 @@ def test_not_finite_inputs_are_named():
 def test_half_precision_results_do_not_need_torch_to_be_right():
     pivot, targets = tensors(shape=(64, 64), targets=2)
     sources = tuple(Held(a) for a in (pivot, *targets))
-    task = TensorWork(Job("w", pivot.shape, sources), Linear(), "bfloat16")
-    task.prepare(in_order)
-    raw = np.concatenate(list(task.combine(in_order))).reshape(pivot.shape)
+    raw = combine(work_on(Job("w", pivot.shape, sources), Linear(), "bfloat16")).reshape(pivot.shape)
     mean = torch.from_numpy(targets.astype(np.float64).mean(0)).to(torch.bfloat16)
     np.testing.assert_array_equal(raw.view(np.int16), mean.view(torch.int16).numpy())

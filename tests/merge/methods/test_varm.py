@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 
-from fusionchat.merge.methods.base import Gram, TensorInfo
-from fusionchat.merge.methods.varm import ElementProgram, Varm
+from fusionchat.merge.methods.base import Gram
+from fusionchat.merge.methods.steps import Combine, TensorInfo
+from fusionchat.merge.methods.varm import Varm
 from tests.merge.methods.arrays import fuse, near, tensors
 from tests.reference import merge as reference
 
@@ -58,5 +59,6 @@ def test_what_shares_weights():
     assert [Varm(granularity=g).scope for g in ("model", "layer", "module", "matrix", "element")] == [
         "model", "layer", "module", "matrix", "matrix",
     ]  # fmt: skip
-    assert Varm(granularity="layer").program(info) is None
-    assert isinstance(Varm(granularity="element").program(info), ElementProgram)
+    assert Varm(granularity="layer").steps(info) is None
+    (last,) = Varm(granularity="element").steps(info)
+    assert isinstance(last, Combine)

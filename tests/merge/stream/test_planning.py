@@ -6,10 +6,11 @@ import pytest
 from fusionchat.errors import MergeError
 from fusionchat.merge.methods.dare import DareLinear
 from fusionchat.merge.methods.linear import Linear
+from fusionchat.merge.methods.sce import Sce
 from fusionchat.merge.methods.ties import Ties
 from fusionchat.merge.methods.varm import Varm
 from fusionchat.merge.stream.merge import merge_models
-from fusionchat.merge.stream.planning import plan_merge
+from fusionchat.merge.stream.planning import looks_at, plan_merge
 from tests.merge.folders import SHAPES, family
 
 
@@ -38,3 +39,9 @@ def test_figures_by_hand(tmp_path):
     assert plan.method["method"] == "dare_linear" and plan.to_json()["parameters"] == count
     assert 4 * count <= plan.output_bytes < 4 * count + 2000 and 12 * count <= plan.input_bytes
     assert plan.seconds == pytest.approx(1 + 3 * count / 1.2e9 + plan.output_bytes / 1.5e9, rel=1e-3)
+
+
+def test_looks_are_counted_where_all_elements_tie():
+    """Three to find a threshold, one to combine; SCE sums the squares in between."""
+    assert looks_at(Ties(density=0.3), 2) == 4 and looks_at(Sce(select_topk=0.3), 2) == 5
+    assert looks_at(Ties(density=1.0), 2) == 1 and looks_at(DareLinear(), 2) == 1

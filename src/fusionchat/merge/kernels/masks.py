@@ -20,6 +20,11 @@ def stream_key(seed: int, target: int, name: str) -> int:
     return int.from_bytes(hashlib.blake2b(text, digest_size=8).digest(), "little")
 
 
+def stream_keys(seed: int, name: str, targets: int) -> list[np.uint64]:
+    """The keys of a tensor's targets."""
+    return [np.uint64(stream_key(seed, j, name)) for j in range(targets)]
+
+
 @compiled
 def _fold(key: int, part: int) -> tuple[np.uint32, np.uint32]:
     """Two 32-bit keys from a 64-bit key and a counter (SplitMix64's finalizer)."""

@@ -7,7 +7,7 @@ from fusionchat.merge.mergekit.kinds import Kind, Setting
 from fusionchat.merge.mergekit.rules import Rule
 from fusionchat.merge.mergekit.sources import Slice
 from fusionchat.merge.methods import METHODS, MergeMethod
-from fusionchat.merge.methods.base import check_targets
+from fusionchat.merge.methods.checks import check_targets
 from fusionchat.merge.methods.linear import Linear
 from fusionchat.merge.methods.passthrough import Passthrough
 

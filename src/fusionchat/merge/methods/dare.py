@@ -1,15 +1,15 @@
-"""DARE (drop and rescale) and DELLA (drop by rank): changes are kept by chance, and what stays is scaled up."""
+"""DARE (drop and rescale): changes are kept by chance, and what stays is scaled up."""
 
-# J targets, B elements of a block
+# J targets
 
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 import numpy as np
-from jaxtyping import Float64, Int64
 
-from fusionchat.merge.methods.base import Block, Program, TensorInfo
-from fusionchat.merge.methods.tasks import Consensus, Pruned, PruningProgram, Share, per_target
+from fusionchat.merge.methods.checks import Share, per_target, weights_for
+from fusionchat.merge.methods.pruned import Pruned, Sum
+from fusionchat.merge.methods.steps import Block, State, Steps, TensorInfo
 
 
 @dataclass(frozen=True)
@@ -36,9 +36,9 @@ class DareLinear(Pruned):
         """Raise ValueError where a setting is out of range."""
         self.check(density=(self.density, 0, 1))
 
-    def program(self, info: TensorInfo) -> Program:
-        """The work on one tensor."""
-        return ChanceProgram(self, info, elect=False)
+    def steps(self, tensor: TensorInfo) -> Steps:
+        """DARE, then the sum."""
+        return dare(self, tensor, elect=False)
 
 
 @dataclass(frozen=True)
@@ -63,107 +63,28 @@ class DareTies(Pruned):
         """Raise ValueError where a setting is out of range."""
         self.check(density=(self.density, 0, 1))
 
-    def program(self, info: TensorInfo) -> Program:
-        """The work on one tensor."""
-        return ChanceProgram(self, info, elect=True)
+    def steps(self, tensor: TensorInfo) -> Steps:
+        """DARE, then the vote of TIES."""
+        return dare(self, tensor, elect=True)
 
 
-@dataclass(frozen=True)
-class Della(Pruned):
-    """Keeps each change with a chance that grows with its rank in its row, divides by the chance (arXiv 2406.11617).
+def dare(method: DareLinear | DareTies, tensor: TensorInfo, *, elect: bool) -> Steps:
+    """Section 3 of the paper: the drop rate p is 1 - density, delta_j are the changes."""
+    from fusionchat.merge.kernels.masks import drop_by_chance, stream_keys
 
-    The chance runs from ``density - epsilon`` for the smallest magnitude of a row to ``density + epsilon`` for the
-    largest; equal magnitudes share their mean rank.
+    density_J = per_target("density", method.density, tensor.targets)
+    keys = stream_keys(method.seed, tensor.name, tensor.targets)
+    limit_J = np.rint(density_J * 2.0**32).astype(np.int64)
 
-    Attributes:
-        density: Mean chance of a change to be kept.
-        epsilon: Half the range of the chances; ``density`` plus and minus it must be between 0 and 1, exclusive.
-        elect_sign: Whether only changes with the elected sign count (False is mergekit's ``della_linear``).
-        normalize: Divide by the sum of the weights that count.
-        seed: Of the masks.
-    """
+    # 1. drop: m_j ~ Bernoulli(p), delta_j = (1 - m_j) delta_j
+    def drop(block: Block, _: State) -> list[int]:
+        each = zip(block.delta_JB, keys, limit_J, strict=True)
+        return [drop_by_chance(delta_B, key, block.at, limit) for delta_B, key, limit in each]
 
-    paper: ClassVar[str] = "https://arxiv.org/abs/2406.11617"
-    method: Literal["della"] = "della"
-    density: Share = 0.5
-    epsilon: Share = 0.15
-    elect_sign: bool = True
-    normalize: bool = True
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        """Raise ValueError where a setting is out of range."""
-        self.check(density=(self.density, 0, 1), epsilon=(self.epsilon, 0, 0.5))
-        count = max([len(v) for v in (self.density, self.epsilon) if isinstance(v, tuple)], default=1)
-        density_J = per_target("density", self.density, count)
-        epsilon_J = per_target("epsilon", self.epsilon, count)
-        pruned = density_J < 1
-        if ((density_J - epsilon_J <= 0) & pruned).any() or ((density_J + epsilon_J >= 1) & pruned).any():
-            raise ValueError("`density` plus and minus `epsilon` must be between 0 and 1")
-
-    def program(self, info: TensorInfo) -> Program:
-        """The work on one tensor."""
-        return RankChanceProgram(self, info)
-
-
-class ChanceProgram(PruningProgram):
-    """DARE: an independent chance for every element."""
-
-    def __init__(self, settings: DareLinear | DareTies, info: TensorInfo, *, elect: bool) -> None:
-        density_J = per_target("density", settings.density, info.targets)
-        rescale_J = _inverse(density_J) if settings.rescale else None
-        super().__init__(
-            Consensus(settings, info.targets, elect=elect, normalize=settings.normalize, rescale_J=rescale_J)
-        )
-        self.limit_J = np.rint(density_J * 2.0**32).astype(np.int64)
-        self.keys = _keys(settings.seed, info)
-
-    def prune(self, block: Block, state: Int64[np.ndarray, " K"], kept_J: Int64[np.ndarray, " J"]) -> None:
-        """Drop by chance."""
-        from fusionchat.merge.kernels import masks
-
-        for j, delta_B in enumerate(block.delta_JB):
-            kept_J[j] += masks.drop_by_chance(delta_B, self.keys[j], block.at, self.limit_J[j])
-
-
-class RankChanceProgram(PruningProgram):
-    """DELLA: a chance that depends on the rank in the row."""
-
-    by_rows = True
-
-    def __init__(self, settings: Della, info: TensorInfo) -> None:
-        super().__init__(
-            Consensus(
-                settings,
-                info.targets,
-                elect=settings.elect_sign,
-                normalize=settings.normalize,
-                by_chance=True,
-            )
-        )
-        self.density_J = per_target("density", settings.density, info.targets)
-        self.epsilon_J = per_target("epsilon", settings.epsilon, info.targets)
-        self.keys, self.row = _keys(settings.seed, info), info.row
-
-    def prune(self, block: Block, state: Int64[np.ndarray, " K"], kept_J: Int64[np.ndarray, " J"]) -> None:
-        """Drop by rank and chance."""
-        from fusionchat.merge.kernels import masks
-
-        random_B = np.empty(block.delta_JB.shape[1:], np.uint32)
-        for j, delta_B in enumerate(block.delta_JB):
-            if self.density_J[j] >= 1:
-                delta_B[:] = 1
-                kept_J[j] += len(delta_B)
-                continue
-            masks.uniform_bits(random_B, self.keys[j], block.at)
-            kept_J[j] += masks.drop_by_rank(delta_B, random_B, self.row, self.density_J[j], self.epsilon_J[j])
-
-
-def _keys(seed: int, info: TensorInfo) -> list[np.uint64]:
-    from fusionchat.merge.kernels import masks
-
-    return [np.uint64(masks.stream_key(seed, j, info.name)) for j in range(info.targets)]
-
-
-def _inverse(density_J: Float64[np.ndarray, " J"]) -> Float64[np.ndarray, " J"]:
-    return np.divide(1.0, density_J, out=np.ones_like(density_J), where=density_J > 0)
+    # 2. rescale: delta_j / (1 - p), which keeps the expectation
+    inverse_J = np.divide(1.0, density_J, out=np.ones_like(density_J), where=density_J > 0)
+    # 3. merge: pivot + scale * sum_j w_j delta_j, of all or of those with the elected sign
+    weight_J = weights_for(method.weight, tensor.targets)
+    rescale_J = inverse_J if method.rescale else 1.0
+    merged = Sum(weight_J, method.scale, elect=elect, normalize=method.normalize, rescale_J=rescale_J)
+    yield merged.after(drop)

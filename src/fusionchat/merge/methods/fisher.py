@@ -9,14 +9,9 @@ import numpy as np
 from jaxtyping import Float64, Int64
 
 from fusionchat.errors import MergeError
-from fusionchat.merge.methods.base import (
-    Block,
-    BlockMethod,
-    Program,
-    TensorInfo,
-    check_weights,
-    weights_for,
-)
+from fusionchat.merge.methods.base import BlockMethod
+from fusionchat.merge.methods.checks import check_weights, weights_for
+from fusionchat.merge.methods.steps import Block, Combine, State, Steps, TensorInfo
 
 
 @dataclass(frozen=True)
@@ -49,31 +44,21 @@ class Fisher(BlockMethod):
         """The folders with the diagonals."""
         return self.fisher
 
-    def program(self, info: TensorInfo) -> Program:
-        """The work on one tensor."""
-        return FisherProgram(info.name, self.fisher, weights_for(self.weight, info.targets))
-
-
-class FisherProgram(Program):
-    """One look that combines."""
-
-    def __init__(self, name: str, folders: tuple[str, ...], weight_J: Float64[np.ndarray, " J"]) -> None:
-        self.name, self.folders, self.weight_J = name, folders, weight_J
-
-    def combine(
-        self,
-        block: Block,
-        state: Int64[np.ndarray, " K"],
-        kept_J: Int64[np.ndarray, " J"],
-        out_B: Float64[np.ndarray, " B"],
-    ) -> None:
-        """Write the weighted average; raises MergeError where information is negative."""
+    def steps(self, tensor: TensorInfo) -> Steps:
+        """One pass (Eq. 2); raises MergeError where information is negative."""
         from fusionchat.merge.kernels.elements import average_by_information
 
-        if average_by_information(block.x_NB, block.aux_JB, self.weight_J, kept_J, out_B):
-            first = next(j for j, fisher_B in enumerate(block.aux_JB) if (fisher_B < 0).any())
-            raise MergeError(
-                f"The Fisher information of tensor {self.name} is negative in places, which no square is",
-                where=self.folders[first] if self.folders else "",
-                do="name the folders that `fusionchat fisher` writes, not models",
-            )
+        weight_J = weights_for(self.weight, tensor.targets)
+
+        def write(block: Block, _: State, out_B: Float64[np.ndarray, " B"]) -> Int64[np.ndarray, " J"]:
+            kept_J = np.zeros(tensor.targets, np.int64)
+            if average_by_information(block.x_NB, block.aux_JB, weight_J, kept_J, out_B):
+                first = next(j for j, fisher_B in enumerate(block.aux_JB) if (fisher_B < 0).any())
+                raise MergeError(
+                    f"The Fisher information of tensor {tensor.name} is negative in places, which no square is",
+                    where=self.fisher[first] if self.fisher else "",
+                    do="name the folders that `fusionchat fisher` writes, not models",
+                )
+            return kept_J
+
+        yield Combine(write)

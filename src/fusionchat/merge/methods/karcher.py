@@ -8,7 +8,7 @@ from typing import ClassVar, Literal
 import numpy as np
 from jaxtyping import Float64
 
-from fusionchat.merge.methods.base import check_range
+from fusionchat.merge.methods.checks import check_range
 from fusionchat.merge.methods.spherical import CANCELLED, Origin, Spherical, lengths, norm
 
 

@@ -3,7 +3,8 @@
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
-from fusionchat.merge.methods.base import Gram, Mixture, MixtureMethod, check_weights, weights_for
+from fusionchat.merge.methods.base import Gram, Mixture, MixtureMethod
+from fusionchat.merge.methods.checks import check_weights, weights_for
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,8 @@ from typing import ClassVar, Literal
 
 import numpy as np
 
-from fusionchat.merge.methods.base import Gram, Mixture, MixtureMethod, check_weights
+from fusionchat.merge.methods.base import Gram, Mixture, MixtureMethod
+from fusionchat.merge.methods.checks import check_weights
 
 
 @dataclass(frozen=True)

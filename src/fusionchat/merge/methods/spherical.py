@@ -12,14 +12,8 @@ from typing import ClassVar, Literal
 import numpy as np
 from jaxtyping import Float64
 
-from fusionchat.merge.methods.base import (
-    Gram,
-    Mixture,
-    MixtureMethod,
-    check_range,
-    check_weights,
-    weights_for,
-)
+from fusionchat.merge.methods.base import Gram, Mixture, MixtureMethod
+from fusionchat.merge.methods.checks import check_range, check_weights, weights_for
 
 Origin = Literal["pivot", "zero"]
 CANCELLED = 1e-3

@@ -6,7 +6,8 @@ from typing import ClassVar, Literal
 import numpy as np
 from jaxtyping import Float64, Int64
 
-from fusionchat.merge.methods.base import Block, Gram, Mixture, MixtureMethod, Program, TensorInfo
+from fusionchat.merge.methods.base import Gram, Mixture, MixtureMethod
+from fusionchat.merge.methods.steps import Block, Combine, State, Steps, TensorInfo
 from fusionchat.merge.weights import Scope, variation_ratio
 
 Granularity = Literal["model", "layer", "module", "matrix", "element"]
@@ -46,25 +47,18 @@ class Varm(MixtureMethod):
         """The variation ratios of one group."""
         return Mixture(variation_ratio(gram.squares_J / max(gram.count, 1), self.power))
 
-    def program(self, info: TensorInfo) -> Program | None:
-        """The work where every element has its own weights, None otherwise."""
-        return ElementProgram(self.power) if self.granularity == "element" else None
+    def steps(self, tensor: TensorInfo) -> Steps | None:
+        """One pass where every element has its own weights, None otherwise."""
+        return by_element(self.power, tensor.targets) if self.granularity == "element" else None
 
 
-class ElementProgram(Program):
+def by_element(power: float, targets: int) -> Steps:
     """VaRM with each element a group of its own."""
+    from fusionchat.merge.kernels.elements import add_by_change
 
-    def __init__(self, power: float) -> None:
-        self.power = power
+    def write(block: Block, _: State, out_B: Float64[np.ndarray, " B"]) -> Int64[np.ndarray, " J"]:
+        kept_J = np.zeros(targets, np.int64)
+        add_by_change(block.x_NB, power, kept_J, out_B)
+        return kept_J
 
-    def combine(
-        self,
-        block: Block,
-        state: Int64[np.ndarray, " K"],
-        kept_J: Int64[np.ndarray, " J"],
-        out_B: Float64[np.ndarray, " B"],
-    ) -> None:
-        """Write ``pivot + sum_j w_j delta_j`` with the ratios taken element by element."""
-        from fusionchat.merge.kernels.elements import add_by_change
-
-        add_by_change(block.x_NB, self.power, kept_J, out_B)
+    yield Combine(write)

@@ -21,7 +21,8 @@ from fusionchat.merge.inputs.plan import Dtype, Shard, index_of, layout
 from fusionchat.merge.inputs.prepare import Inputs, open_inputs
 from fusionchat.merge.inputs.vocabulary.embeddings import Embeddings
 from fusionchat.merge.methods import MergeMethod
-from fusionchat.merge.methods.base import Gram, Method, check_targets
+from fusionchat.merge.methods.base import Gram, Method
+from fusionchat.merge.methods.checks import check_targets
 from fusionchat.merge.methods.spherical import Slerp
 from fusionchat.merge.stream.engine import Engine
 from fusionchat.merge.stream.output import Output, sweep

@@ -5,18 +5,22 @@ from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+import numpy as np
+
 from fusionchat.artifacts import Json
 from fusionchat.merge.inputs.layers.arrange import Arrangement
 from fusionchat.merge.inputs.plan import BYTES, Dtype
 from fusionchat.merge.inputs.vocabulary.embeddings import Embeddings
 from fusionchat.merge.methods import MergeMethod
-from fusionchat.merge.methods.base import Method, MixtureMethod, TensorInfo
+from fusionchat.merge.methods.base import Method, MixtureMethod
+from fusionchat.merge.methods.steps import Block, Count, TensorInfo
 from fusionchat.merge.stream.cut import BLOCK, CHUNK
 from fusionchat.merge.stream.merge import Reading, available_cores, prepared
 
 _READ_SPEED, _WRITE_SPEED = 2.0e9, 1.0e9
 _LOOK_SPEED, _HASH_SPEED = 1.2e9, 1.5e9
 _FIXED_MEMORY = 60 * 2**20
+_TIED = 1000
 
 
 @dataclass(frozen=True)
@@ -73,7 +77,7 @@ def plan_merge(
         inputs, shards = prepared(stack, pivot, targets, method, reading, dtype, shard_bytes)
         parameters = sum(job.count for job in inputs.jobs)
         output = sum(shard.nbytes for shard in shards)
-        looks = _looks(method, len(targets))
+        looks = looks_at(method, len(targets))
         elements = sum(job.count * (len(job.sources) + len(job.auxiliary)) for job in inputs.jobs)
         compute = (looks * elements / _LOOK_SPEED + output / _HASH_SPEED) / threads
         rows = max((job.shape[-1] for job in inputs.jobs if job.shape), default=1)
@@ -91,9 +95,19 @@ def plan_merge(
         )
 
 
-def _looks(method: Method, targets: int) -> int:
-    program = method.program(TensorInfo("plan", (2, 2), targets, 1))
-    if program is not None:
-        return program.stages + 1
-    assert isinstance(method, MixtureMethod)
-    return 1 if method.statistics == "none" else 2
+def looks_at(method: Method, targets: int) -> int:
+    """How often a method looks at its inputs, at most: as often as at a tensor whose elements all tie."""
+    steps = method.steps(TensorInfo("plan", (_TIED,), targets, 1))
+    if steps is None:
+        assert isinstance(method, MixtureMethod)
+        return 1 if method.statistics == "none" else 2
+    looks, step = 1, next(steps)
+    while isinstance(step, Count):
+        counts = np.zeros(step.shape, step.dtype)
+        delta_JB = (
+            np.ones((targets, _TIED), np.float32) * np.arange(1, targets + 1, dtype=np.float32)[:, None]
+        )
+        x_NB = np.concatenate([np.zeros((1, _TIED), np.float32), delta_JB])
+        step.see(Block(x_NB, delta_JB, np.zeros((0, _TIED), np.float32), 0, 0), step.start(0), counts)
+        looks, step = looks + 1, steps.send(counts)
+    return looks

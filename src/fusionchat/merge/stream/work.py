@@ -1,17 +1,17 @@
-"""The work on one tensor, chunk by chunk: measure, decide, combine, round. Chunks may run at the same time.
+"""The work on one tensor, chunk by chunk: look, decide, combine, round. Chunks may run at the same time.
 
-The division into chunks and blocks depends on the tensor's shape alone, and sums are added in the order of chunks,
-so the result does not depend on the number of threads.
+Sums are added in the order of chunks, so the result does not depend on the number of threads.
 """
 
 # N inputs (pivot first), J targets, A auxiliary inputs, B elements of a block
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
+from fusionchat.artifacts import Json
 from fusionchat.errors import MergeError
 from fusionchat.merge.inputs.plan import Dtype, Job
 from fusionchat.merge.inputs.stored import Stored
@@ -19,10 +19,12 @@ from fusionchat.merge.kernels.bf16 import store
 from fusionchat.merge.kernels.gram import measure, subtract
 from fusionchat.merge.kernels.mix import mix, mix_bf16
 from fusionchat.merge.kernels.straight import measure_files, mix_files
-from fusionchat.merge.methods.base import Block, Gram, Method, Mixture, MixtureMethod, TensorInfo
+from fusionchat.merge.methods.base import Gram, Method, Mixture, MixtureMethod
+from fusionchat.merge.methods.steps import Block, Combine, Count, Steps, TensorInfo
 from fusionchat.merge.stream.cut import BLOCK, Cut, cut_of
 from fusionchat.merge.stream.memory import SCRATCH, Spare
 from fusionchat.merge.stream.result import TensorReport
+from fusionchat.merge.stream.tally import Made, Tally
 
 _STORED_AS: dict[str, np.dtype[Any]] = {
     "float32": np.dtype(np.float32),
@@ -30,98 +32,114 @@ _STORED_AS: dict[str, np.dtype[Any]] = {
     "float16": np.dtype(np.float16),
 }
 
-
-def _addresses(job: Job) -> np.ndarray | None:
-    """Where the inputs' values are in memory, if all of them are mapped as bfloat16."""
-    sources = [source for source in job.sources if isinstance(source, Stored) and source.dtype == "BF16"]
-    if len(sources) < len(job.sources):
-        return None
-    return np.array([source.values.ctypes.data for source in sources], np.uint64)
-
-
-@dataclass
-class Tally:
-    """What was counted while a tensor was read: sums over chunks."""
-
-    gram_NN: np.ndarray
-    kept_J: np.ndarray
-    sums: np.ndarray
-    conflicts: int = 0
-
-    @classmethod
-    def blank(cls, targets: int) -> "Tally":
-        """All zero."""
-        return cls(np.zeros((targets + 1, targets + 1)), np.zeros(targets, np.int64), np.zeros(3))
-
-    def add(self, other: "Tally") -> None:
-        """Add the counts of one more chunk."""
-        self.gram_NN += other.gram_NN
-        self.kept_J += other.kept_J
-        self.sums += other.sums
-        self.conflicts += other.conflicts
-
-
-ChunkMap = Callable[[Callable[[int], object], int], Iterator[object]]
+ChunkMap = Callable[[Callable[[int], Any], int], Iterator[Any]]
 """Runs a function on the chunks 0 .. n-1, perhaps at the same time, and yields the results in order."""
 
 
-class TensorWork:
-    """Merging one tensor.
+@dataclass(frozen=True)
+class Known:
+    """What is known before the work on a tensor begins.
 
-    Args:
-        job: The tensor.
-        method: The method's settings.
-        dtype: What the result is stored as.
-        gram: Inner products of the tensor where they are known already.
-        mixture: Weights where they are decided already (by the group the tensor is in).
+    Attributes:
+        gram: Inner products of the tensor.
+        mixture: Weights that the group the tensor is in has.
         release: Whether to drop pages that were read.
         spare: Where the arrays of merged values come from; whoever has written one may give it back.
     """
 
-    def __init__(
-        self,
-        job: Job,
-        method: Method,
-        dtype: Dtype,
-        *,
-        gram: Gram | None = None,
-        mixture: Mixture | None = None,
-        release: bool = False,
-        spare: Spare | None = None,
-    ) -> None:
-        targets = len(job.sources) - 1
-        row = job.shape[-1] if job.shape else 1
-        self.job, self.method, self.dtype, self.gram, self.mixture = job, method, dtype, gram, mixture
-        self.targets, self.release = targets, release
-        self.spare = spare or Spare()
-        chunks = cut_of(job.count, row, False).chunks
-        self.program = method.program(TensorInfo(job.name, job.shape, targets, chunks))
-        self.cut = cut_of(job.count, row, self.program is not None and self.program.by_rows)
-        self.total = Tally.blank(targets)
-        self.with_pivot = isinstance(method, MixtureMethod) and method.statistics == "all"
-        self.address_N = _addresses(job) if self.program is None else None
+    gram: Gram | None = None
+    mixture: Mixture | None = None
+    release: bool = False
+    spare: Spare = field(default_factory=Spare)
 
-    def prepare(self, chunk_map: ChunkMap) -> None:
+
+def work_on(job: Job, method: Method, dtype: Dtype, known: Known | None = None) -> "MixtureWork | BlockWork":
+    """The work that a method has on a tensor."""
+    row, targets = job.shape[-1] if job.shape else 1, len(job.sources) - 1
+    chunks = cut_of(job.count, row, False).chunks
+    steps = method.steps(TensorInfo(job.name, job.shape, targets, chunks))
+    cut = cut_of(job.count, row, steps is not None and method.by_rows)
+    known = known or Known()
+    if steps is not None:
+        return BlockWork(job, dtype, cut, known, steps)
+    assert isinstance(method, MixtureMethod)
+    return MixtureWork(job, dtype, cut, known, method)
+
+
+class TensorWork:
+    """What both kinds of work share.
+
+    Args:
+        job: The tensor.
+        dtype: What the result is stored as.
+        cut: How it is divided.
+        known: What is known of it.
+    """
+
+    with_pivot = False
+    """Whether inner products with the pivot are asked for."""
+
+    def __init__(self, job: Job, dtype: Dtype, cut: Cut, known: Known) -> None:
+        self.job, self.dtype, self.cut, self.gram = job, dtype, cut, known.gram
+        self.targets, self.release, self.spare = len(job.sources) - 1, known.release, known.spare
+        self.total = Tally.blank(self.targets)
+
+    @property
+    def chunks(self) -> int:
+        """Number of chunks."""
+        return self.cut.chunks
+
+    @property
+    def is_decided(self) -> bool:
+        """Whether `decide` need not look at the tensor."""
+        raise NotImplementedError
+
+    def decide(self, chunk_map: ChunkMap) -> None:
         """Look at the tensor as often as the method needs to decide."""
-        if self.program is not None:
-            stage = 0
-            while stage < self.program.stages:  # a program may find that it needs no further look
-                self._stage(stage, chunk_map)
-                stage += 1
-        elif self.mixture is None:
-            assert isinstance(self.method, MixtureMethod)
-            if self.gram is None and self.method.statistics != "none":
-                self.measure(chunk_map)
-            gram = self.gram or Gram(np.zeros((self.targets + 1, self.targets + 1)), self.job.count)
-            self.mixture = self.method.mixture(gram)
+        raise NotImplementedError
+
+    def make(self, chunk: int) -> Made:
+        """The merged values of one chunk as they are stored, and what was counted; call after `decide`."""
+        raise NotImplementedError
+
+    def report(self) -> TensorReport:
+        """What is to be said about the tensor; call after `finish`."""
+        raise NotImplementedError
 
     def measure(self, chunk_map: ChunkMap) -> Gram:
         """The inner products of the tensor, and the count of conflicts."""
         total = Tally.blank(self.targets)
-        for tally in chunk_map(self._measure_chunk, self.cut.chunks):
-            assert isinstance(tally, Tally)
+        for tally in chunk_map(self._measure_chunk, self.chunks):
             total.add(tally)
         return self._know(total)
+
+    def take(self, made: Made) -> np.ndarray:
+        """Count what `make` has counted, chunk by chunk in order, and pass the values on."""
+        self.total.add(made.tally)
+        return made.values_B
+
+    def finish(self) -> dict[str, Json]:
+        """The report of the tensor, whose chunks have all been taken; MergeError where something is not finite."""
+        if self.gram is None:
+            self._know(self.total)
+        if self.total.sums[2] or not np.isfinite(self.total.sums).all():
+            self._refuse()
+        if self.release:
+            for source in (*self.job.sources, *self.job.auxiliary):
+                source.release()
+        report = self.report()
+        part = self.job.part
+        return (report if part is None else report.spread(part.places, part.targets)).to_json()
+
+    def _measure_chunk(self, chunk: int) -> Tally:
+        tally = Tally.blank(self.targets)
+        for block in self._blocks(chunk):
+            self._measure_block(block, tally)
+        return tally
+
+    def _measure_block(self, block: Block, tally: Tally) -> None:
+        """Work out the changes, and add their inner products and conflicts."""
+        tally.conflicts += measure(block.x_NB, block.delta_JB, self.with_pivot, tally.gram_NN)
 
     def _know(self, total: Tally) -> Gram:
         full = total.gram_NN + np.tril(total.gram_NN, -1).T
@@ -130,135 +148,38 @@ class TensorWork:
         self.gram = Gram(full, self.job.count, total.conflicts)
         return self.gram
 
-    def _stage(self, stage: int, chunk_map: ChunkMap) -> None:
-        assert self.program is not None
-        measure, total = self.gram is None, Tally.blank(self.targets)
-        totals: np.ndarray | None = None
-        for result in chunk_map(lambda chunk: self._observe_chunk(stage, chunk, measure), self.cut.chunks):
-            assert isinstance(result, tuple)
-            counts, tally = result
-            totals = (
-                counts
-                if totals is None
-                else np.add(totals, counts, dtype=np.promote_types(counts.dtype, np.int64))
-            )
-            total.add(tally)
-        if measure:
-            self._know(total)
-        assert totals is not None
-        self.program.settle(stage, totals)
-
-    def _measure_chunk(self, chunk: int) -> Tally:
-        tally = Tally.blank(self.targets)
-        if self.address_N is not None:
-            self._read_ahead(chunk)
-            begin, end = self.cut.span(chunk)
-            tally.conflicts += measure_files(self.address_N, begin, end, self.with_pivot, tally.gram_NN)
-            return tally
-        for block in self._blocks(chunk):
-            self._measure_block(block, tally)
-        return tally
-
-    def _observe_chunk(self, stage: int, chunk: int, measure: bool) -> tuple[np.ndarray, Tally]:
-        assert self.program is not None
-        counts, tally = self.program.blank(stage), Tally.blank(self.targets)
-        for block in self._blocks(chunk):
-            if measure:
-                self._measure_block(block, tally)
-            else:
-                subtract(block.x_NB, block.delta_JB)
-            self.program.observe(stage, block, counts)
-        return counts, tally
-
-    def _measure_block(self, block: Block, tally: Tally) -> None:
-        """Work out the changes, and add their inner products and conflicts."""
-        tally.conflicts += measure(block.x_NB, block.delta_JB, self.with_pivot, tally.gram_NN)
-
-    def combine(self, chunk_map: ChunkMap) -> Iterator[np.ndarray]:
-        """The merged values as they are stored, chunk by chunk; call after `prepare`."""
-        for made in chunk_map(self.combine_chunk, self.cut.chunks):
-            assert isinstance(made, tuple)
-            yield self.collect(*made)
-        self.close()
-
-    def collect(self, raw: np.ndarray, tally: Tally) -> np.ndarray:
-        """Count what `combine_chunk` made, chunk by chunk in order, and pass the values on."""
-        self.total.add(tally)
-        return raw
-
-    def close(self) -> None:
-        """Look at the counts of all chunks; raises MergeError where something is not finite."""
-        if self.gram is None:
-            self._know(self.total)
-        if self.total.sums[2] or not np.isfinite(self.total.sums).all():
-            self._refuse()
-        if self.release:
-            for source in (*self.job.sources, *self.job.auxiliary):
-                source.release()
-
-    @property
-    def is_decided(self) -> bool:
-        """Whether `prepare` need not look at the tensor."""
-        if self.program is not None:
-            return self.program.stages == 0
-        assert isinstance(self.method, MixtureMethod)
-        return self.mixture is not None or self.gram is not None or self.method.statistics == "none"
-
-    def combine_chunk(self, chunk: int) -> tuple[np.ndarray, Tally]:
-        """The merged values of one chunk as they are stored, and what was counted; call after `prepare`."""
-        begin, end = self.cut.span(chunk)
-        raw = self.spare.take(end - begin, _STORED_AS[self.dtype])
-        tally, measure = Tally.blank(self.targets), self.gram is None
-        if self.address_N is not None and self.dtype == "bfloat16":
-            self._read_ahead(chunk)
-            more = (raw, tally.sums, not measure, self.with_pivot, tally.gram_NN)
-            tally.conflicts += mix_files(self.address_N, begin, *self._how(), *more)
-            return raw, tally
-        state = self.program.start(chunk) if self.program else np.zeros(0, np.int64)
-        for block in self._blocks(chunk):
-            if measure:
-                self._measure_block(block, tally)
-            elif self.program:
-                subtract(block.x_NB, block.delta_JB)
-            part = raw[block.at - begin :][: block.x_NB.shape[1]]
-            self._combine_block(block, state, part, tally)
-        return raw, tally
-
-    def _combine_block(self, block: Block, state: np.ndarray, raw: np.ndarray, tally: Tally) -> None:
-        if self.program is None and self.dtype == "bfloat16":
-            mix_bf16(block.x_NB, *self._how(), raw, tally.sums)
-            return
-        value = SCRATCH.get("value", 1, len(raw), np.float64)[0]
-        if self.program is None:
-            mix(block.x_NB, *self._how(), value)
-        else:
-            with np.errstate(invalid="ignore", over="ignore"):
-                self.program.combine(block, state, tally.kept_J, value)
-        store(value, block.x_NB[0], raw, tally.sums)
-
-    def _how(self) -> tuple[np.ndarray, bool, float, float, float]:
-        """The mixture as kernels take it."""
-        mixture = self.mixture
-        assert mixture is not None
-        return (mixture.weight_J, mixture.of == "changes", mixture.pivot, *mixture.factors())
-
     def _read_ahead(self, chunk: int) -> None:
         for source in (*self.job.sources, *self.job.auxiliary):
             source.read_ahead(chunk * self.cut.chunk)
 
     def _blocks(self, chunk: int) -> Iterator[Block]:
+        """The blocks of a chunk, decoded; their changes are not worked out yet."""
         sources, auxiliary = self.job.sources, self.job.auxiliary
         self._read_ahead(chunk)
         size = -1
         for begin, end in self.cut.blocks(chunk):
             if end - begin != size:
                 size = end - begin
-                x = SCRATCH.get("x", len(sources), size, np.float32)
-                aux = SCRATCH.get("aux", len(auxiliary), size, np.float32)
-                delta = SCRATCH.get("delta", self.targets, size, np.float32)
-            for source, row in zip((*sources, *auxiliary), (*x, *aux), strict=True):
+                x_NB = SCRATCH.get("x", len(sources), size, np.float32)
+                aux_AB = SCRATCH.get("aux", len(auxiliary), size, np.float32)
+                delta_JB = SCRATCH.get("delta", self.targets, size, np.float32)
+            for source, row in zip((*sources, *auxiliary), (*x_NB, *aux_AB), strict=True):
                 source.decode(begin, row)
-            yield Block(x, delta, aux, begin, chunk)
+            yield Block(x_NB, delta_JB, aux_AB, begin, chunk)
+
+    def _report(
+        self, mixture: Mixture | None, kept_J: np.ndarray | None, ties: tuple[int, ...]
+    ) -> TensorReport:
+        assert self.gram is not None
+        return TensorReport.of(
+            self.job.name,
+            self.job.shape,
+            self.gram,
+            mixture=mixture,
+            sums=self.total.sums,
+            kept_J=kept_J,
+            ties=list(ties),
+        )
 
     def _refuse(self) -> None:
         """Say which input is not finite; where all are, the values are too large to merge or to store."""
@@ -279,17 +200,143 @@ class TensorWork:
             do="store the fused model as bfloat16 or float32",
         )
 
+
+class MixtureWork(TensorWork):
+    """One weight per target: at most one look for inner products, then the mixture.
+
+    bfloat16 files go straight to a bfloat16 result where all inputs are such files.
+    """
+
+    def __init__(self, job: Job, dtype: Dtype, cut: Cut, known: Known, method: MixtureMethod) -> None:
+        super().__init__(job, dtype, cut, known)
+        self.method, self.mixture = method, known.mixture
+        self.with_pivot = method.statistics == "all"
+        self.address_N = _addresses(job)
+
+    @property
+    def is_decided(self) -> bool:
+        """Whether the weights, or all that they depend on, are known."""
+        return self.mixture is not None or self.gram is not None or self.method.statistics == "none"
+
+    def decide(self, chunk_map: ChunkMap) -> None:
+        """Measure the inner products where the method needs them, and let it weigh the targets."""
+        if self.mixture is not None:
+            return
+        if not self.is_decided:
+            self.measure(chunk_map)
+        blank = Gram(np.zeros((self.targets + 1, self.targets + 1)), self.job.count)
+        self.mixture = self.method.mixture(self.gram or blank)
+
+    def make(self, chunk: int) -> Made:
+        """Mix one chunk; measures it on the way where nothing was measured before."""
+        assert self.mixture is not None
+        mixture, measured, (begin, end) = self.mixture, self.gram is not None, self.cut.span(chunk)
+        how = (mixture.weight_J, mixture.of == "changes", mixture.pivot, *mixture.factors())
+        values_B, tally = self.spare.take(end - begin, _STORED_AS[self.dtype]), Tally.blank(self.targets)
+        if self.address_N is not None and self.dtype == "bfloat16":
+            self._read_ahead(chunk)
+            more = (values_B, tally.sums, measured, self.with_pivot, tally.gram_NN)
+            tally.conflicts += mix_files(self.address_N, begin, *how, *more)
+            return Made(values_B, tally)
+        for block in self._blocks(chunk):
+            if not measured:
+                self._measure_block(block, tally)
+            part_B = values_B[block.at - begin :][: block.x_NB.shape[1]]
+            if self.dtype == "bfloat16":
+                mix_bf16(block.x_NB, *how, part_B, tally.sums)
+            else:
+                wide_B = SCRATCH.get("value", 1, part_B.size, np.float64)[0]
+                mix(block.x_NB, *how, wide_B)
+                store(wide_B, block.x_NB[0], part_B, tally.sums)
+        return Made(values_B, tally)
+
     def report(self) -> TensorReport:
-        """What is to be said about the tensor; call after `combine`."""
-        assert self.gram is not None
-        report = TensorReport.of(
-            self.job.name,
-            self.job.shape,
-            self.gram,
-            mixture=self.mixture,
-            sums=self.total.sums,
-            kept_J=self.total.kept_J if self.program else None,
-            ties=self.program.ties() if self.program else [],
+        """Weights and figures of the tensor."""
+        return self._report(self.mixture, None, ())
+
+    def _measure_chunk(self, chunk: int) -> Tally:
+        if self.address_N is None:
+            return super()._measure_chunk(chunk)
+        tally = Tally.blank(self.targets)
+        self._read_ahead(chunk)
+        tally.conflicts += measure_files(
+            self.address_N, *self.cut.span(chunk), self.with_pivot, tally.gram_NN
         )
-        part = self.job.part
-        return report if part is None else report.spread(part.places, part.targets)
+        return tally
+
+
+class BlockWork(TensorWork):
+    """A method that decides element by element: as many looks as its steps ask for, then the pass that combines."""
+
+    def __init__(self, job: Job, dtype: Dtype, cut: Cut, known: Known, steps: Steps) -> None:
+        super().__init__(job, dtype, cut, known)
+        self.steps, self.step = steps, next(steps)
+
+    @property
+    def is_decided(self) -> bool:
+        """Whether the next step is the last."""
+        return isinstance(self.step, Combine)
+
+    def decide(self, chunk_map: ChunkMap) -> None:
+        """Count what the steps ask for, one look after the other."""
+        while isinstance(self.step, Count):
+            self.step = self.steps.send(self._look(self.step, chunk_map))
+
+    def _look(self, step: Count, chunk_map: ChunkMap) -> np.ndarray:
+        """The counts of the whole tensor; the first look also measures the inner products."""
+        measures, total = self.gram is None, Tally.blank(self.targets)
+
+        def see(chunk: int) -> tuple[np.ndarray, Tally]:
+            counts, tally, state = (
+                np.zeros(step.shape, step.dtype),
+                Tally.blank(self.targets),
+                step.start(chunk),
+            )
+            for block in self._changes(chunk, tally if measures else None):
+                step.see(block, state, counts)
+            return counts, tally
+
+        wide = np.promote_types(step.dtype, np.int64)
+        totals = np.zeros(step.shape, wide)
+        for counts, tally in chunk_map(see, self.chunks):
+            totals += counts
+            total.add(tally)
+        if measures:
+            self._know(total)
+        return totals
+
+    def make(self, chunk: int) -> Made:
+        """Combine one chunk."""
+        step, (begin, end) = self.step, self.cut.span(chunk)
+        assert isinstance(step, Combine)
+        values_B, tally = self.spare.take(end - begin, _STORED_AS[self.dtype]), Tally.blank(self.targets)
+        state = step.start(chunk)
+        for block in self._changes(chunk, tally if self.gram is None else None):
+            part_B = values_B[block.at - begin :][: block.x_NB.shape[1]]
+            wide_B = SCRATCH.get("value", 1, part_B.size, np.float64)[0]
+            with np.errstate(invalid="ignore", over="ignore"):
+                tally.kept_J += step.write(block, state, wide_B)
+            store(wide_B, block.x_NB[0], part_B, tally.sums)
+        return Made(values_B, tally)
+
+    def _changes(self, chunk: int, tally: Tally | None) -> Iterator[Block]:
+        """The blocks of a chunk with the targets' changes, measured where there is a tally for it."""
+        for block in self._blocks(chunk):
+            if tally is None:
+                subtract(block.x_NB, block.delta_JB)
+            else:
+                self._measure_block(block, tally)
+            yield block
+
+    def report(self) -> TensorReport:
+        """Figures of the tensor."""
+        assert isinstance(self.step, Combine)
+        return self._report(None, self.total.kept_J, self.step.ties)
+
+
+def _addresses(job: Job) -> np.ndarray | None:
+    """Where the inputs' values are in memory, if all of them are mapped as bfloat16."""
+    sources = [source for source in job.sources if isinstance(source, Stored) and source.dtype == "BF16"]
+    if len(sources) < len(job.sources):
+        return None
+    return np.array([source.values.ctypes.data for source in sources], np.uint64)

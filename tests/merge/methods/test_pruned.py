@@ -3,8 +3,10 @@
 import numpy as np
 import pytest
 
-from fusionchat.merge.methods.base import Block
-from fusionchat.merge.methods.tasks import Consensus, Pruned, PruningProgram, per_target
+from fusionchat.merge.methods.checks import weights_for
+from fusionchat.merge.methods.largest import Largest
+from fusionchat.merge.methods.pruned import Pruned, Sum, keep
+from fusionchat.merge.methods.steps import Block
 
 PIVOT = np.array([10.0, 10.0, 10.0, 10.0], np.float32)
 CHANGES = np.array([[1.0, -2.0, 4.0, 0.0], [3.0, 1.0, -8.0, 0.0]], np.float32)
@@ -18,21 +20,15 @@ def block(kept=None):
     )
 
 
-def added(kept=None, *, elect=False, normalize=False, rescale=None, by_chance=False, **settings):
-    """What `Consensus` adds to a pivot of 10."""
-    consensus = Consensus(
-        Pruned("none", **settings),
-        2,
-        elect=elect,
-        normalize=normalize,
-        rescale_J=rescale,
-        by_chance=by_chance,
-    )
+def added(kept=None, *, elect=False, normalize=False, rescale=1.0, by_chance=False, **settings):
+    """What `Sum` adds to a pivot of 10."""
+    weight = weights_for(settings.get("weight"), 2)
+    merged = Sum(weight, settings.get("scale", 1.0), elect, normalize, rescale, by_chance)
     out = np.empty(4)
     given = block(kept)
     if by_chance:
         given = given._replace(delta_JB=np.array(kept, np.float32))
-    consensus.add(given, out)
+    merged.write(given, out)
     return (out - 10).tolist()
 
 
@@ -59,33 +55,35 @@ def test_changes_are_rescaled_or_divided_by_their_chance():
 
 
 def test_weights_that_cancel_are_not_divided_by():
-    assert Consensus(Pruned("none", weight=(1.0, -1.0)), 2, elect=False, normalize=True).divisor == 1
-    assert Consensus(Pruned("none", weight=(1.0, 3.0)), 2, elect=False, normalize=True).divisor == 4
-    assert Consensus(Pruned("none", weight=(1.0, 3.0)), 2, elect=False, normalize=False).divisor == 1
+    def divisor(weight, normalize):
+        return Sum(np.array(weight), 1.0, elect=False, normalize=normalize).divisor
+
+    assert divisor([1.0, -1.0], True) == 1
+    assert divisor([1.0, 3.0], True) == 4
+    assert divisor([1.0, 3.0], False) == 1
 
 
-class OnlyFirst(PruningProgram):
-    """Drops the second target."""
+def test_a_block_is_pruned_then_added():
+    """Only the first target's changes are left."""
 
-    def prune(self, block, state, kept_J):
-        block.delta_JB[1] = 0
-        kept_J += [4, 0]
+    def only_first(given, state):
+        given.delta_JB[1] = 0
+        return [4, 0]
 
-
-def test_a_program_prunes_and_adds():
-    kept, out = np.zeros(2, np.int64), np.empty(4)
-    program = OnlyFirst(Consensus(Pruned("none"), 2, elect=False, normalize=False))
-    program.combine(block(), program.start(0), kept, out)
-    assert (out - 10).tolist() == [1, -2, 4, 0] and kept.tolist() == [4, 0]
-    with pytest.raises(NotImplementedError):
-        PruningProgram(program.consensus).prune(block(), kept, kept)
+    last, out = Sum(np.ones(2), 1.0, elect=False, normalize=False).after(only_first), np.empty(4)
+    assert last.write(block(), last.start(0), out) == [4, 0] and last.ties == ()
+    assert (out - 10).tolist() == [1, -2, 4, 0]
 
 
-def test_one_value_per_target():
-    assert per_target("density", 0.5, 3).tolist() == [0.5, 0.5, 0.5]
-    assert per_target("density", (0.1, 0.2), 2).tolist() == [0.1, 0.2]
-    with pytest.raises(ValueError, match="`density` has 2 values for 3 targets"):
-        per_target("density", (0.1, 0.2), 3)
+def test_what_is_selected_is_kept():
+    """Above 2 in the first target, one of the ties at 1 in the second."""
+    bits = np.array([2.0, 1.0], np.float32).view(np.uint32).astype(np.int64)
+    selected = Largest(bits[:, None], np.array([[2], [1]]), np.array([[1], [1]]))
+    given = block()
+    assert keep(selected)(given, selected.quota(0)) == [2, 3]
+    assert given.delta_JB.tolist() == [[0, -2, 4, 0], [3, 1, -8, 0]]
+    last = Sum(np.ones(2), 1.0, elect=False, normalize=False).after(keep(selected), selected)
+    assert last.ties == (1, 1) and last.start(0).tolist() == [2, 1]
 
 
 @pytest.mark.parametrize(

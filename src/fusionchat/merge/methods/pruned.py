@@ -1,0 +1,101 @@
+"""What TIES, Breadcrumbs, DARE and DELLA share: changes are pruned, then added with or without a vote on the sign."""
+
+# J targets, B elements of a block
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float64
+
+from fusionchat.merge.methods.base import BlockMethod
+from fusionchat.merge.methods.checks import Share, check_range, check_weights
+from fusionchat.merge.methods.largest import Largest
+from fusionchat.merge.methods.steps import Block, Combine, State
+
+Prune = Callable[[Block, State], Sequence[int]]
+"""Zeroes the changes of a block that go; returns how many of each target stay."""
+
+
+@dataclass(frozen=True)
+class Pruned(BlockMethod):
+    """Settings of methods that prune changes.
+
+    Attributes:
+        weight: One per target; None is 1 for all.
+        scale: Multiplies the sum of the changes (mergekit's ``lambda``).
+    """
+
+    weight: tuple[float, ...] | None = None
+    scale: float = 1.0
+
+    def check(self, **shares: tuple[Share, float, float]) -> None:
+        """Raise ValueError where weights, scale or the named shares cannot be used."""
+        check_weights(self.weight)
+        check_weights((self.scale,))
+        for name, (value, low, high) in shares.items():
+            for one in value if isinstance(value, tuple) else (value,):
+                check_range(name, one, low, high)
+
+
+@dataclass(frozen=True)
+class Sum:
+    """``pivot + scale * sum_j weight_j * change_j`` over what pruning leaves.
+
+    Attributes:
+        weight_J: One per target.
+        scale: Factor of the sum.
+        elect: Whether only changes count that have the elected sign, that of ``sum_j weight_j * change_j`` (0 is positive).
+        normalize: Whether to divide by the sum of the weights that count.
+        rescale_J: Multiplies each target's changes.
+        by_chance: Whether pruning leaves, in place of a change that stays, the chance it is divided by.
+    """
+
+    weight_J: Float64[np.ndarray, " J"]
+    scale: float
+    elect: bool
+    normalize: bool
+    rescale_J: Float64[np.ndarray, " J"] | float = 1.0
+    by_chance: bool = False
+
+    @property
+    def divisor(self) -> float:
+        """The sum of all weights where it is divided by that; 1 where they cancel out."""
+        total = float(self.weight_J.sum())
+        cancel = abs(total) <= 1e-8 * float(np.abs(self.weight_J).sum())
+        return total if self.normalize and not cancel else 1.0
+
+    def write(self, block: Block, out_B: Float64[np.ndarray, " B"]) -> None:
+        """Write the pivot plus the changes that are left in the block."""
+        from fusionchat.merge.kernels.consensus import add_all, add_elected
+
+        x_NB, kept_JB, factor_J = block.x_NB, block.delta_JB, self.weight_J * self.rescale_J
+        if self.elect:
+            add_elected(
+                x_NB, kept_JB, factor_J, factor_J, self.weight_J, self.by_chance, self.scale, self.normalize, out_B
+            )  # fmt: skip
+        else:
+            add_all(x_NB, kept_JB, factor_J, self.by_chance, self.scale, self.divisor, out_B)
+
+    def after(self, prune: Prune, selected: Largest | None = None) -> Combine:
+        """The pass that prunes each block and adds what is left; ``selected`` is what ``prune`` goes by, if it is that."""
+
+        def write(block: Block, state: State, out_B: Float64[np.ndarray, " B"]) -> Sequence[int]:
+            kept_J = prune(block, state)
+            self.write(block, out_B)
+            return kept_J
+
+        return Combine(write) if selected is None else Combine(write, selected.quota, selected.ties)
+
+
+def keep(selected: Largest) -> Prune:
+    """Pruning by rank: what is not ``selected`` becomes 0."""
+    from fusionchat.merge.kernels.selection import keep_marked
+
+    def prune(block: Block, quota: State) -> list[int]:
+        return [
+            keep_marked(delta_B, selected.mark(j, delta_B, quota), True)
+            for j, delta_B in enumerate(block.delta_JB)
+        ]
+
+    return prune
