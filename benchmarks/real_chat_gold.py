@@ -54,7 +54,7 @@ LOSSES: dict[str, dict[str, Any]] = {
 }
 ROWS = ("even 1e-4", "even 3e-4", "even 3e-5", "docs 1e-4", "labels 1e-4", "chain 1e-4")
 """Losses and rates, in the order of what decides most."""
-BATCH, SAVE_EVERY = 8, 5
+BATCH, SAVE_EVERY = 8, 3
 PACKAGES = ("torch", "trl", "transformers", "accelerate", "datasets", "tokenizers")
 
 
