@@ -2,16 +2,57 @@
 
 import importlib.util
 import re
+import sys
+import types
 
 import jinja2
 
+from fusionchat.merge.methods import NAMES
 from tests.shared import ROOT
 
 
-def test_the_recipe_page_is_up_to_date():
-    spec = importlib.util.spec_from_file_location("page", ROOT / "docs" / "make_recipe_page.py")
+def script(name):
+    """A script of docs/ as a module."""
+    spec = importlib.util.spec_from_file_location(name, ROOT / "docs" / f"{name}.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
+    return module
+
+
+def test_the_table_of_merge_methods_is_up_to_date():
+    module = script("make_merge_table")
+    written = module.PAGE.read_text()
+    assert module.page(written) == written, "run: python docs/make_merge_table.py"
+    rows = [line.split(" | ") for line in module.table().splitlines()[2:]]
+    assert [row[0].strip("|` ") for row in rows] == list(NAMES)
+    assert all(len(row) == 5 and row[1] and "arXiv" not in row[1] for row in rows)
+    assert (
+        "`density` (0.2)" in written
+        and "| 2 or more |" in written
+        and "](https://arxiv.org/abs/2306.01708)" in written
+    )
+
+
+def test_the_example_of_a_merge_method_merges():
+    """What README.md of merge/methods/ shows, both of it: the method runs through the engine, and its test passes."""
+    blocks = re.findall(
+        r"```python\n(.*?)```", (ROOT / "src/fusionchat/merge/methods/README.md").read_text(), re.S
+    )
+    method, test = blocks
+    assert method.count("\n") <= 50
+    module = types.ModuleType("fusionchat.merge.methods.outliers")
+    exec(method, vars(module))
+    sys.modules[module.__name__] = module
+    try:
+        held = {}
+        exec(test, held)
+        held["test_outliers"]()
+    finally:
+        del sys.modules[module.__name__]
+
+
+def test_the_recipe_page_is_up_to_date():
+    module = script("make_recipe_page")
     written = (ROOT / "docs" / "recipe.md").read_text()
     assert module.page() == written, "run: python docs/make_recipe_page.py"
     headings = [line for line in written.splitlines() if line.startswith("#")]

@@ -1,5 +1,6 @@
 """The command line's verbs that take checkpoints: `merge`, with or without a recipe, and `fisher`."""
 
+import re
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -11,11 +12,15 @@ from click.core import ParameterSource
 if TYPE_CHECKING:
     from fusionchat.merge.stream.planning import MergePlan
 
-METHODS = (
-    "breadcrumbs", "dare_linear", "dare_ties", "della", "fisher", "karcher", "linear", "model_stock", "multislerp",
-    "nuslerp", "passthrough", "sce", "slerp", "task_arithmetic", "ties", "varm",
-)  # fmt: skip
-"""`fusionchat.merge.methods.NAMES`, which cannot be had without numpy."""
+_FOLDER = Path(__file__).parents[1] / "merge" / "methods"
+METHODS = tuple(
+    sorted(
+        name
+        for path in _FOLDER.glob("*.py")
+        for name in re.findall(r'^    method: Literal\["(\w+)"\]', path.read_text(encoding="utf-8"), re.M)
+    )
+)
+"""`fusionchat.merge.methods.NAMES`, read from the files: importing them would load numpy."""
 
 
 @click.command()

@@ -17,7 +17,7 @@ from fusionchat.merge.weights import variation_ratio
 
 @dataclass(frozen=True)
 class Sce(BlockMethod):
-    """Select, calculate, erase (section 3.3, arXiv 2408.07990).
+    """The elements on which targets differ most, weighted by squared change, minorities erased (arXiv 2408.07990).
 
     Selects the elements with the largest variance over the targets, gives each target the share of its squared
     changes there as weight, and averages, element by element, the changes that have the elected sign. Scale-free.

@@ -15,7 +15,7 @@ Granularity = Literal["model", "layer", "module", "matrix", "element"]
 
 @dataclass(frozen=True)
 class Varm(MixtureMethod):
-    """Weights ``w_j = mean(delta_j^2)^power / sum_i mean(delta_i^2)^power`` (section 3.3, arXiv 2402.16107v6).
+    """``pivot + sum_j w_j delta_j``, ``w_j = mean(delta_j^2)^power / sum_i mean(delta_i^2)^power`` (arXiv 2402.16107v6).
 
     Scale-free: there is no epsilon. A target that did not change a group has weight 0 there; where none did, the
     pivot stays.
