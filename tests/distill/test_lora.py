@@ -2,6 +2,7 @@
 
 import json
 import re
+from dataclasses import replace
 
 import pytest
 import torch
@@ -12,17 +13,22 @@ from fusionchat.distill.lora import (
     chosen_layers,
     is_called,
     linear_layers,
+    opening_of,
     require_fitting,
+    require_quantizer,
     round_frozen,
     save_adapter,
     with_factors,
 )
 from fusionchat.distill.student import Student
-from fusionchat.distill.trained import LoraSettings
+from fusionchat.distill.trained import Lora, LoraSettings, Qlora, QloraSettings
 from fusionchat.errors import ModelError
 from fusionchat.merge.methods.linear import Linear
 from fusionchat.merge.stream.merge import merge_models
 from fusionchat.models.base import BASE
+from fusionchat.models.load import load_model
+from fusionchat.models.opening import PLAIN
+from fusionchat.models.quantization import keep_layout
 from fusionchat.models.ref import ModelRef
 
 LEAVES = {"q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"}
@@ -103,7 +109,7 @@ def test_what_does_not_fit_the_pivot_is_refused_by_name(tmp_path, settings, what
     assert re.search(do, error.value.do) and error.value.where.startswith("distill.train.lora")
     model.config.save_pretrained(tmp_path)
     with pytest.raises(ModelError, match=what):  # from the configuration alone
-        require_fitting(ref(tmp_path), LoraSettings(**{"r": 4} | settings))
+        require_fitting(ref(tmp_path), Lora(lora=LoraSettings(**{"r": 4} | settings)))
 
 
 def test_only_factors_are_trained_and_the_same_seed_makes_the_same(tmp_path):
@@ -128,7 +134,7 @@ def test_peft_and_the_merge_read_the_trained_model(tmp_path, saved, tied):
 
     made, base = adapted(tmp_path, llama(tied=tied), modules_to_save=saved)
     out = tmp_path / "a"
-    save_adapter(made, ref(base), out)
+    save_adapter(made, ref(base), out, Lora())
     model = made.get_base_model().eval()
     with torch.no_grad():
         own = model(IDS).logits
@@ -146,7 +152,7 @@ def test_peft_and_the_merge_read_the_trained_model(tmp_path, saved, tied):
 
 def test_a_layer_that_is_trained_whole_has_no_factors(tmp_path):
     made, base = adapted(tmp_path, llama(), modules_to_save=("o_proj",))
-    save_adapter(made, ref(base), tmp_path / "a")
+    save_adapter(made, ref(base), tmp_path / "a", Lora())
     with safe_open(tmp_path / "a/adapter_model.safetensors", "pt") as held:
         of_output = [name for name in held.keys() if "o_proj" in name]  # noqa: SIM118
     assert len(of_output) == 2 and not any("lora" in name for name in of_output)
@@ -154,7 +160,7 @@ def test_a_layer_that_is_trained_whole_has_no_factors(tmp_path):
 
 def test_layers_stored_the_other_way_round_are_read_by_the_merge(tmp_path):
     made, base = adapted(tmp_path, gpt2())
-    save_adapter(made, ref(base), tmp_path / "a")
+    save_adapter(made, ref(base), tmp_path / "a", Lora())
     merge_models(base, {"a": tmp_path / "a"}, Linear(), tmp_path / "merged", dtype="float32")
     merged = AutoModelForCausalLM.from_pretrained(tmp_path / "merged").eval()
     with torch.no_grad():
@@ -164,7 +170,7 @@ def test_layers_stored_the_other_way_round_are_read_by_the_merge(tmp_path):
 
 def test_a_targets_folder_is_small_names_its_base_and_has_no_empty_card(tmp_path):
     made, base = adapted(tmp_path, llama())
-    save_adapter(made, ref(base), tmp_path / "a")
+    save_adapter(made, ref(base), tmp_path / "a", Lora())
     assert sorted(p.name for p in (tmp_path / "a").iterdir()) == [
         "adapter_config.json", "adapter_model.safetensors", BASE,
     ]  # fmt: skip
@@ -190,3 +196,49 @@ def test_rounding_frozen_layers_changes_no_bit_of_a_pass_under_autocast(tmp_path
         losses.append(loss.detach())
         grads.append(torch.cat([p.grad.flatten() for p in model.parameters() if p.requires_grad]))
     assert torch.equal(*losses) and torch.equal(*grads)
+
+
+def test_qlora_opens_the_pivot_in_4_bits_and_says_what_is_missing(monkeypatch):
+    how = Qlora(qlora=QloraSettings(quant_type="fp4"))
+    assert opening_of(Lora(), "float32") == PLAIN
+    found = opening_of(how, "bfloat16").quantization
+    assert (found["bnb_4bit_quant_type"], found["bnb_4bit_compute_dtype"]) == ("fp4", "bfloat16")
+    require_quantizer(how)
+    monkeypatch.setattr("fusionchat.distill.lora.lacks", lambda _: "no bitsandbytes")
+    require_quantizer(Lora())
+    with pytest.raises(ModelError, match="cannot train by QLoRA: no bitsandbytes") as error:
+        require_quantizer(how)
+    assert "fusionchat[quant]" in error.value.do and error.value.where == "distill.train.qlora"
+
+
+@pytest.mark.parametrize("half", [False, True])
+def test_factors_beside_4_bits_are_trained_and_both_bases_are_opened(tmp_path, half):
+    sizes = {"hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 1, "num_attention_heads": 2}
+    torch.manual_seed(0)
+    LlamaForCausalLM(LlamaConfig(vocab_size=29, **sizes)).save_pretrained(tmp_path / "base")
+    base, how, cpu = ref(tmp_path / "base"), Qlora(qlora=QloraSettings(r=4)), torch.device("cpu")
+    opening = opening_of(how, "bfloat16" if half else "float32")
+    model = load_model(base, dtype=torch.float32, device=cpu, opening=opening)
+    keep_layout(model)
+    made = with_factors(model, how.factors, base, seed=0)
+    if half:
+        round_frozen(model, torch.bfloat16)
+    assert model.model.layers[0].mlp.up_proj.base_layer.weight.dtype == torch.uint8
+    optimizer = torch.optim.SGD([p for p in model.parameters() if p.requires_grad], lr=1.0)
+    losses = []
+    for _ in range(3):
+        with torch.autocast("cpu", torch.bfloat16, enabled=half):
+            loss = model(IDS, labels=IDS).loss
+        loss.backward()
+        optimizer.step()
+        losses.append(float(loss))
+    assert losses[2] < losses[0]
+    save_adapter(made, base, tmp_path / "a", how)
+    assert json.loads((tmp_path / "a" / BASE).read_text())["trained_in"] == "bitsandbytes nf4"
+    both = replace(base, adapter=str(tmp_path / "a"))
+    four, whole = (load_model(both, dtype=torch.float32, device=cpu, opening=one) for one in (opening, PLAIN))
+    keep_layout(four)
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16, enabled=half):
+        own = model.eval()(IDS).logits
+        assert torch.equal(four(IDS).logits, own)
+        assert not torch.allclose(whole(IDS).logits, own, atol=1e-4)

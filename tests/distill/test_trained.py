@@ -4,7 +4,16 @@ import pytest
 from pydantic import TypeAdapter, ValidationError
 
 from fusionchat.distill.settings import DistillSettings, TrainingSettings
-from fusionchat.distill.trained import FULL, Lora, LoraSettings, Trains, branch_of, from_word
+from fusionchat.distill.trained import (
+    FULL,
+    Lora,
+    LoraSettings,
+    Qlora,
+    QloraSettings,
+    Trains,
+    branch_of,
+    from_word,
+)
 
 
 def read(value):
@@ -24,7 +33,9 @@ def test_a_word_or_a_mapping_says_what_is_trained():
         ("loraa", "no way to train 'loraa' .did you mean 'lora'"),
         ({"lara": {}}, "no key 'lara' .did you mean 'lora'"),
         ({"full": {}}, "no key 'full'"),
-        ({}, "give one of lora"),
+        ({}, "give one of lora, qlora"),
+        ({"lora": {}, "qlora": {}}, "give one of lora, qlora"),
+        ({"lora": {"quant_type": "nf4"}}, "quant_type"),
         (5, "should be 'full'"),
         ({"lora": {"r": 0}}, "greater than or equal to 1"),
         ({"lora": {"dropout": 1.0}}, "less than 1"),
@@ -33,6 +44,16 @@ def test_a_word_or_a_mapping_says_what_is_trained():
 def test_another_way_is_refused(value, said):
     with pytest.raises(ValidationError, match=said):
         read(value)
+
+
+def test_qlora_has_the_factors_and_how_the_matrices_are_quantized():
+    found = read({"qlora": {"r": 8, "double_quant": False}})
+    assert found == Qlora(qlora=QloraSettings(r=8, double_quant=False)) and found.factors.scale == 16.0
+    assert found.quantization == {
+        "quant_method": "bitsandbytes", "load_in_4bit": True, "bnb_4bit_quant_type": "nf4",
+        "bnb_4bit_use_double_quant": False,
+    }  # fmt: skip
+    assert read("lora").quantization is None and read("lora").factors == LoraSettings()
 
 
 def test_the_branch_is_that_of_the_key():

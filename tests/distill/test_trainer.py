@@ -16,6 +16,7 @@ from transformers import (
 )
 
 from fusionchat.corpus.render import Rendered
+from fusionchat.distill import trainer
 from fusionchat.distill.checkpoints import last_checkpoint
 from fusionchat.distill.lora import with_factors
 from fusionchat.distill.settings import DistillSettings
@@ -243,6 +244,26 @@ def test_resumed_factors_end_with_the_same_bits_and_checkpoints_hold_nothing_els
     assert torch.equal(weights(resumed), weights(whole))
     frozen = weights(with_lora(**settings))
     assert not torch.equal(frozen, weights(whole))
+
+
+def untied_with_lora():
+    model = student()
+    with_factors(model, LoraSettings(r=4), ModelRef("pivot", ".", "."), seed=3)
+    return model
+
+
+@pytest.mark.parametrize("make", [with_lora, untied_with_lora])
+def test_factors_under_bf16_have_the_bits_that_unrounded_frozen_layers_give(tmp_path, monkeypatch, make):
+    half, _ = run(tmp_path / "a", make=make, settings={"precision": "bf16"})
+    kinds = {p.dtype for p in half.parameters() if not p.requires_grad}
+    assert torch.bfloat16 in kinds or make is with_lora  # GPT-2 has no linear layers of torch's
+    monkeypatch.setattr(trainer, "round_frozen", lambda *_: None)
+    whole, _ = run(tmp_path / "b", make=make, settings={"precision": "bf16"})
+    for one, other in zip(half.parameters(), whole.parameters(), strict=True):
+        assert one.dtype == torch.float32 or not one.requires_grad
+        assert torch.equal(one, other) or (
+            not one.requires_grad and torch.equal(one, other.to(torch.bfloat16))
+        )
 
 
 def test_frozen_weights_stay_and_gradient_checkpointing_trains_the_same_factors(tmp_path):

@@ -16,6 +16,7 @@ from fusionchat.models.quantization import (
     dequantized,
     describe,
     held_quantization,
+    keep_layout,
     lacks,
     meant,
     methods,
@@ -142,3 +143,14 @@ def test_what_is_near_was_perhaps_meant():
         and meant("q", ["x"]) == ""
     )
     assert "load_in_4bit" in settings_of(methods()["bitsandbytes"]) and "gguf" not in methods()
+
+
+def test_4_bit_layers_stay_as_they_are_in_an_evaluation(small):
+    """bitsandbytes would arrange them anew on a CPU with AVX-512 BF16; on others there is nothing to see."""
+    model = opened(ref(small / "m"), NF4)
+    layer = model.model.layers[0].mlp.up_proj
+    keep_layout(model)
+    before = layer.weight.data.clone()
+    logits(model)
+    assert layer.support_avx512bf16_for_cpu is False
+    assert torch.equal(layer.weight.data, before) and layer.weight.quant_state.dtype != torch.bfloat16

@@ -13,9 +13,12 @@ from fusionchat.errors import ModelError
 from fusionchat.evaluate.scores import read_scores
 from fusionchat.evaluate.tasks import PRIMARY
 from fusionchat.recipe.schema import load_recipe
+from fusionchat.run.job import Inputs
 from fusionchat.stages import distill as stage
 from fusionchat.stages.check import check
+from fusionchat.stages.evaluate import AS_TRAINED
 from fusionchat.stages.pipeline import open_run, run
+from fusionchat.stages.report import as_trained_note
 from tests.tiny import SETTINGS, write_recipe
 
 
@@ -46,7 +49,7 @@ def lora(**settings):
     return SETTINGS["distill"] | {"train": {"lora": {"r": 4} | settings}, "learning_rate": 1e-2}
 
 
-def test_a_run_with_adapters_from_training_to_evaluation(tiny):
+def test_a_run_with_adapters_from_training_to_evaluation(copied, tiny):
     """Every trained row is an adapter: SFT, self-distillation, all sources, targets; merged and searched."""
     write_recipe(
         tiny / "recipe.yaml",
@@ -73,6 +76,27 @@ def test_a_run_with_adapters_from_training_to_evaluation(tiny):
     weights = json.loads((fused / "merge_weights.json").read_text())
     changed = {t["name"]: t["rms"] for t in weights["tensors"]}
     assert changed["model.norm.weight"] == [0.0, 0.0] and all(changed["model.layers.0.mlp.up_proj.weight"])
+
+
+def test_qlora_is_measured_on_both_bases(copied, tiny):
+    """The merge is of the pivot's own weights, and so is the row; the manifest has the other figure, the report says it."""
+    write_recipe(tiny / "recipe.yaml", distill=lora() | {"train": {"qlora": {"r": 4}}})
+    recipe = load_recipe("recipe.yaml")
+    done = run(recipe, until="evaluate")
+    trained = done.manifest("distill/sft").settings["distill"]["train"]["qlora"]
+    assert (trained["r"], trained["quant_type"]) == (4, "nf4")
+    held = json.loads((done.path("distill/sft") / "model/fusionchat_base.json").read_text())
+    assert held["trained_in"] == "bitsandbytes nf4"
+    summary = done.manifest("evaluate/test/sft").summary
+    own, then = summary["bits_per_byte"], summary[AS_TRAINED]
+    assert own != then and own == pytest.approx(then, rel=0.02)
+    assert AS_TRAINED not in done.manifest("evaluate/test/varm@0.5").summary
+    job = open_run(recipe).jobs["report/report"]
+    note = as_trained_note(recipe, Inputs(done.folder, job))
+    assert f"SFT {then:.4f} instead of {own:.4f}" in note and "4 bits (bitsandbytes nf4)" in note
+    assert (
+        as_trained_note(load_recipe("recipe.yaml", ("distill.train=full",)), Inputs(done.folder, job)) == ""
+    )
 
 
 def test_full_training_has_the_fingerprints_it_had_before_there_was_lora(tiny):

@@ -13,13 +13,15 @@ from torch import nn
 from transformers.pytorch_utils import Conv1D
 
 from fusionchat.artifacts import read_json, write_json
-from fusionchat.distill.trained import LoraSettings
+from fusionchat.distill.trained import Lora, LoraSettings, Qlora
 from fusionchat.errors import ModelError
 from fusionchat.models.adapter import NEEDS
 from fusionchat.models.base import write_base
 from fusionchat.models.card import README
 from fusionchat.models.files import ADAPTER
 from fusionchat.models.load import load_config
+from fusionchat.models.opening import PLAIN, Opening
+from fusionchat.models.quantization import COMPUTE, describe, lacks
 from fusionchat.models.ref import ModelRef
 from fusionchat.settings import meant
 
@@ -77,13 +79,35 @@ def chosen_layers(model: "PreTrainedModel", settings: LoraSettings) -> dict[str,
     return chosen
 
 
-def require_fitting(ref: ModelRef, settings: LoraSettings) -> None:
-    """Check the settings against the pivot's structure, before anything is captured; raises as `chosen_layers`."""
+def require_fitting(ref: ModelRef, how: Lora | Qlora) -> None:
+    """Check how the pivot is to be trained against its structure and this machine, before anything is captured.
+
+    Raises:
+        ModelError: As `chosen_layers`; or what quantizes is missing.
+    """
     from transformers import AutoModelForCausalLM
 
+    require_quantizer(how)
     with torch.device("meta"):
         model = AutoModelForCausalLM.from_config(load_config(ref))
-    chosen_layers(model, settings)
+    chosen_layers(model, how.factors)
+
+
+def require_quantizer(how: Lora | Qlora) -> None:
+    """Raise ModelError where the matrices are to be in 4 bits, and this machine lacks what makes them so."""
+    if how.quantization is not None and (missing := lacks(how.quantization)):
+        raise ModelError(
+            f"This machine cannot train by QLoRA: {missing}",
+            where="distill.train.qlora",
+            do="pip install 'fusionchat[quant]', or train: lora",
+        )
+
+
+def opening_of(how: Lora | Qlora, compute: str) -> Opening:
+    """How the pivot is opened to be trained: as it is, or its linear layers quantized, computing in ``compute``."""
+    if how.quantization is None:
+        return PLAIN
+    return Opening(quantization={**how.quantization, COMPUTE: compute})
 
 
 def _require_saved(
@@ -169,14 +193,16 @@ def round_frozen(model: "PreTrainedModel", dtype: torch.dtype) -> None:
     """Round the weights of frozen linear layers, in place, to what autocast to this dtype multiplies with.
 
     Autocast rounds them in every pass, so no bit of a training changes, and they take half the memory. Weights that
-    something else reads too (a tied embedding), norms and biases stay as they are.
+    something else reads too (a tied embedding), norms, biases and quantized weights stay as they are.
     """
     linear = {id(m.weight) for m in model.modules() if isinstance(m, nn.Linear)}
     for module in model.modules():
         if not isinstance(module, nn.Linear):
             linear -= {id(parameter) for parameter in module.parameters(recurse=False)}
     for module in model.modules():
-        if isinstance(module, nn.Linear) and id(module.weight) in linear and not module.weight.requires_grad:
+        if not isinstance(module, nn.Linear) or id(module.weight) not in linear:
+            continue
+        if module.weight.is_floating_point() and not module.weight.requires_grad:
             module.weight.data = module.weight.data.to(dtype)
 
 
@@ -200,7 +226,7 @@ def _saved_names(model: "PreTrainedModel", saved: list[str]) -> list[str]:
     return found
 
 
-def save_adapter(adapted: "PeftModel", ref: ModelRef, out: Path) -> None:
+def save_adapter(adapted: "PeftModel", ref: ModelRef, out: Path, how: Lora | Qlora) -> None:
     """Write an adapter into a folder: factors in fp32, what was trained whole, and which weights it belongs to."""
     adapted.save_pretrained(str(out), save_embedding_layers=False)
     (out / README).unlink(missing_ok=True)  # a form with nothing filled in
@@ -210,4 +236,5 @@ def save_adapter(adapted: "PeftModel", ref: ModelRef, out: Path) -> None:
     write_json(
         out / ADAPTER, config | {"target_modules": sorted(targets, key=str)}
     )  # peft keeps them as a set
-    write_base(out, ref.place)
+    quantized = None if how.quantization is None else describe(how.quantization)
+    write_base(out, ref.place, trained_in=quantized)

@@ -18,8 +18,8 @@ class TrainingSettings(Grown):
     learning_rate: float = Field(5e-6, gt=0, description="the highest one, after the warm-up")
     train: Trains = Field(
         "full",
-        description="full: all parameters; lora: factors beside frozen matrices, and the target is an adapter. `lora` alone is "
-        "short for `{lora: {}}`",
+        description="full: all parameters; lora: factors beside frozen matrices, and the target is an adapter; qlora: the same, "
+        "the frozen matrices in 4 bits. `lora` alone is short for `{lora: {}}`",
     )
     schedule: Literal["cosine", "linear", "constant", "constant_with_warmup"] = Field(
         "cosine", description="how the learning rate goes down"

@@ -1,13 +1,14 @@
 """What is trained of the pivot: all of its parameters, or low-rank factors beside them."""
 
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import BeforeValidator, Discriminator, Field, Tag
 
+from fusionchat.models.opening import METHOD
 from fusionchat.settings import Frozen, no_such
 
 FULL: Literal["full"] = "full"
-TAGS = {"full": "all parameters", "lora": "LoRA"}
+TAGS = {"full": "all parameters", "lora": "LoRA", "qlora": "QLoRA"}
 """What pydantic calls the branches."""
 
 
@@ -36,10 +37,44 @@ class LoraSettings(Frozen):
         return 2.0 * self.r if self.alpha is None else self.alpha
 
 
+class QloraSettings(LoraSettings):
+    """The same factors, beside matrices that are held in 4 bits while they are trained (arXiv 2305.14314)."""
+
+    quant_type: Literal["nf4", "fp4"] = Field("nf4", description="the sixteen values of a quantized weight")
+    double_quant: bool = Field(True, description="the scales of the blocks are quantized too")
+
+
 class Lora(Frozen):
     """Factors are trained, everything else is frozen."""
 
     lora: LoraSettings = Field(LoraSettings(), description="the factors")
+    quantization: ClassVar[None] = None
+
+    @property
+    def factors(self) -> LoraSettings:
+        """The factors."""
+        return self.lora
+
+
+class Qlora(Frozen):
+    """Factors are trained, everything else is frozen, and its linear layers are in 4 bits."""
+
+    qlora: QloraSettings = Field(QloraSettings(), description="the factors, and the 4 bits")
+
+    @property
+    def factors(self) -> LoraSettings:
+        """The factors."""
+        return self.qlora
+
+    @property
+    def quantization(self) -> dict[str, str | bool]:
+        """What the pivot's linear layers are quantized with, by transformers' names."""
+        return {
+            METHOD: "bitsandbytes",
+            "load_in_4bit": True,
+            "bnb_4bit_quant_type": self.qlora.quant_type,
+            "bnb_4bit_use_double_quant": self.qlora.double_quant,
+        }
 
 
 def from_word(value: object) -> object:
@@ -63,7 +98,9 @@ def branch_of(value: object) -> str:
 
 
 Trains = Annotated[
-    Annotated[Literal["full"], Tag(TAGS["full"])] | Annotated[Lora, Tag(TAGS["lora"])],
+    Annotated[Literal["full"], Tag(TAGS["full"])]
+    | Annotated[Lora, Tag(TAGS["lora"])]
+    | Annotated[Qlora, Tag(TAGS["qlora"])],
     Discriminator(branch_of),
     BeforeValidator(from_word),
 ]

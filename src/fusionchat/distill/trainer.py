@@ -22,6 +22,7 @@ from fusionchat.distill.batching import pass_positions, plan_steps
 from fusionchat.distill.checkpoints import last_checkpoint, step_of
 from fusionchat.distill.data import Distributions, StudentBatch, StudentData
 from fusionchat.distill.dropout import without_dropout
+from fusionchat.distill.lora import round_frozen
 from fusionchat.distill.loss import LossSums
 from fusionchat.distill.schedule import label_weight_at
 from fusionchat.distill.settings import SoftTrainingSettings, TrainingSettings
@@ -215,6 +216,8 @@ def train(
             callbacks=[_Watch(advance)],
         )
         trainer.remove_callback(PrinterCallback)
+        if arguments.bf16:  # after the student's head was tried, which is done without autocast
+            round_frozen(model, torch.bfloat16)
         with without_dropout(model):
             trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
     log = [{k: float(v) for k, v in entry.items()} for entry in trainer.state.log_history if "loss" in entry]

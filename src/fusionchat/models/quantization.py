@@ -18,6 +18,7 @@ from fusionchat.models.ref import ModelRef
 from fusionchat.settings import meant
 
 if TYPE_CHECKING:
+    from transformers import PreTrainedModel
     from transformers.utils.quantization_config import QuantizationConfigMixin
 
 Held = Mapping[str, JsonValue]
@@ -135,6 +136,21 @@ def lacks(held: Held) -> str:
     except Exception as error:  # every method has its own
         return first_line(error)
     return ""
+
+
+_ARRANGES = "support_avx512bf16_for_cpu"
+"""What bitsandbytes calls a layer's permission to do so."""
+
+
+def keep_layout(model: "PreTrainedModel") -> None:
+    """Let bitsandbytes leave a model's 4-bit weights as they are on a CPU.
+
+    On one with AVX-512 BF16 an evaluation's first pass arranges them anew for another kernel, for good: scales rounded to
+    bfloat16, products in it. A training would go on with these.
+    """
+    for module in model.modules():
+        if hasattr(module, _ARRANGES):
+            setattr(module, _ARRANGES, False)
 
 
 def dequantized(held: Held) -> "QuantizationConfigMixin | None":

@@ -179,8 +179,8 @@ def _rehearsed(ref: ModelRef, unseen: list[str]) -> list[str]:
 
 def _trainable(recipe: Recipe, pivot: ModelRef, unseen: list[str]) -> None:
     """Check `distill.train` against the pivot's structure; a pivot that is not here is noted where it is looked at."""
-    factors = recipe.distill.train
-    if factors == FULL:
+    part = recipe.distill.train
+    if part == FULL:
         return
     from fusionchat.distill.lora import require_fitting
 
@@ -189,7 +189,7 @@ def _trainable(recipe: Recipe, pivot: ModelRef, unseen: list[str]) -> None:
     except ModelError as error:
         _unless_here(pivot.place, error, unseen)
         return
-    require_fitting(pivot, factors.lora)
+    require_fitting(pivot, part)
 
 
 def _closed(source: ModelRef) -> str:

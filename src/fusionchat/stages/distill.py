@@ -15,7 +15,9 @@ from fusionchat.distill.settings import SoftTrainingSettings, TrainingSettings
 from fusionchat.distill.trained import FULL
 from fusionchat.models.device import pick_device
 from fusionchat.models.load import load_model
+from fusionchat.models.opening import PLAIN
 from fusionchat.models.precision import torch_dtype
+from fusionchat.models.quantization import keep_layout
 from fusionchat.models.tokenizer import copy_tokenizer
 from fusionchat.represent.store.read import DistributionStore
 from fusionchat.run.estimate import training_cost, training_memory
@@ -81,7 +83,7 @@ def plan(run: Run) -> None:
 
 def draws_masks(how: TrainingSettings) -> bool:
     """Whether passes draw random numbers: factors with dropout do."""
-    return how.train != FULL and how.train.lora.dropout > 0
+    return how.train != FULL and how.train.factors.dropout > 0
 
 
 def so_far(settings: Settings, inputs: Inputs, out: Path) -> str:
@@ -106,7 +108,7 @@ def train_target(settings: Settings, inputs: Inputs, out: Path, ctx: Context) ->
     """Train a target and save it; ``training.json`` is written last."""
     import torch
 
-    from fusionchat.distill.lora import round_frozen, save_adapter, with_factors
+    from fusionchat.distill.lora import opening_of, save_adapter, with_factors
     from fusionchat.distill.trainer import train
 
     pivot, how = inputs.model("pivot"), settings.distill
@@ -117,11 +119,13 @@ def train_target(settings: Settings, inputs: Inputs, out: Path, ctx: Context) ->
     if how.precision == "bf16":
         torch_dtype("bfloat16", device, where="distill.precision")
     torch.manual_seed(settings.seed)
-    model = load_model(pivot, dtype=torch.float32, device=device)
-    factors = how.train
-    adapted = None if factors == FULL else with_factors(model, factors.lora, pivot, seed=settings.seed)
-    if adapted is not None and how.precision == "bf16":
-        round_frozen(model, torch.bfloat16)
+    part = how.train
+    opening = (
+        PLAIN if part == FULL else opening_of(part, "bfloat16" if how.precision == "bf16" else "float32")
+    )
+    model = load_model(pivot, dtype=torch.float32, device=device, opening=opening)
+    keep_layout(model)
+    adapted = None if part == FULL else with_factors(model, part.factors, pivot, seed=settings.seed)
 
     trained = train(
         model,
@@ -137,10 +141,10 @@ def train_target(settings: Settings, inputs: Inputs, out: Path, ctx: Context) ->
         device=device,
         progress=lambda steps: progress(inputs.job.label, steps, "steps"),
     )
-    if adapted is None:
+    if part == FULL or adapted is None:
         model.save_pretrained(out / "model")
     else:
-        save_adapter(adapted, pivot, out / "model")
+        save_adapter(adapted, pivot, out / "model", part)
     copy_tokenizer(pivot, out / "model")
     loss = round(trained.log[-1]["loss"], 5) if trained.log else None
     write_json(out / TRAINING, {"steps": trained.steps, "loss": loss, "log": trained.log})

@@ -4,34 +4,38 @@ import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import ClassVar
 
 from fusionchat.artifacts import Json, sha256_file, sha256_known
 from fusionchat.corpus.conversation import Conversation
 from fusionchat.corpus.render import Rendered
 from fusionchat.damage import verified
+from fusionchat.distill.trained import FULL
 from fusionchat.errors import CorpusError
 from fusionchat.evaluate.measure import loss, measure, require_measurable
 from fusionchat.evaluate.settings import EvaluateSettings
-from fusionchat.evaluate.tasks import METRICS
+from fusionchat.evaluate.tasks import METRICS, PRIMARY
 from fusionchat.evaluate.tasks.base import Subject
 from fusionchat.hub import find
 from fusionchat.models.opening import PLAIN, Opening
 from fusionchat.models.precision import torch_dtype
+from fusionchat.models.quantization import keep_layout
 from fusionchat.models.ref import ModelRef, made_of
 from fusionchat.run.estimate import capture_memory, evaluation_cost
 from fusionchat.run.job import Content, Context, Inputs, Place, Summary
 from fusionchat.run.plan import Run
 from fusionchat.runtime import RuntimeSettings
-from fusionchat.settings import Frozen
+from fusionchat.settings import Grown
 from fusionchat.stages.corpus import files_of, make_renderer, read_part, read_tokens
 from fusionchat.stages.names import BEST, CORPUS, SELECTION, Part, Row, evaluated
 from fusionchat.stages.select_label_weight import selected
 from fusionchat.stages.variants import rows
 
+AS_TRAINED = "bits_per_byte_as_trained"
 VERSION = 4  # raised when the same settings and inputs give another output
 
 
-class Settings(Frozen):
+class Settings(Grown):
     """All that changes an evaluation but the corpus and the model.
 
     Attributes:
@@ -40,13 +44,17 @@ class Settings(Frozen):
         evaluate: What is measured, and the dtype, ``auto`` resolved.
         label_weights: Those that the sweep chose among, the recipe's own first; empty where the row has its own.
         opening: How a source's weights are brought into memory, as they are for its capture.
+        trained_in: How the pivot's weights were while an adapter was trained, where they were others than its own: it is
+            measured on those too.
     """
 
+    later: ClassVar[tuple[str, ...]] = ("trained_in",)
     part: Part
     row: Row
     evaluate: EvaluateSettings
     label_weights: tuple[float, ...] = ()
     opening: Opening = PLAIN
+    trained_in: Opening | None = None
 
 
 def settings_of(held: Mapping[str, Json]) -> Settings:
@@ -103,7 +111,14 @@ def add_row(run: Run, part: Part, row: Row) -> None:
     run.add(
         "evaluate",
         f"{part}/{row.name}",
-        Settings(part=part, row=row, evaluate=evaluate, label_weights=weights, opening=opening),
+        Settings(
+            part=part,
+            row=row,
+            evaluate=evaluate,
+            label_weights=weights,
+            opening=opening,
+            trained_in=trained_in(run, row),
+        ),
         needs=needs,
         reads={CORPUS: files_of(part, measured)},
         content=content | run.follows(measured),
@@ -112,6 +127,14 @@ def add_row(run: Run, part: Part, row: Row) -> None:
         on_device=True,
         gpus=run.recipe.models[row.base].capture.needs_gpus if row.kind == "source" else 1,
     )
+
+
+def trained_in(run: Run, row: Row) -> Opening | None:
+    """How the pivot's weights were while a row's adapter was trained; None for its own weights, and for other rows."""
+    how = run.recipe.distill.train
+    if how == FULL or how.quantization is None or row.kind not in ("sft", "self", "target"):
+        return None
+    return Opening(quantization=how.quantization)
 
 
 def so_far(settings: Settings, inputs: Inputs, out: Path) -> str:
@@ -152,7 +175,26 @@ def work(settings: Settings, inputs: Inputs, out: Path, ctx: Context) -> Summary
     files = {key: Path(inputs.file(f"evaluate.{key}").path) for key in settings.evaluate.reads}
     subject = replace(opened(ref), files=files)
     scores = measure(subject, settings.evaluate.tasks, out, row.name)
-    return dict(scores.summary(METRICS.values()))
+    summary: Summary = dict(scores.summary(METRICS.values()))
+    if settings.trained_in is not None:
+        summary[AS_TRAINED] = round(
+            as_trained(settings, settings.trained_in, conversations, rendered, ref, ctx.runtime), 6
+        )
+    return summary
+
+
+def as_trained(
+    settings: Settings,
+    opening: Opening,
+    conversations: list[Conversation],
+    rendered: Sequence[Rendered],
+    ref: ModelRef,
+    runtime: RuntimeSettings,
+) -> float:
+    """Bits per byte of an adapter on the weights that it was trained on: what is published has the pivot's own."""
+    subject = subjects(settings.evaluate, conversations, rendered, ref, runtime, opening=opening)(ref)
+    keep_layout(subject.model)
+    return loss(subject, settings.evaluate.task_of(PRIMARY.name), PRIMARY)
 
 
 def subjects(

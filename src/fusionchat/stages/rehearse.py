@@ -42,11 +42,11 @@ def rehearse(run: Run, jobs: Sequence[Job]) -> None:
             require_weights(ref)
     if any(job.stage in REHEARSED for job in todo):
         rehearse_when_unpacked(run)
-    factors = run.recipe.distill.train
-    if factors != FULL and any(job.stage == "distill" for job in todo):
+    part = run.recipe.distill.train
+    if part != FULL and any(job.stage == "distill" for job in todo):
         from fusionchat.distill.lora import require_fitting
 
-        require_fitting(run.refs["pivot"], factors.lora)
+        require_fitting(run.refs["pivot"], part)
     need, free = most_disk([job.cost for job in todo]), shutil.disk_usage(run.folder).free
     if need is not None and need > free:
         warn(

@@ -10,11 +10,13 @@ from fusionchat.console import say, table
 from fusionchat.corpus.parts import PARTS, count_words
 from fusionchat.damage import verified, verified_folder
 from fusionchat.distill.seeds import nth
+from fusionchat.distill.trained import FULL
 from fusionchat.evaluate.measure import comparable, remarks
 from fusionchat.evaluate.row_bits import amounts
 from fusionchat.evaluate.scores import Scores, read_scores
 from fusionchat.evaluate.tasks import METRICS, PRIMARY
 from fusionchat.models.card import README
+from fusionchat.models.quantization import describe
 from fusionchat.recipe.schema import Recipe
 from fusionchat.report.heatmap import merge_files, merge_weights, merge_words, merged_tensors
 from fusionchat.report.model import (
@@ -36,6 +38,7 @@ from fusionchat.run.job import Content, Context, Cost, Inputs, Summary
 from fusionchat.run.plan import Run
 from fusionchat.settings import Frozen
 from fusionchat.stages.corpus import read_counts
+from fusionchat.stages.evaluate import AS_TRAINED
 from fusionchat.stages.fused_model import KeptRecipe, recipe_yaml
 from fusionchat.stages.names import (
     BEST,
@@ -174,7 +177,24 @@ def gather(recipe: Recipe, inputs: Inputs) -> Report:
             *notes,
             *remarks({model.label: model.runs for model in models}),
             *(note for target in targets(recipe) if (note := fusion_note(inputs, target))),
+            *([note] if (note := as_trained_note(recipe, inputs)) else []),
         ),
+    )
+
+
+def as_trained_note(recipe: Recipe, inputs: Inputs) -> str:
+    """What adapters have beside the quantized weights that they were trained on, "" where none were."""
+    if recipe.distill.train == FULL or recipe.distill.train.quantization is None:
+        return ""
+    found = []
+    for row in rows(recipe):
+        summary = inputs.manifest(evaluated("test", row)).summary
+        if AS_TRAINED in summary and not _repeats(recipe, inputs, row):
+            own, then = (float(str(summary[key])) for key in (PRIMARY.name, AS_TRAINED))
+            found.append(f"{nth(title(inputs, row), row.number)} {then:.4f} instead of {own:.4f}")
+    return (
+        f"Adapters were trained on the pivot in 4 bits ({describe(recipe.distill.train.quantization)}) and are measured, merged "
+        f"and published with its own weights. Bits per byte on those that they were trained on: {'; '.join(found)}."
     )
 
 
