@@ -1,6 +1,7 @@
 """What is printed, and where to: on a terminal and without one."""
 
 import io
+import re
 import subprocess
 import sys
 
@@ -118,11 +119,20 @@ def test_what_watches_is_put_back_after_an_error(printed):
     assert console._watch is None
 
 
-def test_a_bar_on_a_terminal(printed):
-    said = printed(terminal=True, width=80)
-    with console.working("a"), console.progress("read", 10, "bytes") as advance:
-        advance(10)
-    assert "read" in said()[1]
+@pytest.mark.parametrize(("total", "share"), [(10, "50 %, "), (None, "")])
+@pytest.mark.parametrize("width", [100, 40])
+def test_a_bar_on_a_terminal(printed, width, total, share):
+    said = printed(terminal=True, width=width)
+    with (
+        console.working("a"),
+        console.progress("read it", total, "files", also=lambda: "memory 1 GB") as advance,
+    ):
+        advance(5)
+    shown = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", said()[1])
+    line = next(line for line in shown.splitlines() if "files/s" in line)
+    assert line.startswith("  read it ━" if width == 100 else "  read it:") and f" {share}" in line
+    assert "memory 1 GB" in shown and max(map(len, shown.splitlines())) <= width
+    assert shown.splitlines()[-1].startswith("  a: done in ")
 
 
 def test_nobody_watches():

@@ -5,7 +5,7 @@ import time
 import pytest
 
 from fusionchat import console, watch
-from fusionchat.watch import Watch
+from fusionchat.watch import BAR, Watch, arrange
 
 
 @pytest.fixture
@@ -37,6 +37,26 @@ def test_how_far_it_is(clock, total, unit, done, seconds, line):
     assert found.line() == line
 
 
+PARTS = ["42 %", "20,104 tokens/s", "2 h 31 min left", "memory 38 GB, GPU 61 GB"]
+
+
+@pytest.mark.parametrize(
+    ("width", "bar", "lines"),
+    [
+        (200, BAR, [", ".join(PARTS)]),
+        (98, 9, [", ".join(PARTS)]),
+        (95, 0, [", ".join(PARTS)]),
+        (80, 0, ["42 %, 20,104 tokens/s, 2 h 31 min left,", "    memory 38 GB, GPU 61 GB"]),
+        (50, 0, ["42 %, 20,104 tokens/s,", "    2 h 31 min left, memory 38 GB, GPU 61 GB"]),
+        (28, 0, ["", "    42 %, 20,104 tokens/s,", "    2 h 31 min left,", "    memory 38 GB, GPU 61 GB"]),
+    ],
+)
+def test_a_bar_gives_way_to_words_and_words_go_on_in_the_next_line(width, bar, lines):
+    label = "  represent openchat_3.5"
+    assert arrange(label, PARTS, width) == (bar, lines)
+    assert len(label) + 2 + bar + len(lines[0]) <= width and max(map(len, lines[1:]), default=0) <= width
+
+
 def test_a_step_s_rate_is_its_own(clock):
     """Loading a model for a minute does not slow down what comes after it."""
     found = Watch("represent qwen", print)
@@ -59,7 +79,7 @@ def test_lines_of_a_job_and_the_bars_in_it(monkeypatch, capsys):
     lines = [line.strip() for line in capsys.readouterr().err.splitlines()]
     assert any(line.startswith("evaluate varm: 25 %, ") and line.endswith(" left") for line in lines)
     assert any(line.startswith("answer varm: 0 %, ") for line in lines)
-    assert lines[-1].startswith("evaluate varm: done in 0.2 s") and sum("done" in line for line in lines) == 1
+    assert lines[-1].startswith("evaluate varm: done in 0.") and sum("done" in line for line in lines) == 1
 
 
 def test_a_bar_of_its_own_says_its_start_and_end(capsys):

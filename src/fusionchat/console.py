@@ -5,23 +5,13 @@ import sys
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 
-from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    DownloadColumn,
-    MofNCompleteColumn,
-    Progress,
-    ProgressColumn,
-    Task,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
+from rich.console import Console, ConsoleOptions, Group, RenderResult
+from rich.live import Live
+from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from fusionchat.units import rate
-from fusionchat.watch import Also, Watch
+from fusionchat.watch import Also, Watch, arrange
 
 Advance = Callable[[int], None]
 
@@ -150,18 +140,28 @@ def note(line: str) -> None:
     _err.print(f"  {line}", style="dim", markup=False, soft_wrap=True)
 
 
-class _Besides(ProgressColumn):
-    """How many units a second, and what else there is to say."""
+class _Bar:
+    """A bar with its label and what there is to say, made anew whenever it is shown."""
 
-    def __init__(self, unit: str, also: Also | None) -> None:
-        super().__init__()
-        self.unit, self.also = unit, also
+    def __init__(self, watch: Watch) -> None:
+        self.watch = watch
 
-    def render(self, task: Task) -> Text:
-        """The text at the bar's end."""
-        said = [rate(task.speed, self.unit)] if task.speed and self.unit else []
-        said += [self.also()] if self.also else []
-        return Text("  ".join(said))
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        """A line, or several where the terminal is narrow."""
+        watch = self.watch
+        label = f"  {watch.now}"
+        bar, lines = arrange(label, watch.parts(), options.max_width)
+        first = Table.grid(padding=(0, 1, 0, 0))
+        cells: list[Text | ProgressBar] = [_plain(label if bar else f"{label}:")]
+        if bar:
+            total, done = watch.total, min(max(watch.done, 0), watch.total or 0)
+            cells.append(ProgressBar(total=total, completed=done, width=bar, pulse=total is None))
+        first.add_row(*cells, _plain(lines[0]))
+        yield Group(first, *map(_plain, lines[1:]))
+
+
+def _plain(text: str) -> Text:
+    return Text(text, no_wrap=True, overflow="ellipsis")
 
 
 @contextmanager
@@ -186,17 +186,10 @@ def progress(label: str, total: int | None, unit: str = "", *, also: Also | None
         _watch.step(label, total, unit, also)
         yield _watch.advance
         return
-    columns = (
-        TextColumn("  {task.description}"),
-        BarColumn(),
-        DownloadColumn() if unit == "bytes" else MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
-        _Besides(unit, also),
-    )
-    with Progress(*columns, console=_err, transient=True) as bar:
-        task = bar.add_task(label, total=total)
-        yield lambda count: bar.advance(task, count)
+    mine = Watch(label, note)
+    mine.step(label, total, unit, also)
+    with Live(_Bar(mine), console=_err, transient=True):
+        yield mine.advance
 
 
 def side_by_side(title: str, columns: Mapping[str, Sequence[tuple[str, bool]]]) -> None:

@@ -1,14 +1,43 @@
-"""Progress of long work in lines, where there is no bar: its start, every 30 seconds how far it is, its end."""
+"""Progress of long work in words: beside a bar, and where there is none at its start, every 30 seconds, and at its end."""
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+
+from rich.cells import cell_len
 
 from fusionchat.units import duration, rate, size
 
 EVERY_S = 30.0
 Say = Callable[[str], None]
 Also = Callable[[], str]
+
+
+BAR, LEAST_BAR = 40, 8
+"""Columns of a bar: at most, and where less is left for it there is none."""
+
+
+def arrange(label: str, parts: Sequence[str], width: int) -> tuple[int, list[str]]:
+    """How a label, a bar and what is said beside it are put into lines of ``width`` columns.
+
+    Returns:
+        The columns of the bar, 0 for none, and the text after it in lines: the first is the label's, the others are
+        indented. No part is broken.
+    """
+    text, indent = ", ".join(parts), "    "
+    room = width - cell_len(label) - 2
+    bar = min(BAR, room - cell_len(text))
+    if bar >= LEAST_BAR:
+        return bar, [text]
+    lines = [""]
+    for part in parts:
+        first = len(lines) == 1
+        joined = f"{lines[-1]}, {part}" if lines[-1] else part
+        if cell_len(joined) < (room if first else width):
+            lines[-1] = joined
+        else:
+            lines = [*lines[:-1], f"{lines[-1]}," if lines[-1] else "", indent + part]
+    return 0, lines
 
 
 class Watch:
@@ -37,6 +66,10 @@ class Watch:
 
     def line(self) -> str:
         """How far the step is: ``represent qwen: 42 %, 13 conversations/s, 2 min 05 s left``."""
+        return f"{self.now}: {', '.join(self.parts())}"
+
+    def parts(self) -> list[str]:
+        """How far the step is, piece by piece: share or size, rate, time that is left or was taken, and what `also` says."""
         took = time.monotonic() - self.since
         speed = self.done / took if took > 0 else 0.0
         said = []
@@ -52,7 +85,7 @@ class Watch:
             said.append(f"{duration(time.monotonic() - self.started)} so far")
         if self.also:
             said.append(self.also())
-        return f"{self.now}: {', '.join(said)}"
+        return said
 
     def begin(self) -> None:
         """Print a line every 30 seconds from now on."""

@@ -1,10 +1,12 @@
 """The device that a recipe means, on machines with and without accelerators."""
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 
 from fusionchat.errors import MachineError
-from fusionchat.models.device import pick_device
+from fusionchat.models.device import memory_used, pick_device
 
 
 @pytest.fixture
@@ -38,3 +40,15 @@ def test_what_is_not_there_is_the_machine_s_lack(machine, gpus, name):
     machine(gpus)
     with pytest.raises(MachineError, match=f"torch finds no device '{name}'"):
         pick_device(name)
+
+
+def test_memory_is_the_process_s_and_that_of_all_gpus(machine, monkeypatch):
+    monkeypatch.setattr(
+        "psutil.Process", lambda: SimpleNamespace(memory_info=lambda: SimpleNamespace(rss=38e9))
+    )
+    monkeypatch.setattr(torch.cuda, "is_initialized", lambda: False)
+    assert memory_used() == "memory 38 GB"
+    machine(gpus=2)
+    monkeypatch.setattr(torch.cuda, "is_initialized", lambda: True)
+    monkeypatch.setattr(torch.cuda, "memory_reserved", [40e9, 21e9].__getitem__)
+    assert memory_used() == "memory 38 GB, GPU 61 GB"

@@ -37,9 +37,12 @@ def _is_there(name: str) -> bool:
 
 
 def memory_used() -> str:
-    """The memory that this process holds: ``1.2 GB``, with a GPU ``1.2 GB, 14 GB of the GPU``."""
+    """The memory that this process holds: ``memory 1.2 GB``, with GPUs ``memory 1.2 GB, GPU 14 GB`` (of all together)."""
     import psutil
     import torch
 
-    host = size(psutil.Process().memory_info().rss)
-    return f"{host}, {size(torch.cuda.memory_reserved())} of the GPU" if torch.cuda.is_initialized() else host
+    host = f"memory {size(psutil.Process().memory_info().rss)}"
+    if not torch.cuda.is_initialized():
+        return host
+    held = sum(torch.cuda.memory_reserved(index) for index in range(torch.cuda.device_count()))
+    return f"{host}, GPU {size(held)}"
