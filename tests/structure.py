@@ -51,6 +51,7 @@ PURE = (
     "merge/methods",
     "merge/weights.py",
     "models/logits.py",
+    "models/onednn.py",
     "represent/bits.py",
     "represent/entries.py",
     "represent/events.py",

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from torch import nn
 from transformers import (
     CohereConfig,
     CohereForCausalLM,
@@ -22,7 +23,8 @@ from transformers import (
 )
 
 from fusionchat.errors import ModelError
-from fusionchat.models import logits
+from fusionchat.models import head as heads
+from fusionchat.models import logits, onednn
 from fusionchat.models.head import Head
 from fusionchat.models.logits import HeadShape
 
@@ -229,6 +231,23 @@ def test_without_a_mask_the_states_are_the_same_where_nothing_looks_ahead():
         with_mask, without = head.hidden(tokens, mask), head.states(tokens, mask)
     torch.testing.assert_close(with_mask[0], without[0])
     torch.testing.assert_close(with_mask[1, :2], without[1, :2])
+
+
+def test_products_are_onednn_s_where_it_is_faster_and_the_model_is_not_small(monkeypatch):
+    made = []
+    monkeypatch.setattr(onednn, "linear", lambda *given: made.append(given) or nn.functional.linear(*given))
+    monkeypatch.setattr(heads, "is_faster", lambda: True)
+    tokens, mask, states = torch.tensor([[1, 5, 7, 2]]), torch.ones(1, 4, dtype=torch.long), []
+    for small in (10**9, 1):
+        monkeypatch.setattr(heads, "SMALL", small)
+        head = Head.of(make("llama"))
+        assert head.by_onednn == (small == 1)
+        with torch.no_grad():
+            states.append(head.states(tokens, mask))
+        assert bool(made) == (small == 1)
+    torch.testing.assert_close(*states)
+    monkeypatch.setattr(heads, "is_faster", lambda: False)
+    assert not Head.of(make("llama")).by_onednn
 
 
 def test_a_body_that_looks_ahead_keeps_the_mask():

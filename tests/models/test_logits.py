@@ -56,14 +56,17 @@ def test_products_are_those_of_the_rounded_inputs_in_full_precision(kind):
 @pytest.mark.parametrize("kind", [torch.bfloat16, torch.float32])
 @pytest.mark.parametrize(("rows", "vocabulary"), [(1, 5), (7, 40), (3, 33)])
 @pytest.mark.parametrize("bias", [True, False])
-def test_tiles_put_together_are_the_logits(monkeypatch, kind, rows, vocabulary, bias):
+@pytest.mark.parametrize("by_onednn", [True, False])
+def test_tiles_put_together_are_the_logits(monkeypatch, kind, rows, vocabulary, bias, by_onednn):
+    if by_onednn and not hasattr(torch.ops.mkldnn, "_linear_pointwise"):
+        pytest.skip("this PyTorch has no oneDNN")
     monkeypatch.setattr(module, "TILE_TOKENS", 16)
     monkeypatch.setattr(module, "TILE_ROWS", 3)
     torch.manual_seed(0)
     hidden, weight = torch.randn(rows, 8).to(kind), torch.randn(vocabulary, 8).to(kind)
     bias_V = torch.randn(vocabulary).to(kind) if bias else None
     shape, whole, last = HeadShape(softcap=30.0), torch.full((rows, vocabulary), torch.nan), {}
-    for row, token, part in tiles(hidden, weight, bias_V, shape):
+    for row, token, part in tiles(hidden, weight, bias_V, shape, by_onednn):
         whole[row : row + len(part), token : token + part.shape[1]] = part
         assert part.dtype == torch.float32 and token >= last.get(row, 0)  # rising for every row
         assert len(part) <= 3 and part.shape[1] <= 16

@@ -7,6 +7,7 @@ tokens, and refuses by name what it cannot reproduce.
 """
 
 from collections.abc import Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -19,6 +20,8 @@ from fusionchat.errors import ModelError
 from fusionchat.models.adapter import trained_module
 from fusionchat.models.logits import HeadShape, Tile, operand, product, tiles, wide
 from fusionchat.models.offloaded import device_of, hook_of, input_device, lent
+from fusionchat.models.onednn import LinearMaps, is_faster
+from fusionchat.models.precision import SMALL
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig, PreTrainedModel
@@ -159,7 +162,8 @@ class Head:
     def states(self, tokens_BL: Int[Tensor, "B L"], mask_BL: Int[Tensor, "B L"]) -> Float[Tensor, "B L H"]:
         """As `hidden`, without the mask where none is needed, which is faster; equal to it up to the order of sums."""
         masked = not self.looks_back_only
-        states_BLH = hidden_states(self.body, tokens_BL, mask_BL, switch=self.switch, masked=masked)
+        with LinearMaps() if self.by_onednn else nullcontext():
+            states_BLH = hidden_states(self.body, tokens_BL, mask_BL, switch=self.switch, masked=masked)
         return states_BLH.to(device_of(self.linear))
 
     @cached_property
@@ -171,6 +175,11 @@ class Head:
         with torch.no_grad():
             a, b = (_last(self.body, one, None)[0, :-1].float() for one in (tokens, other))
         return torch.allclose(a, b, rtol=1e-3, atol=1e-3 * max(1.0, float(a.abs().max())))
+
+    @cached_property
+    def by_onednn(self) -> bool:
+        """Whether `states` and `tiles` make float32 products by oneDNN: where it is faster, and the model is not `SMALL`."""
+        return is_faster() and sum(p.numel() for p in self.model.parameters()) >= SMALL
 
     @cached_property
     def switch(self) -> int | None:
@@ -189,7 +198,7 @@ class Head:
     def tiles(self, hidden_NH: Float[Tensor, "N H"]) -> Iterator[Tile]:
         """`logits` a part at a time, for who needs none of them twice; see `fusionchat.models.logits.tiles`."""
         with lent(self.linear) as (weight_VH, bias_V):
-            yield from tiles(hidden_NH, weight_VH, bias_V, self.shape)
+            yield from tiles(hidden_NH, weight_VH, bias_V, self.shape, self.by_onednn)
 
     @cached_property
     def _operand(self) -> Float[Tensor, "V H"]:

@@ -11,6 +11,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from fusionchat.models.onednn import linear
+
 MIXED = ("cuda",)
 """Kinds of device that multiply half-precision matrices into an fp32 result."""
 TILE_TOKENS, TILE_ROWS = 2048, 512
@@ -100,11 +102,19 @@ def tiles(
     weight_VH: Float[Tensor, "V H"],
     bias_V: Float[Tensor, " V"] | None,
     shape: HeadShape,
+    by_onednn: bool = False,
 ) -> Iterator[Tile]:
     """fp32 logits of hidden states, a part at a time; for every row the tokens come in rising order.
 
     On a CPU a tile stays in the cache, and of a half-precision weight only a tile's part is ever converted, once for
     all rows. On other devices a tile has all tokens of a row. No gradient flows through.
+
+    Args:
+        hidden_NH: Hidden states.
+        weight_VH: Of the head.
+        bias_V: Of the head.
+        shape: What happens to the logits after the linear map.
+        by_onednn: Whether a CPU's float32 products are oneDNN's; see `fusionchat.models.onednn`.
     """
     weight_VH, hidden_NH = weight_VH.detach(), hidden_NH.detach()
     bias_V = None if bias_V is None else bias_V.detach()
@@ -129,9 +139,12 @@ def tiles(
         part = part if weight_VH.dtype == dtype else held[: len(part)].copy_(part)
         for row in range(0, len(hidden), rows):
             some = hidden[row : row + rows]
-            logits = room[: len(some) * len(part)].view(len(some), len(part))
-            with _exact_in_bf16(half):
-                torch.mm(some, part.T, out=logits)
+            if by_onednn and weight_VH.dtype == torch.float32:
+                logits = linear(some, part)
+            else:
+                logits = room[: len(some) * len(part)].view(len(some), len(part))
+                with _exact_in_bf16(half):
+                    torch.mm(some, part.T, out=logits)
             if bias_V is not None:
                 logits += bias_V[token : token + width]
             yield Tile(row, token, shape.apply_(logits))

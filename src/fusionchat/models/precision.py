@@ -14,7 +14,8 @@ NATIVE_BF16 = 8
 
 SMALL = 20_000_000
 """Parameters under which a capture on a CPU stays in float32: bfloat16 is faster there, too (two to three times with AVX-512
-BF16 at 0.6 to 40 million parameters), but it is minutes either way, and so a small run is the same on every processor."""
+BF16 at 0.6 to 40 million parameters), but it is minutes either way, and so a small run is the same on every processor.
+For the same reason its products stay PyTorch's own (`Head.by_onednn`)."""
 
 
 def device_here(device: str) -> str:

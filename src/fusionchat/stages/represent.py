@@ -33,7 +33,7 @@ from fusionchat.stages.corpus import files_of, make_renderer, read_part, read_to
 from fusionchat.stages.names import CORPUS
 from fusionchat.units import counted
 
-VERSION = 5  # raised when the same settings and inputs give another output
+VERSION = 6  # raised when the same settings and inputs give another output
 SAMPLES, SAMPLE = 16, 400
 """Texts that a backend is given to show its tokenizer, and characters of each."""
 
