@@ -3,36 +3,40 @@
     python -m benchmarks.capture [--quick] [--tokens N]
 
 A model with SmolLM2-135M's structure and random weights scores conversations of random tokens, half of them supervised, with
-a vocabulary of 49,152 and of 151,936 tokens, in float32 and in bfloat16. The floor is the body on the same length-sorted
-batches, the head's product, and one pass over the logits (``amax`` and ``exp().sum()``), each timed alone. `before` repeats
-the loop of commit 60dfd0c, whose ``auto`` is float32 on every CPU: batches of 16,384 tokens with a mask, logits and selection
-in chunks of 2^26 elements.
-``over_60dfd0c`` is against this version in its own ``auto`` dtype; the line before says how much of it is the dtype.
-All on one thread, in processor time, least of the rounds. The last line is one JSON object.
+a vocabulary of 49,152 and of 151,936 tokens, in float32 and in bfloat16. All on one thread, in processor time, least of
+the rounds; the machine should be quiet.
+
+- ``of_floor``: the floor's time over the capture's. The floor is the body on length-sorted batches, the head's product and
+  one pass over the logits, each alone, by plain transformers and PyTorch (`benchmarks.capture_floor`).
+- ``over_60dfd0c``: the time of that commit's loop (`benchmarks.capture_before`) over the capture's on the same text:
+  ``v49k`` with the dtype that each of the two takes by itself, ``v49k_fp32`` and ``v49k_bf16`` with the same for both.
+- ``extra_mb``: memory beside the model at two full batches, each case in a process of its own (`benchmarks.capture_memory`).
+- ``selection_over_topk``, ``selection_over_pass``: ``topk`` + ``logsumexp`` over the selection, and the selection over
+  ``amax`` + ``exp().sum()``, at 152 k, each in its best chunk.
+- ``ms_a_token``: the capture, the floor's three parts and the loop of before.
+
+Prints the table of docs/results/capture.md; the last line is one JSON object.
 """
 
 import argparse
 import json
-import threading
-import time
+import subprocess
+import sys
 from collections.abc import Callable
 
-import numpy as np
-import psutil
 import torch
-from transformers import LlamaConfig, LlamaForCausalLM
 
-from fusionchat.corpus.render import Rendered
-from fusionchat.corpus.rendered_part import RenderedPart, join
-from fusionchat.models.head import Head
+from benchmarks.capture_before import before
+from benchmarks.capture_case import LAYERS, K, made_head, made_text, ours
+from benchmarks.capture_floor import floor, least
 from fusionchat.models.precision import capture_dtype_here
-from fusionchat.represent.batching import ON_CPU, batches
-from fusionchat.represent.forward import capture
-from fusionchat.represent.select import largest, select
+from fusionchat.represent.batching import ON_CPU
+from fusionchat.represent.select import select
 
 SIZES = {"v49k": 49_152, "v152k": 151_936}
-SHAPE = {"hidden_size": 576, "intermediate_size": 1536, "num_attention_heads": 9, "num_key_value_heads": 3}
-LAYERS, K, OLD_BATCH, OLD_ELEMENTS = 30, 10, 16_384, 2**26
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
+QUICK_LAYERS = 4
+"""Of the body whose memory is measured with ``--quick``: no more than one layer's activations are there at once."""
 
 
 def main() -> None:
@@ -45,115 +49,80 @@ def main() -> None:
     asked = parser.parse_args()
     torch.set_num_threads(1)
     tokens, rounds = asked.tokens or (1000 if asked.quick else 8000), 1 if asked.quick else 3
-    print(json.dumps(measure(tokens, rounds, asked.layers)))
+    of_memory = min(asked.layers, QUICK_LAYERS) if asked.quick else asked.layers
+    print(json.dumps(measure(tokens, rounds, asked.layers, of_memory)))
 
 
-@torch.inference_mode()
-def measure(tokens: int, rounds: int, layers: int) -> dict[str, object]:
+def measure(tokens: int, rounds: int, layers: int, of_memory: int) -> dict[str, object]:
     """All figures."""
-    of_floor, over, extra, ratio = {}, {}, {}, []
-    for name, size in SIZES.items():
-        seconds = {}
-        text = made_text(tokens, size)
-        for dtype, short in ((torch.float32, "fp32"), (torch.bfloat16, "bf16")):
-            head = made_head(size, layers, dtype)
-            ours(head, made_text(16, size), size)  # compiles
-            extra[f"{name}_{short}"] = round(
-                peak(lambda head=head, text=text, size=size: ours(head, text, size)) / 1e6
-            )
-            seconds[short] = least(lambda head=head, text=text, size=size: ours(head, text, size), rounds)
-            of_floor[f"{name}_{short}"] = round(floor(head, text, rounds) / seconds[short], 3)
-            if short == "fp32":
-                was = least(lambda head=head, text=text: before(head, text), rounds)
-            print(
-                f"{name} {short}: {1e3 * seconds[short] / tokens:.2f} ms a token, {of_floor[f'{name}_{short}']} of the floor"
-            )
-        ratio.append(seconds["fp32"] / seconds["bf16"])
-        auto = "bf16" if capture_dtype_here("cpu", [None]) == "bfloat16" else "fp32"
-        over[name], same = round(was / seconds[auto], 2), was / seconds["fp32"]
-        print(
-            f"{name}: bf16 {ratio[-1]:.2f} times fp32; {auto} {over[name]} times commit 60dfd0c, fp32 {same:.2f} times"
-        )
+    cases = [(size, dtype) for size in SIZES for dtype in DTYPES]
+    extra = {f"{size}_{dtype}": extra_mb(SIZES[size], DTYPES[dtype], of_memory) for size, dtype in cases}
+    times = {f"{size}_{dtype}": time_case(tokens, rounds, layers, size, dtype) for size, dtype in cases}
+    of_floor = {case: (t["body"] + t["product"] + t["pass"]) / t["capture"] for case, t in times.items()}
+    same = {case: t["before"] / t["capture"] for case, t in times.items()}
+    auto = "bf16" if capture_dtype_here("cpu", [None]) == "bfloat16" else "fp32"
+    own = {size: times[f"{size}_fp32"]["before"] / times[f"{size}_{auto}"]["capture"] for size in SIZES}
+    bf16 = {size: times[f"{size}_fp32"]["capture"] / times[f"{size}_bf16"]["capture"] for size in SIZES}
+    show_table(
+        times, {"share of the floor": of_floor, "times 60dfd0c, same dtype": same, "memory, MB": extra}
+    )
+    print(f"Each in its own dtype (float32; {auto}): {rounded(own)} times 60dfd0c")
+    print(f"bfloat16: {rounded(bf16)} times float32; memory with {of_memory} layers")
     topk, one_pass = selection(SIZES["v152k"], 5 * rounds)
     amx = getattr(torch.cpu, "_is_amx_tile_supported", bool)()
     return {
-        "of_floor": of_floor,
-        "over_60dfd0c": over,
-        "bf16_over_fp32": round(min(ratio), 2) if amx else None,
+        "of_floor": rounded(of_floor),
+        "over_60dfd0c": rounded(own | same),
+        "bf16_over_fp32": round(min(bf16.values()), 2) if amx else None,
         "selection_over_topk": round(topk, 2),
         "selection_over_pass": round(one_pass, 2),
         "extra_mb": extra,
+        "ms_a_token": {case: rounded(t) for case, t in times.items()},
     }
 
 
-def made_head(vocabulary: int, layers: int, dtype: torch.dtype) -> Head:
-    """The model with random weights."""
-    torch.manual_seed(0)
-    config = LlamaConfig(vocab_size=vocabulary, num_hidden_layers=layers, tie_word_embeddings=True, **SHAPE)
-    with torch.device("cpu"):
-        return Head.of(LlamaForCausalLM(config).to(dtype).eval())
+def time_case(tokens: int, rounds: int, layers: int, size: str, dtype: str) -> dict[str, float]:
+    """Processor time in ms a token: of the capture, of the three parts of its floor, and of the loop of before."""
+    head, text = made_head(SIZES[size], layers, DTYPES[dtype]), made_text(tokens, SIZES[size])
+    ours(head, made_text(16, SIZES[size]))  # compiles
+    capture = least(lambda: ours(head, text), rounds)
+    least_of = floor(head.model, [one.input_ids for one in text], len(text.places), ON_CPU, rounds)
+    was = least(lambda: before(head, text, K), rounds)
+    names = ("capture", "body", "product", "pass", "before")
+    return {name: 1e3 * s / tokens for name, s in zip(names, (capture, *least_of, was), strict=True)}
 
 
-def made_text(tokens: int, vocabulary: int) -> RenderedPart:
-    """Conversations of 60 to 400 tokens, the second half of each supervised."""
-    rng, parts, left = np.random.default_rng(0), [], tokens
-    while left > 0:
-        n = min(left, int(rng.integers(60, 400)))
-        rows = np.arange(max(1, n // 2), n, dtype=np.int32)
-        zero = np.zeros(len(rows), np.int32)
-        parts.append(Rendered(rng.integers(0, vocabulary, n).astype(np.int32), rows, zero, zero, zero))
-        left -= n
-    return join(parts)
+def extra_mb(vocabulary: int, dtype: torch.dtype, layers: int) -> int:
+    """Memory of a capture beside its model, measured in a process of its own."""
+    name = str(dtype).removeprefix("torch.")
+    command = [
+        sys.executable,
+        "-m",
+        "benchmarks.capture_memory",
+        str(vocabulary),
+        name,
+        "--layers",
+        str(layers),
+    ]
+    return int(subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout)
 
 
-def ours(head: Head, text: RenderedPart, vocabulary: int) -> None:
-    """The capture."""
-    names = [str(i) for i in range(len(text))]
-    capture(head, text, k=K, vocabulary=vocabulary, batch_tokens=ON_CPU, names=names, advance=lambda _: None)
+def show_table(times: dict[str, dict[str, float]], others: dict[str, dict[str, float]]) -> None:
+    """The figures as Markdown, a column a case."""
+    print("| |", *(f"{case.replace('_', ' ')} |" for case in times))
+    print("|---|" + "---|" * len(times))
+    for name in next(iter(times.values())):
+        print(f"| {name}, ms a token |", *(f"{t[name]:.2f} |" for t in times.values()))
+    for name, held in others.items():
+        print(f"| {name} |", *(f"{held[case]:.3g} |" for case in times))
 
 
-def floor(head: Head, text: RenderedPart, rounds: int) -> float:
-    """Seconds of the body, of the head's product and of a pass over the logits, each alone."""
-    held = [(b, head.states(b.tokens, b.mask).flatten(0, 1)[b.positions]) for b in batches(text, ON_CPU)]
-
-    def body() -> None:
-        for batch, _ in held:
-            head.states(batch.tokens, batch.mask)
-
-    def product() -> None:
-        for _, hidden in held:
-            for _ in head.tiles(hidden):
-                pass
-
-    rows = sum(len(hidden) for _, hidden in held)
-    some = torch.randn(8, head.weight.shape[0])
-
-    def one_pass() -> None:
-        some.amax(1), some.exp().sum(1)
-
-    return least(body, rounds) + least(product, rounds) + least(one_pass, 5) * rows / len(some)
+def rounded(held: dict[str, float]) -> dict[str, float]:
+    """Values with three places."""
+    return {name: round(value, 3) for name, value in held.items()}
 
 
-def before(head: Head, text: RenderedPart) -> None:
-    """The loop of commit 60dfd0c."""
-    for batch in batches(text, OLD_BATCH):
-        hidden = head.hidden(batch.tokens, batch.mask).flatten(0, 1)[batch.positions]
-        chunk = max(1, OLD_ELEMENTS // head.weight.shape[0])
-        for first in range(0, len(hidden), chunk):
-            logits = torch.nn.functional.linear(hidden[first : first + chunk], head.weight)
-            old_select(logits, batch.labels[first : first + chunk])
-
-
-def old_select(logits: torch.Tensor, labels: torch.Tensor) -> None:
-    """The selection of commit 60dfd0c."""
-    values, ids = largest(logits, K)
-    own = logits.gather(1, labels[:, None])
-    rest = torch.logsumexp(logits.scatter_(1, ids, -torch.inf), dim=1, keepdim=True)
-    logits.scatter_(1, ids, values)
-    log_z = torch.logsumexp(torch.cat([values, rest], dim=1), dim=1, keepdim=True)
-    (values - log_z, rest - log_z, own - log_z)
-
-
+@torch.inference_mode()
 def selection(vocabulary: int, rounds: int) -> tuple[float, float]:
     """``topk`` + ``logsumexp`` over ours, and ours over one pass; each at the chunk that is best for it."""
     best = dict.fromkeys(("ours", "topk", "pass"), float("inf"))
@@ -168,34 +137,6 @@ def selection(vocabulary: int, rounds: int) -> tuple[float, float]:
         for kind in ("topk", "pass", "ours"):
             best[kind] = min(best[kind], least(kinds[kind], rounds) / rows)
     return best["topk"] / best["ours"], best["ours"] / best["pass"]
-
-
-def least(work: Callable[[], object], rounds: int) -> float:
-    """Processor seconds of some work, the least of the rounds."""
-    found = []
-    for _ in range(rounds):
-        begun = time.process_time()
-        work()
-        found.append(time.process_time() - begun)
-    return min(found)
-
-
-def peak(work: Callable[[], object]) -> float:
-    """Bytes by which the process grows while it works, at most."""
-    process, over = psutil.Process(), threading.Event()
-    first = most = process.memory_info().rss
-
-    def watch() -> None:
-        nonlocal most
-        while not over.wait(0.005):
-            most = max(most, process.memory_info().rss)
-
-    thread = threading.Thread(target=watch)
-    thread.start()
-    work()
-    over.set()
-    thread.join()
-    return float(most - first)
 
 
 if __name__ == "__main__":

@@ -10,7 +10,8 @@ from fusionchat.corpus.rendered_part import join
 from fusionchat.errors import ModelError
 from fusionchat.models.head import Head
 from fusionchat.models.logits import Tile
-from fusionchat.represent.forward import capture
+from fusionchat.represent.batching import pad_batch
+from fusionchat.represent.forward import capture, supervised_states
 
 ROWS, TOKENS = 40, 30
 
@@ -48,6 +49,14 @@ def run(head, *conversations, k=5):
         names=names,
         advance=lambda _: None,
     )
+
+
+def test_a_batch_s_states_are_those_before_its_supervised_tokens():
+    head = made_head()
+    with torch.no_grad():
+        found = supervised_states(head, pad_batch([0, 1], [conversation(3, 1, 4), conversation(5, 9)]))
+        alone = [head.body(torch.tensor([ids])).last_hidden_state[0, :-1] for ids in ([3, 1, 4], [5, 9])]
+    torch.testing.assert_close(found, torch.cat(alone))
 
 
 @pytest.mark.parametrize("k", [5, TOKENS, ROWS])

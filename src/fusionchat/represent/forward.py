@@ -11,7 +11,7 @@ from torch import Tensor
 from fusionchat.corpus.rendered_part import RenderedPart
 from fusionchat.errors import ModelError
 from fusionchat.models.head import Head
-from fusionchat.represent.batching import batches, require_finite
+from fusionchat.represent.batching import Batch, batches, require_finite
 from fusionchat.represent.notes import Notes
 from fusionchat.represent.select import Selected, Selection, select
 from fusionchat.represent.topk import Scored, TopK
@@ -58,16 +58,14 @@ def capture(
             do="give the tokenizer that belongs to the model, or resize the model's embeddings",
         )
     offsets = rendered.supervised.offsets
-    n, device = int(offsets[-1]), head.device
+    n = int(offsets[-1])
     ids = np.zeros((n, k), dtype=np.int32)
     logprobs = np.zeros((n, k), dtype=np.float16)
     tail, label_logprob = np.zeros(n, dtype=np.float16), np.zeros(n, dtype=np.float32)
     # 2. batch by batch: the body on all tokens, the head on the supervised rows alone
     for batch in batches(rendered, batch_tokens):
-        states = head.states(batch.tokens.to(device), batch.mask.to(device)).flatten(0, 1)
-        own = states.device  # the head's, where a model is spread
-        hidden = states[batch.positions.to(own)]
-        kept = top_k(head, hidden, batch.labels.to(own), k, vocabulary)
+        hidden = supervised_states(head, batch)
+        kept = top_k(head, hidden, batch.labels.to(hidden.device), k, vocabulary)
         # 3. back in the order of the conversations
         rows = np.concatenate([np.arange(offsets[i], offsets[i + 1]) for i in batch.members])
         ids[rows] = kept.ids.cpu().numpy()
@@ -78,7 +76,14 @@ def capture(
         if notes is not None:
             notes.measure(head, hidden, rows)
         advance(int(batch.mask.sum()))
+        del hidden, kept  # the next batch needs the memory
     return Scored(rendered.supervised, TopK(ids, logprobs, tail, np.ones(n, dtype=bool)), label_logprob)
+
+
+def supervised_states(head: Head, batch: Batch) -> Float[Tensor, "N H"]:
+    """The hidden states that predict a batch's supervised tokens, on the head's device; the others are let go."""
+    states = head.states(batch.tokens.to(head.device), batch.mask.to(head.device)).flatten(0, 1)
+    return states[batch.positions.to(states.device)]
 
 
 def top_k(
