@@ -8,8 +8,9 @@
     python -m benchmarks.real_chat_measure RUN gold=OUT/even-1e-4/model ... --out MEASURED
 
 MODELS is the folder that ``../shared/tools/real_models.py`` has filled. For every row of `ROWS` it leaves a folder in OUT
-with ``model`` and ``result.json``: settings, steps, seconds, CPU seconds, peak memory (MB) and versions. Finished rows are
-kept; an interrupted one goes on at its last checkpoint. ``--quick`` trains two steps of each and keeps nothing.
+with ``model`` and ``result.json``: settings, rate, steps, seconds, CPU seconds, peak memory (MB), losses and versions.
+Finished rows are kept; an interrupted one goes on at its last checkpoint. ``'even 1e-4 2'`` is the first row with seed 2.
+``--quick`` trains two steps of each and keeps nothing.
 
 As in recipes/smollm_chat.yaml: one epoch in batches of 8, AdamW without decay, gradients cut at 1, cosine after a warm-up of
 0.1, fp32, off-policy (``lmbda`` 0: on the dialogues' own text). What is GOLD's own is in `LOSSES`.
@@ -33,7 +34,7 @@ import shutil
 import time
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
     from trl.experimental.gold import GOLDTrainer
@@ -58,6 +59,20 @@ BATCH, SAVE_EVERY = 8, 3
 PACKAGES = ("torch", "trl", "transformers", "accelerate", "datasets", "tokenizers")
 
 
+class Row(NamedTuple):
+    """A training: one of `LOSSES`, the highest learning rate, and the seed of the order of the dialogues."""
+
+    loss: str
+    rate: float
+    seed: int
+
+
+def read(row: str) -> Row:
+    """A row by its name: ``even 1e-4``, or ``even 1e-4 2`` with seed 2 instead of 0."""
+    loss, rate, *seed = row.split()
+    return Row(loss, float(rate), int(seed[0]) if seed else 0)
+
+
 def make_trainer(models: Path, dialogues: Path, row: str, folder: Path, *, steps: int) -> "GOLDTrainer":
     """GOLD's trainer of a row; ``steps`` is -1 for an epoch."""
     import torch
@@ -65,7 +80,7 @@ def make_trainer(models: Path, dialogues: Path, row: str, folder: Path, *, steps
     from transformers import AutoModelForCausalLM, AutoTokenizer
     from trl.experimental.gold import GOLDConfig, GOLDTrainer
 
-    name, rate = row.split()
+    name, rate, seed = read(row)
     pivot, source = str(models / "smollm2"), str(models / "qwen-coder")
     settings = GOLDConfig(
         output_dir=str(folder),
@@ -73,7 +88,7 @@ def make_trainer(models: Path, dialogues: Path, row: str, folder: Path, *, steps
         gradient_accumulation_steps=BATCH,
         num_train_epochs=1,
         max_steps=steps,
-        learning_rate=float(rate),
+        learning_rate=rate,
         lr_scheduler_type="cosine",
         warmup_steps=0.1,
         weight_decay=0.0,
@@ -82,7 +97,7 @@ def make_trainer(models: Path, dialogues: Path, row: str, folder: Path, *, steps
         gradient_checkpointing=False,
         max_length=1024,
         lmbda=0.0,
-        seed=0,
+        seed=seed,
         use_cpu=True,
         report_to="none",
         logging_steps=1,
@@ -142,7 +157,8 @@ def train(models: Path, dialogues: Path, row: str, out: Path, *, steps: int) -> 
     trainer.save_model(str(out / "model"))
     found = {
         "row": row,
-        "settings": LOSSES[row.partition(" ")[0]],
+        **read(row)._asdict(),
+        "settings": LOSSES[read(row).loss],
         "steps": trainer.state.global_step,
         **json.loads((work / "clock.json").read_text()),
         "losses": [held["loss"] for held in trainer.state.log_history if "loss" in held],

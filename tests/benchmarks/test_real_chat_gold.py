@@ -4,13 +4,18 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from benchmarks.real_chat_gold import LABELS, LOSSES, ROWS, widen
+from benchmarks.real_chat_gold import LABELS, LOSSES, ROWS, Row, read, widen
 
 
 def test_every_row_names_a_loss_and_a_rate_of_the_search():
-    rows = [row.split() for row in ROWS]
-    assert {name for name, _ in rows} == set(LOSSES)
-    assert {float(rate) for name, rate in rows if name == rows[0][0]} == {3e-5, 1e-4, 3e-4}
+    rows = [read(row) for row in ROWS]
+    assert {row.loss for row in rows} == set(LOSSES)
+    assert {row.rate for row in rows if row.loss == rows[0].loss} == {3e-5, 1e-4, 3e-4}
+
+
+def test_a_row_may_name_its_seed():
+    assert read("even 1e-4") == Row("even", 1e-4, 0)
+    assert read("docs 3e-5 2") == Row("docs", 3e-5, 2)
 
 
 def test_labels_and_distributions_weigh_the_same():
