@@ -1,0 +1,316 @@
+"""Does fusion pay on real chat LLMs? The study behind docs/results/real_chat.md, in pieces that go on where they were.
+
+    python ../shared/tools/real_models.py MODELS
+    python -m benchmarks.real_chat --corpus FOLDER            # writes the study's dialogues, nothing else
+    python -m benchmarks.real_chat choose MODELS --work WORK [--minutes 18] [--only NAME,...]
+    python -m benchmarks.real_chat final MODELS --work WORK [--minutes 18]
+
+The recipe is recipes/smollm_chat.yaml with the dialogues of ``../shared/data/chat``: 90 of each of four domains to train
+on (about 30,000 supervised tokens), 30 of each to choose by, 63 of each for the test.
+
+``choose`` trains every variant of `VARIANTS` once, and measures it on the dialogues to choose by; nothing of it sees the
+test. ``final`` is the recipe with what was chosen, `CHOSEN`, three seeds that were not used for choosing, and the test.
+Captures and alignments are made once. Several processes may work on one folder at once: each takes a variant that no
+other has. Prints a table of what is there; the last line is JSON, with ``"finished": false`` while something is missing.
+"""
+
+import argparse
+import gzip
+import json
+import os
+import shutil
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from fusionchat import console
+from fusionchat.evaluate.scores import Scores, read_scores
+from fusionchat.evaluate.tasks import PRIMARY
+from fusionchat.lease import POLL, Lease
+from fusionchat.recipe.schema import Recipe
+from fusionchat.stages.pipeline import open_run, run, run_job
+
+ROOT = Path(__file__).resolve().parents[1]
+RECIPE = ROOT / "recipes" / "smollm_chat.yaml"
+DATA = ROOT.parent / "shared" / "data" / "chat"
+DOMAINS = {
+    "code": ("code_4535", "code_4535"),
+    "instructions": ("instructions_1100", "instructions_1100"),
+    "math": ("gsm8k_train", "gsm8k_test"),
+    "roleplay": ("roleplay_1923", "roleplay_1923"),
+}
+"""Where the dialogues to train on and to choose by come from, and those of the test."""
+TRAIN, CHOOSE, TEST, SPARE = 90, 30, 63, 2
+"""Dialogues of each domain; the spare ones are the recipe's validation part while variants are chosen."""
+BASE = (
+    "fuse/qwen",
+    "fuse/gemma",
+    "evaluate/test/pivot",
+    "evaluate/test/sources/qwen",
+    "evaluate/test/sources/gemma",
+)
+"""Jobs that are made once, beside captures and alignments."""
+
+
+class Variant(NamedTuple):
+    """A training that is tried.
+
+    Attributes:
+        settings: What differs from the recipe, as with ``--set``.
+        target: The target that is trained, ``sft`` for none.
+        sources: Those of the recipe that take part; all for none.
+    """
+
+    target: str
+    settings: tuple[str, ...] = ()
+    sources: tuple[str, ...] = ()
+
+
+def rate(value: str) -> str:
+    """The setting of a learning rate."""
+    return f"distill.learning_rate={value}"
+
+
+PER_TOKEN = "fuse.per=token"
+GATE = ("fuse.method=gate",)
+ROUTE = ("fuse={method: route, map: {code: qwen, instructions: qwen, math: qwen, roleplay: pivot}}",)
+MIXTURE = ("fuse={method: mean_ce, per: token}",)
+VARIANTS: dict[str, Variant] = {
+    "sft 1e-4": Variant("sft", (rate("1e-4"),)),
+    "qwen": Variant("qwen", (), ("qwen",)),
+    "sft 3e-4": Variant("sft", (rate("3e-4"),)),
+    "qwen 3e-4": Variant("qwen", (rate("3e-4"),), ("qwen",)),
+    "all": Variant("all", ("compare.all_sources=true",)),
+    "qwen 0.1": Variant("qwen", ("distill.label_weight=0.1",), ("qwen",)),
+    "qwen per token": Variant("qwen", (PER_TOKEN,), ("qwen",)),
+    "qwen 0.9": Variant("qwen", ("distill.label_weight=0.9",), ("qwen",)),
+    "gemma": Variant("gemma", (), ("gemma",)),
+    "qwen gate": Variant("qwen", GATE, ("qwen",)),
+    "sft 3e-5": Variant("sft", (rate("3e-5"),)),
+    "self": Variant("pivot", ("compare.self_distillation=true",)),
+    "qwen mixture per token": Variant("qwen", MIXTURE, ("qwen",)),
+    "qwen route": Variant("qwen", ROUTE, ("qwen",)),
+}
+"""In the order of what decides most; what is not reached is not measured."""
+CHOSEN: tuple[str, ...] = ()
+"""What was chosen on the dialogues of ``choose``, as with ``--set``; committed before the test was opened."""
+
+
+def dialogues(name: str) -> Iterator[str]:
+    """The lines of a file of dialogues."""
+    with gzip.open(DATA / f"{name}.jsonl.gz", "rt", encoding="utf-8") as file:
+        yield from (line.strip() for line in file)
+
+
+def write_corpus(folder: Path) -> None:
+    """``train``, ``validation``, ``test`` and ``spare``, each with as many dialogues of every domain, in turn."""
+    parts: dict[str, list[str]] = {"train": [], "validation": [], "test": [], "spare": []}
+    for learnt, tested in DOMAINS.values():
+        lines = dialogues(learnt)
+        for part, count in (("train", TRAIN), ("validation", CHOOSE), ("spare", SPARE)):
+            parts[part] += [next(lines) for _ in range(count)]
+        rest = lines if tested == learnt else dialogues(tested)
+        parts["test"] += [next(rest) for _ in range(TEST)]
+    folder.mkdir(parents=True, exist_ok=True)
+    for part, held in parts.items():
+        (folder / f"{part}.jsonl").write_text("\n".join(held) + "\n")
+
+
+class Study(NamedTuple):
+    """Where models, dialogues and runs are."""
+
+    models: Path
+    work: Path
+
+    def recipe(self, name: str, phase: str, variant: Variant) -> Recipe:
+        """The recipe of one run."""
+        corpus = self.work / "corpus"
+        validation, test = ("spare", "validation") if phase == "choose" else ("validation", "test")
+        folders = {"pivot": "smollm2", "sources.qwen": "qwen-coder", "sources.gemma": "gemma"}
+        settings = [
+            f"name={name}",
+            f"output={self.work / phase}",
+            f"corpus.train={corpus / 'train.jsonl'}",
+            f"corpus.validation={corpus / f'{validation}.jsonl'}",
+            f"corpus.test={corpus / f'{test}.jsonl'}",
+            "runtime.threads=1",
+            "runtime.device=cpu",
+            *(f"{key}.model={(self.models / folder).absolute()}" for key, folder in folders.items()),
+            "compare.all_sources=false",
+        ]
+        recipe = Recipe.load(RECIPE, [*settings, *variant.settings])
+        held = {key: one for key, one in recipe.sources.items() if key in (variant.sources or recipe.sources)}
+        return recipe.model_copy(update={"sources": held})
+
+
+def make_base(study: Study) -> None:
+    """Captures, alignments, and the rows that no training changes."""
+    recipe = study.recipe("base", "choose", Variant("sft"))
+    run(recipe, until="align")
+    for job in BASE:
+        run_job(recipe, job)
+
+
+@contextmanager
+def waiting(lock: Path) -> Iterator[None]:
+    """Hold a lease, once nobody else does."""
+    held = Lease(lock)
+    while held.take() is not None:
+        time.sleep(POLL)
+    try:
+        yield
+    finally:
+        held.release()
+
+
+def slug(name: str) -> str:
+    """A variant's name as a run's."""
+    return name.replace(" ", "-")
+
+
+def link(base: Path, folder: Path) -> None:
+    """A run that begins with all jobs of another."""
+    if folder.exists():
+        return
+    partial = folder.with_name(folder.name + ".partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    shutil.copytree(
+        base, partial, copy_function=os.link, ignore=shutil.ignore_patterns(".*", "*.lock", "events*")
+    )
+    partial.rename(folder)
+
+
+def jobs_of(recipe: Recipe, target: str) -> list[str]:
+    """The jobs of one training and its evaluation, in order."""
+    if target == "sft":
+        return ["distill/sft", "evaluate/test/sft"]
+    trained = f"{target}@{recipe.distill.label_weight:g}"
+    fused = [] if target == "pivot" else [f"fuse/{target}"]
+    return [*fused, f"distill/{trained}", f"evaluate/test/targets/{trained}"]
+
+
+def choose(study: Study, only: list[str]) -> None:
+    """Train and measure every variant that nobody else works on."""
+    locks = study.work / "locks"
+    locks.mkdir(parents=True, exist_ok=True)
+    with waiting(locks / "base"):
+        make_base(study)
+    for name in only or VARIANTS:
+        variant, lock = VARIANTS[name], Lease(locks / slug(name))
+        if lock.take() is not None:
+            continue
+        try:
+            link(study.work / "choose/base", study.work / "choose" / slug(name))
+            recipe = study.recipe(slug(name), "choose", variant)
+            for job in jobs_of(recipe, variant.target):
+                planned = open_run(recipe)
+                if planned.status(planned.jobs[job]).state != "done":
+                    console.say(f"== {name}: {job}")
+                    run_job(recipe, job)
+        finally:
+            lock.release()
+
+
+def final(study: Study) -> None:
+    """The run with what was chosen."""
+    link(study.work / "choose/base", study.work / "final/smollm-chat")
+    recipe = study.recipe(
+        "smollm-chat",
+        "final",
+        Variant("", ("seed=1", "distill.seeds=3", "compare.all_sources=true", *CHOSEN)),
+    )
+    run(recipe)
+
+
+def scores_of(recipe: Recipe, job: str) -> Scores | None:
+    """A finished evaluation of a run; None while there is none."""
+    planned = open_run(recipe)
+    done = planned.status(planned.jobs[job]).state == "done"
+    return read_scores(planned.path(job)) if done else None
+
+
+def figures(scores: Scores) -> dict[str, float]:
+    """Bits per byte of each domain, and of all."""
+    items = scores.items[PRIMARY.name]
+    domains = np.array(items.domains)
+    chosen = {"all": np.ones(len(domains), bool)} | {name: domains == name for name in DOMAINS}
+    return {
+        name: round(float(items.values[of].sum() / items.sizes[of].sum()), 4) for name, of in chosen.items()
+    }
+
+
+def chosen_by(study: Study) -> dict[str, dict[str, float]]:
+    """The figures of every variant that has been measured, and of pivot and sources."""
+    found: dict[str, dict[str, float]] = {}
+    base = study.recipe("base", "choose", Variant("sft"))
+    for job in BASE:
+        if job.startswith("evaluate") and (scores := scores_of(base, job)) is not None:
+            found[job.rpartition("/")[2]] = figures(scores)
+    for name, variant in VARIANTS.items():
+        recipe = study.recipe(slug(name), "choose", variant)
+        if not recipe.run_folder.is_dir():
+            continue
+        scores = scores_of(recipe, jobs_of(recipe, variant.target)[-1])
+        if scores is not None:
+            found[name] = figures(scores)
+    return found
+
+
+def show(title: str, rows: dict[str, dict[str, float]]) -> None:
+    """A table of bits per byte."""
+    columns = ("all", *DOMAINS)
+    console.table(
+        title,
+        ("model", *columns),
+        [(name, *(f"{held[column]:.4f}" for column in columns)) for name, held in rows.items()],
+    )
+
+
+def stop_after(minutes: float) -> None:
+    """End this process then, whatever it does: what is finished is kept."""
+
+    def stop() -> None:
+        console.say(json.dumps({"finished": False}))
+        os._exit(0)
+
+    timer = threading.Timer(60 * minutes, stop)
+    timer.daemon = True
+    timer.start()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("phase", nargs="?", choices=("choose", "final"))
+    parser.add_argument("models", nargs="?", type=Path, help="the folder that real_models.py has filled")
+    parser.add_argument("--corpus", type=Path, help="write the study's dialogues into this folder, and end")
+    parser.add_argument("--work", type=Path, help="folder for the runs; calls with the same one go on")
+    parser.add_argument("--minutes", type=float, default=18.0)
+    parser.add_argument("--only", default="", help="variants to work on, with commas between; all by default")
+    given = parser.parse_args()
+    if given.corpus is not None:
+        write_corpus(given.corpus)
+        return
+    if given.phase is None or given.models is None or given.work is None:
+        parser.error("the phase, MODELS and --work are needed")
+    study = Study(given.models, given.work.absolute())
+    stop_after(given.minutes)
+    if not (study.work / "corpus/spare.jsonl").is_file():
+        write_corpus(study.work / "corpus")
+    if given.phase == "choose":
+        choose(study, [name.strip() for name in given.only.split(",") if name.strip()])
+        rows = chosen_by(study)
+        show("bits per byte on the dialogues to choose by", rows)
+        console.say(json.dumps({"rows": rows, "finished": set(VARIANTS) <= set(rows)}))
+    else:
+        final(study)
+
+
+if __name__ == "__main__":
+    main()
