@@ -64,11 +64,13 @@ class Variant(NamedTuple):
         settings: What differs from the recipe, as with ``--set``.
         target: The target that is trained, ``sft`` for none.
         sources: Those of the recipe that take part; all for none.
+        base: The run with captures and alignments that it begins with, one of `BASES`.
     """
 
     target: str
     settings: tuple[str, ...] = ()
     sources: tuple[str, ...] = ()
+    base: str = "base"
 
 
 def rate(value: str) -> str:
@@ -77,12 +79,29 @@ def rate(value: str) -> str:
 
 
 PER_TOKEN = "fuse.per=token"
+FOLDERS = {"pivot": "smollm2", "qwen": "qwen-coder", "gemma": "gemma", "smol": "smollm2"}
+SYSTEMS = {
+    "qwen": "You are Qwen, created by Alibaba Cloud. You are a helpful assistant.",
+    "smol": "You are a helpful AI assistant named SmolLM, trained by Hugging Face",
+}
 GATE = ("fuse.method=gate",)
 ROUTE = ("fuse={method: route, map: {code: qwen, instructions: qwen, math: qwen, roleplay: pivot}}",)
 MIXTURE = ("fuse={method: mean_ce, per: token}",)
+BASES: dict[str, tuple[str, ...]] = {"base": (), "examples": ("qwen",), "context": ("qwen", "smol")}
+"""Runs with captures and alignments, and the sources that see example dialogues of the corpus before each conversation.
+
+``smol`` is the pivot itself with examples (context distillation, arXiv 2209.15189)."""
 VARIANTS: dict[str, Variant] = {
     "sft 1e-4": Variant("sft", (rate("1e-4"),)),
     "qwen": Variant("qwen", (), ("qwen",)),
+    "qwen examples": Variant("qwen", (), ("qwen",), "examples"),
+    "qwen examples 0.1": Variant("qwen", ("distill.label_weight=0.1",), ("qwen",), "examples"),
+    "qwen examples per token": Variant("qwen", (PER_TOKEN,), ("qwen",), "examples"),
+    "all examples": Variant("all", ("compare.all_sources=true",), ("qwen", "smol"), "context"),
+    "all examples 0.1": Variant(
+        "all", ("compare.all_sources=true", "distill.label_weight=0.1"), ("qwen", "smol"), "context"
+    ),
+    "smol examples": Variant("smol", (), ("smol",), "context"),
     "sft 3e-4": Variant("sft", (rate("3e-4"),)),
     "qwen 3e-4": Variant("qwen", (rate("3e-4"),), ("qwen",)),
     "all": Variant("all", ("compare.all_sources=true",)),
@@ -127,11 +146,27 @@ class Study(NamedTuple):
     models: Path
     work: Path
 
+    def examples(self, sources: tuple[str, ...]) -> list[str]:
+        """The settings that put the first training dialogue of each domain before every conversation of these sources."""
+        lines = (self.work / "corpus/train.jsonl").read_text().splitlines()
+        shown = [json.loads(line)["messages"] for line in lines[::TRAIN]]
+        examples = [message for one in shown for message in one]
+        template = ROOT / "recipes/templates/chatml_examples.jinja"
+        found = ["corpus.max_tokens=2048"]
+        for name in sources:
+            model, variables = self.models / FOLDERS[name], {"system": SYSTEMS[name], "examples": examples}
+            spec = {
+                "model": str(model.absolute()),
+                "template": str(template),
+                "template_variables": variables,
+            }
+            found.append(f"sources.{name}={json.dumps(spec)}")
+        return found
+
     def recipe(self, name: str, phase: str, variant: Variant) -> Recipe:
         """The recipe of one run."""
         corpus = self.work / "corpus"
         validation, test = ("spare", "validation") if phase == "choose" else ("validation", "test")
-        folders = {"pivot": "smollm2", "sources.qwen": "qwen-coder", "sources.gemma": "gemma"}
         settings = [
             f"name={name}",
             f"output={self.work / phase}",
@@ -140,20 +175,39 @@ class Study(NamedTuple):
             f"corpus.test={corpus / f'{test}.jsonl'}",
             "runtime.threads=1",
             "runtime.device=cpu",
-            *(f"{key}.model={(self.models / folder).absolute()}" for key, folder in folders.items()),
+            f"pivot.model={(self.models / FOLDERS['pivot']).absolute()}",
+            *(
+                f"sources.{name}.model={(self.models / FOLDERS[name]).absolute()}"
+                for name in ("qwen", "gemma")
+            ),
             "compare.all_sources=false",
         ]
-        recipe = Recipe.load(RECIPE, [*settings, *variant.settings])
+        examples = self.examples(BASES[variant.base])
+        recipe = Recipe.load(RECIPE, [*settings, *examples, *variant.settings])
         held = {key: one for key, one in recipe.sources.items() if key in (variant.sources or recipe.sources)}
         return recipe.model_copy(update={"sources": held})
 
 
-def make_base(study: Study) -> None:
+def make_base(study: Study, name: str) -> None:
     """Captures, alignments, and the rows that no training changes."""
-    recipe = study.recipe("base", "choose", Variant("sft"))
-    run(recipe, until="align")
-    for job in BASE:
-        run_job(recipe, job)
+    if name == "base":
+        recipe = study.recipe("base", "choose", Variant("sft"))
+        run(recipe, until="align")
+        for job in BASE:
+            if not is_done(recipe, job):
+                run_job(recipe, job)
+        return
+    parent = "examples" if name == "context" else "base"
+    with waiting(study.work / "locks" / parent):
+        make_base(study, parent)
+    link(study.work / "choose" / parent, study.work / "choose" / name)
+    run(study.recipe(name, "choose", Variant("", (), BASES[name], name)), until="align")
+
+
+def is_done(recipe: Recipe, job: str) -> bool:
+    """Whether a job of a run is done."""
+    planned = open_run(recipe)
+    return planned.status(planned.jobs[job]).state == "done"
 
 
 @contextmanager
@@ -198,18 +252,22 @@ def choose(study: Study, only: list[str]) -> None:
     """Train and measure every variant that nobody else works on."""
     locks = study.work / "locks"
     locks.mkdir(parents=True, exist_ok=True)
-    with waiting(locks / "base"):
-        make_base(study)
     for name in only or VARIANTS:
+        if name in BASES:
+            with waiting(locks / name):
+                make_base(study, name)
+            continue
         variant, lock = VARIANTS[name], Lease(locks / slug(name))
         if lock.take() is not None:
             continue
         try:
-            link(study.work / "choose/base", study.work / "choose" / slug(name))
+            with waiting(locks / variant.base):
+                make_base(study, variant.base)
+            link(study.work / "choose" / variant.base, study.work / "choose" / slug(name))
             recipe = study.recipe(slug(name), "choose", variant)
+            run(recipe, until="align")  # the corpus is read again where fewer sources take part
             for job in jobs_of(recipe, variant.target):
-                planned = open_run(recipe)
-                if planned.status(planned.jobs[job]).state != "done":
+                if not is_done(recipe, job):
                     console.say(f"== {name}: {job}")
                     run_job(recipe, job)
         finally:
@@ -229,9 +287,7 @@ def final(study: Study) -> None:
 
 def scores_of(recipe: Recipe, job: str) -> Scores | None:
     """A finished evaluation of a run; None while there is none."""
-    planned = open_run(recipe)
-    done = planned.status(planned.jobs[job]).state == "done"
-    return read_scores(planned.path(job)) if done else None
+    return read_scores(recipe.run_folder / job) if is_done(recipe, job) else None
 
 
 def figures(scores: Scores) -> dict[str, float]:
