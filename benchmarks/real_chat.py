@@ -97,6 +97,10 @@ VARIANTS: dict[str, Variant] = {
     "qwen examples": Variant("qwen", (), ("qwen",), "examples"),
     "qwen examples 0.1": Variant("qwen", ("distill.label_weight=0.1",), ("qwen",), "examples"),
     "qwen examples per token": Variant("qwen", (PER_TOKEN,), ("qwen",), "examples"),
+    "qwen examples 3e-4": Variant("qwen", (rate("3e-4"),), ("qwen",), "examples"),
+    "qwen examples 0.1 3e-4": Variant(
+        "qwen", (rate("3e-4"), "distill.label_weight=0.1"), ("qwen",), "examples"
+    ),
     "all examples": Variant("all", ("compare.all_sources=true",), ("qwen", "smol"), "context"),
     "all examples 0.1": Variant(
         "all", ("compare.all_sources=true", "distill.label_weight=0.1"), ("qwen", "smol"), "context"
