@@ -40,6 +40,14 @@ def test_results_go_to_stdout_and_the_rest_to_stderr(printed):
     assert err == "warning: careful [x]\nerror: wrong\n  half done\n"
 
 
+def test_a_muted_console_says_errors_only(printed):
+    said = printed()
+    console.mute()
+    console.say("a result")
+    console.error("wrong")
+    assert said() == ("", "error: wrong\n")
+
+
 def test_a_traceback_is_that_of_the_error_being_handled(printed):
     said = printed(width=100)
     try:

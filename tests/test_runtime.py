@@ -11,6 +11,17 @@ def test_devices_to_compute_on(device):
     assert RuntimeSettings(device=device).device == device
 
 
+@pytest.mark.parametrize("processes", ["auto", 1, 8])
+def test_processes(processes):
+    assert RuntimeSettings(training={"processes": processes}).training.processes == processes
+
+
+@pytest.mark.parametrize("processes", [0, -1, "all", 1.5])
+def test_processes_that_are_none(processes):
+    with pytest.raises(ValidationError, match=r"training\.processes"):
+        RuntimeSettings(training={"processes": processes})
+
+
 @pytest.mark.parametrize("device", ["gpu", "cuda:x", "xpu", "", "cpu:"])
 def test_devices_that_are_none(device):
     with pytest.raises(ValidationError, match="must be auto, cpu, cuda, cuda:N or mps, not"):

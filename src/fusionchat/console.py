@@ -41,6 +41,11 @@ def take_stdout() -> Callable[[str], None]:
     return say_at_once
 
 
+def mute() -> None:
+    """Print nothing to stdout from now on: another process says the same."""
+    _out.quiet = True
+
+
 def stream(text: str, style: str | None = None) -> None:
     """Print text without a line end, at once: streamed answers and what comes before them."""
     if style is not None:

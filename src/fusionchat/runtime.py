@@ -1,11 +1,30 @@
 """Settings of how the work is done; they never change a result, and no fingerprint holds them."""
 
+from typing import Literal
+
 from pydantic import Field, field_validator, model_validator
 
 from fusionchat.devices import parse_device
 from fusionchat.settings import Frozen
 
 DEVICES = ("auto", "cpu", "cuda", "mps")
+
+
+class TrainingRuntime(Frozen):
+    """Where a training runs (docs/training.md)."""
+
+    processes: Literal["auto"] | int = Field(
+        "auto",
+        description="processes that share each training; auto is one for each GPU that the job may use, and one without a GPU. "
+        "Their number changes the order of sums, so the last bits of the result",
+    )
+
+    @field_validator("processes")
+    @classmethod
+    def _processes(cls, value: str | int) -> str | int:
+        if isinstance(value, int) and value < 1:
+            raise ValueError(f"must be auto or at least 1, not {value}")
+        return value
 
 
 class RuntimeSettings(Frozen):
@@ -31,6 +50,7 @@ class RuntimeSettings(Frozen):
         description="processes that make jobs side by side, each with `threads` threads and GPUs of its own; those without a "
         "job make shards of captures that others have begun",
     )
+    training: TrainingRuntime = TrainingRuntime()
 
     @model_validator(mode="before")
     @classmethod

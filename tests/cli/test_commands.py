@@ -94,8 +94,9 @@ def test_the_slurm_script_submits_each_job_after_its_needs(tiny):
 
 PLAN = """\
 fusionchat run 'my recipe.yaml' --set 'a.b={c: '"'"'x  # y'"'"', d: :x:}' --only align/qwen  \
-# align/qwen after=- threads=0 gpus=0 memory=0 parallel=one
-fusionchat run 'my recipe.yaml' --only 'distill/sft#2'  # distill/sft#2 after=align/qwen threads=2 gpus=1 memory=9 parallel=ranks
+# align/qwen after=- threads=0 gpus=0 memory=0 parallel=one processes=1
+fusionchat run 'my recipe.yaml' --only 'distill/sft#2'  \
+# distill/sft#2 after=align/qwen threads=2 gpus=1 memory=9 parallel=ranks processes=auto
 """
 
 

@@ -4,8 +4,8 @@ import pytest
 from rich.console import Console
 
 from fusionchat import console
-from fusionchat.cli.show_plan import changes, disk, show
-from fusionchat.run.job import Cost, Job, Status
+from fusionchat.cli.show_plan import changes, disk, show, trainings
+from fusionchat.run.job import Cost, Job, Resources, Status
 from fusionchat.settings import Frozen
 from fusionchat.stages.pipeline import Planned
 
@@ -59,6 +59,19 @@ def test_many_changes_and_jobs_are_counted():
 )
 def test_disk_says_what_is_needed_besides(cost, text):
     assert disk(cost) == text
+
+
+@pytest.mark.parametrize(
+    ("processes", "gpus", "there", "said"),
+    [(1, 1, 8, 0), (4, 0, 0, 4), ("auto", 1, 8, 8), ("auto", 1, 0, 0), ("auto", 0, 8, 0)],
+)
+def test_processes_of_a_training_are_said(monkeypatch, processes, gpus, there, said):
+    monkeypatch.setattr("fusionchat.cli.show_plan.cuda_count", lambda: there)
+    asked = Resources(processes=processes, gpus=gpus, parallel="ranks")
+    rows = [Planned(row.job.model_copy(update={"resources": asked}), row.status) for row in ROWS[:2]]
+    assert trainings([*rows, ROWS[2]]) == (
+        [f"Each training has {said} processes (runtime.training)"] if said else []
+    )
 
 
 @pytest.mark.parametrize("width", [80, 120])

@@ -5,8 +5,8 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from fusionchat.errors import MachineError
-from fusionchat.models.device import memory_used, pick_device
+from fusionchat.errors import MachineError, RecipeError
+from fusionchat.models.device import cuda_count, memory_used, pick_device, rank_device
 
 
 @pytest.fixture
@@ -52,3 +52,20 @@ def test_memory_is_the_process_s_and_that_of_all_gpus(machine, monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_initialized", lambda: True)
     monkeypatch.setattr(torch.cuda, "memory_reserved", [40e9, 21e9].__getitem__)
     assert memory_used() == "memory 38 GB, GPU 61 GB"
+
+
+@pytest.mark.parametrize("gpus", [0, 2])
+def test_gpus_are_counted(machine, gpus):
+    machine(gpus)
+    assert cuda_count() == gpus
+
+
+def test_each_process_has_its_gpu(machine):
+    machine(2, mps=True)
+    assert rank_device("auto", 1) == rank_device("cuda", 1) == torch.device("cuda:1")
+    assert rank_device("cpu", 1) == torch.device("cpu")
+    with pytest.raises(MachineError, match="no GPU for process 3 on this machine, which has 2"):
+        rank_device("cuda", 2)
+    for name in ("cuda:1", "mps"):
+        with pytest.raises(RecipeError, match=f"cannot share the device {name}"):
+            rank_device(name, 0)

@@ -3,7 +3,7 @@
 import pytest
 
 from fusionchat.errors import DamagedError, RecipeError
-from fusionchat.run.coordinate import advance, carry_out, pass_once, refuse_many_processes, require_done
+from fusionchat.run.coordinate import advance, carry_out, pass_once, require_done
 from tests.run.files import damage_unseen
 from tests.run.toy import Toy, chain
 
@@ -104,15 +104,3 @@ def test_a_job_alone_needs_its_needs_done(tmp_path):
         require_done(run, "toy/1")
     advance(run, [run.jobs["toy/0"]], None)
     assert require_done(run, "toy/1") is run.jobs["toy/1"]
-
-
-@pytest.mark.parametrize(("world", "refused"), [(None, False), ("1", False), ("2", True)])
-def test_several_processes_are_refused(monkeypatch, world, refused):
-    monkeypatch.delenv("WORLD_SIZE", raising=False)
-    if world is not None:
-        monkeypatch.setenv("WORLD_SIZE", world)
-    if refused:
-        with pytest.raises(RecipeError, match="one process for now"):
-            refuse_many_processes()
-    else:
-        refuse_many_processes()

@@ -177,3 +177,12 @@ def test_entries_of_a_list_are_compared_one_by_one():
     ]  # fmt: skip
     assert said([one, two, one]) == ["corpus.train.2 is new"] and said([one]) == ["corpus.train.1 is gone"]
     assert differences({"recipe.seed": 1}, {"recipe.seed": 2}) == ["seed: 1 -> 2"]
+
+
+def test_a_job_of_ranks_has_a_gpu_for_each_of_its_processes(tmp_path):
+    asked = []
+    for processes, parallel in (("auto", "ranks"), (4, "ranks"), (4, "one")):
+        planned = toy_run(tmp_path, device="cuda", training={"processes": processes})
+        job = planned.add("toy", "one", Words(), on_device=True, parallel=parallel)
+        asked.append((job.resources.processes, job.resources.gpus))
+    assert asked == [("auto", 1), (4, 4), (1, 1)]

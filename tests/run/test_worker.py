@@ -10,13 +10,13 @@ from pathlib import Path
 import pytest
 
 from fusionchat.artifacts import begin, is_begun, read_json, read_manifest
-from fusionchat.errors import ArtifactError, DamagedError, FusionChatError, MergeError
+from fusionchat.errors import ArtifactError
 from fusionchat.lease import HeldError, lease
 from fusionchat.recipe.schema import load_recipe
 from fusionchat.run.job import Context, Inputs, Job
 from fusionchat.run.order import job_of, lease_path, order_path, outcome_path, write_order
 from fusionchat.run.plan import Run
-from fusionchat.run.worker import READY, Did, raised, told, work_alone, work_for_engine
+from fusionchat.run.worker import READY, Did, work_alone, work_for_engine
 from fusionchat.runtime import RuntimeSettings
 from fusionchat.stages.pipeline import STAGES, open_run
 from tests.run.files import files_of
@@ -216,14 +216,3 @@ def test_a_helper_leaves_a_folder_alone_that_was_begun_for_another_job(copied, m
             job.settings, Inputs(copied, job), folder, Context(RuntimeSettings(device="cpu"), helps=True)
         )
     assert [path.name for path in folder.iterdir()] == ["progress.json"]
-
-
-def test_errors_go_to_json_and_back(tmp_path):
-    for error in (
-        MergeError("what", where="here", do="this"),
-        DamagedError("broken", path=tmp_path / "a", folder=tmp_path),
-        FusionChatError("x"),
-    ):
-        again = raised(told(error))
-        assert str(again) == str(error) and again.exit_code == error.exit_code
-        assert isinstance(again, DamagedError) == isinstance(error, DamagedError)

@@ -13,7 +13,8 @@ from fusionchat.errors import ModelError
 from fusionchat.evaluate.scores import read_scores
 from fusionchat.evaluate.tasks import PRIMARY
 from fusionchat.recipe.schema import load_recipe
-from fusionchat.run.job import Inputs
+from fusionchat.run.job import Context, Inputs
+from fusionchat.runtime import RuntimeSettings
 from fusionchat.stages import distill as stage
 from fusionchat.stages.check import check
 from fusionchat.stages.evaluate import AS_TRAINED
@@ -39,7 +40,9 @@ def test_a_training_gives_its_memory_back(tmp_path, monkeypatch):
     monkeypatch.setattr(stage, "train_target", train)
     gc.disable()
     try:
-        assert stage.work(None, None, tmp_path, None) == {"steps": 3, "loss": 0.5}
+        assert stage.work(None, None, tmp_path, Context(RuntimeSettings())) == {
+            "steps": 3, "loss": 0.5, "processes": 1,
+        }  # fmt: skip
     finally:
         gc.enable()
     assert made[0]() is None

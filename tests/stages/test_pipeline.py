@@ -13,10 +13,11 @@ import pytest
 import torch
 
 from fusionchat.artifacts import read_manifest, sha256_file
-from fusionchat.errors import FusionChatError, RecipeError
+from fusionchat.errors import FusionChatError
 from fusionchat.recipe.schema import load_recipe
-from fusionchat.stages.pipeline import needed, open_run, plan, run
-from tests.run.files import outputs
+from fusionchat.run.world import World
+from fusionchat.stages.pipeline import needed, open_run, plan, run, run_job
+from tests.run.files import files_of, outputs
 from tests.tiny import SETTINGS, copy_input, write_recipe
 
 
@@ -182,10 +183,16 @@ def test_two_processes_cannot_work_on_one_run(tiny):
         run(recipe)
 
 
-def test_several_processes_are_refused(tiny, monkeypatch):
-    monkeypatch.setenv("WORLD_SIZE", "2")
-    with pytest.raises(RecipeError, match="one process"):
-        run(load_recipe("recipe.yaml"))
+def test_other_ranks_follow_and_return_the_run_as_it_is(copied, monkeypatch):
+    """They plan it without writing; what the processes say to each other is in tests/run/test_world.py."""
+    before = files_of(copied)
+    followed = []
+    monkeypatch.setattr("fusionchat.stages.pipeline.world_here", lambda: World(1, 2))
+    monkeypatch.setattr("fusionchat.stages.pipeline.follow", followed.append)
+    recipe = load_recipe("recipe.yaml")
+    for done in (run(recipe), run_job(recipe, "distill/sft")):
+        assert {done.status(job).state for job in done.jobs.values()} == {"done"}
+    assert len(followed) == 2 and files_of(copied) == before
 
 
 KILL_AT = [

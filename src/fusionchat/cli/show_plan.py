@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fusionchat import console
+from fusionchat.models.device import cuda_count
 from fusionchat.run.estimate import most_disk, work
 from fusionchat.units import counted, size
 
@@ -25,7 +26,7 @@ def show(planned: "Sequence[Planned]", folder: str) -> None:
         [(job.id, str(status), disk(job.cost), work(job.cost.flops)) for job, status in planned],
         caption="rough estimates; + while it runs; ? model or corpus not here yet",
     )
-    for line in (*backends(planned), *changes(planned), *damages(planned)):
+    for line in (*backends(planned), *trainings(planned), *changes(planned), *damages(planned)):
         console.say(line)
     most = most_disk([job.cost for job, _ in planned])
     if most is not None:
@@ -42,6 +43,13 @@ def backends(planned: "Sequence[Planned]") -> list[str]:
     found = {job.name: job.settings for job, _ in planned if job.stage == "represent"}
     words = [f"{name} by {who}" for name, own in found.items() if (who := getattr(own, "captured_by", ""))]
     return [f"Captured by other programs: {', '.join(words)}"] if words else []
+
+
+def trainings(planned: "Sequence[Planned]") -> list[str]:
+    """How many processes each training has; no lines where each has one."""
+    asked = [job.resources for job, _ in planned if job.resources.parallel == "ranks"]
+    counts = {one.processes if one.processes != "auto" else cuda_count() if one.gpus else 1 for one in asked}
+    return [f"Each training has {count} processes (runtime.training)" for count in counts if count > 1]
 
 
 def changes(planned: "Sequence[Planned]") -> list[str]:
@@ -102,5 +110,5 @@ def needs(job: "Job", todo: Collection[str]) -> str:
     memory = 0 if asked.memory is None else -(-int(asked.memory) // 10**6)
     return (
         f"{job.id} after={after or '-'} threads={asked.threads} gpus={asked.gpus} memory={memory} "
-        f"parallel={asked.parallel}"
+        f"parallel={asked.parallel} processes={asked.processes}"
     )

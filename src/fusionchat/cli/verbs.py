@@ -3,6 +3,7 @@
 Nothing heavy is imported before a verb needs it, so that ``--help`` answers at once.
 """
 
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -147,19 +148,24 @@ def run(recipe: Path, settings: tuple[str, ...], only: str | None, verify: bool)
     hidden=True,
     help="An engine gives it jobs whose leases it holds, one a line on stdin.",
 )
-def worker(run: Path, job: str | None, for_engine: bool) -> None:
+@click.option(
+    "--as-rank", metavar="FINGERPRINT", hidden=True, help="It is one of the ranks that make the job."
+)
+def worker(run: Path, job: str | None, for_engine: bool, as_rank: str | None) -> None:
     """Make one job of a run, or help with its shards.
 
     RUN is the run's folder, JOB is STAGE/NAME. No recipe is read.
     """
     from fusionchat import console
-    from fusionchat.run.worker import serve, work_alone
+    from fusionchat.run.worker import serve, serve_rank, work_alone
     from fusionchat.stages.pipeline import STAGES
 
     if for_engine:
         serve(run, STAGES)
     elif job is None:
         raise click.UsageError("Missing argument 'JOB': STAGE/NAME as `fusionchat plan` lists it.")
+    elif as_rank is not None:
+        raise click.exceptions.Exit(0 if serve_rank(run, job, as_rank, STAGES) else 1)
     else:
         console.say(f"{job}: {work_alone(run, job, STAGES).value}")
 
@@ -279,6 +285,8 @@ def guarded(arguments: list[str]) -> int:
     from fusionchat.threads import wait_passively
 
     wait_passively()
+    if int(os.environ.get("RANK") or 0):
+        console.mute()  # rank 0 says it
     debug = "--debug" in arguments
     try:
         cli.main([a for a in arguments if a != "--debug"], prog_name="fusionchat", standalone_mode=False)

@@ -24,6 +24,7 @@ from fusionchat.distill.data import Distributions, StudentBatch, StudentData
 from fusionchat.distill.dropout import without_dropout
 from fusionchat.distill.lora import round_frozen
 from fusionchat.distill.loss import LossSums
+from fusionchat.distill.parallel import join, wait_for_all
 from fusionchat.distill.schedule import label_weight_at
 from fusionchat.distill.settings import SoftTrainingSettings, TrainingSettings
 from fusionchat.distill.student import Student
@@ -175,6 +176,7 @@ def train(
     # 1. the plan of all steps, of which each rank trains its part
     trained = [p for p in model.parameters() if p.requires_grad]
     assert all(p.dtype in (torch.float32, torch.float64) for p in trained), "train in fp32"
+    join(device)
     arguments = _arguments(settings, checkpoint_steps, seed, folder, device)
     world = arguments.world_size
     plan = plan_steps(
@@ -220,6 +222,7 @@ def train(
             round_frozen(model, torch.bfloat16)
         with without_dropout(model):
             trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
+    wait_for_all()  # rank 0 takes the checkpoints away, to which others may still write
     log = [{k: float(v) for k, v in entry.items()} for entry in trainer.state.log_history if "loss" in entry]
     return Trained(steps, log)
 
@@ -247,6 +250,9 @@ def _arguments(
         disable_tqdm=True,
         report_to="none",
     )
+    arguments.mixed_precision = (
+        settings.precision if settings.precision == "bf16" else "no"
+    )  # not accelerate's
     if device.type == "cuda" and device.index is not None:
         torch.cuda.set_device(device)
         arguments.chosen = device

@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING
 
 from fusionchat.devices import parse_device
-from fusionchat.errors import MachineError
+from fusionchat.errors import MachineError, RecipeError
 from fusionchat.units import size
 
 if TYPE_CHECKING:
@@ -34,6 +34,40 @@ def _is_there(name: str) -> bool:
     if device is not None and device.kind == "cuda":
         return (device.number or 0) < torch.cuda.device_count()
     return name == "cpu" or (name == "mps" and torch.backends.mps.is_available())
+
+
+def cuda_count() -> int:
+    """GPUs of this machine, without starting anything on one."""
+    import torch
+
+    return torch.cuda.device_count() if torch.cuda.is_available() else 0
+
+
+def rank_device(name: str, local_rank: int) -> "torch.device":
+    """The device of one of the processes that share a training on this machine; ``name`` as for `pick_device`.
+
+    Raises:
+        MachineError: There is no GPU for it.
+        RecipeError: The device is one that a single process must have to itself.
+    """
+    import torch
+
+    device = pick_device(name)
+    if device.type == "cpu":
+        return device
+    if device.type != "cuda" or device.index is not None:
+        raise RecipeError(
+            f"Several processes cannot share the device {device}",
+            where="runtime.device",
+            do="set it to cuda for a GPU each or to cpu, or train in one process",
+        )
+    if local_rank >= torch.cuda.device_count():
+        raise MachineError(
+            f"There is no GPU for process {local_rank + 1} on this machine, which has {torch.cuda.device_count()}",
+            where="runtime.training.processes, or --nproc-per-node of torchrun",
+            do="start one process a GPU",
+        )
+    return torch.device("cuda", local_rank)
 
 
 def memory_used() -> str:

@@ -3,7 +3,6 @@
 Only it (or whoever else holds a job's lease) begins and finishes a job. What carries jobs to processes is an engine's.
 """
 
-import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -109,13 +108,3 @@ def require_done(planned: Run, job_id: str) -> Job:
             do="run them first; `fusionchat plan --commands` lists all in order",
         )
     return job
-
-
-def refuse_many_processes() -> None:
-    """Several processes would each run every stage; say so instead."""
-    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
-        raise RecipeError(
-            "A training runs in one process for now",
-            where="WORLD_SIZE is greater than 1",
-            do="start `fusionchat run` without torchrun or accelerate launch",
-        )

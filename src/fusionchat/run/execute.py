@@ -2,6 +2,8 @@
 
 import time
 from collections.abc import Mapping
+from contextlib import nullcontext
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 
@@ -14,7 +16,11 @@ from fusionchat.artifacts import (
     stamp_of,
 )
 from fusionchat.console import working
+from fusionchat.errors import ArtifactError, DamagedError
+from fusionchat.models.device import cuda_count
 from fusionchat.run.job import Context, Inputs, Job, Stage, Summary
+from fusionchat.run.ranks import launch, processes_of, share_of_threads
+from fusionchat.run.world import summon, world_here
 from fusionchat.threads import set_threads
 
 PACKAGES = ("fusionchat", "torch", "transformers", "tokenizers", "numpy", "numba")
@@ -30,10 +36,33 @@ def make(job: Job, run: Path, stages: Mapping[str, Stage], ctx: Context) -> None
 
 
 def do_work(job: Job, run: Path, stages: Mapping[str, Stage], ctx: Context) -> Summary:
-    """Do a job's work here, in the folder that was begun for it."""
+    """Do a job's work in the folder that was begun for it: here, or in ranks where the job has them."""
+    if job.resources.parallel == "ranks" and ctx.world == 1:
+        world = world_here()
+        if world.size > 1:
+            return lead_work(job, run, stages, replace(ctx, rank=world.rank, world=world.size))
+        if (count := processes_of(ctx.runtime, cuda_count)) > 1:
+            return launch(run, job, count)
+    return work_here(job, run, stages, ctx)
+
+
+def lead_work(job: Job, run: Path, stages: Mapping[str, Stage], ctx: Context) -> Summary:
+    """Do a job's work as rank 0 of processes that somebody else has started."""
+    summon(run, job)
+    try:
+        return work_here(job, run, stages, ctx)
+    except DamagedError as error:  # made again, it would be read by this process alone
+        raise ArtifactError(
+            error.what, where=error.where, do="run `fusionchat run --verify` once, which makes it again"
+        ) from error
+
+
+def work_here(job: Job, run: Path, stages: Mapping[str, Stage], ctx: Context) -> Summary:
+    """Do a job's work, or a rank's part of it, in this process; rank 0 says how far it is."""
     folder = run / job.id
-    set_threads(job.resources.threads)
-    with machine_errors(folder), working(job.label):
+    threads = job.resources.threads
+    set_threads(threads if ctx.world == 1 else share_of_threads(threads, world_here().local_size))
+    with machine_errors(folder), working(job.label) if ctx.rank == 0 else nullcontext():
         return stages[job.stage].work(job.settings, Inputs(run, job), folder, ctx)
 
 

@@ -50,12 +50,14 @@ class Resources(Frozen):
         gpus: GPUs, where the machine has any.
         memory: Bytes of host memory, or of a GPU's where it runs on one; None where the inputs are not here yet.
         parallel: Who can work on it: one process, any number that take shards, or a world of ranks.
+        processes: Of a world of ranks: how many; auto where that depends on the machine.
     """
 
     threads: int = 0
     gpus: int = 0
     memory: float | None = None
     parallel: Parallel = "one"
+    processes: Literal["auto"] | int = 1
 
 
 class Job(Frozen):

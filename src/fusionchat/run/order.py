@@ -46,6 +46,11 @@ def helper_path(run: Path, job_id: str, pid: int) -> Path:
     return run / ORDERS / job_id / f"helper-{pid}.outcome"
 
 
+def ranks_path(run: Path, job_id: str) -> Path:
+    """The folder in which the ranks of a job leave their outcomes and logs."""
+    return run / ORDERS / job_id / "ranks"
+
+
 def write_order(run: Path, job: Job, runtime: RuntimeSettings) -> None:
     """Write a job's order, unless it is there already."""
     held = {

@@ -115,13 +115,14 @@ class Run:
         """Plan a job; the jobs it needs must be planned already.
 
         Of a job that it ``reads``, it follows these files alone. ``on_device``: it computes on `runtime.device`; where
-        that is a GPU, on ``gpus`` of them. See `Job` for the rest.
+        that is a GPU, on ``gpus`` of them in each process. See `Job` for the rest.
         """
         assert set(reads) <= set(needs), f"{stage}/{name} reads what it does not need"
         made = (job for model, job in self.unpacked.items() if content.models.get(model) == self.read(model))
         needs = tuple(dict.fromkeys((*needs, *made)))
         followed = {need: self.jobs[need].stands_for for need in needs if self.jobs[need].stands_for}
         read = {need: reads.get(need, files) for need, files in followed.items()}
+        processes = self.recipe.runtime.training.processes if parallel == "ranks" else 1
         gpu = on_device and self.recipe.runtime.device.startswith(("auto", "cuda"))
         job = Job(
             stage=stage,
@@ -134,7 +135,13 @@ class Run:
             models=dict(content.models),
             files=dict(content.files),
             means=dict(means),
-            resources=Resources(threads=self.threads, gpus=gpus * gpu, memory=memory, parallel=parallel),
+            resources=Resources(
+                threads=self.threads,
+                gpus=(processes if isinstance(processes, int) else 1) * gpus * gpu,
+                memory=memory,
+                parallel=parallel,
+                processes=processes,
+            ),
             cost=cost,
             rewritten=rewritten,
             stands_for=stands_for,

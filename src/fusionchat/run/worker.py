@@ -17,11 +17,14 @@ from threading import Thread
 from fusionchat.artifacts import is_begun, make_folder, read_manifest, write_json
 from fusionchat.console import take_stdout
 from fusionchat.damage import damaged_files, make_again
-from fusionchat.errors import ArtifactError, DamagedError, FusionChatError
+from fusionchat.errors import ArtifactError, FusionChatError
 from fusionchat.lease import HeldError, lease
 from fusionchat.run.execute import do_work, make
-from fusionchat.run.job import Context, Job, Stage, content_digest
-from fusionchat.run.order import enter, helper_path, lease_path, outcome_path, read_order
+from fusionchat.run.job import Context, Job, Stage, Summary, content_digest
+from fusionchat.run.order import Order, enter, helper_path, lease_path, outcome_path, ranks_path, read_order
+from fusionchat.run.outcome import told
+from fusionchat.run.ranks import leave_outcome
+from fusionchat.run.world import world_here
 
 
 class Did(Enum):
@@ -77,19 +80,49 @@ def make_outcome(
     path = helper_path(run, job_id, os.getpid()) if helps else outcome_path(run, job_id)
     make_folder(path.parent)
     try:
-        order = read_order(run, job_id, stages)
-        if order.job.fingerprint != mark:  # two recipes share the folder
-            raise ArtifactError(
-                f"Another process has planned {job_id} in another way",
-                where=str(run),
-                do="use one recipe with one run folder at a time",
-            )
-        enter(order.directory)
+        order = marked_order(run, job_id, mark, stages)
         summary = do_work(order.job, run, stages, Context(order.runtime, helps=helps))
     except FusionChatError as error:
         write_json(path, {"error": told(error)})
     else:
         write_json(path, {"summary": summary})
+
+
+def marked_order(run: Path, job_id: str, mark: str, stages: Mapping[str, Stage]) -> Order:
+    """The order of a job, whose paths start from here now.
+
+    Raises:
+        ArtifactError: There is none, or the job has another fingerprint: two recipes share the folder.
+    """
+    order = read_order(run, job_id, stages)
+    if order.job.fingerprint != mark:
+        raise ArtifactError(
+            f"Another process has planned {job_id} in another way",
+            where=str(run),
+            do="use one recipe with one run folder at a time",
+        )
+    enter(order.directory)
+    return order
+
+
+def work_as_rank(run: Path, job_id: str, mark: str, stages: Mapping[str, Stage]) -> Summary:
+    """Do the work of a job as one rank of the world that this process is in."""
+    world = world_here()
+    order = marked_order(run, job_id, mark, stages)
+    return do_work(order.job, run, stages, Context(order.runtime, world.rank, world.size))
+
+
+def serve_rank(run: Path, job_id: str, mark: str, stages: Mapping[str, Stage]) -> bool:
+    """Be a rank that `fusionchat.run.ranks.launch` has started, and end with it; returns whether all went well."""
+    run = run.absolute()
+    Thread(target=end_with, args=(os.getppid(),), daemon=True).start()
+    folder = ranks_path(run, job_id)
+    well = leave_outcome(folder, world_here().rank, lambda: work_as_rank(run, job_id, mark, stages))
+    if well:
+        from fusionchat.distill.parallel import part
+
+        part()
+    return well
 
 
 def work_alone(run: Path, job_id: str, stages: Mapping[str, Stage]) -> Did:
@@ -141,27 +174,3 @@ def require_inputs(run: Path, job: Job) -> None:
                 where=str(run / need),
                 do="run `fusionchat run` with the recipe again: it plans the jobs anew",
             )
-
-
-def told(error: FusionChatError) -> dict[str, str | int | None]:
-    """An error as JSON."""
-    held: dict[str, str | int | None] = {
-        "kind": type(error).__name__,
-        "what": error.what,
-        "where": error.where,
-        "do": error.do,
-        "exit_code": error.exit_code,
-    }
-    if isinstance(error, DamagedError):
-        held |= {"path": str(error.path), "folder": str(error.folder)}
-    return held
-
-
-def raised(held: Mapping[str, object]) -> FusionChatError:
-    """The error that a worker left."""
-    if held["kind"] == "DamagedError":
-        return DamagedError(str(held["what"]), path=Path(str(held["path"])), folder=Path(str(held["folder"])))
-    where, do = (None if held[key] is None else str(held[key]) for key in ("where", "do"))
-    error = FusionChatError(str(held["what"]), where=where, do=do)
-    error.exit_code = int(str(held["exit_code"]))
-    return error

@@ -3,17 +3,18 @@
 import gc
 import shutil
 from collections.abc import Mapping
+from contextlib import nullcontext
 from pathlib import Path
 from typing import ClassVar
 
 from pydantic import Field, SerializeAsAny
 
 from fusionchat.artifacts import Json, read_json, write_json
-from fusionchat.console import progress
+from fusionchat.console import ignore, progress
 from fusionchat.distill.checkpoints import describe
 from fusionchat.distill.settings import SoftTrainingSettings, TrainingSettings
 from fusionchat.distill.trained import FULL
-from fusionchat.models.device import pick_device
+from fusionchat.models.device import pick_device, rank_device
 from fusionchat.models.load import load_model
 from fusionchat.models.opening import PLAIN
 from fusionchat.models.precision import torch_dtype
@@ -23,6 +24,7 @@ from fusionchat.represent.store.read import DistributionStore
 from fusionchat.run.estimate import training_cost, training_memory
 from fusionchat.run.job import Context, Inputs, Summary
 from fusionchat.run.plan import Run
+from fusionchat.run.world import world_here
 from fusionchat.settings import Grown
 from fusionchat.stages.corpus import read_tokens, tokens_file
 from fusionchat.stages.names import CORPUS
@@ -99,9 +101,11 @@ def work(settings: Settings, inputs: Inputs, out: Path, ctx: Context) -> Summary
     if not (out / TRAINING).is_file():
         train_target(settings, inputs, out, ctx)
         gc.collect()  # Trainer and model refer to each other; the next job needs their memory
+    if ctx.rank:
+        return {}
     shutil.rmtree(out / CHECKPOINTS, ignore_errors=True)  # they serve a killed training only
     saved = read_json(out / TRAINING)
-    return {"steps": saved["steps"], "loss": saved["loss"]}
+    return {"steps": saved["steps"], "loss": saved["loss"], "processes": saved.get("processes", 1)}
 
 
 def train_target(settings: Settings, inputs: Inputs, out: Path, ctx: Context) -> None:
@@ -112,7 +116,8 @@ def train_target(settings: Settings, inputs: Inputs, out: Path, ctx: Context) ->
     from fusionchat.distill.trainer import train
 
     pivot, how = inputs.model("pivot"), settings.distill
-    device = pick_device(ctx.runtime.device)
+    name = ctx.runtime.device
+    device = pick_device(name) if ctx.world == 1 else rank_device(name, world_here().local_rank)
     rendered = read_tokens(inputs.folder(CORPUS), "train", "pivot")
     learns = settings.learns
     soft = None if learns is None else DistributionStore(inputs.folder(learns)).require(rendered.offsets)
@@ -139,12 +144,18 @@ def train_target(settings: Settings, inputs: Inputs, out: Path, ctx: Context) ->
         checkpoint_steps=ctx.runtime.checkpoint_steps,
         folder=out / CHECKPOINTS,
         device=device,
-        progress=lambda steps: progress(inputs.job.label, steps, "steps"),
+        progress=lambda steps: (
+            progress(inputs.job.label, steps, "steps") if ctx.rank == 0 else nullcontext(ignore)
+        ),
     )
+    if ctx.rank:
+        return
     if part == FULL or adapted is None:
         model.save_pretrained(out / "model")
     else:
         save_adapter(adapted, pivot, out / "model", part)
     copy_tokenizer(pivot, out / "model")
     loss = round(trained.log[-1]["loss"], 5) if trained.log else None
-    write_json(out / TRAINING, {"steps": trained.steps, "loss": loss, "log": trained.log})
+    write_json(
+        out / TRAINING, {"steps": trained.steps, "loss": loss, "processes": ctx.world, "log": trained.log}
+    )

@@ -11,10 +11,12 @@ from fusionchat.console import warn
 from fusionchat.lease import lease
 from fusionchat.recipe.schema import Recipe
 from fusionchat.run.auto import keep, resolve
-from fusionchat.run.coordinate import carry_out, refuse_many_processes, require_done
+from fusionchat.run.coordinate import carry_out, require_done
 from fusionchat.run.estimate import parameters
 from fusionchat.run.job import Announce, Job, Stage, Status
 from fusionchat.run.plan import Run
+from fusionchat.run.worker import work_as_rank
+from fusionchat.run.world import follow, leading, world_here
 from fusionchat.stages import align, corpus, distill, evaluate, fuse, merge, report, represent, unpack
 from fusionchat.stages.rehearse import rehearse
 from fusionchat.threads import pick_threads
@@ -95,7 +97,21 @@ def run(
     Raises:
         FusionChatError: With what is wrong, where, and what to do.
     """
-    refuse_many_processes()
+    if world_here().rank:
+        return follow_rank_0(recipe)
+    with leading(recipe.runtime):
+        return lead(recipe, until, announce, then, verify=verify)
+
+
+def lead(
+    recipe: Recipe,
+    until: str | None,
+    announce: Announce | None,
+    then: Callable[[Run], None] | None,
+    *,
+    verify: bool,
+) -> Run:
+    """`run` in the process that plans and writes."""
     planned = begin_run(recipe, verify=verify)
     with machine_errors(planned.folder), lease(planned.folder / ".lease"):
         write_text(planned.folder / "recipe.json", recipe.model_dump_json(indent=1) + "\n")
@@ -113,15 +129,23 @@ def run_job(recipe: Recipe, job_id: str, announce: Announce | None = None) -> Ru
     Raises:
         RecipeError: There is no such job, or a job that it needs is not done.
     """
-    refuse_many_processes()
-    planned = begin_run(recipe)
-    require_done(planned, job_id)
-    keep(planned.folder, planned.resolved)
+    if world_here().rank:
+        return follow_rank_0(recipe)
+    with leading(recipe.runtime):
+        planned = begin_run(recipe)
+        require_done(planned, job_id)
+        keep(planned.folder, planned.resolved)
 
-    def again(identities: dict[str, str]) -> Run:
-        return open_run(recipe, identities)
+        def again(identities: dict[str, str]) -> Run:
+            return open_run(recipe, identities)
 
-    return carry_out(planned, again, lambda run: [require_done(run, job_id)], announce, before=rehearse)
+        return carry_out(planned, again, lambda run: [require_done(run, job_id)], announce, before=rehearse)
+
+
+def follow_rank_0(recipe: Recipe) -> Run:
+    """Do this rank's part of the trainings that rank 0 makes; returns the run as it is then."""
+    follow(lambda run, job_id, mark: work_as_rank(run, job_id, mark, STAGES))
+    return open_run(recipe)
 
 
 def begin_run(recipe: Recipe, *, verify: bool = False) -> Run:

@@ -11,7 +11,7 @@ from fusionchat.errors import MergeError
 from fusionchat.run.engine import worker_process as module
 from fusionchat.run.engine.worker_process import Worker, environment, lost
 from fusionchat.run.order import helper_path, lease_path, outcome_path
-from fusionchat.run.worker import told
+from fusionchat.run.outcome import told
 from tests.run.toy import chain
 
 READY = "import sys\nprint('ready', flush=True)\nfor line in sys.stdin:\n    print('ready', flush=True)\n"

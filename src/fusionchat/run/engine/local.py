@@ -8,9 +8,10 @@ make shards of captures that others have begun. The results are the same bits.
 import os
 from collections.abc import Sequence
 
+from fusionchat.models.device import cuda_count
 from fusionchat.run.engine.gpus import gpus_here
 from fusionchat.run.engine.leased import is_left, job_lease
-from fusionchat.run.engine.side_by_side import SideBySide, cuda_count
+from fusionchat.run.engine.side_by_side import SideBySide
 from fusionchat.run.execute import make
 from fusionchat.run.job import Announce, Context, Job
 from fusionchat.run.order import write_order

@@ -67,8 +67,14 @@ class SideBySide:
             if self.gpus and job.resources.gpus > len(self.gpus):
                 raise MachineError(
                     f"{job.id} needs {job.resources.gpus} GPUs, and there are {len(self.gpus)}",
-                    where=f"capture.gpus of {job.name}",
-                    do="set fewer, with a device_map that puts the rest into host memory",
+                    **(
+                        {"where": "runtime.training.processes", "do": "set fewer, or auto"}
+                        if job.resources.parallel == "ranks"
+                        else {
+                            "where": f"capture.gpus of {job.name}",
+                            "do": "set fewer, with a device_map that puts the rest into host memory",
+                        }
+                    ),
                 )
 
     def _start(self, gpus: Gpus) -> Worker:
@@ -179,10 +185,3 @@ class SideBySide:
                 return
             self.idle.remove(hand)
             hand.help(found[0])
-
-
-def cuda_count() -> int:
-    """GPUs of this machine, without starting anything on one."""
-    import torch
-
-    return torch.cuda.device_count() if torch.cuda.is_available() else 0

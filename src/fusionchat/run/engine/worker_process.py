@@ -19,8 +19,9 @@ from fusionchat.run.engine.leased import is_left, job_lease
 from fusionchat.run.execute import write_manifest
 from fusionchat.run.job import Announce, Job, Summary
 from fusionchat.run.order import helper_path, outcome_path
+from fusionchat.run.outcome import raised
 from fusionchat.run.plan import Run
-from fusionchat.run.worker import HELPS, raised
+from fusionchat.run.worker import HELPS
 
 GRACE = 30.0
 """Seconds that a worker has to end before it is killed."""
