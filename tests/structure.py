@@ -84,9 +84,7 @@ OF_SEVERAL_FILES = (
 )  # fmt: skip
 """Tests of no file of the package: of the repository, or of several files at once (their first lines say of which)."""
 
-MATHEMATICS = frozenset(
-    ["numpy", "numba", "llvmlite", "torch", "jaxtyping", "rapidfuzz"]
-)  # llvmlite is numba's
+MATHEMATICS = frozenset(["numpy", "numba", "llvmlite", "torch", "jaxtyping"])  # llvmlite is numba's
 """What a pure file may import beside the standard library and other pure files."""
 
 

@@ -4,18 +4,23 @@ from dataclasses import asdict, replace
 import pytest
 
 from fusionchat.merge.methods.ties import Ties
+from fusionchat.merge.stream.result import InputFile, MergeReport, TensorReport
 from fusionchat.report.heatmap import merge_files, merge_weights, merge_words, merged_tensors, short_module
 from fusionchat.report.model import MergeFile
 from fusionchat.report.tables import tensor_table
 from tests.report.sample import report
 
 
-def tensor(name: str, *weights: float) -> dict:
-    return {"name": name, "weights": list(weights)}
+def tensor(name: str, *weights: float) -> TensorReport:
+    return TensorReport(name, [2, 2], list(weights), 1.0, [0.1, 0.2], [None], 0.5, 0.15, 1e-3)
 
 
-def raw(*tensors: dict) -> dict:
-    return {"targets": ["a", "b"], "tensors": list(tensors)}
+def raw(*tensors: TensorReport, **said) -> MergeReport:
+    held = {"method": {"method": "linear"}, "inputs": {}, "files": {}} | said
+    return MergeReport(
+        pivot="p", targets=["a", "b"], dtype="float32", tensors=list(tensors), copied=[], fingerprint="", seconds=1.0,
+        bytes_read=1, bytes_written=1, **held,
+    )  # fmt: skip
 
 
 def test_layers_are_columns_in_numeric_order_and_the_rest_comes_first():
@@ -73,14 +78,8 @@ def test_short_names(name, module):
 
 
 def test_tensors_are_listed_in_the_order_of_their_layers():
-    def tensor(name):
-        return {
-            "name": name, "shape": [2, 2], "weights": [0.25, 0.75], "base": 1.0, "rms": [0.1, 0.2], "cosine": [None],
-            "conflicts": 0.5, "change_rms": 0.15, "rounding_loss": 1e-3, "kept": [], "ties": [],
-        }  # fmt: skip
-
-    raw = {"targets": ["a", "b"], "tensors": [tensor(f"model.layers.{n}.w") for n in (10, 9, 0)]}
-    found = merged_tensors(raw)
+    made = raw(*(tensor(f"model.layers.{n}.w", 0.25, 0.75) for n in (10, 9, 0)))
+    found = merged_tensors(made)
     assert [t.name for t in found] == [f"model.layers.{n}.w" for n in (0, 9, 10)]
     table = tensor_table(replace(report(), tensors=found, tensor_targets=("a", "b")))
     assert table.columns == (
@@ -93,11 +92,8 @@ def test_tensors_are_listed_in_the_order_of_their_layers():
 
 
 def test_files_of_a_merge_are_those_read_and_those_written():
-    said = {
-        "inputs": {"pivot": {"x": {"bytes": 3}}, "a": {"y": {"bytes": 4, "sha256": "ab", "source": "read"}}},
-        "files": {"z": "cd"},
-    }
-    assert merge_files(said, {"z": 5}) == (
+    read = {"pivot": {"x": InputFile(3)}, "a": {"y": InputFile(4, "ab", "read")}}
+    assert merge_files(raw(inputs=read, files={"z": "cd"}), {"z": 5}) == (
         MergeFile("pivot", "x", 3),
         MergeFile("a", "y", 4, "ab", "read"),
         MergeFile("fused model", "z", 5, "cd", "written"),
@@ -105,8 +101,11 @@ def test_files_of_a_merge_are_those_read_and_those_written():
 
 
 def test_a_merge_is_told_by_its_method_and_what_is_not_default():
-    made = {"method": dict(asdict(Ties(density=(0.2, 0.3))))}
-    assert merge_words(json.loads(json.dumps(made))) == "ties density=(0.2, 0.3)"
-    assert merge_words({"method": {"method": "linear"}}) == "linear"
-    folders = {"method": {"method": "fisher", "fisher": ["/home/me/a.fisher", "b.fisher"]}}
+    made = raw(method=dict(asdict(Ties(density=(0.2, 0.3)))))
+    assert (
+        merge_words(MergeReport.from_json(json.loads(json.dumps(made.to_json()))))
+        == "ties density=(0.2, 0.3)"
+    )
+    assert merge_words(raw()) == "linear"
+    folders = raw(method={"method": "fisher", "fisher": ["/home/me/a.fisher", "b.fisher"]})
     assert merge_words(folders) == "fisher fisher=('a.fisher', 'b.fisher')"  # it goes into the card

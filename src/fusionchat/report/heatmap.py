@@ -5,33 +5,28 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from fusionchat.artifacts import Json
-from fusionchat.merge.methods import METHODS
+from fusionchat.merge.stream.result import MergeReport
 from fusionchat.merge.weights import layer_of, module_of
 from fusionchat.report.model import MergedTensor, MergeFile, MergeWeights
 
 Place = tuple[str, int | None]  # module, layer
 
 
-def merge_weights(raw: Mapping[str, Json], *, label: str, method: str) -> MergeWeights | None:
+def merge_weights(merge: MergeReport, *, label: str, method: str) -> MergeWeights | None:
     """Weights as [targets][modules][layers]; None for a method that decides element by element.
 
     Parameters that differ only in a number inside a layer (the experts of a mixture) are averaged, and so are
     a weight and its bias.
 
     Args:
-        raw: A merge report: ``targets``, and ``tensors`` with ``name`` and ``weights``.
+        merge: What the merge has reported.
         label: The merge's name in the report.
         method: The method's name.
     """
-    targets, tensors = raw.get("targets"), raw.get("tensors")
-    assert isinstance(targets, list) and isinstance(tensors, list), "not a merge report"
     cells: dict[Place, list[Sequence[float]]] = defaultdict(list)
-    for tensor in tensors:
-        assert isinstance(tensor, dict)
-        name, weights = str(tensor["name"]), tensor["weights"]
-        if isinstance(weights, list) and weights:
-            cells[short_module(name), layer_of(name)].append([float(str(w)) for w in weights])
+    for tensor in merge.tensors:
+        if tensor.weights:
+            cells[short_module(tensor.name), layer_of(tensor.name)].append(tensor.weights)
     if not cells:
         return None
     layers = sorted({layer for _, layer in cells if layer is not None})
@@ -41,58 +36,52 @@ def merge_weights(raw: Mapping[str, Json], *, label: str, method: str) -> MergeW
     return MergeWeights(
         label=label,
         method=method,
-        targets=tuple(map(str, targets)),
+        targets=tuple(merge.targets),
         layers=tuple("" if column is None else str(column) for column in columns),
         modules=tuple(modules),
         weights=tuple(
             tuple(tuple(mean(cells.get((m, c)), t) for c in columns) for m in modules)
-            for t in range(len(targets))
+            for t in range(len(merge.targets))
         ),
     )
 
 
-def merged_tensors(raw: Mapping[str, Json]) -> tuple[MergedTensor, ...]:
-    """The merge report's tensors, by name."""
-    tensors = raw["tensors"]
-    assert isinstance(tensors, list), "not a merge report"
-    fields = MergedTensor.__dataclass_fields__
+def merged_tensors(merge: MergeReport) -> tuple[MergedTensor, ...]:
+    """The merge's tensors, by name."""
+    found = (
+        MergedTensor(
+            name=t.name,
+            weights=tuple(t.weights),
+            rms=tuple(t.rms),
+            cosine=tuple(t.cosine),
+            conflicts=t.conflicts,
+            change_rms=t.change_rms,
+            rounding_loss=t.rounding_loss,
+            kept=tuple(t.kept),
+            ties=tuple(t.ties),
+        )
+        for t in merge.tensors
+    )
+    return tuple(sorted(found, key=lambda t: natural(t.name)))
+
+
+def merge_files(merge: MergeReport, sizes: Mapping[str, int]) -> tuple[MergeFile, ...]:
+    """The weight files of a merge: its inputs', then those written, whose ``sizes`` are given by name."""
     found = [
-        {
-            key: tuple(value) if isinstance(value, list) else value
-            for key, value in tensor.items()
-            if key in fields
-        }
-        for tensor in tensors
-        if isinstance(tensor, dict)
+        MergeFile(model, name, file.bytes, file.sha256, file.source)
+        for model, files in merge.inputs.items()
+        for name, file in files.items()
     ]
-    return tuple(sorted((MergedTensor(**values) for values in found), key=lambda t: natural(t.name)))  # type: ignore[arg-type]
-
-
-def merge_files(raw: Mapping[str, Json], sizes: Mapping[str, int]) -> tuple[MergeFile, ...]:
-    """The weight files a merge report names: its inputs', then those written, whose ``sizes`` are given by name."""
-    inputs, written = raw["inputs"], raw["files"]
-    assert isinstance(inputs, dict) and isinstance(written, dict), "not a merge report"
-    found = []
-    for model, files in inputs.items():
-        assert isinstance(files, dict)
-        for name, said in files.items():
-            assert isinstance(said, dict)
-            digest, source = str(said.get("sha256", "")), str(said.get("source", ""))
-            found.append(MergeFile(model, name, int(str(said["bytes"])), digest, source))
-    found += [MergeFile("fused model", n, sizes[n], str(digest), "written") for n, digest in written.items()]
+    found += [MergeFile("fused model", n, sizes[n], digest, "written") for n, digest in merge.files.items()]
     return tuple(found)
 
 
-def merge_words(raw: Mapping[str, Json]) -> str:
-    """A merge report's method in words: its name and the settings that are not its defaults, folders by their last part."""
+def merge_words(merge: MergeReport) -> str:
+    """A merge's method in words: its name and the settings that are not its defaults, folders by their last part."""
     from fusionchat.merge.search import describe
 
-    said = raw["method"]
-    assert isinstance(said, dict), "not a merge report"
-    settings = {key: tuple(value) if isinstance(value, list) else value for key, value in said.items()}
-    method = METHODS[str(said["method"])](**settings)  # type: ignore[arg-type]
-    words = describe(method)
-    for folder in method.auxiliary():
+    words = describe(merge.settings)
+    for folder in merge.settings.auxiliary():
         words = words.replace(folder, Path(folder).name)
     return words
 

@@ -15,6 +15,8 @@ from fusionchat.evaluate.measure import comparable, remarks
 from fusionchat.evaluate.row_bits import amounts
 from fusionchat.evaluate.scores import Scores, read_scores
 from fusionchat.evaluate.tasks import METRICS, PRIMARY
+from fusionchat.merge.stream.result import REPORT as MERGE_REPORT
+from fusionchat.merge.stream.result import MergeReport
 from fusionchat.models.card import README
 from fusionchat.models.quantization import describe
 from fusionchat.recipe.schema import Recipe
@@ -382,9 +384,9 @@ def make_trials(recipe: Recipe, inputs: Inputs) -> tuple[MergeTrial, ...]:
 
 def make_weights(inputs: Inputs, weight: float) -> tuple[MergeWeights, ...]:
     """The merge's weights by layer and module, where the method gives each tensor weights."""
-    raw = merge_report(inputs)
-    method = str(cast(Mapping[str, Json], raw["method"])["method"])
-    found = merge_weights(raw, label=f"{method}, λ {weight_text(weight)}", method="")
+    merge = merge_report(inputs)
+    method = merge.settings.method
+    found = merge_weights(merge, label=f"{method}, λ {weight_text(weight)}", method="")
     return () if found is None else (found,)
 
 
@@ -394,6 +396,6 @@ def make_files(inputs: Inputs) -> tuple[MergeFile, ...]:
     return merge_files(merge_report(inputs), {p.name: p.stat().st_size for p in folder.glob("*.safetensors")})
 
 
-def merge_report(inputs: Inputs) -> dict[str, Json]:
+def merge_report(inputs: Inputs) -> MergeReport:
     """What the fused model's merge left beside it."""
-    return read_json(verified(inputs.folder(FUSED) / "model" / "merge_weights.json"))
+    return MergeReport.from_json(read_json(verified(inputs.folder(FUSED) / "model" / MERGE_REPORT)))

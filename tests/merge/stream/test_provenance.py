@@ -15,6 +15,7 @@ from fusionchat.merge.methods.linear import Linear
 from fusionchat.merge.methods.varm import Varm
 from fusionchat.merge.stream.merge import merge_models
 from fusionchat.merge.stream.provenance import describe_files, known_hash, records_of
+from fusionchat.merge.stream.result import InputFile
 from tests.merge.folders import family, random_tensors, save
 
 WEIGHTS = "model.safetensors"
@@ -107,8 +108,8 @@ def test_a_merged_model_is_known_from_its_report_until_it_is_changed(tmp_path):
             == (digest_of(path), known(path)[1])
         )
     again = merge_models(pivot, {"m": tmp_path / "first"}, Linear(), tmp_path / "second", threads=1)
-    assert again.inputs["m"][paths[0].name]["sha256"] == digest_of(paths[0])
-    assert again.inputs["pivot"] == {WEIGHTS: {"bytes": (pivot / WEIGHTS).stat().st_size}}
+    assert again.inputs["m"][paths[0].name].sha256 == digest_of(paths[0])
+    assert again.inputs["pivot"] == {WEIGHTS: InputFile((pivot / WEIGHTS).stat().st_size)}
     (tmp_path / "first/merge_weights.json").write_text("{")
     assert known(paths[0]) is None
     (tmp_path / "first/merge_weights.json").write_text('{"files": ["x"]}')
@@ -155,10 +156,10 @@ def test_the_rest_is_read_only_if_asked_and_only_the_rest(tmp_path, monkeypatch)
     read = []
     monkeypatch.setattr(provenance, "sha256_file", lambda path: read.append(path) or digest_of(path))
     free = merge_models(pivot, {"t": target}, Varm(), tmp_path / "free", threads=1)
-    assert read == [] and "sha256" not in free.inputs["pivot"][WEIGHTS]
+    assert read == [] and not free.inputs["pivot"][WEIGHTS].sha256
     asked = merge_models(pivot, {"t": target}, Varm(), tmp_path / "asked", threads=1, hash_inputs=True)
     assert read == [pivot / WEIGHTS]
-    assert asked.inputs["pivot"][WEIGHTS]["sha256"] == digest_of(pivot / WEIGHTS)
+    assert asked.inputs["pivot"][WEIGHTS].sha256 == digest_of(pivot / WEIGHTS)
     assert asked.inputs["t"] == free.inputs["t"]
     written = json.loads((tmp_path / "asked/merge_weights.json").read_text())
     assert written["inputs"]["t"][WEIGHTS]["source"] == "manifest.json"
@@ -171,7 +172,7 @@ def test_a_fisher_merge_s_folders_are_inputs(tmp_path):
     method = Fisher(fisher=(str(tmp_path / "f0"), str(tmp_path / "f1")))
     report = merge_models(pivot, targets, method, tmp_path / "out", threads=1, hash_inputs=True)
     assert list(report.inputs) == ["pivot", "t0", "t1", "fisher of t0", "fisher of t1"]
-    assert report.inputs["fisher of t1"][WEIGHTS]["sha256"] == digest_of(tmp_path / "f1" / WEIGHTS)
+    assert report.inputs["fisher of t1"][WEIGHTS].sha256 == digest_of(tmp_path / "f1" / WEIGHTS)
 
 
 def test_no_files_no_words():

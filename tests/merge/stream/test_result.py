@@ -1,12 +1,14 @@
 """What is reported of a merge, worked out by hand."""
 
 import json
+from dataclasses import asdict
 
 import numpy as np
 import pytest
 
 from fusionchat.merge.methods.base import Gram, Mixture
-from fusionchat.merge.stream.result import REPORT, MergeReport, TensorReport, finished
+from fusionchat.merge.methods.ties import Ties
+from fusionchat.merge.stream.result import REPORT, InputFile, MergeReport, TensorReport, finished, report_of
 
 GRAM = Gram(np.array([[0, 0, 0, 0], [0, 16, 8, 0], [0, 8, 4, 0], [0, 0, 0, 0]], float), 4, conflicts=1)
 """Three changes over 4 elements: rms 2, 1 and 0; the first two point the same way."""
@@ -100,3 +102,23 @@ def test_a_merge_is_finished_where_report_and_files_fit(tmp_path):
     assert finished(tmp_path, "mark", sizes) is None
     (tmp_path / REPORT).write_text('{"method": 1}')
     assert finished(tmp_path, "mark", sizes) is None
+
+
+def test_files_that_were_read_say_what_is_known():
+    assert InputFile(3).to_json() == {"bytes": 3}
+    whole = report(inputs={"pivot": {"x": InputFile(3)}, "a": {"y": InputFile(4, "ab", "read")}})
+    values = json.loads(json.dumps(whole.to_json()))
+    assert values["inputs"]["a"]["y"] == {"bytes": 4, "sha256": "ab", "source": "read"}
+    assert MergeReport.from_json(values) == whole
+
+
+def test_the_method_comes_back_with_its_settings():
+    made = report(method=json.loads(json.dumps(asdict(Ties(density=(0.2, 0.3))))))
+    assert made.settings == Ties(density=(0.2, 0.3))
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", '{"method": 1}'])
+def test_a_report_that_is_none(tmp_path, text):
+    assert report_of(tmp_path) is None
+    (tmp_path / REPORT).write_text(text)
+    assert report_of(tmp_path) is None

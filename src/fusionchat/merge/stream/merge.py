@@ -27,7 +27,7 @@ from fusionchat.merge.methods.spherical import Slerp
 from fusionchat.merge.stream.engine import Engine
 from fusionchat.merge.stream.output import Output, sweep
 from fusionchat.merge.stream.provenance import describe_files
-from fusionchat.merge.stream.result import REPORT, MergeReport, TensorReport, finished
+from fusionchat.merge.stream.result import REPORT, InputFile, MergeReport, TensorReport, finished
 from fusionchat.merge.stream.surroundings import carried, copy_surroundings
 
 _ENGINE = 4
@@ -207,7 +207,7 @@ def _check_place(out: Path, inputs: Sequence[Path]) -> None:
             )
 
 
-def _describe(inputs: Inputs, compute: bool) -> dict[str, dict[str, Json]]:
+def _describe(inputs: Inputs, compute: bool) -> dict[str, dict[str, InputFile]]:
     return {name or "pivot": describe_files(files, compute=compute) for name, files in inputs.files.items()}
 
 

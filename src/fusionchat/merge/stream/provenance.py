@@ -17,10 +17,9 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-from fusionchat.artifacts import MANIFEST, Json, read_json, read_manifest, sha256_file, sha256_known
-from fusionchat.errors import ArtifactError
+from fusionchat.artifacts import MANIFEST, read_manifest, sha256_file, sha256_known
 from fusionchat.merge.inputs.stored import MappedFile
-from fusionchat.merge.stream.result import REPORT
+from fusionchat.merge.stream.result import REPORT, InputFile, report_of
 
 READ, HUB = "read", "hub cache"
 _BLOB = re.compile(r"[0-9a-f]{64}")
@@ -51,9 +50,9 @@ class Record(NamedTuple):
         return digest if unchanged else None
 
 
-def describe_files(files: Iterable[MappedFile], *, compute: bool = False) -> dict[str, Json]:
+def describe_files(files: Iterable[MappedFile], *, compute: bool = False) -> dict[str, InputFile]:
     """Size of every file by name, and its SHA-256 with where it is known from, where it is known or to be computed."""
-    described: dict[str, Json] = {}
+    described: dict[str, InputFile] = {}
     records: dict[Path, list[Record]] = {}
     for file in files:
         folder = file.path.parent
@@ -62,7 +61,7 @@ def describe_files(files: Iterable[MappedFile], *, compute: bool = False) -> dic
         known = known_hash(file.path, records[folder])
         if known is None and compute:
             known = Known(sha256_file(file.path), READ)
-        described[file.path.name] = {"bytes": file.size, **({} if known is None else known._asdict())}
+        described[file.path.name] = InputFile(file.size, *(known or ()))
     return described
 
 
@@ -84,12 +83,6 @@ def records_of(folder: Path) -> Iterator[Record]:
         manifest = read_manifest(job)
         if manifest is not None:
             yield Record(MANIFEST, job, manifest.files, (job / MANIFEST).stat().st_mtime_ns)
-    path = folder / REPORT
-    if path.is_file():
-        try:
-            said = read_json(path).get("files")
-        except ArtifactError:
-            return
-        if isinstance(said, dict):
-            files = {name: digest for name, digest in said.items() if isinstance(digest, str)}
-            yield Record(REPORT, folder, files, path.stat().st_mtime_ns)
+    report = report_of(folder)
+    if report is not None:
+        yield Record(REPORT, folder, report.files, (folder / REPORT).stat().st_mtime_ns)

@@ -1,4 +1,4 @@
-"""What is known of a merge afterwards: per tensor and overall, as JSON."""
+"""What is known of a merge afterwards, per tensor and overall: ``merge_weights.json``, written and read by one type."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
@@ -9,7 +9,8 @@ import numpy as np
 
 from fusionchat.artifacts import Json, read_json
 from fusionchat.errors import ArtifactError
-from fusionchat.merge.methods.base import Gram, Mixture
+from fusionchat.merge.methods import METHODS
+from fusionchat.merge.methods.base import Gram, Method, Mixture
 
 REPORT = "merge_weights.json"
 """Its file in the fused model's folder."""
@@ -108,6 +109,25 @@ def _cosine(gram: Gram, j: int, k: int) -> float | None:
 
 
 @dataclass(frozen=True)
+class InputFile:
+    """A weight file that was read.
+
+    Attributes:
+        bytes: Its size.
+        sha256: Its SHA-256, empty where it is not known.
+        source: Where that is known from (`fusionchat.merge.stream.provenance`).
+    """
+
+    bytes: int
+    sha256: str = ""
+    source: str = ""
+
+    def to_json(self) -> dict[str, Json]:
+        """What is known of it as plain JSON values."""
+        return {key: value for key, value in vars(self).items() if value != ""}
+
+
+@dataclass(frozen=True)
 class MergeReport:
     """A finished merge.
 
@@ -119,8 +139,7 @@ class MergeReport:
         tensors: One report per merged tensor.
         copied: Names of tensors that were copied byte for byte.
         files: SHA-256 of every weight file written.
-        inputs: For each input and weight file its size in bytes, and its SHA-256 with the source it is known from, where
-            it is known or was asked for.
+        inputs: The weight files of each input by name.
         fingerprint: SHA-256 of settings and inputs' headers.
         seconds: Wall time.
         bytes_read: Bytes of the inputs.
@@ -134,7 +153,7 @@ class MergeReport:
     tensors: list[TensorReport]
     copied: list[str]
     files: dict[str, str]
-    inputs: dict[str, dict[str, Json]]
+    inputs: dict[str, dict[str, InputFile]]
     fingerprint: str
     seconds: float
     bytes_read: int
@@ -142,14 +161,28 @@ class MergeReport:
 
     def to_json(self) -> dict[str, Json]:
         """All of it as plain JSON values."""
-        return {**asdict(self), "summary": self.summary()}
+        inputs: dict[str, Json] = {
+            name: {file: said.to_json() for file, said in files.items()}
+            for name, files in self.inputs.items()
+        }
+        return {**asdict(self), "inputs": inputs, "summary": self.summary()}
 
     @classmethod
     def from_json(cls, values: Mapping[str, Json]) -> "MergeReport":
-        """What `to_json` was made from."""
+        """What `to_json` was made from; raises KeyError or TypeError where it is something else."""
         given: dict[str, Any] = {field.name: values[field.name] for field in fields(cls)}
         given["tensors"] = [TensorReport(**tensor) for tensor in given["tensors"]]
+        given["inputs"] = {
+            name: {file: InputFile(**said) for file, said in files.items()}
+            for name, files in given["inputs"].items()
+        }
         return cls(**given)
+
+    @property
+    def settings(self) -> Method:
+        """The method with its settings."""
+        held: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in self.method.items()}
+        return METHODS[held["method"]](**held)
 
     def summary(self) -> dict[str, Json]:
         """Figures over the whole model, weighted by elements."""
@@ -178,12 +211,17 @@ class MergeReport:
 
 def finished(folder: Path, mark: str, sizes: Mapping[str, int]) -> MergeReport | None:
     """The report of a merge with this fingerprint that a folder holds with weight files of these sizes, or None."""
-    path = folder / REPORT
-    if not path.is_file() or not all((folder / name).is_file() for name in sizes):
-        return None
-    try:
-        report = MergeReport.from_json(read_json(path))
-    except (ArtifactError, KeyError, TypeError):
+    report = report_of(folder) if all((folder / name).is_file() for name in sizes) else None
+    if report is None or report.fingerprint != mark:
         return None
     there = {name: (folder / name).stat().st_size for name in sizes}
-    return report if report.fingerprint == mark and there == dict(sizes) else None
+    return report if there == dict(sizes) else None
+
+
+def report_of(folder: Path) -> MergeReport | None:
+    """The report in a model's folder; None where there is none, or what is there is damaged or of another version."""
+    path = folder / REPORT
+    try:
+        return MergeReport.from_json(read_json(path)) if path.is_file() else None
+    except (ArtifactError, KeyError, TypeError, AttributeError):
+        return None
