@@ -7,12 +7,12 @@ pivot token it meets most often.
 
 from typing import NamedTuple
 
-import numba
 import numpy as np
 from numpy.typing import NDArray
 
 from fusionchat.align.baselines.min_edit import clear_masks, distance, fill_masks
 from fusionchat.align.trie import MIX
+from fusionchat.compiled import njit
 from fusionchat.tokens.spans import Array, ByteTable
 
 
@@ -65,7 +65,7 @@ def most_frequent(source: ByteTable, pivot: ByteTable, counts: PairCounts) -> ND
     return partners
 
 
-@numba.njit(cache=True, nogil=True)
+@njit(nogil=True)
 def _count(source_labels: Array, pivot_labels: Array) -> tuple[Array, Array]:
     room, used = 1 << 16, 0
     keys, counts = np.full(room, -1, np.int64), np.zeros(room, np.int64)
@@ -88,7 +88,7 @@ def _count(source_labels: Array, pivot_labels: Array) -> tuple[Array, Array]:
     return keys[full], counts[full]
 
 
-@numba.njit(cache=True, nogil=True)
+@njit(nogil=True)
 def _find(keys: Array, key: int) -> int:
     mask = len(keys) - 1
     mixed = key * MIX
@@ -98,7 +98,7 @@ def _find(keys: Array, key: int) -> int:
     return slot
 
 
-@numba.njit(cache=True, nogil=True)
+@njit(nogil=True)
 def _partners(
     data: Array,
     offsets: Array,

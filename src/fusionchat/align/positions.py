@@ -9,10 +9,10 @@ at c: the one that has such bytes, if one has (docs/alignment.md).
 
 from typing import NamedTuple
 
-import numba
 import numpy as np
 from numpy.typing import NDArray
 
+from fusionchat.compiled import njit
 from fusionchat.corpus.supervised import SupervisedTokens
 from fusionchat.represent.events import text_begins
 from fusionchat.tokens.spans import Array
@@ -50,7 +50,7 @@ def attach(pivot: SupervisedTokens, source: SupervisedTokens) -> Attached:
     )
 
 
-@numba.njit(cache=True, nogil=True)
+@njit(nogil=True)
 def _attach(
     turn_N: Array,
     begin_N: Array,

@@ -8,10 +8,10 @@ the same bytes, a regular piece goes before a byte-fallback piece, then the lowe
 from functools import lru_cache
 from typing import NamedTuple
 
-import numba
 import numpy as np
 from numpy.typing import NDArray
 
+from fusionchat.compiled import njit
 from fusionchat.tokens.spans import FALLBACK, Array, ByteTable
 
 MIX = -7046029254386353131
@@ -43,13 +43,13 @@ def trie_of(table: ByteTable) -> Trie:
     return Trie(*_build(table.data, table.offsets, ordered, room, total + 1))
 
 
-@numba.njit(cache=True, nogil=True, inline="always")
+@njit(nogil=True, inline="always")
 def _slot(key: int, mask: int) -> int:
     mixed = key * MIX
     return (mixed >> 32) & mask
 
 
-@numba.njit(cache=True, nogil=True)
+@njit(nogil=True)
 def _build(data: Array, offsets: Array, ids: Array, room: int, most: int) -> tuple[Array, Array, Array]:
     keys = np.full(room, -1, np.int64)
     children = np.zeros(room, np.int32)
@@ -72,7 +72,7 @@ def _build(data: Array, offsets: Array, ids: Array, room: int, most: int) -> tup
     return keys, children, token_S[:nodes].copy()
 
 
-@numba.njit(cache=True, nogil=True)
+@njit(nogil=True)
 def step(keys: Array, children: Array, node: int, byte: int) -> int:
     """The child of ``node`` for ``byte``, -1 for none."""
     mask = len(keys) - 1
@@ -85,7 +85,7 @@ def step(keys: Array, children: Array, node: int, byte: int) -> int:
     return -1
 
 
-@numba.njit(cache=True, nogil=True)
+@njit(nogil=True)
 def longest_prefixes(
     data: Array, offsets: Array, in_text: Array, keys: Array, children: Array, token_S: Array, whole: bool
 ) -> Array:
@@ -109,7 +109,7 @@ def longest_prefixes(
     return rest
 
 
-@numba.njit(cache=True, nogil=True)
+@njit(nogil=True)
 def count_alike(
     data: Array, offsets: Array, in_text: Array, keys: Array, children: Array, nodes: int
 ) -> Array:

@@ -7,12 +7,12 @@ section 3.2). A pivot token takes the distribution of the first source token it 
 once for a pair of unique tokens.
 """
 
-import numba
 import numpy as np
 from numpy.typing import NDArray
 
 from fusionchat.align.baselines.min_edit import clear_masks, distance, fill_masks
 from fusionchat.align.positions import Attached
+from fusionchat.compiled import njit
 from fusionchat.corpus.supervised import SupervisedTokens
 from fusionchat.tokens.spans import Array, ByteTable
 
@@ -54,13 +54,13 @@ def warp(
     return first_N
 
 
-@numba.njit(cache=True, nogil=True)
+@njit(nogil=True)
 def _bare(data: Array, offsets: Array, token: int) -> tuple[int, int]:
     low, high = offsets[token], offsets[token + 1]
     return low + (1 if low < high and data[low] == 32 else 0), high
 
 
-@numba.njit(cache=True, nogil=True)
+@njit(nogil=True)
 def _distances(
     data_N: Array, offsets_N: Array, ids_N: Array, data_M: Array, offsets_M: Array, ids_M: Array
 ) -> Array:
@@ -76,7 +76,7 @@ def _distances(
     return costs
 
 
-@numba.njit(cache=True, nogil=True)
+@njit(nogil=True)
 def _walk(costs_UW: Array, mine_N: Array, theirs_M: Array) -> Array:
     # 1. the least cost of every pair of beginnings, row by row, and the move that it came from
     n, m = len(mine_N), len(theirs_M)

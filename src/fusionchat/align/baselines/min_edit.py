@@ -6,10 +6,10 @@ J. ACM 46, 1999). Candidates are taken in the order of their difference in lengt
 two lower bounds, the difference in length and the number of byte classes one of the two lacks, allow it.
 """
 
-import numba
 import numpy as np
 from numpy.typing import NDArray
 
+from fusionchat.compiled import njit
 from fusionchat.tokens.spans import Array, ByteTable
 
 
@@ -53,7 +53,7 @@ def nearest_tokens(
     return nearest
 
 
-@numba.njit(cache=True, nogil=True, inline="always")
+@njit(nogil=True, inline="always")
 def _popcount(word: np.uint64) -> np.int64:
     word = word - ((word >> np.uint64(1)) & np.uint64(0x5555555555555555))
     word = (word & np.uint64(0x3333333333333333)) + ((word >> np.uint64(2)) & np.uint64(0x3333333333333333))
@@ -61,7 +61,7 @@ def _popcount(word: np.uint64) -> np.int64:
     return np.int64((word * np.uint64(0x0101010101010101)) >> np.uint64(56))
 
 
-@numba.njit(cache=True, nogil=True)
+@njit(nogil=True)
 def class_mask(data: Array, low: int, high: int) -> np.uint64:
     """Which of 64 classes of bytes occur (byte modulo 64), as bits."""
     mask = np.uint64(0)
@@ -70,7 +70,7 @@ def class_mask(data: Array, low: int, high: int) -> np.uint64:
     return mask
 
 
-@numba.njit(cache=True, nogil=True)
+@njit(nogil=True)
 def class_masks(data: Array, offsets: Array, ids: Array) -> Array:
     """`class_mask` of every token in ``ids``, uint64."""
     out = np.zeros(len(ids), np.uint64)
@@ -79,7 +79,7 @@ def class_masks(data: Array, offsets: Array, ids: Array) -> Array:
     return out
 
 
-@numba.njit(cache=True, nogil=True)
+@njit(nogil=True)
 def myers(peq: Array, size: int, data: Array, low: int, high: int, most: int) -> int:
     """Edit distance of a pattern of ``size`` <= 64 bytes, given its match masks, to data[low:high].
 
@@ -109,7 +109,7 @@ def myers(peq: Array, size: int, data: Array, low: int, high: int, most: int) ->
     return score
 
 
-@numba.njit(cache=True, nogil=True)
+@njit(nogil=True)
 def plain_distance(left: Array, low: int, high: int, right: Array, first: int, last: int) -> int:
     """Edit distance of left[low:high] and right[first:last] by the recursion, two rows at a time."""
     width = last - first
@@ -123,7 +123,7 @@ def plain_distance(left: Array, low: int, high: int, right: Array, first: int, l
     return row[width]
 
 
-@numba.njit(cache=True, nogil=True)
+@njit(nogil=True)
 def distance(
     peq: Array, size: int, left: Array, low: int, right: Array, first: int, last: int, most: int
 ) -> int:
@@ -133,21 +133,21 @@ def distance(
     return plain_distance(left, low, low + size, right, first, last)
 
 
-@numba.njit(cache=True, nogil=True)
+@njit(nogil=True)
 def fill_masks(peq: Array, data: Array, low: int, high: int) -> None:
     """Set the match masks of data[low:high], 64 bytes at most, in ``peq`` (uint64 [256], all zero before)."""
     for at in range(low, min(high, low + 64)):
         peq[data[at]] |= np.uint64(1) << np.uint64(at - low)
 
 
-@numba.njit(cache=True, nogil=True)
+@njit(nogil=True)
 def clear_masks(peq: Array, data: Array, low: int, high: int) -> None:
     """Undo `fill_masks`."""
     for at in range(low, min(high, low + 64)):
         peq[data[at]] = np.uint64(0)
 
 
-@numba.njit(cache=True, nogil=True)
+@njit(nogil=True)
 def _nearest(
     data: Array,
     offsets: Array,

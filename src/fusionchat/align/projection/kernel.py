@@ -5,7 +5,6 @@ A row is worked on as a short list of entries (token, mass): the kept tokens of 
 probability is always known. Entries get a pivot token each, those that meet are added up, and the largest are kept.
 """
 
-import numba
 import numpy as np
 
 from fusionchat.align.projection.arrays import EXACT, INSIDE, Entries, Lookup, Out, Places, Rules, Side, Words
@@ -18,13 +17,14 @@ from fusionchat.align.projection.path import (
     tail_share,
 )
 from fusionchat.align.trie import step
+from fusionchat.compiled import njit
 from fusionchat.tokens.spans import Array
 
 LEAST_TAIL = 1e-30
 """Mass of a tail without mass: a label that it would have to give something keeps a finite log-probability."""
 
 
-@numba.njit(cache=True, nogil=True, inline="always")
+@njit(nogil=True, inline="always")
 def load(source: Side, j: int, rules: Rules, room: Entries) -> tuple[int, int, float]:
     """Put the known tokens of source row j into the room: (entries, index of the label or -1, tail mass)."""
     count, label = 0, -1
@@ -50,7 +50,7 @@ def load(source: Side, j: int, rules: Rules, room: Entries) -> tuple[int, int, f
     return count, label, tail
 
 
-@numba.njit(cache=True, nogil=True)
+@njit(nogil=True)
 def text_entries(room: Entries, count: int, words: Words) -> int:
     """How many entries are text tokens."""
     known = 0
@@ -59,7 +59,7 @@ def text_entries(room: Entries, count: int, words: Words) -> int:
     return known
 
 
-@numba.njit(cache=True, nogil=True)
+@njit(nogil=True)
 def condition(
     room: Entries, count: int, label: int, words: Words, low: int, size: int
 ) -> tuple[int, int, float]:
@@ -76,7 +76,7 @@ def condition(
     return kept, moved, total
 
 
-@numba.njit(cache=True, nogil=True)
+@njit(nogil=True)
 def after_prefix(
     lookup: Lookup, before: Array, low: int, high: int, words: Words, token: int, size: int
 ) -> int:
@@ -96,7 +96,7 @@ def after_prefix(
     return best
 
 
-@numba.njit(cache=True, nogil=True, inline="always")
+@njit(nogil=True, inline="always")
 def aim(
     room: Entries, count: int, words: Words, lookup: Lookup, size: int, before: Array, low: int, high: int
 ) -> None:
@@ -113,7 +113,7 @@ def aim(
             room.goal[e] = -1
 
 
-@numba.njit(cache=True, nogil=True, inline="always")
+@njit(nogil=True, inline="always")
 def merge(room: Entries, count: int) -> tuple[int, float, int]:
     """Add up the entries that meet on one pivot token: (output entries, mass without one, entries that met)."""
     slots, lost, met = 0, 0.0, 0
@@ -136,7 +136,7 @@ def merge(room: Entries, count: int) -> tuple[int, float, int]:
     return slots, lost, met
 
 
-@numba.njit(cache=True, nogil=True, inline="always")
+@njit(nogil=True, inline="always")
 def sort_slots(room: Entries, slots: int) -> None:
     """Order the output entries by mass, largest first, equal ones as they were."""
     for s in range(1, slots):
@@ -151,7 +151,7 @@ def sort_slots(room: Entries, slots: int) -> None:
         room.slot_logprob[at], room.slot_parts[at] = logprob, parts
 
 
-@numba.njit(cache=True, nogil=True, inline="always")
+@njit(nogil=True, inline="always")
 def emit(
     room: Entries, slots: int, tail: float, gold: int, scale: float, vocabulary: int, out: Out, i: int
 ) -> None:
@@ -181,13 +181,13 @@ def emit(
     out.label_logprob[i] = spread(tail, vocabulary) if np.isnan(label) else label
 
 
-@numba.njit(cache=True, nogil=True)
+@njit(nogil=True)
 def spread(tail: float, vocabulary: int) -> np.float32:
     """Log-probability of one token of the tail, spread evenly over the vocabulary."""
     return np.float32(np.log(max(tail, LEAST_TAIL) / vocabulary))
 
 
-@numba.njit(cache=True, nogil=True)
+@njit(nogil=True)
 def shorten(size: int, more: int, words: Words, label: int, words_W: Words, gold: int) -> tuple[int, int]:
     """Template bytes left on the source's and the pivot's first token after those that both have: (source, pivot).
 
@@ -202,7 +202,7 @@ def shorten(size: int, more: int, words: Words, label: int, words_W: Words, gold
     return size - shared, more - shared
 
 
-@numba.njit(cache=True, nogil=True)
+@njit(nogil=True)
 def kinds_of_rows(
     row_N: Array, residual_N: Array, pivot: Places, source: Places, words: Words, words_W: Words
 ) -> Array:
@@ -216,7 +216,7 @@ def kinds_of_rows(
     return kind_N
 
 
-@numba.njit(cache=True, nogil=True)
+@njit(nogil=True)
 def fronts(
     i: int, j: int, size: int, pivot: Places, source: Places | Side, words: Words, words_W: Words
 ) -> tuple[int, int]:
@@ -227,7 +227,7 @@ def fronts(
     return size, more
 
 
-@numba.njit(cache=True, nogil=True)
+@njit(nogil=True)
 def meets(i: int, j: int, size: int, more: int, pivot: Places, source: Places | Side, words: Words) -> bool:
     """Whether source row j can say anything of pivot row i.
 
@@ -239,7 +239,7 @@ def meets(i: int, j: int, size: int, more: int, pivot: Places, source: Places | 
     return not swallows(source, j, words) or (size == 0 and pivot.end[i] >= source.end[j])
 
 
-@numba.njit(cache=True, nogil=True, inline="always")
+@njit(nogil=True, inline="always")
 def project_row(
     i: int,
     j: int,
@@ -307,7 +307,7 @@ def project_row(
     out.kind[i] = INSIDE if inside else EXACT
 
 
-@numba.njit(cache=True, nogil=True)
+@njit(nogil=True)
 def project_rows(
     row_N: Array,
     residual_N: Array,

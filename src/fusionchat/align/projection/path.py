@@ -5,14 +5,14 @@ docs/alignment.md has the rule. Where a prefix ends inside a token, all tokens t
 its even share (docs/decisions/alignment_tail.md).
 """
 
-import numba
 import numpy as np
 
 from fusionchat.align.projection.arrays import Entries, Lookup, Places, Rules, Side, Words
+from fusionchat.compiled import njit
 from fusionchat.tokens.spans import Array
 
 
-@numba.njit(cache=True, nogil=True)
+@njit(nogil=True)
 def starts_with(data: Array, offsets: Array, token: int, low: int, size: int) -> bool:
     """Whether a token begins with data[low:low + size]."""
     at, stop = offsets[token], low + size
@@ -23,7 +23,7 @@ def starts_with(data: Array, offsets: Array, token: int, low: int, size: int) ->
     return same
 
 
-@numba.njit(cache=True, nogil=True)
+@njit(nogil=True)
 def tail_share(tail: float, matched: int, known: int, low: int, size: int, lookup: Lookup) -> float:
     """What part of the tail begins with data[low:low + size] of a text token, the tail spread evenly over its tokens.
 
@@ -33,7 +33,7 @@ def tail_share(tail: float, matched: int, known: int, low: int, size: int, looku
     return tail * max(lookup.alike[low + size - 1] - matched, 0) / others if others > 0 else 0.0
 
 
-@numba.njit(cache=True, nogil=True, inline="always")
+@njit(nogil=True, inline="always")
 def goal_mass(room: Entries, count: int, token: int) -> float:
     """Mass of the entries that go to a pivot token."""
     total = 0.0
@@ -43,7 +43,7 @@ def goal_mass(room: Entries, count: int, token: int) -> float:
     return total
 
 
-@numba.njit(cache=True, nogil=True)
+@njit(nogil=True)
 def prefix_mass(source: Side, j: int, size: int, words: Words, lookup: Lookup, rules: Rules) -> float:
     """Mass of the tokens of row j that begin as its label does, ``size`` bytes of it, the tail's share included."""
     label, low = source.labels[j], words.offsets[source.labels[j]]
@@ -64,7 +64,7 @@ def prefix_mass(source: Side, j: int, size: int, words: Words, lookup: Lookup, r
     return total + tail_share(tail, matched, known, low, size, lookup)
 
 
-@numba.njit(cache=True, nogil=True)
+@njit(nogil=True)
 def swallows(source: Places | Side, j: int, words: Words) -> bool:
     """Whether row j's label covers more than its own bytes: an added token with the spaces around it.
 
@@ -75,7 +75,7 @@ def swallows(source: Places | Side, j: int, words: Words) -> bool:
     return source.end[j] - source.begin[j] > size
 
 
-@numba.njit(cache=True, nogil=True)
+@njit(nogil=True)
 def chain(source: Side, j: int, turn: int, end: int, words: Words, lookup: Lookup, rules: Rules) -> float:
     """Probability of the source tokens after row j up to byte ``end`` of the turn; NaN where the chain breaks."""
     product, at = 1.0, j
@@ -95,7 +95,7 @@ def chain(source: Side, j: int, turn: int, end: int, words: Words, lookup: Looku
     return product
 
 
-@numba.njit(cache=True, nogil=True)
+@njit(nogil=True)
 def give(room: Entries, count: int, gold: int, mass: float) -> int:
     """One more entry: mass for the pivot's label."""
     room.token[count], room.goal[count], room.mass[count] = -1, gold, mass
@@ -103,7 +103,7 @@ def give(room: Entries, count: int, gold: int, mass: float) -> int:
     return count + 1
 
 
-@numba.njit(cache=True, nogil=True)
+@njit(nogil=True)
 def observe_inside(
     room: Entries,
     count: int,
@@ -134,7 +134,7 @@ def observe_inside(
     return give(room, count, gold, share), total + share, share
 
 
-@numba.njit(cache=True, nogil=True)
+@njit(nogil=True)
 def observe_whole(
     source: Side,
     j: int,
