@@ -28,11 +28,11 @@ from fusionchat.run.world import world_here
 from fusionchat.settings import Grown
 from fusionchat.stages.corpus import read_tokens, tokens_file
 from fusionchat.stages.names import CORPUS
+from fusionchat.stages.noise import NOISE, TRAINING
 from fusionchat.stages.variants import trainings
 
 VERSION = 5  # raised when the same settings and inputs give another output
 CHECKPOINTS = "checkpoints"
-TRAINING = "training.json"
 
 
 class Settings(Grown):
@@ -77,7 +77,7 @@ def plan(run: Run) -> None:
             reads={CORPUS: (tokens_file("train", "pivot"),)},
             content=content,
             cost=cost,
-            memory=training_memory(run.refs["pivot"]),
+            memory=training_memory(recipe, run.refs["pivot"]),
             on_device=True,
             parallel="ranks",
         )
@@ -121,13 +121,11 @@ def train_target(settings: Settings, inputs: Inputs, out: Path, ctx: Context) ->
     rendered = read_tokens(inputs.folder(CORPUS), "train", "pivot")
     learns = settings.learns
     soft = None if learns is None else DistributionStore(inputs.folder(learns)).require(rendered.offsets)
-    if how.precision == "bf16":
+    if how.half:
         torch_dtype("bfloat16", device, where="distill.precision")
     torch.manual_seed(settings.seed)
     part = how.train
-    opening = (
-        PLAIN if part == FULL else opening_of(part, "bfloat16" if how.precision == "bf16" else "float32")
-    )
+    opening = PLAIN if part == FULL else opening_of(part, "bfloat16" if how.half else "float32")
     model = load_model(pivot, dtype=torch.float32, device=device, opening=opening)
     keep_layout(model)
     adapted = None if part == FULL else with_factors(model, part.factors, pivot, seed=settings.seed)
@@ -156,6 +154,8 @@ def train_target(settings: Settings, inputs: Inputs, out: Path, ctx: Context) ->
         save_adapter(adapted, pivot, out / "model", part)
     copy_tokenizer(pivot, out / "model")
     loss = round(trained.log[-1]["loss"], 5) if trained.log else None
+    noise: dict[str, Json] = {NOISE: trained.noise} if trained.noise else {}
     write_json(
-        out / TRAINING, {"steps": trained.steps, "loss": loss, "processes": ctx.world, "log": trained.log}
+        out / TRAINING,
+        {"steps": trained.steps, "loss": loss, "processes": ctx.world, "log": trained.log} | noise,
     )
