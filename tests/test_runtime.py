@@ -16,6 +16,12 @@ def test_processes(processes):
     assert RuntimeSettings(training={"processes": processes}).training.processes == processes
 
 
+def test_strategies():
+    assert RuntimeSettings().training.strategy == "ddp"
+    with pytest.raises(ValidationError, match="'ddp' or 'fsdp2'"):
+        RuntimeSettings(training={"strategy": "deepspeed"})
+
+
 @pytest.mark.parametrize("processes", [0, -1, "all", 1.5])
 def test_processes_that_are_none(processes):
     with pytest.raises(ValidationError, match=r"training\.processes"):

@@ -19,6 +19,12 @@ class TrainingRuntime(Frozen):
         "Their number changes the order of sums, so the last bits of the result",
     )
 
+    strategy: Literal["ddp", "fsdp2"] = Field(
+        "ddp",
+        description="what each process holds. ddp: the whole model with its gradient and AdamW's state; fsdp2: a part of "
+        "each, and a layer is gathered while it computes",
+    )
+
     @field_validator("processes")
     @classmethod
     def _processes(cls, value: str | int) -> str | int:

@@ -3,33 +3,62 @@
 import multiprocessing
 import os
 import pickle
+import shutil
+import signal
 import socket
+import time
 from contextlib import contextmanager
 
 import numpy as np
 import torch
-from transformers import GPT2Config, GPT2LMHeadModel
+from peft import LoraConfig, get_peft_model
+from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM
 
 from fusionchat.corpus.render import Rendered
+from fusionchat.distill import data, trainer
 from fusionchat.distill.batching import plan_steps
 from fusionchat.distill.data import StudentData
 from fusionchat.distill.settings import DistillSettings
+from fusionchat.distill.sharded import shard
 from fusionchat.distill.student import Student
 from fusionchat.distill.trainer import train
 from tests.build import by_conversation, make_scored
 
 VOCABULARY = 29
 RANKS = 2
+STEPS, CUT_AT = 20, 12
 DTYPES = (torch.float64, torch.float32)
+SHARDED = ("tied", "untied", "frozen")
+CPU = torch.device("cpu")
 
 
-def make(tied, dtype):
-    """GPT-2 computes in the dtype of its weights throughout; Llama's norms are fp32."""
+def make(kind, dtype):
+    """GPT-2 computes in the dtype of its weights throughout; Llama's norms are fp32. Of a frozen one a part is trained."""
     torch.manual_seed(0)
+    tied = kind == "tied"
     config = GPT2Config(
         vocab_size=VOCABULARY, n_embd=16, n_layer=2, n_head=2, n_positions=16, tie_word_embeddings=tied
     )
-    return GPT2LMHeadModel(config).to(dtype)
+    model = GPT2LMHeadModel(config).to(dtype)
+    if kind == "frozen":  # embedding, head and all but the factors of each block are
+        get_peft_model(
+            model,
+            LoraConfig(
+                r=2, target_modules=["c_attn", "c_proj"], fan_in_fan_out=True, init_lora_weights=False
+            ),
+        )
+        model.to(dtype)
+    return model
+
+
+def llama():
+    torch.manual_seed(0)
+    return LlamaForCausalLM(
+        LlamaConfig(
+            vocab_size=VOCABULARY, hidden_size=16, intermediate_size=24, num_hidden_layers=2, num_attention_heads=2,
+            num_key_value_heads=1, tie_word_embeddings=True,
+        )
+    )  # fmt: skip
 
 
 def corpus(count):
@@ -49,26 +78,25 @@ def silent(_steps):
     yield lambda _count: None
 
 
-def trained(dtype, folder):
+def trained(model, folder, **more):
     """Weights after 20 steps of `train`, and the logged losses; the last step of an epoch's end has one conversation."""
     rendered, soft = corpus(9)
-    model = make(False, dtype)
+    settings = {"epochs": 77 / 9, "batch_size": 4, "learning_rate": 1e-3, "precision": "fp32"}
     log = train(
         model,
         rendered,
         soft,
         label_weight=0.5,
-        settings=DistillSettings(epochs=77 / 9, batch_size=4, learning_rate=1e-3, precision="fp32"),
+        settings=DistillSettings(**settings | more.pop("settings", {})),
         seed=0,
         micro_batch_tokens=1,
-        gradient_checkpointing=False,
-        checkpoint_steps=200,
+        **{"gradient_checkpointing": False, "checkpoint_steps": 200} | more,
         folder=folder,
-        device=torch.device("cpu"),
+        device=CPU,
         progress=silent,
     )
     assert (
-        log.steps == 20
+        log.steps == STEPS
     )  # 77 conversations, 4 a step: the last step has one, and three passes without a row
     return [p.detach() for p in model.parameters()], [entry["loss"] for entry in log.log]
 
@@ -85,73 +113,158 @@ def batches():
         ranks=RANKS,
         seed=0,
     )
-    data = StudentData(rendered, soft, plan)
-    return [data[i][0] for i in range(RANKS)]
+    found = StudentData(rendered, soft, plan)
+    return [found[i][0] for i in range(RANKS)]
 
 
 def gradients(student, batch, ranks):
-    """This rank's loss, and each parameter's gradient (whole, also where ranks hold parts)."""
+    """This rank's loss, and each trained parameter's gradient (whole, also where ranks hold parts)."""
     sums = student(batch)
     loss = sums.loss / batch["step_rows"] * ranks
     loss.backward()
-    full = [p.grad.full_tensor() if hasattr(p.grad, "full_tensor") else p.grad for p in student.parameters()]
-    return float(loss.detach()), full
+    grads = [p.grad for p in student.parameters() if p.requires_grad]
+    return float(loss.detach()), [g.full_tensor() if hasattr(g, "full_tensor") else g for g in grads]
 
 
-def sharded(student):
-    """FSDP2 on a mesh of CPUs: a group for every block, one for an untied head, the rest with the root."""
-    from torch.distributed.fsdp import fully_shard
+class Cut(Exception):
+    """Ends a training in the middle."""
 
-    for block in student.body.h:
-        fully_shard(block)
-    if student.head.linear.weight is not student.body.wte.weight:
-        fully_shard(student.head)
-    fully_shard(student)
-    return student
+
+@contextmanager
+def cut(how):
+    """Call ``how`` before step `CUT_AT` of a training."""
+    step = trainer.DistillTrainer.training_step
+
+    def stop(self, *args, **kwargs):
+        if self.state.global_step == CUT_AT:
+            how()
+        return step(self, *args, **kwargs)
+
+    trainer.DistillTrainer.training_step = stop
+    try:
+        yield
+    finally:
+        trainer.DistillTrainer.training_step = step
+
+
+def raise_cut():
+    raise Cut
+
+
+def steps_alone(found, number):
+    """One step under DDP and FSDP2, of which one rank has no row; the bytes that a rank holds."""
+    for kind in SHARDED:
+        if kind != "frozen":
+            wrapped = torch.nn.parallel.DistributedDataParallel(
+                Student.of(make(kind, torch.float64), label_weight=0.5)
+            )
+            found["ddp", kind] = gradients(wrapped, batches()[number], RANKS)
+        student = Student.of(make(kind, torch.float64), label_weight=0.5)
+        shard(student, CPU, bf16=False)
+        held = sum(p.to_local().numel() for p in student.parameters())
+        found["fsdp", kind] = (*gradients(student, batches()[number], RANKS), held)
+
+
+def trainings(found, number, folder):
+    """20 steps each, under DDP and FSDP2; which conversations this rank has looked up."""
+    for dtype in DTYPES:
+        seen = []
+        lookup = data.StudentData.batch
+        data.StudentData.batch = lambda self, micro, seen=seen, lookup=lookup: (
+            seen.append(micro.members) or lookup(self, micro)
+        )
+        found["train", dtype] = trained(make("untied", dtype), folder / f"ddp-{dtype}")
+        data.StudentData.batch = lookup
+        found["seen", dtype] = seen
+        for kind in SHARDED:
+            found["sharded", kind, dtype] = trained(
+                make(kind, dtype), folder / f"{kind}-{dtype}", sharded=True
+            )
+    found["bf16", "ddp"] = trained(llama(), folder / "bf16", settings={"precision": "bf16"})
+    found["bf16", "sharded"] = trained(
+        llama(), folder / "bf16", sharded=True, gradient_checkpointing=True, settings={"precision": "bf16"}
+    )
+
+
+def stopped(found, folder):
+    """A training that is cut and gone on with; one that is cut under DDP, for others to go on with."""
+    for sharded in (True, False):
+        how = {"sharded": sharded, "checkpoint_steps": 5}
+        place = folder / f"cut-{sharded}"
+        try:
+            with cut(raise_cut):
+                trained(make("tied", torch.float64), place, **how)
+        except Cut:
+            shutil.copytree(place, folder / f"kept-{sharded}", dirs_exist_ok=True)
+        found["resumed", sharded] = trained(make("tied", torch.float64), place, **how)
+        found["whole", sharded] = trained(
+            make("tied", torch.float64), folder / f"whole-{sharded}", sharded=sharded
+        )
 
 
 def rank(number, port, folder):
-    """All that the tests look at, as one of the ranks; rank r's results go to ``folder/r.pickle``."""
+    """All that the tests look at of two ranks; rank r's results go to ``folder/r.pickle``. Then rank 1 is killed."""
     import torch.distributed as dist
 
+    began(number, port, RANKS)
+    found = {}
+    trainings(found, number, folder / "checkpoints")
+    assert dist.get_world_size() == RANKS and dist.get_backend() == "gloo"
+    steps_alone(found, number)
+    stopped(found, folder)
+    (folder / f"{number}.pickle").write_bytes(pickle.dumps(found))
+    how = (lambda: os.kill(os.getpid(), signal.SIGKILL)) if number else (lambda: None)
+    with cut(how):
+        trained(make("untied", torch.float64), folder / "killed", sharded=True, checkpoint_steps=5)
+
+
+def third(number, port, folder):
+    """What three ranks make of trainings that two have left."""
+    began(number, port, 3)
+    found = {
+        "killed": trained(make("untied", torch.float64), folder / "killed", sharded=True, checkpoint_steps=5),
+        "of ddp": trained(
+            make("tied", torch.float64), folder / "kept-False", sharded=True, checkpoint_steps=5
+        ),
+    }
+    (folder / f"three-{number}.pickle").write_bytes(pickle.dumps(found))
+
+
+def began(number, port, count):
     torch.set_num_threads(1)
     os.environ |= {
         "RANK": str(number),
         "LOCAL_RANK": str(number),
-        "WORLD_SIZE": str(RANKS),
+        "WORLD_SIZE": str(count),
         "MASTER_ADDR": "127.0.0.1",
         "MASTER_PORT": str(port),
     }
-    found = {("train", dtype): trained(dtype, folder / "checkpoints") for dtype in DTYPES}
-    assert dist.get_world_size() == RANKS and dist.get_backend() == "gloo"
-    mesh = torch.distributed.device_mesh.init_device_mesh("cpu", (RANKS,))
-    assert mesh.size() == RANKS
-    for tied in (True, False):
-        whole = make(tied, torch.float64)
-        wrapped = torch.nn.parallel.DistributedDataParallel(Student.of(whole, label_weight=0.5))
-        found["ddp", tied] = gradients(wrapped, batches()[number], RANKS)
-        shards = sharded(Student.of(make(tied, torch.float64), label_weight=0.5))
-        held = sum(p.to_local().numel() for p in shards.parameters())
-        found["fsdp", tied] = (*gradients(shards, batches()[number], RANKS), held)
-    (folder / f"{number}.pickle").write_bytes(pickle.dumps(found))
-    dist.destroy_process_group()
 
 
-def start(folder):
-    """Run `rank` in processes of its own and wait for them; the modules are imported once for all of them."""
+def start(work, count, folder):
+    """Run some ranks in processes of their own and wait for them; returns their exit codes. Modules are imported once."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload([__name__])
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    processes = [context.Process(target=rank, args=(number, port, folder)) for number in range(RANKS)]
+    processes = [context.Process(target=work, args=(number, port, folder)) for number in range(count)]
     try:
         for process in processes:
             process.start()
-        for process in processes:
-            process.join(120)
-        assert [process.exitcode for process in processes] == [0] * RANKS
+        while any(process.is_alive() for process in processes):
+            time.sleep(0.1)
+            if any(
+                process.exitcode for process in processes
+            ):  # as torch's agent: one has failed, the others end
+                break
     finally:
         for process in processes:
             process.kill()
-    return [pickle.loads((folder / f"{number}.pickle").read_bytes()) for number in range(RANKS)]
+            process.join()
+    return [process.exitcode for process in processes]
+
+
+def read(folder, name, count):
+    """What each rank has left."""
+    return [pickle.loads((folder / f"{name}{number}.pickle").read_bytes()) for number in range(count)]

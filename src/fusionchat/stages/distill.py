@@ -13,7 +13,8 @@ from fusionchat.artifacts import Json, read_json, write_json
 from fusionchat.console import ignore, progress
 from fusionchat.distill.checkpoints import describe
 from fusionchat.distill.settings import SoftTrainingSettings, TrainingSettings
-from fusionchat.distill.trained import FULL
+from fusionchat.distill.trained import FULL, Qlora
+from fusionchat.errors import RecipeError
 from fusionchat.models.device import pick_device, rank_device
 from fusionchat.models.load import load_model
 from fusionchat.models.opening import PLAIN
@@ -28,11 +29,11 @@ from fusionchat.run.world import world_here
 from fusionchat.settings import Grown
 from fusionchat.stages.corpus import read_tokens, tokens_file
 from fusionchat.stages.names import CORPUS
-from fusionchat.stages.noise import NOISE, TRAINING
 from fusionchat.stages.variants import trainings
 
 VERSION = 5  # raised when the same settings and inputs give another output
 CHECKPOINTS = "checkpoints"
+TRAINING = "training.json"
 
 
 class Settings(Grown):
@@ -77,7 +78,7 @@ def plan(run: Run) -> None:
             reads={CORPUS: (tokens_file("train", "pivot"),)},
             content=content,
             cost=cost,
-            memory=training_memory(recipe, run.refs["pivot"]),
+            memory=training_memory(run.refs["pivot"]),
             on_device=True,
             parallel="ranks",
         )
@@ -108,6 +109,16 @@ def work(settings: Settings, inputs: Inputs, out: Path, ctx: Context) -> Summary
     return {"steps": saved["steps"], "loss": saved["loss"], "processes": saved.get("processes", 1)}
 
 
+def require_shareable(how: TrainingSettings, ctx: Context) -> None:
+    """Raise RecipeError where processes cannot hold parts of what is trained."""
+    if ctx.runtime.training.strategy == "fsdp2" and ctx.world > 1 and isinstance(how.train, Qlora):
+        raise RecipeError(
+            "Processes cannot hold parts of a model in 4 bits",
+            where="runtime.training.strategy",
+            do="set ddp: in 4 bits each process holds the whole model in a quarter of the memory",
+        )
+
+
 def train_target(settings: Settings, inputs: Inputs, out: Path, ctx: Context) -> None:
     """Train a target and save it; ``training.json`` is written last."""
     import torch
@@ -121,12 +132,18 @@ def train_target(settings: Settings, inputs: Inputs, out: Path, ctx: Context) ->
     rendered = read_tokens(inputs.folder(CORPUS), "train", "pivot")
     learns = settings.learns
     soft = None if learns is None else DistributionStore(inputs.folder(learns)).require(rendered.offsets)
-    if how.half:
+    if how.precision == "bf16":
         torch_dtype("bfloat16", device, where="distill.precision")
     torch.manual_seed(settings.seed)
     part = how.train
-    opening = PLAIN if part == FULL else opening_of(part, "bfloat16" if how.half else "float32")
-    model = load_model(pivot, dtype=torch.float32, device=device, opening=opening)
+    require_shareable(how, ctx)
+    opening = (
+        PLAIN if part == FULL else opening_of(part, "bfloat16" if how.precision == "bf16" else "float32")
+    )
+    sharded = ctx.world > 1 and ctx.runtime.training.strategy == "fsdp2"
+    # Shared out, it is read into host memory, since no device need hold all of it.
+    place = torch.device("cpu") if sharded else device
+    model = load_model(pivot, dtype=torch.float32, device=place, opening=opening)
     keep_layout(model)
     adapted = None if part == FULL else with_factors(model, part.factors, pivot, seed=settings.seed)
 
@@ -142,6 +159,7 @@ def train_target(settings: Settings, inputs: Inputs, out: Path, ctx: Context) ->
         checkpoint_steps=ctx.runtime.checkpoint_steps,
         folder=out / CHECKPOINTS,
         device=device,
+        sharded=sharded,
         progress=lambda steps: (
             progress(inputs.job.label, steps, "steps") if ctx.rank == 0 else nullcontext(ignore)
         ),
@@ -154,8 +172,6 @@ def train_target(settings: Settings, inputs: Inputs, out: Path, ctx: Context) ->
         save_adapter(adapted, pivot, out / "model", part)
     copy_tokenizer(pivot, out / "model")
     loss = round(trained.log[-1]["loss"], 5) if trained.log else None
-    noise: dict[str, Json] = {NOISE: trained.noise} if trained.noise else {}
     write_json(
-        out / TRAINING,
-        {"steps": trained.steps, "loss": loss, "processes": ctx.world, "log": trained.log} | noise,
+        out / TRAINING, {"steps": trained.steps, "loss": loss, "processes": ctx.world, "log": trained.log}
     )
