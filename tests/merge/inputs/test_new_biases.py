@@ -1,12 +1,18 @@
 """Biases that the pivot's structure has a switch for."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 
 from fusionchat.errors import MergeError
-from fusionchat.merge.inputs.new_biases import Zeros, add_biases
-from tests.merge.inputs.sources import Memory, numbered, read
+from fusionchat.merge.inputs.adapters.lora import Adapter
+from fusionchat.merge.inputs.checkpoint import Checkpoint
+from fusionchat.merge.inputs.models import Family, OpenModel
+from fusionchat.merge.inputs.new_biases import add_biases
+from fusionchat.merge.inputs.zeros import Zeros
+from tests.merge.inputs.sources import Memory, numbered
 from tests.merge.models import SIZE
 
 LLAMA = {"model_type": "llama", **SIZE, "num_hidden_layers": 1}
@@ -22,36 +28,35 @@ def tensors():
     return {name: Memory(np.zeros(tuple(tensor.shape), np.float32)) for name, tensor in held.items()}
 
 
-def test_zeros_are_zeros():
-    zeros = Zeros((2, 3), "the pivot")
-    assert (read(zeros, 2) == 0).all() and zeros.is_float and zeros.origin == "the pivot"
-    zeros.read_ahead(0)
-    zeros.release()
-    with pytest.raises(AssertionError):
-        zeros.decode(4, np.empty(3, np.float32))
+def family(pivot, biases, config):
+    """A pivot, and an adapter of it for each mapping of biases."""
+    base = Checkpoint(Path("the pivot"), pivot, config)
+    adapters = [Adapter([], None, {}, None, one) for one in biases]
+    targets = tuple(OpenModel(f"t{n}", Path(), one, dict(pivot)) for n, one in enumerate(adapters))
+    return Family(base, targets, OpenModel("pivot", Path(), base, dict(pivot)), config, None, None)
 
 
 def test_the_switch_s_other_biases_are_zero():
     """``attention_bias`` gives q, k, v and o one each; the first target has q's, the pivot none."""
-    inputs, bias = [tensors(), tensors()], numbered(32, 1)
+    bias, before = numbered(32, 1), tensors()
     bias.values = bias.values.reshape(-1)
-    config = add_biases(inputs, [{}, {BIAS: bias}], LLAMA, "the pivot")
-    assert config == {**LLAMA, "attention_bias": True}
+    made = add_biases(family(before, [{BIAS: bias}], LLAMA))
+    assert made.config == {**LLAMA, "attention_bias": True}
     new = [f"model.layers.0.self_attn.{one}_proj.bias" for one in "koqv"]
-    before = tensors()
-    for held in inputs:
-        assert sorted(held.keys() - before.keys()) == new
-    assert inputs[1][BIAS] is bias and inputs[0][BIAS] == Zeros((32,), "the pivot")
-    assert inputs[1][new[0]] == Zeros((16,), "the pivot")
+    for model in made.models:
+        assert sorted(model.tensors.keys() - before.keys()) == new
+    assert made.targets[0].tensors[BIAS] is bias
+    assert made.pivot.tensors[BIAS] == Zeros((32,), "the pivot")
+    assert made.targets[0].tensors[new[0]] == Zeros((16,), "the pivot")
 
 
 def test_without_new_biases_nothing_changes():
-    inputs = [{"w": numbered(1, 1)}]
-    assert add_biases(inputs, [{}], {"a": 1}, "x") == {"a": 1} and list(inputs[0]) == ["w"]
+    given = family({"w": numbered(1, 1)}, [{}], {"a": 1})
+    assert add_biases(given) is given
 
 
 @pytest.mark.parametrize("config", [LLAMA, {"model_type": "of my own"}])
 def test_a_bias_without_a_place_is_refused_by_name(config):
     wrong = {"model.layers.0.input_layernorm.bias": numbered(32, 1)}
     with pytest.raises(MergeError, match=r"input_layernorm\.bias is not in the pivot"):
-        add_biases([tensors()], [wrong], config, "the pivot")
+        add_biases(family(tensors(), [wrong], config))

@@ -4,81 +4,45 @@ A structure has biases by a switch of its config (``attention_bias``, ``mlp_bias
 until transformers builds a model with a place for each new bias; the biases that a switch brings besides are 0.
 """
 
-import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import replace
 from itertools import combinations
-
-import numpy as np
-from jaxtyping import Float32
 
 from fusionchat.artifacts import Json
 from fusionchat.errors import MergeError
-from fusionchat.merge.inputs.plan import Source
+from fusionchat.merge.inputs.models import Family, OpenModel
 from fusionchat.merge.inputs.structure import Shape, structure_with
 from fusionchat.merge.inputs.textmodel import as_known, text_of, with_text
+from fusionchat.merge.inputs.zeros import Zeros
 
 _MOST_SWITCHES = 4
 
 
-@dataclass(frozen=True)
-class Zeros:
-    """A tensor of zeros.
-
-    Attributes:
-        shape: Its shape.
-        origin: What lacks it, for messages.
-    """
-
-    shape: tuple[int, ...]
-    origin: str
-
-    is_float = True
-
-    def decode(self, begin: int, out_B: Float32[np.ndarray, " B"]) -> None:
-        """Write the elements from ``begin`` on as float32."""
-        assert begin + out_B.size <= math.prod(self.shape)
-        out_B[:] = 0
-
-    def read_ahead(self, begin: int) -> None:
-        """Nothing: nothing is read."""
-
-    def release(self) -> None:
-        """Nothing."""
-
-
-def add_biases(
-    inputs: list[dict[str, Source]],
-    biases: list[Mapping[str, Source]],
-    config: Mapping[str, Json],
-    where: str,
-) -> dict[str, Json]:
-    """Put new biases into each input's tensors, 0 where an input has none, and return the config that has them.
-
-    Args:
-        inputs: The tensors of the pivot and of the targets, by name; changed in place.
-        biases: The new biases of each of them.
-        config: The fused model's config without them.
-        where: The pivot's folder.
+def add_biases(family: Family) -> Family:
+    """The models with the biases that adapters bring, 0 where a model has none, and the config that has them.
 
     Raises:
         MergeError: No switch of the config gives the structure these biases.
     """
-    wanted = {name: source.shape for held in biases for name, source in held.items()}
+    wanted = {name: source.shape for one in family.targets for name, source in one.biases.items()}
     if not wanted:
-        return dict(config)
-    shapes = {name: source.shape for name, source in inputs[0].items()}
-    found = _switched(config, shapes, wanted)
+        return family
+    where = str(family.base.folder)
+    found = _switched(family.config, {n: s.shape for n, s in family.pivot.tensors.items()}, wanted)
     if found is None:
         raise MergeError(
             f"lora_bias is set, but {sorted(wanted)[0]} is not in the pivot, and no setting of its config adds it",
             where=where,
             do="train the adapter without lora_bias: this structure has no place for the bias",
         )
-    made, new = found
-    for tensors, held in zip(inputs, biases, strict=True):
-        tensors |= {name: held.get(name) or Zeros(shape, where) for name, shape in new.items()}
-    return made
+    config, new = found
+
+    def with_biases(model: OpenModel) -> OpenModel:
+        brought = {name: model.biases.get(name) or Zeros(shape, where) for name, shape in new.items()}
+        return replace(model, tensors=model.tensors | brought)
+
+    pivot, *targets = map(with_biases, family.models)
+    return replace(family, pivot=pivot, targets=tuple(targets), config=config)
 
 
 def _switched(

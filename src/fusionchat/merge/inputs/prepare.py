@@ -1,35 +1,37 @@
-"""The inputs of a merge brought into one shape: adapters applied, tied tensors named, vocabularies aligned, all checked.
+"""The inputs of a merge as one list of jobs, by a chain of steps each of which returns what the next one takes.
+
+    open_models         folders -> Family: checkpoints and adapters, opened and of one kind
+    reconcile           -> all under the pivot's names: adapters applied, buffers the pivot's, a head of its own
+    align_vocabulary    -> rows of the vocabulary brought together by token
+    add_biases          -> biases that adapters bring
+    slice_layers        -> one job per tensor of the fused model, from the layers that meet in it
+    pair_fisher         -> jobs with the method's own inputs (Fisher information), one tensor per target
 
 Nothing is written before this is done.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from fusionchat.artifacts import Json
 from fusionchat.errors import MergeError
-from fusionchat.merge.inputs.adapters.file import is_adapter
-from fusionchat.merge.inputs.adapters.lora import Adapter, open_adapter
-from fusionchat.merge.inputs.checkpoint import Checkpoint, open_checkpoint, unwrapped
+from fusionchat.merge.inputs.checkpoint import Checkpoint
 from fusionchat.merge.inputs.fits import check_fit
 from fusionchat.merge.inputs.layers.arrange import Arrangement, arranged, passthrough_arrangement
 from fusionchat.merge.inputs.layers.stack import Stack, find_stack
+from fusionchat.merge.inputs.models import PIVOT, Family, open_folder, open_models, reconcile
 from fusionchat.merge.inputs.names import STRUCTURE as _STRUCTURE
-from fusionchat.merge.inputs.names import Known, find
+from fusionchat.merge.inputs.names import find
 from fusionchat.merge.inputs.new_biases import add_biases
 from fusionchat.merge.inputs.plan import Job, Source, Taking
-from fusionchat.merge.inputs.prefixes import without_prefix
-from fusionchat.merge.inputs.published import refuse_adapter, refuse_quantized
-from fusionchat.merge.inputs.reconcile import Buffers, check_kind, own_head, reconciled
+from fusionchat.merge.inputs.reconcile import Buffers
 from fusionchat.merge.inputs.stored import MappedFile, Stored
-from fusionchat.merge.inputs.tied import tied_names, untied, with_head
 from fusionchat.merge.inputs.vocabulary.embeddings import Embeddings
-from fusionchat.merge.inputs.vocabulary.vocabularies import aligned, check_tokens
+from fusionchat.merge.inputs.vocabulary.vocabularies import align_vocabulary, check_tokens
 from fusionchat.merge.methods.base import Method
 from fusionchat.merge.methods.passthrough import Passthrough
-from fusionchat.models.base import require_same_weights
 
 
 @dataclass
@@ -82,53 +84,43 @@ def open_inputs(
     Raises:
         MergeError: Something cannot be read or does not fit; the message names the tensor.
     """
-    refuse_adapter(pivot)
-    base = _open(stack, pivot, allow_pickle)
-    refuse_quantized(base)
-    base = without_prefix(base)
-    known = Known(base)
-    buffers = Buffers(known.buffers())
-    adapters = _open_adapters(stack, base, targets, known, allow_pickle)
-    opened: dict[str, Checkpoint | None] = {
-        n: None if n in adapters else _open(stack, folder, allow_pickle) for n, folder in targets.items()
-    }
-    for name, checkpoint in opened.items():
-        if checkpoint is not None:
-            refuse_quantized(checkpoint)
-            check_kind(name, checkpoint, base)
-    heads = [a.head for a in adapters.values()] + [own_head(c, base, known) for c in opened.values() if c]
-    base, config = _parted(base, heads)
-    files = {"": base.files}
-    tensors: dict[str, dict[str, Source]] = {}
-    for name, checkpoint in opened.items():
-        if checkpoint is None:
-            tensors[name], files[name] = _adapted(adapters[name], base), adapters[name].files
-        else:
-            tensors[name] = reconciled(name, checkpoint, base, known, buffers)
-            files[name] = checkpoint.files
-    rows, config, added = aligned(base, config, tensors, opened, targets, embeddings)
-    new = [adapters[name].biases if name in adapters else {} for name in targets]
-    config = add_biases(rows, [{}, *new], config, str(base.folder))
-    arranges = arrangement is not None or isinstance(method, Passthrough)
-    stack_of_layers = _stack(base, arranges) if arranges or with_stack else None
-    if arrangement is None and isinstance(method, Passthrough):
-        assert stack_of_layers is not None
-        arrangement = passthrough_arrangement(method, stack_of_layers)
-    if arrangement is None:
-        jobs = [_job(name, [held[name] for held in rows], list(targets), name, buffers) for name in rows[0]]
-    else:
-        assert stack_of_layers is not None
-        inputs = dict(zip(["pivot", *targets], rows, strict=True))
-        jobs = _arranged_jobs(arrangement, stack_of_layers, buffers, inputs)
-        configs = {"pivot": config} | {n: c.config if c else config for n, c in opened.items()}
-        config = arrangement.config(configs, stack_of_layers, str(base.folder))
-        stack_of_layers = stack_of_layers._replace(layers=len(arrangement.layers))
-    check_fit(config, {job.name: job.shape for job in jobs}, base)
+    family = reconcile(open_models(stack, pivot, targets, allow_pickle=allow_pickle))
+    family, added = align_vocabulary(family, embeddings)
+    family = add_biases(family)
+    jobs, config, layers = slice_layers(family, method, arrangement, with_stack=with_stack)
+    check_fit(config, {job.name: job.shape for job in jobs}, family.base)
     if not added and embeddings != "rows":  # a recipe's fused model gets the recipe's tokenizer
-        check_tokens(base.folder, config)
-    jobs = _with_auxiliary(stack, jobs, method, list(targets), base, known, files)
-    changes = {key: value for key, value in config.items() if base.config.get(key) != value}
-    return Inputs(jobs, files, changes, added, stack_of_layers)
+        check_tokens(family.base.folder, config)
+    files = {"" if model is family.pivot else model.name: model.files for model in family.models}
+    jobs, more = pair_fisher(stack, jobs, method, family)
+    changes = {key: value for key, value in config.items() if family.base.config.get(key) != value}
+    return Inputs(jobs, files | more, changes, added, layers)
+
+
+def slice_layers(
+    family: Family, method: Method, arrangement: Arrangement | None, *, with_stack: bool
+) -> tuple[list[Job], dict[str, Json], Stack | None]:
+    """One job per tensor of the fused model, its config, and its layers where they had to be known."""
+    base, config = family.base, family.config
+    arranges = arrangement is not None or isinstance(method, Passthrough)
+    layers = _stack(base, arranges) if arranges or with_stack else None
+    if arrangement is None and isinstance(method, Passthrough):
+        assert layers is not None
+        arrangement = passthrough_arrangement(method, layers)
+    if arrangement is None:
+        held = [model.tensors for model in family.models]
+        jobs = [
+            _job(name, [tensors[name] for tensors in held], family.names, name, family.buffers)
+            for name in family.pivot.tensors
+        ]
+        return jobs, config, layers
+    assert layers is not None
+    jobs = _arranged_jobs(arrangement, layers, family)
+    configs = {PIVOT: config} | {
+        target.name: target.checkpoint.config if target.checkpoint else config for target in family.targets
+    }
+    config = arrangement.config(configs, layers, str(base.folder))
+    return jobs, config, layers._replace(layers=len(arrangement.layers))
 
 
 def _stack(base: Checkpoint, needed: bool) -> Stack | None:
@@ -141,58 +133,19 @@ def _stack(base: Checkpoint, needed: bool) -> Stack | None:
         return None
 
 
-def _arranged_jobs(
-    arrangement: Arrangement, layers: Stack, buffers: Buffers, inputs: Mapping[str, Mapping[str, Source]]
-) -> list[Job]:
+def _arranged_jobs(arrangement: Arrangement, layers: Stack, family: Family) -> list[Job]:
     """One job per tensor of an arrangement; targets that take no part in one are named by it."""
-    names = list(inputs)
+    inputs = {model.name: model.tensors for model in family.models}
     several = any(len(layer) > 1 for layer in arrangement.layers)
     jobs = []
-    for part in arranged(arrangement, layers, list(inputs["pivot"]), inputs):
+    for part in arranged(arrangement, layers, list(family.pivot.tensors), inputs):
         targets = [name for name, _ in part.sources][1:]
         sources = [inputs[name][tensor] for name, tensor in part.sources]
-        job = _job(part.name, sources, targets, part.sources[0][1], buffers)
-        places = tuple(names.index(name) - 1 for name in targets)
-        everyone = not several or len(places) == len(names) - 1
-        jobs.append(job if everyone else replace(job, part=Taking(places, len(names) - 1)))
+        job = _job(part.name, sources, targets, part.sources[0][1], family.buffers)
+        places = tuple(list(inputs).index(name) - 1 for name in targets)
+        everyone = not several or len(places) == len(family.targets)
+        jobs.append(job if everyone else replace(job, part=Taking(places, len(family.targets))))
     return jobs
-
-
-def _open_adapters(
-    stack: ExitStack, pivot: Checkpoint, targets: Mapping[str, Path], known: Known, allow_pickle: bool
-) -> dict[str, Adapter]:
-    """The targets that are adapters, opened."""
-    opened = {}
-    for name, folder in targets.items():
-        if is_adapter(folder):
-            require_same_weights(folder, pivot.folder)
-            opened[name] = open_adapter(folder, pivot, known=known, allow_pickle=allow_pickle)
-            for file in opened[name].files:
-                stack.callback(file.close)
-    return opened
-
-
-def _parted(pivot: Checkpoint, heads: list[str | None]) -> tuple[Checkpoint, dict[str, Json]]:
-    """The pivot, with a head of its own where a target has its head apart from the embedding, and the config for that."""
-    head = next((head for head in heads if head is not None), None)
-    if head is None:
-        return pivot, pivot.config
-    return with_head(pivot, tied_names(pivot)[0], head), untied(pivot.config)
-
-
-def _adapted(adapter: Adapter, base: Checkpoint) -> dict[str, Source]:
-    """All of the pivot's tensors as an adapter makes them; where it keeps the head tied, both are the embedding."""
-    tensors: dict[str, Source] = {**base.tensors, **adapter.changed}
-    tied = tied_names(base)
-    if adapter.head is None and len(tied) == 2:
-        tensors[tied[1]] = tensors[tied[0]]
-    return tensors
-
-
-def _open(stack: ExitStack, folder: Path, allow_pickle: bool) -> Checkpoint:
-    checkpoint = open_checkpoint(folder, allow_pickle=allow_pickle)
-    stack.callback(checkpoint.close)
-    return unwrapped(checkpoint)
 
 
 def _job(name: str, sources: list[Source], targets: list[str], base: str, buffers: Buffers) -> Job:
@@ -228,30 +181,23 @@ def _job(name: str, sources: list[Source], targets: list[str], base: str, buffer
     return Job(name, first.shape, copied=odd)
 
 
-def _with_auxiliary(
-    stack: ExitStack,
-    jobs: list[Job],
-    method: Method,
-    targets: list[str],
-    base: Checkpoint,
-    known: Known,
-    files: dict[str, list[MappedFile]],
-) -> list[Job]:
-    """Jobs with the method's own inputs, one tensor per target, which may have the target's names."""
-    folders = [Path(folder) for folder in method.auxiliary()]
-    if not folders:
-        return jobs
-    opened = [_open(stack, folder, False) for folder in folders]
-    files |= {f"{method.method} of {t}": c.files for t, c in zip(targets, opened, strict=True)}
-    places = [find({n: t.shape for n, t in c.tensors.items()}, base, known) for c in opened]
-    made = []
-    for job in jobs:
-        if job.copied is not None:
-            made.append(job)
-            continue
-        held = tuple(_auxiliary(job, c, names) for c, names in zip(opened, places, strict=True))
-        made.append(replace(job, auxiliary=held))
-    return made
+def pair_fisher(
+    stack: ExitStack, jobs: Sequence[Job], method: Method, family: Family
+) -> tuple[list[Job], dict[str, list[MappedFile]]]:
+    """Jobs with the method's own inputs, one tensor per target, which may have the target's names; and their files."""
+    opened = [open_folder(stack, Path(folder)) for folder in method.auxiliary()]
+    if not opened:
+        return list(jobs), {}
+    files = {f"{method.method} of {t}": c.files for t, c in zip(family.names, opened, strict=True)}
+    places = [find({n: t.shape for n, t in c.tensors.items()}, family.base, family.known) for c in opened]
+    pairs = list(zip(opened, places, strict=True))
+    made = [
+        job
+        if job.copied is not None
+        else replace(job, auxiliary=tuple(_auxiliary(job, *pair) for pair in pairs))
+        for job in jobs
+    ]
+    return made, files
 
 
 def _auxiliary(job: Job, checkpoint: Checkpoint, names: Mapping[str, str]) -> Stored:

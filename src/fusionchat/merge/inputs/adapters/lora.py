@@ -21,11 +21,11 @@ from fusionchat.merge.inputs.adapters.initial import Factors, Initial
 from fusionchat.merge.inputs.adapters.low_rank import Adapted, Change, Taken
 from fusionchat.merge.inputs.adapters.token_rows import TokenRows
 from fusionchat.merge.inputs.checkpoint import Checkpoint
-from fusionchat.merge.inputs.new_biases import Zeros
 from fusionchat.merge.inputs.plan import Source
 from fusionchat.merge.inputs.stored import MappedFile, Stored
 from fusionchat.merge.inputs.structure import Structure
 from fusionchat.merge.inputs.tied import settle
+from fusionchat.merge.inputs.zeros import Zeros
 from fusionchat.merge.weights import layer_of
 
 _TAKEN: Mapping[str, Taken] = {"plain": "nothing", "pissa": "largest", "olora": "first columns"}

@@ -1,6 +1,7 @@
 """Vocabularies of pivot and targets: refused where tokens are in other rows, or aligned row by row, by token."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from fusionchat.artifacts import Json
@@ -8,6 +9,7 @@ from fusionchat.console import warn
 from fusionchat.errors import MergeError
 from fusionchat.merge.inputs.adapters.low_rank import Adapted
 from fusionchat.merge.inputs.checkpoint import Checkpoint, read_config
+from fusionchat.merge.inputs.models import Family
 from fusionchat.merge.inputs.names import STRUCTURE
 from fusionchat.merge.inputs.plan import Source
 from fusionchat.merge.inputs.textmodel import Config, text_of, with_text
@@ -26,33 +28,25 @@ _SHARED = 0.5
 """Share of a target's rows, or of the pivot's tokens where those are fewer, that must meet by token."""
 
 
-def aligned(
-    pivot: Checkpoint,
-    config: Config,
-    tensors: Mapping[str, dict[str, Source]],
-    opened: Mapping[str, Checkpoint | None],
-    targets: Mapping[str, Path],
-    embeddings: Embeddings,
-) -> tuple[list[dict[str, Source]], dict[str, Json], tuple[dict[str, Json], ...]]:
-    """Pivot's and targets' tensors with vocabulary rows brought together, the fused config, and added tokens.
+def align_vocabulary(family: Family, embeddings: Embeddings) -> tuple[Family, tuple[dict[str, Json], ...]]:
+    """The models with vocabulary rows brought together, the fused config with as many, and added tokens.
 
     Raises:
         MergeError: Rows cannot be brought together by token.
     """
-    merged: list[dict[str, Source]] = [dict(pivot.tensors)]
-    merged += [dict(one) for one in tensors.values()]
+    pivot, config, targets = family.base, family.config, family.targets
     rows = text_of(config).get("vocab_size")
-    own = [n for n in targets if opened[n] is not None or _has_own_rows(tensors[n], pivot)]
     if embeddings == "error":
-        _refuse_other_tokens(pivot, {name: targets[name] for name in own})
+        own = [t for t in targets if t.checkpoint is not None or _has_own_rows(t.tensors, pivot)]
+        _refuse_other_tokens(pivot, {target.name: target.folder for target in own})
     names = vocabulary_tensors(pivot)
     if embeddings in ("error", "rows") or not isinstance(rows, int) or not names:
-        return merged, dict(config), ()
-    counts = [one[names[0]].shape[0] for one in merged[1:]]
+        return family, ()
+    counts = [target.tensors[names[0]].shape[0] for target in targets]
     mine = read_vocabulary(pivot.folder)
     theirs = [
-        _vocabulary(name, folder, pivot, mine, count, adapted=opened[name] is None)
-        for (name, folder), count in zip(targets.items(), counts, strict=True)
+        _vocabulary(target.name, target.folder, pivot, mine, count, adapted=target.checkpoint is None)
+        for target, count in zip(targets, counts, strict=True)
     ]
     try:
         alignment = align_rows(rows, counts, mine, theirs, embeddings == "union")
@@ -60,13 +54,18 @@ def aligned(
         raise MergeError(
             f"The vocabularies cannot be united: {error}", where=str(pivot.folder), do="use embeddings: pivot"
         ) from error
+    models = family.models
     for name in names:
-        _check_rows(name, [one[name] for one in merged], [rows, *counts], list(targets))
-        gathered = regather(alignment, merged[0][name], [one[name] for one in merged[1:]])
-        for one, source in zip(merged, gathered, strict=True):
-            one[name] = source
+        _check_rows(name, [one.tensors[name] for one in models], [rows, *counts], family.names)
+        first, *others = (one.tensors[name] for one in models)
+        gathered = regather(alignment, first, others)
+        models = tuple(
+            replace(one, tensors=one.tensors | {name: source})
+            for one, source in zip(models, gathered, strict=True)
+        )
     sizes = {k: v for k, v in text_of(config).items() if k.startswith("vocab_size") and v == rows}
-    return merged, with_text(config, dict.fromkeys(sizes, alignment.rows)), alignment.added
+    config = with_text(config, dict.fromkeys(sizes, alignment.rows))
+    return replace(family, pivot=models[0], targets=models[1:], config=config), alignment.added
 
 
 def vocabulary_tensors(pivot: Checkpoint) -> list[str]:
