@@ -9,7 +9,7 @@ import pytest
 from fusionchat.artifacts import write_json
 from fusionchat.chat.answer import Answerer
 from fusionchat.distill.settings import DistillSettings
-from fusionchat.errors import ModelError
+from fusionchat.errors import ModelError, RecipeError
 from fusionchat.evaluate.scores import read_scores
 from fusionchat.evaluate.tasks import PRIMARY
 from fusionchat.recipe.schema import load_recipe
@@ -130,3 +130,23 @@ def test_layers_that_the_pivot_lacks_are_found_before_anything_is_captured(tiny)
         with pytest.raises(ModelError, match=r"no linear layer 'q_prj'.*did you mean 'q_proj'"):
             look(load_recipe("recipe.yaml"))
     assert not (tiny / "runs/tiny/represent").exists()
+
+
+@pytest.mark.parametrize(
+    ("train", "strategy", "world", "refused"),
+    [
+        ("qlora", "fsdp2", 2, True),
+        ("qlora", "fsdp2", 1, False),
+        ("qlora", "ddp", 2, False),
+        ("lora", "fsdp2", 2, False),
+        ("full", "fsdp2", 2, False),
+    ],
+)
+def test_a_model_in_4_bits_is_not_cut(train, strategy, world, refused):
+    ctx = Context(RuntimeSettings(training={"strategy": strategy}), world=world)
+    how = DistillSettings(train=train)
+    if refused:
+        with pytest.raises(RecipeError, match="in 4 bits"):
+            stage.require_shareable(how, ctx)
+    else:
+        stage.require_shareable(how, ctx)
