@@ -21,7 +21,8 @@ from fusionchat.merge.stream.memory import Spare
 from fusionchat.merge.stream.output import Output
 from fusionchat.merge.stream.pool import OrderedPool, here
 from fusionchat.merge.stream.tally import Made, Tally
-from fusionchat.merge.stream.work import BlockWork, ChunkMap, Known, MixtureWork, work_on
+from fusionchat.merge.stream.tensor import ChunkMap, Known
+from fusionchat.merge.stream.work import BlockWork, MixtureWork, work_on
 from fusionchat.merge.weights import group_of
 
 _AHEAD_CHUNKS = 32
