@@ -171,7 +171,7 @@ def stage(pivot: Scored, source: Scored, sides: Sides, rows: int) -> float:
 
         def work() -> None:
             mine, theirs = read("pivot"), read("source")
-            aligned = project(mine.tokens, theirs, mapping, *tables, AlignSettings())
+            aligned = project(mine.tokens, theirs, mapping, tables, AlignSettings())
             summarize(mine, theirs, aligned, sizes)
             extras = {"kind": aligned.kind, "kept": aligned.kept.astype(np.float16)}
             out = StoreWriter(
@@ -246,7 +246,7 @@ def exactness(sides: Sides, most: int) -> dict[str, float]:
         for (a, b), mapping in mappings.items():
             wrong += wrong_contexts(spans[a], spans[b], read[a], read[b], sides[b])
             result = project(
-                dense[a].tokens, dense[b], mapping, sides[a].table, sides[b].table, AlignSettings()
+                dense[a].tokens, dense[b], mapping, (sides[a].table, sides[b].table), AlignSettings()
             )
             aligned = result.kind != UNALIGNED
             mass = np.exp(result.topk.logprobs.astype(np.float64)).sum(axis=1)
@@ -281,7 +281,7 @@ def retention(sides: Sides, most: int) -> dict[str, dict[str, dict[str, float]]]
         for label, pivot, source in (("152k->32k", SMALL, LARGE), ("32k->152k", LARGE, SMALL)):
             tables = sides[pivot].table, sides[source].table
             mapping = build_map(tables[1], tables[0], BytePrefix())
-            aligned = project(tops[pivot].tokens, tops[source], mapping, *tables, AlignSettings())
+            aligned = project(tops[pivot].tokens, tops[source], mapping, tables, AlignSettings())
             total = summarize(tops[pivot], tops[source], aligned, whole_turns(tops[pivot].tokens))
             figures["retention"].setdefault(label, {})[text] = round(total.retention, 4)
             figures["map_retention"].setdefault(label, {})[text] = round(total.map_retention, 4)

@@ -72,7 +72,7 @@ class Pair(NamedTuple):
     def summary(self, mapping: VocabularyMap, settings: AlignSettings) -> AlignSummary:
         """What the settings keep."""
         result = project(
-            self.pivot.tokens, self.source, mapping, self.mine.table, self.theirs.table, settings
+            self.pivot.tokens, self.source, mapping, (self.mine.table, self.theirs.table), settings
         )
         return summarize(self.pivot, self.source, result, whole_turns(self.pivot.tokens))
 
@@ -273,9 +273,9 @@ def slots(pairs: list[tuple[Pair, Scored]]) -> None:
     rows = []
     for pair, full in pairs:
         tables, mapping = (pair.mine.table, pair.theirs.table), pair.map(BytePrefix())
-        whole = project(pair.pivot.tokens, full, mapping, *tables, AlignSettings(k=len(tables[0].in_text)))
+        whole = project(pair.pivot.tokens, full, mapping, tables, AlignSettings(k=len(tables[0].in_text)))
         for k in (4, 10, 20, 50):
-            some = project(pair.pivot.tokens, cut(full, k), mapping, *tables, AlignSettings())
+            some = project(pair.pivot.tokens, cut(full, k), mapping, tables, AlignSettings())
             both = whole.topk.present & some.topk.present
             distance = total_variation(whole.topk, some.topk, len(tables[0].in_text))[both].mean()
             rows.append(

@@ -15,7 +15,7 @@ def summary(world, pivot=None, source=None, texts=None, **options):
     pivot, source = pivot or world.pivot, source or world.source
     mapping = build_map(world.source_table, world.pivot_table, BytePrefix())
     result = project(
-        pivot.tokens, source, mapping, world.pivot_table, world.source_table, AlignSettings(**options)
+        pivot.tokens, source, mapping, (world.pivot_table, world.source_table), AlignSettings(**options)
     )
     return summarize(pivot, source, result, sizes(world.texts if texts is None else texts)), result
 

@@ -25,9 +25,8 @@ def test_every_token_is_found_and_nothing_else(tokens):
 @given(TOKENS, TOKENS)
 def test_prefixes_and_tokens_alike(source, pivot):
     one, other = make_table(source), trie_of(make_table(pivot))
-    rest = longest_prefixes(one.data, one.offsets, one.in_text, *other, False)
-    own = trie_of(one)
-    alike = count_alike(one.data, one.offsets, one.in_text, own.keys, own.children, len(own.token))
+    rest = longest_prefixes(one.words, other, False)
+    alike = count_alike(one.words, trie_of(one))
     for t, spelled in enumerate(source):
         for at in range(len(spelled)):
             fits = [p for p in pivot if spelled[at:].startswith(p)]

@@ -138,13 +138,13 @@ def test_projection_after_an_added_token_by_hand():
     mapping = build_map(source_table, table, BytePrefix())
     spaced = capture(rng, table, [[([0, 1], [0, 3])]], 7)
     turned = capture(rng, source_table, [[(0, [6, 5])]], 7)
-    result = project(spaced.tokens, turned, mapping, table, source_table, AlignSettings())
+    result = project(spaced.tokens, turned, mapping, (table, source_table), AlignSettings())
     assert result.kind.tolist() == [EXACT, 2]
     said_hi = np.exp(np.float64(turned.label_logprob[1]))
     assert np.exp(result.path_logprob[1]) == pytest.approx(said_hi, abs=1e-3)
     plain = capture(rng, table, [[(0, [0, 1])]], 7)
     back = capture(rng, source_table, [[([0, 1], [6, 3])]], 7)
-    result = project(plain.tokens, back, mapping, table, source_table, AlignSettings(min_mass=0.0))
+    result = project(plain.tokens, back, mapping, (table, source_table), AlignSettings(min_mass=0.0))
     spaces = {
         int(t): np.exp(np.float64(p)) for t, p in zip(back.topk.ids[1], back.topk.logprobs[1], strict=True)
     }

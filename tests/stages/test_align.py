@@ -38,7 +38,7 @@ def test_what_is_written_is_the_projection_of_the_captures(finished, pair):
     mapping = make_map(settings, tokens, stores[0].ranges, *tables)
     count = len(stores[0])
     pivot, source = (store.scored(own, 0, count) for store, own in zip(stores, tokens, strict=True))
-    expected = project(pivot.tokens, source, mapping, *tables, settings)
+    expected = project(pivot.tokens, source, mapping, tables, settings)
     folder = finished.path("align/qwen")
     written = DistributionStore(folder)
     found = written.scored(tokens[0], 0, count)

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from fusionchat.align.baselines.min_edit import clear_masks, distance, fill_masks
 from fusionchat.align.trie import MIX
 from fusionchat.compiled import njit
-from fusionchat.tokens.spans import Array, ByteTable
+from fusionchat.tokens.spans import Array, ByteTable, Words
 
 
 class PairCounts(NamedTuple):
@@ -52,16 +52,7 @@ def merge_counts(parts: list[PairCounts]) -> PairCounts:
 
 def most_frequent(source: ByteTable, pivot: ByteTable, counts: PairCounts) -> NDArray[np.int32]:
     """The most frequent partner of each source token, ties by edit distance, then the lower id; -1 if never met."""
-    partners: NDArray[np.int32] = _partners(
-        source.data,
-        source.offsets,
-        pivot.data,
-        pivot.offsets,
-        pivot.in_text,
-        counts.source,
-        counts.pivot,
-        counts.times,
-    )
+    partners: NDArray[np.int32] = _partners(source.words, pivot.words, counts)
     return partners
 
 
@@ -99,16 +90,10 @@ def _find(keys: Array, key: int) -> int:
 
 
 @njit(nogil=True)
-def _partners(
-    data: Array,
-    offsets: Array,
-    data_W: Array,
-    offsets_W: Array,
-    text_W: Array,
-    left: Array,
-    right: Array,
-    count: Array,
-) -> Array:
+def _partners(words: Words, words_W: Words, counts: PairCounts) -> Array:
+    left, right, count = counts.source, counts.pivot, counts.times
+    data, offsets = words.data, words.offsets
+    data_W, offsets_W, text_W = words_W.data, words_W.offsets, words_W.in_text
     out = np.full(len(offsets) - 1, -1, np.int32)
     peq = np.zeros(256, np.uint64)
     first = 0

@@ -32,36 +32,33 @@ class Attached(NamedTuple):
     residual: NDArray[np.int32]
 
 
+class Places(NamedTuple):
+    """The arrays of `SupervisedTokens` that compiled loops read; ``text`` is where each row's text begins."""
+
+    labels: NDArray[np.int32]
+    turn: NDArray[np.int32]
+    begin: NDArray[np.int32]
+    text: NDArray[np.int32]
+    end: NDArray[np.int32]
+    offsets: NDArray[np.int64]
+
+
+def places(tokens: SupervisedTokens) -> Places:
+    """The arrays of supervised tokens for the loops."""
+    return Places(tokens.labels, tokens.turn, tokens.begin, text_begins(tokens), tokens.end, tokens.offsets)
+
+
 def attach(pivot: SupervisedTokens, source: SupervisedTokens) -> Attached:
     """The source row and the residual of every pivot row, for the same conversations in the same order."""
     assert pivot.conversations == source.conversations, "the same conversations on both sides"
-    return Attached(
-        *_attach(
-            pivot.turn,
-            pivot.begin,
-            text_begins(pivot),
-            pivot.offsets,
-            source.turn,
-            source.begin,
-            text_begins(source),
-            source.end,
-            source.offsets,
-        )
-    )
+    return Attached(*_attach(places(pivot), places(source)))
 
 
 @njit(nogil=True)
-def _attach(
-    turn_N: Array,
-    begin_N: Array,
-    text_N: Array,
-    offsets_C: Array,
-    turn_M: Array,
-    begin_M: Array,
-    text_M: Array,
-    end_M: Array,
-    starts_C: Array,
-) -> tuple[Array, Array]:
+def _attach(pivot: Places, source: Places) -> tuple[Array, Array]:
+    turn_N, begin_N, text_N, offsets_C = pivot.turn, pivot.begin, pivot.text, pivot.offsets
+    turn_M, begin_M, text_M, end_M = source.turn, source.begin, source.text, source.end
+    starts_C = source.offsets
     row_N = np.full(len(turn_N), -1, np.int64)
     residual_N = np.zeros(len(turn_N), np.int32)
     for conversation in range(len(offsets_C) - 1):

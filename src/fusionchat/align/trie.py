@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fusionchat.compiled import njit
-from fusionchat.tokens.spans import FALLBACK, Array, ByteTable
+from fusionchat.tokens.spans import FALLBACK, Array, ByteTable, Words
 
 MIX = -7046029254386353131
 """The golden ratio in 64 bits, to spread keys over a table (Fibonacci hashing)."""
@@ -86,13 +86,13 @@ def step(keys: Array, children: Array, node: int, byte: int) -> int:
 
 
 @njit(nogil=True)
-def longest_prefixes(
-    data: Array, offsets: Array, in_text: Array, keys: Array, children: Array, token_S: Array, whole: bool
-) -> Array:
+def longest_prefixes(words: Words, trie: Trie, whole: bool) -> Array:
     """For every byte position of every text token: the longest token that is a prefix of the rest of it.
 
     With ``whole``, only a token that is all of the rest counts. int32, one entry a byte of ``data``; -1 for none.
     """
+    data, offsets, in_text = words.data, words.offsets, words.in_text
+    keys, children, token_S = trie.keys, trie.children, trie.token
     rest = np.full(len(data), -1, np.int32)
     for token in range(len(in_text)):
         if not in_text[token]:
@@ -110,11 +110,14 @@ def longest_prefixes(
 
 
 @njit(nogil=True)
-def count_alike(
-    data: Array, offsets: Array, in_text: Array, keys: Array, children: Array, nodes: int
-) -> Array:
-    """For every byte position of every text token: how many text tokens begin as it does up to this byte, int32."""
-    passed = np.zeros(nodes, np.int32)
+def count_alike(words: Words, trie: Trie) -> Array:
+    """For every byte position of every text token: how many text tokens begin as it does up to this byte, int32.
+
+    ``trie`` is of the same tokens.
+    """
+    data, offsets, in_text = words.data, words.offsets, words.in_text
+    keys, children = trie.keys, trie.children
+    passed = np.zeros(len(trie.token), np.int32)
     alike = np.zeros(len(data), np.int32)
     for last in range(2):
         for token in range(len(in_text)):

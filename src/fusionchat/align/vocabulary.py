@@ -81,7 +81,7 @@ def build_map(
         return _identity(source, pivot)
     trie = trie_of(pivot)
     whole = isinstance(method, Exact)
-    rest = longest_prefixes(source.data, source.offsets, source.in_text, *trie, whole)
+    rest = longest_prefixes(source.words, trie, whole)
     target = np.full(source.size, UNMAPPED, np.int32)
     kind = np.zeros(source.size, np.uint8)
     text = np.flatnonzero(source.in_text)
@@ -119,10 +119,7 @@ def _apply_prefixes(
 
 def _alike(source: ByteTable) -> NDArray[np.int32]:
     """How many text tokens begin as each one does, byte by byte; see `VocabularyMap`."""
-    trie = trie_of(source)
-    alike: NDArray[np.int32] = count_alike(
-        source.data, source.offsets, source.in_text, trie.keys, trie.children, len(trie.token)
-    )
+    alike: NDArray[np.int32] = count_alike(source.words, trie_of(source))
     return alike
 
 
@@ -155,7 +152,7 @@ def _map_roles(
 
 def _identity(source: ByteTable, pivot: ByteTable) -> VocabularyMap:
     """Every text token to itself, and the rest of one to the longest token that is a prefix of it."""
-    rest = longest_prefixes(source.data, source.offsets, source.in_text, *trie_of(pivot), False)
+    rest = longest_prefixes(source.words, trie_of(pivot), False)
     target = np.where(source.in_text, np.arange(source.size), UNMAPPED).astype(np.int32)
     kind = np.where(source.in_text, EXACT, NONE).astype(np.uint8)
     if source.digest == pivot.digest:

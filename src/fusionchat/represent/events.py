@@ -116,9 +116,8 @@ def common(
     else:
         unit = np.concatenate(units)
     bounds = np.cumsum([0, *(len(model.turn) for model in models)])
-    good = np.zeros(bounds[-1], dtype=np.bool_)
     begin, end = _one_line(models)
-    mark_common(begin, end, unit, compared_MU, bounds, good)
+    good = mark_common(begin, end, unit, compared_MU, bounds)
     return np.split(good, bounds[1:-1])
 
 
@@ -142,14 +141,13 @@ def mark_common(
     unit: NDArray[np.int64],
     compared_MU: Bool[np.ndarray, "M U"],
     bounds: NDArray[np.int64],
-    good: Bool[np.ndarray, " N"],
-) -> None:  # pragma: no cover (compiled)
-    """Set ``good`` for the rows of the regions that all models tile; model m has the rows from bounds[m] to bounds[m + 1].
+) -> Bool[np.ndarray, " N"]:  # pragma: no cover (compiled)
+    """Which rows are in regions that all models tile; model m has the rows from bounds[m] to bounds[m + 1].
 
     A region begins where no row before reaches. Rows of one model never overlap, so they tile a region if their lengths
     add up to its length. A row of no length belongs to what begins where it is. No ``unit`` is one unit for all rows.
     """
-    models = len(compared_MU)
+    models, good = len(compared_MU), np.zeros(bounds[-1], np.bool_)
     # 1. every model's first row, and of all rows the one that begins first
     last, head = bounds[:-1].copy(), np.empty(models, np.int64)
     first, covered = np.empty(models, np.int64), np.empty(models, np.int64)
@@ -178,6 +176,7 @@ def mark_common(
             for model in range(models):
                 for row in range(first[model], last[model]):
                     good[row] = not len(unit) or compared_MU[model, unit[row]]
+    return good
 
 
 @njit(nogil=True, inline="always")

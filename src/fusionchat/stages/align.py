@@ -87,7 +87,7 @@ def work(settings: Settings, inputs: Inputs, out: Path, ctx: Context) -> Summary
             pivot, taken = (
                 store.scored(own, shard.start, shard.stop) for store, own in zip(stores, tokens, strict=True)
             )
-            aligned = project(pivot.tokens, taken, mapping, *tables, settings.align)
+            aligned = project(pivot.tokens, taken, mapping, tables, settings.align)
             writer.write_scored(
                 index,
                 Scored(pivot.tokens, aligned.topk, aligned.label_logprob),

@@ -69,6 +69,14 @@ class Untiled(NamedTuple):
     byte: int
 
 
+class Words(NamedTuple):
+    """The arrays of a `ByteTable` that compiled loops read."""
+
+    data: NDArray[np.uint8]
+    offsets: NDArray[np.int64]
+    in_text: NDArray[np.bool_]
+
+
 @dataclass(frozen=True, eq=False)
 class ByteTable:
     """The bytes of every row of a vocabulary.
@@ -102,6 +110,11 @@ class ByteTable:
         """V, the rows of a model's head that may be used."""
         return len(self.in_text)
 
+    @property
+    def words(self) -> Words:
+        """Its arrays, for compiled loops."""
+        return Words(self.data, self.offsets, self.in_text)
+
     def token(self, index: int | np.integer) -> bytes:
         """The bytes of one token (of a control token: its spelling)."""
         return self.data[self.offsets[index] : self.offsets[index + 1]].tobytes()
@@ -132,9 +145,7 @@ class ByteTable:
         self, ids: NDArray[np.integer], other: "ByteTable", other_ids: NDArray[np.integer]
     ) -> NDArray[np.bool_]:
         """Whether each of this table's tokens ``ids`` begins with the other table's token beside it, bool [N]."""
-        begins: NDArray[np.bool_] = begin_with(
-            self.data, self.offsets, ids, other.data, other.offsets, other_ids
-        )
+        begins: NDArray[np.bool_] = begin_with(self.words, ids, other.words, other_ids)
         return begins
 
     def tile(self, ids: NDArray[np.integer], text: bytes) -> Spans | Untiled:
@@ -194,10 +205,9 @@ def gather(data: Array, offsets: Array, ids: Array) -> Array:
 
 
 @njit(nogil=True)
-def begin_with(
-    data: Array, offsets: Array, ids: Array, data_W: Array, offsets_W: Array, ids_W: Array
-) -> Array:
+def begin_with(words: Words, ids: Array, words_W: Words, ids_W: Array) -> Array:
     """Whether each token of one vocabulary begins with the token of another beside it."""
+    data, offsets, data_W, offsets_W = words.data, words.offsets, words_W.data, words_W.offsets
     out = np.zeros(len(ids), np.bool_)
     for i in range(len(ids)):
         at, low, high = offsets[ids[i]], offsets_W[ids_W[i]], offsets_W[ids_W[i] + 1]

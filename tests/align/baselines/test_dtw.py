@@ -34,8 +34,7 @@ def test_turn_by_turn(world):
         world.pivot.tokens,
         world.source,
         mapping,
-        world.pivot_table,
-        world.source_table,
+        (world.pivot_table, world.source_table),
         AlignSettings(positions="dtw"),
     )
     mass = np.exp(result.topk.logprobs.astype(np.float64)).sum(1) + np.exp(

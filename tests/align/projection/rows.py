@@ -4,14 +4,14 @@ from typing import NamedTuple
 
 import numpy as np
 
-from fusionchat.align.projection.arrays import Entries, Lookup, Rules, Side, Words
-from fusionchat.align.projection.project import halves, side, words
+from fusionchat.align.projection.arrays import Entries, Lookup, Rules, Side
+from fusionchat.align.projection.project import halves, side
 from fusionchat.align.settings import BytePrefix
 from fusionchat.align.trie import trie_of
 from fusionchat.align.vocabulary import build_map
 from fusionchat.corpus.supervised import SupervisedTokens
 from fusionchat.represent.topk import Scored, TopK
-from fusionchat.tokens.spans import make_table
+from fusionchat.tokens.spans import Words, make_table
 from tests.align.worlds import capture
 
 SOURCE = [b"hello", b"hell", b"ho", b"x"]
@@ -52,8 +52,7 @@ def hello(k):
         pivot.tokens,
         scored([row], [0]),
         build_map(source_table, pivot_table, BytePrefix()),
-        pivot_table,
-        source_table,
+        (pivot_table, source_table),
     )
 
 
@@ -72,7 +71,7 @@ def loops(source, source_tokens=SOURCE, pivot_tokens=PIVOT, *, whole=False, cont
     theirs, mine = make_table(source_tokens, in_text), make_table(pivot_tokens)
     made = build_map(theirs, mine, BytePrefix())
     lookup = Lookup(made.target, made.rest, made.alike, int(in_text.sum()), *trie_of(mine), whole)
-    return Loops(side(source), words(theirs), words(mine), lookup)
+    return Loops(side(source), theirs.words, mine.words, lookup)
 
 
 def rules(*, observed_path=True, mid_token=True, min_mass=0.0):

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
+from fusionchat.align.positions import Places, places
 from fusionchat.align.projection import kernel
-from fusionchat.align.projection.arrays import EXACT, INSIDE, UNALIGNED, Out, Places
-from fusionchat.align.projection.project import places
+from fusionchat.align.projection.arrays import EXACT, INSIDE, UNALIGNED, Out
 from tests.align.projection.rows import entries, hello, loops, rules, scored, slots
 
 HELLO = {0: 0.6, 1: 0.2, 2: 0.1, 3: 0.1}

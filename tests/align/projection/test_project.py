@@ -17,7 +17,7 @@ def project_world(world, method=None, **options):
     mapping = build_map(world.source_table, world.pivot_table, method or BytePrefix())
     settings_ = AlignSettings(**options)
     result = project(
-        world.pivot.tokens, world.source, mapping, world.pivot_table, world.source_table, settings_
+        world.pivot.tokens, world.source, mapping, (world.pivot_table, world.source_table), settings_
     )
     return mapping, settings_, result
 
@@ -122,7 +122,7 @@ def test_the_observed_path_costs_what_the_source_costs(world, observed):
 def test_identical_tokenizers_project_to_themselves_bit_for_bit(world):
     mapping = build_map(world.pivot_table, world.pivot_table, BytePrefix())
     other = world.pivot
-    result = project(other.tokens, other, mapping, world.pivot_table, world.pivot_table, AlignSettings())
+    result = project(other.tokens, other, mapping, (world.pivot_table, world.pivot_table), AlignSettings())
     assert mapping.method == "identity"
     for name in ("ids", "logprobs", "tail", "present"):
         assert getattr(result.topk, name).tobytes() == getattr(other.topk, name).tobytes()
@@ -137,7 +137,7 @@ def test_same_vocabulary_with_another_end_of_turn_keeps_the_bits():
     source = capture(rng, mine, [[(0, [0, 1, 4]), (0, [2, 4])]], 5)
     renamed = make_table([b"a", b"b", b"ab", b"<p>", b"<q>"], np.array([1, 1, 1, 0, 0], bool), ends=(4, 4))
     mapping = build_map(renamed, mine, BytePrefix())
-    result = project(pivot.tokens, source, mapping, mine, renamed, AlignSettings(k=5))
+    result = project(pivot.tokens, source, mapping, (mine, renamed), AlignSettings(k=5))
     assert mapping.method == "identity"
     shown = source.topk.ids != 3
     assert (result.topk.logprobs > -np.inf).sum() == shown.sum()

@@ -14,7 +14,7 @@ from fusionchat.align.baselines.min_edit import clear_masks, distance, fill_mask
 from fusionchat.align.positions import Attached
 from fusionchat.compiled import njit
 from fusionchat.corpus.supervised import SupervisedTokens
-from fusionchat.tokens.spans import Array, ByteTable
+from fusionchat.tokens.spans import Array, ByteTable, Words
 
 
 def attach_by_dtw(
@@ -49,7 +49,7 @@ def warp(
     """For each pivot token of a turn, the first source token it is matched with: int64 [N]."""
     unique_N, mine_N = np.unique(mine, return_inverse=True)
     unique_M, theirs_M = np.unique(theirs, return_inverse=True)
-    costs = _distances(pivot.data, pivot.offsets, unique_N, source.data, source.offsets, unique_M)
+    costs = _distances(pivot.words, unique_N, source.words, unique_M)
     first_N: NDArray[np.int64] = _walk(costs, mine_N.astype(np.int64), theirs_M.astype(np.int64))
     return first_N
 
@@ -61,9 +61,8 @@ def _bare(data: Array, offsets: Array, token: int) -> tuple[int, int]:
 
 
 @njit(nogil=True)
-def _distances(
-    data_N: Array, offsets_N: Array, ids_N: Array, data_M: Array, offsets_M: Array, ids_M: Array
-) -> Array:
+def _distances(words_N: Words, ids_N: Array, words_M: Words, ids_M: Array) -> Array:
+    data_N, offsets_N, data_M, offsets_M = words_N.data, words_N.offsets, words_M.data, words_M.offsets
     costs = np.zeros((len(ids_N), len(ids_M)), np.int32)
     peq = np.zeros(256, np.uint64)
     for i in range(len(ids_N)):

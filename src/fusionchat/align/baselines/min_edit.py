@@ -6,11 +6,21 @@ J. ACM 46, 1999). Candidates are taken in the order of their difference in lengt
 two lower bounds, the difference in length and the number of byte classes one of the two lacks, allow it.
 """
 
+from typing import NamedTuple
+
 import numpy as np
 from numpy.typing import NDArray
 
 from fusionchat.compiled import njit
-from fusionchat.tokens.spans import Array, ByteTable
+from fusionchat.tokens.spans import Array, ByteTable, Words
+
+
+class Candidates(NamedTuple):
+    """A vocabulary's text tokens by their lengths: ids, where each length begins, and `class_mask` of each."""
+
+    ids: NDArray[np.int64]
+    starts: NDArray[np.int64]
+    classes: NDArray[np.uint64]
 
 
 def nearest_tokens(
@@ -40,15 +50,11 @@ def nearest_tokens(
     classes = class_masks(pivot.data, pivot.offsets, candidates)
     bounds = np.full(len(tokens), 1 << 40) if within is None else within
     nearest: NDArray[np.int32] = _nearest(
-        source.data,
-        source.offsets,
         tokens.astype(np.int64),
         bounds.astype(np.int64),
-        pivot.data,
-        pivot.offsets,
-        candidates,
-        starts,
-        classes,
+        source.words,
+        pivot.words,
+        Candidates(candidates, starts, classes),
     )
     return nearest
 
@@ -148,17 +154,9 @@ def clear_masks(peq: Array, data: Array, low: int, high: int) -> None:
 
 
 @njit(nogil=True)
-def _nearest(
-    data: Array,
-    offsets: Array,
-    tokens: Array,
-    within: Array,
-    data_W: Array,
-    offsets_W: Array,
-    candidates: Array,
-    starts: Array,
-    classes: Array,
-) -> Array:
+def _nearest(tokens: Array, within: Array, words: Words, words_W: Words, among: Candidates) -> Array:
+    data, offsets, data_W, offsets_W = words.data, words.offsets, words_W.data, words_W.offsets
+    candidates, starts, classes = among
     out = np.full(len(tokens), -1, np.int32)
     peq = np.zeros(256, np.uint64)
     longest = len(starts) - 2

@@ -6,23 +6,15 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from fusionchat.align.positions import Places  # noqa: F401 (compiled code that is kept on the disk names it here)
+from fusionchat.tokens.spans import Words  # noqa: F401 (the same)
+
 UNALIGNED, EXACT, INSIDE = 0, 1, 2
 """How a pivot row is aligned: not at all; the source has its context; its context ends inside a source token."""
 
 
-class Places(NamedTuple):
-    """The arrays of `SupervisedTokens` that the loops read; ``text`` is where each row's text begins."""
-
-    labels: NDArray[np.int32]
-    turn: NDArray[np.int32]
-    begin: NDArray[np.int32]
-    text: NDArray[np.int32]
-    end: NDArray[np.int32]
-    offsets: NDArray[np.int64]
-
-
 class Side(NamedTuple):
-    """The arrays of a source that the loops read: those of `Places`, and of its distributions; halves as their bits."""
+    """The arrays of a source that the loops read: its places, and its distributions; halves as their bits."""
 
     ids: NDArray[np.int32]
     logprobs: NDArray[np.uint16]
@@ -35,14 +27,6 @@ class Side(NamedTuple):
     end: NDArray[np.int32]
     present: NDArray[np.bool_]
     offsets: NDArray[np.int64]
-
-
-class Words(NamedTuple):
-    """The arrays of a `ByteTable` that the loops read."""
-
-    data: NDArray[np.uint8]
-    offsets: NDArray[np.int64]
-    in_text: NDArray[np.bool_]
 
 
 class Lookup(NamedTuple):

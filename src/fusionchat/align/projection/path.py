@@ -7,9 +7,10 @@ its even share (docs/decisions/alignment_tail.md).
 
 import numpy as np
 
-from fusionchat.align.projection.arrays import Entries, Lookup, Places, Rules, Side, Words
+from fusionchat.align.positions import Places
+from fusionchat.align.projection.arrays import Entries, Lookup, Rules, Side
 from fusionchat.compiled import njit
-from fusionchat.tokens.spans import Array
+from fusionchat.tokens.spans import Array, Words
 
 
 @njit(nogil=True)

@@ -20,17 +20,15 @@ from numpy.typing import NDArray
 
 from fusionchat.align.baselines.dtw import attach_by_dtw
 from fusionchat.align.cooccurrence import PairCounts, count_pairs
-from fusionchat.align.positions import Attached, attach
+from fusionchat.align.positions import Attached, attach, places
 from fusionchat.align.projection.arrays import (
     EXACT,
     INSIDE,
     UNALIGNED,
     Lookup,
     Out,
-    Places,
     Rules,
     Side,
-    Words,
 )
 from fusionchat.align.projection.kernel import kinds_of_rows, project_rows
 from fusionchat.align.settings import AlignSettings
@@ -79,17 +77,19 @@ def project(
     pivot: SupervisedTokens,
     source: Scored,
     mapping: VocabularyMap,
-    pivot_table: ByteTable,
-    source_table: ByteTable,
+    tables: tuple[ByteTable, ByteTable],
     settings: AlignSettings,
 ) -> Aligned:
     """The source's distributions on the pivot's rows, for the same conversations in the same order.
+
+    ``tables`` are the pivot's and the source's.
 
     Where both sides have the same tokens in the same places, the source's distributions are returned as they
     are, bit for bit (cut to ``settings.k`` slots, or widened, where that is given).
     """
     # 1. the same tokens in the same places: the source's distributions as they are
     theirs, k = source.tokens, source.topk.k
+    pivot_table, source_table = tables
     assert source.topk.ids.max(initial=0) < source_table.size, "a capture keeps tokens of its tokenizer only"
     if mapping.method == "identity" and settings.k in (None, k) and same_rows(pivot, theirs, mapping):
         return _same(source)
@@ -116,8 +116,8 @@ def project(
         attached.residual,
         places(pivot),
         side(source),
-        words(source_table),
-        words(pivot_table),
+        source_table.words,
+        pivot_table.words,
         lookup,
         rules,
         out,
@@ -155,8 +155,8 @@ def row_kinds(
         attached.residual,
         places(pivot),
         places(source),
-        words(source_table),
-        words(pivot_table),
+        source_table.words,
+        pivot_table.words,
     )
     return kinds
 
@@ -192,11 +192,6 @@ def _same(source: Scored) -> Aligned:
     return Aligned(topk, label, kind, kept.astype(np.float32), label, label)
 
 
-def places(tokens: SupervisedTokens) -> Places:
-    """The arrays of supervised tokens for the loops."""
-    return Places(tokens.labels, tokens.turn, tokens.begin, text_begins(tokens), tokens.end, tokens.offsets)
-
-
 def side(source: Scored) -> Side:
     """A source's arrays for the loops."""
     tokens, topk = source.tokens, source.topk
@@ -213,11 +208,6 @@ def side(source: Scored) -> Side:
         topk.present,
         tokens.offsets,
     )
-
-
-def words(table: ByteTable) -> Words:
-    """A table's arrays for the loops."""
-    return Words(table.data, table.offsets, table.in_text)
 
 
 @cache
