@@ -2,6 +2,7 @@
 
 import ast
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -32,7 +33,9 @@ def measure() -> dict[str, object]:
         "hidden_imports": hidden_statements(),
         "files_touched": {toy: files_touched(ROOT / "tests" / "toys" / f"{toy}.patch") for toy in TOYS},
         "lines": {"src": src.lines, "merge": merge.lines},
-        "statements": src.statements,
+        "statements": {"src": src.statements, "merge": merge.statements},
+        "positional_over_5": positional_over(5),
+        "merge_methods": merge_methods(),
         "functions": {
             "median": median(lengths),
             "p90": lengths[int(0.9 * (len(lengths) - 1))],
@@ -72,6 +75,37 @@ def files_touched(patch: Path) -> int | None:
         return None
     lines = patch.read_text(encoding="utf-8").split("\n")
     return len({line.split()[-1] for line in lines if line.startswith("diff --git ")})
+
+
+def positional_over(most: int, src: Path = SRC) -> int:
+    """How many functions take more than ``most`` arguments by position, self and cls not counted."""
+    found = 0
+    for name in files(src):
+        for node in ast.walk(ast.parse((src / name).read_text(encoding="utf-8"))):
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+                given = [one.arg for one in (*node.args.posonlyargs, *node.args.args)]
+                found += len(given) - (given[:1] in (["self"], ["cls"])) > most
+    return found
+
+
+def merge_methods(folder: Path = SRC / "merge" / "methods") -> dict[str, int]:
+    """The lines of every merge method's class by the method's name, docstrings and blank lines not counted."""
+    found = {}
+    for path in sorted(folder.glob("*.py")):
+        text = path.read_text(encoding="utf-8")
+        for node in ast.parse(text).body:
+            name = re.search(r'method: Literal\["(\w+)"\]', ast.unparse(node).replace("'", '"'))
+            if isinstance(node, ast.ClassDef) and name:
+                found[name[1]] = len(written(node))
+    return dict(sorted(found.items()))
+
+
+def written(node: ast.AST) -> list[str]:
+    """The lines of a node as they would be written without docstrings and comments."""
+    for one in ast.walk(node):
+        if isinstance(one, ast.ClassDef | ast.FunctionDef) and ast.get_docstring(one) and len(one.body) > 1:
+            del one.body[0]
+    return [line for line in ast.unparse(node).splitlines() if line]
 
 
 def heavy_imports() -> list[str]:

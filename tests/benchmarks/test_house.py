@@ -4,7 +4,7 @@ import json
 import subprocess
 import sys
 
-from benchmarks.house import code, files_touched
+from benchmarks.house import code, files_touched, merge_methods, positional_over
 
 from tests.shared import ROOT
 
@@ -27,6 +27,20 @@ def test_lines_statements_and_functions(tmp_path):
     assert code(["a.py"], tmp_path) == (11, 6, [4])
 
 
+def test_functions_with_many_arguments_are_counted(tmp_path):
+    text = "def f(a, b, c, d, e, g): pass\nclass C:\n    def m(self, a, b, c, d, e): pass\ndef k(a, *, b, c, d, e, g): pass\n"
+    (tmp_path / "a.py").write_text(text)
+    assert positional_over(5, tmp_path) == 1
+
+
+def test_lines_of_merge_methods(tmp_path):
+    """The class with its decorator, its field, its function and the one statement: docstrings do not count."""
+    text = '@d\nclass A:\n    """A."""\n    method: Literal["a"] = "a"\n\n    def f(self):\n        """B."""\n        return 1\n'
+    (tmp_path / "a.py").write_text(text)
+    found = merge_methods(tmp_path)
+    assert found == {"a": 5}
+
+
 def test_files_of_a_patch(tmp_path):
     patch = tmp_path / "p.patch"
     assert files_touched(patch) is None
@@ -39,7 +53,8 @@ def test_the_last_line_is_json_and_the_house_is_in_order():
     out = subprocess.run(command, check=True, cwd=ROOT, capture_output=True, text=True).stdout
     figures = json.loads(out.splitlines()[-1])
     assert list(figures) == [
-        "circles", "upward", "hidden_imports", "files_touched", "lines", "statements", "functions", "heavy_imports",
+        "circles", "upward", "hidden_imports", "files_touched", "lines", "statements", "positional_over_5",
+        "merge_methods", "functions", "heavy_imports",
     ]  # fmt: skip
     assert (figures["circles"], figures["upward"], figures["heavy_imports"]) == (0, 0, 0)
     assert len(figures["files_touched"]) == 5 and set(figures["files_touched"].values()) == {1}
