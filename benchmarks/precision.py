@@ -4,8 +4,8 @@
 
 Two targets of a chat model are trained on the labels of two files of conversations (8 a step), each in every way. Then,
 against the fp32 targets: bits per byte of a held-out file under the first, the change's rms, how much of the change
-differs, and the difference of VaRM's share of a target in a matrix. ``bf16`` and ``fp32`` are the recipe's; the other
-ways are here to find causes, and say what they change. Files default to arithmetic and role play of
+differs, and the difference of VaRM's share of a target in a matrix. The ways without a colon are the recipe's; the
+others are here to find causes, and say what they change. Files default to arithmetic and role play of
 ``../shared/data/chat``; CPU seconds on one thread. The last line is JSON.
 """
 
@@ -110,9 +110,10 @@ Around = Callable[[], AbstractContextManager[Any]]
 class Way(NamedTuple):
     """How a training is done: its precision, what is put in the place of our copies, and the size of a pass."""
 
-    precision: str
+    precision: str | dict[str, dict[str, str]]
     around: tuple[Around, ...] = ()
     tokens: int = 2048
+    optim: str = "adamw_torch_fused"
 
 
 def replaced(owner: type, name: str, by: Any) -> Around:
@@ -122,20 +123,27 @@ def replaced(owner: type, name: str, by: Any) -> Around:
 
 EXACT = replaced(Student, "forward", without_autocast(Student.forward))
 NEAREST = replaced(Student, "rounded_once", copied_once)
+KAHAN, STOCHASTIC = ({"bf16_weights": {"rounding": name}} for name in ("kahan", "stochastic"))
 WAYS = {
     "fp32": Way("fp32"),
     "bf16": Way("bf16"),
-    "fp32 products, weights to the nearest": Way("bf16", (EXACT, replaced(Student, "rounded_once", nearest))),
-    "fp32 products, weights at random": Way("bf16", (EXACT,)),
-    "bf16, copies to the nearest": Way("bf16", (NEAREST,)),
-    "bf16, autocast's own copies": Way(
+    "fp32, 8-bit AdamW": Way("fp32", optim="adamw_bnb_8bit"),
+    "kahan": Way(KAHAN),
+    "kahan, 8-bit AdamW": Way(KAHAN, optim="adamw_bnb_8bit"),
+    "stochastic": Way(STOCHASTIC),
+    "cause: fp32 products, weights to the nearest": Way(
+        "bf16", (EXACT, replaced(Student, "rounded_once", nearest))
+    ),
+    "cause: fp32 products, weights at random": Way("bf16", (EXACT,)),
+    "cause: bf16, copies to the nearest": Way("bf16", (NEAREST,)),
+    "cause: bf16, autocast's own copies": Way(
         "bf16", (replaced(Student, "rounded_once", lambda *_: nullcontext()),)
     ),
-    "bf16 to the nearest, passes of 512": Way("bf16", (NEAREST,), 512),
-    "bf16 to the nearest, fp32 head": Way(
+    "cause: bf16 to the nearest, passes of 512": Way("bf16", (NEAREST,), 512),
+    "cause: bf16 to the nearest, fp32 head": Way(
         "bf16", (NEAREST, replaced(LossHead, "forward", without_autocast(LossHead.forward)))
     ),
-    "bf16 to the nearest, fp32 body": Way(
+    "cause: bf16 to the nearest, fp32 body": Way(
         "bf16", (NEAREST, replaced(Student, "hidden", without_autocast(Student.hidden)))
     ),
 }
@@ -181,7 +189,13 @@ def target(model: str, way: Way, rate: float, part: list[Rendered], held: Held) 
             None,
             label_weight=1.0,
             settings=TrainingSettings.model_validate(
-                {"epochs": 1, "batch_size": BATCH, "learning_rate": rate, "precision": way.precision}
+                {
+                    "epochs": 1,
+                    "batch_size": BATCH,
+                    "learning_rate": rate,
+                    "precision": way.precision,
+                    "optim": way.optim,
+                }
             ),
             seed=0,
             micro_batch_tokens=way.tokens,

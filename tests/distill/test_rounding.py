@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch.nn import Parameter
 
-from fusionchat.distill.rounding import BLOCK, draws, on_grid, restore_, round_
+from fusionchat.distill.rounding import BLOCK, draws, joined, on_grid, parted, restore_, round_
 
 CPU = torch.device("cpu")
 MOST = 2.0**127
@@ -61,3 +61,12 @@ def test_matrices_are_on_the_grid_inside_alone():
     first, again, other = inside(0), inside(0), inside(1)
     assert torch.equal(first, again) and not torch.equal(first, other)
     assert all(torch.equal(a, b) for a, b in zip((matrix, vector, wide), before, strict=True))
+
+
+@given(st.lists(FINITE, min_size=1, max_size=9), st.integers(0, 99))
+def test_a_weight_in_two_halves_loses_its_lowest_bit(values, seed):
+    weight = torch.tensor(values)
+    wanted = weight.view(torch.int32) & -2
+    upper, low = parted(weight, draws(seed, 0, 0, CPU))
+    assert upper.dtype == torch.bfloat16 and low.dtype == torch.int16
+    assert torch.equal(joined(upper, low).view(torch.int32), wanted)

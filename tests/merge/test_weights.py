@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fusionchat.merge.weights import group_of, layer_of, module_of, variation_ratio
+from fusionchat.merge.weights import group_of, layer_of, module_of, most_moved, variation_ratio
 
 squares = st.lists(st.floats(1e-12, 1e6), min_size=1, max_size=6).map(np.array)
 
@@ -59,3 +59,17 @@ def test_layer_and_module_of_a_name():
     assert module_of("model.layers.3.mlp.up_proj.weight") == "mlp.up_proj"
     assert module_of("model.layers.3.mlp.up_proj.bias") == "mlp.up_proj.bias"
     assert module_of("lm_head.weight") == "lm_head"
+
+
+@given(st.lists(st.tuples(st.floats(0, 1), st.floats(0, 1)), min_size=2, max_size=4))
+def test_noise_moves_no_share_further_than_said(parts):
+    true, noise = np.array(parts).T
+    if true.sum() < 1e-3:
+        return
+    moved = np.abs(variation_ratio(true + noise, 1.0) - variation_ratio(true, 1.0)).max()
+    assert moved <= most_moved(list(noise), list(true + noise)) + 1e-12
+
+
+def test_hand_worked_noise():
+    assert most_moved([1.0, 1.0], [1.0, 9.0]) == 0.1  # 0 : 8 became 1 : 9
+    assert most_moved([0.0, 0.0], [0.0, 0.0]) == 0.0

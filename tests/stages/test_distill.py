@@ -2,23 +2,28 @@
 
 import gc
 import json
+import re
 import weakref
 
 import pytest
+import torch
+from safetensors.torch import load_file
 
-from fusionchat.artifacts import write_json
+from fusionchat.artifacts import read_json, write_json
 from fusionchat.chat.answer import Answerer
 from fusionchat.distill.settings import DistillSettings
 from fusionchat.errors import ModelError, RecipeError
 from fusionchat.evaluate.scores import read_scores
 from fusionchat.evaluate.tasks import PRIMARY
 from fusionchat.recipe.schema import load_recipe
+from fusionchat.run.estimate import parameters
 from fusionchat.run.job import Context, Inputs
 from fusionchat.runtime import RuntimeSettings
 from fusionchat.stages import distill as stage
 from fusionchat.stages.check import check
 from fusionchat.stages.evaluate import AS_TRAINED
-from fusionchat.stages.pipeline import open_run, run
+from fusionchat.stages.noise import NOISE
+from fusionchat.stages.pipeline import open_run, run, run_job
 from fusionchat.stages.report import as_trained_note
 from tests.tiny import SETTINGS, write_recipe
 
@@ -150,3 +155,38 @@ def test_a_model_in_4_bits_is_not_cut(train, strategy, world, refused):
             stage.require_shareable(how, ctx)
     else:
         stage.require_shareable(how, ctx)
+
+
+def test_bf16_weights_are_not_cut():
+    how = DistillSettings(precision="bf16_weights")
+    fsdp2 = RuntimeSettings(training={"strategy": "fsdp2"})
+    stage.require_shareable(how, Context(fsdp2, world=1))
+    with pytest.raises(RecipeError, match="parts of bf16 weights"):
+        stage.require_shareable(how, Context(fsdp2, world=2))
+
+
+def test_a_training_of_bf16_weights_leaves_an_fp32_target_and_its_noise(tiny):
+    how = {"learning_rate": 1e-5, "epochs": 0.2, "precision": {"bf16_weights": {"rounding": "stochastic"}}}
+    write_recipe(tiny / "recipe.yaml", distill=SETTINGS["distill"] | how)
+    recipe = load_recipe("recipe.yaml")
+    run(recipe, until="corpus")
+    run_job(recipe, "distill/sft")
+    folder = recipe.run_folder / "distill" / "sft"
+    held = load_file(folder / "model" / "model.safetensors")
+    assert {tensor.dtype for tensor in held.values()} == {torch.float32}
+    noted = read_json(folder / stage.TRAINING)[NOISE]
+    assert 1e-6 < noted < 1e-2
+    fp32, narrow = (
+        open_run(load_recipe("recipe.yaml", (f"distill.precision={one}",))).jobs["distill/sft"].resources
+        for one in ("fp32", "bf16_weights")
+    )
+    assert fp32.memory - narrow.memory == pytest.approx(2 * parameters(recipe.refs()["pivot"]))
+
+
+@pytest.mark.parametrize(
+    ("setting", "said"),
+    [("optim=adamw", "there is no optimizer 'adamw'"), ("precision=bf17", "did you mean 'bf16'?")],
+)
+def test_what_cannot_be_trained_so_is_said_before_anything_is_captured(tiny, setting, said):
+    with pytest.raises(RecipeError, match=re.escape(said)):
+        run(load_recipe("recipe.yaml", (f"distill.{setting}",)), until="distill")

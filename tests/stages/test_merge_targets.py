@@ -1,7 +1,10 @@
 """What merges of a run share."""
 
+import shutil
+
 import pytest
 
+from fusionchat.artifacts import write_json
 from fusionchat.errors import DamagedError
 from fusionchat.hub import Place
 from fusionchat.merge.methods.fisher import Fisher
@@ -14,6 +17,7 @@ from fusionchat.run import plan
 from fusionchat.runtime import RuntimeSettings
 from fusionchat.stages import merge_targets
 from fusionchat.stages.merge_targets import merge_into, merged_from, models_in, read_by_merges
+from fusionchat.stages.noise import NOISE, TRAINING
 from tests.merge.folders import family, load
 from tests.run.toy import chain, toy_run
 
@@ -50,6 +54,25 @@ def test_a_merge_is_put_into_the_job_s_folder_with_the_pivot_s_tokenizer(tmp_pat
         ref, targets, Varm(), tmp_path / "out", fused=fused, runtime=runtime
     )  # an earlier one is replaced
     assert load(tmp_path / "out/model")["lm_head.weight"] != pytest.approx(made["lm_head.weight"])
+
+
+def test_a_merge_of_noisy_targets_says_so(tmp_path, capsys):
+    pivot, targets = family(tmp_path / "family", 2)
+    for name, folder in targets.items():
+        shutil.copytree(folder, tmp_path / name / "model")
+        write_json(tmp_path / name / TRAINING, {NOISE: 1.0})
+    ref = ModelRef("pivot", str(pivot), str(pivot))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(merge_targets, "copy_tokenizer", lambda ref, folder: None)
+        merge_into(
+            ref,
+            {name: tmp_path / name / "model" for name in targets},
+            Varm(),
+            tmp_path / "out",
+            fused=FusedSettings(dtype="float32"),
+            runtime=RuntimeSettings(threads=1),
+        )
+    assert "its shares may be off by" in " ".join(capsys.readouterr().err.split())
 
 
 def test_models_of_jobs_are_as_they_were_written(tmp_path):

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import torch
-from jaxtyping import Float32, Int16
+from jaxtyping import BFloat16, Float32, Int16
 from torch import Tensor
 
 BLOCK = 2**18
@@ -71,3 +71,24 @@ def on_grid(weights: Sequence[Tensor], *, seed: int, step: int) -> Iterator[None
     finally:
         for (_, weight), own in zip(flat, low, strict=True):
             restore_(weight, own)
+
+
+def parted(
+    weight: Float32[Tensor, " N"], generator: torch.Generator
+) -> tuple[BFloat16[Tensor, " N"], Int16[Tensor, " N"]]:
+    """Flat weights as bf16 numbers, rounded at random, and what these lack; ``weight`` is overwritten.
+
+    What a weight lacks is its lower half, where the lowest bit says instead that it was rounded up.
+    """
+    low = round_(weight, generator)
+    low.bitwise_and_(-2).bitwise_or_(weight.view(torch.int32).bitwise_and(1).to(torch.int16))
+    return weight.bfloat16(), low
+
+
+@torch.no_grad()
+def joined(upper: BFloat16[Tensor, " N"], low: Int16[Tensor, " N"]) -> Float32[Tensor, " N"]:
+    """The weights of which `parted` made these, but for their lowest bit, which is 0."""
+    weight = upper.float()
+    weight.view(torch.int32).bitwise_or_(low.bitwise_and(1))
+    restore_(weight, low.bitwise_and(-2))
+    return weight

@@ -4,6 +4,7 @@ from typing import ClassVar, Literal
 
 from pydantic import Field, field_validator
 
+from fusionchat.distill.precision import Precision
 from fusionchat.distill.trained import Trains
 from fusionchat.settings import Grown
 
@@ -11,7 +12,7 @@ from fusionchat.settings import Grown
 class TrainingSettings(Grown):
     """How a copy of the pivot is trained."""
 
-    later: ClassVar[tuple[str, ...]] = ("train",)
+    later: ClassVar[tuple[str, ...]] = ("train", "optim")
 
     epochs: float = Field(3, gt=0, description="passes over the training part; fractions are possible")
     batch_size: int = Field(128, ge=1, description="conversations a step, over all devices")
@@ -27,11 +28,21 @@ class TrainingSettings(Grown):
     warmup_ratio: float = Field(0.03, ge=0, lt=1, description="share of the steps in which the rate goes up")
     weight_decay: float = Field(0.0, ge=0, description="AdamW's")
     max_grad_norm: float = Field(1.0, gt=0, description="longer gradients are scaled to this norm")
-    precision: Literal["bf16", "fp32"] = Field(
+    precision: Precision = Field(
         "bf16",
-        description="of forward and backward passes; weights and AdamW's state are fp32 in either. bf16 copies of the weights "
-        "are rounded at random, so that passes see changes smaller than a step of bf16",
+        description="fp32; bf16: passes in bf16, weights and the optimizer's state in fp32; bf16_weights: matrices in bf16, too. "
+        "bf16 weights and copies of weights are rounded at random, so that passes see changes smaller than a step of bf16",
     )
+    optim: str = Field(
+        "adamw_torch_fused",
+        description="an optimizer by transformers' name for it: `adamw_bnb_8bit` of bitsandbytes, `adamw_torch_8bit` of torchao, "
+        "`adafactor`, `sgd`, ...",
+    )
+
+    @property
+    def half(self) -> bool:
+        """Whether passes compute in bf16."""
+        return self.precision != "fp32"
 
 
 class SoftTrainingSettings(TrainingSettings):

@@ -25,6 +25,8 @@ from fusionchat.distill.data import Distributions, StudentBatch, StudentData
 from fusionchat.distill.dropout import without_dropout
 from fusionchat.distill.lora import round_frozen
 from fusionchat.distill.loss import LossSums
+from fusionchat.distill.narrow import NarrowModel, narrowed
+from fusionchat.distill.one_by_one import one_by_one
 from fusionchat.distill.parallel import join, wait_for_all
 from fusionchat.distill.parts import (
     MOMENTS,
@@ -55,6 +57,7 @@ class DistillTrainer(Trainer):
         model: Student,
         label_weight: Callable[[int], float] | None = None,
         sharded: bool = False,
+        narrow: NarrowModel | None = None,
         **kwargs: Any,
     ) -> None:
         self.sharded = sharded
@@ -63,7 +66,14 @@ class DistillTrainer(Trainer):
             model._is_accelerate_prepared = True  # type: ignore[assignment]
         # A compute_loss_func tells every release of Trainer that the loss is already scaled for accumulation.
         super().__init__(model=model, compute_loss_func=self.compute_loss, **kwargs)
-        self.student, self.label_weight = model, label_weight
+        self.student, self.label_weight, self.narrow = model, label_weight, narrow
+
+    def create_optimizer(self, model: torch.nn.Module | None = None) -> torch.optim.Optimizer:
+        """Trainer's; of bf16 weights one that steps on them in fp32."""
+        if self.narrow is None:
+            return super().create_optimizer(model)
+        self.optimizer = one_by_one(self, self.student, self.narrow)
+        return self.optimizer
 
     def compute_loss(  # type: ignore[override]
         self, model: torch.nn.Module, inputs: StudentBatch, return_outputs: bool = False, **_: Any
@@ -210,10 +220,11 @@ class _Watch(TrainerCallback):
 
 
 class Trained(NamedTuple):
-    """What a training left: its steps, supervised tokens seen, and Trainer's log."""
+    """What a training left: its steps, Trainer's log, and the rms of what rounding added to the change of a weight."""
 
     steps: int
     log: list[dict[str, float]]
+    noise: float = 0.0
 
 
 def train(
@@ -285,12 +296,14 @@ def train(
         tail="bucket" if how is None else how.tail,
         focus=0.0 if how is None else how.focus,
     )
+    narrow = narrowed(model, settings.precision, seed=seed)
     if sharded:
-        shard(student, arguments.device, bf16=settings.precision == "bf16")
+        shard(student, arguments.device, bf16=settings.half)
     with progress(steps - done) as advance:
         trainer = DistillTrainer(
             model=student,
             sharded=sharded,
+            narrow=narrow,
             label_weight=lambda step: label_weight_at(step, steps, first=label_weight, last=last),
             args=arguments,
             train_dataset=StudentData(rendered, soft, plan),
@@ -305,8 +318,12 @@ def train(
     if sharded:
         gather(student, keep=arguments.process_index == 0)
     wait_for_all()  # rank 0 takes the checkpoints away, to which others may still write
+    noise = 0.0
+    if narrow is not None:
+        noise = narrow.noise
+        narrow.widen()
     log = [{k: float(v) for k, v in entry.items()} for entry in trainer.state.log_history if "loss" in entry]
-    return Trained(steps, log)
+    return Trained(steps, log, noise)
 
 
 def _arguments(
@@ -319,12 +336,12 @@ def _arguments(
         lr_scheduler_type=settings.schedule,
         weight_decay=settings.weight_decay,
         max_grad_norm=settings.max_grad_norm,
-        optim="adamw_torch_fused",  # one pass over the state; five times as fast on a CPU
-        bf16=settings.precision == "bf16",
+        optim=settings.optim,
+        bf16=settings.half,
         use_cpu=device.type == "cpu",
         save_strategy="steps",
         save_steps=checkpoint_steps,
-        save_total_limit=2,
+        save_total_limit=1,  # the older one goes when the newer one is whole
         seed=seed,
         data_seed=seed,
         remove_unused_columns=False,
@@ -332,9 +349,7 @@ def _arguments(
         disable_tqdm=True,
         report_to="none",
     )
-    arguments.mixed_precision = (
-        settings.precision if settings.precision == "bf16" else "no"
-    )  # not accelerate's
+    arguments.mixed_precision = "bf16" if settings.half else "no"  # not accelerate's
     if device.type == "cuda" and device.index is not None:
         torch.cuda.set_device(device)
         arguments.chosen = device

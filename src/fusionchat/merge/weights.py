@@ -1,6 +1,7 @@
 """Weights of the targets: the variation ratio, and the grouping of parameters by their names."""
 
 import re
+from collections.abc import Sequence
 from typing import Literal
 
 import numpy as np
@@ -22,6 +23,20 @@ def variation_ratio(
     raised_J = np.where(mean_square_J > 0, ratio_J**power, 0.0)
     total = raised_J.sum(axis=0, keepdims=True)
     return np.divide(raised_J, total, out=np.zeros_like(raised_J), where=total > 0)
+
+
+def most_moved(noise_J: Sequence[float], square_J: Sequence[float]) -> float:
+    """The most by which noise in the targets' changes can have moved a share of VaRM (power 1), over all shares.
+
+    Of mean squares m_j = t_j + n_j with independent noise n_j, the share t_j/T became (t_j + n_j)/M with M = T + N. They
+    differ by (n_j (1 - t_j/T) - (N - n_j) t_j/T) / M, at most max(n_j, N - n_j) / M.
+
+    Args:
+        noise_J: Mean square of each target's noise, n_j.
+        square_J: Mean square of each target's change as it is, m_j.
+    """
+    noise, change = sum(noise_J), sum(square_J)
+    return max(max(one, noise - one) for one in noise_J) / change if change > 0 else 0.0
 
 
 def layer_of(name: str) -> int | None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import ValidationError
 
 from fusionchat.corpus.settings import DRAWN, MANY, ONE
+from fusionchat.distill import precision
 from fusionchat.distill.trained import TAGS
 from fusionchat.recipe.types import Wrong
 from fusionchat.settings import meant, no_such_method
@@ -27,7 +28,7 @@ WORDS = (
     ("less than or equal to", "at most"),
 )
 """Pydantic's words, and those of a recipe."""
-BRANCHES = {ONE, MANY, DRAWN, "BytePrefix", "Exact", "MinEdit", "Statistics", *TAGS.values()}
+BRANCHES = {ONE, MANY, DRAWN, "BytePrefix", "Exact", "MinEdit", "Statistics", *TAGS.values(), *precision.TAGS}
 
 
 def explain(error: ValidationError, schema: Schema) -> str:

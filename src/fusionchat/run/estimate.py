@@ -10,6 +10,7 @@ from pathlib import Path
 from fusionchat.artifacts import stamp_of
 from fusionchat.corpus.located import locate
 from fusionchat.corpus.settings import CorpusFile
+from fusionchat.distill.precision import bytes_kept, bytes_trained
 from fusionchat.errors import CorpusError, MergeError
 from fusionchat.hub import cached_folder, here, hub_parameters
 from fusionchat.merge.inputs.checkpoint import open_checkpoint
@@ -24,10 +25,8 @@ BYTES_A_TOKEN = 4.0
 COMPRESSION = 3.0
 LOOKED_AT = 1 << 18
 """Bytes of a corpus file from which the size of a record is taken."""
-CHECKPOINT_BYTES = 12
-"""A parameter of a training checkpoint: fp32 weight and AdamW's two moments."""
-CHECKPOINTS = 3
-"""Two are kept, and a third is written before the oldest goes."""
+CHECKPOINTS = 2
+"""One is kept, and another is written before it goes."""
 OVERHEAD = 2e9
 """Bytes of a process with torch, and of its activations at a usual batch: a rough guess."""
 ROW_BYTES = 7
@@ -154,10 +153,10 @@ def weight_bytes(ref: ModelRef, dtype: str, opening: Opening = PLAIN) -> float:
     return (4.0 if dtype == "float32" else 2.0) if bits is None else 1.05 * bits / 8
 
 
-def training_memory(pivot: ModelRef) -> float | None:
-    """Bytes of weights, gradients and AdamW's two moments in fp32, and room for activations."""
-    size = parameters(pivot)
-    return None if size is None else 16.0 * size + OVERHEAD
+def training_memory(recipe: Recipe, pivot: ModelRef) -> float | None:
+    """Bytes of weights, gradients and the optimizer's state, and room for activations."""
+    size, how = parameters(pivot), recipe.distill
+    return None if size is None else bytes_trained(how.precision, how.optim) * size + OVERHEAD
 
 
 def shards(recipe: Recipe) -> float | None:
@@ -173,7 +172,8 @@ def training_cost(recipe: Recipe, pivot: ModelRef) -> Cost:
     flops = None if tokens is None or size is None else 6.0 * size * tokens * recipe.distill.epochs
     if size is None:
         return Cost(None, flops, None)
-    return Cost(4.0 * size, flops, float(CHECKPOINTS * CHECKPOINT_BYTES * size))
+    kept = bytes_kept(recipe.distill.precision, recipe.distill.optim)
+    return Cost(4.0 * size, flops, CHECKPOINTS * kept * size)
 
 
 def merge_cost(recipe: Recipe, pivot: ModelRef) -> Cost:

@@ -28,7 +28,7 @@ from fusionchat.stages.check_usable import Usable, notes, usable
 from fusionchat.stages.corpus import make_renderer
 from fusionchat.stages.names import aligned
 from fusionchat.stages.pipeline import open_run
-from fusionchat.stages.rehearse import require_weights
+from fusionchat.stages.rehearse import require_trainable, require_weights
 from fusionchat.stages.variants import opened_sources
 
 
@@ -104,6 +104,7 @@ def check(recipe: Recipe, *, sample: int = 200) -> Check:
     conversations = [one for read in train for one in read.conversations]
     rejects = count_rejects([one for read in train for one in read.rejects])
     pivot = _rehearsed(refs["pivot"], unseen)
+    require_trainable(recipe.distill)
     _trainable(recipe, refs["pivot"], unseen)
     renderers: dict[str, Renderer] = {}
     models = [_look(ref, renderers, unseen) for ref in refs.values()]

@@ -12,6 +12,7 @@ from pydantic import Field, SerializeAsAny
 from fusionchat.artifacts import Json, read_json, write_json
 from fusionchat.console import ignore, progress
 from fusionchat.distill.checkpoints import describe
+from fusionchat.distill.precision import Bf16Weights
 from fusionchat.distill.settings import SoftTrainingSettings, TrainingSettings
 from fusionchat.distill.trained import FULL, Qlora
 from fusionchat.errors import RecipeError
@@ -29,11 +30,11 @@ from fusionchat.run.world import world_here
 from fusionchat.settings import Grown
 from fusionchat.stages.corpus import read_tokens, tokens_file
 from fusionchat.stages.names import CORPUS
+from fusionchat.stages.noise import NOISE, TRAINING
 from fusionchat.stages.variants import trainings
 
 VERSION = 5  # raised when the same settings and inputs give another output
 CHECKPOINTS = "checkpoints"
-TRAINING = "training.json"
 
 
 class Settings(Grown):
@@ -78,7 +79,7 @@ def plan(run: Run) -> None:
             reads={CORPUS: (tokens_file("train", "pivot"),)},
             content=content,
             cost=cost,
-            memory=training_memory(run.refs["pivot"]),
+            memory=training_memory(recipe, run.refs["pivot"]),
             on_device=True,
             parallel="ranks",
         )
@@ -117,6 +118,12 @@ def require_shareable(how: TrainingSettings, ctx: Context) -> None:
             where="runtime.training.strategy",
             do="set ddp: in 4 bits each process holds the whole model in a quarter of the memory",
         )
+    if ctx.runtime.training.strategy == "fsdp2" and ctx.world > 1 and isinstance(how.precision, Bf16Weights):
+        raise RecipeError(
+            "Processes cannot hold parts of bf16 weights",
+            where="distill.precision",
+            do="set bf16: each process then holds its part of fp32 weights; or runtime.training.strategy: ddp",
+        )
 
 
 def train_target(settings: Settings, inputs: Inputs, out: Path, ctx: Context) -> None:
@@ -132,14 +139,12 @@ def train_target(settings: Settings, inputs: Inputs, out: Path, ctx: Context) ->
     rendered = read_tokens(inputs.folder(CORPUS), "train", "pivot")
     learns = settings.learns
     soft = None if learns is None else DistributionStore(inputs.folder(learns)).require(rendered.offsets)
-    if how.precision == "bf16":
+    if how.half:
         torch_dtype("bfloat16", device, where="distill.precision")
     torch.manual_seed(settings.seed)
     part = how.train
     require_shareable(how, ctx)
-    opening = (
-        PLAIN if part == FULL else opening_of(part, "bfloat16" if how.precision == "bf16" else "float32")
-    )
+    opening = PLAIN if part == FULL else opening_of(part, "bfloat16" if how.half else "float32")
     sharded = ctx.world > 1 and ctx.runtime.training.strategy == "fsdp2"
     # Shared out, it is read into host memory, since no device need hold all of it.
     place = torch.device("cpu") if sharded else device
@@ -172,6 +177,8 @@ def train_target(settings: Settings, inputs: Inputs, out: Path, ctx: Context) ->
         save_adapter(adapted, pivot, out / "model", part)
     copy_tokenizer(pivot, out / "model")
     loss = round(trained.log[-1]["loss"], 5) if trained.log else None
+    noise: dict[str, Json] = {NOISE: trained.noise} if trained.noise else {}
     write_json(
-        out / TRAINING, {"steps": trained.steps, "loss": loss, "processes": ctx.world, "log": trained.log}
+        out / TRAINING,
+        {"steps": trained.steps, "loss": loss, "processes": ctx.world, "log": trained.log} | noise,
     )

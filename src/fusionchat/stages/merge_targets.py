@@ -15,6 +15,7 @@ from fusionchat.models.tokenizer import copy_tokenizer
 from fusionchat.run.job import Content
 from fusionchat.run.plan import Run
 from fusionchat.runtime import RuntimeSettings
+from fusionchat.stages.noise import warn_of_noise
 
 
 def read_by_merges(run: Run, methods: Iterable[MergeMethod]) -> Content:
@@ -51,6 +52,7 @@ def merge_into(
         progress=advance,
     )
     copy_tokenizer(pivot, out / "model")
+    warn_of_noise(method, targets, out / "model")
 
 
 def models_in(folders: Mapping[str, Path]) -> dict[str, Path]:

@@ -8,6 +8,8 @@ from collections.abc import Sequence
 from contextlib import closing
 
 from fusionchat.console import warn
+from fusionchat.distill.precision import Bf16Weights
+from fusionchat.distill.settings import TrainingSettings
 from fusionchat.distill.trained import FULL
 from fusionchat.errors import MergeError, ModelError
 from fusionchat.merge.inputs.checkpoint import open_checkpoint
@@ -32,6 +34,7 @@ def rehearse(run: Run, jobs: Sequence[Job]) -> None:
 
     Raises:
         ModelError: A model's weights are missing, cut short or damaged, or `distill.train` does not fit the pivot.
+        RecipeError: The optimizer cannot be had.
         MergeError: What is trained of the pivot could not be merged.
     """
     todo = [job for job in jobs if run.status(job).state != "done"]
@@ -42,8 +45,11 @@ def rehearse(run: Run, jobs: Sequence[Job]) -> None:
             require_weights(ref)
     if any(job.stage in REHEARSED for job in todo):
         rehearse_when_unpacked(run)
+    trains = any(job.stage == "distill" for job in todo)
+    if trains:
+        require_trainable(run.recipe.distill)
     part = run.recipe.distill.train
-    if part != FULL and any(job.stage == "distill" for job in todo):
+    if part != FULL and trains:
         from fusionchat.distill.lora import require_fitting
 
         require_fitting(run.refs["pivot"], part)
@@ -52,6 +58,14 @@ def rehearse(run: Run, jobs: Sequence[Job]) -> None:
         warn(
             f"{run.folder}: this run may need {size(need)} of disk (a rough estimate), and {size(free)} are free"
         )
+
+
+def require_trainable(how: TrainingSettings) -> None:
+    """Raise RecipeError where the optimizer is not known, its package is missing, or it cannot have such weights."""
+    if "optim" in how.model_fields_set:
+        from fusionchat.distill.one_by_one import require_optimizer
+
+        require_optimizer(how.optim, narrow=isinstance(how.precision, Bf16Weights))
 
 
 def rehearse_when_unpacked(run: Run) -> None:
