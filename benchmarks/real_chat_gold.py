@@ -4,16 +4,17 @@
     GOLD/bin/pip install torch==2.13.0
     GOLD/bin/pip install trl==1.16.0 transformers==5.24.0 accelerate==1.15.0 datasets==5.2.0
     python -m benchmarks.real_chat --corpus CORPUS             # ours: writes the study's dialogues
-    GOLD/bin/python -m benchmarks.real_chat_gold MODELS CORPUS/train.jsonl --out OUT [--only 'even 1e-4',...]
-    python -m benchmarks.real_chat_measure RUN gold=OUT/even-1e-4/model ... --out MEASURED
+    GOLD/bin/python -m benchmarks.real_chat_gold MODELS CORPUS/train.jsonl --out OUT [--only 'labels 1e-4',...]
+    python -m benchmarks.real_chat_measure RUN gold=OUT/labels-1e-4/model ... --out MEASURED
 
 MODELS is the folder that ``../shared/tools/real_models.py`` has filled. For every row of `ROWS` it leaves a folder in OUT
 with ``model`` and ``result.json``: settings, rate, steps, seconds, CPU seconds, peak memory (MB), losses and versions.
-Finished rows are kept; an interrupted one goes on at its last checkpoint. ``'even 1e-4 2'`` is the first row with seed 2.
-``--quick`` trains two steps of each and keeps nothing.
+Finished rows are kept; an interrupted one goes on at its last checkpoint. ``'labels 1e-4 2'`` is the first row with seed 2.
+``--quick`` trains two steps of each and keeps nothing. ``--bf16`` trains in bfloat16 as GOLD does by default, on float32
+weights (autocast), as the recipe's ``precision: bf16``; give it an OUT of its own.
 
 As in recipes/smollm_chat.yaml: one epoch in batches of 8, AdamW without decay, gradients cut at 1, cosine after a warm-up of
-0.1, fp32, off-policy (``lmbda`` 0: on the dialogues' own text). What is GOLD's own is in `LOSSES`.
+0.1, off-policy (``lmbda`` 0: on the dialogues' own text). What is GOLD's own is in `LOSSES`.
 
 What its source (trl 1.16.0) does, as far as it matters here:
 
@@ -48,12 +49,12 @@ LABELS = {"uld_crossentropy_weight": 0.5, "uld_distillation_weight": 0.5}
 EVEN = {"uld_hybrid_matched_weight": 1.0, "uld_hybrid_unmatched_weight": 1.0}
 """Left alone, the weights are the share of the source's tokens that the pivot has, 0.26 here, and the rest."""
 LOSSES: dict[str, dict[str, Any]] = {
+    "labels": CHAIN | LABELS,
     "even": CHAIN | LABELS | EVEN,
     "docs": HYBRID,
-    "labels": CHAIN | LABELS,
     "chain": CHAIN,
 }
-ROWS = ("even 1e-4", "even 3e-4", "even 3e-5", "docs 1e-4", "labels 1e-4", "chain 1e-4")
+ROWS = ("labels 1e-4", "labels 3e-4", "labels 3e-5", "even 1e-4", "docs 1e-4", "chain 1e-4")
 """Losses and rates, in the order of what decides most."""
 BATCH, SAVE_EVERY = 8, 3
 PACKAGES = ("torch", "trl", "transformers", "accelerate", "datasets", "tokenizers")
@@ -68,12 +69,14 @@ class Row(NamedTuple):
 
 
 def read(row: str) -> Row:
-    """A row by its name: ``even 1e-4``, or ``even 1e-4 2`` with seed 2 instead of 0."""
+    """A row by its name: ``labels 1e-4``, or ``labels 1e-4 2`` with seed 2 instead of 0."""
     loss, rate, *seed = row.split()
     return Row(loss, float(rate), int(seed[0]) if seed else 0)
 
 
-def make_trainer(models: Path, dialogues: Path, row: str, folder: Path, *, steps: int) -> "GOLDTrainer":
+def make_trainer(
+    models: Path, dialogues: Path, row: str, folder: Path, *, steps: int, bf16: bool
+) -> "GOLDTrainer":
     """GOLD's trainer of a row; ``steps`` is -1 for an epoch."""
     import torch
     from datasets import Dataset
@@ -93,7 +96,7 @@ def make_trainer(models: Path, dialogues: Path, row: str, folder: Path, *, steps
         warmup_steps=0.1,
         weight_decay=0.0,
         max_grad_norm=1.0,
-        bf16=False,
+        bf16=bf16,
         gradient_checkpointing=False,
         max_length=1024,
         lmbda=0.0,
@@ -149,15 +152,16 @@ def clock(folder: Path) -> Any:
     return type("Clock", (TrainerCallback,), {"on_save": keep, "on_train_end": keep})()
 
 
-def train(models: Path, dialogues: Path, row: str, out: Path, *, steps: int) -> dict[str, Any]:
+def train(models: Path, dialogues: Path, row: str, out: Path, *, steps: int, bf16: bool) -> dict[str, Any]:
     """Train a row into a folder, and say what it took."""
     work = out / "work"
-    trainer = make_trainer(models, dialogues, row, work, steps=steps)
+    trainer = make_trainer(models, dialogues, row, work, steps=steps, bf16=bf16)
     trainer.train(resume_from_checkpoint=any(work.glob("checkpoint-*")))
     trainer.save_model(str(out / "model"))
     found = {
         "row": row,
         **read(row)._asdict(),
+        "bf16": bf16,
         "settings": LOSSES[read(row).loss],
         "steps": trainer.state.global_step,
         **json.loads((work / "clock.json").read_text()),
@@ -178,6 +182,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--only", default="", help="rows, with commas between; all by default")
     parser.add_argument("--quick", action="store_true", help="two steps of each row, which are not kept")
+    parser.add_argument("--bf16", action="store_true", help="train in bfloat16 (autocast) instead of float32")
     given = parser.parse_args()
     for row in [name.strip() for name in given.only.split(",") if name.strip()] or ROWS:
         folder = given.out / row.replace(" ", "-")
@@ -188,7 +193,9 @@ def main() -> None:
         found = (
             json.loads(done.read_text())
             if done.is_file()
-            else train(given.models, given.dialogues, row, folder, steps=2 if given.quick else -1)
+            else train(
+                given.models, given.dialogues, row, folder, steps=2 if given.quick else -1, bf16=given.bf16
+            )
         )
         if given.quick:
             shutil.rmtree(folder)

@@ -14,7 +14,7 @@ def test_every_row_names_a_loss_and_a_rate_of_the_search():
 
 
 def test_a_row_may_name_its_seed():
-    assert read("even 1e-4") == Row("even", 1e-4, 0)
+    assert read("labels 1e-4") == Row("labels", 1e-4, 0)
     assert read("docs 3e-5 2") == Row("docs", 3e-5, 2)
 
 
