@@ -10,7 +10,8 @@ the rounds; the machine should be quiet.
   one pass over the logits, each alone, by plain transformers and PyTorch (`benchmarks.capture_floor`).
 - ``over_60dfd0c``: the time of that commit's loop (`benchmarks.capture_before`) over the capture's on the same text:
   ``v49k`` with the dtype that each of the two takes by itself, ``v49k_fp32`` and ``v49k_bf16`` with the same for both.
-- ``extra_mb``: memory beside the model at two full batches, each case in a process of its own (`benchmarks.capture_memory`).
+- ``extra_mb``: memory beside the model at full batches of 4,096 tokens, each case in a process of its own
+  (`benchmarks.capture_memory`).
 - ``selection_over_topk``, ``selection_over_pass``: ``topk`` + ``logsumexp`` over the selection, and the selection over
   ``amax`` + ``exp().sum()``, at 152 k, each in its best chunk.
 - ``ms_a_token``: the capture, the floor's three parts and the loop of before.
@@ -35,8 +36,8 @@ from fusionchat.represent.select import select
 
 SIZES = {"v49k": 49_152, "v152k": 151_936}
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
-QUICK_LAYERS = 4
-"""Of the body whose memory is measured with ``--quick``: no more than one layer's activations are there at once."""
+MEMORY, QUICK_MEMORY = (LAYERS, 2), (2, 1)
+"""Layers and full batches that memory is measured with: no more than one layer's activations are there at once."""
 
 
 def main() -> None:
@@ -49,14 +50,14 @@ def main() -> None:
     asked = parser.parse_args()
     torch.set_num_threads(1)
     tokens, rounds = asked.tokens or (1000 if asked.quick else 8000), 1 if asked.quick else 3
-    of_memory = min(asked.layers, QUICK_LAYERS) if asked.quick else asked.layers
-    print(json.dumps(measure(tokens, rounds, asked.layers, of_memory)))
+    layers, batches = QUICK_MEMORY if asked.quick else MEMORY
+    print(json.dumps(measure(tokens, rounds, asked.layers, (min(layers, asked.layers), batches))))
 
 
-def measure(tokens: int, rounds: int, layers: int, of_memory: int) -> dict[str, object]:
+def measure(tokens: int, rounds: int, layers: int, memory: tuple[int, int]) -> dict[str, object]:
     """All figures."""
     cases = [(size, dtype) for size in SIZES for dtype in DTYPES]
-    extra = {f"{size}_{dtype}": extra_mb(SIZES[size], DTYPES[dtype], of_memory) for size, dtype in cases}
+    extra = {f"{size}_{dtype}": extra_mb(SIZES[size], DTYPES[dtype], *memory) for size, dtype in cases}
     times = {f"{size}_{dtype}": time_case(tokens, rounds, layers, size, dtype) for size, dtype in cases}
     of_floor = {case: (t["body"] + t["product"] + t["pass"]) / t["capture"] for case, t in times.items()}
     same = {case: t["before"] / t["capture"] for case, t in times.items()}
@@ -67,8 +68,10 @@ def measure(tokens: int, rounds: int, layers: int, of_memory: int) -> dict[str, 
         times, {"share of the floor": of_floor, "times 60dfd0c, same dtype": same, "memory, MB": extra}
     )
     print(f"Each in its own dtype (float32; {auto}): {rounded(own)} times 60dfd0c")
-    print(f"bfloat16: {rounded(bf16)} times float32; memory with {of_memory} layers")
-    topk, one_pass = selection(SIZES["v152k"], 5 * rounds)
+    print(
+        f"bfloat16: {rounded(bf16)} times float32; memory with {memory[0]} layers and {memory[1]} full batches"
+    )
+    topk, one_pass = selection(SIZES["v152k"], 5 + 5 * rounds)
     amx = getattr(torch.cpu, "_is_amx_tile_supported", bool)()
     return {
         "of_floor": rounded(of_floor),
@@ -89,10 +92,12 @@ def time_case(tokens: int, rounds: int, layers: int, size: str, dtype: str) -> d
     least_of = floor(head.model, [one.input_ids for one in text], len(text.places), ON_CPU, rounds)
     was = least(lambda: before(head, text, K), rounds)
     names = ("capture", "body", "product", "pass", "before")
-    return {name: 1e3 * s / tokens for name, s in zip(names, (capture, *least_of, was), strict=True)}
+    found = {name: 1e3 * s / tokens for name, s in zip(names, (capture, *least_of, was), strict=True)}
+    print(f"{size} {dtype}, ms a token: {rounded(found)}", flush=True)
+    return found
 
 
-def extra_mb(vocabulary: int, dtype: torch.dtype, layers: int) -> int:
+def extra_mb(vocabulary: int, dtype: torch.dtype, layers: int, batches: int) -> int:
     """Memory of a capture beside its model, measured in a process of its own."""
     name = str(dtype).removeprefix("torch.")
     command = [

@@ -1,9 +1,9 @@
 """Memory of a capture beside its model, in MB, in a process that does nothing else.
 
-    python -m benchmarks.capture_memory 151936 bfloat16 [--layers 30]
+    python -m benchmarks.capture_memory 151936 bfloat16 [--layers 30] [--batches 2]
 
 The model and its imports are there, a tiny capture has compiled the loops, and memory that is free has gone back to the
-system; then two batches of 4,096 tokens, both full, half of them supervised, are captured. Printed is by how much the
+system; then some batches of 4,096 tokens, all full, half of them supervised, are captured. Printed is by how much the
 process has grown at most, looked at every millisecond.
 """
 
@@ -19,7 +19,7 @@ import torch
 from benchmarks.capture_case import made_head, ours, text_of
 from fusionchat.represent.batching import ON_CPU
 
-LENGTH, BATCHES = 256, 2
+LENGTH = 256
 """Tokens of a conversation, of which a batch is made without padding."""
 
 
@@ -30,16 +30,17 @@ def main() -> None:
     parser.add_argument("vocabulary", type=int)
     parser.add_argument("dtype", choices=("float32", "bfloat16"))
     parser.add_argument("--layers", type=int, default=30)
+    parser.add_argument("--batches", type=int, default=2)
     asked = parser.parse_args()
     torch.set_num_threads(1)
-    print(round(extra(asked.vocabulary, asked.layers, getattr(torch, asked.dtype)) / 1e6))
+    print(round(extra(asked.vocabulary, asked.layers, getattr(torch, asked.dtype), asked.batches) / 1e6))
 
 
-def extra(vocabulary: int, layers: int, dtype: torch.dtype) -> float:
+def extra(vocabulary: int, layers: int, dtype: torch.dtype, batches: int) -> float:
     """Bytes beside a model."""
     ours(made_head(64, 1, dtype), text_of([16], 64))
     head = made_head(vocabulary, layers, dtype)
-    text = text_of([LENGTH] * int(BATCHES * ON_CPU / LENGTH), vocabulary)
+    text = text_of([LENGTH] * (batches * ON_CPU // LENGTH), vocabulary)
     free()
     return peak(lambda: ours(head, text))
 

@@ -53,22 +53,33 @@ def losses(quick: bool) -> dict[str, dict[str, float | None]]:
 
 def steps(quick: bool) -> dict[str, object]:
     """A whole step with fused targets against plain fine-tuning, and bf16 against fp32."""
-    step = Step(256 if quick else 1024, 128 if quick else 256, layers=10 if quick else 30)
+    sizes = (256, 128, 10) if quick else (1024, 256, 30)
+    step = Step(*sizes)
+    fused, full = over_sft(step, quick)
+    half = None
+    if has_bf16():
+        step.fused(True)
+        half = statistics.median(seconds(lambda: step.fused(True)) for _ in range(3)) / fused
+    lora = Step(*sizes, rank=16)
+    ratios = {"full": round(full, 3), "lora": round(over_sft(lora, quick)[1], 3)}
+    print(
+        f"a step with LoRA takes {lora.extra_mb(lora.fused):.0f} MB, SFT's {lora.extra_mb(lora.plain):.0f} MB"
+    )
+    return {
+        "step_over_sft": ratios,
+        "bf16_over_fp32_step": None if half is None else round(half, 3),
+    }
+
+
+def over_sft(step: Step, quick: bool) -> tuple[float, float]:
+    """Seconds of a step with fused targets, and its ratio to one of plain fine-tuning: medians of alternating pairs."""
     step.fused(False)
     pairs = [
         (seconds(lambda: step.fused(False)), seconds(lambda: step.plain(False)))
         for _ in range(3 if quick else 9)
     ]
-    fused = statistics.median(pair[0] for pair in pairs)
-    ratio = statistics.median(pair[0] / pair[1] for pair in pairs)
-    half = None
-    if has_bf16():
-        step.fused(True)
-        half = statistics.median(seconds(lambda: step.fused(True)) for _ in range(3)) / fused
-    return {
-        "step_over_sft": {"full": round(ratio, 3), "lora": None},
-        "bf16_over_fp32_step": None if half is None else round(half, 3),
-    }
+    ratio = statistics.median(fused / plain for fused, plain in pairs)
+    return statistics.median(fused for fused, _ in pairs), ratio
 
 
 def main() -> None:

@@ -1,5 +1,6 @@
 """What `benchmarks.distill` measures on one thread: the loss at a size, a step, padding and collation."""
 
+import ctypes
 import gzip
 import json
 import threading
@@ -18,8 +19,11 @@ from benchmarks.align_data import SHARED
 from fusionchat.corpus.render import Rendered
 from fusionchat.distill.batching import MicroBatch, plan_steps, real_share
 from fusionchat.distill.data import StudentBatch, StudentData
+from fusionchat.distill.lora import with_factors
 from fusionchat.distill.loss import SoftTargets, soft_cross_entropy
 from fusionchat.distill.student import Student
+from fusionchat.distill.trained import LoraSettings
+from fusionchat.models.ref import ModelRef
 from fusionchat.represent.topk import TopK
 
 KEPT, RANKS, BATCH = 10, 8, 128
@@ -97,20 +101,26 @@ class Loss:
     def extra_mb(self) -> float:
         """The most memory during a call, less what is held before it and the gradients it leaves."""
         self.hidden.grad = self.head.grad = None
-        before, stop = status_mb(), threading.Event()
-        most = [before]
-
-        def watch() -> None:
-            while not stop.wait(0.001):
-                most[0] = max(most[0], status_mb())
-
-        watcher = threading.Thread(target=watch)
-        watcher.start()
-        self.ours()
-        stop.set()
-        watcher.join()
+        most = most_mb(self.ours)
         grads = [one.grad for one in (self.hidden, self.head) if one.grad is not None]
-        return most[0] - before - sum(grad.nbytes for grad in grads) / 2**20
+        return most - sum(grad.nbytes for grad in grads) / 2**20
+
+
+def most_mb(work: Callable[[], object]) -> float:
+    """The most memory during a call above what is held before it, in MiB."""
+    before, stop = status_mb(), threading.Event()
+    most = [before]
+
+    def watch() -> None:
+        while not stop.wait(0.001):
+            most[0] = max(most[0], status_mb())
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    work()
+    stop.set()
+    watcher.join()
+    return most[0] - before
 
 
 def status_mb() -> float:
@@ -120,17 +130,20 @@ def status_mb() -> float:
 
 
 class Step:
-    """A training step of a model of SmolLM2-135M's structure with random weights, without padding."""
+    """A training step of a model of SmolLM2-135M's structure with random weights, without padding; ``rank`` is LoRA's."""
 
-    def __init__(self, tokens: int, length: int, layers: int) -> None:
+    def __init__(self, tokens: int, length: int, layers: int, rank: int = 0) -> None:
         torch.manual_seed(0)
         config = LlamaConfig(
             vocab_size=49152, hidden_size=576, intermediate_size=1536, num_hidden_layers=layers,
             num_attention_heads=9, num_key_value_heads=3, tie_word_embeddings=True,
         )  # fmt: skip
         self.model = LlamaForCausalLM(config).train()
+        if rank:
+            with_factors(self.model, LoraSettings(r=rank), ModelRef("pivot", ".", "."), seed=0)
         self.student = Student.of(self.model, label_weight=0.5)
-        self.optimizer = torch.optim.AdamW(self.model.parameters(), lr=1e-6)
+        self.trained = [one for one in self.model.parameters() if one.requires_grad]
+        self.optimizer = torch.optim.AdamW(self.trained, lr=1e-6)
         ids = torch.randint(49152, (tokens // length, length))
         cut = length * 2 // 5  # the answer begins
         self.labels = ids.clone()
@@ -164,8 +177,13 @@ class Step:
         loss.backward()
         self._update()
 
+    def extra_mb(self, step: Callable[[bool], None]) -> float:
+        """The most memory that a step takes above what is held before it."""
+        ctypes.CDLL(None).malloc_trim(0)  # what an earlier step has freed
+        return most_mb(lambda: step(False))
+
     def _update(self) -> None:
-        torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
+        torch.nn.utils.clip_grad_norm_(self.trained, 1.0)
         self.optimizer.step()
         self.optimizer.zero_grad()
 

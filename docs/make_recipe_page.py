@@ -63,6 +63,8 @@ def section(
                 name += f": {branch['properties']['method']['const']}"
             elif key == "capture":
                 name += f": {branch['properties']['backend']['const']}"
+            elif len(branches) > 1 and len(branch["properties"]) == 1:
+                name += f": {next(iter(branch['properties']))}"
             if branch["title"] not in seen:
                 seen.add(branch["title"])
                 nested += section(schema, branch, name, f"{prefix}{key}.", seen)

@@ -77,6 +77,15 @@ def test_a_table_has_names_left_and_figures_right(printed):
     ]
 
 
+def test_a_caption_is_wider_than_a_narrow_table_and_text_columns_are_left(printed):
+    said = printed(width=120)
+    console.table("T", ("a", "by"), [("x", "me"), ("y", "nobody")], caption="word " * 30, left=(0, 1))
+    lines = [line.rstrip() for line in said()[0].splitlines()]
+    assert "│ x │ me     │" in lines
+    caption = [line for line in lines if line.startswith("word")]
+    assert max(map(len, caption)) == 99 and " ".join(caption) == ("word " * 30).strip()
+
+
 def test_marked_cells_and_the_strong_row_stand_out(printed):
     said = printed(terminal=True)
     console.table(None, ("a", "b"), [("x", "1"), ("y", "2")], marked={(0, 1)}, strong=1)

@@ -6,9 +6,13 @@ import sys
 import types
 
 import jinja2
+import pytest
 
 from fusionchat.merge.methods import NAMES
+from fusionchat.recipe.schema import validate_recipe
+from fusionchat.yaml import parse_yaml
 from tests.shared import ROOT
+from tests.tiny import SETTINGS
 
 
 def script(name):
@@ -78,3 +82,11 @@ def test_tests_that_pages_name_are_there():
         for file, name in re.findall(r"(test_\w+\.py)(?:::(\w+))?", page.read_text()):
             assert file in held, f"{page.name}: there is no {file}"
             assert not name or f"def {name}(" in held[file], f"{page.name}: {file} has no {name}"
+
+
+@pytest.mark.parametrize("page", ["training.md"])
+def test_recipes_on_pages_are_valid(page):
+    blocks = re.findall(r"```yaml\n(.*?)```", (ROOT / "docs" / page).read_text(), flags=re.DOTALL)
+    assert blocks
+    for block in blocks:
+        validate_recipe(SETTINGS | parse_yaml(block, name=page), name=page, folder=".")

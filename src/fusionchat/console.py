@@ -15,6 +15,9 @@ from fusionchat.watch import Also, Watch, arrange
 
 Advance = Callable[[int], None]
 
+CAPTION = 100
+"""Columns of the text under a table, at most."""
+
 _out = Console(highlight=False, emoji=False)
 _err = Console(stderr=True, highlight=False, emoji=False)
 _watch: Watch | None = None
@@ -108,19 +111,23 @@ def table(
     caption: str | None = None,
     marked: Collection[tuple[int, int]] = (),
     strong: int | None = None,
+    left: Collection[int] = (0,),
 ) -> None:
-    """Print a table: the first column left, the others right; ``marked`` (row, column) and the row ``strong`` stand out."""
-    grid = Table(
-        title=title, caption=caption, title_justify="left", caption_justify="left", header_style="bold"
-    )
+    """Print a table: the columns ``left`` left, the others right; ``marked`` (row, column) and the row ``strong`` stand out.
+
+    The caption has lines of its own, up to `CAPTION` columns however narrow the table is.
+    """
+    grid = Table(title=title, title_justify="left", header_style="bold")
     for index, column in enumerate(columns):
         grid.add_column(
-            column, justify="left" if index == 0 else "right", overflow="fold", no_wrap=index == 0
+            column, justify="left" if index in left else "right", overflow="fold", no_wrap=index == 0
         )
     for index, row in enumerate(rows):
         cells = (Text(t, "bold green" if (index, i) in marked else "") for i, t in enumerate(row))
         grid.add_row(*cells, style="bold" if index == strong else "")
     _out.print(grid, markup=False)
+    if caption:
+        _out.print(Text(caption, style="dim italic"), width=min(CAPTION, _out.width))
 
 
 @contextmanager

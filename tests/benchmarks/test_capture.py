@@ -18,8 +18,8 @@ CASES = {f"{size}_{dtype}" for size in capture.SIZES for dtype in capture.DTYPES
 
 def test_it_measures_every_figure(monkeypatch, capsys):
     monkeypatch.setattr(capture, "SIZES", {"v49k": 900, "v152k": 1800})
-    monkeypatch.setattr(capture, "extra_mb", lambda vocabulary, dtype, layers: vocabulary)
-    found = capture.measure(300, 1, 1, 1)
+    monkeypatch.setattr(capture, "extra_mb", lambda vocabulary, dtype, layers, batches: vocabulary)
+    found = capture.measure(300, 1, 1, (1, 1))
     assert set(found) == KEYS
     assert set(found["of_floor"]) == set(found["ms_a_token"]) == CASES
     assert set(found["over_60dfd0c"]) == CASES | set(capture.SIZES)
@@ -30,7 +30,7 @@ def test_it_measures_every_figure(monkeypatch, capsys):
 
 
 def test_memory_is_measured_by_the_other_module(monkeypatch, capsys):
-    """The command that a process is started with, run in this one, at half a batch."""
+    """The command that a process is started with, run in this one."""
 
     def run(command, **_):
         monkeypatch.setattr("sys.argv", command[2:])
@@ -39,8 +39,8 @@ def test_memory_is_measured_by_the_other_module(monkeypatch, capsys):
         return SimpleNamespace(stdout=capsys.readouterr().out)
 
     monkeypatch.setattr(capture.subprocess, "run", run)
-    monkeypatch.setattr(capture_memory, "BATCHES", 0.5)
-    assert 0 <= capture.extra_mb(100, torch.float32, 1) < 2000
+    monkeypatch.setattr(capture_memory, "LENGTH", 2048)  # of two conversations
+    assert 0 <= capture.extra_mb(100, torch.float32, 1, 1) < 2000
 
 
 def test_a_peak_is_seen_after_it_is_over():

@@ -8,6 +8,7 @@ from rich.console import Console
 
 from fusionchat import console
 from fusionchat.report import terminal
+from fusionchat.report.captures import capture_tables
 from fusionchat.report.sections import headline
 from fusionchat.report.tables import Cell, Table, result_tables
 from tests.report.sample import DOMAINS, report
@@ -17,9 +18,8 @@ REPORT = report()
 
 def printed(part: terminal.TerminalTable, width: int, monkeypatch: pytest.MonkeyPatch, capsys) -> list[str]:
     monkeypatch.setattr(console, "_out", Console(width=width, highlight=False))
-    console.table(
-        part.title, part.columns, part.rows, caption=part.caption, marked=part.marked, strong=part.strong
-    )
+    title, columns, rows, caption, marked, strong, left = part
+    console.table(title, columns, rows, caption=caption, marked=marked, strong=strong, left=left)
     return capsys.readouterr().out.splitlines()
 
 
@@ -34,6 +34,11 @@ def test_tables_fit_and_stay_aligned(width, monkeypatch, capsys):
         assert sum(line.startswith("│") for line in grid) == len(part.rows)
         places = [[i for i, c in enumerate(line) if c == "│"] for line in grid if line.startswith("│")]
         assert all(place == places[0] for place in places)
+
+
+def test_columns_of_text_are_left_in_every_part():
+    parts = terminal.fit(capture_tables(REPORT)[0], 60)
+    assert [part.left for part in parts] == [(0, 1, 2), (0,)]
 
 
 def test_captures_come_first_and_results_last():

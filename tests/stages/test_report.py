@@ -18,6 +18,7 @@ from fusionchat.stages.report import (
     make_rejects,
     make_sweep,
     make_trials,
+    show,
     title,
 )
 from tests.stages.recipes import evaluated, recipe
@@ -135,6 +136,17 @@ def test_a_finished_run_s_report_has_them(finished):
     )
     for file in ("report.html", "report.md"):
         assert f"{summary['entropy']:.2f}" in (folder / file).read_text()
+
+
+def test_a_finished_run_s_tables_are_printed_captures_first(finished, capsys):
+    show(finished)
+    blocks = [block.splitlines()[0].strip() for block in capsys.readouterr().out.strip().split("\n\n")]
+    assert blocks[:3] == [
+        "Captures",
+        "Captured distributions",
+        "Captured text by domain",
+    ]
+    assert blocks.index("Results") > 2 and any(block.startswith("The fused model") for block in blocks)
 
 
 def test_an_alignment_s_figures_are_its_job_s():

@@ -12,13 +12,15 @@ from fusionchat.report.model import Report
 from fusionchat.report.tables import Cell, Table, result_tables
 
 WIDTH = 100
+CONTINUED = " (continued)"
+"""What the title of a table's second and further parts ends with."""
 BORDER, PADDING = 1, 3  # of a table, of a column, as console.table draws them
 
 
 class TerminalTable(NamedTuple):
     """What `fusionchat.console.table` takes.
 
-    ``marked`` lists (row, column) of the best values, ``strong`` is the fused model's row.
+    ``marked`` lists (row, column) of the best values, ``strong`` is the fused model's row, ``left`` are columns of text.
     """
 
     title: str
@@ -27,6 +29,7 @@ class TerminalTable(NamedTuple):
     caption: str
     marked: tuple[tuple[int, int], ...] = ()
     strong: int | None = None
+    left: tuple[int, ...] = (0,)
 
 
 def terminal_tables(report: Report, width: int | None = None) -> list[TerminalTable]:
@@ -61,7 +64,7 @@ def part(
 ) -> TerminalTable:
     """The first column and those of ``members``; the caption goes under the last part."""
     chosen = (0, *members)
-    title = table.title if members[0] == 1 else f"{table.title} (continued)"
+    title = table.title if members[0] == 1 else table.title + CONTINUED
     marked = [(r, c) for r, row in enumerate(table.rows) for c, i in enumerate(chosen) if row[i].best]
     return TerminalTable(
         title,
@@ -70,6 +73,7 @@ def part(
         table.caption.replace("marked", "marked *") if last else "",
         tuple(marked),
         table.strong,
+        tuple(c for c, i in enumerate(chosen) if table.aligned_left[i]),
     )
 
 

@@ -116,16 +116,17 @@ def show(run: Run) -> None:
     """Print tables, headline and notes of a finished run, whose fused model and report are as they were written."""
     from fusionchat.report.advice import advice
     from fusionchat.report.sections import headline
-    from fusionchat.report.terminal import paragraph, terminal_tables
+    from fusionchat.report.terminal import CONTINUED, paragraph, terminal_tables
 
     for job in (FUSED, REPORT):
         verified_folder(run.path(job))
 
     report = gather(run.recipe, run.inputs(run.jobs[REPORT]))
     for part in terminal_tables(report):
-        table(
-            part.title, part.columns, part.rows, caption=part.caption, marked=part.marked, strong=part.strong
-        )
+        title, columns, rows, caption, marked, strong, left = part
+        if not title.endswith(CONTINUED):
+            say()
+        table(title, columns, rows, caption=caption, marked=marked, strong=strong, left=left)
     said = advice(report)
     advised = [f"Advice: {said[0].text}", *(one.text for one in said[1:])] if said else []
     for text in (headline(report), *advised, *report.notes):

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from fusionchat.errors import MergeError
+from fusionchat.errors import MergeError, ModelError
+from fusionchat.hub import find
 from fusionchat.merge.inputs.layers.arrange import Arrangement
 from fusionchat.merge.inputs.layers.stack import renumbered
 from fusionchat.merge.methods.linear import Linear, TaskArithmetic
@@ -15,6 +16,7 @@ from fusionchat.merge.methods.ties import Ties
 from fusionchat.merge.stream import cut
 from fusionchat.merge.stream.merge import merge_models
 from fusionchat.merge.stream.planning import plan_merge
+from fusionchat.models.base import write_base
 from tests.merge.folders import SHAPES, adapter, family, load, random_tensors, save
 
 near = {"rtol": 3e-6, "atol": 1e-7}
@@ -285,3 +287,16 @@ def test_layers_can_be_merged_from_other_places(tmp_path):
     with pytest.raises(MergeError, match="input_layernorm"):
         merged(other, others, Linear(), tmp_path / "no", arrangement=crossed)
     assert renumbered("h.11.mlp.3.w", 2) == "h.2.mlp.3.w"
+
+
+def test_an_adapter_is_not_merged_into_other_weights_than_its_own(tmp_path):
+    pivot, targets = family(tmp_path, 1)
+    name = "base_model.model.model.layers.0.mlp.up_proj.lora_"
+    outputs, inputs = SHAPES["model.layers.0.mlp.up_proj.weight"]
+    held = {f"{name}A.weight": torch.ones(2, inputs), f"{name}B.weight": torch.ones(outputs, 2)}
+    folder = adapter(tmp_path / "adapter", held)
+    merged(targets["t0"], {"a": folder}, Linear(), tmp_path / "before")  # most adapters do not say
+    write_base(folder, find(str(pivot)))
+    merged(pivot, {"a": folder}, Linear(), tmp_path / "out")
+    with pytest.raises(ModelError, match="has other weights"):
+        merged(targets["t0"], {"a": folder}, Linear(), tmp_path / "no")
