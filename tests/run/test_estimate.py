@@ -1,6 +1,7 @@
 """Costs before anything has run."""
 
 import gzip
+import json
 
 import torch
 from safetensors.numpy import load_file
@@ -9,7 +10,17 @@ from safetensors.torch import save_file
 from fusionchat.models.ref import ModelRef
 from fusionchat.recipe.schema import Recipe, load_recipe
 from fusionchat.run import estimate
-from fusionchat.run.estimate import capture_cost, most_disk, parameters, part_tokens, shards, training_cost
+from fusionchat.run.estimate import (
+    OVERHEAD,
+    capture_cost,
+    most_disk,
+    parameters,
+    part_tokens,
+    shards,
+    trained_parameters,
+    training_cost,
+    training_memory,
+)
 from fusionchat.run.job import Cost
 
 
@@ -91,6 +102,30 @@ def test_a_training_s_checkpoints_are_on_the_disk_while_it_runs(tiny):
     assert cost.disk == 4 * parameters(refs["pivot"])
     assert cost.scratch == 2 * 12 * parameters(refs["pivot"])
     assert training_cost(recipe, ModelRef("x", "org/name", "org/name")).scratch is None
+
+
+def test_factors_cost_what_their_matrices_sides_say(tiny):
+    """Factors of the queries of rank 2, and the embedding whole."""
+    config = json.loads((tiny / "input/models/pivot/config.json").read_text())
+    full, how = (
+        load_recipe("recipe.yaml"),
+        "distill.train={lora: {r: 2, targets: [q_proj], modules_to_save: [embed_tokens]}}",
+    )
+    recipe = load_recipe("recipe.yaml", (how,))
+    pivot = recipe.refs()["pivot"]
+    size, hidden = parameters(pivot), config["hidden_size"]
+    queries = config["num_hidden_layers"] * 2 * (hidden + config["num_attention_heads"] * config["head_dim"])
+    embedding = hidden * config["vocab_size"]
+    trained = trained_parameters(recipe, pivot)
+    assert trained == queries + embedding and trained_parameters(full, pivot) == size
+    assert training_memory(full, pivot) == 16 * size + OVERHEAD
+    assert training_memory(recipe, pivot) == 16 * trained + 4 * size + OVERHEAD
+    quantized = load_recipe("recipe.yaml", (how.replace("lora:", "qlora:"),))
+    assert training_memory(quantized, pivot) == 16 * trained + size + OVERHEAD
+    cost = training_cost(recipe, pivot)
+    assert (cost.disk, cost.scratch) == (4 * trained, training_cost(full, pivot).scratch * trained / size)
+    assert cost.flops == training_cost(full, pivot).flops * 4 / 6
+    assert trained_parameters(recipe, ModelRef("x", "org/name", "org/name")) is None
 
 
 def test_a_real_checkpoint_is_as_large_as_estimated(tiny, monkeypatch):

@@ -11,9 +11,11 @@ from fusionchat.artifacts import stamp_of
 from fusionchat.corpus.located import locate
 from fusionchat.corpus.settings import CorpusFile
 from fusionchat.distill.precision import bytes_kept, bytes_trained
+from fusionchat.distill.trained import FULL
 from fusionchat.errors import CorpusError, MergeError
 from fusionchat.hub import cached_folder, here, hub_parameters
 from fusionchat.merge.inputs.checkpoint import open_checkpoint
+from fusionchat.merge.weights import layer_of
 from fusionchat.models.gguf import read_header
 from fusionchat.models.opening import PLAIN, Opening
 from fusionchat.models.quantization import bits_of, held_quantization
@@ -154,9 +156,46 @@ def weight_bytes(ref: ModelRef, dtype: str, opening: Opening = PLAIN) -> float:
 
 
 def training_memory(recipe: Recipe, pivot: ModelRef) -> float | None:
-    """Bytes of weights, gradients and the optimizer's state, and room for activations."""
-    size, how = parameters(pivot), recipe.distill
-    return None if size is None else bytes_trained(how.precision, how.optim) * size + OVERHEAD
+    """Bytes of what is trained with its gradients and the optimizer's state, of frozen weights, and room for activations.
+
+    Frozen weights are opened in fp32, or quantized (1 byte a weight, embedding and head included).
+    """
+    size, trained, how = parameters(pivot), trained_parameters(recipe, pivot), recipe.distill
+    if size is None or trained is None:
+        return None
+    frozen = 0.0 if how.train == FULL else 4.0 * size if how.train.quantization is None else 1.0 * size
+    return bytes_trained(how.precision, how.optim) * trained + frozen + OVERHEAD
+
+
+def trained_parameters(recipe: Recipe, pivot: ModelRef) -> int | None:
+    """Parameters that are trained: all, or those of the factors and of what is trained whole; None if not known.
+
+    A matrix of P x Q in the layers has r (P + Q) in its factors (arXiv 2106.09685); its name ends in a target's.
+    """
+    how, folder = recipe.distill.train, cached_folder(pivot.place)
+    if how == FULL:
+        return parameters(pivot)
+    if folder is None or pivot.place.file is not None:
+        return None
+    factors, found = how.factors, 0
+    try:
+        with closing(open_checkpoint(folder, allow_pickle=True)) as checkpoint:
+            for name, tensor in checkpoint.tensors.items():
+                module = f".{name.rpartition('.')[0]}"
+                if module.endswith(tuple(f".{saved}" for saved in factors.modules_to_save)):
+                    found += tensor.count
+                elif _has_factors(module, tensor.shape, factors.targets):
+                    found += factors.r * sum(tensor.shape)
+    except MergeError:  # the run says what is wrong with it
+        return None
+    return found
+
+
+def _has_factors(module: str, shape: tuple[int, ...], targets: tuple[str, ...]) -> bool:
+    """Whether a tensor is a matrix of the layers that gets factors."""
+    if len(shape) != 2 or layer_of(module) is None:
+        return False
+    return not targets or module.endswith(tuple(f".{one}" for one in targets))
 
 
 def shards(recipe: Recipe) -> float | None:
@@ -167,13 +206,17 @@ def shards(recipe: Recipe) -> float | None:
 
 
 def training_cost(recipe: Recipe, pivot: ModelRef) -> Cost:
-    """Forward and backward (6 operations a parameter and token) for every epoch, a target in fp32, and its checkpoints."""
-    tokens, size = train_tokens(recipe), parameters(pivot)
-    flops = None if tokens is None or size is None else 6.0 * size * tokens * recipe.distill.epochs
-    if size is None:
+    """Forward and backward for every epoch, what is saved of a target in fp32, and its checkpoints.
+
+    6 operations a parameter and token; 4 where weights are frozen, which have no gradient of their own.
+    """
+    tokens, size, trained = train_tokens(recipe), parameters(pivot), trained_parameters(recipe, pivot)
+    each = 6.0 if recipe.distill.train == FULL else 4.0
+    flops = None if tokens is None or size is None else each * size * tokens * recipe.distill.epochs
+    if trained is None:
         return Cost(None, flops, None)
     kept = bytes_kept(recipe.distill.precision, recipe.distill.optim)
-    return Cost(4.0 * size, flops, CHECKPOINTS * kept * size)
+    return Cost(4.0 * trained, flops, CHECKPOINTS * kept * trained)
 
 
 def merge_cost(recipe: Recipe, pivot: ModelRef) -> Cost:
