@@ -10,11 +10,13 @@ from fusionchat.errors import RecipeError
 from fusionchat.merge.inputs.layers.stack import depths
 from fusionchat.merge.inputs.references import name_targets
 from fusionchat.merge.mergekit.config import load_mergekit
-from fusionchat.merge.methods.dare import DareLinear, Della
+from fusionchat.merge.methods.breadcrumbs import Breadcrumbs
+from fusionchat.merge.methods.dare import DareLinear
+from fusionchat.merge.methods.della import Della
 from fusionchat.merge.methods.linear import Linear, TaskArithmetic
 from fusionchat.merge.methods.sce import Sce
 from fusionchat.merge.methods.spherical import Multislerp, Slerp
-from fusionchat.merge.methods.ties import Breadcrumbs, Ties
+from fusionchat.merge.methods.ties import Ties
 from fusionchat.merge.standalone import (
     Settings,
     plan_mergekit,
