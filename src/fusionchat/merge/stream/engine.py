@@ -131,7 +131,9 @@ class Engine:
         method = self.method
         if not isinstance(method, MixtureMethod) or method.scope == "matrix":
             return dict(self.known or {}), {}
-        grams = dict(self.known) if self.known is not None else self.statistics()
+        looked, grams = self.known, dict(self.known or {})
+        if looked is None:
+            looked, grams = self.look()
         groups: dict[str, Gram] = {}
         for name, gram in grams.items():
             key = group_of(name, method.scope)
@@ -140,7 +142,19 @@ class Engine:
                 gram if held is None else Gram(held.products_NN + gram.products_NN, held.count + gram.count)
             )
         decided = {key: method.mixture(gram) for key, gram in groups.items()}
-        return grams, {name: decided[group_of(name, method.scope)] for name in grams}
+        return dict(looked), {name: decided[group_of(name, method.scope)] for name in grams}
+
+    def look(self) -> tuple[dict[str, Gram], dict[str, Gram]]:
+        """Inner products of the tensors that have to be looked at for them, and of all tensors: of factors they follow."""
+        looked, grams = dict[str, Gram](), dict[str, Gram]()
+        for job in self.jobs:
+            if job.copied is None:
+                work = work_on(job, self.method, job.dtype(self.dtype))
+                assert isinstance(work, MixtureWork), "only mixtures have groups"
+                products = work.products()
+                grams[job.name] = work.measure(self.pool.map) if products is None else products
+                looked |= {} if products else {job.name: grams[job.name]}
+        return looked, grams
 
     def statistics(self) -> dict[str, Gram]:
         """Inner products of every tensor, from one read of the inputs."""

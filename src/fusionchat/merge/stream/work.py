@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from fusionchat.merge.inputs.adapters.products import products_of_factors
 from fusionchat.merge.inputs.plan import Dtype, Job
 from fusionchat.merge.inputs.stored import Stored
 from fusionchat.merge.kernels.bf16 import store
@@ -65,10 +66,15 @@ class MixtureWork(TensorWork):
         """Measure the inner products where the method needs them, and let it weigh the targets."""
         if self.mixture is not None:
             return
-        if not self.is_decided:
+        products = None if self.is_decided else self.products()
+        if products is None and not self.is_decided:
             self.measure(chunk_map)
         blank = Gram(np.zeros((self.targets + 1, self.targets + 1)), self.job.count)
-        self.mixture = self.method.mixture(self.gram or blank)
+        self.mixture = self.method.mixture(products or self.gram or blank)
+
+    def products(self) -> Gram | None:
+        """Inner products of changes that are factors, without a look at the tensor: that is made while it is mixed."""
+        return products_of_factors(self.job) if self.method.statistics == "changes" else None
 
     def make(self, chunk: int) -> Made:
         """Mix one chunk; measures it on the way where nothing was measured before."""

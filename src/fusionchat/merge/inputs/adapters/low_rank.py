@@ -119,7 +119,7 @@ class Adapted:
 
     def decode(self, begin: int, out_B: Float32[np.ndarray, " B"]) -> None:
         """Write the elements from ``begin`` on as float32: worked out in float64, rounded once."""
-        factors = self._factors()
+        factors = self.factors()
         self.base.decode(begin, out_B)
         width = self.shape[-1]
         first, last = begin // width, -(-(begin + out_B.size) // width)
@@ -133,7 +133,8 @@ class Adapted:
         with np.errstate(over="ignore"):  # beyond fp32 it becomes inf, which the engine reports by name
             out_B[:] = value_B
 
-    def _factors(self) -> Factors:
+    def factors(self) -> Factors:
+        """What is added to the base."""
         with self.lock:
             factors = self.kept.get(id(self))
             if factors is None:
