@@ -22,7 +22,7 @@ from fusionchat.distill.data import StudentBatch, StudentData
 from fusionchat.distill.lora import with_factors
 from fusionchat.distill.loss import SoftTargets, soft_cross_entropy
 from fusionchat.distill.student import Student
-from fusionchat.distill.trained import LoraSettings
+from fusionchat.distill.trainable import LoraSettings
 from fusionchat.models.ref import ModelRef
 from fusionchat.represent.topk import TopK
 

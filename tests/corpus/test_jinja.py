@@ -7,10 +7,10 @@ import pytest
 from transformers import AutoTokenizer
 from transformers.utils import chat_template_utils
 
+from fusionchat.corpus.chat_template import ChatTemplate
 from fusionchat.corpus.jinja import RENDERING_DAY, own_template
 from fusionchat.corpus.places import Refusal
 from fusionchat.corpus.render import Renderer
-from fusionchat.corpus.template import ChatTemplate
 from fusionchat.errors import ModelError
 from tests.corpus.templates import FOUR, LOOP, TEMPLATES, published
 from tests.shared import needs_shared

@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from fusionchat.corpus.chat_template import ChatTemplate
 from fusionchat.corpus.conversation import Message
 from fusionchat.corpus.jinja import compiled
-from fusionchat.corpus.template import ChatTemplate
 from fusionchat.corpus.variables import free_names, literal, read_by, refuse_names, unread, with_defaults
 from tests.shared import SHARED, needs_shared
 

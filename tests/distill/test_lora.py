@@ -21,7 +21,7 @@ from fusionchat.distill.lora import (
     with_factors,
 )
 from fusionchat.distill.student import Student
-from fusionchat.distill.trained import Lora, LoraSettings, Qlora, QloraSettings
+from fusionchat.distill.trainable import Lora, LoraSettings, Qlora, QloraSettings
 from fusionchat.errors import ModelError
 from fusionchat.merge.methods.linear import Linear
 from fusionchat.merge.stream.merge import merge_models

@@ -20,7 +20,7 @@ from fusionchat.distill import trainer
 from fusionchat.distill.checkpoints import last_checkpoint
 from fusionchat.distill.lora import with_factors
 from fusionchat.distill.settings import DistillSettings
-from fusionchat.distill.trained import LoraSettings
+from fusionchat.distill.trainable import LoraSettings
 from fusionchat.distill.trainer import DistillTrainer, _arguments, train
 from fusionchat.models.ref import ModelRef
 from tests.build import by_conversation, make_scored

@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from fusionchat.corpus.chat_template import ChatTemplate, Shown
 from fusionchat.corpus.conversation import Conversation, Message, Reject
 from fusionchat.corpus.encode import SPELLS, Encoder
 from fusionchat.corpus.jinja import own_template
 from fusionchat.corpus.places import Place, Refusal, byte_places, make_marks
 from fusionchat.corpus.roles import with_roles
-from fusionchat.corpus.template import ChatTemplate, Shown
 from fusionchat.corpus.thoughts import Thinking, opening, without
 from fusionchat.corpus.variables import Variables, refuse_names
 from fusionchat.errors import ModelError

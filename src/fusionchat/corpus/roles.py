@@ -5,8 +5,8 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
+from fusionchat.corpus.chat_template import ChatTemplate
 from fusionchat.corpus.conversation import Message
-from fusionchat.corpus.template import ChatTemplate
 from fusionchat.corpus.thoughts import SPELLINGS
 from fusionchat.tokens.spans import ADDED
 from fusionchat.tokens.table import TokenTable

@@ -13,7 +13,7 @@ from torch import nn
 from transformers.pytorch_utils import Conv1D
 
 from fusionchat.artifacts import read_json, write_json
-from fusionchat.distill.trained import Lora, LoraSettings, Qlora
+from fusionchat.distill.trainable import Lora, LoraSettings, Qlora
 from fusionchat.errors import ModelError
 from fusionchat.models.adapter import NEEDS
 from fusionchat.models.base import write_base

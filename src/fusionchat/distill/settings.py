@@ -5,7 +5,7 @@ from typing import ClassVar, Literal
 from pydantic import Field, field_validator
 
 from fusionchat.distill.precision import Precision
-from fusionchat.distill.trained import Trains
+from fusionchat.distill.trainable import Trains
 from fusionchat.settings import Grown
 
 

@@ -20,15 +20,19 @@ from transformers.trainer_callback import PrinterCallback
 
 from fusionchat.corpus.render import Rendered
 from fusionchat.distill.batching import pass_positions, plan_steps
+from fusionchat.distill.bf16_weights import NarrowModel, narrowed
 from fusionchat.distill.checkpoints import last_checkpoint, step_of
 from fusionchat.distill.data import Distributions, StudentBatch, StudentData
 from fusionchat.distill.dropout import without_dropout
 from fusionchat.distill.lora import round_frozen
 from fusionchat.distill.loss import LossSums
-from fusionchat.distill.narrow import NarrowModel, narrowed
-from fusionchat.distill.one_by_one import one_by_one
 from fusionchat.distill.parallel import join, wait_for_all
-from fusionchat.distill.parts import (
+from fusionchat.distill.per_matrix import one_by_one
+from fusionchat.distill.rounding import on_grid
+from fusionchat.distill.schedule import label_weight_at
+from fusionchat.distill.settings import SoftTrainingSettings, TrainingSettings
+from fusionchat.distill.sharded import gather, own_parts, shard
+from fusionchat.distill.sharded_checkpoints import (
     MOMENTS,
     PARTS,
     load_optimizer,
@@ -36,10 +40,6 @@ from fusionchat.distill.parts import (
     save_optimizer,
     save_weights,
 )
-from fusionchat.distill.rounding import on_grid
-from fusionchat.distill.schedule import label_weight_at
-from fusionchat.distill.settings import SoftTrainingSettings, TrainingSettings
-from fusionchat.distill.sharded import gather, own_parts, shard
 from fusionchat.distill.student import Student
 
 SCHEDULER = "scheduler.pt"

@@ -1,5 +1,8 @@
 # I items, R trainings that differ in their seeds alone
-"""`Metric`: what a task measures, as a value; tables, plots, card and JSON of a report iterate over metrics. PURE."""
+"""`Metric`: what a task measures, as a value. PURE.
+
+Each is declared in its task's file in `tasks/`; tables, plots, card and JSON of a report iterate over them.
+"""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass

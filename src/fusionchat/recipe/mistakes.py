@@ -8,7 +8,7 @@ from pydantic import ValidationError
 
 from fusionchat.corpus.settings import DRAWN, MANY, ONE
 from fusionchat.distill import precision
-from fusionchat.distill.trained import TAGS
+from fusionchat.distill.trainable import TAGS
 from fusionchat.recipe.types import Wrong
 from fusionchat.settings import meant, no_such_method
 

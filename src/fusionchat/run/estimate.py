@@ -11,7 +11,7 @@ from fusionchat.artifacts import stamp_of
 from fusionchat.corpus.located import locate
 from fusionchat.corpus.settings import CorpusFile
 from fusionchat.distill.precision import bytes_kept, bytes_trained
-from fusionchat.distill.trained import FULL
+from fusionchat.distill.trainable import FULL
 from fusionchat.errors import CorpusError, MergeError
 from fusionchat.hub import cached_folder, here, hub_parameters
 from fusionchat.merge.inputs.checkpoint import open_checkpoint

@@ -9,7 +9,7 @@ from typing import NamedTuple
 from fusionchat.align.preview import PairPreview, preview
 from fusionchat.corpus.parts import count_rejects
 from fusionchat.corpus.render import Renderer
-from fusionchat.distill.trained import FULL
+from fusionchat.distill.trainable import FULL
 from fusionchat.errors import FusionChatError, ModelError
 from fusionchat.hub import Place, cached_folder
 from fusionchat.merge.inputs.files import is_without_weights, opens_in_transformers

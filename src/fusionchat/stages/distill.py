@@ -14,7 +14,7 @@ from fusionchat.console import ignore, progress
 from fusionchat.distill.checkpoints import describe
 from fusionchat.distill.precision import Bf16Weights
 from fusionchat.distill.settings import SoftTrainingSettings, TrainingSettings
-from fusionchat.distill.trained import FULL, Qlora
+from fusionchat.distill.trainable import FULL, Qlora
 from fusionchat.errors import RecipeError
 from fusionchat.models.device import pick_device, rank_device
 from fusionchat.models.load import load_model

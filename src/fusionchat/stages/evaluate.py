@@ -10,7 +10,7 @@ from fusionchat.artifacts import Json, sha256_file, sha256_known
 from fusionchat.corpus.conversation import Conversation
 from fusionchat.corpus.render import Rendered
 from fusionchat.damage import verified
-from fusionchat.distill.trained import FULL
+from fusionchat.distill.trainable import FULL
 from fusionchat.errors import CorpusError
 from fusionchat.evaluate.measure import loss, measure, require_measurable
 from fusionchat.evaluate.settings import EvaluateSettings

@@ -10,7 +10,7 @@ from contextlib import closing
 from fusionchat.console import warn
 from fusionchat.distill.precision import Bf16Weights
 from fusionchat.distill.settings import TrainingSettings
-from fusionchat.distill.trained import FULL
+from fusionchat.distill.trainable import FULL
 from fusionchat.errors import MergeError, ModelError
 from fusionchat.merge.inputs.checkpoint import open_checkpoint
 from fusionchat.merge.inputs.files import is_without_weights, opens_in_transformers
@@ -63,7 +63,7 @@ def rehearse(run: Run, jobs: Sequence[Job]) -> None:
 def require_trainable(how: TrainingSettings) -> None:
     """Raise RecipeError where the optimizer is not known, its package is missing, or it cannot have such weights."""
     if "optim" in how.model_fields_set:
-        from fusionchat.distill.one_by_one import require_optimizer
+        from fusionchat.distill.per_matrix import require_optimizer
 
         require_optimizer(how.optim, narrow=isinstance(how.precision, Bf16Weights))
 

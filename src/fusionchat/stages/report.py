@@ -10,7 +10,7 @@ from fusionchat.console import say, table
 from fusionchat.corpus.parts import PARTS, count_words
 from fusionchat.damage import verified, verified_folder
 from fusionchat.distill.seeds import nth
-from fusionchat.distill.trained import FULL
+from fusionchat.distill.trainable import FULL
 from fusionchat.evaluate.measure import comparable, remarks
 from fusionchat.evaluate.row_bits import amounts
 from fusionchat.evaluate.scores import Scores, read_scores

@@ -12,7 +12,7 @@ from transformers import AutoModelForCausalLM, GPT2Config, GPT2LMHeadModel
 from fusionchat.cli.verbs import guarded
 from fusionchat.corpus.render import Renderer
 from fusionchat.errors import CorpusError, MergeError
-from fusionchat.merge.fisher.files import fisher_diagonal
+from fusionchat.merge.fisher.diagonal import fisher_diagonal
 from fusionchat.merge.fisher.information import as_stored, draw, make_fisher
 from fusionchat.merge.inputs.checkpoint import open_checkpoint
 from fusionchat.models.load import load_tokenizer

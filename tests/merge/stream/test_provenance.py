@@ -9,7 +9,7 @@ import pytest
 
 from fusionchat import artifacts
 from fusionchat.artifacts import Manifest, finish, sha256_file, sha256_known
-from fusionchat.merge.fisher.files import write_fisher
+from fusionchat.merge.fisher.diagonal import write_fisher
 from fusionchat.merge.methods.fisher import Fisher
 from fusionchat.merge.methods.linear import Linear
 from fusionchat.merge.methods.varm import Varm

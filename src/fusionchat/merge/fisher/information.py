@@ -15,7 +15,7 @@ from fusionchat.corpus.parts import count_words
 from fusionchat.corpus.read import read_corpus
 from fusionchat.corpus.render import Rendered, Renderer
 from fusionchat.errors import CorpusError, MergeError
-from fusionchat.merge.fisher.files import fisher_diagonal, write_fisher
+from fusionchat.merge.fisher.diagonal import fisher_diagonal, write_fisher
 from fusionchat.merge.inputs.adapters.file import is_adapter
 from fusionchat.merge.inputs.checkpoint import open_checkpoint
 from fusionchat.merge.inputs.references import find_model

@@ -6,7 +6,7 @@ import torch
 from safetensors.torch import load_file
 
 from fusionchat.errors import MergeError
-from fusionchat.merge.fisher.files import fisher_diagonal, write_fisher
+from fusionchat.merge.fisher.diagonal import fisher_diagonal, write_fisher
 from fusionchat.merge.methods.fisher import Fisher
 from fusionchat.merge.stream.merge import merge_models
 from tests.merge.folders import SHAPES, family, load, random_tensors, stacked

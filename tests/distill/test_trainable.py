@@ -4,7 +4,7 @@ import pytest
 from pydantic import TypeAdapter, ValidationError
 
 from fusionchat.distill.settings import DistillSettings, TrainingSettings
-from fusionchat.distill.trained import (
+from fusionchat.distill.trainable import (
     FULL,
     Lora,
     LoraSettings,

@@ -4,7 +4,7 @@ import pytest
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from fusionchat.distill.narrow import NarrowModel, matrices, narrowed
+from fusionchat.distill.bf16_weights import NarrowModel, matrices, narrowed
 from fusionchat.distill.precision import Bf16Weights
 from fusionchat.distill.rounding import draws
 

@@ -9,7 +9,7 @@ from torch.optim import Optimizer
 from transformers import Trainer, TrainingArguments
 from transformers.training_args import OptimizerNames
 
-from fusionchat.distill.narrow import NarrowModel
+from fusionchat.distill.bf16_weights import NarrowModel
 from fusionchat.errors import RecipeError
 from fusionchat.settings import no_such
 

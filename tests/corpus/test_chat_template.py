@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from fusionchat.corpus.chat_template import ChatTemplate
 from fusionchat.corpus.conversation import Message, Reject
 from fusionchat.corpus.places import Refusal, edits
 from fusionchat.corpus.render import Renderer
-from fusionchat.corpus.template import ChatTemplate
 from fusionchat.errors import ModelError
 from tests.corpus.templates import FOUR, TEMPLATES, published, tokenizer_for
 from tests.shared import SHARED, needs_shared

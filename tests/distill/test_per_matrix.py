@@ -7,8 +7,8 @@ import torch
 from torch.optim.lr_scheduler import LambdaLR
 from transformers import Trainer, TrainingArguments
 
-from fusionchat.distill.narrow import NarrowModel
-from fusionchat.distill.one_by_one import Group, OneByOne, kind_of, one_by_one, require_optimizer
+from fusionchat.distill.bf16_weights import NarrowModel
+from fusionchat.distill.per_matrix import Group, OneByOne, kind_of, one_by_one, require_optimizer
 from fusionchat.errors import RecipeError
 from tests.distill.test_narrow import model
 

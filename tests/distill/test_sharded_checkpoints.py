@@ -4,7 +4,13 @@ import pytest
 import torch
 from safetensors.torch import save_model
 
-from fusionchat.distill.parts import load_optimizer, load_weights, save_optimizer, save_weights, trained
+from fusionchat.distill.sharded_checkpoints import (
+    load_optimizer,
+    load_weights,
+    save_optimizer,
+    save_weights,
+    trained,
+)
 from tests.distill.ranks import make
 
 
