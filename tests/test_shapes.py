@@ -21,7 +21,7 @@ WRONG = {
     "distill.loss.soft_cross_entropy": call(
         torch.zeros(2), torch.zeros(2, 2), None, label_weight=1.0, tail=None
     ),
-    "distill.plan.plan_steps": call(1, 2, epochs=1.0, batch_size=1, micro_tokens=1, seed=0),
+    "distill.batching.plan_steps": call(1, 2, epochs=1.0, batch_size=1, micro_tokens=1, seed=0),
     "errors.FusionChatError": call(1),
     "evaluate.statistics.ratio": call(TABLE, TABLE),
     "evaluate.noise.degrees_of_freedom": call(1),

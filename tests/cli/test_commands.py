@@ -31,7 +31,10 @@ def test_a_command_for_each_job_with_what_it_needs(tiny):
         job, *pairs = needs.split()
         assert words[-2:] == ["--only", job]
         asked = dict(pair.split("=", 1) for pair in pairs)
-        assert asked.keys() == {"after", "threads", "gpus", "memory", "parallel"} and asked["threads"] == "1"
+        assert (
+            asked.keys() == {"after", "threads", "gpus", "memory", "parallel", "processes"}
+            and asked["threads"] == "1"
+        )
         assert set(asked["after"].split(",")) - {"-"} <= seen
         seen.add(job)
     asked = next(line for line in lines if "# represent/qwen " in line)

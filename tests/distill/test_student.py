@@ -20,7 +20,7 @@ from tests.reference.loss import dense_loss
 @pytest.mark.parametrize("tied", [True, False])
 def test_its_parameters_are_the_models_own_in_the_models_order(tied):
     """Optimizer, decay and the norm of gradients go by that order."""
-    model = make(tied, torch.float32)
+    model = make("tied" if tied else "untied", torch.float32)
     student = Student.of(model, label_weight=0.9)
     pairs = zip(student.parameters(), model.parameters(), strict=True)
     assert all(own is theirs for own, theirs in pairs)
@@ -29,7 +29,7 @@ def test_its_parameters_are_the_models_own_in_the_models_order(tied):
 
 LIKE_PIVOTS = CHANCE_MODELS | HEAD_MODELS
 MODELS = {
-    "tied": lambda: make(True, torch.float32),
+    "tied": lambda: make("tied", torch.float32),
     "bias": lambda: PhiForCausalLM(PhiConfig(**SMALL)),
     "softcap": lambda: Gemma2ForCausalLM(Gemma2Config(**SMALL, head_dim=8, final_logit_softcapping=2.0)),
 }
@@ -78,7 +78,7 @@ def test_half_precision_copies_are_made_once_and_change_no_bit(tied):
     """Two passes with copies kept, and made anew; one that outlived a change of the weights would give the old loss."""
 
     def gradients(keep):
-        student = Student.of(make(tied, torch.float32).eval(), label_weight=0.5)
+        student = Student.of(make("tied" if tied else "untied", torch.float32).eval(), label_weight=0.5)
         losses = []
         with student.rounded_once(0, 3) if keep else on_grid(list(student.parameters()), seed=0, step=3):
             for batch in batches()[:1] * 2:
@@ -104,7 +104,7 @@ def test_copies_are_kept_inside_only():
 
     The weights are on the bf16 grid, where rounding changes nothing.
     """
-    student = Student.of(make(False, torch.float32).eval(), label_weight=0.5)
+    student = Student.of(make("untied", torch.float32).eval(), label_weight=0.5)
     products = (student.head.linear.weight, student.body.h[0].mlp.c_fc.weight)
 
     def loss():
@@ -144,7 +144,7 @@ def test_padding_on_the_right_needs_no_mask(name):
 
 @pytest.mark.parametrize("tied", [True, False])
 def test_a_batch_without_rows_has_a_loss_of_0_and_gradients_of_0(tied):
-    student = Student.of(make(tied, torch.float32), label_weight=0.9)
+    student = Student.of(make("tied" if tied else "untied", torch.float32), label_weight=0.9)
     sums = student(batches()[1])
     sums.loss.backward()
     assert sums.loss.item() == 0 and sums.rows == 0
@@ -170,7 +170,7 @@ def test_a_float64_loss_is_exact():
 
 
 def test_a_head_that_is_not_linear_is_refused_by_name():
-    model = make(False, torch.float32)
+    model = make("untied", torch.float32)
     model.lm_head = torch.nn.Sequential(model.lm_head)
     with pytest.raises(ModelError, match="GPT2LMHeadModel"):
         Student.of(model, label_weight=0.9)
@@ -180,7 +180,7 @@ def test_a_loop_of_ones_own_is_a_few_lines():
     """From the package's public names; the model itself is what was trained."""
     import fusionchat
 
-    model, batch = make(True, torch.float32), batches()[0]
+    model, batch = make("tied", torch.float32), batches()[0]
     student = fusionchat.Student.of(model, label_weight=0.9)
     optimizer = torch.optim.AdamW(student.parameters(), lr=1e-2)
     losses = []

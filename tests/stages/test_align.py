@@ -28,7 +28,7 @@ def pair(finished):
     corpus = finished.path(CORPUS)
     tokens = [read_tokens(corpus, "train", name) for name in ("pivot", "qwen")]
     stores = [DistributionStore(finished.path(f"represent/{name}")) for name in ("pivot", "qwen")]
-    tables = [make_renderer(finished.refs[name]).table for name in ("pivot", "qwen")]
+    tables = tuple(make_renderer(finished.refs[name]).table for name in ("pivot", "qwen"))
     return tokens, stores, tables
 
 

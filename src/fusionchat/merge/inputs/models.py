@@ -16,6 +16,7 @@ from fusionchat.merge.inputs.published import refuse_adapter, refuse_quantized
 from fusionchat.merge.inputs.reconcile import Buffers, check_kind, own_head, reconciled
 from fusionchat.merge.inputs.stored import MappedFile
 from fusionchat.merge.inputs.tied import tied_names, untied, with_head
+from fusionchat.models.base import require_same_weights
 
 PIVOT = "pivot"
 """The pivot's name among the models."""
@@ -102,6 +103,7 @@ def open_models(
     for name, folder in targets.items():
         held: Checkpoint | Adapter
         if is_adapter(folder):
+            require_same_weights(folder, pivot)
             held = open_adapter(folder, base, known=known, allow_pickle=allow_pickle)
             for file in held.files:
                 stack.callback(file.close)
