@@ -78,6 +78,7 @@ def rate(value: str) -> str:
     return f"distill.learning_rate={value}"
 
 
+EPOCHS = "distill.epochs=3"
 PER_TOKEN = "fuse.per=token"
 FOLDERS = {"pivot": "smollm2", "qwen": "qwen-coder", "gemma": "gemma", "smol": "smollm2"}
 SYSTEMS = {
@@ -100,6 +101,13 @@ VARIANTS: dict[str, Variant] = {
     "qwen examples 3e-4": Variant("qwen", (rate("3e-4"),), ("qwen",), "examples"),
     "qwen examples 0.1 3e-4": Variant(
         "qwen", (rate("3e-4"), "distill.label_weight=0.1"), ("qwen",), "examples"
+    ),
+    "sft 3 epochs": Variant("sft", (EPOCHS,)),
+    "qwen examples 3 epochs": Variant("qwen", (EPOCHS,), ("qwen",), "examples"),
+    "sft 3 epochs 5e-5": Variant("sft", (EPOCHS, rate("5e-5"))),
+    "qwen examples 0.9": Variant("qwen", ("distill.label_weight=0.9",), ("qwen",), "examples"),
+    "all examples 3 epochs": Variant(
+        "all", (EPOCHS, "compare.all_sources=true"), ("qwen", "smol"), "context"
     ),
     "all examples": Variant("all", ("compare.all_sources=true",), ("qwen", "smol"), "context"),
     "all examples 0.1": Variant(
