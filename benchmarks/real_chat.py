@@ -19,7 +19,6 @@ import gzip
 import json
 import os
 import shutil
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -28,6 +27,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from benchmarks.real_capture import stop_after
 from fusionchat import console
 from fusionchat.evaluate.scores import Scores, read_scores
 from fusionchat.evaluate.tasks import PRIMARY
@@ -337,18 +337,6 @@ def show(title: str, rows: dict[str, dict[str, float]]) -> None:
         ("model", *columns),
         [(name, *(f"{held[column]:.4f}" for column in columns)) for name, held in rows.items()],
     )
-
-
-def stop_after(minutes: float) -> None:
-    """End this process then, whatever it does: what is finished is kept."""
-
-    def stop() -> None:
-        console.say(json.dumps({"finished": False}))
-        os._exit(0)
-
-    timer = threading.Timer(60 * minutes, stop)
-    timer.daemon = True
-    timer.start()
 
 
 def main() -> None:

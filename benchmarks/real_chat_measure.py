@@ -1,8 +1,8 @@
 """Bits per byte of any model folders on the dialogues that a run measures, and what one gains over another.
 
     python -m benchmarks.real_chat_measure RUN NAME=MODEL [NAME=MODEL ...] --out OUT [--beside NAME=EVALUATION ...]
-    python -m benchmarks.real_chat_measure /tmp/work/choose/base gold=OUT/labels-1e-4/model --out MEASURED \
-        --beside qwen=/tmp/work/choose/qwen/evaluate/test/targets/qwen@0.5
+    python -m benchmarks.real_chat_measure WORK/choose/base gold=OUT/labels-1e-4/model --out MEASURED \
+        --beside qwen=WORK/choose/qwen/evaluate/test/targets/qwen@0.5
 
 The models have the pivot's tokens and template: what others trained from it or merged. RUN is the folder of a run whose
 corpus is made: its test part is read as the run's own evaluations read it, token by token (in the study's ``choose`` runs
