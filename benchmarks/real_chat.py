@@ -61,8 +61,8 @@ class Variant(NamedTuple):
     """A training that is tried.
 
     Attributes:
+        target: The target that is trained; ``sft`` learns the labels alone.
         settings: What differs from the recipe, as with ``--set``.
-        target: The target that is trained, ``sft`` for none.
         sources: Those of the recipe that take part; all for none.
         base: The run with captures and alignments that it begins with, one of `BASES`.
     """
@@ -366,6 +366,7 @@ def main() -> None:
         console.say(json.dumps({"rows": rows, "finished": set(VARIANTS) <= set(rows)}))
     else:
         final(study)
+        console.say(json.dumps({"finished": True}))
 
 
 if __name__ == "__main__":

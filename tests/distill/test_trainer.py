@@ -85,6 +85,21 @@ def run(tmp_path, soft=True, *, make=student, label_weight=0.5, settings=None, *
     return model, trained
 
 
+def run_until(tmp_path, last, monkeypatch, **how):
+    """A training that stops while it makes its step number ``last``."""
+    step, calls = DistillTrainer.training_step, []
+
+    def stop(self, *args, **kwargs):
+        calls.append(1)
+        if len(calls) == last:
+            raise InterruptedError
+        return step(self, *args, **kwargs)
+
+    with monkeypatch.context() as patched, pytest.raises(InterruptedError):
+        patched.setattr(DistillTrainer, "training_step", stop)
+        run(tmp_path, **how)
+
+
 def weights(model):
     return torch.cat([p.detach().flatten() for p in model.parameters()])
 
@@ -223,18 +238,7 @@ def test_resumed_factors_end_with_the_same_bits_and_checkpoints_hold_nothing_els
 ):
     more = {"make": lambda: with_lora(**settings), "checkpoint_steps": 2}
     whole, _ = run(tmp_path / "whole", **more)
-    step, calls = DistillTrainer.training_step, []
-
-    def stop(self, *args, **kwargs):
-        calls.append(1)
-        if len(calls) == 4:
-            raise InterruptedError
-        return step(self, *args, **kwargs)
-
-    monkeypatch.setattr(DistillTrainer, "training_step", stop)
-    with pytest.raises(InterruptedError):
-        run(tmp_path / "cut", **more)
-    monkeypatch.setattr(DistillTrainer, "training_step", step)
+    run_until(tmp_path / "cut", 4, monkeypatch, **more)
     checkpoint = last_checkpoint(tmp_path / "cut")
     trained = [p for p in whole.parameters() if p.requires_grad]
     held = load_file(checkpoint / "model.safetensors")

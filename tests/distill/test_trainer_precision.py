@@ -4,8 +4,7 @@ import pytest
 import torch
 
 from fusionchat.distill.checkpoints import last_checkpoint
-from fusionchat.distill.trainer import DistillTrainer
-from tests.distill.test_trainer import dropping, run, student, weights, with_lora
+from tests.distill.test_trainer import dropping, run, run_until, student, weights, with_lora
 
 KAHAN = {"bf16_weights": {"rounding": "kahan"}}
 STOCHASTIC = {"bf16_weights": {"rounding": "stochastic"}}
@@ -71,18 +70,7 @@ def test_a_resumed_training_ends_with_the_same_bits(tmp_path, monkeypatch, preci
     make = with_lora if optim == "adamw_torch_fused" and precision == KAHAN else dropping
     more = {"make": make, "checkpoint_steps": 2, "settings": settings}
     whole, ended = run(tmp_path / "whole", **more)
-    step, calls = DistillTrainer.training_step, []
-
-    def stop(self, *args, **kwargs):
-        calls.append(1)
-        if len(calls) == 6:
-            raise InterruptedError
-        return step(self, *args, **kwargs)
-
-    monkeypatch.setattr(DistillTrainer, "training_step", stop)
-    with pytest.raises(InterruptedError):
-        run(tmp_path / "cut", **more)
-    monkeypatch.setattr(DistillTrainer, "training_step", step)
+    run_until(tmp_path / "cut", 6, monkeypatch, **more)
     assert last_checkpoint(tmp_path / "cut").name == "checkpoint-4"
     assert [one.name for one in (tmp_path / "cut").glob("checkpoint-*")] == ["checkpoint-4"]
     resumed, left = run(tmp_path / "cut", **more)

@@ -92,6 +92,7 @@ def open_models(
 
     Raises:
         MergeError: One cannot be read, is quantized, or is of another kind than the pivot.
+        ModelError: An adapter was trained on other weights than the pivot's.
     """
     refuse_adapter(pivot)
     base = open_folder(stack, pivot, allow_pickle=allow_pickle)

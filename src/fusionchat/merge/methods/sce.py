@@ -44,7 +44,7 @@ class Sce(BlockMethod):
         share = self.select_topk if tensor.targets > 1 else 1.0
         ones_J = np.ones(tensor.targets)
 
-        # 1. select: the tau * n elements whose variance over the targets is largest, of those where it is not 0
+        # 1. select: the tau * n elements of largest nonzero variance over the targets
         top = yield from largest(
             np.array([[share]]), tensor, lambda block: variance(block.delta_JB)[None], of_nonzero=share < 1
         )

@@ -114,7 +114,7 @@ class InputFile:
 
     Attributes:
         bytes: Its size.
-        sha256: Its SHA-256, empty where it is not known.
+        sha256: Its SHA-256, empty if unknown.
         source: Where that is known from (`fusionchat.merge.stream.provenance`).
     """
 
