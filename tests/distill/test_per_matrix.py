@@ -10,7 +10,7 @@ from transformers import Trainer, TrainingArguments
 from fusionchat.distill.bf16_weights import NarrowModel
 from fusionchat.distill.per_matrix import Group, OneByOne, kind_of, one_by_one, require_optimizer
 from fusionchat.errors import RecipeError
-from tests.distill.test_narrow import model
+from tests.distill.test_bf16_weights import model
 
 RATE = 1e-3
 
