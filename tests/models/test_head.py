@@ -244,7 +244,10 @@ def test_products_are_onednn_s_where_it_is_faster_and_the_model_is_not_small(mon
         assert head.by_onednn == (small == 1)
         with torch.no_grad():
             states.append(head.states(tokens, mask))
-        assert bool(made) == (small == 1)
+            for make_more in (lambda: head.hidden(tokens, mask), lambda: head.logits(states[-1][0])):
+                made.clear()
+                make_more()
+                assert bool(made) == (small == 1)
     torch.testing.assert_close(*states)
     monkeypatch.setattr(heads, "is_faster", lambda: False)
     assert not Head.of(make("llama")).by_onednn

@@ -74,6 +74,13 @@ def test_what_cannot_be_loaded_is_named(tmp_path):
         assert str(tmp_path) in str(error.value)
 
 
+def test_an_adapter_that_is_given_as_a_model_is_named(tmp_path):
+    (tmp_path / "adapter_config.json").write_text('{"peft_type": "LORA"}')
+    with pytest.raises(ModelError, match="'a' is an adapter, not a model") as error:
+        load_config(ModelRef("a", str(tmp_path), str(tmp_path)))
+    assert "`adapter:`" in str(error.value)
+
+
 @pytest.mark.parametrize("name", ["cuda:99", "cuda:x", "gpu", "meta"])
 def test_a_device_that_is_not_there_is_named(name):
     with pytest.raises(MachineError, match=f"no device '{name}'"):

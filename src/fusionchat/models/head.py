@@ -7,7 +7,7 @@ tokens, and refuses by name what it cannot reproduce.
 """
 
 from collections.abc import Iterator
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -152,7 +152,7 @@ class Head:
 
     def hidden(self, tokens_BL: Int[Tensor, "B L"], mask_BL: Int[Tensor, "B L"]) -> Float[Tensor, "B L H"]:
         """See `hidden_states`; they are on the device of the head, which need not be that of the body's input."""
-        return hidden_states(self.body, tokens_BL, mask_BL, switch=self.switch).to(device_of(self.linear))
+        return self._states(tokens_BL, mask_BL, masked=True)
 
     @cached_property
     def device(self) -> torch.device:
@@ -161,8 +161,12 @@ class Head:
 
     def states(self, tokens_BL: Int[Tensor, "B L"], mask_BL: Int[Tensor, "B L"]) -> Float[Tensor, "B L H"]:
         """As `hidden`, without the mask where none is needed, which is faster; equal to it up to the order of sums."""
-        masked = not self.looks_back_only
-        with LinearMaps() if self.by_onednn else nullcontext():
+        return self._states(tokens_BL, mask_BL, masked=not self.looks_back_only)
+
+    def _states(
+        self, tokens_BL: Int[Tensor, "B L"], mask_BL: Int[Tensor, "B L"], *, masked: bool
+    ) -> Float[Tensor, "B L H"]:
+        with self._maps():
             states_BLH = hidden_states(self.body, tokens_BL, mask_BL, switch=self.switch, masked=masked)
         return states_BLH.to(device_of(self.linear))
 
@@ -178,8 +182,11 @@ class Head:
 
     @cached_property
     def by_onednn(self) -> bool:
-        """Whether `states` and `tiles` make float32 products by oneDNN: where it is faster, and the model is not `SMALL`."""
+        """Whether float32 products are made by oneDNN: where it is faster, and the model is not `SMALL`."""
         return is_faster() and sum(p.numel() for p in self.model.parameters()) >= SMALL
+
+    def _maps(self) -> AbstractContextManager[object]:
+        return LinearMaps() if self.by_onednn else nullcontext()
 
     @cached_property
     def switch(self) -> int | None:
@@ -189,7 +196,8 @@ class Head:
     def logits(self, hidden_NH: Float[Tensor, "N H"]) -> Float[Tensor, "N V"]:
         """fp32 logits of hidden states: product, bias, scale and soft cap are fp32 for weights of any dtype."""
         if hook_of(self.linear) is None:
-            logits = product(hidden_NH, self._operand)
+            with self._maps():
+                logits = product(hidden_NH, self._operand)
             return self.shape.apply(logits if self.bias is None else logits + self.bias.to(logits.dtype))
         with lent(self.linear) as (weight_VH, bias_V):
             logits = product(hidden_NH, operand(weight_VH, weight_VH.dtype))

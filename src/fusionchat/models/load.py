@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from fusionchat.corpus.jinja import own_template
 from fusionchat.errors import ModelError
 from fusionchat.hub import Place, local_file
-from fusionchat.models.files import TOKENIZER, VOCABULARY, file_of, matching
+from fusionchat.models.files import ADAPTER, TOKENIZER, VOCABULARY, file_of, matching
 from fusionchat.models.from_pretrained import finished, placed
 from fusionchat.models.gguf import SAME_TOKENS, read_header, require_readable, same_tokens, without_bar
 from fusionchat.models.opening import PLAIN, Opening
@@ -167,6 +167,13 @@ def load_config(ref: ModelRef) -> "PretrainedConfig":
     from transformers import AutoConfig
 
     ready(ref.place, ("config.json",))
+    path = ref.place.path
+    if path is not None and (path / ADAPTER).is_file() and not (path / "config.json").exists():
+        raise ModelError(
+            f"{ref.name!r} is an adapter, not a model",
+            where=ref.model,
+            do="give this folder as `adapter:`, and the model that it was trained on as `model:`",
+        )
     key = _stamp(ref.place)
     if key in _configs:
         return _configs[key]
