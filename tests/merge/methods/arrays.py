@@ -5,14 +5,10 @@ import dataclasses
 import numpy as np
 
 from fusionchat.merge.inputs.plan import Job
+from fusionchat.merge.methods import METHODS
 from fusionchat.merge.methods.breadcrumbs import Breadcrumbs
-from fusionchat.merge.methods.dare import DareLinear, DareTies
 from fusionchat.merge.methods.della import Della
-from fusionchat.merge.methods.karcher import Karcher
-from fusionchat.merge.methods.linear import Linear, TaskArithmetic
-from fusionchat.merge.methods.model_stock import ModelStock
-from fusionchat.merge.methods.sce import Sce
-from fusionchat.merge.methods.spherical import Multislerp, Nuslerp, Slerp
+from fusionchat.merge.methods.linear import TaskArithmetic
 from fusionchat.merge.methods.ties import Ties
 from fusionchat.merge.methods.varm import Varm
 from fusionchat.merge.stream.work import work_on
@@ -79,17 +75,11 @@ def tensors(seed=0, shape=(120, 300), targets=3, scale=1e-3, bf16=False):
 
 
 EVERY = [
-    Varm(), Varm(power=0.5), Varm(granularity="element"), Linear(), TaskArithmetic(scale=0.5), Ties(), Sce(),
-    Ties(density=0.5, normalize=False), DareLinear(), DareTies(), Della(), Della(elect_sign=False), Breadcrumbs(),
-    Breadcrumbs(elect_sign=True), Slerp(), Nuslerp(), Multislerp(), Karcher(), ModelStock(),
+    *(kind() for name, kind in METHODS.items() if name not in ("fisher", "passthrough")), Varm(power=0.5),
+    Varm(granularity="element"), TaskArithmetic(scale=0.5), Ties(density=0.5, normalize=False), Della(elect_sign=False),
+    Breadcrumbs(elect_sign=True),
 ]  # fmt: skip
-
-
-ONE = [
-    m
-    for m in EVERY
-    if not isinstance(m, Nuslerp | ModelStock | DareLinear | DareTies | Della | Slerp | Breadcrumbs)
-]
+"""All methods that make something of the targets alone, and some of them with other settings."""
 
 
 near = {"rtol": 3e-7, "atol": 3e-9}

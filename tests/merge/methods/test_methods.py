@@ -1,4 +1,4 @@
-"""Every method against its numpy reference through the engine, and the properties that all of them share."""
+"""What all methods share beside the properties of test_properties.py: chunks, degenerate inputs, names, settings."""
 
 import dataclasses
 
@@ -25,7 +25,7 @@ from fusionchat.merge.methods.steps import TensorInfo
 from fusionchat.merge.methods.ties import Ties
 from fusionchat.merge.methods.varm import Varm
 from fusionchat.merge.stream.work import work_on
-from tests.merge.methods.arrays import EVERY, ONE, Held, backwards, combine, fuse, tensors
+from tests.merge.methods.arrays import EVERY, Held, backwards, combine, fuse, tensors
 
 
 def degenerate():
@@ -81,50 +81,6 @@ def test_weights_count_by_their_ratio_however_small():
         small, _ = fuse(make(1e-9, 3e-9), pivot, targets)
         plain, _ = fuse(make(1.0, 3.0), pivot, targets)
         np.testing.assert_allclose(small, plain, rtol=1e-6)
-
-
-@pytest.mark.parametrize("method", EVERY, ids=repr)
-def test_targets_equal_to_the_pivot_give_the_pivot(method):
-    pivot, _ = tensors(shape=(40, 60))
-    count = 2
-    result, task = fuse(method, pivot, np.stack([pivot] * count))
-    np.testing.assert_allclose(result, pivot, rtol=2e-7)
-    assert task.report().conflicts == 0
-
-
-@pytest.mark.parametrize("method", ONE, ids=repr)
-def test_one_target_gives_itself(method):
-    pivot, targets = tensors(shape=(40, 60), targets=1)
-    if isinstance(method, Ties):
-        method = dataclasses.replace(method, density=1.0)
-    if isinstance(method, TaskArithmetic):
-        method = TaskArithmetic()
-    result, _ = fuse(method, pivot, targets)
-    np.testing.assert_allclose(result, targets[0], rtol=2e-7, atol=1e-9)
-
-
-UNORDERED = [m for m in EVERY if not isinstance(m, DareLinear | DareTies | Della | Slerp | Nuslerp)]
-
-
-@pytest.mark.parametrize("method", UNORDERED, ids=repr)
-def test_the_order_of_targets_does_not_matter(method):
-    pivot, targets = tensors(bf16=True)
-    result, _ = fuse(method, pivot, targets)
-    turned, _ = fuse(method, pivot, targets[[2, 0, 1]])
-    np.testing.assert_allclose(result, turned, rtol=1e-5, atol=1e-8)
-
-
-SCALE_FREE = [m for m in EVERY if not isinstance(m, Slerp | Karcher)]
-
-
-@pytest.mark.parametrize("power", [-20, 20])
-@pytest.mark.parametrize("method", SCALE_FREE, ids=repr)
-def test_changes_scaled_by_a_power_of_two_scale_the_result(method, power):
-    _, delta = tensors(shape=(50, 70), targets=2)
-    pivot = np.zeros(delta.shape[1:], np.float32)
-    result, _ = fuse(method, pivot, delta)
-    scaled, _ = fuse(method, pivot, delta * np.float32(2.0**power))
-    np.testing.assert_allclose(scaled.astype(np.float64) / 2.0**power, result, rtol=1e-5, atol=1e-9)
 
 
 @pytest.mark.parametrize("method", EVERY, ids=repr)
