@@ -78,7 +78,8 @@ NOTHING_TO_TEST = {
 
 OF_SEVERAL_FILES = (
     "benchmarks/*.py", "toys/*.py", "test_docs.py", "test_readme.py", "test_shapes.py", "test_structure.py",
-    "cli/test_commands.py", "corpus/test_added.py", "merge/methods/test_properties.py", "distill/test_ranks.py", "distill/test_trainer_precision.py",
+    "cli/test_commands.py", "corpus/test_added.py", "distill/test_ranks.py",
+    "distill/test_trainer_precision.py", "merge/methods/test_properties.py",
     "recipe/test_light.py",
     "represent/endpoint/test_record.py", "represent/endpoint/test_server.py", "run/test_settings_property.py",
     "stages/test_cuts.py", "stages/test_represent_endpoint.py",
