@@ -55,7 +55,24 @@ def test_the_most_likely_are_kept_and_the_label_is_known():
 
 
 def test_no_more_are_kept_than_the_vocabulary_has():
-    assert scored(entries(*ROWS), part(), ["a", "b"], asked(k=20)).topk.k == 9
+    whole = [{token: 0.1 for token in range(9)}] * 3
+    assert scored(entries(*whole), part(), ["a", "b"], asked(k=20)).topk.k == 9
+
+
+def test_fewer_than_were_asked_for_are_refused():
+    with pytest.raises(
+        ModelError, match="Some tokens have 1 log-probabilities, and the 2 most likely"
+    ) as caught:
+        scored(entries(*ROWS[:2], {7: 0.75}), part(), ["a", "b"], asked())
+    assert caught.value.where == "sources.qwen.capture: conversation b"
+
+
+def test_no_supervised_tokens_are_no_distributions():
+    nothing = Entries(np.zeros(0, np.int64), np.zeros(0), np.zeros(0, np.int64))
+    none = np.zeros(0, np.int32)
+    silent = join([Rendered(np.array([1, 2], np.int32), none, none, none, none)])
+    made = scored(nothing, silent, ["a"], asked())
+    assert (made.topk.rows, made.topk.k, made.tokens.offsets.tolist()) == (0, 2, [0, 0])
 
 
 def test_what_adds_up_to_more_than_1_is_no_distribution():
@@ -67,4 +84,4 @@ def test_what_adds_up_to_more_than_1_is_no_distribution():
 
 def test_a_text_whose_own_token_is_not_known_is_named():
     with pytest.raises(ModelError, match="b"):
-        scored(entries(*ROWS[:2], {1: 0.5}), part(), ["a", "b"], asked())
+        scored(entries(*ROWS[:2], {1: 0.5, 2: 0.25}), part(), ["a", "b"], asked())

@@ -46,7 +46,9 @@ def test_every_kind_of_file_is_known(finished, inside, what):
     assert describe(str(finished.folder / inside)).what.startswith(what)
 
 
-@pytest.mark.parametrize("place, message", [("nowhere", "nothing here"), (".", "did not make")])
+@pytest.mark.parametrize(
+    "place, message", [("nowhere", "nothing here"), (".", "does not know what this folder is")]
+)
 def test_what_is_not_known_is_refused(tmp_path, monkeypatch, place, message):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(ArtifactError, match=message):

@@ -22,10 +22,19 @@ def scored(entries: Entries, rendered: RenderedPart, names: Sequence[str], asked
         asked: What is captured.
 
     Raises:
-        ModelError: They are no log-probabilities, or not finite where the text's own tokens are.
+        ModelError: They are fewer than k a token, no log-probabilities, or not finite where the text's own tokens are.
     """
     supervised = rendered.supervised
+    rows = np.diff(supervised.offsets).tolist()
     k = min(asked.k, asked.vocabulary)
+    fewest = int(entries.counts.min(initial=k))
+    if fewest < k:
+        name = names[int(np.repeat(np.arange(len(rows)), rows)[int(entries.counts.argmin())])]
+        raise ModelError(
+            f"Some tokens have {fewest} log-probabilities, and the {k} most likely were asked for",
+            where=f"{asked.place}: conversation {name}",
+            do="let the server give as many (`--max-logprobs`), or lower represent.k",
+        )
     try:
         kept = keep(entries, supervised.labels, k, vocabulary=asked.vocabulary)
     except ValueError as error:
@@ -34,7 +43,6 @@ def scored(entries: Entries, rendered: RenderedPart, names: Sequence[str], asked
             where=f"{asked.place}: conversations {names[0]} to {names[-1]}",
             do="let the server give log-probabilities, not logits (`--logprobs-mode raw_logprobs`)",
         ) from error
-    rows = np.diff(supervised.offsets).tolist()
     require_finite(kept.label_logprob, range(len(rows)), rows, names)
     present = np.ones(supervised.rows, dtype=bool)
     topk = TopK(kept.ids, kept.logprobs.astype(np.float16), kept.tail.astype(np.float16), present)

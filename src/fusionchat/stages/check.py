@@ -142,7 +142,7 @@ def check(recipe: Recipe, *, sample: int = 200) -> Check:
         backends=[
             line
             for name, spec in recipe.models.items()
-            for line in spec.capture.faults(f"{refs[name].where}.capture")
+            for line in spec.capture.faults(f"{refs[name].where}.capture", refs[name].model)
         ],
         unfit=_unfit(recipe),
         pivot=pivot,

@@ -1,63 +1,52 @@
 """What is in an artifact: a run, a job's folder, a store of distributions, a model, a file; and a conversation, decoded."""
 
-import json
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
 from fusionchat.arrays import shapes_in
 from fusionchat.artifacts import MANIFEST, Json, Manifest, read_json, read_manifest
-from fusionchat.errors import ArtifactError
+from fusionchat.errors import ArtifactError, DamagedError
 from fusionchat.represent.store.layout import LABEL_LOGPROB, SHARDS
 from fusionchat.represent.store.read import DistributionStore
-from fusionchat.represent.store.shard import read_shard
 from fusionchat.represent.topk import TopK
 from fusionchat.run.order import ORDERS
 from fusionchat.stages.corpus import make_renderer
+from fusionchat.stages.export import ABOUT
+from fusionchat.stages.show_file import Rows, Shown, Table, describe_file, flat, read_value
 from fusionchat.stages.stored import HOLD, Stored, open_stored
 from fusionchat.units import counted, duration, size
 
 SHOWN_FILES = 12
 SHOWN_TOP = 3
 SHORT_DIGEST = 12
-NESTED = 3
-"""Levels of settings that are written out."""
-Rows = list[tuple[str, ...]]
-
-
-@dataclass(frozen=True)
-class Table:
-    """A table of texts."""
-
-    title: str | None
-    columns: tuple[str, ...]
-    rows: Rows
-
-
-@dataclass(frozen=True)
-class Shown:
-    """What there is to say of an artifact: one line, facts by name, tables."""
-
-    what: str
-    facts: Mapping[str, str] = field(default_factory=dict)
-    tables: tuple[Table, ...] = ()
+GET_AGAIN = "get it again from where it comes: it is in no run, which could make it again"
 
 
 def describe(place: str) -> Shown:
     """What is at a path or URL.
 
     Raises:
-        ArtifactError: There is nothing, or nothing that FusionChat knows.
+        ArtifactError: There is nothing, or nothing that FusionChat knows, or it is damaged.
     """
-    if "://" in place:
+    if is_url(place):
         return Shown("A store of distributions", store_facts(DistributionStore(place)))
     path = Path(place)
+    try:
+        return describe_path(path)
+    except DamagedError as error:
+        if run_of(path) is not None:
+            raise
+        raise ArtifactError(error.what, where=error.where, do=GET_AGAIN) from error
+
+
+def describe_path(path: Path) -> Shown:
+    """What is at a path; raises as `describe`."""
     if path.is_file():
         return describe_file(path)
     if not path.is_dir():
-        raise ArtifactError("There is nothing here", where=place, do="give a run, or something in one")
+        raise ArtifactError("There is nothing here", where=str(path), do="give a run, or something in one")
     if (path / ORDERS).is_dir():
         return describe_run(path)
     manifest = read_manifest(path)
@@ -65,11 +54,13 @@ def describe(place: str) -> Shown:
         return describe_job(path, manifest)
     if any(path.glob(SHARDS)):
         return Shown("A store of distributions, without a manifest", store_facts(DistributionStore(path)))
+    if (path / ABOUT).is_file():
+        return Shown("Distributions for another trainer", flat(read_json(path / ABOUT)))
     if (path / "config.json").is_file():
         return describe_model(path)
     raise ArtifactError(
-        "FusionChat did not make this folder",
-        where=place,
+        "FusionChat does not know what this folder is",
+        where=str(path),
         do="give a run, the folder of a job, a store, a model folder or a file",
     )
 
@@ -123,19 +114,6 @@ def describe_job(path: Path, manifest: Manifest) -> Shown:
     return Shown(f"A finished job: {path}", facts, (Table(None, ("file", "size"), rows),))
 
 
-def flat(tree: Mapping[str, Json], above: str = "", levels: int = NESTED) -> dict[str, str]:
-    """A tree's values by their paths; what is deeper than ``levels`` as JSON."""
-    found: dict[str, str] = {}
-    for key, value in tree.items():
-        if isinstance(value, dict) and value and levels > 1:
-            found |= flat(value, f"{above}{key}.", levels - 1)
-        else:
-            found[f"{above}{key}"] = (
-                value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-            )
-    return found
-
-
 def store_facts(store: DistributionStore) -> dict[str, str]:
     """What a store holds."""
     about, total = store.shard(0).about, store.size
@@ -152,57 +130,40 @@ def store_facts(store: DistributionStore) -> dict[str, str]:
 
 def describe_model(path: Path) -> Shown:
     """A model folder, by its configuration and the heads of its files."""
-    config = read_json(path / "config.json")
+    config = read_value(path / "config.json", (path / "config.json").read_bytes())
     shapes: dict[str, tuple[int, ...]] = {}
     for file in sorted(path.glob("*.safetensors")):
         shapes |= shapes_in(file)
     wanted = ("architectures", "model_type", "dtype", "torch_dtype", "vocab_size", "hidden_size")
-    facts = flat({key: config[key] for key in wanted if key in config})
+    facts = flat({key: config[key] for key in wanted if key in config}) if isinstance(config, dict) else {}
     facts["parameters"] = f"{sum(int(np.prod(shape)) for shape in shapes.values()):,}"
     facts["size"] = size(sum(file.stat().st_size for file in path.iterdir() if file.is_file()))
     return Shown(f"A model: {path}", facts)
 
 
-def describe_file(path: Path) -> Shown:
-    """A file by what it is: a shard, arrays, records, JSON."""
-    if path.match(SHARDS):
-        about = read_shard(path).about
-        first, last, total = about.conversations
-        facts = {
-            "shard": f"{about.shard[0] + 1} of {about.shard[1]}",
-            "conversations": f"{first} to {last - 1} of {total:,}",
-            "rows": f"{about.count:,}",
-            "columns": ", ".join(column.name for column in about.columns),
-            "size": size(path.stat().st_size),
-        }
-        return Shown(f"A shard of a store of distributions: {path}", facts)
-    if path.suffix == ".safetensors":
-        rows: Rows = [(name, " x ".join(map(str, shape)) or "1") for name, shape in shapes_in(path).items()]
-        return Shown(
-            f"Arrays: {path}", {"size": size(path.stat().st_size)}, (Table(None, ("array", "shape"), rows),)
-        )
-    if path.suffix == ".jsonl":
-        with path.open(encoding="utf-8") as file:
-            lines = [line for line in file if line.strip()]
-        facts = {"records": f"{len(lines):,}"}
-        return Shown(f"Records: {path}", facts | (flat(json.loads(lines[0])) if lines else {}))
-    if path.suffix == ".json":
-        return Shown(f"JSON: {path}", flat(read_json(path)))
-    raise ArtifactError("FusionChat does not know this file", where=str(path), do="give a file of a run")
+def is_url(place: str) -> bool:
+    """Whether a place is at a URL, and not a path."""
+    return "://" in place
 
 
-def find_stored(path: Path) -> Stored:
+def run_of(path: Path) -> Path | None:
+    """The run that a path is in, None for none."""
+    return next((run for run in path.absolute().parents if (run / ORDERS).is_dir()), None)
+
+
+def find_stored(place: str) -> Stored:
     """The distributions in a job's folder, with their conversations.
 
     Raises:
         ArtifactError: The folder is not that of a job of a run that holds distributions.
     """
-    for run in path.absolute().parents:
-        if (run / ORDERS).is_dir():
-            return open_stored(run, path.absolute().relative_to(run).as_posix())
+    path = Path(place).absolute()
+    run = None if is_url(place) else run_of(path)
+    if run is not None:
+        return open_stored(run, path.relative_to(run).as_posix())
     raise ArtifactError(
-        "This folder is in no run, so its conversations are not known",
-        where=str(path),
+        "This is in no run, so its conversations are not known",
+        where=place,
         do=f"give the folder of a job of {', '.join(HOLD)} in a run",
     )
 
@@ -217,7 +178,7 @@ def show_conversation(place: str, wanted: str) -> Shown:
     Raises:
         ArtifactError: There is no such conversation.
     """
-    stored = find_stored(Path(place))
+    stored = find_stored(place)
     index = number_of(stored, wanted)
     conversation, topk = stored.conversations[index], stored.store[index]
     table = make_renderer(stored.ref).table

@@ -128,7 +128,7 @@ def test_what_is_wrong_is_an_error_at_once_and_names_the_conversation(fake, faul
 
 def test_a_server_that_never_answers_is_an_error_in_the_end(fake):
     fake.faults.extend([500] * 99)
-    with pytest.raises(MachineError, match="does not answer, asked 3 times: 500"):
+    with pytest.raises(MachineError, match="no usable answer, asked 3 times: 500"):
         captured(fake, settings={"retries": 2})
 
 
@@ -161,11 +161,17 @@ def test_the_key_must_be_there(fake, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    "url", ["host:8000", "ftp://host", "http://name:word@host", "http://host?key=1", "http://"]
-)
+    "url",
+    ["host:8000", "ftp://host", "http://name:word@host", "http://host?key=1", "http://", "http://host:port",
+     "http://host:99999", "http://host:-1", "http://a host", "http://ho\nst", "http://host#part"],
+)  # fmt: skip
 def test_addresses_that_are_none_or_hold_a_key(url):
     with pytest.raises(ValueError, match=r"address"):
         Endpoint(url=url)
+
+
+def test_spaces_around_an_address_do_no_harm():
+    assert Endpoint(url=" http://host:8000\n").url == "http://host:8000"
 
 
 def test_settings_that_change_no_distribution_are_not_dumped():
@@ -181,13 +187,14 @@ def test_settings_that_change_no_distribution_are_not_dumped():
 
 def test_what_check_says(fake):
     place = "sources.a.capture"
-    assert Endpoint(url=fake.url).faults(place) == Endpoint(url=fake.url, model=MODEL).faults(place) == []
-    (other,) = Endpoint(url=fake.url, model="other").faults(place)
-    (gone,) = Endpoint(url="http://127.0.0.1:1").faults(place)
-    (unset,) = Endpoint(url=fake.url, key_env="NOT_SET_AT_ALL").faults(place)
-    assert "the server has no model 'other'" in other and gone.startswith(
-        f"{place}: http://127.0.0.1:1/version: the server"
-    )
+    assert Endpoint(url=fake.url).faults(place, MODEL) == []
+    assert Endpoint(url=fake.url, model=MODEL).faults(place, "models/small") == []
+    (other,) = Endpoint(url=fake.url, model="other").faults(place, MODEL)
+    (unnamed,) = Endpoint(url=fake.url).faults(place, "models/small")
+    (gone,) = Endpoint(url="http://127.0.0.1:1").faults(place, MODEL)
+    (unset,) = Endpoint(url=fake.url, key_env="NOT_SET_AT_ALL").faults(place, MODEL)
+    assert "the server has no model 'other'" in other and "has no model 'models/small'" in unnamed
+    assert gone.startswith(f"{place}: http://127.0.0.1:1/v1/models: the server")
     assert unset == f"{place}.key_env: the environment variable NOT_SET_AT_ALL is not set"
     with pytest.raises(RecipeError, match="needs the server's address"):
         Endpoint().require(place)

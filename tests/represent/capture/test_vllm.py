@@ -64,18 +64,27 @@ def test_where_and_how_fast_it_runs_is_not_hashed():
 def test_what_is_not_there_is_one_clear_line(tmp_path, monkeypatch):
     assert (
         Vllm(python=interpreter(tmp_path, has_vllm=False))
-        .faults(PLACE)[0]
-        .startswith(f"{PLACE}.python: {tmp_path}/python has no vLLM; docs/capture.md")
+        .faults(PLACE, "m")[0]
+        .startswith(f"{PLACE}.python: the interpreter {tmp_path}/python has no vLLM; docs/capture.md")
     )
-    (line,) = Vllm(python="no/such/python").faults(PLACE)
+    (line,) = Vllm(python="no/such/python").faults(PLACE, "m")
     assert line.startswith(f"{PLACE}.python: there is no interpreter no/such/python; docs/capture.md")
-    (line,) = Vllm().faults(PLACE)
+    (line,) = Vllm().faults(PLACE, "m")
     assert line.startswith(f"{PLACE}.python: this backend needs the interpreter")
     with pytest.raises(RecipeError, match="needs the interpreter"):
         Vllm().require(PLACE)
     broken = tmp_path / "broken"
     broken.write_text("neither script nor program")
     broken.chmod(0o755)
-    assert "cannot be started" in Vllm(python=str(broken)).faults(PLACE)[0]
+    assert "cannot be started" in Vllm(python=str(broken)).faults(PLACE, "m")[0]
+    for python, words in (
+        (str(broken), "cannot be started"),
+        (interpreter(tmp_path, has_vllm=False), "has no vLLM"),
+    ):
+        with pytest.raises(RecipeError, match=words) as caught, Vllm(python=python).open(asked(tmp_path)):
+            pass
+        assert caught.value.where == f"{PLACE}.python"
     monkeypatch.setattr(worker, "version_in", lambda _: "9.9")
-    assert Vllm(python=sys.executable).faults(PLACE) == [] and Vllm(python=sys.executable).version == "9.9"
+    assert (
+        Vllm(python=sys.executable).faults(PLACE, "m") == [] and Vllm(python=sys.executable).version == "9.9"
+    )

@@ -55,8 +55,8 @@ class Fake(ThreadingHTTPServer):
     """A server with its faults.
 
     Attributes:
-        faults: What happens to the next completions, one each; then all is well. A status; ``"cut"``; ``"slow"``; or a
-            function of the answer's text.
+        faults: What happens to the next completions, one each; then all is well. A status; ``"cut"``; ``"slow"``;
+            ``"packed"``, which the answer then is not; or a function of the answer's text.
         answers: Makes a status and a text of a request's body.
         seen: Requests by path.
         keys: The authorizations that came.
@@ -88,11 +88,13 @@ class Handler(BaseHTTPRequestHandler):
     def log_message(self, *_):
         pass
 
-    def _send(self, status, text, length=None):
+    def _send(self, status, text, length=None, *, packed=False):
         raw = text.encode()
         self.send_response(status)
         self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(length or len(raw)))
+        if packed:
+            self.send_header("Content-Encoding", "gzip")
         for name, value in self.server.headers.items() if status != 200 else ():
             self.send_header(name, value)
         self.end_headers()
@@ -140,7 +142,7 @@ class Handler(BaseHTTPRequestHandler):
             self._send(status, text[: len(text) // 2], length=len(text))
             self.close_connection = True
             return
-        self._send(status, fault(text) if callable(fault) else text)
+        self._send(status, fault(text) if callable(fault) else text, packed=fault == "packed")
 
 
 @contextmanager

@@ -38,10 +38,26 @@ def test_what_may_pass_is_asked_again(fake, fault):
     assert fake.seen[COMPLETIONS] == 3 and fake.keys == {f"Bearer {KEY}"}
 
 
+def deep(text):
+    return "[" * 100_000
+
+
+@pytest.mark.parametrize("fault", [deep, lambda text: "[1]", lambda text: "<html>"])
+def test_an_answer_of_another_kind_is_asked_for_again(fake, fault):
+    fake.faults.append(fault)
+    assert asked(fake)["choices"][0]["prompt_token_ids"] == BODY["prompt"][0]
+
+
+def test_an_answer_that_cannot_be_unpacked_is_asked_for_again(fake):
+    fake.faults.append("packed")
+    assert asked(fake)["choices"][0]["prompt_token_ids"] == BODY["prompt"][0]
+    assert fake.seen[COMPLETIONS] == 2
+
+
 @pytest.mark.parametrize("fault", [500, CUT, "slow"])
 def test_what_does_not_pass_is_an_error_after_the_last_try(fake, fault):
     fake.faults.extend([fault] * 9)
-    with pytest.raises(MachineError, match="does not answer, asked 3 times") as caught:
+    with pytest.raises(MachineError, match="no usable answer, asked 3 times") as caught:
         asked(fake, retries=2)
     assert fake.seen[COMPLETIONS] == 3 and KEY not in str(caught.value)
     assert caught.value.where == f"sources.a.capture: {fake.url}{COMPLETIONS}"
@@ -79,6 +95,7 @@ def test_retry_after_as_seconds_or_date():
     soon = format_datetime(datetime.now(UTC) + timedelta(seconds=30), usegmt=True)
     assert 27 < retry_after(soon) <= 30
     assert retry_after("1e9") == client.MOST_ASKED_S
+    assert retry_after("nan") is None
 
 
 def test_pauses_grow_and_differ():
@@ -88,7 +105,7 @@ def test_pauses_grow_and_differ():
 
 
 def test_a_server_that_is_not_there():
-    with pytest.raises(MachineError, match=r"asked 1 times: Connect"):
+    with pytest.raises(MachineError, match=r"asked 1 time: Connect"):
         Server("http://127.0.0.1:1", key="", limits=Limits(1, 0, 1), place="x").get("/v1/models")
 
 

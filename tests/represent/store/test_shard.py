@@ -71,6 +71,18 @@ def test_what_is_no_shard_is_named(tmp_path, damage):
         read_all(tmp_path, whole.tokens)
 
 
+def test_a_number_of_the_header_without_end_is_damage(tmp_path):
+    """One byte of ``12345678`` makes ``1e345678`` of it, which JSON takes for infinity."""
+    whole = make_scored(0, [3])
+    write_store(tmp_path, whole, rows=99, encoding=Encoding(11))
+    path = shard_path(tmp_path, 0)
+    good = path.read_bytes()
+    at = good.index(b"data_offsets") + len(b'data_offsets":[')
+    path.write_bytes(good[:at] + b"1e999,0" + good[at + 7 :])
+    with pytest.raises(DamagedError, match="not what was written"):
+        read_shard(path)
+
+
 ROWS = [3, 0, 2, 7, 1] * 12
 
 

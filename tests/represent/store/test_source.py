@@ -6,6 +6,7 @@ import pytest
 from fusionchat.errors import ArtifactError, DamagedError
 from fusionchat.represent.store.layout import Encoding, shard_path
 from fusionchat.represent.store.read import DistributionStore
+from fusionchat.represent.store.source import RemoteFile
 from fusionchat.represent.store.write import write_store
 from tests.build import make_scored
 
@@ -50,6 +51,27 @@ def test_a_missing_shard_is_named(tmp_path, lost):
     files[lost].unlink()
     with pytest.raises(DamagedError, match=rf"missing\n.*{files[lost].name}"):
         DistributionStore(tmp_path).require(whole.tokens.offsets)
+
+
+class Refusing:
+    """A file system that cannot be asked for no bytes, and breaks off."""
+
+    def cat_file(self, path, start, end):
+        assert end > start
+        raise TimeoutError("the read\ntimed out")
+
+    def unstrip_protocol(self, path):
+        return f"far://{path}"
+
+
+def test_what_a_file_system_raises_is_one_clear_error():
+    file = RemoteFile(Refusing(), "run/x", 10)
+    assert file.read(4, 4).size == file.read(12, 20).size == 0
+    with pytest.raises(ArtifactError, match="This cannot be read: the read\n") as caught:
+        file.read(0, 5)
+    assert caught.value.where == "far://run/x"
+    with pytest.raises(ArtifactError, match=r"Protocol not known: foo\n.*foo://bar"):
+        DistributionStore("foo://bar")
 
 
 def test_no_store(tmp_path):

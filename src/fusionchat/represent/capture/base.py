@@ -80,8 +80,8 @@ class Capturer(Frozen):
     def require(self, place: str) -> None:
         """Raise RecipeError where a setting is missing; ``place`` is where the recipe has them."""
 
-    def faults(self, place: str) -> list[str]:
-        """What is missing on this machine, one line each, for `check`: a program, a server."""
+    def faults(self, place: str, model: str) -> list[str]:
+        """What is missing on this machine for a model, one line each, for `check`: a program, a server."""
         return []
 
     @property

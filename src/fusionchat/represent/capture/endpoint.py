@@ -4,7 +4,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, ClassVar, Literal
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from pydantic import Field, field_validator
 
@@ -17,6 +17,14 @@ if TYPE_CHECKING:
 
 LOOK_S = 5.0
 """Seconds that `check` waits for a server."""
+
+
+def _has_port(parts: SplitResult) -> bool:
+    """Whether an address has a port that can be, or none."""
+    try:
+        return parts.port is None or parts.port > 0
+    except ValueError:
+        return False
 
 
 class Endpoint(Capturer):
@@ -47,8 +55,10 @@ class Endpoint(Capturer):
     def _url(cls, value: str | None) -> str | None:
         if value is None:
             return None
+        value = value.strip()
         parts = urlsplit(value)
-        if parts.scheme not in ("http", "https") or not parts.hostname:
+        plain = value.isprintable() and " " not in value and not parts.fragment
+        if parts.scheme not in ("http", "https") or not parts.hostname or not plain or not _has_port(parts):
             raise ValueError("give the server's address, as http://host:8000")
         if parts.username or parts.password or parts.query:
             raise ValueError(
@@ -81,17 +91,14 @@ class Endpoint(Capturer):
                 do="set it, as http://host:8000",
             )
 
-    def faults(self, place: str) -> list[str]:
+    def faults(self, place: str, model: str) -> list[str]:
         """Why the server cannot be used."""
-        from fusionchat.represent.endpoint.before import require_model, version_of
+        from fusionchat.represent.endpoint.before import require_model
 
         patient = self.model_copy(update={"timeout": LOOK_S, "retries": 0})
         try:
             with patient._server(place) as server:
-                if self.model is None:
-                    version_of(server)
-                else:
-                    require_model(server, self.model, 0, place=place)
+                require_model(server, self.model or model, 0, place=place)
         except FusionChatError as error:
             return [f"{error.where}: {error.what[0].lower()}{error.what[1:]}"]
         return []

@@ -61,9 +61,7 @@ class Vllm(Capturer):
     @property
     def version(self) -> str:
         """Of vLLM."""
-        from fusionchat.represent.vllm.worker import version_in
-
-        return version_in(self._interpreter("capture"))
+        return self._version("capture")
 
     def require(self, place: str) -> None:
         """Raise RecipeError where no interpreter is given."""
@@ -74,17 +72,27 @@ class Vllm(Capturer):
                 do=f"set it; {DOCS}",
             )
 
-    def faults(self, place: str) -> list[str]:
+    def faults(self, place: str, model: str) -> list[str]:
         """Why vLLM cannot be used."""
-        from fusionchat.represent.vllm.worker import version_in
-
         try:
-            found = version_in(self._interpreter(place))
+            self._version(place)
         except RecipeError as error:
             return [f"{error.where}: {error.what[0].lower()}{error.what[1:]}; {DOCS}"]
+        return []
+
+    def _version(self, place: str) -> str:
+        """The version of vLLM that the interpreter finds; raises RecipeError where it finds none or is none."""
+        from fusionchat.represent.vllm.worker import version_in
+
+        python, where = self._interpreter(place), f"{place}.python"
+        try:
+            found = version_in(python)
         except OSError as error:
-            return [f"{place}.python: {self.python} cannot be started: {error.strerror}"]
-        return [] if found else [f"{place}.python: {self.python} has no vLLM; {DOCS}"]
+            words = f"The interpreter {self.python} cannot be started: {error.strerror}"
+            raise RecipeError(words, where=where, do=DOCS) from error
+        if not found:
+            raise RecipeError(f"The interpreter {self.python} has no vLLM", where=where, do=DOCS)
+        return found
 
     def _interpreter(self, place: str) -> str:
         """The interpreter's path; one with a folder in it may be relative to the working directory."""
@@ -132,6 +140,7 @@ class Vllm(Capturer):
         """Start vLLM and let it load the model."""
         from fusionchat.represent.vllm.worker import Worker
 
+        self._version(asked.place)
         worker = Worker(self._interpreter(asked.place), self.engine_of(asked), asked)
         try:
             yield worker

@@ -1,6 +1,7 @@
 """Requests to a server, tried again where that can help; the key is in no message, and nothing prints this object."""
 
 import json
+import math
 import random
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -12,6 +13,7 @@ import httpx2 as httpx
 
 from fusionchat.artifacts import Json
 from fusionchat.errors import MachineError, ModelError
+from fusionchat.units import counted
 
 FIRST_S, MOST_S = 0.5, 60.0
 """Seconds before the first second try, and the most before any."""
@@ -83,7 +85,7 @@ class Server:
 
         Raises:
             ModelError: It refuses the request: its own words are in the message.
-            MachineError: It does not answer, however often it is asked.
+            MachineError: It gives no usable answer, however often it is asked.
             Stopped: `stop` was called meanwhile.
         """
         return self._ask("POST", path, body, optional=optional)
@@ -104,15 +106,12 @@ class Server:
                 if response.status_code < 500 and response.status_code not in AGAIN:
                     raise self._refused(path, said)
                 asked = retry_after(response.headers.get("Retry-After"))
-            except (
-                httpx.TransportError,
-                ValueError,
-            ) as error:  # no answer, a cut one, or one that is no JSON
+            except (httpx.RequestError, ValueError, RecursionError) as error:  # none, a cut one, or no JSON
                 said = self._scrub(f"{type(error).__name__}: {error}")
             if attempt < self._limits.retries:
                 self._stop.wait(pause(attempt) if asked is None else asked)
         raise MachineError(
-            f"The server does not answer, asked {self._limits.retries + 1} times: {said}",
+            f"The server gives no usable answer, asked {counted(self._limits.retries + 1, 'time')}: {said}",
             where=f"{self._place}: {self.url}{path}",
             do="look whether it runs, then run again: finished shards are kept. Slow answers need a longer `timeout`",
         ) from None
@@ -156,6 +155,8 @@ def retry_after(value: str | None) -> float | None:
         return None
     try:
         seconds = float(value)
+        if math.isnan(seconds):
+            return None
     except ValueError:
         try:
             when = parsedate_to_datetime(value)

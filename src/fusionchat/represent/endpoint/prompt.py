@@ -12,6 +12,8 @@ from fusionchat.represent.entries import Entries
 
 NO_MASS = -9999.0
 """What vLLM writes in place of -inf, which JSON does not have."""
+MOST_TOKENS = 2**31
+"""Ids are smaller: a store keeps them in 32 bits."""
 
 
 class Answered(NamedTuple):
@@ -53,9 +55,10 @@ def read(answer: Mapping[str, Json], model: str, rendered: Rendered) -> Answered
         return Answered(nothing, "its tokens are not those that were sent")
     try:
         held = [
-            {int(i): _value(one) for i, one in dict(places[row]).items()} for row in rendered.rows.tolist()
-        ]  # type: ignore[arg-type]
-    except (TypeError, ValueError, KeyError) as error:
+            {_token(i): _value(one) for i, one in dict(places[row]).items()}  # type: ignore[arg-type]
+            for row in rendered.rows.tolist()
+        ]
+    except (TypeError, ValueError, KeyError, OverflowError) as error:
         return Answered(nothing, f"its prompt_logprobs cannot be read: {type(error).__name__}: {error}")
     if any(sent[row] not in found for row, found in zip(rendered.rows.tolist(), held, strict=True)):
         return Answered(nothing, "its tokens are not those that were sent")
@@ -65,6 +68,14 @@ def read(answer: Mapping[str, Json], model: str, rendered: Rendered) -> Answered
         np.array([len(found) for found in held], np.int64),
     )
     return Answered(entries, "")
+
+
+def _token(name: object) -> int:
+    """A token's id."""
+    token = int(str(name))
+    if not 0 <= token < MOST_TOKENS:
+        raise ValueError(f"{token} is no token")
+    return token
 
 
 def _value(entry: Json) -> float:

@@ -169,7 +169,7 @@ def read_header(data: bytes) -> Head:
     """What `make_header` wrote, from the file's bytes as far as the header's end.
 
     Raises:
-        ValueError, KeyError, TypeError: It is not that.
+        ValueError, KeyError, TypeError, ArithmeticError: It is not that. (1e999 is a number of JSON, and no place.)
     """
     entries = json.loads(data[8:])
     held = json.loads(entries.pop("__metadata__")[KEY])

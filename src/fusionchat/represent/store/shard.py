@@ -147,7 +147,7 @@ def _open(source: Source) -> tuple[Head, Bytes]:
     try:
         head = read_header(start[:end].tobytes())
         root = head.tensors[ROOT]
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+    except (ValueError, KeyError, TypeError, ArithmeticError, AttributeError, RecursionError):
         refuse()
     if head.size != size:
         refuse(f"it has {size} bytes and not {head.size}")

@@ -1,5 +1,7 @@
 """Where the bytes of a store's files come from: mapped files of this machine, or any file system that fsspec knows."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Protocol
 
@@ -86,8 +88,12 @@ class RemoteFile:
         self.name = files.unstrip_protocol(path)  # type: ignore[attr-defined]
 
     def read(self, begin: int, end: int) -> Bytes:
-        """One request."""
-        data = self._files.cat_file(self._path, begin, min(end, self.size))  # type: ignore[attr-defined]
+        """One request; none for no bytes, which not every file system can be asked for."""
+        end = min(end, self.size)
+        if begin >= end:
+            return np.zeros(0, np.uint8)
+        with _asked(self.name):
+            data = self._files.cat_file(self._path, begin, end)  # type: ignore[attr-defined]
         return np.frombuffer(data, np.uint8)
 
     def damaged(self, why: str) -> ArtifactError:
@@ -99,7 +105,7 @@ def sources(place: str) -> list[Source]:
     """The shards of a folder or URL, in order.
 
     Raises:
-        ArtifactError: There are none.
+        ArtifactError: There are none, or fsspec cannot look there.
         DamagedError: One is missing between others.
     """
     found = _remote(place) if "://" in place else _local(Path(place))
@@ -132,6 +138,21 @@ def _local(folder: Path) -> list[Source]:
 def _remote(url: str) -> list[Source]:
     from fsspec.core import url_to_fs  # a dependency of huggingface_hub
 
-    files, path = url_to_fs(url)
-    held = files.glob(f"{path.rstrip('/')}/{SHARDS}", detail=True)
+    with _asked(url):
+        files, path = url_to_fs(url)
+        held = files.glob(f"{path.rstrip('/')}/{SHARDS}", detail=True)
     return [RemoteFile(files, name, int(entry["size"])) for name, entry in sorted(held.items())]
+
+
+@contextmanager
+def _asked(where: str) -> Iterator[None]:
+    """Turn what a file system of fsspec raises into one clear error: each has kinds of its own."""
+    try:
+        yield
+    except Exception as error:
+        said = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise ArtifactError(
+            f"This cannot be read: {said}",
+            where=where,
+            do="check the address, the network and your login; some file systems need a package that is named above",
+        ) from error

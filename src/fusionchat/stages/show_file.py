@@ -1,0 +1,123 @@
+"""What is in one file: a shard, arrays, a GGUF file, records, JSON; and how it is said: facts by name, tables."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from fusionchat.arrays import shapes_in
+from fusionchat.artifacts import Json
+from fusionchat.errors import ArtifactError
+from fusionchat.hub import GGUF
+from fusionchat.models.gguf import read_header
+from fusionchat.represent.store.layout import SHARDS
+from fusionchat.represent.store.shard import read_shard
+from fusionchat.units import counted, size
+
+NESTED = 3
+"""Levels of settings that are written out."""
+MOST = 500
+"""Characters that are shown of JSON that is no object."""
+Rows = list[tuple[str, ...]]
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table of texts."""
+
+    title: str | None
+    columns: tuple[str, ...]
+    rows: Rows
+
+
+@dataclass(frozen=True)
+class Shown:
+    """What there is to say of an artifact: one line, facts by name, tables."""
+
+    what: str
+    facts: Mapping[str, str] = field(default_factory=dict)
+    tables: tuple[Table, ...] = ()
+
+
+def flat(tree: Mapping[str, Json], above: str = "", levels: int = NESTED) -> dict[str, str]:
+    """A tree's values by their paths; what is deeper than ``levels`` as JSON."""
+    found: dict[str, str] = {}
+    for key, value in tree.items():
+        if isinstance(value, dict) and value and levels > 1:
+            found |= flat(value, f"{above}{key}.", levels - 1)
+        else:
+            found[f"{above}{key}"] = (
+                value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+            )
+    return found
+
+
+def describe_file(path: Path) -> Shown:
+    """A file by what it is: a shard, arrays, records, JSON, a GGUF file.
+
+    Raises:
+        ArtifactError: It is damaged, or none of these.
+    """
+    if path.match(SHARDS):
+        about = read_shard(path).about
+        first, last, total = about.conversations
+        facts = {
+            "shard": f"{about.shard[0] + 1} of {about.shard[1]}",
+            "conversations": f"{first} to {last - 1} of {total:,}",
+            "rows": f"{about.count:,}",
+            "columns": ", ".join(column.name for column in about.columns),
+            "size": size(path.stat().st_size),
+        }
+        return Shown(f"A shard of a store of distributions: {path}", facts)
+    if path.suffix == ".safetensors":
+        rows: Rows = [(name, " x ".join(map(str, shape)) or "1") for name, shape in shapes_in(path).items()]
+        return Shown(
+            f"Arrays: {path}", {"size": size(path.stat().st_size)}, (Table(None, ("array", "shape"), rows),)
+        )
+    if path.suffix == ".jsonl":
+        first, count = first_and_count(path)
+        return Shown(
+            f"Records: {path}", {"records": f"{count:,}"} | (json_facts(path, first) if count else {})
+        )
+    if path.suffix == ".json":
+        return Shown(f"JSON: {path}", json_facts(path, path.read_bytes()))
+    if path.suffix == GGUF:
+        header = read_header(path)
+        facts = {
+            "structure": header.architecture or "not named",
+            "parameters": f"{header.count:,} in {counted(len(header.tensors), 'tensor')}",
+            "size": size(header.size),
+        }
+        return Shown(f"A GGUF file: {path}", facts)
+    raise ArtifactError(
+        "FusionChat does not know this file",
+        where=str(path),
+        do="give a shard, a file in safetensors, JSON or JSONL, or a GGUF file",
+    )
+
+
+def first_and_count(path: Path) -> tuple[bytes, int]:
+    """The first line of a file that is not empty, and how many there are."""
+    first, count = b"", 0
+    with path.open("rb") as file:
+        for line in file:
+            if line.strip():
+                first, count = first or line, count + 1
+    return first, count
+
+
+def json_facts(path: Path, text: bytes) -> dict[str, str]:
+    """What a JSON text of a file holds; raises as `read_value`."""
+    value = read_value(path, text)
+    return flat(value) if isinstance(value, dict) else {"JSON": json.dumps(value, ensure_ascii=False)[:MOST]}
+
+
+def read_value(path: Path, text: bytes) -> Json:
+    """The value of a JSON text of a file; raises ArtifactError where it is none."""
+    try:
+        value: Json = json.loads(text.decode("utf-8"))
+    except ValueError as error:
+        raise ArtifactError(
+            f"This is no JSON, or it is damaged: {error}", where=str(path), do="look at it with an editor"
+        ) from error
+    return value
