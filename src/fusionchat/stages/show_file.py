@@ -75,9 +75,9 @@ def describe_file(path: Path) -> Shown:
             f"Arrays: {path}", {"size": size(path.stat().st_size)}, (Table(None, ("array", "shape"), rows),)
         )
     if path.suffix == ".jsonl":
-        first, count = first_and_count(path)
+        line, count = first_and_count(path)
         return Shown(
-            f"Records: {path}", {"records": f"{count:,}"} | (json_facts(path, first) if count else {})
+            f"Records: {path}", {"records": f"{count:,}"} | (json_facts(path, line) if count else {})
         )
     if path.suffix == ".json":
         return Shown(f"JSON: {path}", json_facts(path, path.read_bytes()))
