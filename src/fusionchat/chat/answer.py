@@ -206,6 +206,9 @@ class Answerer:
 class Pieces:
     """A streamer for ``generate``: tells text as soon as its characters are whole; control characters are left out.
 
+    transformers' TextStreamer holds text back up to the next blank, and shows a template's end of turn where the
+    tokenizer does not mark it as special.
+
     Args:
         tokenizer: Decodes.
         stop_ids: Tokens that are not part of the text.

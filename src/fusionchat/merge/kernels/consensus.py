@@ -23,19 +23,6 @@ def _change(
 
 
 @exact
-def _add_two(
-    pivot: np.ndarray, one: np.ndarray, two: np.ndarray, kept: np.ndarray, other: np.ndarray, first: float,
-    second: float, scale: float, out: np.ndarray,
-) -> None:  # fmt: skip
-    """`add_all` of two targets in one pass."""
-    for i in range(out.size):
-        base = np.float64(pivot[i])
-        total = 0.0 + first * (np.float64(one[i]) - base if kept[i] != 0 else 0.0)
-        total = total + second * (np.float64(two[i]) - base if other[i] != 0 else 0.0)
-        out[i] = base + scale * total
-
-
-@exact
 def add_all(
     x_NB: np.ndarray,
     kept_JB: np.ndarray,
@@ -53,11 +40,6 @@ def add_all(
     for begin in range(0, out_B.size, SPAN):
         end = min(out_B.size, begin + SPAN)
         out, change, pivot = out_B[begin:end], space[: end - begin], x_NB[0, begin:end]
-        if weight_J.size == 2 and divisor == 1.0 and not by_chance:
-            one, two = x_NB[1, begin:end], x_NB[2, begin:end]
-            kept, other = kept_JB[0, begin:end], kept_JB[1, begin:end]
-            _add_two(pivot, one, two, kept, other, weight_J[0], weight_J[1], scale, out)
-            continue
         for i in range(out.size):
             out[i] = 0.0
         for j in range(weight_J.size):
