@@ -1,3 +1,5 @@
+import re
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -8,9 +10,10 @@ from fusionchat.align.projection.project import project
 from fusionchat.align.settings import AlignSettings, BytePrefix, Exact
 from fusionchat.align.vocabulary import build_map
 from fusionchat.tokens.spans import make_table
-from tests.align.projection.rows import hello
+from tests.align.projection.rows import PIVOT, hello, scored
 from tests.align.worlds import capture, worlds
 from tests.reference import align as slow
+from tests.shared import ROOT
 
 
 def project_world(world, method=None, **options):
@@ -180,3 +183,25 @@ def test_the_tail_has_its_share_by_hand():
     assert rare.kind.tolist() == [EXACT, UNALIGNED]
     plain = project(*hello(2), AlignSettings(observed_path=False))
     assert row(plain.topk, 0) == pytest.approx({0: 0.8}, abs=1e-3)
+
+
+def test_the_example_of_the_docs():
+    """The results in the tables of docs/alignment.md: a source token over two pivot tokens, and the other way round."""
+    text = (ROOT / "docs" / "alignment.md").read_text()
+    told = [
+        {token.encode(): float(mass) for token, mass in re.findall(r"`(\w+)` ([\d.]+)", line.split("|")[4])}
+        for line in re.findall(r"^\| `\w+` \|.*$", text, re.MULTILINE)
+    ]
+    finer = project(*hello(4), AlignSettings()).topk
+    found = [{PIVOT[token]: mass for token, mass in row(finer, i).items()} for i in range(2)]
+    words, theirs = [b"hello", b"hell", b"o", b"x", b"p"], [b"hell", b"o", b"x", b"p"]
+    tables = make_table(words), make_table(theirs)
+    source = scored([{0: 0.5, 2: 0.5}, {1: 0.8, 3: 0.2}], [0, 1], end=[4, 5])
+    pivot = scored([{0: 1.0}], [0]).tokens
+    coarser = project(
+        pivot, source, build_map(tables[1], tables[0], BytePrefix()), tables, AlignSettings(k=3)
+    )
+    found.append({words[token]: mass for token, mass in row(coarser.topk, 0).items()})
+    assert len(told) == len(found)
+    for mine, written in zip(found, told, strict=True):
+        assert mine == pytest.approx(written, abs=1e-3)

@@ -1,7 +1,14 @@
 # N pivot rows, M source rows, C conversations, O output slots
 """Projection of a source's distributions onto the pivot's rows and vocabulary, a whole shard at once. PURE.
 
-docs/alignment.md has the rule. A row is *exact* where the source has the pivot's context, *inside* where the context ends
+The source has one token where the pivot has two, and predicts 0.6 hello, 0.2 hell, 0.1 ho, 0.1 x:
+
+    pivot row    context                      what it gets
+    h            the source's: exact          h 0.9 (all that begins with h), x 0.1
+    ello         inside hello, after u = h    ello 0.6/0.9, ell 0.2/0.9, o 0.1/0.9
+
+and 0.9 * 0.6/0.9 = 0.6 is what the source says of hello. docs/alignment.md has the rules, and this example with the other
+direction. A row is *exact* where the source has the pivot's context, *inside* where the context ends
 inside a source token (then the source's distribution is conditioned on the bytes u of that token it has seen), and
 *unaligned* where there is no source distribution to carry over; an unaligned row carries none.
 
