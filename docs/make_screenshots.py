@@ -35,7 +35,6 @@ def main() -> None:
     folder.mkdir(exist_ok=True)
     for name, size in PICTURES.items():
         shoot(page, folder / name, size)
-        print(folder / name)
 
 
 if __name__ == "__main__":
