@@ -18,8 +18,8 @@ GROUND = (
 """Files of the ground floor; one may import another."""
 
 FLOORS = (
-    "tokens", "corpus", "models", "represent", "align", "fuse", "distill", "merge", "evaluate", "recipe", "run",
-    "report", "stages", "chat", "demo", "cli",
+    "tokens", "corpus", "models", "represent", "align", "fuse", "distill", "merge", "evaluate", "answer", "recipe",
+    "run", "report", "stages", "chat", "demo", "cli",
 )  # fmt: skip
 """Rooms from below: a file imports from its own room, from rooms named before it, and from the ground floor."""
 
@@ -28,6 +28,7 @@ API = ("__init__", "__main__", "api")
 
 PURE = (
     "align",
+    "answer/draw.py",
     "compiled.py",
     "corpus/compact.py",
     "corpus/supervised.py",

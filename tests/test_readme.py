@@ -66,6 +66,11 @@ def test_every_command_runs(tiny):
             places = {"A": "input/models/pivot", "chats.jsonl": "input/corpus/validation.jsonl"}
             run(" ".join(places.get(word, word) for word in command.split()), tiny)
             assert (tiny / "A.fisher" / "model.safetensors").is_file()
+        elif command.startswith(".venv/bin/fusionchat answer"):
+            prompts = (tiny / "input/corpus/test.jsonl").read_text().splitlines()[:8]
+            (tiny / "prompts.jsonl").write_text("\n".join(prompts))
+            run(command, tiny)
+            assert '"model": "qwen"' in (tiny / "answers.jsonl").read_text()
         elif command.split()[1] in {"check", "plan", "run", "chat", "show", "export"}:
             run(command, tiny, given="Hello\n/quit\n")
         else:

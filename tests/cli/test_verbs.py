@@ -24,6 +24,7 @@ VERBS = [
     "align",
     "fuse",
     "distill",
+    "answer",
     "merge",
     "fisher",
     "evaluate",

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from fusionchat.answer.weights import stop_ids
 from fusionchat.artifacts import read_manifest
 from fusionchat.corpus.conversation import Message
 from fusionchat.errors import ModelError
@@ -122,10 +123,8 @@ class Answerer:
 
     @property
     def stop_ids(self) -> list[int]:
-        """Tokens that end an answer: those of the chat template and those the model's folder names."""
-        own = self.model.generation_config.eos_token_id if self.model.generation_config else None
-        named = [own] if isinstance(own, int) else list(own or [])
-        return list(dict.fromkeys([*self.renderer.stop_ids, *named]))
+        """Tokens that end an answer."""
+        return stop_ids(self.model, self.renderer)
 
     def describe(self) -> str:
         """One line: name, size, context, device."""

@@ -11,6 +11,7 @@ from typing import Any
 
 import click
 
+from fusionchat.cli.answer import answer
 from fusionchat.cli.artifacts import export, pull, push, show
 from fusionchat.cli.merge import fisher, merge
 from fusionchat.cli.run_recipe import finish, load, run_one, run_stage
@@ -216,6 +217,7 @@ stage_verb("fuse", "Run up to the fused distributions of every target.")
 stage_verb("distill", "Run up to the training of every target.")
 
 
+cli.add_command(answer)
 cli.add_command(merge)
 cli.add_command(fisher)
 stage_verb("evaluate", "Run up to the evaluation of every model; print the results.")

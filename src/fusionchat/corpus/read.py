@@ -9,7 +9,7 @@ from typing import NamedTuple, NotRequired, TypedDict
 from fusionchat.corpus.conversation import Conversation, Message, Reject, Role
 from fusionchat.corpus.files import BrokenLine, hub_records, hub_size, read_records
 from fusionchat.corpus.located import Located, locate
-from fusionchat.corpus.record import Parsed, parse_record
+from fusionchat.corpus.record import Check, Parsed, parse_record
 from fusionchat.corpus.selection import OVER, Selection
 from fusionchat.corpus.settings import CorpusFile
 from fusionchat.corpus.turns import printable
@@ -38,13 +38,16 @@ class ReadCorpus(NamedTuple):
     left: Mapping[str, int | None] = {}
 
 
-def read_corpus(source: CorpusFile | str, folder: str = ".", *, sample: int | None = None) -> ReadCorpus:
+def read_corpus(
+    source: CorpusFile | str, folder: str = ".", *, sample: int | None = None, check: Check | None = None
+) -> ReadCorpus:
     """Read one entry of a corpus, without drawing its share.
 
     Args:
         source: The entry as a recipe has it, or its path alone.
         folder: The recipe's folder.
         sample: Take at most this many records, and do not count those behind them.
+        check: Looks at the turns of a record; by default they must be such as can be trained on.
 
     Raises:
         CorpusError: The entry is missing or unreadable, has no column that it names, or no record of it can be used.
@@ -57,7 +60,7 @@ def read_corpus(source: CorpusFile | str, folder: str = ".", *, sample: int | No
     seen: dict[str, Conversation] = {}
     known = {*entry.filter, entry.names.domain_column}
     for number, default_id, record in _records(entry, found, selection, sample):
-        parsed = _parse(record, default_id, entry)
+        parsed = _parse(record, default_id, entry, check)
         one = parsed.found
         if isinstance(one, Conversation):
             one = with_own_id(one, seen, number)
@@ -129,10 +132,10 @@ def with_own_id(
     return with_own_id(replace(conversation, id=f"{conversation.id}-{number:06d}"), seen, number)
 
 
-def _parse(record: object, default_id: str, entry: CorpusFile) -> Parsed:
+def _parse(record: object, default_id: str, entry: CorpusFile, check: Check | None) -> Parsed:
     if isinstance(record, BrokenLine):
         return Parsed(Reject(default_id, "not JSON", printable(record[:80])))
-    return parse_record(record, default_id=default_id, format=entry.format, names=entry.names)
+    return parse_record(record, default_id=default_id, format=entry.format, names=entry.names, check=check)
 
 
 def _reasons(rejects: list[Reject]) -> str:

@@ -1,6 +1,6 @@
 """One record of a corpus as a `Conversation`: which columns hold its turns, and what the others mean."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from itertools import pairwise
 from typing import NamedTuple
@@ -36,14 +36,23 @@ class Parsed(NamedTuple):
     unused: tuple[str, ...] = ()
 
 
+Check = Callable[[Sequence[Message]], None]
+"""Raises Unusable where turns cannot be used."""
+
+
 def parse_record(
-    record: object, *, default_id: str, format: FormatName = "auto", names: Names = AS_THEY_ARE
+    record: object,
+    *,
+    default_id: str,
+    format: FormatName = "auto",
+    names: Names = AS_THEY_ARE,
+    check: "Check | None" = None,
 ) -> Parsed:
     """One record as a conversation, or why it cannot be one.
 
     The turns are read by a format (`fusionchat.corpus.formats`); a system prompt beside them becomes the first turn, an
     answer in a column of its own the last one. Any other key is known to be harmless, makes the record a reject, or is
-    handed back as unused.
+    handed back as unused. ``check`` looks at the turns; by default they must be such as can be trained on.
     """
     if isinstance(record, list) and record and all(looks_like_turn(turn) for turn in record):
         record = {"messages": record}
@@ -56,13 +65,22 @@ def parse_record(
         return Parsed(Reject(default_id, error.reason))
     try:
         empty = any(names.columns.get(key, key) in record for key in ("messages", "conversations"))
-        return parse_columns(said, identifier, names.format(format), first=tuple(names.columns), empty=empty)
+        first = tuple(names.columns)
+        return parse_columns(
+            said, identifier, names.format(format), first=first, empty=empty, check=check or check_messages
+        )
     except Unusable as error:
         return Parsed(Reject(identifier, error.reason, printable(error.detail)))
 
 
 def parse_columns(
-    said: dict[str, object], identifier: str, format: FormatName, *, first: tuple[str, ...] = (), empty: bool
+    said: dict[str, object],
+    identifier: str,
+    format: FormatName,
+    *,
+    first: tuple[str, ...] = (),
+    empty: bool,
+    check: Check,
 ) -> Parsed:
     """The conversation of a record whose absent values are gone; raises Unusable.
 
@@ -72,6 +90,7 @@ def parse_columns(
         format: The format of its turns.
         first: Columns whose answer is taken before that of another.
         empty: Whether it has a column for turns, with nothing in it.
+        check: Looks at the turns.
     """
     lists = {key: value for key in (*LOSS_ON, *LOSS_OFF) if isinstance(value := said.get(key), list)}
     odd = check_switches({key: value for key, value in said.items() if key not in lists})
@@ -86,7 +105,7 @@ def parse_columns(
         switched = switched_by(key, value, turns.messages)
         odd += [key] if switched is None else []
         turns = turns._replace(messages=switched or turns.messages)
-    check_messages(turns.messages)
+    check(turns.messages)
     left = [
         key for key in unused(said, turns.columns | ALWAYS_USED) if not repeats(said[key], turns.messages)
     ]
@@ -157,9 +176,9 @@ def switched_by(key: str, values: list[object], messages: tuple[Message, ...]) -
     )
 
 
-def check_messages(messages: Iterable[Message]) -> None:
+def check_messages(messages: Sequence[Message]) -> None:
     """Raise Unusable where turns cannot be trained on; trailing turns without an answer are no obstacle."""
-    turns = list(messages)
+    turns = messages
     if not any(m.role == "assistant" for m in turns):
         raise Unusable("no assistant turn")
     if not any(m.content for m in turns if m.role == "assistant"):

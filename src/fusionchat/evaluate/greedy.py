@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 PROBE = 4
 """Tokens that a model is tried on."""
+Watch = Callable[[Tensor, Tensor], Tensor]
+"""A logits processor: of the ids so far and the next token's logits, the logits that are gone by."""
 
 
 def generate(
@@ -28,8 +30,12 @@ def generate(
     batch_tokens: int,
     names: Sequence[str],
     progress: Callable[[int], None],
+    choose: "Callable[[Sequence[int]], Watch] | None" = None,
 ) -> list[list[int]]:
     """Greedy continuations in the order of the prompts, without the stop token that ended them.
+
+    ``choose`` makes a logits processor for a batch of prompts, by their indices: greedy decoding takes the token that it
+    leaves the largest.
 
     An answer depends on its own prompt alone, never on what shares its batch: its room is ``max_new_tokens``, or what
     its own prompt leaves of the model's context; a prompt that fills the context gets an empty answer. A batch holds
@@ -50,8 +56,9 @@ def generate(
         for group in length_batches([len(prompts[i]) + room for i in own], batch_tokens):
             members = [own[i] for i in group]
             if room > 0:
-                watch = require_finite_logits([names[i] for i in members])
-                batch = continue_batch(model, [prompts[i] for i in members], stop_ids, room, watch)
+                watches = [require_finite_logits([names[i] for i in members])]
+                watches += [] if choose is None else [choose(members)]
+                batch = continue_batch(model, [prompts[i] for i in members], stop_ids, room, watches)
                 for i, ids in zip(members, batch, strict=True):
                     answers[i] = ids
             progress(len(members))
@@ -109,9 +116,6 @@ def context_window(model: "PreTrainedModel") -> int | None:
     return value if isinstance(value, int) and value > 0 else None
 
 
-Watch = Callable[[Tensor, Tensor], Tensor]
-
-
 def require_finite_logits(names: Sequence[str]) -> Watch:
     """A logits processor that changes nothing and refuses a next token that has no largest finite logit.
 
@@ -137,9 +141,9 @@ def continue_batch(
     prompts: Sequence[Sequence[int]],
     stop_ids: Sequence[int],
     max_new_tokens: int,
-    watch: Watch,
+    watches: Sequence[Watch],
 ) -> list[list[int]]:
-    """Greedy continuations of one batch, each cut before its first stop token; ``watch`` sees all logits."""
+    """Greedy continuations of one batch, each cut before its first stop token; ``watches`` see all logits in turn."""
     from transformers import LogitsProcessorList
 
     length = max(map(len, prompts))
@@ -150,7 +154,7 @@ def continue_batch(
         input_ids=ids,
         attention_mask=mask,
         generation_config=greedy_settings(stop_ids, max_new_tokens),
-        logits_processor=LogitsProcessorList([watch]),  # type: ignore[list-item]
+        logits_processor=LogitsProcessorList(watches),  # type: ignore[arg-type]
     )
     return [until_stop(row, set(stop_ids)) for row in out[:, length:].tolist()]
 

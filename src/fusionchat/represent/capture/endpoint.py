@@ -75,7 +75,7 @@ class Endpoint(Capturer):
         """Of the server."""
         from fusionchat.represent.endpoint.before import version_of
 
-        with self._server("capture") as server:
+        with self.server("capture") as server:
             return version_of(server)
 
     def precision(self, dtype: str) -> str:
@@ -97,13 +97,14 @@ class Endpoint(Capturer):
 
         patient = self.model_copy(update={"timeout": LOOK_S, "retries": 0})
         try:
-            with patient._server(place) as server:
+            with patient.server(place) as server:
                 require_model(server, self.model or model, 0, place=place)
         except FusionChatError as error:
             return [f"{error.where}: {error.what[0].lower()}{error.what[1:]}"]
         return []
 
-    def _server(self, place: str) -> "Server":
+    def server(self, place: str) -> "Server":
+        """The server, to be asked; raises RecipeError where its address or key is missing."""
         from fusionchat.represent.endpoint.client import Limits, Server
 
         self.require(place)
@@ -133,7 +134,7 @@ class Endpoint(Capturer):
         from fusionchat.represent.endpoint.prompts import Prompts
 
         model = self.model or asked.ref.model
-        with self._server(asked.place) as server:
+        with self.server(asked.place) as server:
             require_model(server, model, asked.longest, place=asked.place)
             samples = [(sample.text, sample.ids) for sample in asked.samples]
             if not require_tokenizer(server, model, samples, place=asked.place):

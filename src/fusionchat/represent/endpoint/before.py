@@ -16,14 +16,26 @@ def version_of(server: Server) -> str:
     return str(held.get("version", "unknown"))
 
 
+def models_of(server: Server) -> list[Mapping[str, Json]]:
+    """The models that a server says it has."""
+    held = (server.get(MODELS) or {}).get("data")
+    return [one for one in held if isinstance(one, dict)] if isinstance(held, list) else []
+
+
+def most_tokens(server: Server, model: str) -> int | None:
+    """The most tokens of prompt and answer together that a server takes of a model; None where it does not say."""
+    own = next((one for one in models_of(server) if one.get("id") == model), {})
+    most = own.get("max_model_len")
+    return most if isinstance(most, int) else None
+
+
 def require_model(server: Server, model: str, longest: int, *, place: str) -> None:
     """Check that the server has the model, for prompts of ``longest`` tokens.
 
     Raises:
         ModelError: It has others, or takes shorter prompts only.
     """
-    held = (server.get(MODELS) or {}).get("data")
-    served = [one for one in held if isinstance(one, dict)] if isinstance(held, list) else []
+    served = models_of(server)
     own = next((one for one in served if one.get("id") == model), None)
     if own is None:
         names = ", ".join(repr(one.get("id")) for one in served) or "none"

@@ -1,0 +1,43 @@
+"""Answers in files of some questions each: a file that is there is whole, and its questions are not asked again."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+from fusionchat.answer.question import Ask, Question, answer_all
+from fusionchat.artifacts import write_text
+from fusionchat.corpus.conversation import Conversation, Reject
+from fusionchat.corpus.read import from_record, to_record
+
+SHARD = 128
+"""Questions of a file. Batches are made within one, so that it is the same whenever and by whomever it is made."""
+FILES = "answers-*.jsonl"
+
+
+def shards(count: int) -> list[range]:
+    """The questions of each file."""
+    return [range(start, min(start + SHARD, count)) for start in range(0, count, SHARD)]
+
+
+def shard_path(folder: Path, index: int) -> Path:
+    """Where a file of answers is."""
+    return folder / FILES.replace("*", f"{index:05d}")
+
+
+def make_shard(folder: Path, index: int, questions: Sequence[Question], ask: Ask) -> None:
+    """Ask the questions of one file and write what came of them."""
+    members = shards(len(questions))[index]
+    found = answer_all(questions[members.start : members.stop], ask)
+    lines = [
+        {"reject": one._asdict()} if isinstance(one, Reject) else {"answer": to_record(one)} for one in found
+    ]
+    write_text(
+        shard_path(folder, index), "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
+    )
+
+
+def read_shard(folder: Path, index: int) -> list[Conversation | Reject]:
+    """What came of the questions of one file."""
+    lines = shard_path(folder, index).read_text(encoding="utf-8").split("\n")
+    held = [json.loads(line) for line in lines if line]
+    return [Reject(**one["reject"]) if "reject" in one else from_record(one["answer"]) for one in held]

@@ -1,0 +1,21 @@
+"""What a sampling may be."""
+
+import pytest
+from pydantic import ValidationError
+
+from fusionchat.answer.settings import Sampling
+
+
+@pytest.mark.parametrize("wrong", [{"temperature": -1}, {"top_p": 0}, {"top_p": 1.1}, {"max_new_tokens": 0}])
+def test_values_that_draw_nothing_are_refused(wrong):
+    with pytest.raises(ValidationError):
+        Sampling(**wrong)
+
+
+def test_at_the_defaults_nothing_changes_the_model_s_distribution():
+    assert Sampling().model_dump() == {
+        "temperature": 1.0,
+        "top_p": 1.0,
+        "max_new_tokens": 512,
+        "turns": "last",
+    }
