@@ -82,7 +82,7 @@ def test_a_file_that_is_cut_short_or_something_else_is_refused(files, tmp_path):
         (b"GG", "it has no content"),
         (b"PK\x03\x04" + bytes(100), "does not begin with GGUF"),
         (b"GGUF" + struct.pack("<I", 1) + bytes(100), "version 1 is not one of 2, 3"),
-        (whole[:20], "cut short"),
+        (whole[:20], "cut short: its header ends too early"),
         (whole[: begin // 2], "cut short"),
         (whole[:-5000], r"blk\.\d\..* goes past its end"),
     ):

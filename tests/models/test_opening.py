@@ -9,8 +9,14 @@ def test_settings_of_devices_are_checked():
     assert Opening(device_map="auto", max_memory={0: "1GB", "cpu": 5}).most == {0: "1GB", "cpu": 5}
     with pytest.raises(ValueError, match="quant_method"):
         Opening(quantization={"load_in_4bit": True})
-    with pytest.raises(ValueError, match="device_map"):
-        Opening(device_map="automatic")
+    for wrong in ("automatic", 3, ["auto"], {"model": 1.5}):
+        with pytest.raises(ValueError, match=r"must be auto, balanced, .* or \{module: device\}, not"):
+            Opening(device_map=wrong)
+    for size in ("70GB", "1.5 gib", 0, 5):
+        assert Opening(max_memory={"cpu": size}).most == {"cpu": size}
+    for size in ("lots", "70", "1TB", 1.5, -1, True, None):
+        with pytest.raises(ValueError, match="0 must have a size, as 70GB, 70GiB or a number of bytes, not"):
+            Opening(max_memory={0: size})
 
 
 def test_as_it_is_asks_for_nothing():

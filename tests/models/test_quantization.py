@@ -8,6 +8,7 @@ import torch
 from fusionchat.errors import ModelError
 from fusionchat.models.head import Head
 from fusionchat.models.offloaded import is_placed
+from fusionchat.models.opening import Opening
 from fusionchat.models.packed import packed, require_unpackable
 from fusionchat.models.quantization import (
     bits_of,
@@ -25,6 +26,7 @@ from fusionchat.models.quantization import (
 from fusionchat.models.ref import ModelRef
 from fusionchat.run.estimate import OVERHEAD, capture_memory, parameters
 from tests.models.placed import NF4, logits, opened, ref
+from tests.small import small_model
 
 
 def test_four_bits_are_near_the_model_and_its_head_is_its_own(small, nf4):
@@ -73,6 +75,7 @@ def test_sizes_are_those_of_the_unpacked_model(small, nf4):
         ({"quant_method": "bitsandbytes", "load_in_4bits": True}, r"no setting 'load_in_4bits' \(did you mean 'load_in_4bit'"),
         ({"quant_method": "bitsandbytes", "load_in_4bit": 3}, "cannot be set up"),
         ({"quant_method": "gguf"}, "no quantization method 'gguf'"),
+        ({"quant_method": "awq", "bits": 4}, "opens weights that are stored in awq, and cannot quantize others with it"),
     ],
 )  # fmt: skip
 def test_unknown_methods_and_settings_are_refused_by_name(wanted, words):
@@ -154,3 +157,21 @@ def test_4_bit_layers_stay_as_they_are_in_an_evaluation(small):
     logits(model)
     assert layer.support_avx512bf16_for_cpu is False
     assert torch.equal(layer.weight.data, before) and layer.weight.quant_state.dtype != torch.bfloat16
+
+
+@pytest.mark.parametrize("intermediate", [40, 96])
+def test_layers_of_any_size_run_in_4_bits(tiny_input, tmp_path, intermediate):
+    """bitsandbytes arranges 32 rows of 64 columns together on a CPU with AVX-512 BF16: 40 and 96 are no such sizes."""
+    folder = small_model(tmp_path / "odd", tiny_input / "models/qwen", intermediate=intermediate)
+    model = opened(ref(folder), NF4)
+    coarse = logits(model)
+    plain = logits(opened(ref(folder), NF4).dequantize())
+    assert torch.allclose(coarse, plain, atol=2e-2 * float(plain.abs().max()))
+    assert model.model.layers[0].mlp.up_proj.support_avx512bf16_for_cpu is False
+
+
+def test_what_fails_in_a_way_of_opening_is_said_of_that_way(small):
+    wrong = Opening(quantization={**NF4.quantization, "bnb_4bit_quant_type": "nf5"})
+    with pytest.raises(ModelError, match="cannot be loaded") as caught:
+        opened(ref(small / "m"), wrong)
+    assert caught.value.where == "sources.qwen.capture: quantization"

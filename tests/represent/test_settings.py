@@ -26,3 +26,11 @@ def test_defaults_and_bounds():
     ):
         with pytest.raises(ValidationError):
             RepresentSettings(**wrong)
+
+
+@pytest.mark.parametrize("value", ["lots", 0, 2.5, True, None])
+def test_one_mistake_is_said_once(value):
+    with pytest.raises(ValidationError, match="1 validation error") as caught:
+        RepresentSettings(batch_tokens=value)
+    assert f"must be auto or a whole number of at least 1, not {value!r}" in str(caught.value)
+    assert RepresentSettings(batch_tokens=1).batch_tokens == 1

@@ -24,11 +24,15 @@ def test_records_are_counted_and_the_first_is_shown(tmp_path):
     assert describe_file(path).facts == {"records": "1", "JSON": "[1, 2]"}
 
 
-def test_json_that_is_no_object_is_shown_in_part(tmp_path):
+def test_long_values_are_shown_in_part(tmp_path):
     path = tmp_path / "a.json"
     path.write_text(json.dumps(list(range(1000))))
     shown = describe_file(path).facts["JSON"]
-    assert shown.startswith("[0, 1, 2") and len(shown) == MOST
+    assert (
+        shown.startswith("[0, 1, 2") and shown.endswith(" ... (4,890 characters)") and len(shown) < MOST + 30
+    )
+    path.write_text(json.dumps({"many": list(range(1000)), "few": [1, 2]}))
+    assert describe_file(path).facts == {"many": shown, "few": "[1, 2]"}
 
 
 @pytest.mark.parametrize("data", [b"not JSON", b"\xff\xfe{}", b'{"a": '])

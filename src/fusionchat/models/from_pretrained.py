@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, cast
 from fusionchat.errors import ModelError
 from fusionchat.models.adapter import with_adapter
 from fusionchat.models.opening import Opening
-from fusionchat.models.quantization import Held, configured, dequantized
+from fusionchat.models.quantization import Held, configured, dequantized, keep_odd_layouts
 from fusionchat.models.ref import ModelRef
 
 if TYPE_CHECKING:
@@ -97,6 +97,7 @@ def finished(
         model = cast("PreTrainedModel", model.dequantize() if is_packed(model) else model)
         without_quantizer(model)
         model = cast("PreTrainedModel", model.to(dtype))  # type: ignore[arg-type]
+    keep_odd_layouts(model)
     return with_adapter(ref, model, merged=getattr(model, "hf_quantizer", None) is None)
 
 

@@ -25,6 +25,7 @@ FORMATS = {0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "f", 7: "?", 10: "
 """Types of values that have one width, and how `struct` calls them."""
 TOKENS = "tokenizer.ggml.tokens"
 FREQUENCIES = "rope_freqs.weight"
+AGAIN = "download it again"
 NEEDS = "pip install 'fusionchat[quant]'"
 SAME_TOKENS = 0.9
 """The least share of equal spellings in a tokenizer that belongs to a file: added tokens may be spelled otherwise."""
@@ -129,9 +130,13 @@ def read_header(path: Path) -> Header:
         header = _read_header(str(path), stat.st_size, stat.st_mtime_ns)
     except OSError as error:
         raise ModelError(f"The GGUF file cannot be read: {error.strerror}", where=str(path)) from error
-    except (ValueError, struct.error, OverflowError, MemoryError) as error:
+    except struct.error as error:
         raise ModelError(
-            f"This is no GGUF file, or it is cut short: {error}", where=str(path), do="download it again"
+            "This is no GGUF file, or it is cut short: its header ends too early", where=str(path), do=AGAIN
+        ) from error
+    except (ValueError, OverflowError, MemoryError) as error:
+        raise ModelError(
+            f"This is no GGUF file, or it is cut short: {error}", where=str(path), do=AGAIN
         ) from error
     return header
 

@@ -243,9 +243,19 @@ def load_model(
     except ModelError:
         raise
     except Exception as error:
+        where, do = (
+            (ref.model, advice(ref.place, error)) if opening == PLAIN else opened_otherwise(ref, opening)
+        )
         raise ModelError(
-            f"The model {ref.name!r} cannot be loaded: {first_line(error)}",
-            where=ref.model,
-            do=advice(ref.place, error),
+            f"The model {ref.name!r} cannot be loaded: {first_line(error)}", where=where, do=do
         ) from error
     return finished(ref, found[0], list(found[1]["missing_keys"]), how, plain=plain, dtype=dtype).eval()
+
+
+def opened_otherwise(ref: ModelRef, opening: Opening) -> tuple[str, str]:
+    """Where a recipe says that a model is opened in another way than the usual one, and what to do if that fails."""
+    names = [name for name in type(opening).model_fields if getattr(opening, name) is not None]
+    return (
+        f"{ref.where}.capture: {', '.join(names)}",
+        "correct what it says of these; without them, the model is opened as any other",
+    )

@@ -1,13 +1,40 @@
 """`Opening`: how a model's weights are brought into memory, as `capture:` of a recipe says it. Light: no torch."""
 
-from typing import Literal
+import re
+from typing import Annotated, Literal, get_args
 
-from pydantic import JsonValue, field_validator
+from pydantic import BeforeValidator, JsonValue, field_validator
 
 from fusionchat.settings import Frozen
 
 Maps = Literal["auto", "balanced", "balanced_low_0", "sequential"]
 METHOD = "quant_method"
+SIZE = re.compile(r"\d+(\.\d+)?\s*[KMG]i?B", re.IGNORECASE)
+"""A size as accelerate reads it."""
+
+
+def with_known_map(value: object) -> object:
+    """A `device_map`; raises ValueError where it is none."""
+    if isinstance(value, dict) and all(isinstance(one, int | str) for one in value.values()):
+        return value
+    if value is not None and value not in get_args(Maps):
+        raise ValueError(f"must be {', '.join(get_args(Maps))} or {{module: device}}, not {value!r}")
+    return value
+
+
+def with_sizes(value: object) -> object:
+    """A `max_memory` whose devices are texts: numbers of devices are numbers in YAML; raises ValueError for no sizes."""
+    if not isinstance(value, dict):
+        return value
+    for name, most in value.items():
+        is_count = isinstance(most, int) and not isinstance(most, bool) and most >= 0
+        if not is_count and not (isinstance(most, str) and SIZE.fullmatch(most.strip())):
+            raise ValueError(f"{name} must have a size, as 70GB, 70GiB or a number of bytes, not {most!r}")
+    return {str(name): most for name, most in value.items()}
+
+
+AnyMap = Annotated[Maps | dict[str, int | str], BeforeValidator(with_known_map)]
+Sizes = Annotated[dict[str, int | str], BeforeValidator(with_sizes)]
 
 
 class Opening(Frozen):
@@ -20,8 +47,8 @@ class Opening(Frozen):
     """
 
     quantization: dict[str, JsonValue] | None = None
-    device_map: Maps | dict[str, int | str] | None = None
-    max_memory: dict[str, int | str] | None = None
+    device_map: AnyMap | None = None
+    max_memory: Sizes | None = None
 
     @field_validator("quantization")
     @classmethod
@@ -29,12 +56,6 @@ class Opening(Frozen):
         if value is not None and not isinstance(value.get(METHOD), str):
             raise ValueError(f"say which method it is: {{{METHOD}: bitsandbytes, load_in_4bit: true, ...}}")
         return value
-
-    @field_validator("max_memory", mode="before")
-    @classmethod
-    def _devices(cls, value: object) -> object:
-        """Numbers of devices are numbers in YAML and texts in JSON."""
-        return {str(name): most for name, most in value.items()} if isinstance(value, dict) else value
 
     @property
     def most(self) -> dict[int | str, int | str] | None:

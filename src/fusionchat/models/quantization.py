@@ -19,6 +19,7 @@ from fusionchat.settings import meant
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
+    from transformers.quantizers.base import HfQuantizer
     from transformers.utils.quantization_config import QuantizationConfigMixin
 
 Held = Mapping[str, JsonValue]
@@ -79,6 +80,14 @@ def methods() -> dict[str, type["QuantizationConfigMixin"]]:
     return known | {BITSANDBYTES: known["bitsandbytes_4bit"]}
 
 
+def quantizer_of(method: str) -> type["HfQuantizer"]:
+    """transformers' class that quantizes with a method of `methods`."""
+    from transformers.quantizers.auto import AUTO_QUANTIZER_MAPPING
+
+    known: dict[str, type[HfQuantizer]] = AUTO_QUANTIZER_MAPPING
+    return known["bitsandbytes_4bit" if method == BITSANDBYTES else method]
+
+
 def configured(wanted: Held, *, dtype: str, where: str) -> "QuantizationConfigMixin":
     """A recipe's `quantization` as transformers takes it.
 
@@ -88,7 +97,8 @@ def configured(wanted: Held, *, dtype: str, where: str) -> "QuantizationConfigMi
         where: Where the recipe has it.
 
     Raises:
-        ModelError: There is no such method or setting, a package is missing, or a value is wrong.
+        ModelError: There is no such method or setting, it quantizes nothing itself, a package is missing, or a value is
+            wrong.
     """
     given = {name: value for name, value in wanted.items() if name != METHOD}
     method, known = str(wanted[METHOD]), methods()
@@ -107,6 +117,12 @@ def configured(wanted: Held, *, dtype: str, where: str) -> "QuantizationConfigMi
                 where=where,
                 do=f"give some of {', '.join(names)}",
             )
+    if quantizer_of(method).requires_calibration:
+        raise ModelError(
+            f"transformers opens weights that are stored in {method}, and cannot quantize others with it",
+            where=where,
+            do="remove the setting and give a model that is stored so, or another method, such as bitsandbytes",
+        )
     if method in ("bitsandbytes_4bit", "bitsandbytes_8bit"):
         given |= {f"load_in_{method.removeprefix('bitsandbytes_')}": True}
     if COMPUTE in names and given.get("load_in_4bit") and COMPUTE not in given:
@@ -126,12 +142,12 @@ def settings_of(kind: type["QuantizationConfigMixin"]) -> list[str]:
     return [one.name for one in parameters if one.kind in plain and one.name not in ("self", METHOD)]
 
 
-def lacks(held: Held) -> str:
-    """What this machine lacks to open a quantized model, as transformers says it; "" for nothing."""
+def lacks(held: Held, *, stored: bool = True) -> str:
+    """What this machine lacks to open a model that is quantized, or is to be, as transformers says it; "" for nothing."""
     from transformers.quantizers.auto import AutoHfQuantizer
 
     try:
-        quantizer = AutoHfQuantizer.from_config(dict(held), pre_quantized=True)
+        quantizer = AutoHfQuantizer.from_config(dict(held), pre_quantized=stored)
         quantizer.validate_environment(device_map={"": "cpu"}, weights_only=True)
     except Exception as error:  # every method has its own
         return first_line(error)
@@ -139,7 +155,19 @@ def lacks(held: Held) -> str:
 
 
 _ARRANGES = "support_avx512bf16_for_cpu"
-"""What bitsandbytes calls a layer's permission to do so."""
+"""What bitsandbytes calls a layer's permission to arrange its weights anew, see `keep_layout`."""
+ARRANGED_ROWS = 32
+"""bitsandbytes 0.50 arranges so many rows together (`functional._convert_weight_packed_for_cpu`)."""
+
+
+def keep_odd_layouts(model: "PreTrainedModel") -> None:
+    """`keep_layout` for the layers alone that bitsandbytes cannot arrange anew, and would stop at: odd sizes."""
+    for module in model.modules():
+        state = getattr(getattr(module, "weight", None), "quant_state", None)
+        if not hasattr(module, _ARRANGES) or state is None:
+            continue
+        if state.shape[0] % ARRANGED_ROWS or state.shape[-1] % int(state.blocksize):
+            setattr(module, _ARRANGES, False)
 
 
 def keep_layout(model: "PreTrainedModel") -> None:

@@ -24,11 +24,12 @@ class RepresentSettings(Frozen):
         "error a shard is tried again with half of it",
     )
 
-    @field_validator("batch_tokens")
+    @field_validator("batch_tokens", mode="before")
     @classmethod
-    def _batch_tokens(cls, value: str | int) -> str | int:
-        if isinstance(value, int) and value < 1:
-            raise ValueError(f"must be auto or at least 1, not {value}")
+    def _batch_tokens(cls, value: object) -> object:
+        is_count = isinstance(value, int) and not isinstance(value, bool) and value >= 1
+        if value != "auto" and not is_count:
+            raise ValueError(f"must be auto or a whole number of at least 1, not {value!r}")
         return value
 
     logprobs: Literal["float16", "uint8"] = Field(

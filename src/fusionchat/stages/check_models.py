@@ -60,7 +60,11 @@ def wanted_part(ref: ModelRef, opening: Opening) -> str:
     wanted = opening.quantization
     if wanted is None:
         return ""
-    return f"quantized with {describe(wanted)} when it is opened{' for its capture' if ref.name == 'pivot' else ''}"
+    missing = (
+        "" if (found := lacks(wanted, stored=False)) == "" else f", which this machine cannot do: {found}"
+    )
+    why = " for its capture" if ref.name == "pivot" else ""
+    return f"quantized with {describe(wanted)} when it is opened{why}{missing}"
 
 
 def adapter_part(ref: ModelRef) -> str:

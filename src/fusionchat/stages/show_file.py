@@ -17,7 +17,7 @@ from fusionchat.units import counted, size
 NESTED = 3
 """Levels of settings that are written out."""
 MOST = 500
-"""Characters that are shown of JSON that is no object."""
+"""Characters that are shown of a value."""
 Rows = list[tuple[str, ...]]
 
 
@@ -46,10 +46,14 @@ def flat(tree: Mapping[str, Json], above: str = "", levels: int = NESTED) -> dic
         if isinstance(value, dict) and value and levels > 1:
             found |= flat(value, f"{above}{key}.", levels - 1)
         else:
-            found[f"{above}{key}"] = (
-                value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-            )
+            found[f"{above}{key}"] = value if isinstance(value, str) else in_part(value)
     return found
+
+
+def in_part(value: Json) -> str:
+    """A value as JSON, of a long one the beginning."""
+    text = json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= MOST else f"{text[:MOST]} ... ({len(text):,} characters)"
 
 
 def describe_file(path: Path) -> Shown:
@@ -109,7 +113,7 @@ def first_and_count(path: Path) -> tuple[bytes, int]:
 def json_facts(path: Path, text: bytes) -> dict[str, str]:
     """What a JSON text of a file holds; raises as `read_value`."""
     value = read_value(path, text)
-    return flat(value) if isinstance(value, dict) else {"JSON": json.dumps(value, ensure_ascii=False)[:MOST]}
+    return flat(value) if isinstance(value, dict) else {"JSON": in_part(value)}
 
 
 def read_value(path: Path, text: bytes) -> Json:

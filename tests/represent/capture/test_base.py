@@ -30,6 +30,18 @@ def test_an_unknown_backend_is_refused_with_those_that_are_there(given):
         ANY.validate_python({"backend": "transformers", "device": 3})
 
 
+def test_devices_are_numbers_in_a_recipe():
+    made = ANY.validate_python({"device_map": "auto", "max_memory": {0: "70GB", "cpu": "100GB"}})
+    assert made.max_memory == {"0": "70GB", "cpu": "100GB"}
+
+
+@pytest.mark.parametrize(("value", "words"), [(5, "give a backend's name"), (None, "give a backend's name"),
+                                              ({"backend": ["vllm"]}, "there is no backend")])  # fmt: skip
+def test_what_names_no_backend_is_refused(value, words):
+    with pytest.raises(ValidationError, match=words):
+        ANY.validate_python(value)
+
+
 def test_backends_are_found_by_the_default_of_their_field():
     assert discover(capture.__name__, capture.__path__, Capturer, key="backend") == {
         "endpoint": Endpoint,

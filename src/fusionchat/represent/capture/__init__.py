@@ -20,13 +20,15 @@ DEFAULT = Transformers()
 
 def with_backend(value: object) -> object:
     """A backend's settings with its name, from a word or a mapping; raises ValueError where there is no such backend."""
+    if isinstance(value, Capturer):
+        return value
     tree = {"backend": value} if isinstance(value, str) else value
     if not isinstance(tree, dict):
-        return tree
+        raise ValueError("give a backend's name, or a mapping: {backend: NAME, ...}")
     tree = {"backend": DEFAULT.backend, **tree}
     backend = tree["backend"]
-    if isinstance(backend, str) and backend not in BACKENDS:
-        raise ValueError(no_such("backend", backend, list(BACKENDS)))
+    if backend not in list(BACKENDS):
+        raise ValueError(no_such("backend", str(backend), list(BACKENDS)))
     return tree
 
 

@@ -9,7 +9,7 @@ from pydantic import Field, JsonValue, model_validator
 
 from fusionchat.models.device import pick_device
 from fusionchat.models.load import load_model
-from fusionchat.models.opening import Maps, Opening
+from fusionchat.models.opening import AnyMap, Opening, Sizes
 from fusionchat.models.precision import torch_dtype
 from fusionchat.models.quantization import describe
 from fusionchat.represent.capture.base import Asked, Capture, Capturer
@@ -29,12 +29,12 @@ class Transformers(Capturer):
         description="quantize the weights as they are read: `{quant_method: bitsandbytes, load_in_4bit: true, "
         "bnb_4bit_quant_type: nf4}`, or another method of transformers with its settings",
     )
-    device_map: Maps | dict[str, int | str] | None = Field(
+    device_map: AnyMap | None = Field(
         None,
         description="spread the weights over GPUs and host memory: a way to do it, or `{module: device}`; nothing for all on "
         "`runtime.device`",
     )
-    max_memory: dict[str, int | str] | None = Field(
+    max_memory: Sizes | None = Field(
         None, description="the most that each device may hold with `device_map`: `{0: 70GB, cpu: 100GB}`"
     )
 
