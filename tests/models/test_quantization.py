@@ -167,7 +167,7 @@ def test_layers_of_any_size_run_in_4_bits(tiny_input, tmp_path, intermediate):
     coarse = logits(model)
     plain = logits(opened(ref(folder), NF4).dequantize())
     assert torch.allclose(coarse, plain, atol=2e-2 * float(plain.abs().max()))
-    assert model.model.layers[0].mlp.up_proj.support_avx512bf16_for_cpu is False
+    assert model.model.layers[0].mlp.down_proj.support_avx512bf16_for_cpu is False
 
 
 def test_what_fails_in_a_way_of_opening_is_said_of_that_way(small):

@@ -6,7 +6,7 @@ Methods and their settings are transformers' own, by their names. What this mach
 import inspect
 import json
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from pydantic import JsonValue
 
@@ -84,7 +84,7 @@ def quantizer_of(method: str) -> type["HfQuantizer"]:
     """transformers' class that quantizes with a method of `methods`."""
     from transformers.quantizers.auto import AUTO_QUANTIZER_MAPPING
 
-    known: dict[str, type[HfQuantizer]] = AUTO_QUANTIZER_MAPPING
+    known = cast("dict[str, type[HfQuantizer]]", AUTO_QUANTIZER_MAPPING)
     return known["bitsandbytes_4bit" if method == BITSANDBYTES else method]
 
 
