@@ -37,8 +37,9 @@ check: $(READY)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
+# An empty value lets Python keep what it has compiled: every process of every test would compile it again.
 test: $(READY)
-	$(BIN)/python -m pytest -n 2 --dist loadscope
+	PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -n 2 --dist loadscope
 
 bench: $(READY)
 	$(BIN)/python -m benchmarks.demo

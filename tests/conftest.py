@@ -1,16 +1,20 @@
 """Shapes and dtypes that the signatures of the PURE files promise are checked in every test."""
 
+import gc
 import os
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
 
+import pytest
 import torch
 from hypothesis import settings
 
 from tests.shapes import check_shapes
 
-pytest_plugins = ["tests.tiny"]
+gc.disable()  # until all tests are imported: nothing of that is garbage
+
+pytest_plugins = ["tests.tiny", "tests.forked"]
 
 check_shapes()
 
@@ -19,3 +23,15 @@ torch.set_num_threads(1)  # the models are tiny: threads only wait for each othe
 # The same examples every time: a test that fails fails for everyone. HYPOTHESIS_PROFILE=default looks for new ones.
 settings.register_profile("fixed", derandomize=True, deadline=None)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "fixed"))
+
+
+def pytest_collection_finish():
+    """Collect garbage from now on."""
+    gc.enable()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def what_is_there_is_no_garbage():
+    """Every training ends with a search for garbage, which takes a second where all that is imported is looked through."""
+    gc.collect()
+    gc.freeze()

@@ -21,7 +21,7 @@ def test_every_public_name_resolves():
 @pytest.mark.parametrize(
     "first", ["import fusionchat.merge.methods", "import fusionchat", "import fusionchat.merge"]
 )
-def test_a_room_is_a_function_whatever_was_imported_first(first):
+def test_a_room_is_a_function_whatever_was_imported_first(forked, first):
     code = (
         f"{first}\nimport inspect\nfrom fusionchat import merge, run\nimport fusionchat.merge.methods as methods\n"
         "from fusionchat.merge import weights\nassert 'varm' in methods.NAMES and weights.variation_ratio\n"

@@ -4,11 +4,11 @@ import re
 import shlex
 import shutil
 import subprocess
-import sys
 
 import pytest
 
 from fusionchat.yaml import parse_value
+from tests.forked import PROGRAM
 from tests.shared import ROOT
 from tests.tiny import write_recipe
 
@@ -25,19 +25,17 @@ def run(command, folder, *, given=""):
     words = shlex.split(command)
     assert words[0] == ".venv/bin/fusionchat"
     done = subprocess.run(
-        [sys.executable, "-m", "fusionchat", *words[1:]],
-        cwd=folder,
-        input=given,
-        capture_output=True,
-        text=True,
-        check=False,
+        [*PROGRAM, *words[1:]], cwd=folder, input=given, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
     return done.stdout
 
 
-def test_every_command_runs(tiny):
-    """In the README's order; the recipe that `init` writes is filled in with tiny models."""
+def test_every_command_runs(tiny, finished, forked):
+    """In the README's order; the recipe that `init` writes is filled in with tiny models, and its run has begun."""
+    shutil.copytree(finished.folder, tiny / "runs/my-fusion")
+    for left in ("merge/fused", "report"):
+        shutil.rmtree(tiny / "runs/my-fusion" / left)
     unknown = []
     for command in commands():
         if command == "make demo":  # the test of the demo runs what it runs
@@ -78,17 +76,16 @@ def test_every_command_runs(tiny):
     assert unknown == []
 
 
-def test_the_python_example_runs(tiny):
-    example = next(text for kind, text in BLOCKS if kind == "python")
-    done = subprocess.run(
-        [sys.executable, "-c", example], cwd=tiny, capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stderr
-    assert (tiny / "merged" / "model.safetensors").is_file() and "Estimate(value=" in done.stdout
+def test_the_python_example_runs(copied, tiny, capsys):
+    """With the epochs of the example as of the run that is there: the report alone is made."""
+    shutil.rmtree(copied / "report")
+    exec(next(text for kind, text in BLOCKS if kind == "python"), {})
+    assert (tiny / "merged" / "model.safetensors").is_file() and "Estimate(value=" in capsys.readouterr().out
 
 
-def test_the_demo_runs_at_a_small_scale(tmp_path):
-    """What `make demo` runs, small: it ends with the tables, the report and what to type next."""
+def test_the_demo_runs_at_a_small_scale(tiny_input, tmp_path, forked):
+    """What `make demo` runs, small: it ends with the tables, the report and what to type next. Its models are there."""
+    shutil.copytree(tiny_input, tmp_path / "runs/demo/input")
     printed = run(".venv/bin/fusionchat demo --scale 0.03", tmp_path)
     assert "target all, λ 0.5" in printed and "linear, λ 0.5" in printed and "SFT soup" in printed
     assert "Next: fusionchat chat runs/demo" in printed

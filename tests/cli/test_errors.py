@@ -4,37 +4,35 @@ import os
 import signal
 import subprocess
 import sys
+import time
 
 import pytest
 
+from fusionchat.cli import run_recipe, verbs
 from fusionchat.cli.errors import StoppedError, explain
-
-SCRIPT = """
-import os, signal, sys, time
-import fusionchat.cli.run_recipe as run_module
-import fusionchat.cli.verbs as cli
-import fusionchat.stages.pipeline
-def run(*_, **__):
-    try:
-        os.kill(os.getpid(), {number})
-        time.sleep(5)
-    except Exception:  # as a library may
-        pass
-    finally:
-        sys.stderr.write("tidied\\n")
-cli.load = lambda *_: None
-run_module.run_stage = run
-sys.argv = ["fusionchat", "run", "recipe.yaml"]
-cli.main()
-"""
+from tests.forked import PROGRAM
 
 
 @pytest.mark.parametrize("name", ["SIGTERM", "SIGHUP", "SIGINT"])
-def test_a_signal_ends_a_run_with_a_message_and_its_code(name):
+def test_a_signal_ends_a_run_with_a_message_and_its_code(tmp_path, forked, name):
     number = getattr(signal, name)
+
+    def run(*_, **__):
+        try:
+            os.kill(os.getpid(), number)
+            time.sleep(5)
+        except Exception:  # as a library may
+            pass
+        finally:
+            sys.stderr.write("tidied\n")
+
+    def with_a_run_that_is_stopped():
+        signal.signal(number, signal.default_int_handler if name == "SIGINT" else signal.SIG_DFL)
+        verbs.load, run_recipe.run_stage = lambda *_: None, run
+
     done = subprocess.run(
-        [sys.executable, "-c", SCRIPT.format(number=int(number))], capture_output=True, text=True, check=False,
-        preexec_fn=lambda: signal.signal(number, signal.default_int_handler if name == "SIGINT" else signal.SIG_DFL),
+        [*PROGRAM, "run", "recipe.yaml"], preexec_fn=with_a_run_that_is_stopped, capture_output=True, text=True,
+        check=False, cwd=tmp_path,
     )  # fmt: skip
     assert done.returncode == 128 + number, done.stderr
     assert "tidied" in done.stderr and "Run the same command again" in done.stderr

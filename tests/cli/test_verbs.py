@@ -2,6 +2,9 @@
 
 import json
 import os
+import resource
+import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -10,6 +13,7 @@ import pytest
 
 from fusionchat.cli.verbs import guarded
 from tests.cli.calls import call, refused
+from tests.forked import PROGRAM
 from tests.shared import ROOT, SHARED, needs_shared
 from tests.tiny import copy_input, write_recipe
 
@@ -222,14 +226,18 @@ def test_a_file_where_the_run_should_be(capsys, tiny):
     assert "in the place of a folder" in refused(capsys, "run", "recipe.yaml", code=3)
 
 
-def test_a_full_disk(tiny):
+def test_a_full_disk(copied, tiny, forked):
     """A real one: files may not grow beyond 200 kB, so the targets do not fit."""
-    script = (
-        "import resource, signal, sys; signal.signal(signal.SIGXFSZ, signal.SIG_IGN);"
-        "resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, 200_000));"
-        "from fusionchat.cli.verbs import guarded; sys.exit(guarded(['run', 'recipe.yaml']))"
+    for stage in ("distill", "merge", "evaluate", "report"):
+        shutil.rmtree(copied / stage)
+
+    def little_disk():
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, 200_000))
+
+    done = subprocess.run(
+        [*PROGRAM, "run", "recipe.yaml"], preexec_fn=little_disk, capture_output=True, text=True, check=False
     )
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
     assert done.returncode == 3, done.stderr
     assert "Traceback" not in done.stderr and "error:" in done.stderr
     assert (tiny / "runs/tiny/fuse/qwen/manifest.json").is_file(), "what was done before is kept"

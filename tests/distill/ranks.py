@@ -11,6 +11,7 @@ from contextlib import contextmanager
 
 import numpy as np
 import torch
+from accelerate.state import AcceleratorState
 from peft import LoraConfig, get_peft_model
 from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM
 
@@ -29,6 +30,8 @@ RANKS = 2
 STEPS, CUT_AT = 20, 12
 DTYPES = (torch.float64, torch.float32)
 SHARDED = ("tied", "untied", "frozen")
+CUT = {"tied": True, "untied": False}
+"""What is trained, cut and gone on with, and whether in parts."""
 CPU = torch.device("cpu")
 
 
@@ -188,18 +191,15 @@ def trainings(found, number, folder):
 
 def stopped(found, folder):
     """A training that is cut and gone on with; one that is cut under DDP, for others to go on with."""
-    for sharded in (True, False):
+    for kind, sharded in CUT.items():
         how = {"sharded": sharded, "checkpoint_steps": 5}
-        place = folder / f"cut-{sharded}"
+        place = folder / f"cut-{kind}"
         try:
             with cut(raise_cut):
-                trained(make("tied", torch.float64), place, **how)
+                trained(make(kind, torch.float64), place, **how)
         except Cut:
-            shutil.copytree(place, folder / f"kept-{sharded}", dirs_exist_ok=True)
-        found["resumed", sharded] = trained(make("tied", torch.float64), place, **how)
-        found["whole", sharded] = trained(
-            make("tied", torch.float64), folder / f"whole-{sharded}", sharded=sharded
-        )
+            shutil.copytree(place, folder / f"kept-{kind}", dirs_exist_ok=True)
+        found["resumed", kind] = trained(make(kind, torch.float64), place, **how)
 
 
 def rank(number, port, folder):
@@ -224,7 +224,7 @@ def third(number, port, folder):
     found = {
         "killed": trained(make("untied", torch.float64), folder / "killed", sharded=True, checkpoint_steps=5),
         "of ddp": trained(
-            make("tied", torch.float64), folder / "kept-False", sharded=True, checkpoint_steps=5
+            make("untied", torch.float64), folder / "kept-untied", sharded=True, checkpoint_steps=5
         ),
     }
     (folder / f"three-{number}.pickle").write_bytes(pickle.dumps(found))
@@ -232,6 +232,9 @@ def third(number, port, folder):
 
 def began(number, port, count):
     torch.set_num_threads(1)
+    AcceleratorState._reset_state(
+        reset_partial_state=True
+    )  # that of trainings in the process before the fork
     os.environ |= {
         "RANK": str(number),
         "LOCAL_RANK": str(number),
@@ -242,9 +245,8 @@ def began(number, port, count):
 
 
 def start(work, count, folder):
-    """Run some ranks in processes of their own and wait for them; returns their exit codes. Modules are imported once."""
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload([__name__])
+    """Run some ranks in processes of their own and wait for them; returns their exit codes. They are forks of this one."""
+    context = multiprocessing.get_context("fork")
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]

@@ -231,7 +231,7 @@ def test_factors_beside_4_bits_are_trained_and_both_bases_are_opened(tmp_path, h
             loss = model(IDS, labels=IDS).loss
         loss.backward()
         optimizer.step()
-        losses.append(float(loss))
+        losses.append(float(loss.detach()))
     assert losses[2] < losses[0]
     save_adapter(made, base, tmp_path / "a", how)
     assert json.loads((tmp_path / "a" / BASE).read_text())["trained_in"] == "bitsandbytes nf4"

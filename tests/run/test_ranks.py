@@ -5,6 +5,7 @@ import signal
 from types import SimpleNamespace
 
 import pytest
+from torch.distributed.elastic.multiprocessing.subprocess_handler import subprocess_handler
 
 from fusionchat.artifacts import read_json, write_json
 from fusionchat.errors import DamagedError, FusionChatError, MachineError, MergeError, RecipeError
@@ -26,6 +27,7 @@ from fusionchat.run.ranks import (
 from fusionchat.runtime import RuntimeSettings
 from fusionchat.settings import Frozen
 from fusionchat.stages.pipeline import run_job
+from tests.forked import Forked
 from tests.run.files import files_of
 
 JOB = Job(stage="toy", name="a/b", version=1, settings=Frozen(), resources=Resources(threads=4))
@@ -182,7 +184,7 @@ def test_threads_are_shared(monkeypatch):
     assert "FUSIONCHAT_A" not in os.environ and os.environ["FUSIONCHAT_B"] == "1"
 
 
-def test_a_training_in_two_processes_is_the_training(copied):
+def test_a_training_in_two_processes_is_the_training(copied, monkeypatch):
     """The one of a single process differs in the last bits, since sums have another order."""
     import torch
     from safetensors.torch import load_file
@@ -192,6 +194,7 @@ def test_a_training_in_two_processes_is_the_training(copied):
     (folder / "manifest.json").unlink()
     (folder / "training.json").unlink()
     recipe = load_recipe("recipe.yaml", ("runtime.training.processes=2",))
+    monkeypatch.setattr(subprocess_handler, "Popen", Forked)
     done = run_job(recipe, "distill/mixtral@0.5")
     two = load_file(folder / "model/model.safetensors")
     assert done.manifest("distill/mixtral@0.5").summary["processes"] == 2 and set(files_of(folder)) == files

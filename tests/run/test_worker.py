@@ -65,12 +65,13 @@ def test_a_worker_makes_a_job_with_the_same_bits_without_the_recipe(copied, job)
 
 
 def test_the_command_makes_it_in_another_process_and_from_another_folder(copied, tmp_path, monkeypatch):
-    before = files_of(copied / "fuse/qwen")
-    shutil.rmtree(copied / "fuse/qwen")
-    command = [sys.executable, "-m", "fusionchat", "worker", str(copied.absolute()), "fuse/qwen"]
+    job = "distill/qwen@0.5"
+    before = files_of(copied / job)
+    shutil.rmtree(copied / job)
+    command = [sys.executable, "-m", "fusionchat", "worker", str(copied.absolute()), job]
     done = subprocess.run(command, capture_output=True, text=True, cwd="/", check=True)
-    assert "fuse/qwen: done" in done.stdout
-    assert files_of(copied / "fuse/qwen") == before
+    assert f"{job}: done" in done.stdout
+    assert files_of(copied / job) == before
 
 
 def test_a_worker_refuses_what_is_not_ready_or_not_there(copied):

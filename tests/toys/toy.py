@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+from tests.forked import Forked
 from tests.shared import ROOT
 
 HERE = Path(__file__).parent
@@ -31,10 +32,12 @@ def files(name: str) -> list[str]:
 
 
 def python(src: Path, *arguments: str, cwd: Path) -> str:
-    """What Python prints with a patched package; fails where Python does."""
+    """What Python prints with a patched package, which a fork of this process imports; fails where Python does."""
     environment = os.environ | {"PYTHONPATH": str(src), "OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE"}
-    done = subprocess.run(
-        [sys.executable, *arguments], check=False, cwd=cwd, env=environment, capture_output=True, text=True
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
+    pipe = subprocess.PIPE
+    with Forked(
+        [sys.executable, *arguments], cwd=cwd, env=environment, stdout=pipe, stderr=pipe, text=True
+    ) as process:
+        said, errors = process.communicate()
+    assert process.returncode == 0, said + errors
+    return said

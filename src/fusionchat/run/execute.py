@@ -4,6 +4,7 @@ import time
 from collections.abc import Mapping
 from contextlib import nullcontext
 from dataclasses import replace
+from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 
@@ -78,10 +79,16 @@ def write_manifest(job: Job, folder: Path, summary: Summary, seconds: float) -> 
             settings=job.hashed,
             inputs=job.inputs,
             files=files,
-            versions={name: version(name) for name in PACKAGES},
+            versions=dict(versions()),
             seconds=round(seconds, 3),
             summary=summary,
             version=job.version,
             stamps={name: stamp_of(folder / name) for name in files},
         ),
     )
+
+
+@cache
+def versions() -> dict[str, str]:
+    """The versions of `PACKAGES`, looked up once: it reads their metadata."""
+    return {name: version(name) for name in PACKAGES}

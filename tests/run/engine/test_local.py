@@ -14,12 +14,12 @@ from tests.run.files import damage_unseen, files_of, outputs
 from tests.run.toy import Toy, chain
 
 
-def test_a_run_in_worker_processes_has_the_same_bits(finished, tiny):
+def test_a_run_in_worker_processes_has_the_same_bits(finished, tiny, forked):
     done = run(load_recipe("recipe.yaml", ("runtime.workers=2",)))
     assert outputs(done.folder) == outputs(finished.folder)
 
 
-def test_what_a_worker_finds_damaged_is_made_again(copied):
+def test_what_a_worker_finds_damaged_is_made_again(copied, forked):
     shard = copied / "represent/qwen/shard-00000.safetensors"
     before = sha256_file(shard)
     for job in ("align/qwen", "align/mixtral"):
@@ -30,7 +30,7 @@ def test_what_a_worker_finds_damaged_is_made_again(copied):
     assert {done.status(done.jobs[job]).state for job in ("align/qwen", "align/mixtral")} == {"done"}
 
 
-def test_a_damaged_manifest_loses_no_shard_with_workers(copied):
+def test_a_damaged_manifest_loses_no_shard_with_workers(copied, forked):
     """A worker is handed a folder that has been begun: its shards say themselves what they are of."""
     folder = copied / "represent/qwen"
     kept = (folder / "shard-00000.safetensors").stat().st_mtime_ns
@@ -42,7 +42,7 @@ def test_a_damaged_manifest_loses_no_shard_with_workers(copied):
 
 
 @pytest.mark.parametrize("workers", [1, 2])
-def test_jobs_that_another_process_has_made_in_the_meantime_are_kept(copied, workers):
+def test_jobs_that_another_process_has_made_in_the_meantime_are_kept(copied, workers, forked):
     planned = open_run(load_recipe("recipe.yaml", (f"runtime.workers={workers}",)))
     jobs = [planned.jobs["fuse/qwen"], planned.jobs["fuse/mixtral"]]
     before = [(copied / job.id / "manifest.json").stat().st_mtime_ns for job in jobs]
@@ -53,6 +53,7 @@ def test_jobs_that_another_process_has_made_in_the_meantime_are_kept(copied, wor
 
 
 def test_jobs_beside_one_that_another_process_works_on_are_finished(copied):
+    """With workers that are started as ever; in the other tests they are forks."""
     planned = open_run(load_recipe("recipe.yaml", ("runtime.workers=2",)))
     jobs = [planned.jobs["fuse/mixtral"], planned.jobs["fuse/qwen"]]
     before = files_of(copied / "fuse/mixtral")

@@ -94,7 +94,7 @@ def test_a_capture_needs_as_many_gpus_as_the_recipe_says(tiny):
     assert open_run(more).jobs["represent/qwen"].fingerprint == jobs["represent/qwen"].fingerprint
 
 
-def test_workers_share_a_capture_and_its_bits_are_those_of_one(tiny, monkeypatch):
+def test_workers_share_a_capture_and_its_bits_are_those_of_one(tiny, monkeypatch, forked):
     """Three captures and four workers: one has to help."""
     monkeypatch.setattr("fusionchat.stages.represent.shard_rows", lambda _: 60)
     monkeypatch.setattr(
