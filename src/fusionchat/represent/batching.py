@@ -11,6 +11,7 @@ from torch import Tensor
 
 from fusionchat.corpus.render import Rendered
 from fusionchat.errors import ModelError
+from fusionchat.represent.topk import LEAST_LOGPROB
 
 ON_CPU, ON_DEVICE = 4096, 16384
 """Padded tokens of a forward pass, the best on each kind of device.
@@ -89,7 +90,8 @@ def require_finite(
 ) -> None:
     """Refuse log-probabilities of the text that are not finite, and name the first conversation that has one.
 
-    A row of logits with NaN or +inf gives NaN or -inf here, whatever its label; -inf elsewhere does not.
+    A row of logits with NaN or +inf gives NaN or -inf here, whatever its label; -inf elsewhere does not. What is under
+    `LEAST_LOGPROB` is -inf, too.
 
     Args:
         logprobs_N: Of the rows of ``members``, in their order.
@@ -98,9 +100,9 @@ def require_finite(
         names: Ids of every conversation.
 
     Raises:
-        ModelError: One of them is NaN or infinite.
+        ModelError: One of them is NaN, infinite or probability 0.
     """
-    bad_N = ~np.isfinite(logprobs_N)
+    bad_N = ~(np.isfinite(logprobs_N) & (logprobs_N >= LEAST_LOGPROB))
     if not bad_N.any():
         return
     member = np.repeat(members, [rows[i] for i in members])[int(np.argmax(bad_N))]

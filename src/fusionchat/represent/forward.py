@@ -14,7 +14,7 @@ from fusionchat.models.head import Head
 from fusionchat.represent.batching import Batch, batches, require_finite
 from fusionchat.represent.notes import Notes
 from fusionchat.represent.select import Selected, Selection, select
-from fusionchat.represent.topk import Scored, TopK
+from fusionchat.represent.topk import Scored, TopK, as_kept
 
 
 @torch.inference_mode()
@@ -46,7 +46,7 @@ def capture(
 
     Raises:
         ModelError: The text has tokens the model has no row for, or the model gives a token of it no finite
-            log-probability: its logits hold NaN or +inf, or -inf at that token (elsewhere -inf is probability 0).
+            log-probability: its logits hold NaN or +inf, or -inf (or as good as) at that token; elsewhere that is probability 0.
     """
     # 1. no token without a row in the model
     vocabulary = min(vocabulary, head.weight.shape[0])
@@ -69,8 +69,8 @@ def capture(
         # 3. back in the order of the conversations
         rows = np.concatenate([np.arange(offsets[i], offsets[i + 1]) for i in batch.members])
         ids[rows] = kept.ids.cpu().numpy()
-        logprobs[rows] = kept.logprobs.cpu().numpy()
-        tail[rows] = kept.tail.cpu().numpy()
+        logprobs[rows] = as_kept(kept.logprobs.cpu().numpy())
+        tail[rows] = as_kept(kept.tail.cpu().numpy())
         label_logprob[rows] = kept.label_logprob.cpu().numpy()
         require_finite(label_logprob[rows], batch.members, np.diff(offsets).tolist(), names)
         if notes is not None:

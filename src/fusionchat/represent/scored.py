@@ -9,7 +9,7 @@ from fusionchat.errors import ModelError
 from fusionchat.represent.asked import Asked
 from fusionchat.represent.batching import require_finite
 from fusionchat.represent.entries import Entries, keep
-from fusionchat.represent.topk import Scored, TopK
+from fusionchat.represent.topk import Scored, TopK, as_kept
 
 
 def scored(entries: Entries, rendered: RenderedPart, names: Sequence[str], asked: Asked) -> Scored:
@@ -45,5 +45,5 @@ def scored(entries: Entries, rendered: RenderedPart, names: Sequence[str], asked
         ) from error
     require_finite(kept.label_logprob, range(len(rows)), rows, names)
     present = np.ones(supervised.rows, dtype=bool)
-    topk = TopK(kept.ids, kept.logprobs.astype(np.float16), kept.tail.astype(np.float16), present)
+    topk = TopK(kept.ids, as_kept(kept.logprobs), as_kept(kept.tail), present)
     return Scored(supervised, topk, kept.label_logprob)

@@ -15,6 +15,8 @@ from numpy.typing import NDArray
 from fusionchat.corpus.supervised import SupervisedTokens
 
 EMPTY_LOGPROB = np.float16(-np.inf)
+LEAST_LOGPROB = -65504.0
+"""The least that float16 has. Some models exclude a token by a logit of -3e38 and not -inf: both are probability 0."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,6 +80,12 @@ class Scored(NamedTuple):
         return Scored(
             self.tokens.slice(first, last), self.topk.slice(low, high), self.label_logprob[low:high]
         )
+
+
+def as_kept(logprobs: Float[np.ndarray, "..."]) -> NDArray[np.float16]:
+    """Log-probabilities as they are kept: float16, -inf for what is under `LEAST_LOGPROB`."""
+    with np.errstate(over="ignore"):
+        return logprobs.astype(np.float16)
 
 
 def widen(part: TopK, k: int) -> TopK:
