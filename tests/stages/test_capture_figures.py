@@ -8,8 +8,16 @@ import numpy as np
 import pytest
 
 from fusionchat.represent.notes import Notes
+from fusionchat.represent.store.layout import shard_path
 from fusionchat.represent.store.read import DistributionStore
-from fusionchat.stages.capture_figures import Speed, drop_notes, keep_notes, notes_path, read_notes, summarize
+from fusionchat.stages.capture_figures import (
+    Speed,
+    drop_halves,
+    keep_notes,
+    notes_path,
+    read_notes,
+    summarize,
+)
 from fusionchat.stages.corpus import read_part, read_tokens
 
 
@@ -24,13 +32,17 @@ def test_notes_are_read_as_they_were_written_and_are_missed_without_harm(tmp_pat
     assert read_notes(tmp_path, 3) is None
 
 
-def test_notes_without_their_shard_go(tmp_path):
-    """A recipe with fewer shards: what is left of the others must not be taken for this job's."""
-    for index in (0, 1):
+def test_notes_and_shards_without_each_other_go(tmp_path):
+    """A recipe with fewer shards: what is left of the others must not be taken for this job's. Damaged notes are none."""
+    for index in (0, 1, 3):
         keep_notes(tmp_path, index, Notes())
-    (tmp_path / "shard-00000.safetensors").write_bytes(b"")
-    drop_notes(tmp_path)
-    assert notes_path(tmp_path, 0).is_file() and not notes_path(tmp_path, 1).exists()
+    for index in (0, 2, 3):
+        shard_path(tmp_path, index).write_bytes(b"")
+    notes_path(tmp_path, 3).write_text("{")
+    drop_halves(tmp_path)
+    assert {path.name for path in tmp_path.iterdir()} == {
+        "shard-00000.safetensors", "shard-00000.notes.json", "shard-00003.notes.json"
+    }  # fmt: skip
 
 
 def test_the_figures_of_a_capture_are_those_of_its_rows(finished, tmp_path):

@@ -9,7 +9,7 @@ from fusionchat.errors import ModelError
 from fusionchat.recipe.schema import load_recipe
 from fusionchat.represent.capture.transformers import Transformers
 from fusionchat.represent.topk import Scored
-from fusionchat.stages.capture_probe import read_probe
+from fusionchat.stages.capture_probe import PROBE, probed, read_probe
 from fusionchat.stages.pipeline import open_run, run
 from tests.tiny import SETTINGS, write_recipe
 
@@ -21,6 +21,13 @@ def test_the_probe_of_a_good_capture_is_in_its_summary(finished):
     probe = read_probe(finished.folder / "represent/qwen")["probe"]
     assert summary["probe"] == probe and (summary["backend"], summary["dtype"]) == ("transformers", "float32")
     assert probe["conversations"] > 10 and probe["label"]["worst"] < 1e-4 and probe["unchecked"] == ""
+
+
+def test_a_damaged_note_of_it_is_none(tmp_path):
+    assert not probed(tmp_path)
+    for text, whole in (("{", False), ("[]", False), ('{"backend": "vllm"}', True)):
+        (tmp_path / PROBE).write_text(text)
+        assert probed(tmp_path) == whole
 
 
 @contextmanager

@@ -19,12 +19,12 @@ from fusionchat.errors import ArtifactError
 from fusionchat.represent.bits import NATS_PER_BIT, bits_per_byte
 from fusionchat.represent.events import add_up, events_of, message_bytes
 from fusionchat.represent.notes import Notes
-from fusionchat.represent.store.layout import shard_path
+from fusionchat.represent.store.layout import SHARDS, shard_path
 from fusionchat.represent.store.read import DistributionStore
 from fusionchat.run.job import Summary
 from fusionchat.settings import Frozen
 
-NOTES = ".notes.json"
+NOTES, SHARD = ".notes.json", ".safetensors"
 UNNAMED = "(none)"
 """The domain of conversations that have none."""
 
@@ -61,18 +61,24 @@ def keep_notes(out: Path, index: int, notes: Notes) -> None:
     write_json(notes_path(out, index), held.model_dump(mode="json"))
 
 
-def drop_notes(out: Path) -> None:
-    """Remove notes whose shard is not there: they may be of another job."""
+def drop_halves(out: Path) -> None:
+    """Remove notes whose shard is not there: they may be of another job; and shards whose notes are lost or damaged."""
     for path in out.glob(f"shard-*{NOTES}"):
-        if not path.with_name(path.name.removesuffix(NOTES) + ".safetensors").is_file():
+        if not path.with_name(path.name.removesuffix(NOTES) + SHARD).is_file():
+            path.unlink(missing_ok=True)
+    for path in out.glob(SHARDS):
+        if _read(path.with_suffix(NOTES)) is None:
             path.unlink(missing_ok=True)
 
 
 def read_notes(out: Path, index: int) -> ShardNotes | None:
-    """The notes of a shard; None where they are not there or damaged: no shard is made again for them."""
-    with suppress(ArtifactError, ValueError):
-        if notes_path(out, index).is_file():
-            return ShardNotes.model_validate(read_json(notes_path(out, index)))
+    """The notes of a shard; None where they are not there or damaged."""
+    return _read(notes_path(out, index))
+
+
+def _read(path: Path) -> ShardNotes | None:
+    with suppress(ArtifactError, ValueError):  # a file that is not there is an ArtifactError, too
+        return ShardNotes.model_validate(read_json(path))
     return None
 
 

@@ -4,6 +4,7 @@ Whoever finishes a capture probes it, before the first shard; helpers do not.
 """
 
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -12,6 +13,7 @@ import numpy as np
 from fusionchat.artifacts import read_json, write_json
 from fusionchat.corpus.conversation import Conversation
 from fusionchat.corpus.rendered_part import RenderedPart, StoredPart, join
+from fusionchat.errors import ArtifactError
 from fusionchat.represent.bits import NATS_PER_BIT, bits_per_byte
 from fusionchat.represent.capture.base import Asked, Capture, Capturer
 from fusionchat.represent.events import events_of, message_bytes
@@ -74,8 +76,10 @@ def probe(probing: Probing, capture: Capture, capturer: Capturer, asked: Asked, 
 
 
 def probed(out: Path) -> bool:
-    """Whether a capture has been probed."""
-    return (out / PROBE).is_file()
+    """Whether a capture has been probed; what came of it is damaged where not: no shard is lost for that."""
+    with suppress(ArtifactError):
+        return bool(read_probe(out))
+    return False
 
 
 def read_probe(out: Path) -> Summary:

@@ -27,7 +27,7 @@ from fusionchat.run.job import Context, Inputs, Summary
 from fusionchat.run.plan import Run
 from fusionchat.run.sharing import make_shares, shard_lease
 from fusionchat.settings import Frozen
-from fusionchat.stages.capture_figures import Speed, drop_notes, keep_notes, summarize
+from fusionchat.stages.capture_figures import Speed, drop_halves, keep_notes, summarize
 from fusionchat.stages.capture_probe import prepare, probe, probed, read_probe
 from fusionchat.stages.corpus import files_of, make_renderer, read_part, read_tokens
 from fusionchat.stages.names import CORPUS
@@ -122,9 +122,9 @@ def work(settings: Settings, inputs: Inputs, out: Path, ctx: Context) -> Summary
     encoding = Encoding(asked.vocabulary, kept.logprobs, kept.compression)
     writer = StoreWriter(out, offsets, ranges, encoding, inputs.job.fingerprint)
     # Only who has begun the folder clears it: a helper's order may be older than what is there.
-    missing = writer.missing() if ctx.helps else writer.keep_own()
     if not ctx.helps:
-        drop_notes(out)
+        drop_halves(out)
+    missing = writer.missing() if ctx.helps else writer.keep_own()
     if missing or not probed(out):
         capturer = settings.capture.model_copy(update=inputs.job.means)
         speed = capture_shards(capturer, asked, rendered, conversations, writer, inputs, helps=ctx.helps)

@@ -48,6 +48,12 @@ def test_an_answer_of_another_kind_is_asked_for_again(fake, fault):
     assert asked(fake)["choices"][0]["prompt_token_ids"] == BODY["prompt"][0]
 
 
+def test_what_is_no_json_is_said(fake):
+    fake.faults.append(lambda text: "<html>")
+    with pytest.raises(MachineError, match=r"asked 1 time: it is no JSON object \(Expecting value"):
+        asked(fake, retries=0)
+
+
 def test_an_answer_that_cannot_be_unpacked_is_asked_for_again(fake):
     fake.faults.append("packed")
     assert asked(fake)["choices"][0]["prompt_token_ids"] == BODY["prompt"][0]

@@ -33,6 +33,17 @@ def test_the_error_is_at_most_half_a_step_of_the_root(value):
     assert encode(decode(encode(half))) == encode(half)
 
 
+def test_the_error_of_a_log_probability_is_bounded():
+    """Every float16 from -16 to 0: half a step of the root is STEP r + STEP^2 / 4 of its square, rounded to float16."""
+    every = -np.arange(2**15, dtype=np.uint16).view(np.float16).astype(np.float64)
+    every = every[np.isfinite(every) & (every >= LEAST)]
+    error = np.abs(decode(encode(every.astype(np.float16))).astype(np.float64) - every)
+    bound = STEP * np.sqrt(-every) + STEP**2 / 4
+    assert (error <= bound + 2.0**-11 * np.maximum(-every, 2.0**-14)).all() and (
+        error / bound.clip(1e-9)
+    ).max() > 0.99
+
+
 def test_codes_keep_the_order():
     values = np.sort(np.random.default_rng(0).uniform(-30, 0, 1000).astype(np.float16))
     assert (np.diff(encode(values).astype(int)) <= 0).all()

@@ -54,9 +54,13 @@ def test_a_writer_keeps_its_own_shards_alone(tmp_path):
     other.write_scored(0, whole.slice(mine.ranges[0].start, mine.ranges[0].stop))
     shard_path(tmp_path, 3).write_bytes(b"no shard")
     shard_path(tmp_path, 99).write_bytes(shard_path(tmp_path, 1).read_bytes())
+    shard_path(tmp_path, 98).write_bytes(shard_path(tmp_path, 2).read_bytes())  # mine, by another's name
+    shard_path(tmp_path, 4).write_bytes(shard_path(tmp_path, 2).read_bytes())
     assert mine.missing() == []
-    assert mine.keep_own() == [0, 1, 3]
-    assert len(list(tmp_path.iterdir())) == len(mine.ranges) - 3
+    assert mine.keep_own() == [0, 1, 3, 4]
+    assert len(list(tmp_path.iterdir())) == len(mine.ranges) - 4
+    fewer = StoreWriter(tmp_path, offsets, mine.ranges[:3], Encoding(11), "a")
+    assert fewer.keep_own() == [0, 1, 2]
 
 
 def test_the_same_rows_are_the_same_bytes(tmp_path):

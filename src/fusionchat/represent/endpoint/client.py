@@ -106,8 +106,10 @@ class Server:
                 if response.status_code < 500 and response.status_code not in AGAIN:
                     raise self._refused(path, said)
                 asked = retry_after(response.headers.get("Retry-After"))
-            except (httpx.RequestError, ValueError, RecursionError) as error:  # none, a cut one, or no JSON
+            except httpx.RequestError as error:  # no answer, or a cut one
                 said = self._scrub(f"{type(error).__name__}: {error}")
+            except (ValueError, RecursionError) as error:
+                said = self._scrub(f"it is no JSON object ({error})")
             if attempt < self._limits.retries:
                 self._stop.wait(pause(attempt) if asked is None else asked)
         raise MachineError(
@@ -119,7 +121,7 @@ class Server:
     def _read(self, response: httpx.Response) -> Answer:
         value = json.loads(response.content)
         if not isinstance(value, dict):
-            raise ValueError("the answer is no JSON object")
+            raise ValueError("another kind of value")
         return value
 
     def _refused(self, path: str, said: str) -> ModelError:

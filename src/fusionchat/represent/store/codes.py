@@ -2,7 +2,8 @@
 """How values are kept: log-probabilities as 8-bit codes; before compression, as differences, their bytes sorted. PURE.
 
 An 8-bit code is the rounded square root of -log p, in steps of `STEP`: likely tokens are kept finer than unlikely ones. The
-error of log p is at most STEP * sqrt(-log p), and an unlikely token's error weighs little.
+root is off by half a step, so log p by at most STEP * sqrt(-log p) + STEP^2 / 4, and by what float16 rounds the code's value
+(2^-11 of it). An unlikely token's error weighs little.
 """
 
 import numpy as np

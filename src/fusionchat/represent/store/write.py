@@ -67,10 +67,12 @@ class StoreWriter:
         return self.path(index).is_file()
 
     def keep_own(self) -> list[int]:
-        """Remove shards that another job wrote or whose head is damaged; returns those that are missing."""
+        """Remove shards that another job wrote, that have another's name or whose head is damaged; returns the missing."""
         for path in self.folder.glob(SHARDS):
             try:
-                own = read_shard(path).about.made_by == self.made_by
+                about = read_shard(path).about
+                index, count = about.shard
+                own = (about.made_by, count, self.path(index)) == (self.made_by, len(self.ranges), path)
             except ArtifactError:
                 own = False
             if not own:
