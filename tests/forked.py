@@ -1,11 +1,12 @@
 """Python processes that are forks of this one: torch and transformers are not imported anew, which takes seconds.
 
-``python -m fusionchat`` keeps this one's `fusionchat` too, and forgets what a new process does not know. ``python -c CODE``
-imports it anew, from the first folder of its ``PYTHONPATH``.
+``python -m fusionchat...`` keeps this one's `fusionchat` too, and forgets what a new process does not know. ``python -c
+CODE`` imports it anew, from the first folder of its ``PYTHONPATH``.
 """
 
 import inspect
 import os
+import runpy
 import subprocess
 import sys
 import traceback
@@ -19,10 +20,10 @@ _START = inspect.signature(subprocess.Popen._execute_child)
 
 
 class Forked(subprocess.Popen):
-    """A `subprocess.Popen` that forks for ``python -m fusionchat`` and ``python -c``, and starts all else as ever."""
+    """A `subprocess.Popen` that forks for ``python -m fusionchat...`` and ``python -c``, and starts all else as ever."""
 
     def _execute_child(self, args, *others):
-        if list(args[:3]) != PROGRAM and list(args[:2]) != [sys.executable, "-c"]:
+        if not (args[0] == sys.executable and (args[1] == "-c" or is_ours(args))):
             super()._execute_child(args, *others)
             return
         how = _START.bind(self, args, *others).arguments
@@ -33,6 +34,11 @@ class Forked(subprocess.Popen):
             os._exit(be(list(args[1:]), how))
         self._child_created = True
         self._close_pipe_fds(*(how[name] for name in PIPES))
+
+
+def is_ours(args) -> bool:
+    """Whether Python's arguments start a module of `fusionchat`."""
+    return args[1] == "-m" and args[2].split(".")[0] == "fusionchat"
 
 
 def be(arguments: list[str], how: dict) -> int:
@@ -49,9 +55,7 @@ def be(arguments: list[str], how: dict) -> int:
             exec(compile(work, "<string>", "exec"), {"__name__": "__main__"})
         else:
             sys.argv = [work, *rest]
-            from fusionchat.cli.verbs import main
-
-            main()
+            runpy.run_module(work, run_name="__main__", alter_sys=True)
     except SystemExit as end:
         return int(end.code or 0)
     except BaseException:
@@ -104,5 +108,5 @@ def unload() -> None:
 
 @pytest.fixture
 def forked(monkeypatch):
-    """Whoever starts ``python -m fusionchat`` or ``python -c`` in this test has a fork of this process."""
+    """Whoever starts ``python -m fusionchat...`` or ``python -c`` in this test has a fork of this process."""
     monkeypatch.setattr(subprocess, "Popen", Forked)

@@ -87,7 +87,7 @@ def test_another_seed_or_scale_is_stale(made):
     assert not Part(made[0], "corpus", 0, 0.5).is_made()
 
 
-def test_workers_make_what_this_process_makes(made, tmp_path, monkeypatch):
+def test_workers_make_what_this_process_makes(made, tmp_path, monkeypatch, forked):
     monkeypatch.setattr(make, "SMALL", 0)
     root = tmp_path / "beside"
     monkeypatch.setattr(os, "cpu_count", lambda: 1)  # one worker makes both

@@ -1,13 +1,14 @@
 """One job, begun, worked on and finished."""
 
 from dataclasses import replace
+from importlib.metadata import version
 
 import pytest
 
 from fusionchat.artifacts import is_begun, read_manifest, sha256_file
 from fusionchat.errors import ArtifactError, DamagedError, MachineError
 from fusionchat.run import execute as work
-from fusionchat.run.execute import PACKAGES, do_work, make, work_here, write_manifest
+from fusionchat.run.execute import PACKAGES, do_work, make, versions, work_here, write_manifest
 from fusionchat.run.job import Context
 from fusionchat.run.world import World
 from fusionchat.runtime import RuntimeSettings
@@ -27,7 +28,11 @@ def test_a_job_that_was_made_has_a_manifest(tmp_path):
     assert manifest.files == {
         "words.txt": sha256_file(tmp_path / "toy/0/words.txt")
     }  # notes.txt is written again later
-    assert set(manifest.stamps) == {"words.txt"} and set(manifest.versions) == set(PACKAGES)
+    assert set(manifest.stamps) == {"words.txt"} and manifest.versions == {
+        name: version(name) for name in PACKAGES
+    }
+    manifest.versions.clear()
+    assert set(versions()) == set(PACKAGES)  # it has a copy
     assert manifest.seconds >= 0 and not is_begun(tmp_path / "toy/0", job.fingerprint)
 
 
