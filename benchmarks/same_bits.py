@@ -34,8 +34,8 @@ STAGES = ("corpus", "represent", "align", "fuse", "distill", "merge", "evaluate"
 TOKENS = Path("corpus/corpus/tokens")
 ROWS = ("labels", "turn", "begin", "end", "offsets")
 VARIABLE = {"seconds", "fingerprint", "versions"}
-ABOUT = {"README.md", "fusionchat_recipe.yaml"}
-"""Text about the run, like the report."""
+ABOUT = {"README.md", "fusionchat_recipe.yaml", "metrics.jsonl"}
+"""About the run, like the report: text, and how long its steps took."""
 Arrays = dict[str, NDArray[np.generic]]
 
 

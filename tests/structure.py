@@ -33,6 +33,7 @@ PURE = (
     "corpus/compact.py",
     "corpus/supervised.py",
     "discover.py",
+    "distill/divergence.py",
     "distill/gradient.py",
     "distill/loss.py",
     "distill/batching.py",

@@ -66,6 +66,10 @@ class DamagedError(ArtifactError):
         super().__init__(what, where=str(path), do=f"remove {folder} and run again; the rest is kept")
 
 
+class TrainingError(FusionChatError):
+    """A training's loss is not a number, or has grown too much."""
+
+
 class MachineError(FusionChatError):
     """The machine cannot go on: full disk, unwritable folder, out of memory."""
 

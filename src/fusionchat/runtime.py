@@ -24,6 +24,21 @@ class TrainingRuntime(Frozen):
         description="what each process holds. ddp: the whole model with its gradient and AdamW's state; fsdp2: a part of "
         "each, and a layer is gathered while it computes",
     )
+    report_to: tuple[str, ...] = Field(
+        (),
+        description="programs that are given each step's figures beside `metrics.jsonl`, by transformers' names: `tensorboard`, "
+        "`wandb`, `mlflow`, `trackio`, ...; their packages must be installed",
+    )
+    eval_steps: int | None = Field(
+        None,
+        ge=1,
+        description="steps between two measurements of bits per byte on the validation part; nothing for none",
+    )
+
+    @field_validator("report_to", mode="before")
+    @classmethod
+    def _programs(cls, value: object) -> object:
+        return (value,) if isinstance(value, str) else value
 
     @field_validator("processes")
     @classmethod

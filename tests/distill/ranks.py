@@ -19,10 +19,13 @@ from fusionchat.corpus.render import Rendered
 from fusionchat.distill import data, trainer
 from fusionchat.distill.batching import plan_steps
 from fusionchat.distill.data import StudentData
+from fusionchat.distill.held_out import HeldOut
+from fusionchat.distill.observer import Watched
 from fusionchat.distill.settings import DistillSettings
 from fusionchat.distill.sharded import shard
 from fusionchat.distill.student import Student
 from fusionchat.distill.trainer import train
+from fusionchat.errors import TrainingError
 from tests.build import by_conversation, make_scored
 
 VOCABULARY = 29
@@ -33,6 +36,7 @@ SHARDED = ("tied", "untied", "frozen")
 CUT = {"tied": True, "untied": False}
 """What is trained, cut and gone on with, and whether in parts."""
 CPU = torch.device("cpu")
+BEST = {"keep_best": 6, "learning_rate": 0.02}
 
 
 def make(kind, dtype):
@@ -129,6 +133,27 @@ def gradients(student, batch, ranks):
     return float(loss.detach()), [g.full_tensor() if hasattr(g, "full_tensor") else g for g in grads]
 
 
+def watched(metrics):
+    """With held-out conversations that are the last ones of a longer corpus."""
+    rendered, _ = corpus(14)
+    return Watched(metrics=metrics, held_out=HeldOut(rendered[9:], 100), every=8)
+
+
+@contextmanager
+def wrong(one):
+    """Let a conversation that is alone in its pass have states that are not numbers."""
+    ids, hidden = torch.from_numpy(one.input_ids.astype(np.int64))[None], Student.hidden
+
+    def spoilt(self, batch):
+        return hidden(self, batch) * (torch.nan if torch.equal(batch["input_ids"], ids) else 1.0)
+
+    Student.hidden = spoilt
+    try:
+        yield
+    finally:
+        Student.hidden = hidden
+
+
 class Cut(Exception):
     """Ends a training in the middle."""
 
@@ -174,15 +199,33 @@ def trainings(found, number, folder):
         seen = []
         lookup = data.StudentData.batch
         data.StudentData.batch = lambda self, micro, seen=seen, lookup=lookup: (
-            seen.append(micro.members) or lookup(self, micro)
+            (self.soft is not None and seen.append(micro.members)) or lookup(self, micro)
         )
-        found["train", dtype] = trained(make("untied", dtype), folder / f"ddp-{dtype}")
+        found["train", dtype] = trained(
+            make("untied", dtype),
+            folder / f"ddp-{dtype}",
+            watched=watched(folder.parent / f"ddp-{dtype}.jsonl"),
+        )
         data.StudentData.batch = lookup
         found["seen", dtype] = seen
         for kind in SHARDED:
             found["sharded", kind, dtype] = trained(
                 make(kind, dtype), folder / f"{kind}-{dtype}", sharded=True
             )
+    found["best"] = trained(
+        make("tied", torch.float64),
+        folder / "best",
+        sharded=True,
+        settings=BEST,
+        watched=watched(folder.parent / "best.jsonl"),
+    )
+    try:
+        with wrong(corpus(9)[0][7]):
+            trained(
+                make("untied", torch.float64), folder / "wrong", watched=Watched(name_of=lambda i: f"nr-{i}")
+            )
+    except TrainingError as error:
+        found["wrong"] = str(error)
     found["bf16", "ddp"] = trained(llama(), folder / "bf16", settings={"precision": "bf16"})
     found["bf16", "sharded"] = trained(
         llama(), folder / "bf16", sharded=True, gradient_checkpointing=True, settings={"precision": "bf16"}

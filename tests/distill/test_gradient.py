@@ -5,16 +5,23 @@ import math
 import pytest
 import torch
 
-from fusionchat.distill.gradient import goal, logit_gradient, softmax_
+from fusionchat.distill.gradient import exponentials_, goal, logit_gradient, softmax_
 
 NONE = -math.inf
 
 
-def test_softmax_in_place_and_its_logarithm():
+def on_a_gpu(logits):
+    most = logits.amax(1, keepdim=True)
+    return exponentials_(logits, most), most
+
+
+@pytest.mark.parametrize("softmax", [softmax_, on_a_gpu])
+def test_softmax_in_place_its_logarithm_and_the_largest_logit(softmax):
     logits = torch.tensor([[0.0, math.log(3.0)], [1000.0, 1000.0], [-1000.0, -2000.0]])
-    log_z = softmax_(logits)
+    log_z, most = softmax(logits)
     torch.testing.assert_close(logits, torch.tensor([[0.25, 0.75], [0.5, 0.5], [1.0, 0.0]]))
     torch.testing.assert_close(log_z[:, 0], torch.tensor([math.log(4.0), 1000 + math.log(2.0), -1000.0]))
+    torch.testing.assert_close(most[:, 0], torch.tensor([math.log(3.0), 1000.0, -1000.0]))
 
 
 def test_a_goals_masses_add_up_to_one_with_and_without_the_tail():
@@ -73,6 +80,21 @@ def test_the_closed_form_is_the_derivative(bucket):
     torch.testing.assert_close(losses.label, label.detach())
     torch.testing.assert_close(losses.divergence, torch.where(weight < 1, divergence, 0.0).detach())
     torch.testing.assert_close(mine, logits.grad)
+    best = logits.detach().argmax(1)
+    top = ids.gather(1, q[:, :2].argmax(1, keepdim=True))[:, 0]
+    assert losses.right.tolist() == (best == labels).tolist()
+    assert losses.agrees.tolist() == ((best == top) & (weight < 1)).tolist()
+
+
+def test_whose_largest_token_is_whose():
+    """Label 1 and the teacher's 2: the student's is 1, then 2, then both (equal logits count), then neither."""
+    logits = torch.tensor([[0.0, 2, 1, 0], [0, 1, 2, 0], [0, 2, 2, 0], [5, 1, 1, 0]])
+    ids, kept = torch.tensor([[3, 2]]).repeat(4, 1), torch.log(torch.tensor([[0.2, 0.7]])).repeat(4, 1)
+    tail = torch.full((4,), math.log(0.1))
+    towards = goal(torch.ones(4, dtype=torch.long), torch.full((4,), 0.5), ids, kept, tail)
+    losses = logit_gradient(logits, towards, soft=True, bucket=True)
+    assert losses.right.tolist() == [True, False, True, False]
+    assert losses.agrees.tolist() == [False, True, True, False]
 
 
 def test_without_distributions_it_is_the_labels_gradient():

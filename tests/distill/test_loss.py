@@ -195,3 +195,16 @@ def test_a_row_without_a_distribution_is_trained_on_its_label(tail):
     label_only = run(soft_cross_entropy, hidden, head, targets, label_weight=1.0, tail=tail)
     for mine, reference in zip(ours[:3], label_only[:3], strict=True):
         torch.testing.assert_close(mine, reference)
+
+
+def test_counts_of_largest_tokens_are_those_of_all_logits():
+    hidden, head, targets = make(4, n=40, empty=0.3, absent=0.3)
+    sums = soft_cross_entropy(hidden, head, targets, label_weight=0.5, chunk_rows=7)
+    best = (hidden @ head.T).argmax(1)
+    usable = targets.present & torch.isfinite(targets.logprobs).any(1)
+    top = targets.ids.gather(1, targets.logprobs.argmax(1, keepdim=True))[:, 0]
+    assert int(sums.right) == int((best == targets.labels).sum())
+    assert 0 < int(sums.agrees) == int((usable & (best == top)).sum())
+    assert int(sums.soft) == int(usable.sum()) < sums.rows == 40
+    labels = soft_cross_entropy(hidden, head, targets, label_weight=1.0)
+    assert (int(labels.right), int(labels.agrees), int(labels.soft)) == (int(sums.right), 0, 0)

@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from fusionchat.distill.metrics import HELD_OUT, read_metrics
 from fusionchat.distill.student import Student
 from tests.distill import ranks
 
@@ -66,6 +67,52 @@ def test_processes_that_hold_parts_train_what_one_does(found, alone, kind, dtype
     assert_near(weights, first[0], TOLERANCE[dtype])
     assert first[1] == second[1] == pytest.approx(losses, abs=1e-6)
     assert all(p.is_meta for p in second[0])  # rank 0 alone has it, and saves it
+
+
+def figures(path):
+    """The lines of a training but for what the clock and the machine say."""
+    kept = (
+        "step",
+        "loss",
+        "label_loss",
+        "distribution_loss",
+        "agreement",
+        "rows",
+        "tokens",
+        "grad_norm",
+        HELD_OUT,
+    )
+    return [{key: line[key] for key in kept if key in line} for line in read_metrics(path)]
+
+
+def test_rank_0_writes_the_sums_of_all_ranks(found, folder, tmp_path):
+    """And measures held-out text as one process does, of which each rank scores a part."""
+    path = tmp_path / "one.jsonl"
+    ranks.trained(ranks.make("untied", torch.float64), tmp_path / "one", watched=ranks.watched(path))
+    mine, theirs = figures(path), figures(folder / "ddp-torch.float64.jsonl")
+    assert [line["step"] for line in mine] == list(range(21))
+    assert [line["step"] for line in mine if HELD_OUT in line] == [0, 8, 16, 20]
+    for one, other in zip(mine, theirs, strict=True):
+        assert other == pytest.approx(one, rel=2e-6)
+
+
+def test_ranks_that_hold_parts_keep_the_best_step_that_one_process_keeps(found, tmp_path):
+    path = tmp_path / "best.jsonl"
+    weights, _ = ranks.trained(
+        ranks.make("tied", torch.float64), tmp_path / "best", settings=ranks.BEST, watched=ranks.watched(path)
+    )
+    last, _ = ranks.trained(
+        ranks.make("tied", torch.float64), tmp_path / "last", settings=ranks.BEST | {"keep_best": None}
+    )
+    held = {line["step"]: line[HELD_OUT] for line in read_metrics(path) if HELD_OUT in line}
+    assert min((6, 12, 18, 20), key=held.get) != 20
+    assert not all(torch.equal(a, b) for a, b in zip(weights, last, strict=True))
+    assert_near(weights, found[0]["best"][0], 1e-9)
+
+
+def test_every_rank_names_the_conversation_whose_loss_is_not_a_number(found):
+    first, second = (rank["wrong"] for rank in found)
+    assert first == second and "not a number" in first and "conversations nr-7\n" in first
 
 
 def test_each_rank_looks_up_its_own_conversations(found):

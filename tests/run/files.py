@@ -4,6 +4,7 @@ import os
 from pathlib import Path
 
 from fusionchat.artifacts import sha256_file
+from fusionchat.distill.metrics import METRICS
 
 
 def files_of(folder: Path) -> dict[str, str]:
@@ -12,7 +13,15 @@ def files_of(folder: Path) -> dict[str, str]:
         for p in sorted(folder.rglob("*"))
         if p.is_file()
         and p.name
-        not in ("manifest.json", "report.html", "report.json", "report.md", "merge_weights.json", "README.md")
+        not in (
+            "manifest.json",
+            "report.html",
+            "report.json",
+            "report.md",
+            "merge_weights.json",
+            "README.md",
+            METRICS,
+        )
     }
 
 
@@ -29,6 +38,7 @@ def outputs(folder):
     found = {}
     for path in sorted(folder.rglob("*")):
         inside = str(path.relative_to(folder))
-        if (path.is_file() and path.suffix in (".safetensors", ".jsonl")) or path.name == "scores.json":
+        kept = path.is_file() and path.suffix in (".safetensors", ".jsonl") and path.name != METRICS
+        if kept or path.name == "scores.json":
             found[inside] = sha256_file(path)
     return found

@@ -4,15 +4,19 @@ import gc
 import json
 import re
 import weakref
+from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
 
 from fusionchat.artifacts import read_json, write_json
 from fusionchat.chat.answer import Answerer
+from fusionchat.corpus.rendered_part import join
+from fusionchat.distill.metrics import HELD_OUT, METRICS, read_metrics
 from fusionchat.distill.settings import DistillSettings
-from fusionchat.errors import ModelError, RecipeError
+from fusionchat.errors import CorpusError, ModelError, RecipeError
 from fusionchat.evaluate.scores import read_scores
 from fusionchat.evaluate.tasks import PRIMARY
 from fusionchat.recipe.schema import load_recipe
@@ -21,7 +25,7 @@ from fusionchat.run.job import Context, Inputs
 from fusionchat.runtime import RuntimeSettings
 from fusionchat.stages import distill as stage
 from fusionchat.stages.check import check
-from fusionchat.stages.evaluate import AS_TRAINED
+from fusionchat.stages.evaluate import AS_TRAINED, validation_score
 from fusionchat.stages.noise import NOISE
 from fusionchat.stages.pipeline import open_run, run, run_job
 from fusionchat.stages.report import as_trained_note
@@ -68,6 +72,12 @@ def test_a_run_with_adapters_from_training_to_evaluation(copied, tiny):
     done = run(load_recipe("recipe.yaml"), until="evaluate")
     trained = [job for job in done.jobs.values() if job.stage == "distill"]
     assert len(trained) == 5
+    lines = {job.name: read_metrics(done.path(job.id) / METRICS) for job in trained}
+    shares = done.manifest("fuse/qwen").summary["shares"]
+    told = [line["share_of_rows"]["qwen"] for line in lines["qwen@0.5"]]
+    assert np.mean(told) == pytest.approx(np.mean([one["qwen"] for one in shares.values()]), abs=0.2)
+    assert {"share_of_rows", "agreement"} & set(lines["sft"][0]) == set()
+    assert "agreement" in lines["self@0.5"][0] and "share_of_rows" not in lines["self@0.5"][0]
     for job in trained:
         held = {path.name for path in (done.path(job.id) / "model").iterdir()}
         assert {"adapter_model.safetensors", "fusionchat_base.json", "tokenizer.json"} <= held
@@ -114,6 +124,27 @@ def test_full_training_has_the_fingerprints_it_had_before_there_was_lora(tiny):
     assert set(job.hashed["distill"]) == {
         "epochs", "batch_size", "learning_rate", "schedule", "warmup_ratio", "weight_decay", "max_grad_norm", "precision",
     }  # fmt: skip
+
+
+def test_what_is_watched_changes_no_fingerprint_and_what_is_kept_does(tiny):
+    def job(*settings):
+        return open_run(load_recipe("recipe.yaml", settings)).jobs["distill/sft"]
+
+    plain = job()
+    assert (
+        job("runtime.training.eval_steps=5", "runtime.training.report_to=[wandb]").fingerprint
+        == plain.fingerprint
+    )
+    kept = job("distill.keep_best=5")
+    assert kept.fingerprint != plain.fingerprint and kept.hashed["distill"]["keep_best"] == 5
+    assert set(kept.reads["corpus/corpus"]) > set(plain.reads["corpus/corpus"])
+
+
+def test_without_held_out_text_nothing_is_measured(tmp_path, monkeypatch):
+    monkeypatch.setattr(stage, "read_part", lambda *_: [])
+    monkeypatch.setattr(stage, "read_tokens", lambda *_: join([]))
+    with pytest.raises(CorpusError, match=r"(?s)validation part has no text.*eval_steps"):
+        stage.held_out(tmp_path)
 
 
 def test_dropout_of_factors_makes_the_size_of_a_pass_part_of_the_result(tiny):
@@ -166,16 +197,25 @@ def test_bf16_weights_are_not_cut():
 
 
 def test_a_training_of_bf16_weights_leaves_an_fp32_target_and_its_noise(tiny):
+    """Held-out text is measured as the evaluation does, by the passes of the training."""
     how = {"learning_rate": 1e-5, "epochs": 0.2, "precision": {"bf16_weights": {"rounding": "stochastic"}}}
-    write_recipe(tiny / "recipe.yaml", distill=SETTINGS["distill"] | how)
+    shown = {"runtime": SETTINGS["runtime"] | {"training": {"eval_steps": 100}}}
+    write_recipe(tiny / "recipe.yaml", distill=SETTINGS["distill"] | how | {"keep_best": 1}, **shown)
     recipe = load_recipe("recipe.yaml")
     run(recipe, until="corpus")
     run_job(recipe, "distill/sft")
     folder = recipe.run_folder / "distill" / "sft"
     held = load_file(folder / "model" / "model.safetensors")
     assert {tensor.dtype for tensor in held.values()} == {torch.float32}
-    noted = read_json(folder / stage.TRAINING)[NOISE]
-    assert 1e-6 < noted < 1e-2
+    noted, lines = read_json(folder / stage.TRAINING), read_metrics(folder / METRICS)
+    assert 1e-6 < noted[NOISE] < 1e-2
+    assert [line["step"] for line in lines] == [*range(noted["steps"] + 1)]
+    corpus, pivot = recipe.run_folder / "corpus/corpus", recipe.refs()["pivot"]
+    exact = validation_score(recipe.evaluate, PRIMARY.name, corpus, pivot, recipe.runtime)
+    assert lines[0][HELD_OUT] == pytest.approx(exact(Path(pivot.place.path)), rel=2e-3)
+    assert noted["best"]["bits_per_byte"] == pytest.approx(
+        min(line[HELD_OUT] for line in lines[1:]), rel=1e-6
+    )
     fp32, narrow = (
         open_run(load_recipe("recipe.yaml", (f"distill.precision={one}",))).jobs["distill/sft"].resources
         for one in ("fp32", "bf16_weights")
@@ -185,8 +225,12 @@ def test_a_training_of_bf16_weights_leaves_an_fp32_target_and_its_noise(tiny):
 
 @pytest.mark.parametrize(
     ("setting", "said"),
-    [("optim=adamw", "there is no optimizer 'adamw'"), ("precision=bf17", "did you mean 'bf16'?")],
+    [
+        ("distill.optim=adamw", "there is no optimizer 'adamw'"),
+        ("distill.precision=bf17", "did you mean 'bf16'?"),
+        ("runtime.training.report_to=[tensorbord]", "did you mean 'tensorboard'?"),
+    ],
 )
 def test_what_cannot_be_trained_so_is_said_before_anything_is_captured(tiny, setting, said):
     with pytest.raises(RecipeError, match=re.escape(said)):
-        run(load_recipe("recipe.yaml", (f"distill.{setting}",)), until="distill")
+        run(load_recipe("recipe.yaml", (setting,)), until="distill")

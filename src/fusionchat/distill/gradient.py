@@ -28,6 +28,7 @@ class Goal(NamedTuple):
         q: [N, K], 0 in an empty slot.
         log_q: [N, K].
         rest: [N], log of the mass outside the kept tokens.
+        top: int64 [N, 1], the slot with the largest mass; of equal ones the first.
     """
 
     labels: Int[Tensor, "N 1"]
@@ -38,6 +39,7 @@ class Goal(NamedTuple):
     q: Float[Tensor, "N K"]
     log_q: Float[Tensor, "N K"]
     rest: Float[Tensor, " N"]
+    top: Int[Tensor, "N 1"]
 
     def part(self, rows: slice) -> "Goal":
         """Some of the rows."""
@@ -62,38 +64,61 @@ def goal(
     total = torch.where(torch.isfinite(total), total, 0.0)
     log_q, rest = log_q - total[:, None], rest - total
     first = filled.int().argmax(1, keepdim=True)
+    q = torch.where(filled, log_q.exp(), 0.0)
     return Goal(
         labels_N[:, None],
         weight_N,
         torch.where(filled, ids_NK, ids_NK.gather(1, first)),
         filled,
         first,
-        torch.where(filled, log_q.exp(), 0.0),
+        q,
         log_q,
         rest,
+        q.argmax(1, keepdim=True),
     )
 
 
 class Losses(NamedTuple):
-    """Of each row, in nats: CE of the label, and D (0 where it has no weight)."""
+    """Of each row, in nats: CE of the label, and D (0 where it has no weight); and what has the largest logit.
+
+    Attributes:
+        label: CE of the label.
+        divergence: D.
+        right: Whether no token has a larger logit than the label.
+        agrees: The same of the distribution's own largest token; False where D has no weight.
+    """
 
     label: Float[Tensor, " N"]
     divergence: Float[Tensor, " N"]
+    right: Bool[Tensor, " N"]
+    agrees: Bool[Tensor, " N"]
 
 
-def softmax_(logits_NV: Float[Tensor, "N V"]) -> Float[Tensor, "N 1"]:
-    """The logarithm of each row's sum of exponentials; the logits become their softmax.
+class Softmax(NamedTuple):
+    """Of each row of logits: the logarithm of its sum of exponentials, and its largest logit."""
+
+    log_z: Float[Tensor, "N 1"]
+    most: Float[Tensor, "N 1"]
+
+
+def softmax_(logits_NV: Float[Tensor, "N V"]) -> Softmax:
+    """What a softmax is made of; the logits become it.
 
     A CPU's softmax is one vectorized pass over a row in the cache, where exponentials alone, or a logsumexp, take four
     and eight times as long. The largest probability is at least 1/V, so that log z = max - log p_max is exact.
     """
-    if logits_NV.device.type != "cpu":
-        log_z = torch.logsumexp(logits_NV, dim=1, keepdim=True)
-        logits_NV.sub_(log_z).exp_()
-        return log_z
     most = logits_NV.amax(1, keepdim=True)
+    if logits_NV.device.type != "cpu":
+        return Softmax(exponentials_(logits_NV, most), most)
     torch.softmax(logits_NV, 1, out=logits_NV)
-    return most - logits_NV.amax(1, keepdim=True).log()
+    return Softmax(most - logits_NV.amax(1, keepdim=True).log(), most)
+
+
+def exponentials_(logits_NV: Float[Tensor, "N V"], most_N1: Float[Tensor, "N 1"]) -> Float[Tensor, "N 1"]:
+    """log z of logits that become their softmax, without another array of their size: exp(x - max) / sum."""
+    total = logits_NV.sub_(most_N1).exp_().sum(1, keepdim=True)
+    logits_NV.div_(total)
+    return most_N1 + total.log()
 
 
 def logit_gradient(logits_NV: Float[Tensor, "N V"], towards: Goal, *, soft: bool, bucket: bool) -> Losses:
@@ -108,12 +133,12 @@ def logit_gradient(logits_NV: Float[Tensor, "N V"], towards: Goal, *, soft: bool
     # 1. what is needed of the logits, before they are overwritten
     label = logits_NV.gather(1, towards.labels)
     kept = logits_NV.gather(1, towards.ids) if soft else label
-    log_z = softmax_(logits_NV)  # 2. p
-    label_loss = (log_z - label).squeeze(1)
+    log_z, most = softmax_(logits_NV)  # 2. p
+    label_loss, right = (log_z - label).squeeze(1), (label >= most).squeeze(1)
     weight = towards.weight[:, None]
     if not soft:
         logits_NV.scatter_add_(1, towards.labels, -weight)
-        return Losses(label_loss, torch.zeros_like(label_loss))
+        return Losses(label_loss, torch.zeros_like(label_loss), right, torch.zeros_like(right))
 
     # 3. D over the kept tokens: sum_S q (log q - log p)
     log_p = kept - log_z
@@ -130,4 +155,5 @@ def logit_gradient(logits_NV: Float[Tensor, "N V"], towards: Goal, *, soft: bool
     there = torch.where(towards.filled, there, there.gather(1, towards.first))
     logits_NV.scatter_(1, towards.ids, there)
     logits_NV.scatter_add_(1, towards.labels, -weight)
-    return Losses(label_loss, torch.where(towards.weight < 1, divergence, 0.0))
+    agrees = (kept.gather(1, towards.top) >= most).squeeze(1) & (towards.weight < 1)
+    return Losses(label_loss, torch.where(towards.weight < 1, divergence, 0.0), right, agrees)

@@ -38,6 +38,10 @@ EXACT = 8
 """Of half-precision logits these largest ones are made exact; the others' errors are many, small and of either sign."""
 
 
+SUMS = 5
+"""What `_sums` gives of rows."""
+
+
 class SoftTargets(NamedTuple):
     """What the student is trained towards, one row a supervised token.
 
@@ -62,14 +66,20 @@ class LossSums(NamedTuple):
     Attributes:
         loss: Scalar with a graph.
         label: Scalar, sum of CE(label), no graph.
-        divergence: Scalar, sum of D over the rows that have a distribution, no graph.
+        divergence: Scalar, sum of D over the rows whose distribution counts, no graph.
         rows: N.
+        right: Scalar, rows whose label has the student's largest logit.
+        agrees: Scalar, rows in which the distribution's largest token has it.
+        soft: Scalar, rows whose distribution counts: they have one, and lambda is below 1.
     """
 
     loss: Float[Tensor, ""]
     label: Float[Tensor, ""]
     divergence: Float[Tensor, ""]
     rows: int
+    right: Float[Tensor, ""]
+    agrees: Float[Tensor, ""]
+    soft: Int[Tensor, ""]
 
 
 def soft_cross_entropy(
@@ -107,18 +117,18 @@ def soft_cross_entropy(
     usable = targets.present & torch.isfinite(targets.logprobs).any(dim=1)
     weight = torch.ones(n, dtype=wide(hidden_NH.dtype), device=hidden_NH.device)
     weight = weight.masked_fill(usable, label_weight)
-    bucket = tail == "bucket"
+    bucket, soft = tail == "bucket", weight < 1
     work = _Work(
         goal(targets.labels, weight, targets.ids, targets.logprobs, targets.tail if bucket else None),
-        soft=bool((weight < 1).any()),
+        soft=bool(soft.any()),
         bucket=bucket,
         focus=focus,
         shape=shape,
         rows=chunk_rows or default_rows(v, hidden_NH.dtype, hidden_NH.device),
     )
     head = head_VH.detach().to(hidden_NH.dtype) if rounded_VH is None else rounded_VH
-    loss, label, divergence = _SoftCrossEntropy.apply(hidden_NH, head_VH, bias_V, head, work)
-    return LossSums(loss, label, divergence, n)
+    loss, label, divergence, right, agrees = _SoftCrossEntropy.apply(hidden_NH, head_VH, bias_V, head, work)
+    return LossSums(loss, label, divergence, n, right, agrees, soft.sum())
 
 
 class _Work(NamedTuple):
@@ -134,7 +144,7 @@ class _Work(NamedTuple):
     def gradient(
         self, raw_NV: Tensor, hidden_NH: Tensor, head_VH: Tensor, bias_V: Tensor | None, rows: slice
     ) -> tuple[Tensor, Tensor]:
-        """The gradient of some rows' head products, in the states' dtype, and the rows' sums of the three losses.
+        """The gradient of some rows' head products, in the states' dtype, and the rows' sums (`_sums`).
 
         Block by block, so that a block's logits stay in the processor's cache; a half-precision block is worked on in
         fp32, with exact logits of the label and of the kept tokens (without any: the largest logits).
@@ -143,7 +153,7 @@ class _Work(NamedTuple):
         same = in_place(hidden_NH.dtype, hidden_NH.device)
         out = raw_NV if same else torch.empty_like(raw_NV, dtype=hidden_NH.dtype)
         sums = torch.zeros(
-            3, dtype=torch.float64 if raw_NV.device.type != "mps" else exact, device=raw_NV.device
+            SUMS, dtype=torch.float64 if raw_NV.device.type != "mps" else exact, device=raw_NV.device
         )
         step = block_rows(raw_NV.shape[1], raw_NV.device)
         for start in range(0, raw_NV.shape[0], step):
@@ -179,10 +189,11 @@ def row_weights(label_N: Float[Tensor, " N"], focus: float) -> Float[Tensor, " N
 
 
 def _sums(losses: Losses, weight_N: Tensor, share_N: Tensor | None) -> Tensor:
-    """Sums over rows: the weighted loss, its label part, its divergence; the latter two of unweighted rows."""
-    label, divergence = losses
+    """Sums over rows: the weighted loss; of unweighted rows its label part, its divergence, and both counts of largest tokens."""
+    label, divergence, right, agrees = losses
     loss = weight_N * label + (1 - weight_N) * divergence
-    return torch.stack(((loss if share_N is None else share_N * loss).sum(), label.sum(), divergence.sum()))
+    loss = loss if share_N is None else share_N * loss
+    return torch.stack((loss.sum(), label.sum(), divergence.sum(), right.sum(), agrees.sum()))
 
 
 class _SoftCrossEntropy(torch.autograd.Function):
@@ -191,13 +202,13 @@ class _SoftCrossEntropy(torch.autograd.Function):
     @staticmethod
     def forward(  # type: ignore[override]
         ctx: Any, hidden_NH: Tensor, head_VH: Tensor, bias_V: Tensor | None, head: Tensor, work: _Work
-    ) -> tuple[Tensor, Tensor, Tensor]:
+    ) -> tuple[Tensor, ...]:
         wants, exact, n = ctx.needs_input_grad, wide(hidden_NH.dtype), hidden_NH.shape[0]
         make = torch.empty if n else torch.zeros
         grad_hidden = torch.empty_like(hidden_NH) if wants[0] else None
         grad_head = make(head_VH.shape, dtype=exact, device=head_VH.device) if wants[1] else None
         grad_bias = torch.zeros_like(bias_V, dtype=exact) if wants[2] and bias_V is not None else None
-        sums = torch.zeros(3, dtype=exact, device=hidden_NH.device)
+        sums = torch.zeros(SUMS, dtype=exact, device=hidden_NH.device)
         buffer = head.new_empty(min(work.rows, n), head.shape[0]) if head.device.type == "cpu" else None
         for start in range(0, n, work.rows):
             part = slice(start, start + work.rows)
@@ -213,9 +224,9 @@ class _SoftCrossEntropy(torch.autograd.Function):
                 grad_bias += gradient.to(exact).sum(0)
         ctx.save_for_backward(grad_hidden, grad_head, grad_bias)
         ctx.dtypes = (head_VH.dtype, None if bias_V is None else bias_V.dtype)
-        loss, label, divergence = (one.clone() for one in sums.to(exact))  # FSDP wants no views of one tensor
-        ctx.mark_non_differentiable(label, divergence)
-        return loss, label, divergence
+        loss, *others = (one.clone() for one in sums.to(exact))  # FSDP wants no views of one tensor
+        ctx.mark_non_differentiable(*others)
+        return loss, *others
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]

@@ -35,6 +35,11 @@ def part() -> None:
         dist.destroy_process_group()
 
 
+def place() -> tuple[int, int]:
+    """This process's rank, and how many processes have met."""
+    return (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
+
+
 def wait_for_all() -> None:
     """Wait until every process of the training is here."""
     if dist.is_initialized():

@@ -12,7 +12,7 @@ from fusionchat.settings import Grown
 class TrainingSettings(Grown):
     """How a copy of the pivot is trained."""
 
-    later: ClassVar[tuple[str, ...]] = ("train", "optim")
+    later: ClassVar[tuple[str, ...]] = ("train", "optim", "keep_best")
 
     epochs: float = Field(3, gt=0, description="passes over the training part; fractions are possible")
     batch_size: int = Field(128, ge=1, description="conversations a step, over all devices")
@@ -37,6 +37,12 @@ class TrainingSettings(Grown):
         "adamw_torch_fused",
         description="an optimizer by transformers' name for it: `adamw_bnb_8bit` of bitsandbytes, `adamw_torch_8bit` of torchao, "
         "`adafactor`, `sgd`, ...",
+    )
+    keep_best: int | None = Field(
+        None,
+        ge=1,
+        description="the target is what the best of these steps left, by bits per byte of the validation part: the last one, and "
+        "every multiple of this number; nothing: the last step",
     )
 
     @property

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -20,14 +21,19 @@ from transformers.trainer_callback import PrinterCallback
 
 from fusionchat.corpus.render import Rendered
 from fusionchat.distill.batching import pass_positions, plan_steps
+from fusionchat.distill.best import Best, BestWeights
 from fusionchat.distill.bf16_weights import NarrowModel, narrowed
 from fusionchat.distill.checkpoints import last_checkpoint, step_of
 from fusionchat.distill.data import Distributions, StudentBatch, StudentData
 from fusionchat.distill.dropout import without_dropout
+from fusionchat.distill.held_out import HeldOut, bits_per_byte, measuring, passes
 from fusionchat.distill.lora import round_frozen
 from fusionchat.distill.loss import LossSums
-from fusionchat.distill.parallel import join, wait_for_all
+from fusionchat.distill.metrics import MetricsFile
+from fusionchat.distill.observer import Course, Observer, Watched
+from fusionchat.distill.parallel import join, place, wait_for_all
 from fusionchat.distill.per_matrix import one_by_one
+from fusionchat.distill.reporting import reporters
 from fusionchat.distill.rounding import on_grid
 from fusionchat.distill.schedule import label_weight_at
 from fusionchat.distill.settings import SoftTrainingSettings, TrainingSettings
@@ -58,15 +64,19 @@ class DistillTrainer(Trainer):
         label_weight: Callable[[int], float] | None = None,
         sharded: bool = False,
         narrow: NarrowModel | None = None,
+        observer: Observer,
         **kwargs: Any,
     ) -> None:
-        self.sharded = sharded
+        self.sharded, self.observer = sharded, observer
         if sharded:
             # accelerate's own mark: it leaves the model as it is, where it would wrap it in DDP
             model._is_accelerate_prepared = True  # type: ignore[assignment]
         # A compute_loss_func tells every release of Trainer that the loss is already scaled for accumulation.
         super().__init__(model=model, compute_loss_func=self.compute_loss, **kwargs)
         self.student, self.label_weight, self.narrow = model, label_weight, narrow
+        observer.student, observer.narrow = model, narrow
+        observer.report = self._report
+        self.add_callback(observer)
 
     def create_optimizer(self, model: torch.nn.Module | None = None) -> torch.optim.Optimizer:
         """Trainer's; of bf16 weights one that steps on them in fp32."""
@@ -80,6 +90,7 @@ class DistillTrainer(Trainer):
     ) -> torch.Tensor:
         """Mean loss of a step's supervised tokens, the part of one micro-batch."""
         sums: LossSums = model(inputs)
+        self.observer.add(sums)
         return sums.loss / inputs["step_rows"] * self.accelerator.num_processes
 
     def training_step(  # type: ignore[override]
@@ -92,6 +103,9 @@ class DistillTrainer(Trainer):
         model.train()
         if self.label_weight is not None:
             self.student.label_weight = self.label_weight(self.state.global_step)
+        assert self.optimizer is not None
+        rate = float(self.optimizer.param_groups[0]["lr"])
+        self.observer.begin(learning_rate=rate, label_weight=self.student.label_weight)
         total = torch.zeros((), device=self.args.device)
         found: Any = self._prepare_inputs(inputs)  # type: ignore[arg-type]
         *before, last = found
@@ -99,7 +113,9 @@ class DistillTrainer(Trainer):
             for batch in before:
                 with self.accelerator.no_sync(model):
                     total += self._pass(model, batch)
-            return total + self._pass(model, last)
+            total += self._pass(model, last)
+        self.observer.made(self.state.global_step, self.args.device)
+        return total
 
     def _pass(self, model: torch.nn.Module, batch: StudentBatch) -> torch.Tensor:
         with self.compute_loss_context_manager(), self._autocast():
@@ -128,7 +144,27 @@ class DistillTrainer(Trainer):
 
     def _clip_grad_norm(self, model: torch.nn.Module) -> torch.Tensor:
         norm: torch.Tensor = super()._clip_grad_norm(model)
-        return norm.full_tensor() if isinstance(norm, DTensor) else norm
+        norm = norm.full_tensor() if isinstance(norm, DTensor) else norm
+        self.observer.clipped(self.state.global_step, float(norm))
+        return norm
+
+    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        """Trainer's own figures go to its history alone: programs get the observer's, of every step."""
+        self.state.log_history.append(
+            {**logs, "epoch": self.state.epoch or 0.0, "step": self.state.global_step}
+        )
+
+    def _report(self, logs: dict[str, float]) -> None:
+        """Pass a step's figures on to the programs that show them."""
+        asked = self.control.should_log
+        self.callback_handler.on_log(self.args, self.state, self.control, logs)
+        self.control.should_log = asked  # Trainer's own log of this step is still to come
+
+    def held_out_bits(self, held: HeldOut, micro_tokens: int, pass_cost: float) -> float:
+        """Bits per byte of held-out conversations, with the precision and the rounding of a training's passes."""
+        batches: Any = passes(held, micro_tokens, pass_cost)
+        with self._rounded(), self._autocast(), measuring(self.student):
+            return bits_per_byte(self.student, map(self._prepare_inputs, batches), held.bytes)  # type: ignore[arg-type]
 
     def _save_optimizer_and_scheduler(self, output_dir: str) -> None:
         if not self.sharded:
@@ -220,11 +256,19 @@ class _Watch(TrainerCallback):
 
 
 class Trained(NamedTuple):
-    """What a training left: its steps, Trainer's log, and the rms of what rounding added to the change of a weight."""
+    """What a training left.
+
+    Attributes:
+        steps: How many it has made.
+        log: Trainer's.
+        noise: The rms of what rounding added to the change of a weight.
+        best: The step whose weights the model has; None for the last one.
+    """
 
     steps: int
     log: list[dict[str, float]]
     noise: float = 0.0
+    best: Best | None = None
 
 
 def train(
@@ -242,6 +286,7 @@ def train(
     device: torch.device,
     progress: Callable[[int], AbstractContextManager[Callable[[int], None]]],
     sharded: bool = False,
+    watched: Watched = Watched(),  # noqa: B008 (immutable)
 ) -> Trained:
     """Train a model in place, without dropout; a killed training continues from its last checkpoint in ``folder``.
 
@@ -259,6 +304,10 @@ def train(
         device: Where to train.
         progress: Opens a progress bar of the steps that are to do.
         sharded: Whether each process holds a part of the model (FSDP2); afterwards it is whole in rank 0, and empty in others.
+        watched: What is watched of it.
+
+    Raises:
+        TrainingError: The loss is not a number, or has grown too much.
     """
     # 1. the plan of all steps, of which each rank trains its part
     trained = [p for p in model.parameters() if p.requires_grad]
@@ -266,13 +315,15 @@ def train(
     join(device)
     arguments = _arguments(settings, checkpoint_steps, seed, folder, device)
     world = arguments.world_size
+    lengths = [len(r.input_ids) for r in rendered]
+    pass_cost = pass_positions(model.num_parameters(), gpu=device.type != "cpu")
     plan = plan_steps(
         [len(r.rows) for r in rendered],
-        [len(r.input_ids) for r in rendered],
+        lengths,
         epochs=settings.epochs,
         batch_size=settings.batch_size,
         micro_tokens=micro_batch_tokens,
-        pass_cost=pass_positions(model.num_parameters(), gpu=device.type != "cpu"),
+        pass_cost=pass_cost,
         ranks=world,
         seed=seed,
     )
@@ -299,31 +350,58 @@ def train(
     narrow = narrowed(model, settings.precision, seed=seed)
     if sharded:
         shard(student, arguments.device, bf16=settings.half)
+    observer = _observer(
+        watched, Course(plan, lengths, steps, done, soft is not None), settings, folder, sharded
+    )
     with progress(steps - done) as advance:
         trainer = DistillTrainer(
             model=student,
             sharded=sharded,
             narrow=narrow,
+            observer=observer,
             label_weight=lambda step: label_weight_at(step, steps, first=label_weight, last=last),
             args=arguments,
             train_dataset=StudentData(rendered, soft, plan),
             data_collator=lambda batch: batch[0],
-            callbacks=[_Watch(advance)],
+            callbacks=[_Watch(advance), *reporters(watched.report_to, folder.parent)],
         )
         trainer.remove_callback(PrinterCallback)
+        if watched.held_out is not None:
+            observer.measure = partial(trainer.held_out_bits, watched.held_out, micro_batch_tokens, pass_cost)
         if arguments.bf16:  # after the student's head was tried, which is done without autocast
             round_frozen(model, torch.bfloat16)
         with without_dropout(model):
             trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
-    if sharded:
-        gather(student, keep=arguments.process_index == 0)
-    wait_for_all()  # rank 0 takes the checkpoints away, to which others may still write
-    noise = 0.0
-    if narrow is not None:
-        noise = narrow.noise
-        narrow.widen()
+    noise = 0.0 if narrow is None else narrow.noise
+    best = _whole(student, narrow, observer.best, sharded=sharded)
     log = [{k: float(v) for k, v in entry.items()} for entry in trainer.state.log_history if "loss" in entry]
-    return Trained(steps, log, noise)
+    return Trained(steps, log, noise, best)
+
+
+def _observer(
+    watched: Watched, course: Course, settings: TrainingSettings, folder: Path, sharded: bool
+) -> Observer:
+    writes = place()[0] == 0
+    file = MetricsFile(watched.metrics, course.done, writes=writes)
+    best = None if settings.keep_best is None else BestWeights(folder, sharded=sharded, writes=writes)
+    return Observer(watched, course, file, best, settings.keep_best or 1)
+
+
+def _whole(
+    student: Student, narrow: NarrowModel | None, kept: BestWeights | None, *, sharded: bool
+) -> Best | None:
+    """Make a trained student whole and fp32, in rank 0; with the best step's weights where these were kept, which is returned."""
+    wait_for_all()
+    if sharded:
+        if kept is not None:
+            kept.restore(student)
+        gather(student, keep=place()[0] == 0)
+    if narrow is not None:
+        narrow.widen()
+    if not sharded and kept is not None:
+        kept.restore(student)
+    wait_for_all()  # rank 0 takes the checkpoints away, to which others may still write
+    return None if kept is None else kept.best
 
 
 def _arguments(

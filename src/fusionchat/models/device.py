@@ -70,6 +70,18 @@ def rank_device(name: str, local_rank: int) -> "torch.device":
     return torch.device("cuda", local_rank)
 
 
+def memory_held(device: "torch.device") -> int:
+    """Bytes: of a GPU the most that its tensors have taken so far, of a CPU what this process holds now."""
+    import psutil
+    import torch
+
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    if device.type == "mps":
+        return torch.mps.current_allocated_memory()
+    return int(psutil.Process().memory_info().rss)
+
+
 def memory_used() -> str:
     """The memory that this process holds: ``memory 1.2 GB``, with GPUs ``memory 1.2 GB, GPU 14 GB`` (of all together)."""
     import psutil

@@ -273,6 +273,23 @@ class MergeTrial:
 
 
 @dataclass(frozen=True)
+class TrainingCourse:
+    """What was watched of one training.
+
+    Attributes:
+        label: The model it made.
+        steps: How many it has made.
+        figures: By name (`fusionchat.distill.metrics`), steps with their values; of a long training means over some steps.
+        shares: The share of each model in the rows that were learnt.
+    """
+
+    label: str
+    steps: int
+    figures: Mapping[str, tuple[tuple[float, float], ...]]
+    shares: Mapping[str, float]
+
+
+@dataclass(frozen=True)
 class StageTime:
     """Wall time of one job of the run."""
 
@@ -298,7 +315,7 @@ class Report:
         label_weight: The label's weight in that model's targets, None where unknown.
         merge: How that model was merged, in words: method and settings that are not its defaults.
         domains: Domain names in the order of the tables.
-        captures, pairs, choices, entries, rejects, weights, sweep, trials, stages: The stages' figures.
+        captures, pairs, choices, entries, rejects, weights, sweep, trials, trainings, stages: The stages' figures.
         tensors: The fused model's merge tensor by tensor; ``tensor_targets`` names the targets.
         merge_files: What that merge read and wrote.
         trial_metric: What the search's trials were compared by.
@@ -331,6 +348,7 @@ class Report:
     sweep: tuple[SweepPoint, ...] = ()
     trials: tuple[MergeTrial, ...] = ()
     trial_metric: Metric | None = None
+    trainings: tuple[TrainingCourse, ...] = ()
     stages: tuple[StageTime, ...] = ()
     recipe: str = ""
     versions: Mapping[str, str] = field(default_factory=dict)

@@ -42,7 +42,7 @@ def score_plots(report: Report, metric: Metric) -> list[Plot]:
     """One panel for all conversations and one a domain that has values: every model's with its standard error."""
     rows = [row for row in report.compared if row.value(metric)]
     return [
-        _panel(
+        panel(
             f"{metric.name}-{number}-{_slug(domain)}",
             f"{domain}: {metric.title} of {counted(len(rows), 'model')} with standard errors",
             len(rows),
@@ -108,7 +108,7 @@ def gain_plots(report: Report, metric: Metric, over: Over = "sft") -> list[Plot]
     domains = (OVERALL, *report.domains)
     limits = _gain_range(rows, metric, domains, over)
     return [
-        _panel(
+        panel(
             f"gain-over-{over}-{metric.name}-{number}-{_slug(row.label)}",
             f"{row.label}: gain over {report.over(over)} in {metric.title} by domain, positive is better",
             len(domains),
@@ -160,7 +160,7 @@ def choice_plots(report: Report) -> list[Plot]:
     """One panel a fusion: whose distributions were taken in each domain."""
     names = list(dict.fromkeys(model for choice in report.choices for model in choice.models))
     return [
-        _panel(
+        panel(
             f"choices-{number}-{_slug(choice.label)}",
             f"{choice.label}: share of each model's distributions by domain",
             len(choice.won),
@@ -202,7 +202,7 @@ def trial_plots(report: Report) -> list[Plot]:
     failed = sum(t.value is None for t in report.trials)
     words = f"{counted(len(report.trials), 'merge')} tried on validation, the best marked"
     words += f", {failed} failed" if failed else ""
-    return [_panel("search", words, len(report.trials), partial(_trials, report=report), wide=True)]
+    return [panel("search", words, len(report.trials), partial(_trials, report=report), wide=True)]
 
 
 def _trials(axes: "Axes", *, report: Report) -> None:
@@ -227,7 +227,7 @@ def _trials(axes: "Axes", *, report: Report) -> None:
 def weight_plots(merge: MergeWeights) -> list[Plot]:
     """One panel a target of a merge: its weight in every module of every layer."""
     return [
-        _panel(
+        panel(
             f"weights-{_slug(merge.label)}-{number}-{_slug(target)}",
             f"{merge.label}: weight of {target}, "
             f"{counted(len(merge.modules), 'module')} by {counted(len(merge.layers), 'layer')}",
@@ -268,9 +268,10 @@ def _weights(axes: "Axes", *, merge: MergeWeights, target: int) -> None:
     axes.spines["bottom"].set_visible(False)
 
 
-def _panel(
+def panel(
     name: str, alt: str, rows: int, paint: Callable[["Axes"], None], *, wide: bool = False, top: float = TOP
 ) -> Plot:
+    """A panel that is as high as one with so many rows, painted by a function."""
     from matplotlib.figure import Figure
 
     with svg.styled():

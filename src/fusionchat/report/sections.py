@@ -5,12 +5,13 @@ from typing import NamedTuple
 
 from fusionchat.evaluate.metric import Metric, capital
 from fusionchat.evaluate.noise import Gain, Gains
-from fusionchat.report import plots, tables, text
+from fusionchat.report import plots, svg, tables, text
 from fusionchat.report.advice import advice
 from fusionchat.report.captures import capture_tables
 from fusionchat.report.model import Over, Report, Row
 from fusionchat.report.plots import Plot
 from fusionchat.report.tables import Table
+from fusionchat.report.trainings import training_plots, training_table
 from fusionchat.units import counted, duration
 
 
@@ -198,6 +199,7 @@ def sections(report: Report) -> list[Section]:
         _captures(report),
         _alignment(report),
         _choices(report),
+        _trainings(report),
         _weights(report),
     ]
     made += [
@@ -303,6 +305,19 @@ def _choices(report: Report) -> Section | None:
     )
     part = Part("", (), tuple(plots.choice_plots(report)), tables.choice_table(report), "The same as a table")
     return Section("choices", "Fusion choices", said, (part,))
+
+
+def _trainings(report: Report) -> Section | None:
+    if not report.trainings:
+        return None
+    said = "How each training went, step by step; metrics.jsonl in its folder has every figure."
+    key = tuple(
+        Key(f"series-{number % svg.SERIES + 1}", one.label) for number, one in enumerate(report.trainings)
+    )
+    part = Part(
+        "", key, tuple(training_plots(report)), training_table(report), "Where each ended, as a table"
+    )
+    return Section("trainings", "Trainings", said, (part,))
 
 
 def _weights(report: Report) -> Section | None:

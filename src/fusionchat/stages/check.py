@@ -104,7 +104,7 @@ def check(recipe: Recipe, *, sample: int = 200) -> Check:
     conversations = [one for read in train for one in read.conversations]
     rejects = count_rejects([one for read in train for one in read.rejects])
     pivot = _rehearsed(refs["pivot"], unseen)
-    require_trainable(recipe.distill)
+    require_trainable(recipe.distill, recipe.runtime.training.report_to)
     _trainable(recipe, refs["pivot"], unseen)
     renderers: dict[str, Renderer] = {}
     models = [_look(ref, renderers, unseen) for ref in refs.values()]

@@ -5,17 +5,19 @@ import shutil
 from collections.abc import Mapping
 from contextlib import nullcontext
 from pathlib import Path
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from pydantic import Field, SerializeAsAny
 
 from fusionchat.artifacts import Json, read_json, write_json
 from fusionchat.console import ignore, progress
 from fusionchat.distill.checkpoints import describe
+from fusionchat.distill.metrics import METRICS
 from fusionchat.distill.precision import Bf16Weights
 from fusionchat.distill.settings import SoftTrainingSettings, TrainingSettings
 from fusionchat.distill.trainable import FULL, Qlora
-from fusionchat.errors import RecipeError
+from fusionchat.errors import CorpusError, RecipeError
+from fusionchat.evaluate.row_bits import rendered_events
 from fusionchat.models.device import pick_device, rank_device
 from fusionchat.models.load import load_model
 from fusionchat.models.opening import PLAIN
@@ -28,10 +30,15 @@ from fusionchat.run.job import Context, Inputs, Summary
 from fusionchat.run.plan import Run
 from fusionchat.run.world import world_here
 from fusionchat.settings import Grown
-from fusionchat.stages.corpus import read_tokens, tokens_file
+from fusionchat.stages.corpus import files_of, read_part, read_tokens, tokens_file
 from fusionchat.stages.names import CORPUS
 from fusionchat.stages.noise import NOISE, TRAINING
 from fusionchat.stages.variants import trainings
+
+if TYPE_CHECKING:
+    from fusionchat.distill.held_out import HeldOut
+    from fusionchat.distill.observer import Watched
+    from fusionchat.distill.origins import Origins
 
 VERSION = 5  # raised when the same settings and inputs give another output
 CHECKPOINTS = "checkpoints"
@@ -76,13 +83,18 @@ def plan(run: Run) -> None:
                 micro_batch_tokens=recipe.runtime.micro_batch_tokens if draws_masks(recipe.distill) else None,
             ),
             needs=(CORPUS, training.learns) if training.learns else (CORPUS,),
-            reads={CORPUS: (tokens_file("train", "pivot"),)},
+            reads={CORPUS: (tokens_file("train", "pivot"), *held_out_files(recipe.distill))},
             content=content,
             cost=cost,
             memory=training_memory(recipe, run.refs["pivot"]),
             on_device=True,
             parallel="ranks",
         )
+
+
+def held_out_files(how: TrainingSettings) -> tuple[str, ...]:
+    """The files of the corpus that decide which step is a target, none where the last one is."""
+    return () if how.keep_best is None else files_of("validation", "pivot")
 
 
 def draws_masks(how: TrainingSettings) -> bool:
@@ -165,6 +177,7 @@ def train_target(settings: Settings, inputs: Inputs, out: Path, ctx: Context) ->
         folder=out / CHECKPOINTS,
         device=device,
         sharded=sharded,
+        watched=watched(settings, inputs, out, ctx),
         progress=lambda steps: (
             progress(inputs.job.label, steps, "steps") if ctx.rank == 0 else nullcontext(ignore)
         ),
@@ -177,8 +190,55 @@ def train_target(settings: Settings, inputs: Inputs, out: Path, ctx: Context) ->
         save_adapter(adapted, pivot, out / "model", part)
     copy_tokenizer(pivot, out / "model")
     loss = round(trained.log[-1]["loss"], 5) if trained.log else None
-    noise: dict[str, Json] = {NOISE: trained.noise} if trained.noise else {}
+    more: dict[str, Json] = {NOISE: trained.noise} if trained.noise else {}
+    if trained.best is not None:
+        more |= {"best": dict(trained.best._asdict())}
     write_json(
         out / TRAINING,
-        {"steps": trained.steps, "loss": loss, "processes": ctx.world, "log": trained.log} | noise,
+        {"steps": trained.steps, "loss": loss, "processes": ctx.world, "log": trained.log} | more,
     )
+
+
+def watched(settings: Settings, inputs: Inputs, out: Path, ctx: Context) -> "Watched":
+    """What is watched of a training; the corpus's text is read only where it is needed."""
+    from fusionchat.distill.observer import Watched
+
+    corpus, shown = inputs.folder(CORPUS), ctx.runtime.training
+    measures = shown.eval_steps is not None or settings.distill.keep_best is not None
+    return Watched(
+        metrics=out / METRICS,
+        label=inputs.job.label,
+        name_of=lambda index: read_part(corpus, "train")[index].id,
+        origins=origins_of(settings.learns, inputs),
+        held_out=held_out(corpus) if measures else None,
+        every=shown.eval_steps or 0,
+        report_to=shown.report_to,
+    )
+
+
+def origins_of(learns: str | None, inputs: Inputs) -> "Origins | None":
+    """Of which models the distributions are that a training learns; None where they are no fusion's."""
+    from fusionchat.distill.origins import WEIGHTS, Origins
+
+    if learns is None:
+        return None
+    store = DistributionStore(inputs.folder(learns))
+    sources = inputs.manifest(learns).settings.get("sources")
+    if WEIGHTS not in store.shard(0).columns or not isinstance(sources, list):
+        return None
+    return Origins(store, ("pivot", *map(str, sources)))
+
+
+def held_out(corpus: Path) -> "HeldOut":
+    """The validation part as the pivot sees it; raises CorpusError where it is empty."""
+    from fusionchat.distill.held_out import HeldOut
+
+    rendered = read_tokens(corpus, "validation", "pivot")
+    total = int(rendered_events(rendered, read_part(corpus, "validation")).bytes.sum())
+    if total == 0:
+        raise CorpusError(
+            "The validation part has no text to measure a training by",
+            where="corpus.validation",
+            do="give it some, or leave out distill.keep_best and runtime.training.eval_steps",
+        )
+    return HeldOut(rendered, total)

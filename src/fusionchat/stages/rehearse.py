@@ -34,7 +34,7 @@ def rehearse(run: Run, jobs: Sequence[Job]) -> None:
 
     Raises:
         ModelError: A model's weights are missing, cut short or damaged, or `distill.train` does not fit the pivot.
-        RecipeError: The optimizer cannot be had.
+        RecipeError: The optimizer, or a program that a training reports to, cannot be had.
         MergeError: What is trained of the pivot could not be merged.
     """
     todo = [job for job in jobs if run.status(job).state != "done"]
@@ -47,7 +47,7 @@ def rehearse(run: Run, jobs: Sequence[Job]) -> None:
         rehearse_when_unpacked(run)
     trains = any(job.stage == "distill" for job in todo)
     if trains:
-        require_trainable(run.recipe.distill)
+        require_trainable(run.recipe.distill, run.recipe.runtime.training.report_to)
     part = run.recipe.distill.train
     if part != FULL and trains:
         from fusionchat.distill.lora import require_fitting
@@ -60,8 +60,12 @@ def rehearse(run: Run, jobs: Sequence[Job]) -> None:
         )
 
 
-def require_trainable(how: TrainingSettings) -> None:
-    """Raise RecipeError where the optimizer is not known, its package is missing, or it cannot have such weights."""
+def require_trainable(how: TrainingSettings, report_to: Sequence[str]) -> None:
+    """Raise RecipeError where an optimizer, or a program that a training reports to, is not known or not installed."""
+    if report_to:
+        from fusionchat.distill.reporting import require_reporters
+
+        require_reporters(report_to)
     if "optim" in how.model_fields_set:
         from fusionchat.distill.per_matrix import require_optimizer
 

@@ -9,6 +9,8 @@ from fusionchat.artifacts import Json, Manifest, read_json, write_text
 from fusionchat.console import say, table
 from fusionchat.corpus.parts import PARTS, count_words
 from fusionchat.damage import verified, verified_folder
+from fusionchat.distill.metrics import METRICS as STEPS
+from fusionchat.distill.metrics import read_metrics
 from fusionchat.distill.seeds import nth
 from fusionchat.distill.trainable import FULL
 from fusionchat.evaluate.measure import comparable, remarks
@@ -35,6 +37,7 @@ from fusionchat.report.model import (
     SweepPoint,
 )
 from fusionchat.report.rows import Trained, make_rows
+from fusionchat.report.trainings import course
 from fusionchat.represent.probe import Probe
 from fusionchat.run.job import Content, Context, Cost, Inputs, Summary
 from fusionchat.run.plan import Run
@@ -52,14 +55,15 @@ from fusionchat.stages.names import (
     Row,
     aligned,
     captured,
+    distilled,
     evaluated,
     fused,
 )
 from fusionchat.stages.select_label_weight import selected
-from fusionchat.stages.variants import main_merge, rows, targets
+from fusionchat.stages.variants import main_merge, rows, targets, trainings
 from fusionchat.units import counted, weight_text
 
-VERSION = 5  # raised when the same settings and inputs give another output
+VERSION = 6  # raised when the same settings and inputs give another output
 
 
 class Settings(Frozen):
@@ -173,6 +177,11 @@ def gather(recipe: Recipe, inputs: Inputs) -> Report:
         sweep=make_sweep(recipe, inputs),
         trials=make_trials(recipe, inputs),
         trial_metric=METRICS[recipe.search.metric] if recipe.search else None,
+        trainings=tuple(
+            course(str(one.trained), lines)
+            for one in trainings(recipe)
+            if (lines := read_metrics(inputs.folder(distilled(one.trained)) / STEPS))
+        ),
         stages=tuple(StageTime(*j.partition("/")[::2], m.seconds) for j, m in manifests(inputs)),
         recipe=recipe_yaml(recipe),
         versions=inputs.manifest(CORPUS).versions,

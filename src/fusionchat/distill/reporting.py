@@ -1,0 +1,49 @@
+"""The programs that show a training's course: tensorboard, wandb and others that transformers knows."""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from transformers import TrainerCallback
+from transformers.integrations.integration_utils import (
+    INTEGRATION_TO_CALLBACK,
+    TensorBoardCallback,
+    get_available_reporting_integrations,
+    is_tensorboard_available,
+)
+
+from fusionchat.errors import RecipeError
+from fusionchat.settings import no_such
+
+WHERE = "runtime.training.report_to"
+TENSORBOARD = "tensorboard"
+"""The program, and the folder of its files in the training's."""
+
+
+def require_reporters(names: Sequence[str]) -> None:
+    """Raise RecipeError where a program is not known, or is not installed."""
+    for name in names:
+        if name not in INTEGRATION_TO_CALLBACK:
+            raise RecipeError(no_such("program", name, list(INTEGRATION_TO_CALLBACK)), where=WHERE)
+        there = is_tensorboard_available() if name == TENSORBOARD else None
+        if not (name in get_available_reporting_integrations() if there is None else there):
+            package = "'fusionchat[tensorboard]'" if name == TENSORBOARD else name.replace("_", "-")
+            raise RecipeError(
+                f"{name} is not installed",
+                where=WHERE,
+                do=f"pip install {package}, or leave it out: metrics.jsonl has the same figures",
+            )
+
+
+def reporters(names: Sequence[str], folder: Path) -> list[TrainerCallback]:
+    """Trainer's callbacks that pass on what they are given.
+
+    Args:
+        names: Of programs that are installed.
+        folder: The training's: tensorboard's files go into one of it, unless TENSORBOARD_LOGGING_DIR says where.
+    """
+    found = [INTEGRATION_TO_CALLBACK[name]() for name in names]
+    for one in found:
+        if isinstance(one, TensorBoardCallback) and "TENSORBOARD_LOGGING_DIR" not in os.environ:
+            one.logging_dir = str(folder / TENSORBOARD)
+    return found
