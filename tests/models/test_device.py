@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from fusionchat.errors import MachineError, RecipeError
-from fusionchat.models.device import cuda_count, memory_used, pick_device, rank_device
+from fusionchat.models.device import cuda_count, memory_held, memory_used, pick_device, rank_device
 
 
 @pytest.fixture
@@ -69,3 +69,13 @@ def test_each_process_has_its_gpu(machine):
     for name in ("cuda:1", "mps"):
         with pytest.raises(RecipeError, match=f"cannot share the device {name}"):
             rank_device(name, 0)
+
+
+def test_memory_that_is_held_is_the_device_s(monkeypatch):
+    monkeypatch.setattr(
+        "psutil.Process", lambda: SimpleNamespace(memory_info=lambda: SimpleNamespace(rss=38e9))
+    )
+    monkeypatch.setattr(torch.cuda, "max_memory_allocated", {torch.device("cuda:1"): 61}.__getitem__)
+    monkeypatch.setattr(torch.mps, "current_allocated_memory", lambda: 7)
+    held = [memory_held(torch.device(name)) for name in ("cpu", "cuda:1", "mps")]
+    assert held == [38 * 10**9, 61, 7]
