@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from fusionchat.errors import MachineError
 from fusionchat.represent.out_of_memory import is_out_of_memory, with_less
 
 
@@ -37,11 +38,13 @@ def test_one_conversation_at_a_time_is_the_least():
 
     def make(batch_tokens):
         tried.append(batch_tokens)
-        raise MemoryError
+        raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 99 bytes")
 
-    with pytest.raises(MemoryError):
-        with_less(make, 100, least=30, label="x")
-    assert tried == [100, 50, 30]
+    with pytest.raises(
+        MachineError, match=r"one conversation at a time, too: .*you tried to allocate 99"
+    ) as caught:
+        with_less(make, 100, least=30, label="represent qwen")
+    assert tried == [100, 50, 30] and caught.value.where == "represent qwen" and caught.value.exit_code == 3
 
 
 def test_other_errors_are_passed_on_at_once():

@@ -6,6 +6,7 @@ from typing import TypeVar
 import torch
 
 from fusionchat.console import warn
+from fusionchat.errors import MachineError
 
 Result = TypeVar("Result")
 SAID = ("can't allocate memory", "not enough memory", "out of memory")
@@ -24,15 +25,22 @@ def with_less(
         label: What is made, for the warning.
 
     Raises:
-        MemoryError, RuntimeError: Memory does not suffice for one conversation at a time either.
+        MachineError: Memory does not suffice for one conversation at a time either.
     """
     halved = 0
     while True:
         try:
             return make(batch_tokens), halved
         except (MemoryError, RuntimeError) as error:
-            if not is_out_of_memory(error) or batch_tokens <= least:
+            if not is_out_of_memory(error):
                 raise
+            if batch_tokens <= least:
+                raise MachineError(
+                    f"Out of memory, with one conversation at a time, too: {str(error).strip() or 'no more is said'}",
+                    where=label,
+                    do="free some memory, lower corpus.max_tokens, or open the model otherwise (`capture: {device_map: auto}`, "
+                    "`quantization`)",
+                ) from error
         # Outside the handler: the error holds the frames, and they hold what is to be freed.
         free()
         halved, batch_tokens = halved + 1, max(batch_tokens // 2, least)
