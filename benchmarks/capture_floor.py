@@ -44,7 +44,7 @@ class Floor(NamedTuple):
 def floor(
     model: LlamaForCausalLM, conversations: Sequence[Sequence[int]], rows: int, budget: int, rounds: int
 ) -> Floor:
-    """The floor of a text with so many supervised rows, in batches of ``budget`` padded tokens."""
+    """The floor of a text with this many supervised rows, in batches of ``budget`` padded tokens."""
     batches = padded(conversations, budget)
     weight = model.lm_head.weight
     body = least(lambda: [model.model(input_ids=b, use_cache=False) for b in batches], rounds)

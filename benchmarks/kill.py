@@ -141,7 +141,7 @@ def wait_for_shard(folder: Path, process: BaseProcess, held: dict[str, int]) -> 
 
 
 def killed(times: int) -> Outcome:
-    """Kill captures so many times; see the module."""
+    """Kill captures that many times; see the module."""
     rng, held = random.Random(0), dict[str, int]()
     kills = ends = equal = kept = lost = 0
     with tempfile.TemporaryDirectory() as name:

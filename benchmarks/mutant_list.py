@@ -39,7 +39,7 @@ MUTANTS = (
     Mutant(
         "counted twice", "align/projection/path.py",
         "need = mass - goal_mass(room, count, gold)", "need = mass",
-        ("align/projection/test_project.py::test_equals_the_slow_reference",),
+        ("align/projection/test_path.py::test_a_label_over_two_tokens_takes_their_product_from_the_first",),
     ),
     Mutant(
         "forgotten factor", "align/projection/path.py",

@@ -5,7 +5,7 @@
 
 A run of the pipeline for each means, up to the alignment of both others with SmolLM2: the probe, the store and the
 alignment are FusionChat's own. Dialogues are of ``../shared/data/chat``, as many of each domain, the first that are
-short. It stops after ``--minutes``, and goes on where it was when it is called again: shards of 2,048 rows stay. Prints,
+short. It stops after ``--minutes``, and continues where it stopped when it is called again: shards of 2,048 rows stay. Prints,
 once all is there, bits per byte by domain and how far each means is from fp32 (nats: of the text's own tokens, and of
 the ten kept, by rank and by id); the last line is JSON, with ``"finished": false`` until then.
 """

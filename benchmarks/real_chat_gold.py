@@ -9,7 +9,7 @@
 
 MODELS is the folder that ``../shared/tools/real_models.py`` has filled. For every row of `ROWS` it leaves a folder in OUT
 with ``model`` and ``result.json``: settings, rate, steps, seconds, CPU seconds, peak memory (MB), losses and versions.
-Finished rows are kept; an interrupted one goes on at its last checkpoint. ``'labels 1e-4 2'`` is the first row with seed 2.
+Finished rows are kept; an interrupted one continues from its last checkpoint. ``'labels 1e-4 2'`` is the first row with seed 2.
 ``--quick`` trains two steps of each and keeps nothing. ``--bf16`` trains in bfloat16 as GOLD does by default, on float32
 weights (autocast), as the recipe's ``precision: bf16``; give it an OUT of its own.
 

@@ -122,7 +122,7 @@ def measured(
     luck_C: NDArray[np.float64],
     planted: float,
 ) -> NDArray[np.float64]:
-    """Bits of each item, or whether it is right. A planted difference makes so many of the wrong ones right."""
+    """Bits of each item, or whether it is right. A planted difference makes that many of the wrong ones right."""
     if case.metric is BITS:
         rate_C: NDArray[np.float64] = 0.7 + 0.1 * hard_C - 0.1 * ability_C - planted
         return rate_C * bytes_C

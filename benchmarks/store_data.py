@@ -36,7 +36,7 @@ class Rows(NamedTuple):
 
 
 def invented(rows: int, vocabulary: int, k: int = 10) -> Rows:
-    """About so many rows: ids fall off as a power of their rank, gaps between log-probabilities as order statistics do."""
+    """About this many rows: ids fall off as a power of their rank, gaps between log-probabilities as order statistics do."""
     rng = np.random.default_rng(0)
     rendered = join([_conversation(rng, vocabulary) for _ in range(-(-rows // ROWS_A_CONVERSATION))])
     n = rendered.supervised.rows

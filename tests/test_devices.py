@@ -46,5 +46,5 @@ def test_machines_by_nodes_gpus_and_memory(text, machines):
     "text", ["8x80", "80", "0x80GB", "8x0GB", "x80GB", "1x4x8x80GB", "8*80GB", "-1x80GB", ""]
 )
 def test_other_words_are_refused_with_what_to_give(text):
-    with pytest.raises(RecipeError, match=r"(?s)no devices.*--devices.*4x8x80GB"):
+    with pytest.raises(RecipeError, match=r"(?s)not describe devices.*--devices.*4x8x80GB"):
         parse_machines(text, where="--devices")

@@ -167,7 +167,7 @@ def test_a_models_folder_is_its_own_or_what_the_hub_gives(tmp_path, monkeypatch)
     assert local_folder(Place("org/name", revision="v2"), ("*.json",)) == tmp_path
     assert asked == {"name": "org/name", "revision": "v2", "allow_patterns": ["*.json"]}
     monkeypatch.setattr(huggingface_hub, "snapshot_download", lambda *_, **__: 1 / 0)
-    with pytest.raises(ModelError, match="does not give org/name: division by zero"):
+    with pytest.raises(ModelError, match="org/name cannot be downloaded from the hub: division by zero"):
         local_folder(NAME, ["*"])
 
 

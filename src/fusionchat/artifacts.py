@@ -1,7 +1,7 @@
 """Artifacts of a run: folders whose manifest is written last, atomic files, fingerprints and checksums.
 
 A job's folder is done if and only if its ``manifest.json`` is there and carries the job's fingerprint. While a
-job works, ``progress.json`` says for which fingerprint, so that a killed job goes on where it was, and the
+job works, ``progress.json`` says for which fingerprint, so that a killed job continues where it stopped, and the
 remains of an older one are cleared first.
 """
 

@@ -100,7 +100,7 @@ def damaged_files(folder: Path, manifest: Manifest, *, verify: bool = False) -> 
 
 def make_again(error: DamagedError, *, keep: str = "") -> None:
     """Say that a file is damaged, and `discard` it, so that its job makes it again."""
-    warn(f"{error.path}: {error.what[0].lower()}{error.what[1:]}. It is made again.")
+    warn(f"{error.path}: {error.what[0].lower()}{error.what[1:]}. It will be made again.")
     discard(error, keep=keep)
 
 

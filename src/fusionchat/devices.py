@@ -47,7 +47,7 @@ def parse_machines(text: str, *, where: str) -> Machines:
         if all(machines):
             return machines
     raise RecipeError(
-        f"These are no devices: {text!r}",
+        f"This does not describe devices: {text!r}",
         where=where,
         do="give memory, GPUs x memory or nodes x GPUs x memory: 80GB, 8x80GB, 4x8x80GB",
     )

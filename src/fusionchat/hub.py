@@ -162,7 +162,7 @@ def local_folder(place: Place, patterns: Sequence[str]) -> Path:
 
 def _not_given(place: Place, error: Exception) -> ModelError:
     return ModelError(
-        f"The hub does not give {place.given}: {error}",
+        f"{place.given} cannot be downloaded from the hub: {error}",
         do="check the id, the network and your login, or give a local folder",
     )
 

@@ -53,7 +53,7 @@ def test_it_remembers_the_turns(monkeypatch, capsys):
 def test_reset_forgets_and_empty_lines_do_nothing(monkeypatch, capsys):
     out, model = talk(monkeypatch, capsys, "hi\n\n   \n/reset\nagain\n")
     assert model.seen == [[("user", "hi")], [("user", "again")]]
-    assert "Forgotten" in out
+    assert "conversation was cleared" in out
 
 
 def test_quit_leaves_before_the_rest(monkeypatch, capsys):

@@ -48,15 +48,15 @@ def printed(monkeypatch):
 
 def test_where_nothing_is_wrong_the_last_line_says_so(printed):
     show(FOUND)
-    assert printed[0][0] == "Models" and printed[-1] == "Nothing is wrong."
+    assert printed[0][0] == "Models" and printed[-1] == "No problems found."
     assert printed[1].startswith("Expected cost: unknown")
 
 
 def test_what_could_not_be_looked_at_is_no_praise(printed):
     show(FOUND._replace(unseen=["the hub"]))
     assert printed[-2:] == [
-        "warning: could not look at the hub",
-        "Nothing is wrong with what could be looked at.",
+        "warning: could not check the hub",
+        "No problems found in what could be checked.",
     ]
 
 

@@ -26,7 +26,7 @@ def test_a_name_is_a_word_that_nothing_else_has():
         with pytest.raises(ValueError, match=f"'{name}' cannot be set: the renderer gives it"):
             refuse_names([name])
     for name in ("", "1st", "enable-thinking", "a b", "é"):
-        with pytest.raises(ValueError, match="is no name of a variable"):
+        with pytest.raises(ValueError, match="is not a variable's name"):
             refuse_names([name])
 
 

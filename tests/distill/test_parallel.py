@@ -39,4 +39,4 @@ def test_a_port_in_use_is_said(monkeypatch):
 
 
 def test_the_first_line_of_an_error_is_enough():
-    assert unreachable(ValueError("a\nb")).what == "The processes of the training cannot meet: a"
+    assert unreachable(ValueError("a\nb")).what == "The training processes cannot connect: a"

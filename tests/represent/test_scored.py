@@ -77,7 +77,7 @@ def test_no_supervised_tokens_are_no_distributions():
 
 def test_what_adds_up_to_more_than_1_is_no_distribution():
     logits = entries({5: 3.0, 2: 0.25}, *ROWS[1:])
-    with pytest.raises(ModelError, match="These are no log-probabilities") as caught:
+    with pytest.raises(ModelError, match="These are not log-probabilities") as caught:
         scored(logits, part(), ["a", "b"], asked())
     assert caught.value.where == "sources.qwen.capture: conversations a to b"
 

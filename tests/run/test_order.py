@@ -62,7 +62,7 @@ def test_an_order_that_is_none_is_refused(planned):
         {**held, "runtime": {"gpus": 1}},
     ):
         write_json(path, wrong)
-        with pytest.raises(ArtifactError, match="no job of this version"):
+        with pytest.raises(ArtifactError, match="not a job of this version"):
             read_order(planned.folder, "toy/0", planned.stages)
 
 

@@ -82,7 +82,7 @@ def test_a_worker_refuses_what_is_not_ready_or_not_there(copied):
     with pytest.raises(ArtifactError, match="needs align/qwen, which is not done"):
         work_alone(copied, "fuse/qwen", STAGES)
     order_path(copied, "fuse/qwen").write_text('{"job": {"stage": "nothing"}}')
-    with pytest.raises(ArtifactError, match="no job of this version"):
+    with pytest.raises(ArtifactError, match="not a job of this version"):
         work_alone(copied, "fuse/qwen", STAGES)
 
 
@@ -109,7 +109,7 @@ def test_a_worker_makes_what_is_missing_of_a_finished_job_again(copied, capsys):
     before = files_of(copied / "fuse/qwen")
     (copied / "fuse/qwen/shard-00000.safetensors").unlink()
     assert work_alone(copied, "fuse/qwen", STAGES) is Did.MADE
-    assert "this file is missing. It is made again." in capsys.readouterr().err
+    assert "this file is missing. It will be made again." in capsys.readouterr().err
     assert files_of(copied / "fuse/qwen") == before
 
 
@@ -164,7 +164,7 @@ def test_an_engine_s_worker_says_when_it_is_ready_and_works_only_for_the_plan_it
     def lines():
         yield f"{job.id} another\n"
         error = read_json(outcome)["error"]
-        assert isinstance(error, dict) and "planned fuse/qwen in another way" in str(error["what"])
+        assert isinstance(error, dict) and "planned fuse/qwen differently" in str(error["what"])
         (copied / job.id / "shard-00000.safetensors").unlink()
         yield f"{job.id} {job.fingerprint}\n"
 
@@ -212,7 +212,7 @@ def test_a_helper_leaves_a_folder_alone_that_was_begun_for_another_job(copied, m
     folder = copied / job.id
     shutil.rmtree(folder)
     begin(folder, "another")
-    with pytest.raises(ArtifactError, match="planned anew"):
+    with pytest.raises(ArtifactError, match="planned again"):
         STAGES["represent"].work(
             job.settings, Inputs(copied, job), folder, Context(RuntimeSettings(device="cpu"), helps=True)
         )

@@ -100,6 +100,6 @@ def test_a_port_in_use_is_said(tmp_path, monkeypatch):
         }.items():
             monkeypatch.setenv(name, value)
         monkeypatch.setenv("WORLD_SIZE", "2")
-        with pytest.raises(MachineError, match="cannot meet") as caught:
+        with pytest.raises(MachineError, match="cannot connect") as caught:
             summon(tmp_path, JOB)
     assert "MASTER_PORT" in caught.value.do

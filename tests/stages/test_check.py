@@ -229,4 +229,4 @@ def test_a_source_whose_weights_are_missing_or_cut_short_is_said_before_the_pivo
     assert len(found.unseen) == 1 and "there are no weights of 'qwen'" in found.unseen[0]
     show(found)
     said = capsys.readouterr()
-    assert "could not look at the weights of qwen" in said.err and "with what could be looked at" in said.out
+    assert "could not check the weights of qwen" in said.err and "in what could be checked" in said.out

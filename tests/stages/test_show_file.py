@@ -39,7 +39,7 @@ def test_long_values_are_shown_in_part(tmp_path):
 @pytest.mark.parametrize("name", ["a.json", "a.jsonl"])
 def test_what_is_no_json_is_said(tmp_path, name, data):
     (tmp_path / name).write_bytes(data)
-    with pytest.raises(ArtifactError, match="This is no JSON, or it is damaged") as caught:
+    with pytest.raises(ArtifactError, match="This is not JSON, or it is damaged") as caught:
         describe(str(tmp_path / name))
     assert caught.value.where == str(tmp_path / name)
 
@@ -66,7 +66,7 @@ def test_a_gguf_file_is_shown_by_its_header(tmp_path):
     assert shown.what.startswith("A GGUF file")
     assert shown.facts == {"structure": "qwen2", "parameters": "1,215 in 2 tensors", "size": "151 B"}
     path.write_bytes(b"GGUF")
-    with pytest.raises(ModelError, match="no GGUF file, or it is cut short"):
+    with pytest.raises(ModelError, match="not a GGUF file, or it is cut short"):
         describe(str(path))
 
 

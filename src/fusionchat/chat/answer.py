@@ -99,7 +99,7 @@ class Answerer:
 
     @classmethod
     def load(cls, path: Path, device: str) -> "Answerer":
-        """Load a model; raises ModelError where it cannot be had or has no chat template."""
+        """Load a model; raises ModelError where it cannot be loaded or has no chat template."""
         from fusionchat.corpus.render import Renderer
         from fusionchat.models.adapter import ref_of
         from fusionchat.models.device import pick_device

@@ -31,7 +31,7 @@ def chat(
         seed: Makes the answers repeatable.
 
     Raises:
-        ModelError: The model cannot be had, or has no chat template.
+        ModelError: The model cannot be loaded, or has no chat template.
     """
     import torch
 
@@ -92,7 +92,7 @@ class Chat:
     def reset(self, _: str) -> None:
         """Forget the conversation."""
         self.session.reset()
-        console.say("Forgotten; a new conversation begins.", style="dim")
+        console.say("The conversation was cleared.", style="dim")
 
     def system(self, text: str) -> None:
         """Set the system prompt if the model's template takes one."""

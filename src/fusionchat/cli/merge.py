@@ -127,7 +127,7 @@ def merge(
         show_plan(plan())
         return
     if out is None:
-        raise MergeError("There is no place for the merged model", do="name a folder with --out")
+        raise MergeError("No folder is given for the merged model", do="name a folder with --out")
     with console.progress("merge", None, "bytes") as advance:
         work(out, progress=advance)
     console.say(f"Merged: {out}")

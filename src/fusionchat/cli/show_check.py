@@ -49,7 +49,7 @@ def show(found: Check) -> None:
     for line in found.backends:
         console.warn(line)
     for line in found.unseen:
-        console.warn(f"could not look at {line}")
+        console.warn(f"could not check {line}")
     _conclude(found)
 
 
@@ -66,11 +66,11 @@ def _conclude(found: Check) -> None:
     for line in few:
         console.warn(line)
     if found.backends:
-        console.say("Not everything that captures is there: see the warnings.")
+        console.say("Some capture backends are not available: see the warnings.")
     elif few:
         console.say("The models and the corpus do not fit well: see the warnings.")
     else:
-        console.say("Nothing is wrong with what could be looked at." if found.unseen else "Nothing is wrong.")
+        console.say("No problems found in what could be checked." if found.unseen else "No problems found.")
 
 
 def _expected(found: Check) -> str:

@@ -63,7 +63,7 @@ def _matched(path: str, folder: str) -> Located:
         if found:
             return Located(pattern, tuple(found))
     raise CorpusError(
-        "No file is like this pattern",
+        "No file matches this pattern",
         where=path,
         do="check it; in a recipe it is relative to the recipe's folder",
     )

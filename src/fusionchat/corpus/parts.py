@@ -79,7 +79,7 @@ def read_parts(settings: CorpusSettings, folder: str, *, seed: int) -> ReadParts
     for part in PARTS:
         if not items[part]:
             raise CorpusError(
-                f"Nothing is left of the {part} part",
+                f"The {part} part is empty",
                 where=f"corpus.{part}",
                 do=f"give parts that share no text, or more conversations; not used: {count_words(count_rejects(rejects)) or 0}",
             )

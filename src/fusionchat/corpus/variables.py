@@ -33,7 +33,7 @@ def refuse_names(names: Iterable[str], taken: Iterable[str] = TAKEN) -> None:
     for name in names:
         if not (name.isascii() and name.isidentifier()):
             raise ValueError(
-                f"{name!r} is no name of a variable: letters, digits and '_' only, no digit first"
+                f"{name!r} is not a variable's name: letters, digits and '_' only, no digit first"
             )
         if name in held:
             raise ValueError(f"{name!r} cannot be set: the renderer gives it to every template")

@@ -49,7 +49,7 @@ def wait_for_all() -> None:
 def unreachable(error: Exception) -> MachineError:
     """The error of processes that do not find each other."""
     return MachineError(
-        f"The processes of the training cannot meet: {str(error).splitlines()[0]}",
+        f"The training processes cannot connect: {str(error).splitlines()[0]}",
         where=f"{os.environ.get('MASTER_ADDR')}:{os.environ.get('MASTER_PORT')}",
         do="if the port is in use, set another MASTER_PORT (torchrun: --master-port); else check that every machine "
         "reaches this address",

@@ -39,7 +39,7 @@ def kind_of(optim: str, model: nn.Module | None = None, arguments: TrainingArgum
         return Kind(*Trainer.get_optimizer_cls_and_kwargs(found, model))  # type: ignore[arg-type]
     except (ImportError, ValueError) as error:
         raise RecipeError(
-            f"The optimizer {optim} cannot be had: {error}",
+            f"The optimizer {optim} is not available: {error}",
             where=WHERE,
             do="install its package (bitsandbytes: pip install 'fusionchat[quant]'), or take another",
         ) from error

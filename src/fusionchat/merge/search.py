@@ -1,7 +1,7 @@
 """Search among merges of the same targets: methods, granularities, powers and scales, each merged and scored.
 
 The inputs' inner products are worked out once and used by every trial; a mixing method then needs one more read, and a
-trial's model is removed after it was scored. Finished trials are kept, so an interrupted search goes on where it was.
+trial's model is removed after it was scored. Finished trials are kept, so an interrupted search continues where it stopped.
 A candidate that cannot be merged or scored is a failed trial with its reason; it is kept, too, and not tried again.
 """
 

@@ -65,7 +65,7 @@ def rank_device(name: str, local_rank: int) -> "torch.device":
         raise MachineError(
             f"There is no GPU for process {local_rank + 1} on this machine, which has {torch.cuda.device_count()}",
             where="runtime.training.processes, or --nproc-per-node of torchrun",
-            do="start one process a GPU",
+            do="start one process per GPU",
         )
     return torch.device("cuda", local_rank)
 

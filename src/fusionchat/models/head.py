@@ -147,7 +147,7 @@ class Head:
         if not torch.allclose(own, ours, rtol=tolerance, atol=tolerance * max(1.0, float(own.abs().max()))):
             raise ModelError(
                 f"The logits of {kind} are not its head applied to its hidden states",
-                do="this structure bends its logits in a way FusionChat does not know; please report it",
+                do="FusionChat does not know what this structure does to its logits; please report it",
             )
 
     def hidden(self, tokens_BL: Int[Tensor, "B L"], mask_BL: Int[Tensor, "B L"]) -> Float[Tensor, "B L H"]:

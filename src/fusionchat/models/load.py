@@ -45,7 +45,7 @@ def source_of(place: Place) -> Iterator[Source]:
     """A place as transformers reads it. Of a GGUF file it sees the file alone, without those beside it.
 
     Raises:
-        ModelError: A GGUF file cannot be had, or transformers does not read it.
+        ModelError: A GGUF file cannot be found, or transformers does not read it.
     """
     if place.file is None:
         yield Source(place.name, place.revision)
@@ -163,7 +163,7 @@ def differs_on(tokenizer: "PreTrainedTokenizerBase", file: Path) -> str | None:
 
 
 def load_config(ref: ModelRef) -> "PretrainedConfig":
-    """The model's configuration; raises ModelError where it cannot be had."""
+    """The model's configuration; raises ModelError where it cannot be loaded."""
     from transformers import AutoConfig
 
     ready(ref.place, ("config.json",))
@@ -215,7 +215,7 @@ def load_model(
     opening: Opening = PLAIN,
     plain: bool = False,
 ) -> "PreTrainedModel":
-    """The model in evaluation mode, its adapter merged into it; raises ModelError where it cannot be had.
+    """The model in evaluation mode, its adapter merged into it; raises ModelError where it cannot be loaded.
 
     Args:
         ref: The model.

@@ -33,7 +33,7 @@ def trusted(ref: ModelRef, place: Place) -> bool:
     """Whether Python files of a model (or of its tokenizer's place) are run; before that, whether they are pinned.
 
     Raises:
-        ModelError: As `require_pinned`, or the hub does not give its configuration.
+        ModelError: As `require_pinned`, or its configuration cannot be downloaded.
     """
     if ref.own_code:
         require_pinned(place, ref.where)

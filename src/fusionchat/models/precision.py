@@ -87,6 +87,6 @@ def torch_dtype(name: str, device: "torch.device", *, where: str) -> "torch.dtyp
             f"This machine's {device.type} cannot compute in {name}",
             where=where,
             do=f"give another one (--set {where}={'fp32' if where == 'distill.precision' else 'float32'}); "
-            "what depends on it is then made again. Or continue the run on a machine that can",
+            "jobs that depend on it then run again. Or continue the run on a machine that can",
         ) from error
     return dtype

@@ -26,7 +26,7 @@ def insert_source(path: Path, source: str, template: str, settings: tuple[str, .
         raise RecipeError(
             "A source is NAME=MODEL",
             where=f"--source {source}",
-            do="for instance --source solar=models/solar",
+            do="for example --source solar=models/solar",
         )
     if name in load_recipe(path).sources:
         raise RecipeError(

@@ -38,7 +38,7 @@ def apply_settings(tree: Tree, settings: Sequence[str], root: Any) -> None:
             raise RecipeError(
                 "A setting is path.to.key=value",
                 where=where,
-                do="for instance --set distill.label_weight=0.5",
+                do="for example --set distill.label_weight=0.5",
             )
         _put(tree, path.strip().split("."), parse_value(text, where=where), alternatives(root), where, "")
 

@@ -63,7 +63,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Captured:
-    """By what one model was captured, what came of its probe, and how peaked it is.
+    """By what one model was captured, the result of its probe, and how peaked it is.
 
     Attributes:
         label: The model's name.

@@ -110,7 +110,7 @@ def require_finite(
         "NaN or infinite logits" if np.isnan(logprobs_N[bad_N]).any() else "probability 0 or infinite logits"
     )
     raise ModelError(
-        f"The model gives its text no finite probability: {found} in {int(bad_N.sum())} of {len(bad_N)} tokens",
+        f"The model assigns no finite probability to its text: {found} in {int(bad_N.sum())} of {len(bad_N)} tokens",
         where=f"conversation {names[int(member)]}",
         do="look for NaN in its weights, or set `dtype` (of represent or evaluate) to bfloat16 or float32",
     )

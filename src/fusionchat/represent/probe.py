@@ -111,7 +111,7 @@ def _difference(values: NDArray[np.float64]) -> Difference:
 
 
 def require_close(probe: Probe, *, backend: str, place: str) -> None:
-    """Check what came of a probe.
+    """Check the result of a probe.
 
     Args:
         probe: The probe.

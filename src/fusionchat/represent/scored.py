@@ -39,7 +39,7 @@ def scored(entries: Entries, rendered: RenderedPart, names: Sequence[str], asked
         kept = keep(entries, supervised.labels, k, vocabulary=asked.vocabulary)
     except ValueError as error:
         raise ModelError(
-            f"These are no log-probabilities: {error}",
+            f"These are not log-probabilities: {error}",
             where=f"{asked.place}: conversations {names[0]} to {names[-1]}",
             do="let the server give log-probabilities, not logits (`--logprobs-mode raw_logprobs`)",
         ) from error

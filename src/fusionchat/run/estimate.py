@@ -55,7 +55,7 @@ def parameters(ref: ModelRef) -> int | None:
 
 @lru_cache(maxsize=16)
 def of_structure(name: str, revision: str | None) -> int | None:
-    """Elements of a model's tensors by its configuration: packed weights are fewer. None where it cannot be had."""
+    """Elements of a model's tensors by its configuration: packed weights are fewer. None where it is not available."""
     import torch
     from transformers import AutoConfig, AutoModelForCausalLM
 

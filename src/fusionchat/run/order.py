@@ -37,12 +37,12 @@ def lease_path(run: Path, job_id: str) -> Path:
 
 
 def outcome_path(run: Path, job_id: str) -> Path:
-    """Where a worker leaves what came of a job for the coordinator that started it."""
+    """Where a worker writes the result of a job for the coordinator that started it."""
     return run / ORDERS / f"{job_id}.outcome"
 
 
 def helper_path(run: Path, job_id: str, pid: int) -> Path:
-    """Where a worker leaves what came of its help with a job."""
+    """Where a worker writes the result of its help with a job."""
     return run / ORDERS / job_id / f"helper-{pid}.outcome"
 
 
@@ -84,9 +84,9 @@ def read_order(run: Path, job_id: str, stages: Mapping[str, Stage]) -> Order:
         return Order(job, RuntimeSettings.model_validate(held["runtime"]), Path(str(held["directory"])))
     except (KeyError, TypeError, ValueError) as error:
         raise ArtifactError(
-            f"This file is no job of this version of FusionChat: {str(error).splitlines()[0]}",
+            f"This file is not a job of this version of FusionChat: {str(error).splitlines()[0]}",
             where=str(path),
-            do="run `fusionchat run` with the recipe again: it writes the jobs anew",
+            do="run `fusionchat run` with the recipe again: it rewrites the jobs",
         ) from error
 
 

@@ -106,12 +106,12 @@ def launch(run: Path, job: Job, count: int) -> Summary:
 
 
 def outcome_path(folder: Path, rank: int) -> Path:
-    """Where a rank leaves what came of its work."""
+    """Where a rank writes the result of its work."""
     return folder / f"rank-{rank}.outcome"
 
 
 def leave_outcome(folder: Path, rank: int, work: Callable[[], Summary]) -> bool:
-    """Do a rank's work and leave what came of it; returns whether it went well."""
+    """Do a rank's work and write its result; returns whether it succeeded."""
     path = outcome_path(folder, rank)
     try:
         write_json(path, {"summary": work()})

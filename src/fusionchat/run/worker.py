@@ -76,7 +76,7 @@ def work_for_engine(
 def make_outcome(
     run: Path, job_id: str, mark: str, *, stages: Mapping[str, Stage], helps: bool = False
 ) -> None:
-    """Do the work of a job, or help with it, and leave what came of it: a summary, or the error."""
+    """Do the work of a job, or help with it, and write the result: a summary, or the error."""
     path = helper_path(run, job_id, os.getpid()) if helps else outcome_path(run, job_id)
     make_folder(path.parent)
     try:
@@ -97,7 +97,7 @@ def marked_order(run: Path, job_id: str, mark: str, stages: Mapping[str, Stage])
     order = read_order(run, job_id, stages)
     if order.job.fingerprint != mark:
         raise ArtifactError(
-            f"Another process has planned {job_id} in another way",
+            f"Another process planned {job_id} differently",
             where=str(run),
             do="use one recipe with one run folder at a time",
         )
@@ -172,5 +172,5 @@ def require_inputs(run: Path, job: Job) -> None:
             raise ArtifactError(
                 f"{need} is not what {job.id} was planned with",
                 where=str(run / need),
-                do="run `fusionchat run` with the recipe again: it plans the jobs anew",
+                do="run `fusionchat run` with the recipe again: it plans the jobs again",
             )

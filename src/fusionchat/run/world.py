@@ -72,7 +72,7 @@ def require_fitting(runtime: RuntimeSettings, world: World, environment: Mapping
         )
     if runtime.workers > 1:
         raise RecipeError(
-            f"Workers cannot be shared out among the {world.size} processes that were started",
+            f"Workers cannot be divided among the {world.size} processes that were started",
             where="runtime.workers",
             do="set it to 1, or start `fusionchat run` alone: it starts its processes itself",
         )

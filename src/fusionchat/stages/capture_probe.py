@@ -1,4 +1,4 @@
-"""The probe of a capture: what it is of, and what came of it, kept beside the shards as ``probe.json``.
+"""The probe of a capture and its result, kept beside the shards as ``probe.json``.
 
 Whoever finishes a capture probes it, before the first shard; helpers do not.
 """
@@ -54,7 +54,7 @@ def prepare(
 
 
 def probe(probing: Probing, capture: Capture, capturer: Capturer, asked: Asked, out: Path) -> None:
-    """Score the probe by the backend and keep what came of it; raises ModelError where that is not good."""
+    """Score the probe by the backend and keep the result; raises ModelError where that is not good."""
     names = [c.id for c in probing.members]
     scored = capture(probing.rendered, names=names, advance=lambda _: None)
     events = events_of(scored.tokens, message_bytes([c.message_bytes for c in probing.members]))

@@ -84,7 +84,7 @@ def run(
 ) -> Run:
     """Run what is not done yet, up to and including a stage (all of it by default).
 
-    Killed at any moment and started again, it goes on where it was and ends with the same result. A damaged file is made
+    Killed at any moment and started again, it continues where it stopped and ends with the same result. A damaged file is made
     again: it is found as `faults` says, or when it is read.
 
     Args:

@@ -34,7 +34,7 @@ def rehearse(run: Run, jobs: Sequence[Job]) -> None:
 
     Raises:
         ModelError: A model's weights are missing, cut short or damaged, or `distill.train` does not fit the pivot.
-        RecipeError: The optimizer, or a program that a training reports to, cannot be had.
+        RecipeError: The optimizer, or a program that a training reports to, is not available.
         MergeError: What is trained of the pivot could not be merged.
     """
     todo = [job for job in jobs if run.status(job).state != "done"]

@@ -130,7 +130,7 @@ def work(settings: Settings, inputs: Inputs, out: Path, ctx: Context) -> Summary
         speed = capture_shards(capturer, asked, rendered, conversations, writer, inputs, helps=ctx.helps)
     else:
         speed = Speed()
-    # Whoever finishes it has probed it, and says what came of it.
+    # Whoever finishes it has probed it, and reports the result.
     return {} if ctx.helps else {**summarize(out, rendered, conversations, speed), **read_probe(out)}
 
 
@@ -221,5 +221,7 @@ def require_begun(out: Path, mark: str) -> None:
     """
     if not is_begun(out, mark):
         raise ArtifactError(
-            "This job was planned anew while it was worked on", where=str(out), do="start the worker again"
+            "This job was planned again while a worker was making it",
+            where=str(out),
+            do="start the worker again",
         )

@@ -122,6 +122,6 @@ def read_value(path: Path, text: bytes) -> Json:
         value: Json = json.loads(text.decode("utf-8"))
     except ValueError as error:
         raise ArtifactError(
-            f"This is no JSON, or it is damaged: {error}", where=str(path), do="look at it with an editor"
+            f"This is not JSON, or it is damaged: {error}", where=str(path), do="look at it with an editor"
         ) from error
     return value

@@ -1,5 +1,5 @@
 import numpy as np
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from fusionchat.align.baselines.min_edit import clear_masks, distance, fill_masks, nearest_tokens
@@ -11,6 +11,7 @@ ANY = st.lists(st.binary(min_size=0, max_size=70), min_size=1, max_size=12)
 
 @settings(max_examples=70, deadline=None)
 @given(st.binary(max_size=70), st.binary(max_size=70))
+@example(bytes(range(66)), bytes([5, *range(20, 80)]))  # longer than a word of 64 bits
 def test_the_distance_is_levenshteins(left, right):
     mine, theirs, peq = (
         np.frombuffer(left, np.uint8),

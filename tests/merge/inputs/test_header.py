@@ -79,8 +79,8 @@ def test_damage_is_named_with_its_file(tmp_path, entries, data, said):
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        (b"abc", "cut short or no safetensors file"),
-        (struct.pack("<Q", 99) + b"{}", "cut short or no safetensors file"),
+        (b"abc", "cut short, or is not a safetensors file"),
+        (struct.pack("<Q", 99) + b"{}", "cut short, or is not a safetensors file"),
         (struct.pack("<Q", 2) + b"{]", "header is damaged"),
         (struct.pack("<Q", 2) + b"[]", "header is damaged"),
     ],

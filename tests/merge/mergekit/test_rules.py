@@ -47,7 +47,7 @@ def test_where_no_filter_matches_there_is_no_value():
     "value", ["much", None, [], [0, "x"], [True], [{"filter": "a", "value": "b"}, {"value": "c"}]]
 )
 def test_what_is_no_number_is_named_by_its_place(value):
-    with pytest.raises(RecipeError, match="This is no number") as caught:
+    with pytest.raises(RecipeError, match="This is not a number") as caught:
         at(value)
     assert caught.value.where == "parameters.t"
 
@@ -61,7 +61,7 @@ def test_rules_are_read_from_a_mapping():
     assert rules_of(None, "x") == {}
     with pytest.raises(RecipeError, match="mapping"):
         rules_of([0.5], "x")
-    with pytest.raises(RecipeError, match="no number"):
+    with pytest.raises(RecipeError, match="not a number"):
         rules_of({"t": "much"}, "x")
 
 

@@ -53,7 +53,7 @@ def test_a_model_is_read_in_all_of_mergekit_s_ways(value, meant):
 
 @pytest.mark.parametrize("value", [None, 3, ["a"], {"path": 3}, {"path": "a", "revision": 3}, {"lora": "b"}])
 def test_what_is_no_model_is_named_by_its_place(value):
-    with pytest.raises(RecipeError, match="A model is a folder or a hub id") as caught:
+    with pytest.raises(RecipeError, match="A model must be a folder or a hub id") as caught:
         reference_of(value, "models[0].model")
     assert caught.value.where == "models[0].model"
 
@@ -68,10 +68,10 @@ ONE = {"model": "a", "layer_range": [0, 2]}
         ({"models": [{"model": "a"}], "slices": [{"sources": [ONE]}]}, "either models or slices", "models"),
         ({"models": []}, "at least one entry", "models"),
         ({"models": ["a"]}, "plain string", "models[0]"),
-        ({"models": [3]}, "An entry is a mapping", "models[0]"),
+        ({"models": [3]}, "An entry must be a mapping", "models[0]"),
         ({"models": [ONE]}, "unknown", "models[0].layer_range"),
         ({"models": [{"model": "a"}, {"model": "a"}]}, "a is named twice", "models"),
-        ({"slices": [3]}, "A slice is a mapping", "slices[0]"),
+        ({"slices": [3]}, "A slice must be a mapping", "slices[0]"),
         ({"slices": [{"sources": [ONE], "layers": 1}]}, "unknown", "slices[0].layers"),
         ({"slices": [{}]}, "at least one entry", "slices[0].sources"),
         ({"slices": [{"sources": [{"model": "a"}]}]}, "A layer range", "slices[0].sources[0].layer_range"),

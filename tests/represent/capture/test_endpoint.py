@@ -114,7 +114,7 @@ def nan(choice, _):
             changed(
                 lambda one, _: [e.update(logprob=2.0) for p in one["prompt_logprobs"][1:] for e in p.values()]
             ),
-            "These are no log-probabilities",
+            "These are not log-probabilities",
         ),
     ],
 )

@@ -63,8 +63,8 @@ def spoilt(change):
         (lambda _, one: one["prompt_logprobs"].__setitem__(int(ONE.rows[0]), None), "cannot be read"),
         (lambda _, one: one["prompt_logprobs"][ONE.rows[0]].update(x={"logprob": 1}), "cannot be read"),
         (lambda _, one: one["prompt_logprobs"][ONE.rows[0]].update({"5": {}}), "cannot be read"),
-        (lambda _, one: one["prompt_logprobs"][ONE.rows[0]].update({"-5": -1.0}), "-5 is no token"),
-        (lambda _, one: one["prompt_logprobs"][ONE.rows[0]].update({str(10**30): -1.0}), "is no token"),
+        (lambda _, one: one["prompt_logprobs"][ONE.rows[0]].update({"-5": -1.0}), "-5 is not a token"),
+        (lambda _, one: one["prompt_logprobs"][ONE.rows[0]].update({str(10**30): -1.0}), "is not a token"),
         (lambda _, one: one["prompt_logprobs"][ONE.rows[0]].update({"5": -(10**400)}), "cannot be read"),
     ],
 )

@@ -16,7 +16,7 @@ def test_a_record_is_a_conversation_with_lists_of_its_kept_tokens(tmp_path):
     (record,) = pq.read_table(tmp_path / "part.parquet").to_pylist()
     assert record["id"] == "a" and record["domain"] == "math"
     assert record["input_ids"] == [10, 11, 12, 13, 14, 15] and record["rows"] == [3, 4]
-    assert record["token_ids"] == [[13, 40], [14, 50, 99]], "an empty slot is no token"
+    assert record["token_ids"] == [[13, 40], [14, 50, 99]], "an empty slot is not a token"
     assert np.exp(record["logprobs"][0]) == pytest.approx([0.75, 0.125], rel=1e-3)
     assert np.exp(record["tail"]) == pytest.approx([0.125, 0.125], rel=1e-3)
 

@@ -82,9 +82,11 @@ def test_what_arrives_damaged_is_refused(hub, finished, tmp_path):
 
 
 def test_clear_refusals(hub, finished, tmp_path):
-    with pytest.raises(ArtifactError, match="no finished store"):
+    with pytest.raises(ArtifactError, match="not a finished store"):
         push(finished.path("corpus/corpus"), "me/corpus")
-    with pytest.raises(ArtifactError, match=r"does not give you/none: 404: no data set you/none\n"):
+    with pytest.raises(
+        ArtifactError, match=r"you/none cannot be downloaded from the hub: 404: no data set you/none\n"
+    ):
         pull("you/none", tmp_path / "back")
     with pytest.raises(ArtifactError, match="already exists"):
         pull("you/none", finished.path("represent/qwen"))

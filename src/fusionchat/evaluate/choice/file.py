@@ -44,21 +44,23 @@ def read_questions(path: Path) -> list[Question]:
     if twice is not None:
         raise CorpusError(f"Two questions have the id {twice!r}", where=str(path), do="rename one of them")
     if not questions:
-        raise CorpusError("This file has no question", where=str(path), do=f"give one a line: {FORM}")
+        raise CorpusError("This file has no questions", where=str(path), do=f"give one per line: {FORM}")
     return questions
 
 
 def read_question(record: object, where: str, number: int) -> Question:
     """A record as a question; raises CorpusError with ``where`` it is."""
     if isinstance(record, BrokenLine):
-        raise CorpusError("This line is not JSON", where=where, do=f"give one question a line: {FORM}")
+        raise CorpusError("This line is not JSON", where=where, do=f"give one question per line: {FORM}")
     try:
         read = Record.model_validate(record)
     except ValidationError as error:
         first = error.errors()[0]
         key = ".".join(map(str, first["loc"])) or "the record"
         raise CorpusError(
-            f"This record is no question with options: {key}: {first['msg']}", where=where, do=f"give {FORM}"
+            f"This record is not a question with options: {key}: {first['msg']}",
+            where=where,
+            do=f"give {FORM}",
         ) from error
     wrong = next(mistakes(read), "")
     if wrong:

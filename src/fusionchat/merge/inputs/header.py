@@ -26,7 +26,9 @@ def read_header(file: MappedFile) -> dict[str, Stored]:
         start = stream.read(8)
         length = struct.unpack("<Q", start)[0] if len(start) == 8 else LIMIT + 1
         if length > min(size - 8, LIMIT):
-            raise MergeError("This file is cut short or no safetensors file", where=str(file.path), do=AGAIN)
+            raise MergeError(
+                "This file is cut short, or is not a safetensors file", where=str(file.path), do=AGAIN
+            )
         text = stream.read(length)
     try:
         header = json.loads(text)

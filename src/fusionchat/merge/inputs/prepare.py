@@ -174,7 +174,7 @@ def _job(name: str, sources: list[Source], targets: list[str], base: str, buffer
     for source in sources:
         if not isinstance(source, Stored) or source.dtype != odd.dtype or source.raw() != odd.raw():
             raise MergeError(
-                f"Tensor {name} ({odd.dtype}) is no floating-point tensor and is not the same everywhere",
+                f"Tensor {name} ({odd.dtype}) is not a floating-point tensor, and differs between models",
                 where=odd.origin,
                 do="save the models unquantized (bfloat16, float16 or float32)",
             )
@@ -204,6 +204,8 @@ def _auxiliary(job: Job, checkpoint: Checkpoint, names: Mapping[str, str]) -> St
     held = checkpoint.tensors.get(names.get(job.name, job.name))
     if held is None or held.shape != job.shape or not held.is_float:
         raise MergeError(
-            f"Tensor {job.name} is missing or misshaped", where=str(checkpoint.folder), do="make it again"
+            f"Tensor {job.name} is missing or has another shape",
+            where=str(checkpoint.folder),
+            do="make it again",
         )
     return held

@@ -27,7 +27,7 @@ def rules_of(value: Value, where: str) -> dict[str, Rule]:
     if value is None:
         return {}
     if not isinstance(value, dict):
-        raise RecipeError("Parameters are a mapping", where=where, do="give names and values")
+        raise RecipeError("Parameters must be a mapping", where=where, do="give names and values")
     rules = {name: Rule(setting, f"{where}.{name}") for name, setting in value.items()}
     for rule in rules.values():
         rule.at("", 0.0)
@@ -61,7 +61,7 @@ def _number(value: Value, where: str) -> float:
     except ValueError:
         pass
     raise RecipeError(
-        f"This is no number: {value!r}", where=where, do="give a number, a list of numbers, or filters"
+        f"This is not a number: {value!r}", where=where, do="give a number, a list of numbers, or filters"
     )
 
 

@@ -52,7 +52,7 @@ def slices_of(top: Mapping[str, Value]) -> list[Slice]:
     for n, entry in enumerate(_list(slices, "slices")):
         where = f"slices[{n}]"
         if not isinstance(entry, dict):
-            raise RecipeError("A slice is a mapping", where=where, do="give `sources`")
+            raise RecipeError("A slice must be a mapping", where=where, do="give `sources`")
         only_keys(entry, {"sources", "parameters"}, where)
         parts = _list(entry.get("sources"), f"{where}.sources")
         sources = [_source(part, f"{where}.sources[{i}]", True) for i, part in enumerate(parts)]
@@ -87,7 +87,7 @@ def _source(entry: Value, where: str, sliced: bool) -> Source:
     if isinstance(entry, str):
         raise RecipeError("This entry is a plain string", where=where, do=f"write it as `model: {entry}`")
     if not isinstance(entry, dict):
-        raise RecipeError("An entry is a mapping", where=where, do="give `model`")
+        raise RecipeError("An entry must be a mapping", where=where, do="give `model`")
     only_keys(entry, {"model", "parameters"} | ({"layer_range"} if sliced else set()), where)
     model, over = reference_of(entry.get("model"), f"{where}.model"), None
     if "+" in model and not Path(model).exists():
@@ -112,7 +112,7 @@ def reference_of(value: Value, where: str) -> str:
     """
     if isinstance(value, str):
         return value
-    wrong = RecipeError("A model is a folder or a hub id", where=where, do="write it as a plain string")
+    wrong = RecipeError("A model must be a folder or a hub id", where=where, do="write it as a plain string")
     if not isinstance(value, dict):
         raise wrong
     if "path" in value:
@@ -133,4 +133,4 @@ def _span(value: Value, where: str) -> tuple[int, int]:
         first, end = value
         if isinstance(first, int) and isinstance(end, int) and 0 <= first < end:
             return first, end
-    raise RecipeError("A layer range is [first, end]", where=where, do="give two whole numbers")
+    raise RecipeError("A layer range must be [first, end]", where=where, do="give two whole numbers")

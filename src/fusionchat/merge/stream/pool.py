@@ -13,7 +13,7 @@ T = TypeVar("T")
 class OrderedPool:
     """Runs calls on threads and yields their results in the order of the calls.
 
-    At most ``threads + 2`` calls are under way or wait for their turn, so memory is bounded by what so many of them hold.
+    At most ``threads + 2`` calls are under way or wait for their turn, which bounds the memory.
     With one thread a call is made when its result is asked for, in the caller's thread.
 
     Args:

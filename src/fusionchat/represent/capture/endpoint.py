@@ -61,9 +61,7 @@ class Endpoint(Capturer):
         if parts.scheme not in ("http", "https") or not parts.hostname or not plain or not _has_port(parts):
             raise ValueError("give the server's address, as http://host:8000")
         if parts.username or parts.password or parts.query:
-            raise ValueError(
-                "a key does not belong into the address: name its environment variable in key_env"
-            )
+            raise ValueError("a key does not belong in the address: name its environment variable in key_env")
         return value
 
     def __str__(self) -> str:
@@ -119,7 +117,7 @@ class Endpoint(Capturer):
             raise RecipeError(
                 f"The environment variable {self.key_env} is not set",
                 where=f"{place}.key_env",
-                do="set it to the server's key, in every shell that captures",
+                do="set it to the server's key, in every shell that runs a capture",
             )
         if not key.isascii() or not key.isprintable():
             raise RecipeError(

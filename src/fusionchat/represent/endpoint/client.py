@@ -115,7 +115,7 @@ class Server:
         raise MachineError(
             f"The server gives no usable answer, asked {counted(self._limits.retries + 1, 'time')}: {said}",
             where=f"{self._place}: {self.url}{path}",
-            do="look whether it runs, then run again: finished shards are kept. Slow answers need a longer `timeout`",
+            do="check that it is running, then run again: finished shards are kept. Slow answers need a longer `timeout`",
         ) from None
 
     def _read(self, response: httpx.Response) -> Answer:
@@ -126,9 +126,9 @@ class Server:
 
     def _refused(self, path: str, said: str) -> ModelError:
         return ModelError(
-            f"The server refuses: {said}",
+            f"The server refused the request: {said}",
             where=f"{self._place}: {self.url}{path}",
-            do="change what its words are about; a key is read from the variable that `key_env` names",
+            do="correct what the message names; a key is read from the variable that `key_env` names",
         )
 
     def _words(self, response: httpx.Response) -> str:

@@ -74,7 +74,7 @@ def _token(name: object) -> int:
     """A token's id."""
     token = int(str(name))
     if not 0 <= token < MOST_TOKENS:
-        raise ValueError(f"{token} is no token")
+        raise ValueError(f"{token} is not a token")
     return token
 
 

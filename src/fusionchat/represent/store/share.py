@@ -61,7 +61,7 @@ def push(folder: Path, repo: str, *, private: bool = True) -> str:
         api.upload_file(path_or_fileobj=text.encode(), path_in_repo=CARD, repo_id=repo, repo_type="dataset")
     except Exception as error:  # the hub's client raises many kinds
         raise ArtifactError(
-            f"The hub does not take {repo}: {first_line(error)}",
+            f"{repo} cannot be uploaded to the hub: {first_line(error)}",
             do="check the id, the network and your login (`hf auth login`), then run the same command again",
         ) from error
     return str(url)
@@ -71,7 +71,7 @@ def pull(repo: str, folder: Path, *, revision: str | None = None) -> Manifest:
     """Download what `push` uploaded into a folder that is not there yet; the folder appears whole or not at all.
 
     Raises:
-        ArtifactError: The folder is there, the hub does not give the data set, or it is not what was pushed.
+        ArtifactError: The folder exists, or the data set cannot be downloaded or is not what was pushed.
     """
     from huggingface_hub import snapshot_download
 
@@ -85,7 +85,7 @@ def pull(repo: str, folder: Path, *, revision: str | None = None) -> Manifest:
         )
     except Exception as error:  # the hub's client raises many kinds
         raise ArtifactError(
-            f"The hub does not give {repo}: {first_line(error)}",
+            f"{repo} cannot be downloaded from the hub: {first_line(error)}",
             do="check the id, the network and your login (`hf auth login`)",
         ) from error
     shutil.rmtree(coming / ".cache", ignore_errors=True)  # the client's notes
@@ -107,7 +107,7 @@ def require_whole(folder: Path, *, name: str = "") -> Manifest:
     manifest, where = read_manifest(folder), name or str(folder)
     if manifest is None or not any(folder.glob(SHARDS)):
         raise ArtifactError(
-            "This is no finished store of distributions",
+            "This is not a finished store of distributions",
             where=where,
             do="give the folder of a finished job of represent, align or fuse",
         )

@@ -142,7 +142,7 @@ def _base_name(name: str) -> tuple[str, int]:
 
 def _unknown(stored: Stored) -> MergeError:
     return MergeError(
-        f"The adapter's tensor {stored.name} is of a kind that FusionChat cannot merge",
+        f"FusionChat cannot merge the adapter's tensor {stored.name}",
         where=stored.origin,
         do="merge the adapter into a full model with the tool that made it, and give that model",
     )
