@@ -80,7 +80,7 @@ def test_what_another_run_wrote_is_not_made_here(tmp_path):
         raise DamagedError("It is damaged", path=tmp_path / "other/toy/0/a", folder=tmp_path / "other/toy/0")
 
     with pytest.raises(DamagedError):
-        carry_out(chain(tmp_path), lambda _: chain(tmp_path), EVERY, None, found)
+        carry_out(chain(tmp_path), lambda _: chain(tmp_path), EVERY, None, then=found)
 
 
 def test_the_finished_run_is_looked_at_again_after_a_repair(tmp_path):
@@ -92,7 +92,7 @@ def test_the_finished_run_is_looked_at_again_after_a_repair(tmp_path):
         if len(seen) == 1:
             raise DamagedError("It is damaged", path=path, folder=path.parent)
 
-    carry_out(chain(tmp_path, toy), lambda _: chain(tmp_path, toy), EVERY, None, then)
+    carry_out(chain(tmp_path, toy), lambda _: chain(tmp_path, toy), EVERY, None, then=then)
     assert seen == ["abc", "abc"] and toy.made[3:] == ["toy/2"]
 
 

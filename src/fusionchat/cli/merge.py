@@ -76,7 +76,7 @@ METHODS = tuple(
 @click.option("--dry-run", is_flag=True, help="Print the plan with sizes, time and memory; write nothing.")
 @click.pass_context
 def merge(
-    ctx: click.Context, recipe: Path | None, settings: tuple[str, ...], pivot: str | None,
+    ctx: click.Context, *, recipe: Path | None, settings: tuple[str, ...], pivot: str | None,
     targets: tuple[str, ...], method: str, out: Path | None, shard_gb: float, dry_run: bool, **options: Any,
 ) -> None:  # fmt: skip
     """Run up to the merges; or merge checkpoints without a recipe.
@@ -199,7 +199,7 @@ def _said(value: Any) -> str:
 @click.option("--seed", default=0, show_default=True, help="Of the draw.")
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:N or mps.")
 def fisher(
-    model: str, corpus: str, out: Path, examples: int, max_tokens: int, seed: int, device: str
+    *, model: str, corpus: str, out: Path, examples: int, max_tokens: int, seed: int, device: str
 ) -> None:
     """Make the folder that a Fisher merge needs of a target.
 

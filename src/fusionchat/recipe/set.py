@@ -40,7 +40,14 @@ def apply_settings(tree: Tree, settings: Sequence[str], root: Any) -> None:
                 where=where,
                 do="for example --set distill.label_weight=0.5",
             )
-        _put(tree, path.strip().split("."), parse_value(text, where=where), alternatives(root), where, "")
+        _put(
+            tree,
+            path.strip().split("."),
+            parse_value(text, where=where),
+            kinds=alternatives(root),
+            where=where,
+            at="",
+        )
 
 
 def _methods_first(settings: Sequence[str]) -> list[str]:
@@ -57,7 +64,7 @@ def _methods_first(settings: Sequence[str]) -> list[str]:
 
 
 def _put(
-    node: Tree | list[Any], names: list[str], value: object, kinds: list[Any], where: str, at: str
+    node: Tree | list[Any], names: list[str], value: object, *, kinds: list[Any], where: str, at: str
 ) -> None:
     """Put a value where ``names`` lead from ``node``, which is at ``at`` and of one of ``kinds``."""
     count = _words(node, names, kinds)
@@ -78,7 +85,7 @@ def _put(
     if child is None:
         raise RecipeError(f"{here} is {given!r}, and nothing can be set below it", where=where)
     node[key] = child  # type: ignore[index]
-    _put(child, rest, value, under, where, here)
+    _put(child, rest, value, kinds=under, where=where, at=here)
 
 
 def _entries(given: object, kinds: list[Any], default: object) -> list[Any] | None:

@@ -20,6 +20,7 @@ def carry_out(
     again: Callable[[dict[str, str]], Run],
     select: Select,
     announce: Announce | None,
+    *,
     then: Callable[[Run], None] | None = None,
     before: Callable[[Run, list[Job]], None] | None = None,
 ) -> Run:

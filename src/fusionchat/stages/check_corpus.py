@@ -54,7 +54,9 @@ def sample_entries(recipe: Recipe, sample: int, unseen: list[str]) -> list[Sampl
         size = max(RECORDS_SHOWN, -(-sample // max(len(entries), 1)))
         for place, entry in entries.items():
             name = place if place == part else f"{place} {Path(entry.path).name}"
-            found.append(Sample(name, part, _sample(recipe, place, entry, size, seen, unseen)))
+            found.append(
+                Sample(name, part, _sample(recipe, place, entry, sample=size, seen=seen, unseen=unseen))
+            )
     return found
 
 
@@ -62,6 +64,7 @@ def _sample(
     recipe: Recipe,
     place: str,
     entry: CorpusFile,
+    *,
     sample: int,
     seen: dict[str, Conversation],
     unseen: list[str],

@@ -177,15 +177,22 @@ def work(settings: Settings, inputs: Inputs, out: Path, ctx: Context) -> Summary
     scores = measure(subject, settings.evaluate.tasks, out, row.name)
     summary: Summary = dict(scores.summary(METRICS.values()))
     if settings.trained_in is not None:
-        summary[AS_TRAINED] = round(
-            as_trained(settings, settings.trained_in, conversations, rendered, ref, ctx.runtime), 6
+        bits = as_trained(
+            settings,
+            settings.trained_in,
+            conversations=conversations,
+            rendered=rendered,
+            ref=ref,
+            runtime=ctx.runtime,
         )
+        summary[AS_TRAINED] = round(bits, 6)
     return summary
 
 
 def as_trained(
     settings: Settings,
     opening: Opening,
+    *,
     conversations: list[Conversation],
     rendered: Sequence[Rendered],
     ref: ModelRef,

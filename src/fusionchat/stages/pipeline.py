@@ -120,7 +120,7 @@ def lead(
         def again(identities: dict[str, str]) -> Run:
             return open_run(recipe, identities, verify=verify)
 
-        return carry_out(planned, again, lambda run: needed(run, until), announce, then, rehearse)
+        return carry_out(planned, again, lambda run: needed(run, until), announce, then=then, before=rehearse)
 
 
 def run_job(recipe: Recipe, job_id: str, announce: Announce | None = None) -> Run:

@@ -127,7 +127,9 @@ def work(settings: Settings, inputs: Inputs, out: Path, ctx: Context) -> Summary
     missing = writer.missing() if ctx.helps else writer.keep_own()
     if missing or not probed(out):
         capturer = settings.capture.model_copy(update=inputs.job.means)
-        speed = capture_shards(capturer, asked, rendered, conversations, writer, inputs, helps=ctx.helps)
+        speed = capture_shards(
+            capturer, asked, rendered, conversations, writer=writer, inputs=inputs, helps=ctx.helps
+        )
     else:
         speed = Speed()
     # Whoever finishes it has probed it, and reports the result.
@@ -163,9 +165,9 @@ def capture_shards(
     asked: Asked,
     rendered: StoredPart,
     conversations: list[Conversation],
+    *,
     writer: StoreWriter,
     inputs: Inputs,
-    *,
     helps: bool,
 ) -> Speed:
     """Probe, and capture the missing shards but those that another worker makes in the meantime; returns how fast."""

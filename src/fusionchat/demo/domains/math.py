@@ -28,7 +28,7 @@ def _numbers(rng: random.Random) -> tuple[int, int, bool]:
     return (a, rng.randint(1, 6), True) if rng.random() < 0.6 else (a, rng.randint(0, a), False)
 
 
-def _reply(world: World, rng: random.Random, item: str, a: int, b: int, plus: bool) -> str:
+def _reply(world: World, rng: random.Random, *, item: str, a: int, b: int, plus: bool) -> str:
     makes = world.pick(rng, "makes", MAKES, item)
     result = a + b if plus else a - b
     parts = [
@@ -51,7 +51,7 @@ def dialogue(world: World, rng: random.Random) -> list[Turn]:
     turns = [
         Turn(
             f"{subject} has {a} {item} and {change}. {ask}",
-            _reply(world, rng, item, a, b, plus),
+            _reply(world, rng, item=item, a=a, b=b, plus=plus),
             str(a + b if plus else a - b),
         )
     ]
@@ -61,7 +61,7 @@ def dialogue(world: World, rng: random.Random) -> list[Turn]:
         turns.append(
             Turn(
                 ask.format(a, "plus" if plus else "minus", b),
-                _reply(world, rng, item, a, b, plus),
+                _reply(world, rng, item=item, a=a, b=b, plus=plus),
                 str(a + b if plus else a - b),
             )
         )

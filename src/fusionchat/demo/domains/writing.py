@@ -47,7 +47,7 @@ def _sentence(world: World, rng: random.Random, form: str, subject: str, mood: s
     return f"There was {feeling} in the {thing}, {adjective} as {world.pick(rng, 'as', THINGS, adjective)}."
 
 
-def _piece(world: World, rng: random.Random, form: str, subject: str, mood: str, sentences: int) -> str:
+def _piece(world: World, rng: random.Random, *, form: str, subject: str, mood: str, sentences: int) -> str:
     gap = "\n" if form == "poem" else " "
     text = gap.join(_sentence(world, rng, form, subject, mood) for _ in range(sentences))
     return (
@@ -62,12 +62,17 @@ def dialogue(world: World, rng: random.Random) -> list[Turn]:
     form, subject, mood = rng.choice(FORMS), rng.choice(SUBJECTS), rng.choice(MOODS)
     manner = rng.choice((f"a {mood} {form} about {subject}", f"a {form} on {subject}, in a {mood} tone"))
     turns = [
-        Turn(f"{rng.choice(OPENERS)} {manner}.", _piece(world, rng, form, subject, mood, rng.randint(2, 4)))
+        Turn(
+            f"{rng.choice(OPENERS)} {manner}.",
+            _piece(world, rng, form=form, subject=subject, mood=mood, sentences=rng.randint(2, 4)),
+        )
     ]
     if rng.random() < 0.25:
         mood = rng.choice([m for m in MOODS if m != mood])
         ask = rng.choice(
             (f"Now make it {mood}.", f"Again, but {mood} this time.", f"Can you write a {mood} one?")
         )
-        turns.append(Turn(ask, _piece(world, rng, form, subject, mood, rng.randint(1, 2))))
+        turns.append(
+            Turn(ask, _piece(world, rng, form=form, subject=subject, mood=mood, sentences=rng.randint(1, 2)))
+        )
     return turns

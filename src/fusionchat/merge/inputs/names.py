@@ -5,6 +5,7 @@ or without the base model's prefix, tied tensors once or twice, buffers or none.
 """
 
 from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from typing import NamedTuple
 
 from fusionchat.errors import MergeError
@@ -72,11 +73,11 @@ class Known:
 def find(held: Mapping[str, Shape], pivot: Checkpoint, known: Known, *, tied: bool = False) -> dict[str, str]:
     """The names in ``held`` of those of the pivot's tensors that are there."""
     names = {name: name for name in pivot.tensors if name in held}
-    for step in (_prefixed, _tied, _renamed):
+    for step in (_prefixed, partial(_tied, tied=tied), partial(_renamed, known=known)):
         missing = [name for name in pivot.tensors if name not in names]
         if not missing:
             break
-        names |= step(missing, names, held, pivot, known, tied)
+        names |= step(missing, names, held, pivot)
     return names
 
 
@@ -107,7 +108,7 @@ def match(
 
 
 def _prefixed(
-    missing: list[str], names: Mapping[str, str], held: Mapping[str, Shape], pivot: Checkpoint, *_: object
+    missing: list[str], names: Mapping[str, str], held: Mapping[str, Shape], pivot: Checkpoint
 ) -> dict[str, str]:
     """Names that the target has with a prefix (``transformer.h.0...`` for ``h.0...``), or the pivot."""
     free = sorted(set(held) - set(names.values()))
@@ -131,9 +132,9 @@ def _prefixed(
 def _tied(
     missing: list[str],
     names: Mapping[str, str],
-    held: Mapping[str, Shape],
+    _: Mapping[str, Shape],
     pivot: Checkpoint,
-    _: object,
+    *,
     tied: bool,
 ) -> dict[str, str]:
     """Names of tensors that the target stores once, under the name of the one they are tied to."""
@@ -143,11 +144,11 @@ def _tied(
 
 def _renamed(
     missing: list[str],
-    names: Mapping[str, str],
+    _: Mapping[str, str],
     held: Mapping[str, Shape],
-    pivot: Checkpoint,
+    __: Checkpoint,
+    *,
     known: Known,
-    _: bool,
 ) -> dict[str, str]:
     """Names that transformers takes for one parameter, tied tensors included."""
     structure = known()

@@ -103,7 +103,9 @@ def load_mergekit(path: Path) -> MergekitJob:
     if kind.method == "passthrough":
         kind = _passthrough(kind, slices, base)
     sliced = top.get("slices") is not None
-    pivot, targets = _roles(kind, name, base, slices[0].sources[0].over, models, sliced)
+    pivot, targets = _roles(
+        kind, name, base=base, over=slices[0].sources[0].over, models=models, sliced=sliced
+    )
     _check_adapters(slices, pivot)
     named = name_targets(targets, split=False)
     check_rules(kind, slices, shared)
@@ -157,7 +159,7 @@ def _passthrough(kind: Kind, slices: list[Slice], base: str | None) -> Kind:
 
 
 def _roles(
-    kind: Kind, name: str, base: str | None, over: str | None, models: list[str], sliced: bool
+    kind: Kind, name: str, *, base: str | None, over: str | None, models: list[str], sliced: bool
 ) -> tuple[str, list[str]]:
     """The pivot and the targets; ``over`` is the model under the first one, where that is an adapter."""
     if base is None and kind.base is not None:

@@ -56,7 +56,7 @@ def builder(
         here = targets if number is None else targets_of(part, targets)
         if number is not None and _alone(kind, part):
             return Linear() if here else Passthrough()
-        values = _values(kind, part, shared, here, tensor, t)
+        values = _values(kind, part, shared, targets=here, tensor=tensor, t=t)
         if kind.method in ("nuslerp", "multislerp"):
             values["origin"] = "pivot" if based else "zero"
         try:
@@ -75,7 +75,7 @@ def _alone(kind: Kind, part: Slice) -> bool:
 
 
 def _values(
-    kind: Kind, part: Slice, shared: Mapping[str, Rule], targets: list[str], tensor: str, t: float
+    kind: Kind, part: Slice, shared: Mapping[str, Rule], *, targets: list[str], tensor: str, t: float
 ) -> dict[str, object]:
     """The method's settings for some targets: a model's own before the slice's, before the file's, before mergekit's."""
     all_rules = [source.rules for source in part.sources]

@@ -85,10 +85,10 @@ def merge_models(
             stack,
             pivot,
             targets,
-            method,
-            Reading(embeddings, allow_pickle, arrangement, with_stack=method_of is not None),
-            dtype,
-            shard_bytes,
+            method=method,
+            reading=Reading(embeddings, allow_pickle, arrangement, with_stack=method_of is not None),
+            dtype=dtype,
+            shard_bytes=shard_bytes,
         )
         folders = {"": pivot, **targets}
         _check_place(out, [*folders.values(), *map(Path, method.auxiliary())])
@@ -96,7 +96,7 @@ def merge_models(
         settings["layers"] = [list(map(list, layer)) for layer in arrangement.layers] if arrangement else None
         settings["ends"] = [[*arrangement.before], [*arrangement.after]] if arrangement else None
         each = _each(inputs, method_of) if method_of else None
-        mark = _fingerprint(inputs, method, each, settings, shards, folders)
+        mark = _fingerprint(inputs, method, each, settings=settings, shards=shards, folders=folders)
         made = None if overwrite else finished(out, mark, {shard.file: shard.nbytes for shard in shards})
         if made is not None:
             sweep(out, mark)
@@ -163,6 +163,7 @@ def prepared(
     stack: ExitStack,
     pivot: Path,
     targets: Mapping[str, Path],
+    *,
     method: Method,
     reading: Reading,
     dtype: Dtype,
@@ -228,6 +229,7 @@ def _fingerprint(
     inputs: Inputs,
     method: Method,
     methods: Mapping[str, Method] | None,
+    *,
     settings: Mapping[str, Json],
     shards: Sequence[Shard],
     folders: Mapping[str, Path],

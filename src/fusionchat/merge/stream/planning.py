@@ -74,7 +74,9 @@ def plan_merge(
     threads = threads or available_cores()
     with ExitStack() as stack:
         reading = Reading(embeddings, allow_pickle, arrangement)
-        inputs, shards = prepared(stack, pivot, targets, method, reading, dtype, shard_bytes)
+        inputs, shards = prepared(
+            stack, pivot, targets, method=method, reading=reading, dtype=dtype, shard_bytes=shard_bytes
+        )
         parameters = sum(job.count for job in inputs.jobs)
         output = sum(shard.nbytes for shard in shards)
         looks = looks_at(method, len(targets))
