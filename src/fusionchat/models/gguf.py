@@ -132,7 +132,9 @@ def read_header(path: Path) -> Header:
         raise ModelError(f"The GGUF file cannot be read: {error.strerror}", where=str(path)) from error
     except struct.error as error:
         raise ModelError(
-            "This is not a GGUF file, or it is cut short: its header ends too early", where=str(path), do=AGAIN
+            "This is not a GGUF file, or it is cut short: its header ends too early",
+            where=str(path),
+            do=AGAIN,
         ) from error
     except (ValueError, OverflowError, MemoryError) as error:
         raise ModelError(
