@@ -13,7 +13,7 @@ from fusionchat.represent.endpoint.client import Server
 from fusionchat.represent.endpoint.prompt import read, request
 from fusionchat.represent.endpoint.side_by_side import side_by_side
 from fusionchat.represent.entries import Entries
-from fusionchat.represent.scored import scored
+from fusionchat.represent.from_entries import scored
 from fusionchat.represent.topk import Scored
 
 

@@ -18,7 +18,7 @@ from fusionchat.corpus.rendered_part import RenderedPart
 from fusionchat.errors import ModelError
 from fusionchat.represent.asked import Asked
 from fusionchat.represent.entries import Entries
-from fusionchat.represent.scored import scored
+from fusionchat.represent.from_entries import scored
 from fusionchat.represent.topk import Scored
 from fusionchat.represent.vllm.in_vllm import Arrays, Head, receive, send
 

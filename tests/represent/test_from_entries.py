@@ -9,7 +9,7 @@ from fusionchat.errors import ModelError
 from fusionchat.models.ref import ModelRef
 from fusionchat.represent.asked import Asked
 from fusionchat.represent.entries import Entries
-from fusionchat.represent.scored import scored
+from fusionchat.represent.from_entries import scored
 
 
 def asked(k=2, vocabulary=9):
