@@ -39,6 +39,17 @@ def test_a_filler_bears_no_loss():
     assert [[len(batch["labels"]) for batch in data[i]] for i in range(2)] == [[2], [0]]
 
 
+def test_rows_of_own_text_are_marked_and_left_out_where_they_have_no_distribution():
+    conversations = [rendered(4, [2, 3]), rendered(6, [4, 5])]
+    soft = by_conversation(make_scored(0, [2, 2], present=[True, True, False, True]))
+    plan = plan_steps([2, 2], [4, 6], epochs=1, batch_size=2, micro_tokens=12, seed=0)
+    [batch] = StudentData(conversations, soft, plan, own={1})[0]
+    assert batch["labels"].tolist() == [15, 12, 13] and batch["own"].tolist() == [True, False, False]
+    assert batch["present"].all() and len(batch["tail"]) == len(batch["positions"]) == 3
+    [plain] = StudentData(conversations, soft, plan)[0]
+    assert len(plain["labels"]) == 4 and not plain["own"].any()
+
+
 def test_plain_fine_tuning_has_no_distribution():
     data = StudentData(
         [rendered(4, [2])], None, plan_steps([1], [4], epochs=1, batch_size=1, micro_tokens=99, seed=0)

@@ -13,6 +13,7 @@ from fusionchat.distill.lora import (
     chosen_layers,
     is_called,
     linear_layers,
+    load_factors,
     opening_of,
     require_fitting,
     require_quantizer,
@@ -148,6 +149,19 @@ def test_peft_and_the_merge_read_the_trained_model(tmp_path, saved, tied):
     head = student.head.linear.weight
     assert head.requires_grad == (bool({"lm_head"} & set(saved)) or (tied and "embed_tokens" in saved))
     assert any(head is p for p in student.parameters())
+
+
+@pytest.mark.parametrize("saved", [(), ("norm",)])
+def test_a_training_goes_on_from_the_factors_of_an_adapter(tmp_path, saved):
+    made, base = adapted(tmp_path, llama(), modules_to_save=saved)
+    save_adapter(made, ref(base), tmp_path / "target", Lora(lora=LoraSettings(r=4, modules_to_save=saved)))
+    again = with_factors(llama(), LoraSettings(r=4, modules_to_save=saved), ref(base), seed=9)
+    load_factors(again, tmp_path / "target")
+    want, found = (dict(one.named_parameters()) for one in (made, again))
+    trained = [name for name, one in want.items() if one.requires_grad]
+    assert trained and all(
+        torch.equal(want[name], found[name]) and found[name].requires_grad for name in trained
+    )
 
 
 def test_a_layer_that_is_trained_whole_has_no_factors(tmp_path):

@@ -76,6 +76,27 @@ def test_a_hand_written_row():
     assert sums.rows == 1
 
 
+@pytest.mark.parametrize("tail", ["bucket", "renormalize"])
+def test_rows_of_the_student_s_own_text_learn_their_distributions_alone(tail):
+    hidden, head, targets = make(0, n=4)
+    own = torch.tensor([True, False, True, False])
+    mixed = run(soft_cross_entropy, hidden, head, targets._replace(own=own), label_weight=0.7, tail=tail)
+    apart = [
+        run(
+            soft_cross_entropy,
+            hidden[rows],
+            head,
+            SoftTargets(*(one[rows] for one in targets[:5])),
+            label_weight=w,
+            tail=tail,
+        )
+        for rows, w in ((own, 0.0), (~own, 0.7))
+    ]
+    torch.testing.assert_close(mixed[0], apart[0][0] + apart[1][0])
+    torch.testing.assert_close(mixed[1][own], apart[0][1])
+    torch.testing.assert_close(mixed[2], apart[0][2] + apart[1][2])
+
+
 def test_a_row_that_the_student_knows_counts_little():
     """Logits (ln 3, 0): p = 3/4 and 1/4. At focus 2 the labels' CE weighs 1/16 where it is known, 9/16 where not."""
     head = torch.tensor([[math.log(3.0)], [0.0]])

@@ -1,6 +1,6 @@
 import pytest
 
-from fusionchat.distill.seeds import nth, seed_of
+from fusionchat.distill.seeds import nth, seed_of, seed_of_round
 from fusionchat.recipe.schema import load_recipe
 from fusionchat.stages.pipeline import open_run
 from fusionchat.stages.variants import trainings
@@ -62,3 +62,8 @@ def test_seeds_are_counted_in_the_plan(tiny):
     assert more - first == new
     jobs = open_run(load_recipe("recipe.yaml", ("compare.sft_seeds=2",))).jobs
     assert jobs["distill/sft#2"].cost == jobs["distill/sft"].cost
+
+
+def test_every_round_has_a_seed_of_its_own_and_the_first_the_training_s():
+    found = {seed_of_round(seed, number) for seed in range(20) for number in range(1, 5)}
+    assert seed_of_round(7, 1) == 7 and len(found) == 80 and all(0 <= seed < 2**31 for seed in found)

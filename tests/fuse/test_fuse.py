@@ -35,6 +35,19 @@ def test_min_ce_takes_the_better_model_of_each_conversation():
     assert fused.topk.present.all() and not fused.fallback.any()
 
 
+@pytest.mark.parametrize("rule", [MinCE(), MinCE(per="token"), MeanCE()])
+def test_given_weights_replace_the_rule_s_in_their_conversations(rule):
+    pivot, source = make_scored(0, [3, 2, 1]), make_scored(1, [3, 2, 1])
+    given = np.array([[np.nan, 0.2, 1.0], [np.nan, 0.8, 0.0]], np.float32)
+    plain, fused = (
+        rules.fuse([pivot, source], [pivot, source], rule, lengths(pivot), given=one) for one in (None, given)
+    )
+    np.testing.assert_array_equal(fused.weights[:, :3], plain.weights[:, :3])
+    assert fused.weights[:, 3:].T.tolist() == [pytest.approx([0.2, 0.8])] * 2 + [[1, 0]]
+    if not rule.mixes:
+        np.testing.assert_array_equal(fused.topk.ids[3:5], source.topk.ids[3:5])
+
+
 def test_a_route_goes_by_the_domain_of_each_conversation():
     models = [make_scored(m, [2, 1, 2]) for m in range(3)]
     labels, names = ("code", "zh", "maths"), ("pivot", "a", "b")

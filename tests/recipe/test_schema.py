@@ -222,3 +222,24 @@ def test_variables_of_a_template_are_json(tmp_path):
     ):
         with pytest.raises(RecipeError, match=words):
             load(tmp_path, "", f"pivot.template_variables={wrong}")
+
+
+def test_rounds_by_a_number_or_by_their_settings(tmp_path):
+    assert load(tmp_path, "rounds: 2").rounds.n == 2
+    assert load(tmp_path, "rounds: {n: 3, share: 1}").rounds.share == 1
+    recipe = load_recipe(tmp_path / "r.yaml", ["rounds=2", "rounds.share=0.25"])
+    assert (recipe.rounds.n, recipe.rounds.share) == (2, 0.25)
+    with pytest.raises(RecipeError, match="rounds"):
+        load(tmp_path, "rounds: true")
+
+
+def test_one_round_is_not_written_so_that_finished_runs_stay_done(tmp_path):
+    assert "rounds" not in load(tmp_path, "rounds: 1").model_dump()
+    assert load(tmp_path, "rounds: 2").model_dump()["rounds"]["n"] == 2
+
+
+def test_no_source_has_the_name_of_a_round_s_folder(tmp_path):
+    base = BASE.replace("a: A", "Round2: A")
+    assert "Round2" in load(tmp_path, base=base).sources
+    with pytest.raises(RecipeError, match="Round2"):
+        load(tmp_path, "rounds: 2", base=base)

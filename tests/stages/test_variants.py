@@ -7,6 +7,7 @@ from fusionchat.merge.methods.varm import Varm
 from fusionchat.stages.names import Row, Trained
 from fusionchat.stages.variants import (
     Training,
+    later_trainings,
     main_merge,
     merges,
     opened_sources,
@@ -111,3 +112,26 @@ def test_a_server_s_model_cannot_be_evaluated():
 def test_no_source_is_called_as_what_is_made(name):
     with pytest.raises(ValueError, match=name):
         recipe(sources={name: "m"})
+
+
+def test_later_rounds_train_every_target_further():
+    made = recipe(
+        rounds=2, distill={"label_weight": 0.9, "sweep": [0.5], "seeds": 2}, compare={"all_sources": True}
+    )
+    later = later_trainings(made)
+    assert [str(one.trained) for one in later[:4]] == [
+        "round2/a@0.9", "round2/b@0.9", "round2/all@0.9", "round2/a@0.5",
+    ]  # fmt: skip
+    assert len(later) == 12 and later == trainings(made)[-12:]
+    assert later[1].learns == "fuse/round2/b@0.9" and later[3].label_weight == 0.5
+    first = {one.seed for one in trainings(made)[:-12]}
+    assert len({one.seed for one in later}) == 2 and not first & {one.seed for one in later}
+    assert later_trainings(recipe()) == []
+
+
+def test_every_round_s_models_are_rows_and_the_jobs_of_its_targets_are_its_own():
+    assert names(rounds=2, **ONE)[4:] == [
+        ("target", "targets/a@0.9"), ("target", "targets/b@0.9"), ("merge", "varm@0.9"),
+        ("target", "targets/round2/a@0.9"), ("target", "targets/round2/b@0.9"), ("merge", "round2/varm@0.9"),
+    ]  # fmt: skip
+    assert targets_of(("a",), 0.5, 1, 2) == {"a": "distill/round2/a@0.5"}

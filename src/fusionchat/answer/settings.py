@@ -1,8 +1,8 @@
 """Settings of answers: how their tokens are drawn, where they are cut, and what of a dialogue is answered."""
 
-from typing import Literal
+from typing import ClassVar, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from fusionchat.settings import Frozen
 
@@ -22,3 +22,36 @@ class Sampling(Frozen):
         description="last: the last question is answered, with the dialogue before it as it is; each: every question of a "
         "dialogue is answered, after the model's own answers to those before",
     )
+
+
+class RoundsSettings(Sampling):
+    """Rounds of training: from the second on, targets are trained further on their own answers.
+
+    In every round after the first each target answers a share of the corpus's questions, the pivot and its source score these
+    answers, and the target learns their distributions (on-policy distillation). ``rounds: 2`` is short for ``rounds: {n: 2}``.
+    """
+
+    short: ClassVar[str] = "n"
+
+    n: int = Field(
+        1, ge=1, description="rounds of training; 1: targets are trained once, on the corpus alone"
+    )
+    share: float = Field(
+        0.5,
+        gt=0,
+        le=1,
+        description="share of the training part whose answers are the target's own in a later round; the others stay as they are",
+    )
+    epochs: float = Field(
+        1, gt=0, description="passes over the training part in a later round; fractions are possible"
+    )
+
+    @property
+    def sampling(self) -> Sampling:
+        """How answers are drawn."""
+        return Sampling(**self.model_dump(include=set(Sampling.model_fields)))
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_number(cls, value: object) -> object:
+        return {"n": value} if isinstance(value, int) else value

@@ -1,7 +1,7 @@
 # B conversations of a micro-batch, L padded length, N supervised rows, K kept tokens
 """The tensors of each step of a plan, micro-batch by micro-batch."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import NamedTuple, Protocol, TypedDict
 
 import numpy as np
@@ -21,7 +21,7 @@ class StudentBatch(TypedDict):
 
     ``input_ids`` and ``attention_mask`` int64 [B, L]; ``positions`` int64 [N] flat index of the state that
     predicts each row; ``labels`` int64 [N]; ``ids`` int64 [N, K], ``logprobs`` and ``tail`` float32 [N, K] and
-    [N], ``present`` bool [N]: see `SoftTargets`; ``step_rows`` int64 scalar.
+    [N], ``present`` and ``own`` bool [N]: see `SoftTargets`; ``step_rows`` int64 scalar.
     """
 
     input_ids: Int[Tensor, "B L"]
@@ -32,6 +32,7 @@ class StudentBatch(TypedDict):
     logprobs: Tensor
     tail: Tensor
     present: Tensor
+    own: Tensor
     step_rows: Tensor
 
 
@@ -44,15 +45,19 @@ class Distributions(Protocol):
 
 
 class StudentData(Dataset[list[StudentBatch]]):
-    """Part i of a plan (one rank's micro-batches of one step) as tensors; ``soft`` is None for the labels alone."""
+    """Part i of a plan (one rank's micro-batches of one step) as tensors; ``soft`` is None for the labels alone.
+
+    The text of the ``own`` conversations is the student's: a row of theirs without a distribution is left out.
+    """
 
     def __init__(
         self,
         rendered: Sequence[Rendered],
         soft: Distributions | None,
         plan: Sequence[Sequence[MicroBatch]],
+        own: Collection[int] = frozenset(),
     ) -> None:
-        self.rendered, self.soft, self.plan = rendered, soft, plan
+        self.rendered, self.soft, self.plan, self.own = rendered, soft, plan, own
 
     def __len__(self) -> int:
         """Parts of the whole training."""
@@ -68,7 +73,10 @@ class StudentData(Dataset[list[StudentBatch]]):
         n = len(batch.labels)
         found = [] if self.soft is None else [self.soft[i] for i in micro.members]
         soft = in_a_row(found, n)
-        keep = slice(None) if micro.counts else slice(0, 0)
+        own = np.zeros(n, np.bool_)
+        if self.own:
+            own = np.repeat([i in self.own for i in micro.members], [one.rows for one in found])
+        keep = kept_rows(soft, own) if micro.counts else slice(0, 0)
         return StudentBatch(
             input_ids=batch.tokens,
             attention_mask=batch.mask,
@@ -78,6 +86,7 @@ class StudentData(Dataset[list[StudentBatch]]):
             logprobs=torch.from_numpy(soft.logprobs)[keep],
             tail=torch.from_numpy(soft.tail)[keep],
             present=torch.from_numpy(soft.present)[keep],
+            own=torch.from_numpy(own)[keep],
             step_rows=torch.tensor(micro.step_rows),
         )
 
@@ -89,6 +98,12 @@ class _Soft(NamedTuple):
     logprobs: Float[np.ndarray, "N K"]
     tail: Float[np.ndarray, " N"]
     present: Bool[np.ndarray, " N"]
+
+
+def kept_rows(soft: _Soft, own: Bool[np.ndarray, " N"]) -> Tensor | slice:
+    """The rows that teach something: all but those of the student's own text that have no distribution."""
+    kept = ~own | (soft.present & np.isfinite(soft.logprobs).any(axis=1))
+    return slice(None) if kept.all() else torch.from_numpy(np.flatnonzero(kept))
 
 
 def in_a_row(parts: Sequence[TopK], rows: int) -> _Soft:

@@ -189,6 +189,13 @@ def with_factors(
     return adapted  # type: ignore[return-value]
 
 
+def load_factors(adapted: "PeftModel", folder: Path) -> None:
+    """Take over the factors, and what else was trained, from an adapter that `save_adapter` wrote: a training goes on from it."""
+    from peft import load_peft_weights, set_peft_model_state_dict
+
+    set_peft_model_state_dict(adapted, load_peft_weights(str(folder), device="cpu"))
+
+
 def round_frozen(model: "PreTrainedModel", dtype: torch.dtype) -> None:
     """Round the weights of frozen linear layers, in place, to what autocast to this dtype multiplies with.
 

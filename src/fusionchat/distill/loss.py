@@ -51,6 +51,7 @@ class SoftTargets(NamedTuple):
         tail: float [N], log of the mass outside the kept tokens.
         labels: int64 [N].
         present: bool [N]; a row without a distribution, or with no kept token, is trained on its label alone.
+        own: bool [N], rows of the student's own text: trained on their distributions alone, or not at all. None for no such row.
     """
 
     ids: Int[Tensor, "N K"]
@@ -58,6 +59,7 @@ class SoftTargets(NamedTuple):
     tail: Float[Tensor, " N"]
     labels: Int[Tensor, " N"]
     present: Bool[Tensor, " N"]
+    own: Bool[Tensor, " N"] | None = None
 
 
 class LossSums(NamedTuple):
@@ -117,6 +119,8 @@ def soft_cross_entropy(
     usable = targets.present & torch.isfinite(targets.logprobs).any(dim=1)
     weight = torch.ones(n, dtype=wide(hidden_NH.dtype), device=hidden_NH.device)
     weight = weight.masked_fill(usable, label_weight)
+    if targets.own is not None:
+        weight = weight.masked_fill(targets.own, 0.0)
     bucket, soft = tail == "bucket", weight < 1
     work = _Work(
         goal(targets.labels, weight, targets.ids, targets.logprobs, targets.tail if bucket else None),

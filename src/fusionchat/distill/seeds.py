@@ -10,6 +10,13 @@ def nth(name: str, number: int) -> str:
     return name if number == FIRST else f"{name}#{number}"
 
 
+def seed_of_round(seed: int, number: int) -> int:
+    """A training's seed in a round: its own in the first, in others 31 bits of a SHA-256 of it and the round."""
+    if number == 1:
+        return seed
+    return int.from_bytes(hashlib.sha256(f"{seed} round {number}".encode()).digest()[:4], "big") >> 1
+
+
 def seed_of(seed: int, number: int) -> int:
     """The recipe's seed for the first training; for the others 31 bits of a SHA-256 of it and the number.
 

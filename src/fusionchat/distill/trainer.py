@@ -1,6 +1,6 @@
 """Distillation on `transformers.Trainer`: its optimizer, schedules, precision, checkpoints and resume; our loss."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from pathlib import Path
@@ -285,6 +285,7 @@ def train(
     folder: Path,
     device: torch.device,
     progress: Callable[[int], AbstractContextManager[Callable[[int], None]]],
+    own: Collection[int] = frozenset(),
     sharded: bool = False,
     watched: Watched = Watched(),  # noqa: B008 (immutable)
 ) -> Trained:
@@ -303,6 +304,7 @@ def train(
         folder: For checkpoints.
         device: Where to train.
         progress: Opens a progress bar of the steps that are to do.
+        own: Conversations whose answers are the student's own: they teach their distributions alone, whatever lambda is.
         sharded: Whether each process holds a part of the model (FSDP2); afterwards it is whole in rank 0, and empty in others.
         watched: What is watched of it.
 
@@ -361,7 +363,7 @@ def train(
             observer=observer,
             label_weight=lambda step: label_weight_at(step, steps, first=label_weight, last=last),
             args=arguments,
-            train_dataset=StudentData(rendered, soft, plan),
+            train_dataset=StudentData(rendered, soft, plan, own),
             data_collator=lambda batch: batch[0],
             callbacks=[_Watch(advance), *reporters(watched.report_to, folder.parent)],
         )

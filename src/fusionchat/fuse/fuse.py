@@ -45,6 +45,7 @@ def fuse(
     *,
     names: Sequence[str] = (),
     labels: Sequence[str] = (),
+    given: Float[np.ndarray, "M C"] | None = None,
 ) -> Fused:
     """Fuse the distributions of all models, given on the pivot's rows.
 
@@ -57,6 +58,7 @@ def fuse(
         bytes_CT: UTF-8 bytes of every message of these conversations.
         names: What the models are called, the pivot first: for rules that name them.
         labels: What ``rule.column`` is for each conversation, such as its domain: for rules that go by it.
+        given: Weights of the models in conversations whose text is not to decide; NaN in the others.
 
     Returns:
         Rows of the pivot's width K (the largest masses are kept, the rest joins the tail).
@@ -79,7 +81,11 @@ def fuse(
         labels=label_of_units(labels, rule.per, bytes_CT, events),
         entropy=entropies(topks, rule, unit, scored.ce.shape[1]),
     )
-    weights, fallback = fall_back(rule.weigh(known)[:, unit], np.stack([topk.present for topk in topks]))
+    weights = rule.weigh(known)[:, unit]
+    if given is not None:
+        given_MN = given[:, events.conversation]
+        weights = np.where(np.isnan(given_MN), weights, given_MN)
+    weights, fallback = fall_back(weights, np.stack([topk.present for topk in topks]))
     pick = _mix if rule.mixes else _pick
     return Fused(pick(topks, weights), weights, fallback, scored.shared, rule.to_pivot(known))
 

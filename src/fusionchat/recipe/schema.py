@@ -7,7 +7,7 @@ reached live under ``runtime`` and never make an artifact stale.
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, get_args
+from typing import Annotated, Any, ClassVar, get_args
 
 from pydantic import (
     BeforeValidator,
@@ -19,6 +19,7 @@ from pydantic import (
 )
 
 from fusionchat.align.settings import AlignSettings, VocabularyMethod
+from fusionchat.answer.settings import RoundsSettings
 from fusionchat.corpus.settings import CorpusSettings
 from fusionchat.distill.settings import DistillSettings
 from fusionchat.errors import RecipeError
@@ -37,11 +38,12 @@ from fusionchat.recipe.types import prepare
 from fusionchat.represent.capture import DEFAULT, AnyCapturer
 from fusionchat.represent.settings import RepresentSettings
 from fusionchat.runtime import RuntimeSettings
-from fusionchat.settings import Frozen, method_from_name, no_such, no_such_method
+from fusionchat.settings import Frozen, Grown, method_from_name, no_such, no_such_method
 from fusionchat.yaml import parse_yaml
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 NAME_RULE = "use letters, digits, '.', '_' and '-' only, a letter or digit first, and at most 100 characters"
+ROUND = re.compile(r"round[0-9]+", re.IGNORECASE)
 RESERVED = frozenset({"pivot", "sft", "all"})
 """What no source can be called: FusionChat knows or makes models of these names."""
 
@@ -86,9 +88,10 @@ class CompareSettings(Frozen):
     merges: tuple[AnyMerge, ...] = Field((), description="other merges of the same targets")
 
 
-class Recipe(Frozen):
+class Recipe(Grown):
     """Everything a run needs."""
 
+    later: ClassVar[tuple[str, ...]] = ("rounds",)
     name: str = Field(description="the run's name, and its folder's")
     output: str = Field("runs", description="folder that holds the runs, relative to the working directory")
     seed: int = Field(
@@ -104,6 +107,7 @@ class Recipe(Frozen):
     align: AnyAlign = AlignSettings()
     fuse: AnyFuse = MinCE()
     distill: DistillSettings = DistillSettings()
+    rounds: RoundsSettings = RoundsSettings()
     merge: AnyMerge = Varm()
     search: SearchSettings | None = None
     fused: FusedSettings = FusedSettings()
@@ -183,6 +187,13 @@ class Recipe(Frozen):
                 f"thinking: {keeps[0]} cannot keep thoughts that corpus.thinking drops; set corpus.thinking to keep, "
                 "and `thinking: drop` for the models that are not to see them"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _names_of_rounds(self) -> "Recipe":
+        taken = [name for name in self.sources if ROUND.fullmatch(name)]
+        if taken and self.rounds.n > 1:
+            raise ValueError(f"sources: {taken[0]!r} is what a folder of later rounds is called: rename it")
         return self
 
     @field_validator("pivot")

@@ -131,7 +131,7 @@ def _opened(child: object, kinds: list[Any], default: object) -> Tree | list[Any
         method = getattr(default, METHOD, None)
         return {} if method is None else {METHOD: method}
     short = next((key for kind in kinds if (key := short_key(kind))), None)
-    return {short: child} if isinstance(child, str) and short else None
+    return {short: child} if isinstance(child, str | int) and short else None
 
 
 def alternatives(annotation: Any) -> list[Any]:

@@ -11,7 +11,7 @@ from typing import Any, Literal, get_args, get_origin
 
 from pydantic import JsonValue
 
-from fusionchat.recipe.set import KINDS, Tree, below, keys, short_key
+from fusionchat.recipe.set import KINDS, Tree, alternatives, below, keys, short_key
 
 SCALARS = (str, int, float, bool, NoneType)
 
@@ -59,8 +59,10 @@ def _fits(value: object, kinds: list[Any]) -> bool:
     """Whether a value that is no mapping and no list may be where these types are; dates and such are not judged."""
     known = {kind for kind in kinds if kind in SCALARS}
     known |= {type(word) for kind in kinds if get_origin(kind) is Literal for word in get_args(kind)}
-    if any(short_key(kind) for kind in kinds):
-        known.add(str)
+    for kind in kinds:
+        if short := short_key(kind):
+            known.add(str)
+            known.update(one for one in alternatives(keys(kind)[short][0]) if one in SCALARS)
     if isinstance(value, float):
         return math.isfinite(value) and (
             JsonValue in kinds or float in known or (int in known and value.is_integer())

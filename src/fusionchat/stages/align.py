@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 from safetensors.numpy import save_file
@@ -21,25 +22,28 @@ from fusionchat.represent.topk import Scored
 from fusionchat.run.estimate import shards
 from fusionchat.run.job import Context, Cost, Inputs, Summary
 from fusionchat.run.plan import Run
-from fusionchat.settings import Frozen
+from fusionchat.settings import Grown
 from fusionchat.stages.corpus import files_of, make_renderer, read_part, read_tokens
-from fusionchat.stages.names import CORPUS, captured
+from fusionchat.stages.names import Trained, aligned, captured, corpus_of
 from fusionchat.tokens.table import TokenTable
 
 VERSION = 6  # raised when the same settings and inputs give another output
 MAP = "vocabulary_map.safetensors"
 
 
-class Settings(Frozen):
+class Settings(Grown):
     """All that changes an alignment but the captures.
 
     Attributes:
         source: The source's name.
         align: How its distributions are carried over to the pivot.
+        of: The target whose own answers were captured; None for the corpus alone.
     """
 
+    later: ClassVar[tuple[str, ...]] = ("of",)
     source: str
     align: AlignSettings
+    of: Trained | None = None
 
 
 def settings_of(held: Mapping[str, Json]) -> Settings:
@@ -49,13 +53,19 @@ def settings_of(held: Mapping[str, Json]) -> Settings:
 
 def plan(run: Run) -> None:
     """Plan one job a source."""
-    for source in run.recipe.sources:
+    plan_alignments(run, tuple(run.recipe.sources))
+
+
+def plan_alignments(run: Run, sources: Sequence[str], of: Trained | None = None) -> None:
+    """Plan the alignments of some sources, over the corpus or for a later round of a target."""
+    corpus = corpus_of(of)
+    for source in sources:
         run.add(
             "align",
-            source,
-            Settings(source=source, align=run.recipe.align),
-            needs=(CORPUS, captured("pivot"), captured(source)),
-            reads={CORPUS: files_of("train", "pivot", source)},
+            aligned(source, of).removeprefix("align/"),
+            Settings(source=source, align=run.recipe.align, of=of),
+            needs=(corpus, captured("pivot", of), captured(source, of)),
+            reads={corpus: files_of("train", "pivot", source)},
             content=run.follows("pivot") | run.follows(source),
             cost=Cost(shards(run.recipe), 0.0),
         )
@@ -72,10 +82,10 @@ def work(settings: Settings, inputs: Inputs, out: Path, ctx: Context) -> Summary
     ``kind`` and ``kept`` of each row go with the shards.
     """
     tables = make_renderer(inputs.model("pivot")).table, make_renderer(inputs.model(settings.source)).table
-    corpus = inputs.folder(CORPUS)
+    corpus = inputs.folder(corpus_of(settings.of))
     conversations = read_part(corpus, "train")
     tokens = [read_tokens(corpus, "train", name) for name in ("pivot", settings.source)]
-    folders = inputs.folder(captured("pivot")), inputs.folder(captured(settings.source))
+    folders = [inputs.folder(captured(name, settings.of)) for name in ("pivot", settings.source)]
     stores = [DistributionStore(f).require(own.offsets) for f, own in zip(folders, tokens, strict=True)]
     ranges = stores[0].ranges
     writer = StoreWriter(out, tokens[0].offsets, ranges, stores[0].encoding, inputs.job.fingerprint)

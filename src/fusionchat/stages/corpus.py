@@ -202,7 +202,7 @@ def work(settings: Settings, inputs: Inputs, out: Path, ctx: Context) -> Summary
                     where=f"corpus.{name}",
                     do="see `fusionchat check`; give the model another `template:`, or leave it out",
                 )
-            write_text(out / part_file(name), "".join(_line(to_record(c)) for c in kept))
+            write_text(out / part_file(name), part_text(kept))
             for model, renderings in rendered.items():
                 write_rendered(out / tokens_file(name, model), join(renderings))
             summary[name] = {"conversations": len(kept), "bytes": sum(c.supervised_bytes for c in kept)}
@@ -284,12 +284,18 @@ def head_rows(ref: ModelRef) -> int | None:
 
 def token_limits(settings: Settings, inputs: Inputs) -> list[tuple[ModelRef, int]]:
     """Each model and the most tokens a conversation may have for it: the recipe's, or what it was built for."""
-    limits = []
-    for ref in inputs.job.models.values():
-        built_for = getattr(load_config(ref).get_text_config(), "max_position_embeddings", None)
-        wanted = settings.corpus.max_tokens
-        limits.append((ref, min(wanted, built_for) if built_for else wanted))
-    return limits
+    return [(ref, limit_of(ref, settings.corpus.max_tokens)) for ref in inputs.job.models.values()]
+
+
+def limit_of(ref: ModelRef, wanted: int) -> int:
+    """The most tokens of a conversation for a model: what is wanted, or what it was built for if that is less."""
+    built_for = getattr(load_config(ref).get_text_config(), "max_position_embeddings", None)
+    return min(wanted, built_for) if built_for else wanted
+
+
+def part_text(conversations: Sequence[Conversation]) -> str:
+    """What a part's file holds, a conversation a line."""
+    return "".join(_line(to_record(one)) for one in conversations)
 
 
 def read_part(folder: Path, part: str) -> list[Conversation]:

@@ -11,6 +11,7 @@ from pydantic import Field, SerializeAsAny
 
 from fusionchat.artifacts import Json, read_json, write_json
 from fusionchat.console import ignore, progress
+from fusionchat.damage import verified_folder
 from fusionchat.distill.checkpoints import describe
 from fusionchat.distill.metrics import METRICS
 from fusionchat.distill.precision import Bf16Weights
@@ -23,17 +24,20 @@ from fusionchat.models.load import load_model
 from fusionchat.models.opening import PLAIN
 from fusionchat.models.precision import torch_dtype
 from fusionchat.models.quantization import keep_layout
+from fusionchat.models.ref import made_of
 from fusionchat.models.tokenizer import copy_tokenizer
+from fusionchat.recipe.schema import Recipe
 from fusionchat.represent.store.read import DistributionStore
 from fusionchat.run.estimate import training_cost, training_memory
 from fusionchat.run.job import Context, Inputs, Summary
 from fusionchat.run.plan import Run
 from fusionchat.run.world import world_here
 from fusionchat.settings import Grown
+from fusionchat.stages.answer import own_answers
 from fusionchat.stages.corpus import files_of, read_part, read_tokens, tokens_file
-from fusionchat.stages.names import CORPUS
+from fusionchat.stages.names import CORPUS, Trained, corpus_of, distilled
 from fusionchat.stages.noise import NOISE, TRAINING
-from fusionchat.stages.variants import trainings
+from fusionchat.stages.variants import Training, trainings
 
 if TYPE_CHECKING:
     from fusionchat.distill.held_out import HeldOut
@@ -52,13 +56,15 @@ class Settings(Grown):
         learns: The job whose distributions it learns; None for the labels alone.
         seed: Order of the conversations and every other random choice.
         micro_batch_tokens: Positions of a pass, where the factors' dropout draws a mask for each; else None.
+        of: The target in a later round, which it goes on from; None for a training from the pivot.
     """
 
-    later: ClassVar[tuple[str, ...]] = ("micro_batch_tokens",)
+    later: ClassVar[tuple[str, ...]] = ("micro_batch_tokens", "of")
     distill: SerializeAsAny[TrainingSettings | SoftTrainingSettings] = Field(union_mode="left_to_right")
     learns: str | None
     seed: int
     micro_batch_tokens: int | None = None
+    of: Trained | None = None
 
 
 def settings_of(held: Mapping[str, Json]) -> Settings:
@@ -68,28 +74,46 @@ def settings_of(held: Mapping[str, Json]) -> Settings:
 
 def plan(run: Run) -> None:
     """Plan every training."""
-    recipe = run.recipe
-    content, cost = run.model("pivot") | run.generation("pivot"), training_cost(recipe, run.refs["pivot"])
-    for training in trainings(recipe):
-        run.add(
-            "distill",
-            str(training.trained),
-            Settings(
-                distill=recipe.distill.hard()
-                if training.learns is None
-                else recipe.distill.soft(training.label_weight),
-                learns=training.learns,
-                seed=training.seed,
-                micro_batch_tokens=recipe.runtime.micro_batch_tokens if draws_masks(recipe.distill) else None,
-            ),
-            needs=(CORPUS, training.learns) if training.learns else (CORPUS,),
-            reads={CORPUS: (tokens_file("train", "pivot"), *held_out_files(recipe.distill))},
-            content=content,
-            cost=cost,
-            memory=training_memory(recipe, run.refs["pivot"]),
-            on_device=True,
-            parallel="ranks",
-        )
+    for training in trainings(run.recipe):
+        if training.trained.round == 1:
+            plan_training(run, training)
+
+
+def plan_training(run: Run, training: Training) -> None:
+    """Plan one training; a later round's goes on from the target of the round before."""
+    recipe, of = run.recipe, training.trained if training.trained.round > 1 else None
+    corpus = corpus_of(of)
+    run.add(
+        "distill",
+        str(training.trained),
+        Settings(
+            distill=how_trained(recipe, training),
+            learns=training.learns,
+            seed=training.seed,
+            micro_batch_tokens=recipe.runtime.micro_batch_tokens if draws_masks(recipe.distill) else None,
+            of=of,
+        ),
+        needs=(
+            CORPUS,  # of which the validation part is
+            corpus,
+            *([training.learns] if training.learns else []),
+            *([distilled(of.before)] if of else []),
+        ),
+        reads={CORPUS: (tokens_file("train", "pivot"), *held_out_files(recipe.distill))},
+        content=run.model("pivot") | run.generation("pivot"),
+        cost=training_cost(recipe, run.refs["pivot"]),
+        memory=training_memory(recipe, run.refs["pivot"]),
+        on_device=True,
+        parallel="ranks",
+    )
+
+
+def how_trained(recipe: Recipe, training: Training) -> TrainingSettings | SoftTrainingSettings:
+    """What a training goes by; later rounds have epochs of their own."""
+    if training.learns is None:
+        return recipe.distill.hard()
+    own = recipe.distill.soft(training.label_weight)
+    return own if training.trained.round == 1 else own.model_copy(update={"epochs": recipe.rounds.epochs})
 
 
 def held_out_files(how: TrainingSettings) -> tuple[str, ...]:
@@ -122,6 +146,11 @@ def work(settings: Settings, inputs: Inputs, out: Path, ctx: Context) -> Summary
     return {"steps": saved["steps"], "loss": saved["loss"], "processes": saved.get("processes", 1)}
 
 
+def started_from(of: Trained, inputs: Inputs) -> Path:
+    """The folder of the target that a later round goes on from: a model or an adapter."""
+    return verified_folder(inputs.folder(distilled(of.before)) / "model")
+
+
 def require_shareable(how: TrainingSettings, ctx: Context) -> None:
     """Raise RecipeError where processes cannot hold parts of what is trained."""
     if ctx.runtime.training.strategy == "fsdp2" and ctx.world > 1 and isinstance(how.train, Qlora):
@@ -142,13 +171,14 @@ def train_target(settings: Settings, inputs: Inputs, out: Path, ctx: Context) ->
     """Train a target and save it; ``training.json`` is written last."""
     import torch
 
-    from fusionchat.distill.lora import opening_of, save_adapter, with_factors
+    from fusionchat.distill.lora import load_factors, opening_of, save_adapter, with_factors
     from fusionchat.distill.trainer import train
 
     pivot, how = inputs.model("pivot"), settings.distill
     name = ctx.runtime.device
     device = pick_device(name) if ctx.world == 1 else rank_device(name, world_here().local_rank)
-    rendered = read_tokens(inputs.folder(CORPUS), "train", "pivot")
+    corpus = inputs.folder(corpus_of(settings.of))
+    rendered = read_tokens(corpus, "train", "pivot")
     learns = settings.learns
     soft = None if learns is None else DistributionStore(inputs.folder(learns)).require(rendered.offsets)
     if how.half:
@@ -160,14 +190,19 @@ def train_target(settings: Settings, inputs: Inputs, out: Path, ctx: Context) ->
     sharded = ctx.world > 1 and ctx.runtime.training.strategy == "fsdp2"
     # Shared out, it is read into host memory, since no device need hold all of it.
     place = torch.device("cpu") if sharded else device
-    model = load_model(pivot, dtype=torch.float32, device=place, opening=opening)
+    start = None if settings.of is None else started_from(settings.of, inputs)
+    first = made_of(pivot, start, pivot.name) if start is not None and part == FULL else pivot
+    model = load_model(first, dtype=torch.float32, device=place, opening=opening)
     keep_layout(model)
     adapted = None if part == FULL else with_factors(model, part.factors, pivot, seed=settings.seed)
+    if adapted is not None and start is not None:
+        load_factors(adapted, start)
 
     trained = train(
         model,
         rendered,
         soft,
+        own=own_answers(corpus),
         label_weight=how.label_weight if isinstance(how, SoftTrainingSettings) else 1.0,
         settings=how,
         seed=settings.seed,
@@ -203,14 +238,14 @@ def watched(settings: Settings, inputs: Inputs, out: Path, ctx: Context) -> "Wat
     """What is watched of a training; the corpus's text is read only where it is needed."""
     from fusionchat.distill.observer import Watched
 
-    corpus, shown = inputs.folder(CORPUS), ctx.runtime.training
+    trained, shown = inputs.folder(corpus_of(settings.of)), ctx.runtime.training
     measures = shown.eval_steps is not None or settings.distill.keep_best is not None
     return Watched(
         metrics=out / METRICS,
         label=inputs.job.label,
-        name_of=lambda index: read_part(corpus, "train")[index].id,
+        name_of=lambda index: read_part(trained, "train")[index].id,
         origins=origins_of(settings.learns, inputs),
-        held_out=held_out(corpus) if measures else None,
+        held_out=held_out(inputs.folder(CORPUS)) if measures else None,
         every=shown.eval_steps or 0,
         report_to=shown.report_to,
     )

@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,9 +21,10 @@ from fusionchat.represent.topk import Scored
 from fusionchat.run.estimate import shards
 from fusionchat.run.job import Context, Cost, Inputs, Summary
 from fusionchat.run.plan import Run
-from fusionchat.settings import Frozen
+from fusionchat.settings import Grown
+from fusionchat.stages.answer import own_answers
 from fusionchat.stages.corpus import files_of, read_part, read_tokens
-from fusionchat.stages.names import CORPUS, aligned, captured
+from fusionchat.stages.names import Trained, aligned, captured, corpus_of, fused
 from fusionchat.stages.variants import targets
 
 VERSION = 4  # raised when the same settings and inputs give another output
@@ -31,16 +32,19 @@ NAMED = 5
 """Domains or ids that one message names at most."""
 
 
-class Settings(Frozen):
+class Settings(Grown):
     """All that changes fused distributions but the captures and their alignments.
 
     Attributes:
         sources: Which models are fused with the pivot, in order: of equal ones the first is taken.
         fuse: The rule.
+        of: The target whose own answers were captured; None for the corpus alone.
     """
 
+    later: ClassVar[tuple[str, ...]] = ("of",)
     sources: tuple[str, ...]
     fuse: AnyFuse
+    of: Trained | None = None
 
 
 def settings_of(held: Mapping[str, Json]) -> Settings:
@@ -50,16 +54,23 @@ def settings_of(held: Mapping[str, Json]) -> Settings:
 
 def plan(run: Run) -> None:
     """Plan one job a target."""
-    for target, sources in targets(run.recipe).items():
-        captures = tuple(captured(name) for name in ("pivot", *sources))
-        run.add(
-            "fuse",
-            target,
-            Settings(sources=sources, fuse=run.recipe.fuse),
-            needs=(CORPUS, *captures, *(aligned(name) for name in sources)),
-            reads={CORPUS: files_of("train", "pivot", *sources)},
-            cost=Cost(shards(run.recipe), 0.0),
-        )
+    for target in targets(run.recipe):
+        plan_fusion(run, target)
+
+
+def plan_fusion(run: Run, target: str, of: Trained | None = None) -> None:
+    """Plan the fusion for a target, over the corpus or for a later round of it."""
+    corpus, sources = corpus_of(of), targets(run.recipe)[target]
+    captures = tuple(captured(name, of) for name in ("pivot", *sources))
+    carried = tuple(aligned(name, of) for name in sources)
+    run.add(
+        "fuse",
+        fused(target, of).removeprefix("fuse/"),
+        Settings(sources=sources, fuse=run.recipe.fuse, of=of),
+        needs=(corpus, *captures, *carried, *([] if of is None else [fused(target)])),
+        reads={corpus: files_of("train", "pivot", *sources)},
+        cost=Cost(shards(run.recipe), 0.0),
+    )
 
 
 def so_far(settings: Settings, inputs: Inputs, out: Path) -> str:
@@ -71,17 +82,17 @@ def work(settings: Settings, inputs: Inputs, out: Path, ctx: Context) -> Summary
     """Fuse shard by shard; count the models that conversations took, and the text they were compared over."""
     sources = settings.sources
     names = ("pivot", *sources)
-    corpus = inputs.folder(CORPUS)
+    corpus, of = inputs.folder(corpus_of(settings.of)), settings.of
     conversations = read_part(corpus, "train")
     tokens = [read_tokens(corpus, "train", name) for name in names]
     weight_rows: dict[str, np.ndarray] = {}
     fallback, rows, scored, to_pivot, seen = 0, 0, Coverage(), Counter[str](), set[str]()
     own = [
-        (DistributionStore(inputs.folder(captured(name))).require(side.offsets), side)
+        (DistributionStore(inputs.folder(captured(name, of))).require(side.offsets), side)
         for name, side in zip(names, tokens, strict=True)
     ]
     carried = [
-        (DistributionStore(inputs.folder(aligned(name))).require(tokens[0].offsets), tokens[0])
+        (DistributionStore(inputs.folder(aligned(name, of))).require(tokens[0].offsets), tokens[0])
         for name in sources
     ]
     first = own[0][0]
@@ -97,17 +108,25 @@ def work(settings: Settings, inputs: Inputs, out: Path, ctx: Context) -> Summary
             bytes_CT = message_bytes([c.message_bytes for c in members])
             domains = [c.domain for c in members]
             labels = [getattr(c, settings.fuse.column) for c in members]
-            fused = fuse([pivot, *others], captures, settings.fuse, bytes_CT, names=names, labels=labels)
+            found = fuse(
+                [pivot, *others],
+                captures,
+                settings.fuse,
+                bytes_CT,
+                names=names,
+                labels=labels,
+                given=None if of is None else given_weights(inputs, of, corpus, shard, len(names)),
+            )
             writer.write(
                 index,
-                fused.topk,
-                {"weights": fused.weights.T.astype(np.float16), "fallback": fused.fallback},
+                found.topk,
+                {"weights": found.weights.T.astype(np.float16), "fallback": found.fallback},
             )
-            _count(weight_rows, fused, pivot.tokens.offsets, domains)
-            to_pivot.update(fused.to_pivot)
+            _count(weight_rows, found, pivot.tokens.offsets, domains)
+            to_pivot.update(found.to_pivot)
             seen.update(labels)
-            scored += coverage(captures, fused, bytes_CT)
-            fallback, rows = fallback + int(fused.fallback.sum()), rows + pivot.tokens.rows
+            scored += coverage(captures, found, bytes_CT)
+            fallback, rows = fallback + int(found.fallback.sum()), rows + pivot.tokens.rows
             advance(1)
     shares: dict[str, Json] = {
         domain: {name: round(float(share), 5) for name, share in zip(names, total / total.sum(), strict=True)}
@@ -124,6 +143,24 @@ def work(settings: Settings, inputs: Inputs, out: Path, ctx: Context) -> Summary
         "unscored_ends": scored.all_ends - scored.ends,
         "to_pivot": dict(sorted(to_pivot.items())),
     }
+
+
+def given_weights(
+    inputs: Inputs, of: Trained, corpus: Path, shard: range, models: int
+) -> NDArray[np.float32]:
+    """The weights of the models in the conversations of a shard whose answers are the target's own; NaN in others. [M, C].
+
+    They are the mean weights that the models had in the same conversation with the corpus's answer. Scores of a target's
+    own answer would say which model is most like the target, which is the pivot that it was made of.
+    """
+    store, given = (
+        DistributionStore(inputs.folder(fused(of.base))),
+        np.full((models, len(shard)), np.nan, np.float32),
+    )
+    for index in own_answers(corpus) & set(shard):
+        weights = store.column("weights", index, index + 1).astype(np.float32)
+        given[:, index - shard.start] = weights.mean(axis=0)
+    return given / given.sum(axis=0)
 
 
 def _say(settings: Settings, seen: Collection[str], to_pivot: Mapping[str, int], total: int) -> None:

@@ -48,7 +48,8 @@ class Finish(Frozen):
 def finish(settings: Finish, inputs: Inputs, out: Path) -> Summary:
     """Put the chosen merge into ``model/`` (hard links where they can be), with the recipe."""
     weight = selected(inputs.folder(SELECTION)).label_weight
-    made = SEARCH if settings.recipe.search else merged(Trained(base=settings.merge, weight=weight))
+    last = Trained(base=settings.merge, weight=weight, round=settings.recipe.rounds.n)
+    made = SEARCH if settings.recipe.search else merged(last)
     chosen = inputs.folder(made) / "model"
     # Weights first: a link changes their inode, and the merge's report of their checksums has to be younger than they are.
     files = [p for p in verified_folder(chosen).rglob("*") if p.is_file()]

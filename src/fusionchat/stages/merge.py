@@ -1,10 +1,11 @@
 """Stage `merge`: the targets of each label weight and seed become one model; the best on validation is the fused model.
 
 Only the first seed's merges are chosen among and published. Those of other seeds, and the soup of the SFT models, are
-made to be compared with.
+made to be compared with; so are those of rounds before the last.
 """
 
 from collections.abc import Mapping
+from itertools import product
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -58,23 +59,27 @@ def settings_of(held: Mapping[str, Json]) -> Frozen:
 def plan(run: Run) -> None:
     """Plan a merge for each label weight and method, the choice among label weights, and the fused model."""
     recipe = run.recipe
-    weights, sources = recipe.distill.label_weights, tuple(recipe.sources)
+    weights, sources, last = recipe.distill.label_weights, tuple(recipe.sources), recipe.rounds.n
     for number in range(1, recipe.distill.seeds + 1):
-        for weight in weights:
+        for weight, turn in product(weights, range(1, last + 1)):
             for name, method in merges(recipe).items():
-                made = Trained(base=name, weight=weight, number=number)
-                plan_merge(run, made, method, targets_of(sources, weight, number))
+                made = Trained(base=name, weight=weight, number=number, round=turn)
+                plan_merge(run, made, method, targets_of(sources, weight, number, turn))
     if recipe.sft_seeds > 1:
         sft = [Trained(base=SFT, number=number) for number in range(1, recipe.sft_seeds + 1)]
         plan_merge(run, Trained(base=SOUP), Linear(), {str(one): distilled(one) for one in sft})
     own = main_merge(recipe)
-    tried = [Row(kind="merge", base=own, weight=weight) for weight in weights] if recipe.distill.sweep else []
+    tried = (
+        [Row(kind="merge", base=own, weight=weight, round=last) for weight in weights]
+        if recipe.distill.sweep
+        else []
+    )
     for row in tried:
         add_row(run, "validation", row)
     run.add(
         "merge",
         "selection",
-        Select(label_weights=weights, compared=own if tried else None),
+        Select(label_weights=weights, compared=own if tried else None, round=last),
         needs=tuple(evaluated("validation", row) for row in tried),
         cost=Cost(0.0, 0.0),
     )
@@ -89,7 +94,7 @@ def plan(run: Run) -> None:
             *(
                 (SEARCH,)
                 if recipe.search
-                else (merged(Trained(base=own, weight=weight)) for weight in weights)
+                else (merged(Trained(base=own, weight=weight, round=last)) for weight in weights)
             ),
         ),
         cost=Cost(0.0, 0.0),

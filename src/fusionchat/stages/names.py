@@ -4,10 +4,10 @@ Nothing parses a name: what a job is about is in its settings. No source is call
 these names (`RESERVED` in `fusionchat.recipe.schema`).
 """
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 from fusionchat.distill.seeds import FIRST, nth
-from fusionchat.settings import Frozen
+from fusionchat.settings import Grown
 from fusionchat.units import weight_text
 
 CORPUS = "corpus/corpus"
@@ -30,27 +30,39 @@ FOLDERS: dict[Kind, str] = {"source": "sources/", "target": "targets/", "self": 
 """Evaluations of sources and targets are apart from those of merges: a source may be called as a merge is."""
 
 
-class Trained(Frozen):
-    """A training of a copy of the pivot, or a merge of such: what it is of, its label weight, which seed.
+class Trained(Grown):
+    """A training of a copy of the pivot, or a merge of such: what it is of, its label weight, which seed, which round.
 
     Attributes:
         base: The target's or the merge's name, or ``sft``.
         weight: The label weight; None where it has none.
         number: Which of those that differ in their seeds alone.
+        round: How often it was trained further, counted from 1.
     """
 
+    later: ClassVar[tuple[str, ...]] = ("round",)
     base: str
     weight: float | None = None
     number: int = FIRST
+    round: int = 1
 
     def __str__(self) -> str:
-        """``mixtral@0.9``, ``sft#2``, ``varm@0.9#3``."""
-        return nth(
-            self.base if self.weight is None else f"{self.base}@{weight_text(self.weight)}", self.number
-        )
+        """``mixtral@0.9``, ``sft#2``, ``varm@0.9#3``, ``round2/mixtral@0.9``."""
+        own = self.base if self.weight is None else f"{self.base}@{weight_text(self.weight)}"
+        return in_round(nth(own, self.number), self.round)
+
+    @property
+    def before(self) -> "Trained":
+        """The same in the round before, which a later round goes on from."""
+        return self.model_copy(update={"round": self.round - 1})
 
 
-class Row(Frozen):
+def in_round(name: str, number: int) -> str:
+    """The name of what a round makes: later rounds have a folder each."""
+    return name if number == 1 else f"round{number}/{name}"
+
+
+class Row(Grown):
     """A model that is evaluated: a row of the results.
 
     Attributes:
@@ -58,23 +70,27 @@ class Row(Frozen):
         base: Its name without label weight and seed.
         weight: Its label weight; None where it has none, "best" where the sweep decides it.
         number: Which of the trainings that differ in their seeds alone it is, or was merged from.
+        round: Of the training, or of those that it was merged from.
     """
 
+    later: ClassVar[tuple[str, ...]] = ("round",)
     kind: Kind
     base: str
     weight: float | Literal["best"] | None = None
     number: int = FIRST
+    round: int = 1
 
     @property
     def name(self) -> str:
         """What its evaluation is called."""
         if self.weight == BEST:
-            return nth(f"{FOLDERS.get(self.kind, '')}{self.base}@{BEST}", self.number)
+            own = in_round(nth(f"{self.base}@{BEST}", self.number), self.round)
+            return f"{FOLDERS.get(self.kind, '')}{own}"
         return f"{FOLDERS.get(self.kind, '')}{self.at(self.weight)}"
 
     def at(self, weight: float | None) -> Trained:
         """The training or merge that makes it, at a label weight."""
-        return Trained(base=self.base, weight=weight, number=self.number)
+        return Trained(base=self.base, weight=weight, number=self.number, round=self.round)
 
     def maker(self, weight: float | None) -> str:
         """The job that makes its model, at a label weight."""
@@ -82,19 +98,29 @@ class Row(Frozen):
         return distilled(trained) if self.kind in ("sft", "self", "target") else merged(trained)
 
 
-def captured(model: str) -> str:
-    """The job that captures a model."""
-    return f"represent/{model}"
+def answered(of: Trained) -> str:
+    """The job in which a later round's target answers, as it was before that round."""
+    return f"answer/{of}"
 
 
-def aligned(source: str) -> str:
-    """The job that aligns a source to the pivot."""
-    return f"align/{source}"
+def corpus_of(of: Trained | None) -> str:
+    """The job whose training part is scored and learned: the corpus, or that with a later round's own answers."""
+    return CORPUS if of is None else answered(of)
 
 
-def fused(target: str) -> str:
-    """The job that fuses a target's distributions."""
-    return f"fuse/{target}"
+def captured(model: str, of: Trained | None = None) -> str:
+    """The job that captures a model, over the corpus or for a later round of a target."""
+    return f"represent/{model}" if of is None else f"represent/{of}/{model}"
+
+
+def aligned(source: str, of: Trained | None = None) -> str:
+    """The job that aligns a source to the pivot, likewise."""
+    return f"align/{source}" if of is None else f"align/{of}/{source}"
+
+
+def fused(target: str, of: Trained | None = None) -> str:
+    """The job that fuses a target's distributions, likewise."""
+    return f"fuse/{target}" if of is None else f"fuse/{of}"
 
 
 def distilled(trained: Trained) -> str:

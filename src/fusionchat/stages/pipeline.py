@@ -1,6 +1,8 @@
 """The pipeline: its stages in order, what of a run is done, and running the rest.
 
 corpus -> (unpack ->) represent -> align -> fuse -> distill -> merge -> evaluate -> report
+
+Later rounds come between distill and merge: answer -> represent -> align -> fuse -> distill.
 """
 
 from collections.abc import Callable, Mapping
@@ -17,7 +19,19 @@ from fusionchat.run.job import Announce, Job, Stage, Status
 from fusionchat.run.plan import Run
 from fusionchat.run.worker import work_as_rank
 from fusionchat.run.world import follow, leading, world_here
-from fusionchat.stages import align, corpus, distill, evaluate, fuse, merge, report, represent, unpack
+from fusionchat.stages import (
+    align,
+    answer,
+    corpus,
+    distill,
+    evaluate,
+    fuse,
+    merge,
+    report,
+    represent,
+    rounds,
+    unpack,
+)
 from fusionchat.stages.rehearse import rehearse
 from fusionchat.threads import pick_threads
 
@@ -28,10 +42,14 @@ STAGES: Mapping[str, Stage] = {
     "align": align,
     "fuse": fuse,
     "distill": distill,
+    "answer": answer,
     "merge": merge,
     "evaluate": evaluate,
     "report": report,
 }
+
+BEFORE = ("represent", "align", "fuse")
+"""Stages before the first training that later rounds have again."""
 
 
 class Planned(NamedTuple):
@@ -63,7 +81,7 @@ def open_run(recipe: Recipe, identities: dict[str, str] | None = None, *, verify
         identities=identities or {},
         verify=verify,
     )
-    for module in (corpus, unpack, represent, align, fuse, distill, merge, evaluate, report):
+    for module in (corpus, unpack, represent, align, fuse, distill, rounds, merge, evaluate, report):
         module.plan(run)
     return run
 
@@ -161,7 +179,12 @@ def needed(planned: Run, until: str | None) -> list[Job]:
     """The jobs of a stage and all that they need, in order; every job for None."""
     if until is None:
         return list(planned.jobs.values())
-    wanted = {job.id for job in planned.jobs.values() if job.stage == until}
+    # What later rounds capture is not asked for by the verbs that end before a training.
+    wanted = {
+        job.id
+        for job in planned.jobs.values()
+        if job.stage == until and (until not in BEFORE or getattr(job.settings, "of", None) is None)
+    }
     for job in reversed(planned.jobs.values()):
         if job.id in wanted:
             wanted |= set(job.needs)

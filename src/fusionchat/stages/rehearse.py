@@ -26,7 +26,7 @@ from fusionchat.stages.openable import require_openable
 from fusionchat.stages.variants import opened_sources
 from fusionchat.units import size
 
-REHEARSED = ("represent", "align", "fuse", "distill", "merge")
+REHEARSED = ("represent", "align", "fuse", "distill", "answer", "merge")
 
 
 def rehearse(run: Run, jobs: Sequence[Job]) -> None:

@@ -54,13 +54,15 @@ from fusionchat.stages.names import (
     SELECTION,
     Row,
     aligned,
+    answered,
     captured,
     distilled,
     evaluated,
     fused,
 )
+from fusionchat.stages.names import Trained as Target
 from fusionchat.stages.select_label_weight import selected
-from fusionchat.stages.variants import main_merge, rows, targets, trainings
+from fusionchat.stages.variants import later_trainings, main_merge, rows, targets, trainings
 from fusionchat.units import counted, weight_text
 
 VERSION = 6  # raised when the same settings and inputs give another output
@@ -147,7 +149,7 @@ def gather(recipe: Recipe, inputs: Inputs) -> Report:
     own = (
         Row(kind="merge", base="search")
         if recipe.search
-        else Row(kind="merge", base=main_merge(recipe), weight=weight)
+        else Row(kind="merge", base=main_merge(recipe), weight=weight, round=recipe.rounds.n)
     )
     shown = title(inputs, own)
     return Report(
@@ -190,6 +192,7 @@ def gather(recipe: Recipe, inputs: Inputs) -> Report:
             *remarks({model.label: model.runs for model in models}),
             *(note for target in targets(recipe) if (note := fusion_note(inputs, target))),
             *([note] if (note := as_trained_note(recipe, inputs)) else []),
+            *(answers_note(inputs, one.trained) for one in later_trainings(recipe)),
         ),
     )
 
@@ -207,6 +210,17 @@ def as_trained_note(recipe: Recipe, inputs: Inputs) -> str:
     return (
         f"Adapters were trained on the pivot in 4 bits ({describe(recipe.distill.train.quantization)}) and are measured, merged "
         f"and published with its own weights. Bits per byte on those that they were trained on: {'; '.join(found)}."
+    )
+
+
+def answers_note(inputs: Inputs, of: Target) -> str:
+    """What a target answered for a later round, and what is not among what was learned."""
+    summary = inputs.manifest(answered(of)).summary
+    rejects = cast(Mapping[str, int], summary["rejects"])
+    left = f"; without an answer: {count_words(rejects)}" if rejects else ""
+    return (
+        f"Round {of.round}: {of.before} answered {summary['answers']} of {summary['questions']} questions, "
+        f"{summary['cut']} of them cut{left}."
     )
 
 
@@ -272,7 +286,8 @@ def title(inputs: Inputs, model: Row) -> str:
         return f"search: {inputs.manifest(SEARCH).summary['best']}"
     weight = selected(inputs.folder(SELECTION)).label_weight if model.weight == BEST else model.weight
     names = {"self": "self-distillation", "target": f"target {model.base}"}
-    return f"{names.get(model.kind, model.base)}, λ {weight_text(weight)}"
+    own = f"{names.get(model.kind, model.base)}, λ {weight_text(weight)}"
+    return own if model.round == 1 else f"{own}, round {model.round}"
 
 
 def make_captured(inputs: Inputs, model: str, k: int) -> Captured:
@@ -366,7 +381,10 @@ def make_sweep(recipe: Recipe, inputs: Inputs) -> tuple[SweepPoint, ...]:
         scores = read_scores(
             verified_folder(
                 inputs.folder(
-                    evaluated("validation", Row(kind="merge", base=main_merge(recipe), weight=weight))
+                    evaluated(
+                        "validation",
+                        Row(kind="merge", base=main_merge(recipe), weight=weight, round=recipe.rounds.n),
+                    )
                 )
             )
         )

@@ -1,8 +1,9 @@
 """Stage `represent`: capture every model's distributions over the training part. One job a model."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,11 +27,11 @@ from fusionchat.run.estimate import OVERHEAD, capture_cost, capture_memory, para
 from fusionchat.run.job import Context, Inputs, Summary
 from fusionchat.run.plan import Run
 from fusionchat.run.sharing import make_shares, shard_lease
-from fusionchat.settings import Frozen
+from fusionchat.settings import Grown
 from fusionchat.stages.capture_figures import Speed, drop_halves, keep_notes, summarize
 from fusionchat.stages.capture_probe import prepare, probe, probed, read_probe
 from fusionchat.stages.corpus import files_of, make_renderer, read_part, read_tokens
-from fusionchat.stages.names import CORPUS
+from fusionchat.stages.names import Trained, captured, corpus_of
 from fusionchat.units import counted
 
 VERSION = 6  # raised when the same settings and inputs give another output
@@ -38,7 +39,7 @@ SAMPLES, SAMPLE = 16, 400
 """Texts that a backend is given to show its tokenizer, and characters of each."""
 
 
-class Settings(Frozen):
+class Settings(Grown):
     """All that changes a capture but the corpus and the model.
 
     Attributes:
@@ -46,12 +47,15 @@ class Settings(Frozen):
         represent: What is kept of each distribution, the dtype and the size of a batch, ``auto`` resolved.
         capture: The program that captures.
         rows: Of a shard, at most.
+        of: The target with whose own answers the corpus is captured; None for the corpus alone.
     """
 
+    later: ClassVar[tuple[str, ...]] = ("of",)
     model: str
     represent: RepresentSettings
     capture: AnyCapturer
     rows: int
+    of: Trained | None = None
 
     @property
     def captured_by(self) -> str:
@@ -70,24 +74,31 @@ def settings_of(held: Mapping[str, Json]) -> Settings:
 
 def plan(run: Run) -> None:
     """Plan one capture for the pivot and each source."""
+    plan_captures(run, tuple(run.refs))
+
+
+def plan_captures(run: Run, names: Sequence[str], of: Trained | None = None) -> None:
+    """Plan the captures of some models, over the corpus or for a later round of a target."""
     dtype, batch_tokens = run.resolved.dtype("represent.dtype"), run.resolved.batch_tokens
     represent = run.recipe.represent.model_copy(update={"dtype": dtype, "batch_tokens": batch_tokens})
-    for ref in run.refs.values():
+    corpus = corpus_of(of)
+    for ref in (run.refs[name] for name in names):
         capturer, cost = run.recipe.models[ref.name].capture, capture_cost(run.recipe, ref)
         capturer.require(f"{ref.where}.capture")
         here = capturer.reads_weights
         run.add(
             "represent",
-            ref.name,
+            captured(ref.name, of).removeprefix("represent/"),
             Settings(
                 model=ref.name,
                 represent=represent,
                 capture=capturer,
                 rows=shard_rows(parameters(ref)),
+                of=of,
             ),
             means=capturer.means,
-            needs=(CORPUS,),
-            reads={CORPUS: files_of("train", ref.name)},
+            needs=(corpus,),
+            reads={corpus: files_of("train", ref.name)},
             content=run.model(ref.name),
             cost=cost if here else cost._replace(flops=0.0),
             memory=capture_memory(ref, dtype, capturer.opening) if here else OVERHEAD,
@@ -112,7 +123,7 @@ def so_far(settings: Settings, inputs: Inputs, out: Path) -> str:
 
 def work(settings: Settings, inputs: Inputs, out: Path, ctx: Context) -> Summary:
     """Capture shard by shard; those that are there are not made again, whoever made them."""
-    corpus = inputs.folder(CORPUS)
+    corpus = inputs.folder(corpus_of(settings.of))
     conversations, rendered = read_part(corpus, "train"), read_tokens(corpus, "train", settings.model)
     offsets, kept = rendered.offsets, settings.represent
     ranges = cut(offsets, settings.rows)

@@ -2,7 +2,7 @@
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import Literal
+from typing import ClassVar, Literal
 
 from fusionchat.artifacts import Json, canonical, read_json, write_json
 from fusionchat.console import progress, warn
@@ -15,7 +15,7 @@ from fusionchat.recipe.schema import Recipe
 from fusionchat.run.estimate import merge_cost
 from fusionchat.run.job import Context, Inputs, Summary
 from fusionchat.run.plan import Run
-from fusionchat.settings import Frozen
+from fusionchat.settings import Frozen, Grown
 from fusionchat.stages.corpus import files_of
 from fusionchat.stages.evaluate import validation_score
 from fusionchat.stages.merge_targets import merge_into, merged_from, models_in, read_by_merges
@@ -33,7 +33,7 @@ class SearchTried(Frozen):
     minutes: float | None
 
 
-class Search(Frozen):
+class Search(Grown):
     """All that changes a search but the models.
 
     Attributes:
@@ -41,16 +41,19 @@ class Search(Frozen):
         evaluate: How a trial is scored.
         fused: How the model is stored.
         targets: The sources whose targets are merged, in the order of their weights.
+        round: Of these targets.
     """
 
+    later: ClassVar[tuple[str, ...]] = ("round",)
     kind: Literal["search"] = "search"
     search: SearchTried
     evaluate: EvaluateSettings
     fused: FusedSettings
     targets: tuple[str, ...]
+    round: int = 1
 
 
-class Found(Frozen):
+class Found(Grown):
     """The merge that a search found, of the targets of another seed.
 
     Attributes:
@@ -58,13 +61,16 @@ class Found(Frozen):
         candidates: What the search tried.
         fused: How the model is stored.
         targets: The sources whose targets are merged, in the order of their weights.
+        round: Of these targets.
     """
 
+    later: ClassVar[tuple[str, ...]] = ("round",)
     kind: Literal["found"] = "found"
     number: int
     candidates: tuple[AnyMerge, ...]
     fused: FusedSettings
     targets: tuple[str, ...]
+    round: int = 1
 
 
 def candidates(recipe: Recipe) -> tuple[MergeMethod, ...]:
@@ -88,7 +94,7 @@ def plan_search(run: Run) -> None:
     sources = tuple(recipe.sources)
 
     def targets(number: int) -> tuple[str, ...]:
-        found = [targets_of(sources, weight, number) for weight in weights]
+        found = [targets_of(sources, weight, number, recipe.rounds.n) for weight in weights]
         return tuple(jobs[source] for source in sources for jobs in found)
 
     evaluate = recipe.evaluate.only(recipe.evaluate.task_of(recipe.search.metric).name)
@@ -101,6 +107,7 @@ def plan_search(run: Run) -> None:
             evaluate=evaluate,
             fused=recipe.fused,
             targets=sources,
+            round=recipe.rounds.n,
         ),
         needs=(CORPUS, SELECTION, *targets(FIRST)),
         reads={CORPUS: files_of("validation", "pivot")},
@@ -112,7 +119,13 @@ def plan_search(run: Run) -> None:
         run.add(
             "merge",
             str(Trained(base="search", number=number)),
-            Found(number=number, candidates=tried, fused=recipe.fused, targets=sources),
+            Found(
+                number=number,
+                candidates=tried,
+                fused=recipe.fused,
+                targets=sources,
+                round=recipe.rounds.n,
+            ),
             needs=(SELECTION, SEARCH, *targets(number)),
             content=content,
             cost=cost,
@@ -126,10 +139,10 @@ def trials_so_far(folder: Path, total: int) -> str:
     return f"{kept_trials(folder)} of {counted(total, 'trial')}"
 
 
-def target_folders(inputs: Inputs, sources: tuple[str, ...], number: int) -> dict[str, Path]:
-    """Where the targets of the chosen label weight and of a seed are, by source."""
+def target_folders(inputs: Inputs, sources: tuple[str, ...], number: int, turn: int) -> dict[str, Path]:
+    """Where the targets of the chosen label weight, of a seed and a round are, by source."""
     weight = selected(inputs.folder(SELECTION)).label_weight
-    jobs = targets_of(sources, weight, number)
+    jobs = targets_of(sources, weight, number, turn)
     return models_in({source: inputs.folder(job) for source, job in jobs.items()})
 
 
@@ -139,7 +152,7 @@ def search(settings: Search, inputs: Inputs, out: Path, ctx: Context) -> Summary
     from fusionchat.merge.search import search as try_merges
 
     wanted, pivot, runtime = settings.search, inputs.model("pivot"), ctx.runtime
-    targets = target_folders(inputs, settings.targets, FIRST)
+    targets = target_folders(inputs, settings.targets, FIRST, settings.round)
     with progress("search merges", len(wanted.candidates), "merges") as advance:
         found = try_merges(
             merged_from(pivot.place),
@@ -171,7 +184,7 @@ def merge_found(settings: Found, inputs: Inputs, out: Path, ctx: Context) -> Sum
     """Merge the targets of another seed by what the search found for the first seed's."""
     best = canonical(read_json(verified(inputs.folder(SEARCH) / "search.json"))["best"])
     method = next(m for m in settings.candidates if canonical(asdict(m)) == best)
-    targets = target_folders(inputs, settings.targets, settings.number)
+    targets = target_folders(inputs, settings.targets, settings.number, settings.round)
     with progress(inputs.job.label, None, "bytes") as advance:
         merge_into(
             inputs.model("pivot"),

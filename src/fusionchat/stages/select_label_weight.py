@@ -2,29 +2,32 @@
 
 import json
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import ClassVar, Literal, NamedTuple
 
 from fusionchat.artifacts import write_json
 from fusionchat.damage import verified, verified_folder
 from fusionchat.evaluate.scores import read_scores
 from fusionchat.evaluate.tasks import PRIMARY
 from fusionchat.run.job import Inputs, Summary
-from fusionchat.settings import Frozen
+from fusionchat.settings import Grown
 from fusionchat.stages.names import Row, evaluated
 from fusionchat.units import weight_text
 
 
-class Select(Frozen):
+class Select(Grown):
     """The choice among label weights.
 
     Attributes:
         label_weights: Those to choose among, the recipe's own first.
         compared: The merge by which they are compared on validation; None where there is nothing to choose.
+        round: Of these merges.
     """
 
+    later: ClassVar[tuple[str, ...]] = ("round",)
     kind: Literal["selection"] = "selection"
     label_weights: tuple[float, ...]
     compared: str | None
+    round: int = 1
 
 
 class Selection(NamedTuple):
@@ -38,7 +41,7 @@ def select(settings: Select, inputs: Inputs, out: Path) -> Summary:
     """Take the label weight whose merge has the least bits per byte on the validation part; ties to the first."""
     trials: dict[str, float] = {}
     for weight in settings.label_weights if settings.compared else ():
-        row = Row(kind="merge", base=settings.compared or "", weight=weight)
+        row = Row(kind="merge", base=settings.compared or "", weight=weight, round=settings.round)
         scores = read_scores(verified_folder(inputs.folder(evaluated("validation", row))))
         trials[weight_text(weight)] = scores.estimate(PRIMARY).value
     best = min(settings.label_weights, key=lambda weight: PRIMARY.loss(trials.get(weight_text(weight), 0.0)))

@@ -16,7 +16,7 @@ from fusionchat.represent.export.base import About, Example
 from fusionchat.represent.store.read import DistributionStore
 from fusionchat.run.order import read_order
 from fusionchat.stages.corpus import read_part, read_tokens
-from fusionchat.stages.names import CORPUS
+from fusionchat.stages.names import CORPUS, corpus_of
 from fusionchat.stages.pipeline import STAGES
 
 HOLD = ("represent", "align", "fuse")
@@ -91,11 +91,12 @@ def open_stored(run: Path, job_id: str) -> Stored:
         raise ArtifactError(
             f"{job_id} is not done", where=str(run / job_id), do="run `fusionchat run` with its recipe first"
         )
-    model = order.job.name if order.job.stage == "represent" else "pivot"
-    rendered = read_tokens(run / CORPUS, "train", model)
+    model, of = getattr(order.job.settings, "model", "pivot"), getattr(order.job.settings, "of", None)
+    corpus = run / corpus_of(of)
+    rendered = read_tokens(corpus, "train", model)
     store = DistributionStore(run / job_id).require(rendered.offsets)
     refs = read_order(run, CORPUS, STAGES).job.models
-    return Stored(job_id, manifest, store, read_part(run / CORPUS, "train"), rendered, refs[model])
+    return Stored(job_id, manifest, store, read_part(corpus, "train"), rendered, refs[model])
 
 
 def stored_jobs(run: Path, stage: str) -> list[str]:

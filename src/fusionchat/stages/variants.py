@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from typing import Literal, NamedTuple
 
-from fusionchat.distill.seeds import seed_of
+from fusionchat.distill.seeds import seed_of, seed_of_round
 from fusionchat.merge.methods import MergeMethod
 from fusionchat.recipe.schema import Recipe
 from fusionchat.stages.names import ALL, BEST, SELF, SFT, SOUP, Kind, Row, Trained, captured, distilled, fused
@@ -50,7 +50,19 @@ def trainings(recipe: Recipe) -> list[Training]:
                 Training(Trained(base=name, weight=weight, number=number), seed, job, weight)
                 for name, job in learnt.items()
             ]
-    return found
+    return found + later_trainings(recipe)
+
+
+def later_trainings(recipe: Recipe) -> list[Training]:
+    """The trainings of the rounds after the first: every target goes on, at each label weight and with each seed."""
+    return [
+        Training(of, seed_of_round(seed_of(recipe.seed, number), turn), fused(name, of), weight)
+        for turn in range(2, recipe.rounds.n + 1)
+        for number in range(1, recipe.distill.seeds + 1)
+        for weight in recipe.distill.label_weights
+        for name in targets(recipe)
+        for of in [Trained(base=name, weight=weight, number=number, round=turn)]
+    ]
 
 
 def merges(recipe: Recipe) -> dict[str, MergeMethod]:
@@ -69,9 +81,12 @@ def main_merge(recipe: Recipe) -> str:
     return next(iter(merges(recipe)))
 
 
-def targets_of(sources: Iterable[str], weight: float, number: int) -> dict[str, str]:
-    """The jobs that train the targets of a label weight and seed, by source."""
-    return {source: distilled(Trained(base=source, weight=weight, number=number)) for source in sources}
+def targets_of(sources: Iterable[str], weight: float, number: int, turn: int = 1) -> dict[str, str]:
+    """The jobs that train the targets of a label weight, seed and round, by source."""
+    return {
+        source: distilled(Trained(base=source, weight=weight, number=number, round=turn))
+        for source in sources
+    }
 
 
 def opened_sources(recipe: Recipe) -> list[str]:
@@ -97,10 +112,13 @@ def rows(recipe: Recipe) -> list[Row]:
             ("target", targets(recipe)),
             ("merge", merges(recipe)),
         )
-        for kind, bases in kinds:
-            found += [
-                Row(kind=kind, base=base, weight=weight, number=number) for base in bases for number in seeds
-            ]
+        for turn in range(1, recipe.rounds.n + 1):
+            for kind, bases in kinds:
+                found += [
+                    Row(kind=kind, base=base, weight=weight, number=number, round=turn)
+                    for base in bases
+                    for number in seeds
+                ]
     if recipe.search is not None:
         found += [Row(kind="merge", base="search", number=number) for number in seeds]
     return found
