@@ -145,7 +145,8 @@ def test_our_packages_are_not_in_its_environment(monkeypatch):
     assert "PYTHONPATH" not in environment() and environment()["VLLM_NO_USAGE_STATS"] == "1"
 
 
-def test_an_interpreter_without_vllm_has_no_version():
+def test_an_interpreter_without_vllm_has_no_version(tmp_path):
     assert version_in(sys.executable) == ""
+    assert version_in(interpreter(tmp_path)) == "unknown"  # a module without metadata
     with pytest.raises(OSError, match="No such file"):
         version_in("/no/such/python")

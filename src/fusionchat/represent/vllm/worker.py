@@ -27,8 +27,8 @@ LAST_LINES = 12
 GRACE_S = 20.0
 """How long vLLM may take to end after its last answer."""
 FIND_VERSION = (
-    "import importlib.metadata as m; names = m.packages_distributions().get('vllm'); "
-    "print(m.version(names[0]) if names else '')"
+    "import importlib.metadata as m, importlib.util as u; names = m.packages_distributions().get('vllm'); "
+    "print(m.version(names[0]) if names else 'unknown' if u.find_spec('vllm') else '')"
 )
 OTHERS = ("PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV")
 """Variables of this environment that would bring its packages into vLLM's."""
@@ -42,7 +42,11 @@ def environment() -> dict[str, str]:
 
 @cache
 def version_in(python: str) -> str:
-    """The version of vLLM that an interpreter finds, "" for none; raises OSError where it cannot be started."""
+    """The version of vLLM that an interpreter finds, "unknown" where it has no metadata (a checkout), "" for none.
+
+    Raises:
+        OSError: It cannot be started.
+    """
     done = subprocess.run(
         [python, "-c", FIND_VERSION], capture_output=True, text=True, check=False, env=environment()
     )
