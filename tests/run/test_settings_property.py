@@ -32,7 +32,7 @@ WORK = {
     "pivot": ("corpus/corpus", "represent/pivot", "distill/sft", "merge/varm"), "sources": ("corpus/corpus", "represent/qwen"),
     "align": ("align/qwen",), "fuse": ("fuse/qwen", "fuse/all"), "distill": ("distill/",), "merge": ("merge/varm",),
     "search": ("merge/search",), "fused": ("merge/varm", "merge/karcher", "merge/search"), "compare": ("evaluate/test/",),
-    "evaluate": ("evaluate/test/pivot",),
+    "evaluate": ("evaluate/test/pivot",), "adapt": ("adapt/",),
 }  # fmt: skip
 """Jobs whose own settings, or what they read from outside the run, a part of the recipe changes (how their ids begin)."""
 NO_WORK = {"name", "output", "pivot.revision", "sources.qwen.revision", "corpus.train.revision"}
@@ -64,6 +64,7 @@ def everything() -> dict[str, Any]:
         "pivot": SETTINGS["pivot"] | {"template_variables": {"x": False}, "capture": {"device_map": "auto"}},
         "sources": SETTINGS["sources"] | {"qwen": SETTINGS["sources"]["qwen"] | {"capture": {"device_map": "auto"}}},
         "align": {"k": 4},
+        "adapt": {"sources": ["mixtral"], "train": "full", "precision": "fp32"},
     }  # fmt: skip
 
 
@@ -96,6 +97,8 @@ def others(value: Any, path: tuple[str, ...]) -> list[Any]:
         return [[], [0.2], ["varm"]] if path[-2] != "filter" else [["code"]]
     if path[0] == "sources" and path[-1] == "model":
         return ["p"]
+    if path == ("adapt", "train"):
+        return ["lora"]
     if path[-2:] == ("multiple_choice", "path"):
         return ["r.jsonl"]
     if path[-2:] == ("domain", "column"):

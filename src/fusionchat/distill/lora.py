@@ -48,7 +48,9 @@ def _sides(module: nn.Linear | Conv1D) -> tuple[int, int]:
     return module.in_features, module.out_features
 
 
-def chosen_layers(model: "PreTrainedModel", settings: LoraSettings) -> dict[str, tuple[int, int]]:
+def chosen_layers(
+    model: "PreTrainedModel", settings: LoraSettings, where: str = WHERE
+) -> dict[str, tuple[int, int]]:
     """Inputs and outputs of the linear layers that get factors, by name.
 
     Raises:
@@ -59,8 +61,8 @@ def chosen_layers(model: "PreTrainedModel", settings: LoraSettings) -> dict[str,
     for name in settings.targets:
         if not any(is_called(layer, name) for layer in layers):
             raise ModelError(
-                f"The pivot has no linear layer {name!r} that can have factors{meant(name, known)}",
-                where=f"{WHERE}.targets",
+                f"The model has no linear layer {name!r} that can have factors{meant(name, known)}",
+                where=f"{where}.targets",
                 do=f"give some of {', '.join(known)}; a head or an embedding is trained whole, by modules_to_save",
             )
     chosen = {
@@ -72,33 +74,33 @@ def chosen_layers(model: "PreTrainedModel", settings: LoraSettings) -> dict[str,
         if settings.r > min(sides):
             raise ModelError(
                 f"A matrix of {sides[1]} x {sides[0]} ({layer}) has no rank of {settings.r}",
-                where=f"{WHERE}.r",
+                where=f"{where}.r",
                 do=f"give at most {min(min(one) for one in chosen.values())}, or leave that layer out by `targets`",
             )
-    _require_saved(model, settings, chosen)
+    _require_saved(model, settings, chosen, where)
     return chosen
 
 
-def require_fitting(ref: ModelRef, how: Lora | Qlora) -> None:
-    """Check how the pivot is to be trained against its structure and this machine, before anything is captured.
+def require_fitting(ref: ModelRef, how: Lora | Qlora, where: str = "distill.train") -> None:
+    """Check how a model is to be trained against its structure and this machine, before anything is captured.
 
     Raises:
         ModelError: As `chosen_layers`; or what quantizes is missing.
     """
     from transformers import AutoModelForCausalLM
 
-    require_quantizer(how)
+    require_quantizer(how, where)
     with torch.device("meta"):
         model = AutoModelForCausalLM.from_config(load_config(ref))
-    chosen_layers(model, how.factors)
+    chosen_layers(model, how.factors, f"{where}.lora")
 
 
-def require_quantizer(how: Lora | Qlora) -> None:
+def require_quantizer(how: Lora | Qlora, where: str = "distill.train") -> None:
     """Raise ModelError where the matrices are to be in 4 bits, and this machine lacks what makes them so."""
     if how.quantization is not None and (missing := lacks(how.quantization)):
         raise ModelError(
             f"This machine cannot train by QLoRA: {missing}",
-            where="distill.train.qlora",
+            where=f"{where}.qlora",
             do="pip install 'fusionchat[quant]', or train: lora",
         )
 
@@ -111,7 +113,7 @@ def opening_of(how: Lora | Qlora, compute: str) -> Opening:
 
 
 def _require_saved(
-    model: "PreTrainedModel", settings: LoraSettings, chosen: dict[str, tuple[int, int]]
+    model: "PreTrainedModel", settings: LoraSettings, chosen: dict[str, tuple[int, int]], where: str
 ) -> None:
     """Raise ModelError where a module to save is not there, or has factors too."""
     modules = [name for name, module in model.named_modules() if any(True for _ in module.parameters(False))]
@@ -120,8 +122,8 @@ def _require_saved(
         if not found:
             known = _ends(modules)
             raise ModelError(
-                f"The pivot has no module {name!r} with weights{meant(name, known)}",
-                where=f"{WHERE}.modules_to_save",
+                f"The model has no module {name!r} with weights{meant(name, known)}",
+                where=f"{where}.modules_to_save",
                 do=f"give some of {', '.join(known)}",
             )
         both = next((module for module in found if module in chosen), None)
@@ -130,7 +132,7 @@ def _require_saved(
         if both is not None:
             raise ModelError(
                 f"{both} is to be trained whole and by factors",
-                where=WHERE,
+                where=where,
                 do=f"remove {name!r} from one of the two",
             )
 
@@ -146,28 +148,29 @@ def _ends(names: "dict[str, tuple[int, int]] | list[str]") -> list[str]:
 
 
 def with_factors(
-    model: "PreTrainedModel", settings: LoraSettings, ref: ModelRef, *, seed: int
+    model: "PreTrainedModel", settings: LoraSettings, ref: ModelRef, *, seed: int, where: str = WHERE
 ) -> "PeftModel":
-    """The pivot with factors beside its matrices; all else is frozen. The model itself is changed.
+    """The model with factors beside its matrices; all else is frozen. The model itself is changed.
 
     A module to save that is tied to another one (embedding and head) stays so: they are trained as one.
 
     Args:
-        model: The pivot.
+        model: The pivot, or a source.
         settings: Which factors.
-        ref: Where the pivot is.
+        ref: Where it is.
         seed: Of the factors A.
+        where: The recipe's key of the settings, for messages.
 
     Raises:
-        ModelError: peft is missing, or the settings do not fit the pivot (`chosen_layers`).
+        ModelError: peft is missing, or the settings do not fit the model (`chosen_layers`).
     """
     try:
         from peft import LoraConfig, TaskType, get_peft_model
     except ImportError as error:
         raise ModelError(
-            "LoRA is trained with the package `peft`, which is missing", where=WHERE, do=NEEDS
+            "LoRA is trained with the package `peft`, which is missing", where=where, do=NEEDS
         ) from error
-    chosen = chosen_layers(model, settings)
+    chosen = chosen_layers(model, settings, where)
     saved = list(settings.modules_to_save)
     place, embedding, head = ref.place, model.get_input_embeddings(), model.get_output_embeddings()
     names = {module: name for name, module in model.named_modules()}

@@ -5,7 +5,7 @@ from typing import ClassVar, Literal
 from pydantic import Field, field_validator
 
 from fusionchat.distill.precision import Precision
-from fusionchat.distill.trainable import Trains
+from fusionchat.distill.trainable import Lora, Trains
 from fusionchat.settings import Grown
 
 
@@ -49,6 +49,24 @@ class TrainingSettings(Grown):
     def half(self) -> bool:
         """Whether passes compute in bf16."""
         return self.precision != "fp32"
+
+
+class AdaptSettings(TrainingSettings):
+    """How sources are fine-tuned on the labels of the corpus before they are captured. Nothing of it is the paper's."""
+
+    sources: tuple[str, ...] = Field((), description="which; nothing for all that transformers captures")
+    train: Trains = Field(
+        Lora(),
+        description="lora: factors beside frozen matrices; qlora: the same, the frozen matrices in 4 bits; full: all parameters",
+    )
+    epochs: float = Field(1, gt=0, description="passes over the training part; fractions are possible")
+    batch_size: int = Field(8, ge=1, description="conversations a step, over all devices")
+    learning_rate: float = Field(5e-4, gt=0, description="the highest one, after the warm-up")
+    warmup_ratio: float = Field(0.1, ge=0, lt=1, description="share of the steps in which the rate goes up")
+
+    def training(self) -> TrainingSettings:
+        """What the training of a source goes by; other defaults than those of targets are written out."""
+        return TrainingSettings(**{name: getattr(self, name) for name in TrainingSettings.model_fields})
 
 
 class SoftTrainingSettings(TrainingSettings):

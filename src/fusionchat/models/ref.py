@@ -119,6 +119,11 @@ def made_of(pivot: ModelRef, folder: Path, name: str) -> ModelRef:
     return replace(pivot, name=name, model=place, tokenizer=place, revision=None)
 
 
+def trained_as(ref: ModelRef, folder: Path, *, adapter: bool) -> ModelRef:
+    """A model with what a training of it saves into a folder: an adapter, or all weights. Its tokenizer is its own."""
+    return replace(ref, adapter=str(folder)) if adapter else replace(ref, model=str(folder))
+
+
 def locate(name: str, folder: str, *, where: str) -> str:
     """The folder or GGUF file a name means (relative to the recipe's), or the name itself if it can be a hub id."""
     place = find(name, folder)

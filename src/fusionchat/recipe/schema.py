@@ -21,7 +21,7 @@ from pydantic import (
 from fusionchat.align.settings import AlignSettings, VocabularyMethod
 from fusionchat.answer.settings import RoundsSettings
 from fusionchat.corpus.settings import CorpusSettings
-from fusionchat.distill.settings import DistillSettings
+from fusionchat.distill.settings import AdaptSettings, DistillSettings
 from fusionchat.errors import RecipeError
 from fusionchat.evaluate.settings import EvaluateSettings
 from fusionchat.fuse.rules import FuseRule
@@ -103,6 +103,11 @@ class Recipe(Grown):
         description="models whose knowledge is fused in: a name for each, and keys as for `pivot`",
     )
     corpus: CorpusSettings
+    adapt: AdaptSettings | None = Field(
+        None,
+        description="sources are fine-tuned on the corpus before they are captured, `{}` as the defaults say; nothing: they are "
+        "captured as published",
+    )
     represent: RepresentSettings = RepresentSettings()
     align: AnyAlign = AlignSettings()
     fuse: AnyFuse = MinCE()
@@ -177,6 +182,13 @@ class Recipe(Grown):
         ]
         if wrong:
             raise ValueError("; ".join(wrong))
+        return self
+
+    @model_validator(mode="after")
+    def _adapted(self) -> "Recipe":
+        named = () if self.adapt is None else self.adapt.sources
+        if unknown := [name for name in named if name not in self.sources]:
+            raise ValueError(f"adapt.sources: {no_such('source', unknown[0], list(self.sources))}")
         return self
 
     @model_validator(mode="after")

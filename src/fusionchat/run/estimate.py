@@ -11,6 +11,7 @@ from fusionchat.artifacts import stamp_of
 from fusionchat.corpus.located import locate
 from fusionchat.corpus.settings import CorpusFile
 from fusionchat.distill.precision import bytes_kept, bytes_trained
+from fusionchat.distill.settings import TrainingSettings
 from fusionchat.distill.trainable import FULL
 from fusionchat.errors import CorpusError, MergeError
 from fusionchat.hub import cached_folder, here, hub_parameters
@@ -155,29 +156,29 @@ def weight_bytes(ref: ModelRef, dtype: str, opening: Opening = PLAIN) -> float:
     return (4.0 if dtype == "float32" else 2.0) if bits is None else 1.05 * bits / 8
 
 
-def training_memory(recipe: Recipe, pivot: ModelRef) -> float | None:
+def training_memory(recipe: Recipe, pivot: ModelRef, how: TrainingSettings | None = None) -> float | None:
     """Bytes of what is trained with its gradients and the optimizer's state, of frozen weights, and room for activations.
 
     Frozen weights are opened in fp32, or quantized (1 byte a weight, embedding and head included).
     """
-    size, trained, how = parameters(pivot), trained_parameters(recipe, pivot), recipe.distill
+    size, trained, how = parameters(pivot), trained_parameters(recipe, pivot, how), how or recipe.distill
     if size is None or trained is None:
         return None
     frozen = 0.0 if how.train == FULL else 4.0 * size if how.train.quantization is None else 1.0 * size
     return bytes_trained(how.precision, how.optim) * trained + frozen + OVERHEAD
 
 
-def trained_parameters(recipe: Recipe, pivot: ModelRef) -> int | None:
+def trained_parameters(recipe: Recipe, pivot: ModelRef, how: TrainingSettings | None = None) -> int | None:
     """Parameters that are trained: all, or those of the factors and of what is trained whole; None if not known.
 
     A matrix of P x Q in the layers has r (P + Q) in its factors (arXiv 2106.09685); its name ends in a target's.
     """
-    how, folder = recipe.distill.train, cached_folder(pivot.place)
-    if how == FULL:
+    part, folder = (how or recipe.distill).train, cached_folder(pivot.place)
+    if part == FULL:
         return parameters(pivot)
     if folder is None or pivot.place.file is not None:
         return None
-    factors, found = how.factors, 0
+    factors, found = part.factors, 0
     try:
         with closing(open_checkpoint(folder, allow_pickle=True)) as checkpoint:
             for name, tensor in checkpoint.tensors.items():
@@ -205,17 +206,18 @@ def shards(recipe: Recipe) -> float | None:
     return None if tokens is None else tokens * (ROW_BYTES + slot * kept.k) * COMPRESSED[kept.compression]
 
 
-def training_cost(recipe: Recipe, pivot: ModelRef) -> Cost:
+def training_cost(recipe: Recipe, pivot: ModelRef, how: TrainingSettings | None = None) -> Cost:
     """Forward and backward for every epoch, what is saved of a target in fp32, and its checkpoints.
 
     6 operations a parameter and token; 4 where weights are frozen, which have no gradient of their own.
     """
-    tokens, size, trained = train_tokens(recipe), parameters(pivot), trained_parameters(recipe, pivot)
-    each = 6.0 if recipe.distill.train == FULL else 4.0
-    flops = None if tokens is None or size is None else each * size * tokens * recipe.distill.epochs
+    tokens, size, trained = train_tokens(recipe), parameters(pivot), trained_parameters(recipe, pivot, how)
+    how = how or recipe.distill
+    each = 6.0 if how.train == FULL else 4.0
+    flops = None if tokens is None or size is None else each * size * tokens * how.epochs
     if trained is None:
         return Cost(None, flops, None)
-    kept = bytes_kept(recipe.distill.precision, recipe.distill.optim)
+    kept = bytes_kept(how.precision, how.optim)
     return Cost(4.0 * trained, flops, CHECKPOINTS * kept * trained)
 
 

@@ -7,6 +7,7 @@ from typing import Literal
 
 from fusionchat.artifacts import Json, Manifest, is_begun, read_manifest
 from fusionchat.damage import damaged_files, faults
+from fusionchat.distill.trainable import FULL
 from fusionchat.errors import DamagedError
 from fusionchat.models.identity import (
     configuration_identity,
@@ -14,7 +15,7 @@ from fusionchat.models.identity import (
     identity,
     tokenizer_identity,
 )
-from fusionchat.models.ref import ModelRef
+from fusionchat.models.ref import ModelRef, trained_as
 from fusionchat.recipe.schema import Recipe
 from fusionchat.run.auto import Resolved
 from fusionchat.run.job import Content, Cost, Inputs, Job, Parallel, Resources, Stage, Status
@@ -44,6 +45,7 @@ class Run:
         identities: What identifies each model, so that it is worked out once.
         verify: Whether all files of finished jobs are read and compared with their checksums.
         unpacked: The jobs that write a model as an ordinary folder, by the model's name.
+        adapted: The jobs that fine-tune a source before it is captured, by its name.
     """
 
     recipe: Recipe
@@ -56,6 +58,7 @@ class Run:
     identities: dict[str, str] = field(default_factory=dict)
     verify: bool = False
     unpacked: dict[str, str] = field(default_factory=dict)
+    adapted: dict[str, str] = field(default_factory=dict)
 
     def read(self, name: str) -> ModelRef:
         """A model as jobs read its weights: where it is unpacked, the folder that is made of it."""
@@ -65,6 +68,14 @@ class Run:
         folder = str(self.path(self.unpacked[name]) / "model")
         own = ref.tokenizer if ref.place != ref.tokenizer_place else folder
         return replace(ref, model=folder, tokenizer=own, adapter=None)
+
+    def teacher(self, name: str) -> Content:
+        """A model as it is captured: fine-tuned, where a job does that, which is then one that the capture needs."""
+        content = self.model(name)
+        if name not in self.adapted or self.recipe.adapt is None:
+            return content
+        folder, adapter = self.path(self.adapted[name]) / "model", self.recipe.adapt.train != FULL
+        return content | Content(models={name: trained_as(self.read(name), folder, adapter=adapter)})
 
     def model(self, name: str) -> Content:
         """A model and its tokenizer, to be read by a job."""

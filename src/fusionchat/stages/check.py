@@ -9,6 +9,7 @@ from typing import NamedTuple
 from fusionchat.align.preview import PairPreview, preview
 from fusionchat.corpus.parts import count_rejects
 from fusionchat.corpus.render import Renderer
+from fusionchat.distill.settings import TrainingSettings
 from fusionchat.distill.trainable import FULL
 from fusionchat.errors import FusionChatError, ModelError
 from fusionchat.hub import Place, cached_folder
@@ -22,13 +23,14 @@ from fusionchat.recipe.schema import Recipe
 from fusionchat.run.auto import Resolved
 from fusionchat.run.estimate import most_disk, total
 from fusionchat.run.plan import Run
+from fusionchat.stages.adapt import adapted_sources
 from fusionchat.stages.check_corpus import Shown, describe, sample_entries, show_records
 from fusionchat.stages.check_models import file_doubts, openings, unread_variables
 from fusionchat.stages.check_usable import Usable, notes, usable
 from fusionchat.stages.corpus import make_renderer
 from fusionchat.stages.names import aligned
 from fusionchat.stages.pipeline import open_run
-from fusionchat.stages.rehearse import require_trainable, require_weights
+from fusionchat.stages.rehearse import require_factors, require_trainable, require_weights
 from fusionchat.stages.variants import opened_sources
 
 
@@ -105,7 +107,11 @@ def check(recipe: Recipe, *, sample: int = 200) -> Check:
     rejects = count_rejects([one for read in train for one in read.rejects])
     pivot = _rehearsed(refs["pivot"], unseen)
     require_trainable(recipe.distill, recipe.runtime.training.report_to)
-    _trainable(recipe, refs["pivot"], unseen)
+    _trainable(recipe.distill, refs["pivot"], unseen, "distill")
+    if recipe.adapt is not None:
+        require_trainable(recipe.adapt, recipe.runtime.training.report_to)
+        for name in adapted_sources(recipe, recipe.adapt):
+            _trainable(recipe.adapt, refs[name], unseen, "adapt")
     renderers: dict[str, Renderer] = {}
     models = [_look(ref, renderers, unseen) for ref in refs.values()]
     unseen += [line for name in opened_sources(recipe) if (line := _closed(refs[name]))]
@@ -178,19 +184,15 @@ def _rehearsed(ref: ModelRef, unseen: list[str]) -> list[str]:
     return rehearse(folder)
 
 
-def _trainable(recipe: Recipe, pivot: ModelRef, unseen: list[str]) -> None:
-    """Check `distill.train` against the pivot's structure; a pivot that is not here is noted where it is looked at."""
-    part = recipe.distill.train
-    if part == FULL:
-        return
-    from fusionchat.distill.lora import require_fitting
-
+def _trainable(how: TrainingSettings, ref: ModelRef, unseen: list[str], where: str) -> None:
+    """Check `train` of some settings against a model's structure; one that is not here is noted where it is looked at."""
     try:
-        load_config(pivot)
+        if how.train != FULL:
+            load_config(ref)
     except ModelError as error:
-        _unless_here(pivot.place, error, unseen)
+        _unless_here(ref.place, error, unseen)
         return
-    require_fitting(pivot, part)
+    require_factors(how, ref, where)
 
 
 def _closed(source: ModelRef) -> str:

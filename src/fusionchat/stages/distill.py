@@ -116,9 +116,9 @@ def how_trained(recipe: Recipe, training: Training) -> TrainingSettings | SoftTr
     return own if training.trained.round == 1 else own.model_copy(update={"epochs": recipe.rounds.epochs})
 
 
-def held_out_files(how: TrainingSettings) -> tuple[str, ...]:
+def held_out_files(how: TrainingSettings, named: str = "pivot") -> tuple[str, ...]:
     """The files of the corpus that decide which step is a target, none where the last one is."""
-    return () if how.keep_best is None else files_of("validation", "pivot")
+    return () if how.keep_best is None else files_of("validation", named)
 
 
 def draws_masks(how: TrainingSettings) -> bool:
@@ -131,13 +131,21 @@ def so_far(settings: Settings, inputs: Inputs, out: Path) -> str:
     return "trained" if (out / TRAINING).is_file() else describe(out / CHECKPOINTS)
 
 
-def work(settings: Settings, inputs: Inputs, out: Path, ctx: Context) -> Summary:
+def work(
+    settings: Settings,
+    inputs: Inputs,
+    out: Path,
+    ctx: Context,
+    *,
+    named: str = "pivot",
+    where: str = "distill",
+) -> Summary:
     """Train, save the target (a model, or an adapter) in fp32 with the pivot's tokenizer, and take the checkpoints away.
 
     ``training.json`` says that the target is saved: checkpoints that a kill left half removed are never gone on from.
     """
     if not (out / TRAINING).is_file():
-        train_target(settings, inputs, out, ctx)
+        train_target(settings, inputs, out, ctx, named=named, where=where)
         gc.collect()  # Trainer and model refer to each other; the next job needs their memory
     if ctx.rank:
         return {}
@@ -167,22 +175,39 @@ def require_shareable(how: TrainingSettings, ctx: Context) -> None:
         )
 
 
-def train_target(settings: Settings, inputs: Inputs, out: Path, ctx: Context) -> None:
-    """Train a target and save it; ``training.json`` is written last."""
+def train_target(
+    settings: Settings,
+    inputs: Inputs,
+    out: Path,
+    ctx: Context,
+    *,
+    named: str = "pivot",
+    where: str = "distill",
+) -> None:
+    """Train a target and save it; ``training.json`` is written last.
+
+    Args:
+        settings: Of the job.
+        inputs: Of the job.
+        out: Its folder.
+        ctx: What is given besides.
+        named: The model that is trained, by its name in the run.
+        where: The recipe's key of the settings, for messages.
+    """
     import torch
 
     from fusionchat.distill.lora import load_factors, opening_of, save_adapter, with_factors
     from fusionchat.distill.trainer import train
 
-    pivot, how = inputs.model("pivot"), settings.distill
+    ref, how = inputs.model(named), settings.distill
     name = ctx.runtime.device
     device = pick_device(name) if ctx.world == 1 else rank_device(name, world_here().local_rank)
     corpus = inputs.folder(corpus_of(settings.of))
-    rendered = read_tokens(corpus, "train", "pivot")
+    rendered = read_tokens(corpus, "train", named)
     learns = settings.learns
     soft = None if learns is None else DistributionStore(inputs.folder(learns)).require(rendered.offsets)
     if how.half:
-        torch_dtype("bfloat16", device, where="distill.precision")
+        torch_dtype("bfloat16", device, where=f"{where}.precision")
     torch.manual_seed(settings.seed)
     part = how.train
     require_shareable(how, ctx)
@@ -191,10 +216,12 @@ def train_target(settings: Settings, inputs: Inputs, out: Path, ctx: Context) ->
     # Shared out, it is read into host memory, since no device need hold all of it.
     place = torch.device("cpu") if sharded else device
     start = None if settings.of is None else started_from(settings.of, inputs)
-    first = made_of(pivot, start, pivot.name) if start is not None and part == FULL else pivot
+    first = made_of(ref, start, ref.name) if start is not None and part == FULL else ref
     model = load_model(first, dtype=torch.float32, device=place, opening=opening)
     keep_layout(model)
-    adapted = None if part == FULL else with_factors(model, part.factors, pivot, seed=settings.seed)
+    adapted = None
+    if part != FULL:
+        adapted = with_factors(model, part.factors, ref, seed=settings.seed, where=f"{where}.train.lora")
     if adapted is not None and start is not None:
         load_factors(adapted, start)
 
@@ -212,7 +239,7 @@ def train_target(settings: Settings, inputs: Inputs, out: Path, ctx: Context) ->
         folder=out / CHECKPOINTS,
         device=device,
         sharded=sharded,
-        watched=watched(settings, inputs, out, ctx),
+        watched=watched(settings, inputs, out, ctx, named),
         progress=lambda steps: (
             progress(inputs.job.label, steps, "steps") if ctx.rank == 0 else nullcontext(ignore)
         ),
@@ -222,8 +249,8 @@ def train_target(settings: Settings, inputs: Inputs, out: Path, ctx: Context) ->
     if part == FULL or adapted is None:
         model.save_pretrained(out / "model")
     else:
-        save_adapter(adapted, pivot, out / "model", part)
-    copy_tokenizer(pivot, out / "model")
+        save_adapter(adapted, ref, out / "model", part)
+    copy_tokenizer(ref, out / "model")
     loss = round(trained.log[-1]["loss"], 5) if trained.log else None
     more: dict[str, Json] = {NOISE: trained.noise} if trained.noise else {}
     if trained.best is not None:
@@ -234,7 +261,7 @@ def train_target(settings: Settings, inputs: Inputs, out: Path, ctx: Context) ->
     )
 
 
-def watched(settings: Settings, inputs: Inputs, out: Path, ctx: Context) -> "Watched":
+def watched(settings: Settings, inputs: Inputs, out: Path, ctx: Context, named: str) -> "Watched":
     """What is watched of a training; the corpus's text is read only where it is needed."""
     from fusionchat.distill.observer import Watched
 
@@ -245,7 +272,7 @@ def watched(settings: Settings, inputs: Inputs, out: Path, ctx: Context) -> "Wat
         label=inputs.job.label,
         name_of=lambda index: read_part(trained, "train")[index].id,
         origins=origins_of(settings.learns, inputs),
-        held_out=held_out(inputs.folder(CORPUS)) if measures else None,
+        held_out=held_out(inputs.folder(CORPUS), named) if measures else None,
         every=shown.eval_steps or 0,
         report_to=shown.report_to,
     )
@@ -264,11 +291,11 @@ def origins_of(learns: str | None, inputs: Inputs) -> "Origins | None":
     return Origins(store, ("pivot", *map(str, sources)))
 
 
-def held_out(corpus: Path) -> "HeldOut":
-    """The validation part as the pivot sees it; raises CorpusError where it is empty."""
+def held_out(corpus: Path, named: str) -> "HeldOut":
+    """The validation part as a model sees it; raises CorpusError where it is empty."""
     from fusionchat.distill.held_out import HeldOut
 
-    rendered = read_tokens(corpus, "validation", "pivot")
+    rendered = read_tokens(corpus, "validation", named)
     total = int(rendered_events(rendered, read_part(corpus, "validation")).bytes.sum())
     if total == 0:
         raise CorpusError(

@@ -1,6 +1,6 @@
 """The pipeline: its stages in order, what of a run is done, and running the rest.
 
-corpus -> (unpack ->) represent -> align -> fuse -> distill -> merge -> evaluate -> report
+corpus -> (unpack -> adapt ->) represent -> align -> fuse -> distill -> merge -> evaluate -> report
 
 Later rounds come between distill and merge: answer -> represent -> align -> fuse -> distill.
 """
@@ -20,6 +20,7 @@ from fusionchat.run.plan import Run
 from fusionchat.run.worker import work_as_rank
 from fusionchat.run.world import follow, leading, world_here
 from fusionchat.stages import (
+    adapt,
     align,
     answer,
     corpus,
@@ -38,6 +39,7 @@ from fusionchat.threads import pick_threads
 STAGES: Mapping[str, Stage] = {
     "corpus": corpus,
     "unpack": unpack,
+    "adapt": adapt,
     "represent": represent,
     "align": align,
     "fuse": fuse,
@@ -81,7 +83,7 @@ def open_run(recipe: Recipe, identities: dict[str, str] | None = None, *, verify
         identities=identities or {},
         verify=verify,
     )
-    for module in (corpus, unpack, represent, align, fuse, distill, rounds, merge, evaluate, report):
+    for module in (corpus, unpack, adapt, represent, align, fuse, distill, rounds, merge, evaluate, report):
         module.plan(run)
     return run
 

@@ -48,11 +48,11 @@ def rehearse(run: Run, jobs: Sequence[Job]) -> None:
     trains = any(job.stage == "distill" for job in todo)
     if trains:
         require_trainable(run.recipe.distill, run.recipe.runtime.training.report_to)
-    part = run.recipe.distill.train
-    if part != FULL and trains:
-        from fusionchat.distill.lora import require_fitting
-
-        require_fitting(run.refs["pivot"], part)
+        require_factors(run.recipe.distill, run.refs["pivot"], "distill")
+    if run.recipe.adapt is not None and any(job.stage == "adapt" for job in todo):
+        require_trainable(run.recipe.adapt, run.recipe.runtime.training.report_to)
+        for name in run.adapted:
+            require_factors(run.recipe.adapt, run.refs[name], "adapt")
     need, free = most_disk([job.cost for job in todo]), shutil.disk_usage(run.folder).free
     if need is not None and need > free:
         warn(
@@ -70,6 +70,14 @@ def require_trainable(how: TrainingSettings, report_to: Sequence[str]) -> None:
         from fusionchat.distill.per_matrix import require_optimizer
 
         require_optimizer(how.optim, narrow=isinstance(how.precision, Bf16Weights))
+
+
+def require_factors(how: TrainingSettings, ref: ModelRef, where: str) -> None:
+    """Raise ModelError where factors do not fit a model; ``where`` is the recipe's key of the settings."""
+    if how.train != FULL:
+        from fusionchat.distill.lora import require_fitting
+
+        require_fitting(ref, how.train, f"{where}.train")
 
 
 def rehearse_when_unpacked(run: Run) -> None:

@@ -1,0 +1,102 @@
+"""Stage `adapt`: sources are fine-tuned on the labels before they are captured. One job a source, where the recipe asks for it.
+
+A source that has never seen the corpus's style is a poor teacher of it, however much it knows: see docs/results/real_chat.md.
+The published source is not changed; its capture has the adapter on top.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from fusionchat.artifacts import Json
+from fusionchat.distill.settings import AdaptSettings
+from fusionchat.errors import RecipeError
+from fusionchat.models.ref import ModelRef
+from fusionchat.recipe.schema import Recipe
+from fusionchat.represent.capture import DEFAULT
+from fusionchat.run.estimate import training_cost, training_memory
+from fusionchat.run.job import Context, Inputs, Summary
+from fusionchat.run.plan import Run
+from fusionchat.stages import distill
+from fusionchat.stages.corpus import tokens_file
+from fusionchat.stages.names import CORPUS
+
+VERSION = 1  # raised when the same settings and inputs give another output
+so_far = distill.so_far
+
+
+class Settings(distill.Settings):
+    """All that changes the training of a source but the corpus and the source.
+
+    Attributes:
+        model: The source's name.
+    """
+
+    model: str
+
+
+def settings_of(held: Mapping[str, Json]) -> Settings:
+    """The settings of a job from their JSON."""
+    return Settings.model_validate(held)
+
+
+def plan(run: Run) -> None:
+    """Plan one training for each source that is adapted; from then on it is captured with what that saves."""
+    recipe, how = run.recipe, run.recipe.adapt
+    if how is None:
+        return
+    for name in adapted_sources(recipe, how):
+        ref = run.refs[name]
+        require_trainable(ref)
+        job = run.add(
+            "adapt",
+            name,
+            Settings(
+                distill=how.training(),
+                learns=None,
+                seed=recipe.seed,
+                micro_batch_tokens=recipe.runtime.micro_batch_tokens if distill.draws_masks(how) else None,
+                model=name,
+            ),
+            needs=(CORPUS,),
+            reads={CORPUS: (tokens_file("train", name), *distill.held_out_files(how, name))},
+            content=run.model(name),
+            cost=training_cost(recipe, ref, how),
+            memory=training_memory(recipe, ref, how),
+            on_device=True,
+            parallel="ranks",
+        )
+        run.adapted[name] = job.id
+
+
+def adapted_sources(recipe: Recipe, how: AdaptSettings) -> list[str]:
+    """The sources that are fine-tuned.
+
+    Raises:
+        RecipeError: Transformers does not capture one that is named.
+    """
+    able = [name for name, spec in recipe.sources.items() if spec.capture.backend == DEFAULT.backend]
+    for name in how.sources:
+        if name not in able:
+            raise RecipeError(
+                f"{name} is captured by {recipe.sources[name].capture.backend}, which takes no weights trained here",
+                where="adapt.sources",
+                do=f"set sources.{name}.capture: {DEFAULT.backend}, or leave it out",
+            )
+    return [name for name in able if not how.sources or name in how.sources]
+
+
+def require_trainable(ref: ModelRef) -> None:
+    """Raise RecipeError where a source cannot be fine-tuned: a GGUF file, or a model that has an adapter already."""
+    if ref.place.file is None and ref.adapter is None:
+        return
+    reason = "has an adapter already" if ref.adapter is not None else "is a GGUF file"
+    raise RecipeError(
+        f"{ref.name} {reason}, and adapt trains models as they are published",
+        where=ref.where,
+        do=f"give the model alone, as a folder or hub id; or leave {ref.name} out of adapt.sources",
+    )
+
+
+def work(settings: Settings, inputs: Inputs, out: Path, ctx: Context) -> Summary:
+    """Train, and save the adapter (or the weights) in fp32; see `fusionchat.stages.distill.work`."""
+    return distill.work(settings, inputs, out, ctx, named=settings.model, where="adapt")

@@ -1,0 +1,115 @@
+"""Sources that are fine-tuned on the corpus before they are captured."""
+
+import pytest
+import torch
+from peft import PeftModel
+from transformers import AutoModelForCausalLM
+
+from fusionchat.artifacts import read_json
+from fusionchat.distill.trainable import Lora
+from fusionchat.errors import ModelError, RecipeError
+from fusionchat.recipe.schema import load_recipe
+from fusionchat.represent.store.read import DistributionStore
+from fusionchat.stages.adapt import settings_of
+from fusionchat.stages.check import check
+from fusionchat.stages.corpus import read_tokens
+from fusionchat.stages.names import CORPUS
+from fusionchat.stages.pipeline import open_run, run, run_job
+from tests.tiny import SETTINGS
+
+ADAPT = "adapt={train: {lora: {r: 4}}, learning_rate: 1e-2, precision: fp32, sources: [qwen]}"
+
+
+def labels(planned):
+    """The source's log-probabilities of all supervised tokens, in nats."""
+    store = DistributionStore(planned.path("represent/qwen"))
+    return torch.from_numpy(store.column("label_logprob", 0, len(store)).copy())
+
+
+@pytest.mark.parametrize("train", ["lora", "full"])
+def test_a_capture_is_of_the_adapted_source(copied, train):
+    """Its log-probabilities are those of peft's own opening of what was saved, on the published weights."""
+    how = ADAPT if train == "lora" else ADAPT.replace("{lora: {r: 4}}", "full")
+    recipe = load_recipe("recipe.yaml", (how,))
+    published = open_run(load_recipe("recipe.yaml"))
+    before = labels(published)
+    planned = open_run(recipe)
+    for job in ("adapt/qwen", "represent/qwen"):
+        run_job(recipe, job)
+    saved = planned.path("adapt/qwen") / "model"
+    assert (saved / "config.json").exists() == (train == "full")
+    model = AutoModelForCausalLM.from_pretrained(saved if train == "full" else "input/models/qwen")
+    model = model if train == "full" else PeftModel.from_pretrained(model, saved)
+    one = read_tokens(planned.path(CORPUS), "train", "qwen")[0]
+    tokens = torch.from_numpy(one.input_ids.astype("int64"))
+    with torch.no_grad():
+        logprobs = model(tokens[None]).logits[0].log_softmax(-1)
+    rows = torch.from_numpy(one.rows.astype("int64"))
+    right = logprobs[rows - 1, tokens[rows]]
+    made = labels(planned)
+    torch.testing.assert_close(made[: len(rows)], right, atol=2e-5, rtol=0)
+    assert made.mean() > before.mean() + 0.05
+    now = open_run(recipe)
+    states = {name: now.status(job).state for name, job in now.jobs.items()}
+    assert {name for name, state in states.items() if state != "done"} >= {"fuse/qwen", "distill/qwen@0.5"}
+    others = (
+        "represent/mixtral",
+        "align/mixtral",
+        "fuse/mixtral",
+        "distill/sft",
+        "evaluate/test/sources/qwen",
+    )
+    assert all(states[name] == "done" for name in others)
+
+
+def test_a_changed_adaption_is_captured_again(copied):
+    planned = [open_run(load_recipe("recipe.yaml", (ADAPT, f"adapt.epochs={n}"))) for n in (1, 2)]
+    for name in ("adapt/qwen", "represent/qwen", "fuse/qwen"):
+        assert planned[0].jobs[name].fingerprint != planned[1].jobs[name].fingerprint
+    assert (
+        planned[0].jobs["represent/mixtral"].fingerprint == planned[1].jobs["represent/mixtral"].fingerprint
+    )
+    usual = open_run(load_recipe("recipe.yaml", ("adapt={}",)))
+    assert list(usual.adapted) == ["mixtral", "qwen"]
+    how = usual.jobs["adapt/qwen"].settings.distill
+    assert how.train == Lora() and (how.epochs, how.learning_rate) == (1, 5e-4)
+    assert settings_of(usual.jobs["adapt/qwen"].hashed).distill == how
+
+
+@pytest.mark.parametrize(
+    ("settings", "error", "words"),
+    [
+        (
+            ("adapt.sources=[qwen]", "sources.qwen.capture={backend: vllm, python: p}"),
+            RecipeError,
+            "qwen is captured by vllm",
+        ),
+        (("adapt.sources=[qwen]", "sources.qwen.adapter=runs"), RecipeError, "qwen has an adapter already"),
+        (("adapt={train: {lora: {r: 4000}}}",), ModelError, "adapt.train.lora.r"),
+        (("adapt={train: {lora: {targets: [q_prof]}}}",), ModelError, "adapt.train.lora.targets"),
+    ],
+)
+def test_what_cannot_be_adapted_is_named_before_anything_is_trained(tiny, settings, error, words):
+    recipe = load_recipe("recipe.yaml", settings)
+    for look in (check, run):
+        with pytest.raises(error) as found:
+            look(recipe)
+        assert words in str(found.value)
+    assert not (tiny / "runs/tiny/adapt").exists()
+
+
+def test_a_source_that_is_not_there_is_named(tiny):
+    with pytest.raises(
+        RecipeError, match=r"adapt\.sources: there is no source 'qwem' \(did you mean 'qwen'\?\)"
+    ):
+        load_recipe("recipe.yaml", ("adapt.sources=[qwem]",))
+
+
+def test_what_is_written_says_what_was_trained(copied):
+    recipe = load_recipe("recipe.yaml", (ADAPT,))
+    run_job(recipe, "adapt/qwen")
+    folder = open_run(recipe).path("adapt/qwen")
+    assert read_json(folder / "model/adapter_config.json")["r"] == 4
+    assert read_json(folder / "training.json")["steps"] > 0
+    assert not (folder / "checkpoints").exists()
+    assert SETTINGS["sources"]["qwen"]["model"] in str(read_json(folder / "model/fusionchat_base.json"))
