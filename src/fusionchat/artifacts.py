@@ -41,6 +41,7 @@ class Manifest:
         summary: Figures for the report.
         version: The version of the stage that made it.
         stamps: Size and time (ns) of every file when the job was done, by relative path.
+        made: Who made it: node, process, attempt, when it began, and the same of its shards.
     """
 
     fingerprint: str
@@ -52,6 +53,7 @@ class Manifest:
     summary: dict[str, Json] = field(default_factory=dict)
     version: int = 0
     stamps: dict[str, list[int]] = field(default_factory=dict)
+    made: dict[str, Json] = field(default_factory=dict)
 
 
 def canonical(value: object) -> str:

@@ -21,6 +21,7 @@ CAPTION = 100
 _out = Console(highlight=False, emoji=False)
 _err = Console(stderr=True, highlight=False, emoji=False)
 _watch: Watch | None = None
+_shown: Watch | None = None
 
 
 def ignore(_: int) -> None:
@@ -130,12 +131,35 @@ def table(
         _out.print(Text(caption, style="dim italic"), width=min(CAPTION, _out.width))
 
 
+def so_far() -> str:
+    """How far this process is with what it does now, in words; "" where it does nothing that takes long."""
+    return ", ".join(_shown.parts()) if _shown is not None else ""
+
+
+@contextmanager
+def watching(rows: Callable[[], tuple[Sequence[str], Sequence[Sequence[str]]]]) -> Iterator[None]:
+    """Show a table on a terminal while the block runs, made anew every second; ``rows`` returns its columns and rows."""
+    if not _err.is_terminal:
+        yield
+        return
+
+    def grid() -> Table:
+        columns, cells = rows()
+        made = Table(*columns, header_style="bold", box=None)
+        for row in cells:
+            made.add_row(*map(_plain, row))
+        return made
+
+    with Live(get_renderable=grid, console=_err, refresh_per_second=1, transient=True):
+        yield
+
+
 @contextmanager
 def working(label: str) -> Iterator[None]:
     """Print how long the block took, and without a terminal every 30 seconds how far it is."""
-    global _watch  # noqa: PLW0603 (what is being done, for the bars in it)
-    outer, _watch = _watch, Watch(label, note)
-    mine = _watch
+    global _watch, _shown  # noqa: PLW0603 (what is being done, for the bars in it and for who asks)
+    outer, shown, mine = _watch, _shown, Watch(label, note)
+    _watch = _shown = mine
     if not _err.is_terminal:
         mine.begin()
     well = False
@@ -143,7 +167,7 @@ def working(label: str) -> Iterator[None]:
         yield
         well = True
     finally:
-        _watch = outer
+        _watch, _shown = outer, shown
         mine.end(well=well)
 
 
@@ -198,10 +222,15 @@ def progress(label: str, total: int | None, unit: str = "", *, also: Also | None
         _watch.step(label, total, unit, also)
         yield _watch.advance
         return
-    mine = Watch(label, note)
+    global _shown  # noqa: PLW0603 (as above)
+    shown, mine = _shown, Watch(label, note)
     mine.step(label, total, unit, also)
-    with Live(_Bar(mine), console=_err, transient=True):
-        yield mine.advance
+    _shown = mine
+    try:
+        with Live(_Bar(mine), console=_err, transient=True):
+            yield mine.advance
+    finally:
+        _shown = shown
 
 
 def side_by_side(title: str, columns: Mapping[str, Sequence[tuple[str, bool]]]) -> None:

@@ -48,6 +48,36 @@ class TrainingRuntime(Frozen):
         return value
 
 
+class RayRuntime(Frozen):
+    """The Ray cluster of ``engine: ray`` (docs/cluster.md)."""
+
+    address: str | None = Field(
+        None,
+        description="of the cluster, HOST:PORT; none for the one that this machine is part of, or else a new one of this "
+        "machine alone",
+    )
+    resources: dict[str, dict[str, float]] = Field(
+        {},
+        description="further resources that jobs ask for, by job as `fusionchat plan` names it (`*` and `?` stand for any "
+        'text and letter): {"represent/mixtral": {big_gpu: 1}}',
+    )
+    patience: float = Field(
+        30.0,
+        ge=0,
+        description="seconds that a job waits for a node with what it needs: that a lost one comes back, or that the cluster "
+        "grows",
+    )
+
+    @field_validator("address")
+    @classmethod
+    def _address(cls, value: str | None) -> str | None:
+        if value is not None and value.startswith("ray://"):
+            raise ValueError(
+                "must be HOST:PORT; start fusionchat on a node of the cluster, which sees the run's folder"
+            )
+        return value
+
+
 class RuntimeSettings(Frozen):
     """How the work is done; never part of a fingerprint."""
 
@@ -72,6 +102,12 @@ class RuntimeSettings(Frozen):
         "job make shards of captures that others have begun",
     )
     training: TrainingRuntime = TrainingRuntime()
+    engine: Literal["local", "ray"] = Field(
+        "local",
+        description="who carries jobs to machines. local: this machine, with `workers`; ray: the nodes of a Ray cluster, "
+        "which all see the run's folder",
+    )
+    ray: RayRuntime = RayRuntime()
 
     @model_validator(mode="before")
     @classmethod

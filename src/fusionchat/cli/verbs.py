@@ -58,6 +58,18 @@ verify_option = click.option(
 )
 
 
+engine_option = click.option(
+    "--engine",
+    type=click.Choice(["local", "ray"]),
+    help="Who carries jobs to machines, as runtime.engine of the recipe.",
+)
+
+
+def with_engine(settings: tuple[str, ...], engine: str | None) -> tuple[str, ...]:
+    """The settings with the engine that was asked for."""
+    return settings if engine is None else (*settings, f"runtime.engine={engine}")
+
+
 @cli.command()
 @click.argument("path", type=click.Path(path_type=Path), default="recipe.yaml")
 def init(path: Path) -> None:
@@ -97,26 +109,60 @@ def check(recipe: Path, settings: tuple[str, ...], sample: int) -> None:
     is_flag=True,
     help="Print a command for each job that is to run, with its needs, for Slurm and the like.",
 )
+@engine_option
+@click.option(
+    "--devices",
+    metavar="[NODESx][GPUSx]MEMORY",
+    help="Say how long the run takes on these, 4x8x80GB for instance.",
+)
+@click.option(
+    "--assume",
+    multiple=True,
+    metavar="NAME=NUMBER",
+    help="Tokens of the corpus, or parameters of a model, that is not here: tokens=63e6, pivot=7e9.",
+)
+@click.option(
+    "--tflops",
+    type=click.FloatRange(min=0, min_open=True),
+    help="What one of the devices does, 10^12 operations a second; 125 if not given.",
+)
 @verify_option
-def plan(recipe: Path, settings: tuple[str, ...], commands: bool, verify: bool) -> None:
+def plan(
+    recipe: Path,
+    settings: tuple[str, ...],
+    commands: bool,
+    engine: str | None,
+    devices: str | None,
+    assume: tuple[str, ...],
+    tflops: float | None,
+    verify: bool,
+) -> None:
     """Show what is done, stale, damaged or to do; touch nothing.
 
     A finished file that is missing, of another size or written later is found; --verify finds every change.
     """
+    settings = with_engine(settings, engine)
     from fusionchat import console
     from fusionchat.cli.show_plan import commands as as_commands
     from fusionchat.cli.show_plan import show
+    from fusionchat.cli.show_schedule import TFLOPS
+    from fusionchat.cli.show_schedule import show as show_schedule
+    from fusionchat.devices import parse_machines
+    from fusionchat.run.assumed import assuming, parse
     from fusionchat.run.auto import resolve
     from fusionchat.stages.check_models import openings
     from fusionchat.stages.pipeline import plan as make_plan
 
+    loaded = load(recipe, settings)
+    with assuming(parse(assume, tuple(loaded.models))):
+        planned = make_plan(loaded, verify=verify)
     if commands:
-        for line in as_commands(make_plan(load(recipe, settings), verify=verify), recipe, settings):
+        for line in as_commands(planned, recipe, settings):
             console.say(line)
         return
-    loaded = load(recipe, settings)
-    planned = make_plan(loaded, verify=verify)
     show(planned, str(loaded.run_folder))
+    if devices is not None:
+        show_schedule(planned, parse_machines(devices, where="--devices"), tflops or TFLOPS)
     for line in openings(loaded, loaded.refs()):
         console.say(line)
     todo = sum(status.state != "done" for _, status in planned)
@@ -131,9 +177,11 @@ def plan(recipe: Path, settings: tuple[str, ...], commands: bool, verify: bool) 
 @cli.command()
 @with_recipe
 @click.option("--only", metavar="JOB", help="Run this job alone; what it needs must be done.")
+@engine_option
 @verify_option
-def run(recipe: Path, settings: tuple[str, ...], only: str | None, verify: bool) -> None:
+def run(recipe: Path, settings: tuple[str, ...], only: str | None, engine: str | None, verify: bool) -> None:
     """Run all of it, corpus to report; what is done is kept."""
+    settings = with_engine(settings, engine)
     if only is None:
         finish(load(recipe, settings), verify=verify)
     else:
@@ -169,6 +217,19 @@ def worker(run: Path, job: str | None, for_engine: bool, as_rank: str | None) ->
         raise click.exceptions.Exit(0 if serve_rank(run, job, as_rank, STAGES) else 1)
     else:
         console.say(f"{job}: {work_alone(run, job, STAGES).value}")
+
+
+@cli.command()
+@click.argument("run", type=click.Path(path_type=Path, exists=True, file_okay=False))
+@click.option("--watch", is_flag=True, help="Show it until all is done.")
+def status(run: Path, watch: bool) -> None:
+    """Show what a run is doing, from any machine that sees its folder.
+
+    RUN is the run's folder. A line says where a job is or was made, in which attempt, and how far it is.
+    """
+    from fusionchat.cli.show_status import follow, show
+
+    (follow if watch else show)(run)
 
 
 @cli.command("add-source")

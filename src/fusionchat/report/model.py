@@ -299,6 +299,29 @@ class StageTime:
 
 
 @dataclass(frozen=True)
+class Span:
+    """Work of one process on one job.
+
+    Attributes:
+        job: The job; with ``shards`` above 0 that many of its shards, made by a process that helped.
+        node: Where.
+        process: Its pid there.
+        attempt: Which attempt at the job it was, or the last one at these shards.
+        began: Unix time.
+        seconds: How long it took.
+        shards: Shards; 0 for the job itself.
+    """
+
+    job: str
+    node: str
+    process: int
+    attempt: int
+    began: float
+    seconds: float
+    shards: int = 0
+
+
+@dataclass(frozen=True)
 class Report:
     """A whole run.
 
@@ -316,6 +339,7 @@ class Report:
         merge: How that model was merged, in words: method and settings that are not its defaults.
         domains: Domain names in the order of the tables.
         captures, pairs, choices, entries, rejects, weights, sweep, trials, trainings, stages: The stages' figures.
+        spans: Who made what, and when, as far as it is known.
         tensors: The fused model's merge tensor by tensor; ``tensor_targets`` names the targets.
         merge_files: What that merge read and wrote.
         trial_metric: What the search's trials were compared by.
@@ -350,6 +374,7 @@ class Report:
     trial_metric: Metric | None = None
     trainings: tuple[TrainingCourse, ...] = ()
     stages: tuple[StageTime, ...] = ()
+    spans: tuple[Span, ...] = ()
     recipe: str = ""
     versions: Mapping[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()

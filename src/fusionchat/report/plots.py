@@ -76,7 +76,7 @@ def _scores(axes: "Axes", *, report: Report, rows: Sequence[Row], metric: Metric
         )
     axes.set_xlabel(f"{metric.column}, {metric.direction}")
     axes.locator_params(axis="x", nbins=5)
-    _rows_axis(axes, [row.label for row in rows], report.fused)
+    rows_axis(axes, [row.label for row in rows], report.fused)
 
 
 def _score_range(found: Sequence[tuple[Row, Estimate]], scale: float) -> tuple[float, float]:
@@ -153,7 +153,7 @@ def _gains(
     axes.set_xlim(*limits)
     axes.set_xlabel(f"{metric.gained} against {report.over(over)}")
     axes.locator_params(axis="x", nbins=5)
-    _rows_axis(axes, domains, OVERALL)
+    rows_axis(axes, domains, OVERALL)
 
 
 def choice_plots(report: Report) -> list[Plot]:
@@ -194,7 +194,7 @@ def _choices(axes: "Axes", *, choice: Choice, names: Sequence[str]) -> None:
         loc="lower left", bbox_to_anchor=(0, 1), ncols=len(choice.models), frameon=False, handlelength=0.9,
         handleheight=0.9, borderaxespad=0, borderpad=0.2, columnspacing=1.2, fontsize=8.5,
     )  # fmt: skip
-    _rows_axis(axes, list(choice.won), "")
+    rows_axis(axes, list(choice.won), "")
 
 
 def trial_plots(report: Report) -> list[Plot]:
@@ -221,7 +221,7 @@ def _trials(axes: "Axes", *, report: Report) -> None:
         )
     axes.set_xlabel(f"validation {metric.column}, {metric.direction}")
     best = next((t.label for t in report.trials if t.chosen), "")
-    _rows_axis(axes, [t.label for t in report.trials], best)
+    rows_axis(axes, [t.label for t in report.trials], best)
 
 
 def weight_plots(merge: MergeWeights) -> list[Plot]:
@@ -263,7 +263,7 @@ def _weights(axes: "Axes", *, merge: MergeWeights, target: int) -> None:
     shown = [i for i in range(len(merge.layers)) if i < first or (i - first) % step == 0]
     axes.set_xticks(shown, [merge.layers[i] or "-" for i in shown])
     axes.set_xlabel("layer; dark 0, light 1")
-    _rows_axis(axes, merge.modules, "")
+    rows_axis(axes, merge.modules, "")
     axes.xaxis.grid(visible=False)
     axes.spines["bottom"].set_visible(False)
 
@@ -293,7 +293,8 @@ def panel(
         return Plot(name, svg.draw(figure, name), alt, wide)
 
 
-def _rows_axis(axes: "Axes", labels: Sequence[str], strong: str) -> None:
+def rows_axis(axes: "Axes", labels: Sequence[str], strong: str) -> None:
+    """Name the rows of a panel from above; the ``strong`` one stands out."""
     axes.set_yticks(range(len(labels)), [short(label) for label in labels])
     axes.set_ylim(len(labels) - 0.4, -0.6)
     axes.xaxis.grid(visible=True, linewidth=0.6)

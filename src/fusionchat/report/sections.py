@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 from fusionchat.evaluate.metric import Metric, capital
 from fusionchat.evaluate.noise import Gain, Gains
-from fusionchat.report import plots, svg, tables, text
+from fusionchat.report import plots, svg, tables, text, timeline
 from fusionchat.report.advice import advice
 from fusionchat.report.captures import capture_tables
 from fusionchat.report.model import Over, Report, Row
@@ -378,7 +378,12 @@ def _rejects(report: Report) -> Section | None:
 def _time(report: Report) -> Section | None:
     if not report.stages:
         return None
-    return Section("time", "Time", "", (Part(table=tables.time_table(report)),))
+    parts = [Part(table=tables.time_table(report))]
+    if report.spans:
+        key = tuple(Key(role, stage) for stage, role in timeline.roles(report.spans).items())
+        drawn = (timeline.timeline_plot(report.spans),)
+        parts.append(Part("By node", key, drawn, timeline.node_table(report.spans), "The same as a table"))
+    return Section("time", "Time", "", tuple(parts))
 
 
 def _recipe(report: Report) -> Section | None:

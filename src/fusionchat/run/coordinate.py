@@ -8,8 +8,9 @@ from pathlib import Path
 
 from fusionchat.damage import make_again
 from fusionchat.errors import DamagedError, RecipeError
-from fusionchat.run.engine.local import run_jobs
+from fusionchat.run.engine.engines import run_jobs
 from fusionchat.run.job import Announce, Job
+from fusionchat.run.overview import keep_plan
 from fusionchat.run.plan import Run
 
 Select = Callable[[Run], list[Job]]
@@ -70,6 +71,7 @@ def pass_once(
 
 def advance(planned: Run, jobs: Sequence[Job], announce: Announce | None) -> None:
     """Run those of the jobs that are not done."""
+    keep_plan(planned.folder, planned.jobs)
     todo = []
     for job in jobs:
         status = planned.status(job)

@@ -22,6 +22,7 @@ from fusionchat.models.opening import PLAIN, Opening
 from fusionchat.models.quantization import bits_of, held_quantization
 from fusionchat.models.ref import ModelRef
 from fusionchat.recipe.schema import Recipe
+from fusionchat.run.assumed import assumed
 from fusionchat.run.job import Cost
 
 BYTES_A_TOKEN = 4.0
@@ -44,6 +45,8 @@ RENDERED_BYTES = 6
 def parameters(ref: ModelRef) -> int | None:
     """Elements of a model's tensors, dequantized, from the headers of its files, or from the hub; None if neither is there."""
     place = ref.place
+    if ref.name in assumed().parameters:
+        return int(assumed().parameters[ref.name])
     if place.file is not None:
         path = here(place)
         return hub_parameters(place) if path is None else _of_gguf(path, *stamp_of(path))
@@ -106,6 +109,8 @@ def corpus_size(recipe: Recipe) -> float | None:
 
 def part_tokens(recipe: Recipe, part: str) -> float | None:
     """Tokens of a part that is not drawn, by the sizes of its files; what filters and limits leave out is not known."""
+    if part == "train" and assumed().tokens is not None:
+        return assumed().tokens
     return total(_tokens(entry, recipe.folder) for entry in recipe.corpus.entries(part).values())
 
 

@@ -1,8 +1,9 @@
 """One job is executed here: begun, worked on, finished. The manifest is written last."""
 
+import os
 import time
-from collections.abc import Mapping
-from contextlib import nullcontext
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from functools import cache
 from importlib.metadata import version
@@ -19,7 +20,9 @@ from fusionchat.artifacts import (
 from fusionchat.console import working
 from fusionchat.errors import ArtifactError, DamagedError
 from fusionchat.models.device import cuda_count
+from fusionchat.run.attempts import attempted, makers, node_here
 from fusionchat.run.job import Context, Inputs, Job, Stage, Summary
+from fusionchat.run.live import Live, shown
 from fusionchat.run.ranks import launch, processes_of, share_of_threads
 from fusionchat.run.world import summon, world_here
 from fusionchat.threads import set_threads
@@ -33,7 +36,7 @@ def make(job: Job, run: Path, stages: Mapping[str, Stage], ctx: Context) -> None
     begin(folder, job.fingerprint, parts=job.parts)
     started = time.monotonic()
     summary = do_work(job, run, stages, ctx)
-    write_manifest(job, folder, summary, time.monotonic() - started)
+    write_manifest(job, run, summary, time.monotonic() - started)
 
 
 def do_work(job: Job, run: Path, stages: Mapping[str, Stage], ctx: Context) -> Summary:
@@ -63,12 +66,24 @@ def work_here(job: Job, run: Path, stages: Mapping[str, Stage], ctx: Context) ->
     folder = run / job.id
     threads = job.resources.threads
     set_threads(threads if ctx.world == 1 else share_of_threads(threads, world_here().local_size))
-    with machine_errors(folder), working(job.label) if ctx.rank == 0 else nullcontext():
+    with machine_errors(folder), seen(job, run, ctx) if ctx.rank == 0 else nullcontext():
         return stages[job.stage].work(job.settings, Inputs(run, job), folder, ctx)
 
 
-def write_manifest(job: Job, folder: Path, summary: Summary, seconds: float) -> None:
+@contextmanager
+def seen(job: Job, run: Path, ctx: Context) -> Iterator[None]:
+    """Print how long the work takes, note who does it, and say to who looks from outside how far it is."""
+    attempt = nullcontext() if ctx.helps else attempted(run, job.id, job.fingerprint)
+    with working(job.label), attempt as noted:
+        number = noted.attempt if noted is not None else 0
+        mine = Live(node=node_here(), process=os.getpid(), attempt=number, began=time.time())
+        with shown(run, job.id, mine):
+            yield
+
+
+def write_manifest(job: Job, run: Path, summary: Summary, seconds: float) -> None:
     """Finish a job whose work is done."""
+    folder = run / job.id
     files = {
         name: digest for name, digest in checksums(folder).items() if Path(name).name not in job.rewritten
     }
@@ -84,6 +99,7 @@ def write_manifest(job: Job, folder: Path, summary: Summary, seconds: float) -> 
             summary=summary,
             version=job.version,
             stamps={name: stamp_of(folder / name) for name in files},
+            made=makers(run, job.id, job.fingerprint),
         ),
     )
 

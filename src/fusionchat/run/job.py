@@ -118,6 +118,12 @@ class Job(Frozen):
         """SHA-256 of settings, inputs and the stage's version."""
         return fingerprint({"settings": self.hashed, "version": self.version}, self.inputs)
 
+    def with_threads(self, threads: int) -> "Job":
+        """The job with this many CPU threads where it leaves them open; its fingerprint is the same."""
+        if self.resources.threads or not threads:
+            return self
+        return self.model_copy(update={"resources": self.resources.model_copy(update={"threads": threads})})
+
     def digest(self, manifest: Manifest | None, files: Collection[str] = ()) -> str:
         """What represents it in a job that needs it: its fingerprint, or once it is done what it wrote.
 

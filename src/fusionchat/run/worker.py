@@ -14,7 +14,7 @@ from enum import Enum
 from pathlib import Path
 from threading import Thread
 
-from fusionchat.artifacts import is_begun, make_folder, read_manifest, write_json
+from fusionchat.artifacts import Json, is_begun, make_folder, read_manifest, write_json
 from fusionchat.console import take_stdout
 from fusionchat.damage import damaged_files, make_again
 from fusionchat.errors import ArtifactError, FusionChatError
@@ -79,17 +79,31 @@ def make_outcome(
     """Do the work of a job, or help with it, and write the result: a summary, or the error."""
     path = helper_path(run, job_id, os.getpid()) if helps else outcome_path(run, job_id)
     make_folder(path.parent)
+    write_json(path, outcome_of(run, job_id, mark, stages=stages, helps=helps))
+
+
+def outcome_of(
+    run: Path, job_id: str, mark: str, *, stages: Mapping[str, Stage], helps: bool = False, threads: int = 0
+) -> dict[str, Json]:
+    """Do the work of a job, or help with it; returns its ``summary`` or the ``error``. ``threads``: as for `marked_order`."""
     try:
-        order = marked_order(run, job_id, mark, stages)
-        summary = do_work(order.job, run, stages, Context(order.runtime, helps=helps))
+        order = marked_order(run, job_id, mark, stages, threads=threads)
+        return {"summary": do_work(order.job, run, stages, Context(order.runtime, helps=helps))}
     except FusionChatError as error:
-        write_json(path, {"error": told(error)})
-    else:
-        write_json(path, {"summary": summary})
+        return {"error": dict(told(error))}
 
 
-def marked_order(run: Path, job_id: str, mark: str, stages: Mapping[str, Stage]) -> Order:
+def marked_order(
+    run: Path, job_id: str, mark: str, stages: Mapping[str, Stage], *, threads: int = 0
+) -> Order:
     """The order of a job, whose paths start from here now.
+
+    Args:
+        run: The run's folder.
+        job_id: The job.
+        mark: Its fingerprint, as whoever asks knows it.
+        stages: The stages by name.
+        threads: CPU threads of a job that leaves them open, where not all cores are its own.
 
     Raises:
         ArtifactError: There is none, or the job has another fingerprint: two recipes share the folder.
@@ -102,13 +116,15 @@ def marked_order(run: Path, job_id: str, mark: str, stages: Mapping[str, Stage])
             do="use one recipe with one run folder at a time",
         )
     enter(order.directory)
-    return order
+    return order._replace(job=order.job.with_threads(threads))
 
 
-def work_as_rank(run: Path, job_id: str, mark: str, stages: Mapping[str, Stage]) -> Summary:
-    """Do the work of a job as one rank of the world that this process is in."""
+def work_as_rank(
+    run: Path, job_id: str, mark: str, stages: Mapping[str, Stage], *, threads: int = 0
+) -> Summary:
+    """Do the work of a job as one rank of the world that this process is in; ``threads``: of all ranks, as for `marked_order`."""
     world = world_here()
-    order = marked_order(run, job_id, mark, stages)
+    order = marked_order(run, job_id, mark, stages, threads=threads)
     return do_work(order.job, run, stages, Context(order.runtime, world.rank, world.size))
 
 

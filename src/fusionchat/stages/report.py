@@ -37,6 +37,7 @@ from fusionchat.report.model import (
     SweepPoint,
 )
 from fusionchat.report.rows import Trained, make_rows
+from fusionchat.report.timeline import spans_of
 from fusionchat.report.trainings import course
 from fusionchat.represent.probe import Probe
 from fusionchat.run.job import Content, Context, Cost, Inputs, Summary
@@ -185,6 +186,7 @@ def gather(recipe: Recipe, inputs: Inputs) -> Report:
             if (lines := read_metrics(inputs.folder(distilled(one.trained)) / STEPS))
         ),
         stages=tuple(StageTime(*j.partition("/")[::2], m.seconds) for j, m in manifests(inputs)),
+        spans=tuple(span for job, manifest in manifests(inputs) for span in spans_of(job, manifest.made)),
         recipe=recipe_yaml(recipe),
         versions=inputs.manifest(CORPUS).versions,
         notes=(

@@ -23,6 +23,7 @@ from fusionchat.represent.store.cut import cut, shard_rows
 from fusionchat.represent.store.layout import SHARDS, Encoding
 from fusionchat.represent.store.shard import read_shard
 from fusionchat.represent.store.write import StoreWriter
+from fusionchat.run.attempts import attempted
 from fusionchat.run.estimate import OVERHEAD, capture_cost, capture_memory, parameters
 from fusionchat.run.job import Context, Inputs, Summary
 from fusionchat.run.plan import Run
@@ -204,11 +205,12 @@ def capture_shards(
             begun, notes = time.monotonic(), asked.notes or Notes()
             notes.begin(rows_of(rows, rendered, members))
             part = slice(members.start, members.stop)
-            scored = capture(rendered[part], names=names[part], advance=advance)
-            done.append(Speed(int(lengths[part].sum()), time.monotonic() - begun))
-            require_begun(out, writer.made_by)
-            keep_notes(out, index, notes)
-            writer.write_scored(index, scored)
+            with attempted(inputs.run, inputs.job.id, writer.made_by, index):
+                scored = capture(rendered[part], names=names[part], advance=advance)
+                done.append(Speed(int(lengths[part].sum()), time.monotonic() - begun))
+                require_begun(out, writer.made_by)
+                keep_notes(out, index, notes)
+                writer.write_scored(index, scored)
 
         make_shares(
             len(writer.ranges),

@@ -123,7 +123,7 @@ class Worker:
                 raise raised(error)
             assert isinstance(summary, dict)
             found: Summary = summary
-            write_manifest(job, self.planned.path(job.id), found, time.monotonic() - self.started)
+            write_manifest(job, self.planned.folder, found, time.monotonic() - self.started)
         return job
 
     def helped(self) -> str:

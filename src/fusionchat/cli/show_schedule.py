@@ -1,0 +1,85 @@
+"""How long a run would take on machines that are not here: critical path, GPU-hours and idle share."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from fusionchat import console
+from fusionchat.devices import Machines
+from fusionchat.errors import MachineError, RecipeError
+from fusionchat.run.schedule import Schedule, Task, schedule
+from fusionchat.units import counted, duration
+
+if TYPE_CHECKING:
+    from fusionchat.run.job import Job
+    from fusionchat.stages.pipeline import Planned
+
+TFLOPS = 125.0
+"""What a GPU with 80 GB does in a run, 10^12 operations a second: 40 % of an A100's 312 in bf16."""
+DISK_RATE = 200e6
+"""Bytes a second that a job on CPUs is assumed to write."""
+LEAST = 10.0
+"""Seconds of a job at least: a process is started, and libraries and a model are loaded."""
+
+
+def tasks_of(planned: "Sequence[Planned]", tflops: float) -> list[Task]:
+    """The jobs that are to run as tasks with their lengths.
+
+    Raises:
+        RecipeError: Costs are not known, because models or the corpus are not here.
+    """
+    todo = [job for job, status in planned if status.state != "done"]
+    unknown = [job.id for job in todo if job.resources.gpus and job.cost.flops is None]
+    if unknown:
+        raise RecipeError(
+            f"The cost of {counted(len(unknown), 'job')} is not known: {', '.join(unknown[:3])}{' ...' * (len(unknown) > 3)}",
+            where="--devices",
+            do="say what the corpus and the models have: --assume tokens=63e6 --assume pivot=7.2e9, and so on for each source",
+        )
+    return [
+        Task(
+            job.id,
+            seconds_of(job, tflops),
+            job.resources.gpus,
+            job.needs,
+            shards=job.resources.parallel == "shards",
+            spreads=job.resources.parallel == "ranks",
+        )
+        for job in todo
+    ]
+
+
+def seconds_of(job: "Job", tflops: float) -> float:
+    """How long a job takes on its own GPUs."""
+    if job.resources.gpus:
+        return LEAST + (job.cost.flops or 0.0) / (tflops * 1e12 * job.resources.gpus)
+    return LEAST + (job.cost.disk or 0.0) / DISK_RATE
+
+
+def show(planned: "Sequence[Planned]", machines: Machines, tflops: float) -> None:
+    """Print how long it takes and why.
+
+    Raises:
+        MachineError: A job needs more GPUs than there are.
+        RecipeError: As `tasks_of`.
+    """
+    tasks = tasks_of(planned, tflops)
+    try:
+        found = schedule(tasks, machines.nodes, machines.gpus)
+    except ValueError as error:
+        raise MachineError(
+            str(error), where="--devices", do="give more, or lower capture.gpus or runtime.training.processes"
+        ) from error
+    for line in lines_of(found, machines, tflops):
+        console.say(line)
+
+
+def lines_of(found: Schedule, machines: Machines, tflops: float) -> list[str]:
+    """A schedule in words."""
+    gpus = machines.nodes * machines.gpus
+    return [
+        f"On {counted(machines.nodes, 'node')} with {counted(machines.gpus, 'GPU')} each, at {tflops:g} TFLOP/s a GPU "
+        "(--tflops); a rough estimate:",
+        f"  {duration(found.length)}, {found.gpu_seconds / 3600:.1f} GPU-hours, {100 * found.idle:.0f} % of "
+        f"{counted(gpus, 'GPU')} idle",
+        f"  critical path {duration(found.critical_seconds)}: {' -> '.join(found.critical) or 'none'}",
+    ]

@@ -1,0 +1,57 @@
+"""What a plan assumes of models and a corpus that are not here, so that their jobs have costs."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import NamedTuple
+
+from fusionchat.errors import RecipeError
+
+TOKENS = "tokens"
+
+
+class Assumed(NamedTuple):
+    """Tokens of the training part, and parameters of models by name; None and nothing where nothing is assumed."""
+
+    tokens: float | None = None
+    parameters: Mapping[str, float] = {}
+
+
+_assumed: ContextVar[Assumed] = ContextVar("assumed", default=Assumed())  # noqa: B039 (immutable)
+
+
+def assumed() -> Assumed:
+    """What is assumed now."""
+    return _assumed.get()
+
+
+@contextmanager
+def assuming(found: Assumed) -> Iterator[None]:
+    """Let costs be worked out with this while the block runs."""
+    before = _assumed.set(found)
+    try:
+        yield
+    finally:
+        _assumed.reset(before)
+
+
+def parse(texts: tuple[str, ...], models: tuple[str, ...]) -> Assumed:
+    """``tokens=63e6`` and ``MODEL=7e9`` as what is assumed.
+
+    Raises:
+        RecipeError: It is no number above 0, or there is no such model.
+    """
+    found = dict[str, float]()
+    for text in texts:
+        name, _, number = text.partition("=")
+        try:
+            found[name] = float(number)
+        except ValueError:
+            found[name] = 0.0
+        if found[name] <= 0 or name not in (TOKENS, *models):
+            raise RecipeError(
+                f"This assumes nothing: {text!r}",
+                where="--assume",
+                do=f"give NAME=NUMBER, the name one of {', '.join((TOKENS, *models))}",
+            )
+    return Assumed(found.pop(TOKENS, None), found)

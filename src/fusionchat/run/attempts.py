@@ -1,0 +1,111 @@
+"""Who has worked on a job, and on each shard of one: node, process and attempt.
+
+Every process keeps a file of its own, ``RUN/jobs/STAGE/NAME/attempts-HOST-PID.jsonl``, with a line where it begins and one
+where it ends well: so nobody writes into another's file, also on a network file system. The files are of the run, not of its
+artifacts: no fingerprint and no checksum has them. What they say of a finished job goes into its manifest.
+"""
+
+import json
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from fusionchat.artifacts import Json, make_folder
+from fusionchat.host import this_host
+from fusionchat.run.order import ORDERS
+from fusionchat.settings import Frozen
+
+NODE = "FUSIONCHAT_NODE"
+"""The environment variable in which an engine says what it calls the node of a process."""
+
+
+class Attempt(Frozen):
+    """Work on a job, or on one shard of it.
+
+    Attributes:
+        mark: The job's fingerprint.
+        shard: Which shard; None for the job itself.
+        attempt: 1 for the first time that somebody began it, 2 for the second ...
+        node: Where.
+        process: Its pid there.
+        began: Unix time.
+        seconds: How long it took; None until it has ended well.
+    """
+
+    mark: str
+    shard: int | None
+    attempt: int
+    node: str
+    process: int
+    began: float
+    seconds: float | None = None
+
+    @property
+    def who(self) -> dict[str, Json]:
+        """What a manifest says of it."""
+        return {
+            "node": self.node,
+            "process": self.process,
+            "attempt": self.attempt,
+            "began": round(self.began, 3),
+            "seconds": self.seconds,
+        }
+
+
+def node_here() -> str:
+    """What this process's node is called: by its engine, else by its host's name."""
+    return os.environ.get(NODE) or this_host()
+
+
+@contextmanager
+def attempted(run: Path, job_id: str, mark: str, shard: int | None = None) -> Iterator[Attempt]:
+    """Note that this process begins a job or a shard, and where the block ends well that it has made it."""
+    before = [one.attempt for one in attempts(run, job_id, mark) if one.shard == shard]
+    mine = Attempt(
+        mark=mark,
+        shard=shard,
+        attempt=max(before, default=0) + 1,
+        node=node_here(),
+        process=os.getpid(),
+        began=time.time(),
+    )
+    path = run / ORDERS / job_id / f"attempts-{this_host()}-{mine.process}.jsonl"
+    begun = time.monotonic()
+    _append(path, mine)
+    yield mine
+    _append(path, mine.model_copy(update={"seconds": round(time.monotonic() - begun, 3)}))
+
+
+def _append(path: Path, attempt: Attempt) -> None:
+    make_folder(path.parent)
+    with path.open("a", encoding="utf-8") as file:
+        file.write(attempt.model_dump_json() + "\n")
+
+
+def attempts(run: Path, job_id: str, mark: str) -> list[Attempt]:
+    """All attempts at a job with a fingerprint and at its shards, each once, by shard and attempt."""
+    found = dict[tuple[int, int, str, int], Attempt]()
+    for path in sorted((run / ORDERS / job_id).glob("attempts-*.jsonl")):
+        for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
+            with suppress(ValidationError, json.JSONDecodeError):  # cut off by a crash
+                one = Attempt.model_validate_json(line)
+                if one.mark == mark:
+                    found[_order(one)] = one
+    return [found[key] for key in sorted(found)]
+
+
+def _order(one: Attempt) -> tuple[int, int, str, int]:
+    return -1 if one.shard is None else one.shard, one.attempt, one.node, one.process
+
+
+def makers(run: Path, job_id: str, mark: str) -> dict[str, Json]:
+    """Who made a job, as its manifest says it, with ``shards`` by their index where it has any; empty where nobody noted it."""
+    made = {one.shard: one.who for one in attempts(run, job_id, mark) if one.seconds is not None}
+    if None not in made:
+        return {}
+    shards = {str(shard): who for shard, who in made.items() if shard is not None}
+    return {**made[None], **({"shards": shards} if shards else {})}  # type: ignore[dict-item]

@@ -1,0 +1,126 @@
+"""What a job asks of a Ray cluster, and whether a cluster has it."""
+
+from collections.abc import Mapping, Sequence
+from fnmatch import fnmatchcase
+from typing import NamedTuple
+
+from fusionchat.run.job import Job
+from fusionchat.runtime import RuntimeSettings
+from fusionchat.units import size
+
+CPU, GPU, MEMORY = "CPU", "GPU", "memory"
+"""What Ray calls them."""
+
+
+class Node(NamedTuple):
+    """A node of a cluster that is alive: what it is called, Ray's id of it, and its resources by name, used or not."""
+
+    name: str
+    id: str
+    has: Mapping[str, float]
+
+
+class Ask(NamedTuple):
+    """What one process of a job needs.
+
+    Attributes:
+        cpus: CPU threads.
+        gpus: GPUs.
+        memory: Bytes of host memory; 0 where nothing is known of it.
+        custom: Resources that somebody has named, by name.
+        processes: How many such processes there are, at once.
+    """
+
+    cpus: int
+    gpus: int = 0
+    memory: int = 0
+    custom: tuple[tuple[str, float], ...] = ()
+    processes: int = 1
+
+    @property
+    def resources(self) -> dict[str, float]:
+        """All of one process, by the names that Ray has for them."""
+        held = {CPU: float(self.cpus), GPU: float(self.gpus), MEMORY: float(self.memory), **dict(self.custom)}
+        return {name: amount for name, amount in held.items() if amount}
+
+    @property
+    def options(self) -> dict[str, object]:
+        """The options of a Ray task or actor."""
+        return {
+            "num_cpus": self.cpus,
+            "num_gpus": self.gpus,
+            "memory": self.memory or None,
+            "resources": dict(self.custom) or None,
+        }
+
+
+def ask_of(job: Job, runtime: RuntimeSettings, nodes: Sequence[Node]) -> Ask:
+    """What a job asks of a cluster.
+
+    GPUs are asked for where there are any, or where ``runtime.device`` is one. A job that takes all cores where it runs
+    (``threads: 0``) asks for those of the smallest node that it can run on, or for a GPU's share of them: its threads, and
+    so its bits, are the same on every node. The memory of a job on a GPU is the GPU's, of which Ray knows nothing.
+    """
+    resources = job.resources
+    several = resources.processes if isinstance(resources.processes, int) else 1
+    there = any(node.has.get(GPU) for node in nodes)
+    gpus = resources.gpus // several if there or runtime.device.startswith("cuda") else 0
+    custom = {
+        name: amount
+        for pattern, named in runtime.ray.resources.items()
+        if fnmatchcase(job.id, pattern)
+        for name, amount in named.items()
+    }
+    return Ask(
+        cpus=max(1, resources.threads // several) if resources.threads else cores(nodes, gpus, several),
+        gpus=gpus,
+        memory=0 if gpus else int(resources.memory or 0) // several,
+        custom=tuple(sorted(custom.items())),
+        processes=several,
+    )
+
+
+def cores(nodes: Sequence[Node], gpus: int, processes: int) -> int:
+    """CPU threads of each process of a job that takes all cores of the smallest node, or its GPUs' share of them."""
+    fit = [node for node in nodes if node.has.get(GPU, 0.0) >= gpus and node.has.get(CPU, 0.0) >= 1]
+    shares = [node.has[CPU] * (gpus / node.has[GPU] if gpus else 1 / processes) for node in fit]
+    return max(1, int(min(shares, default=1.0)))
+
+
+def lacking(ask: Ask, nodes: Sequence[Node]) -> str:
+    """What a cluster has too little of for a job, in words; "" where it has all, used or not."""
+    wanted = ask.resources
+    for name, amount in wanted.items():
+        most = max((node.has.get(name, 0.0) for node in nodes), default=0.0)
+        if most < amount:
+            each = "in one node" if ask.processes == 1 else "for each process in one node"
+            return f"{_amount(name, amount)} {each}, and the most that a node has is {_amount(name, most)}"
+    room = sum(_times(wanted, node.has) for node in nodes)
+    if room == 0:
+        return f"{_all(wanted)} in one node, and no node has all of it"
+    if room < ask.processes:
+        return f"{ask.processes} processes with {_all(wanted)} each, and there is room for {room}"
+    return ""
+
+
+def is_room(ask: Ask, used: Sequence[Ask], nodes: Sequence[Node]) -> bool:
+    """Whether a cluster has what some processes use and another one, all nodes together: then that one is not in their way."""
+    for name, amount in ask.resources.items():
+        total = sum(node.has.get(name, 0.0) for node in nodes)
+        if total < amount + sum(one.resources.get(name, 0.0) * one.processes for one in used):
+            return False
+    return True
+
+
+def _times(wanted: Mapping[str, float], has: Mapping[str, float]) -> int:
+    """How many processes a node has room for."""
+    return min(int(has.get(name, 0.0) // amount) for name, amount in wanted.items())
+
+
+def _all(wanted: Mapping[str, float]) -> str:
+    return " and ".join(_amount(name, amount) for name, amount in wanted.items())
+
+
+def _amount(name: str, amount: float) -> str:
+    """``2 CPU``, ``4.0 GB of memory``."""
+    return f"{size(amount)} of memory" if name == MEMORY else f"{amount:g} {name}"

@@ -1,0 +1,128 @@
+"""A Ray cluster: joined for a run, its nodes, and the proof that each of them sees the run's folder."""
+
+import importlib.util
+import logging
+import secrets
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from fusionchat.artifacts import write_text
+from fusionchat.errors import MachineError, RecipeError
+from fusionchat.run.engine.ray.asks import Node
+from fusionchat.run.order import ORDERS
+from fusionchat.runtime import RayRuntime
+from fusionchat.units import counted
+
+NEEDS = "pip install 'fusionchat[ray]'"
+PROBE_S = 60.0
+"""Seconds that a node has to answer the probe; a worker process is started for it."""
+
+
+def require_ray() -> None:
+    """Raise RecipeError where the package is absent."""
+    if importlib.util.find_spec("ray") is None:
+        raise RecipeError("runtime.engine: ray needs the package ray", where="runtime.engine", do=NEEDS)
+
+
+@contextmanager
+def joined(settings: RayRuntime) -> Iterator[None]:
+    """Be part of a cluster while the block runs; what has joined one already stays in it.
+
+    Raises:
+        MachineError: There is no cluster at the address.
+    """
+    require_ray()
+    import ray
+
+    if ray.is_initialized():
+        yield
+        return
+    try:
+        ray.init(
+            address=settings.address,
+            log_to_driver=False,  # what workers print is in the run's folder
+            logging_level=logging.ERROR,
+            include_dashboard=False,
+            configure_logging=False,
+        )
+    except (ConnectionError, RuntimeError, ValueError) as error:
+        raise MachineError(
+            f"There is no Ray cluster that can be joined: {str(error).splitlines()[0]}",
+            where="runtime.ray.address",
+            do="start one with `ray start --head` here, or join one with `ray start --address HOST:PORT`; see docs/cluster.md",
+        ) from error
+    try:
+        yield
+    finally:
+        ray.shutdown()
+
+
+def nodes_now() -> list[Node]:
+    """The nodes of the cluster that are alive, by name."""
+    import ray
+
+    from fusionchat.run.engine.ray.remote import name_of
+
+    alive = [one for one in ray.nodes() if one["Alive"]]
+    return sorted(
+        Node(name_of(one["NodeManagerHostname"], one["NodeID"]), one["NodeID"], one["Resources"])
+        for one in alive
+    )
+
+
+def probe(run: Path, nodes: Sequence[Node]) -> None:
+    """Prove that every node sees the run's folder: each reads what is written there now.
+
+    Raises:
+        MachineError: Nodes do not see it, or do not answer; it names them.
+    """
+    import ray
+    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+    from fusionchat.run.engine.ray.remote import read_probe
+
+    path, token = (run / ORDERS / f"probe-{secrets.token_hex(4)}").absolute(), secrets.token_hex(16)
+    write_text(path, token)
+    try:
+        asked = {
+            node.name: ray.remote(read_probe)
+            .options(
+                num_cpus=0, max_retries=0, scheduling_strategy=NodeAffinitySchedulingStrategy(node.id, False)
+            )
+            .remote(str(path))
+            for node in nodes
+        }
+        ready, _ = ray.wait(list(asked.values()), num_returns=len(asked), timeout=PROBE_S)
+        answers = dict[str, str | None]()
+        for name, ref in asked.items():
+            answers[name] = None
+            if ref in ready:
+                with suppress(ray.exceptions.RayError):
+                    answers[name] = ray.get(ref)
+    finally:
+        path.unlink(missing_ok=True)
+    require_seen(run, token, answers)
+
+
+def require_seen(run: Path, token: str, answers: Mapping[str, str | None]) -> None:
+    """Raise MachineError where a node has read something else, or (None) has not answered."""
+    blind = [name for name, read in answers.items() if read is not None and read != token]
+    silent = [name for name, read in answers.items() if read is None]
+    if blind:
+        raise MachineError(
+            f"{_named(blind, len(answers))} not see the run's folder",
+            where=str(run),
+            do="set `output:` in the recipe to a folder on a file system that all nodes share",
+        )
+    if silent:
+        raise MachineError(
+            f"{_named(silent, len(answers))} not answer",
+            where="runtime.ray",
+            do="check that fusionchat and its packages are installed there as here, or remove the node from the cluster",
+        )
+
+
+def _named(names: Sequence[str], total: int) -> str:
+    """``a and b of 4 nodes do``."""
+    return f"{' and '.join(names)} of {counted(total, 'node')} {'does' if len(names) == 1 else 'do'}"

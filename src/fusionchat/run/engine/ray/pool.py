@@ -1,0 +1,86 @@
+"""The hands of a Ray engine: actors that stay, each of one shape of resources, and take one job after another."""
+
+from collections.abc import Sequence
+from queue import SimpleQueue
+from threading import Thread
+from typing import Any
+
+import ray
+from ray.exceptions import RayError
+
+from fusionchat.run.engine.ray import remote
+from fusionchat.run.engine.ray.asks import Ask
+
+
+class Hand:
+    """An actor that makes jobs.
+
+    Attributes:
+        ask: The resources that it has.
+        actor: Its handle.
+        node: Where it is; "" while Ray looks for room.
+        busy: Whether it has a job.
+        lost: Whether it has died before it was ready.
+    """
+
+    def __init__(self, ask: Ask) -> None:
+        self.ask, self.node, self.busy, self.lost = ask, "", False, False
+        self.actor: Any = ray.remote(remote.Hand).options(**ask.options, max_restarts=0).remote()  # type: ignore[call-overload]
+
+
+class Pool:
+    """Hands of all shapes.
+
+    Args:
+        events: Where a hand goes when it is ready, or has died before.
+    """
+
+    def __init__(self, events: "SimpleQueue[Any]") -> None:
+        self.events, self.hands = events, list[Hand]()
+
+    @property
+    def starting(self) -> list[Hand]:
+        """Those that are not ready."""
+        return [hand for hand in self.hands if not hand.node]
+
+    def idle(self, ask: Ask) -> Hand | None:
+        """A hand of a shape that is ready and has no job."""
+        return next((hand for hand in self.hands if hand.node and not hand.busy and hand.ask == ask), None)
+
+    def start(self, wanted: Sequence[Ask]) -> None:
+        """Have as many hands starting as jobs wait for one of their shape."""
+        starting = [hand.ask for hand in self.starting]
+        for ask in wanted:
+            if ask in starting:
+                starting.remove(ask)
+                continue
+            hand = Hand(ask)
+            self.hands.append(hand)
+            Thread(target=self._await, args=(hand,), daemon=True).start()
+
+    def _await(self, hand: Hand) -> None:
+        try:
+            hand.node = ray.get(hand.actor.ready.remote())
+        except RayError:
+            hand.lost = True
+        self.events.put(hand)
+
+    def let_go(self) -> None:
+        """End those that have no job: others need the room."""
+        for hand in [one for one in self.hands if one.node and not one.busy]:
+            self.end(hand)
+
+    def end(self, hand: Hand) -> None:
+        """End a hand, whatever it does."""
+        self.forget(hand)
+        ray.kill(hand.actor)
+
+    def forget(self, hand: Hand) -> None:
+        """Leave out a hand that has died."""
+        if hand in self.hands:
+            self.hands.remove(hand)
+
+    def close(self) -> None:
+        """End all."""
+        for hand in list(self.hands):
+            self.end(hand)

@@ -1,0 +1,180 @@
+"""What runs on the nodes of a Ray cluster: the same worker as everywhere (`fusionchat.run.worker`), as a task or an actor.
+
+It is given where the run is and which job to do; what came of it goes back as JSON. What it prints goes into the run folder.
+"""
+
+import os
+import socket
+import sys
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+import ray
+
+from fusionchat.artifacts import Json, make_folder
+from fusionchat.errors import FusionChatError, MachineError
+from fusionchat.host import this_host
+from fusionchat.run.attempts import NODE
+from fusionchat.run.order import ORDERS
+from fusionchat.run.outcome import told
+from fusionchat.threads import wait_passively
+
+Outcome = dict[str, Json]
+MEMORY = ("OutOfMemoryError", "MemoryError")
+LAST_LINES = 6
+
+
+class Errand(NamedTuple):
+    """A job to do.
+
+    Attributes:
+        run: The run's folder.
+        job_id: The job.
+        mark: Its fingerprint.
+        threads: CPU threads, where the job leaves them open.
+        helps: Whether another process has begun the job: then only its shards are made.
+    """
+
+    run: str
+    job_id: str
+    mark: str
+    threads: int
+    helps: bool = False
+
+
+def do(errand: Errand) -> Outcome:
+    """Do a job here; returns its summary, or the error."""
+    os.environ[NODE] = node_name()
+    wait_passively()  # before torch is loaded
+    log = log_path(Path(errand.run), errand.job_id)
+    with printed_to(log):
+        from fusionchat.run.worker import outcome_of
+        from fusionchat.stages.pipeline import STAGES
+
+        try:
+            return outcome_of(
+                Path(errand.run),
+                errand.job_id,
+                errand.mark,
+                stages=STAGES,
+                helps=errand.helps,
+                threads=errand.threads,
+            )
+        except Exception as error:
+            return {"error": dict(told(unforeseen(error, errand.job_id, log)))}
+
+
+def unforeseen(error: Exception, job_id: str, log: Path) -> FusionChatError:
+    """An error that is no `FusionChatError`, with its traceback printed: memory that ran out is the machine's."""
+    traceback.print_exception(error)
+    sys.stderr.flush()
+    kind, text = type(error).__name__, (str(error).strip() or "no message").splitlines()[0]
+    found = FusionChatError(f"{job_id} has failed with {kind}: {text}", where=str(log), do="see this log")
+    if kind in MEMORY:
+        found = FusionChatError(
+            f"{job_id} ran out of memory: {text}",
+            where=str(log),
+            do="lower represent.batch_tokens (capture), runtime.batch_tokens (evaluation) or runtime.micro_batch_tokens "
+            "(training), or ask for larger nodes with runtime.ray.resources; then run again",
+        )
+        found.exit_code = MachineError.exit_code
+    return found
+
+
+def node_name() -> str:
+    """What the node of this process is called: its host, and the first digits of Ray's id of it."""
+    return name_of(socket.gethostname(), ray.get_runtime_context().get_node_id())
+
+
+def name_of(host: str, node_id: str) -> str:
+    """What a node is called, whose Ray id this is."""
+    return f"{host}.{node_id[:6]}"
+
+
+def log_path(run: Path, job_id: str) -> Path:
+    """Where this process prints to while it does a job."""
+    return run / ORDERS / job_id / f"log-{this_host()}-{os.getpid()}.txt"
+
+
+@contextmanager
+def printed_to(path: Path) -> Iterator[None]:
+    """Let all that this process and its libraries print go to the end of a file while the block runs."""
+    make_folder(path.parent)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    before = os.dup(1), os.dup(2)
+    with path.open("ab") as file:
+        os.dup2(file.fileno(), 1)
+        os.dup2(file.fileno(), 2)
+    try:
+        yield
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        for number, kept in zip((1, 2), before, strict=True):
+            os.dup2(kept, number)
+            os.close(kept)
+
+
+def read_probe(path: str) -> str:
+    """What a node sees of the file by which the coordinator proves that it sees the run; "" for nothing."""
+    try:
+        return Path(path).read_text(encoding="utf-8")
+    except OSError:
+        return ""
+
+
+class Hand:
+    """A worker that stays: it makes one job after another, and its libraries and the model it has stay loaded meanwhile."""
+
+    def ready(self) -> str:
+        """Where it is."""
+        return node_name()
+
+    def do(self, errand: Errand) -> Outcome:
+        """Do a job, or help with its shards."""
+        return do(errand)
+
+
+class Meeting(NamedTuple):
+    """Where a rank is."""
+
+    node: str
+    address: str
+    port: int
+
+
+class Rank:
+    """A rank of a training."""
+
+    def where(self) -> Meeting:
+        """Where it is, with a port that is free there."""
+        with socket.socket() as free:
+            free.bind(("", 0))
+            port = int(free.getsockname()[1])
+        return Meeting(ray.get_runtime_context().get_node_id(), ray.util.get_node_ip_address(), port)
+
+    def do(self, errand: Errand, world: dict[str, str]) -> Outcome:
+        """Do this rank's part, in the world that these environment variables name."""
+        os.environ.update(world)
+        os.environ[NODE] = node_name()
+        wait_passively()
+        log = log_path(Path(errand.run), errand.job_id)
+        with printed_to(log):
+            from fusionchat.distill.parallel import part
+            from fusionchat.run.worker import work_as_rank
+            from fusionchat.stages.pipeline import STAGES
+
+            try:
+                summary = work_as_rank(
+                    Path(errand.run), errand.job_id, errand.mark, STAGES, threads=errand.threads
+                )
+                part()
+            except FusionChatError as error:
+                return {"error": dict(told(error))}
+            except Exception as error:
+                return {"error": dict(told(unforeseen(error, errand.job_id, log)))}
+            return {"summary": summary}

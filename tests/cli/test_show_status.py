@@ -1,0 +1,31 @@
+"""`fusionchat status` of a run that is done, and while it is done."""
+
+import pytest
+
+from fusionchat.cli import show_status
+from fusionchat.run.coordinate import advance
+from fusionchat.run.overview import keep_plan
+from tests.cli.calls import call, refused
+from tests.run.toy import chain
+
+
+def test_a_line_for_each_job_and_how_many_are_done(tmp_path, capsys):
+    planned = chain(tmp_path)
+    advance(planned, list(planned.jobs.values())[:2], None)
+    code, said = call(capsys, "status", tmp_path)
+    assert code == 0 and "toy/2" in said and "2 of 3 jobs done" in said
+
+
+def test_it_is_followed_until_all_is_done(tmp_path, monkeypatch, capsys):
+    planned = chain(tmp_path)
+    keep_plan(tmp_path, planned.jobs)
+    left = iter(planned.jobs.values())
+    monkeypatch.setattr("time.sleep", lambda seconds: advance(planned, [next(left)], None))
+    show_status.follow(tmp_path)
+    said = capsys.readouterr().out
+    assert [f"{count} of 3 jobs done" in said for count in range(4)] == [True] * 4
+
+
+@pytest.mark.parametrize("options", [(), ("--watch",)])
+def test_a_folder_of_no_run_is_refused(tmp_path, capsys, options):
+    assert "no run's folder" in refused(capsys, "status", tmp_path, *options)
