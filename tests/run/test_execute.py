@@ -52,7 +52,7 @@ def test_work_reads_what_it_needs_and_may_be_finished_later(tmp_path):
     summary = do_work(two, tmp_path, planned.stages, CONTEXT)
     assert summary == {"length": 2} and (tmp_path / "toy/1/words.txt").read_text() == "ab"
     assert read_manifest(tmp_path / "toy/1") is None
-    write_manifest(two, tmp_path / "toy/1", summary, 1.23456)
+    write_manifest(two, tmp_path, summary, 1.23456)
     manifest = read_manifest(tmp_path / "toy/1")
     assert manifest.seconds == 1.235 and manifest.inputs == {"toy/0": one.fingerprint}
 

@@ -93,7 +93,8 @@ def _shortest(task: Task, nodes: int, gpus: int) -> float:
     """Seconds of a task that has all GPUs."""
     if not task.gpus or not task.shards:
         return task.seconds
-    return task.seconds / (nodes * (gpus // task.gpus))
+    groups = nodes * gpus // task.gpus if task.spreads else nodes * (gpus // task.gpus)
+    return task.seconds / groups
 
 
 def ways_to_end(tasks: Sequence[Task], seconds: Mapping[str, float]) -> dict[str, float]:

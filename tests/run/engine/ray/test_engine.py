@@ -36,6 +36,7 @@ def on_ray(monkeypatch):
         fake = FakeRay(toy, die)
         for one in (module, pool):
             monkeypatch.setattr(one, "ray", fake)
+        monkeypatch.setattr(module, "packed", lambda stages: b"")
         monkeypatch.setattr(module, "joined", lambda settings: nullcontext())
         monkeypatch.setattr(module, "probe", lambda run, nodes: None)
         monkeypatch.setattr(module, "nodes_now", lambda: list(nodes))

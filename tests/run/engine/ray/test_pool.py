@@ -34,10 +34,25 @@ def test_a_hand_is_started_for_each_job_that_has_none_starting(pool, monkeypatch
 
 def test_idle_hands_are_found_by_shape_and_let_go(pool):
     pool.start([ONE, TWO])
-    ready = {pool.events.get(timeout=5).ask for _ in range(2)}
-    assert ready == {ONE, TWO} and pool.idle(TWO).node == "a" and pool.idle(Ask(3)) is None
+    assert pool.idle(TWO) is None
+    heard = [pool.events.get(timeout=5) for _ in range(2)]
+    for hand in heard:
+        pool.hear(hand)
+    assert pool.idle(TWO) in heard and pool.idle(Ask(3)) is None and pool.starting == []
     pool.idle(ONE).busy = True
     pool.let_go()
     assert [hand.ask for hand in pool.hands] == [ONE] and len(pool.fake.ended) == 1
     pool.close()
     assert pool.hands == [] and len(pool.fake.ended) == 2
+
+
+def test_a_hand_that_dies_before_it_is_ready_is_forgotten(pool, monkeypatch):
+    from ray.exceptions import ActorDiedError
+
+    def die(ref):
+        raise ActorDiedError
+
+    monkeypatch.setattr(pool.fake, "get", die)
+    pool.start([ONE])
+    pool.hear(pool.events.get(timeout=5))
+    assert pool.hands == []

@@ -28,7 +28,7 @@ from fusionchat.run.engine.ray.asks import Ask, Node, ask_of, is_room, lacking
 from fusionchat.run.engine.ray.cluster import joined, nodes_now, probe
 from fusionchat.run.engine.ray.pool import Hand, Pool
 from fusionchat.run.engine.ray.ranks import make_in_ranks
-from fusionchat.run.engine.ray.remote import Errand, Outcome, do
+from fusionchat.run.engine.ray.remote import Errand, Outcome, do, packed
 from fusionchat.run.execute import write_manifest
 from fusionchat.run.job import Announce, Job, Summary
 from fusionchat.run.order import write_order
@@ -94,7 +94,7 @@ class RayEngine:
     """
 
     def __init__(self, planned: Run, jobs: Sequence[Job], announce: Announce | None) -> None:
-        self.planned, self.announce = planned, announce
+        self.planned, self.announce, self.stages = planned, announce, packed(planned.stages)
         self.waiting, self.unfinished = list(jobs), {job.id for job in jobs}
         self.events: SimpleQueue[Work | Hand] = SimpleQueue()
         self.pool = Pool(self.events)
@@ -214,7 +214,8 @@ class RayEngine:
         return ask_of(job, self.planned.recipe.runtime, self.nodes)
 
     def _errand(self, job: Job, ask: Ask) -> Errand:
-        return Errand(str(self.planned.folder.absolute()), job.id, job.fingerprint, ask.cpus * ask.processes)
+        folder = str(self.planned.folder.absolute())
+        return Errand(folder, job.id, job.fingerprint, ask.cpus * ask.processes, self.stages)
 
     def _watch(self, work: Work, outcome: Callable[[], Outcome]) -> None:
         """Wait for an outcome in a thread of its own, finish the job, and say so."""
@@ -241,8 +242,7 @@ class RayEngine:
     def _hear(self, event: Work | Hand) -> None:
         """A job is over or its worker has died, or a hand is ready or has died."""
         if isinstance(event, Hand):
-            if event.lost:
-                self.pool.forget(event)
+            self.pool.hear(event)
             return
         if event not in self.out:  # it was given up
             return

@@ -18,13 +18,13 @@ class Hand:
     Attributes:
         ask: The resources that it has.
         actor: Its handle.
-        node: Where it is; "" while Ray looks for room.
+        ready: Whether it can be given a job: until then Ray looks for room.
         busy: Whether it has a job.
         lost: Whether it has died before it was ready.
     """
 
     def __init__(self, ask: Ask) -> None:
-        self.ask, self.node, self.busy, self.lost = ask, "", False, False
+        self.ask, self.ready, self.busy, self.lost = ask, False, False, False
         self.actor: Any = ray.remote(remote.Hand).options(**ask.options, max_restarts=0).remote()  # type: ignore[call-overload]
 
 
@@ -41,11 +41,11 @@ class Pool:
     @property
     def starting(self) -> list[Hand]:
         """Those that are not ready."""
-        return [hand for hand in self.hands if not hand.node]
+        return [hand for hand in self.hands if not hand.ready]
 
     def idle(self, ask: Ask) -> Hand | None:
         """A hand of a shape that is ready and has no job."""
-        return next((hand for hand in self.hands if hand.node and not hand.busy and hand.ask == ask), None)
+        return next((hand for hand in self.hands if hand.ready and not hand.busy and hand.ask == ask), None)
 
     def start(self, wanted: Sequence[Ask]) -> None:
         """Have as many hands starting as jobs wait for one of their shape."""
@@ -60,14 +60,20 @@ class Pool:
 
     def _await(self, hand: Hand) -> None:
         try:
-            hand.node = ray.get(hand.actor.ready.remote())
+            ray.get(hand.actor.ready.remote())
         except RayError:
             hand.lost = True
         self.events.put(hand)
 
+    def hear(self, hand: Hand) -> None:
+        """A hand is ready, or has died before."""
+        hand.ready = not hand.lost
+        if hand.lost:
+            self.forget(hand)
+
     def let_go(self) -> None:
         """End those that have no job: others need the room."""
-        for hand in [one for one in self.hands if one.node and not one.busy]:
+        for hand in [one for one in self.hands if one.ready and not one.busy]:
             self.end(hand)
 
     def end(self, hand: Hand) -> None:

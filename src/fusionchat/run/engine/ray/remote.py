@@ -7,17 +7,19 @@ import os
 import socket
 import sys
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
 import ray
+from ray import cloudpickle
 
 from fusionchat.artifacts import Json, make_folder
 from fusionchat.errors import FusionChatError, MachineError
 from fusionchat.host import this_host
 from fusionchat.run.attempts import NODE
+from fusionchat.run.job import Stage
 from fusionchat.run.order import ORDERS
 from fusionchat.run.outcome import told
 from fusionchat.threads import wait_passively
@@ -35,6 +37,7 @@ class Errand(NamedTuple):
         job_id: The job.
         mark: Its fingerprint.
         threads: CPU threads, where the job leaves them open.
+        stages: The stages by name, pickled: modules by their names, which are imported where the job is done.
         helps: Whether another process has begun the job: then only its shards are made.
     """
 
@@ -42,7 +45,20 @@ class Errand(NamedTuple):
     job_id: str
     mark: str
     threads: int
+    stages: bytes
     helps: bool = False
+
+
+def packed(stages: Mapping[str, Stage]) -> bytes:
+    """Stages as an errand has them."""
+    found: bytes = cloudpickle.dumps(dict(stages))
+    return found
+
+
+def unpacked(stages: bytes) -> dict[str, Stage]:
+    """The stages of an errand, with all that they import."""
+    found: dict[str, Stage] = cloudpickle.loads(stages)
+    return found
 
 
 def do(errand: Errand) -> Outcome:
@@ -51,15 +67,14 @@ def do(errand: Errand) -> Outcome:
     wait_passively()  # before torch is loaded
     log = log_path(Path(errand.run), errand.job_id)
     with printed_to(log):
-        from fusionchat.run.worker import outcome_of
-        from fusionchat.stages.pipeline import STAGES
-
         try:
+            from fusionchat.run.worker import outcome_of
+
             return outcome_of(
                 Path(errand.run),
                 errand.job_id,
                 errand.mark,
-                stages=STAGES,
+                stages=unpacked(errand.stages),
                 helps=errand.helps,
                 threads=errand.threads,
             )
@@ -164,13 +179,13 @@ class Rank:
         wait_passively()
         log = log_path(Path(errand.run), errand.job_id)
         with printed_to(log):
-            from fusionchat.distill.parallel import part
-            from fusionchat.run.worker import work_as_rank
-            from fusionchat.stages.pipeline import STAGES
-
             try:
+                from fusionchat.distill.parallel import part
+                from fusionchat.run.worker import work_as_rank
+
+                stages = unpacked(errand.stages)
                 summary = work_as_rank(
-                    Path(errand.run), errand.job_id, errand.mark, STAGES, threads=errand.threads
+                    Path(errand.run), errand.job_id, errand.mark, stages, threads=errand.threads
                 )
                 part()
             except FusionChatError as error:
