@@ -363,8 +363,10 @@ def _line(error: Exception) -> str:
 
 
 def _bug(job: Job, error: Exception) -> FusionChatError:
-    return FusionChatError(
+    found = FusionChatError(
         f"{job.id} cannot be finished: {type(error).__name__}: {_line(error)}",
         where=job.id,
         do="run the same command again; if it happens again, report it",
     )
+    found.exit_code = 1
+    return found

@@ -88,6 +88,7 @@ def unforeseen(error: Exception, job_id: str, log: Path) -> FusionChatError:
     sys.stderr.flush()
     kind, text = type(error).__name__, (str(error).strip() or "no message").splitlines()[0]
     found = FusionChatError(f"{job_id} has failed with {kind}: {text}", where=str(log), do="see this log")
+    found.exit_code = 1
     if kind in MEMORY:
         found = FusionChatError(
             f"{job_id} ran out of memory: {text}",
