@@ -73,3 +73,8 @@ def test_noise_moves_no_share_further_than_said(parts):
 def test_hand_worked_noise():
     assert most_moved([1.0, 1.0], [1.0, 9.0]) == 0.1  # 0 : 8 became 1 : 9
     assert most_moved([0.0, 0.0], [0.0, 0.0]) == 0.0
+
+
+def test_every_column_has_shares_of_its_own():
+    mean_square = np.array([[1.0, 4.0, 0.0], [3.0, 0.0, 0.0]])
+    assert variation_ratio(mean_square, 1.0).tolist() == [[0.25, 1.0, 0.0], [0.75, 0.0, 0.0]]

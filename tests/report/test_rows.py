@@ -5,7 +5,7 @@ import pytest
 
 from fusionchat.evaluate.scores import Scores
 from fusionchat.evaluate.t_distribution import critical, degrees
-from fusionchat.report.model import headline_json
+from fusionchat.report.as_json import headline_json
 from fusionchat.report.rows import Trained, make_rows
 from tests.report.sample import BITS, MATCH, METRICS, models, report, scored
 

@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from fusionchat.evaluate.noise import Gain
-from fusionchat.report import svg, tables, text
+from fusionchat.report import results, svg, text
 from fusionchat.report.model import MergedTensor, MergeTrial, Result, Row
 from fusionchat.report.rows import make_rows
 from fusionchat.report.sections import content, facts, headline, versions
@@ -51,7 +51,7 @@ def test_without_a_second_seed_nothing_is_called_clear(sample):
     said = headline(made)
     assert "No training was repeated" in said and "not known to be a difference" in said
     assert "clearly" not in said and "interval" not in said
-    tones = [cell.tone for row in tables.gain_table(made, BITS).rows for cell in row]
+    tones = [cell.tone for row in results.gain_table(made, BITS).rows for cell in row]
     assert not {"gain", "loss"} & set(tones)
     assert [fact.name for fact in facts(made)].count("gain over soup") == 0
 

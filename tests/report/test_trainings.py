@@ -3,7 +3,8 @@
 import re
 from dataclasses import replace
 
-from fusionchat.report.model import Report, report_json
+from fusionchat.report.as_json import report_json
+from fusionchat.report.model import Report
 from fusionchat.report.sections import sections
 from fusionchat.report.trainings import POINTS, course, training_plots, training_table
 

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fusionchat.models.card import TASK, Measured, Result, card
-from fusionchat.report import markdown, tables, text
+from fusionchat.report import markdown, results, tables, text
 from fusionchat.report.model import MergeWeights, Report
 from fusionchat.report.sections import headline
 
@@ -29,7 +29,7 @@ def model_card(report: Report, recipe: "Recipe", refs: "Mapping[str, ModelRef]")
         f"{name_of(refs['pivot'])}.",
         headline(report),
         "## Results",
-        *(markdown.table(_for_card(table)) for table in tables.result_tables(report)),
+        *(markdown.table(_for_card(table)) for table in results.result_tables(report)),
         "## How to use it",
         usage(),
         "## How it was made",

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 from fusionchat.evaluate.metric import Metric, capital
 from fusionchat.evaluate.noise import Gain, Gains
-from fusionchat.report import plots, svg, tables, text, timeline
+from fusionchat.report import plots, results, svg, tables, text, timeline
 from fusionchat.report.advice import advice
 from fusionchat.report.captures import capture_tables
 from fusionchat.report.model import Over, Report, Row
@@ -128,7 +128,7 @@ def _task_words(report: Report, row: Row) -> str:
     gains = {m.title: g.overall for m in report.metrics[1:] if m not in report.floored and (g := row.gain(m))}
     if not gains or not text.noise(report):
         return ""
-    tones = {title: tables.tone(gain) for title, gain in gains.items()}
+    tones = {title: results.tone(gain) for title, gain in gains.items()}
     won, lost = ([name for name, t in tones.items() if t == which] for which in ("gain", "loss"))
     parts = [f"clearly better in {', '.join(won)}"] if won else []
     parts += [f"clearly worse in {', '.join(lost)}"] if lost else []
@@ -149,7 +149,7 @@ def _noise_words(report: Report) -> str:
 def _domain_words(gain: Gains, report: Report) -> str:
     if not gain.domains or not text.noise(report):
         return ""
-    tones = {name: tables.tone(e) for name, e in gain.domains.items()}
+    tones = {name: results.tone(e) for name, e in gain.domains.items()}
     won, lost = ([name for name, t in tones.items() if t == which] for which in ("gain", "loss"))
     losses = f"loses clearly in {len(lost)} ({', '.join(lost)})" if lost else "loses clearly in none"
     return f"Over {report.baseline} it gains clearly in {len(won)} of {counted(len(tones), 'domain')} and {losses}."
@@ -214,12 +214,12 @@ def sections(report: Report) -> list[Section]:
 
 
 def _results(report: Report) -> Section:
-    parts = [Part(table=tables.overall_table(report))]
+    parts = [Part(table=results.overall_table(report))]
     if report.baseline and report.row(report.fused):
-        parts.append(Part("What could be seen", table=tables.seen_table(report)))
+        parts.append(Part("What could be seen", table=results.seen_table(report)))
     for metric in report.metrics:
         title = f"{capital(metric.title)} by domain"
-        table = tables.domain_table(report, metric)
+        table = results.domain_table(report, metric)
         if report.domains:
             key, panels = _row_key(report), tuple(plots.score_plots(report, metric))
             parts.append(Part(title, key, panels, table, folded="The same as a table"))
@@ -253,7 +253,7 @@ def _gains(report: Report, over: Over) -> Section | None:
             capital(metric.title) if len(metrics) > 1 else "",
             key,
             tuple(plots.gain_plots(report, metric, over)),
-            tables.gain_table(report, metric, over),
+            results.gain_table(report, metric, over),
             folded="The same as a table" if over == "sft" else "All models as a table",
         )
         for metric in metrics

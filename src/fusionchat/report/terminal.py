@@ -9,7 +9,8 @@ from rich.cells import cell_len
 from fusionchat import console
 from fusionchat.report.captures import capture_tables
 from fusionchat.report.model import Report
-from fusionchat.report.tables import Cell, Table, result_tables
+from fusionchat.report.results import result_tables
+from fusionchat.report.tables import Cell, Table
 
 WIDTH = 100
 CONTINUED = " (continued)"

@@ -6,9 +6,10 @@ from fusionchat.artifacts import Json, write_json, write_text
 from fusionchat.evaluate.power import detectable
 from fusionchat.report import svg
 from fusionchat.report.advice import advice
+from fusionchat.report.as_json import report_json
 from fusionchat.report.html import html
 from fusionchat.report.markdown import markdown
-from fusionchat.report.model import Report, report_json
+from fusionchat.report.model import Report
 from fusionchat.report.sections import content
 from fusionchat.report.tables import SIDES
 
