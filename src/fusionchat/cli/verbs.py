@@ -195,7 +195,7 @@ def run(recipe: Path, settings: tuple[str, ...], only: str | None, engine: str |
     "--for-engine",
     is_flag=True,
     hidden=True,
-    help="An engine gives it jobs whose leases it holds, one a line on stdin.",
+    help="An engine gives it jobs whose leases it holds, one per line on stdin.",
 )
 @click.option(
     "--as-rank", metavar="FINGERPRINT", hidden=True, help="It is one of the ranks that make the job."

@@ -32,7 +32,7 @@ BRANCHES = {ONE, MANY, DRAWN, "BytePrefix", "Exact", "MinEdit", "Statistics", *T
 
 
 def explain(error: ValidationError, schema: Schema) -> str:
-    """All mistakes, one a line, under a title; ``schema`` is the recipe's JSON schema."""
+    """All mistakes, one per line, under a title; ``schema`` is the recipe's JSON schema."""
     lines = []
     for mistake in _of_the_chosen_branch(error.errors()):
         path = ".".join(

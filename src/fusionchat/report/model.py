@@ -201,7 +201,7 @@ class MergeWeights:
 
 @dataclass(frozen=True)
 class MergedTensor:
-    """What one tensor's merge did; one entry a target in ``weights``, ``rms``, ``kept`` and ``ties``, where they are known.
+    """What one tensor's merge did; one entry per target in ``weights``, ``rms``, ``kept`` and ``ties``, where they are known.
 
     Attributes:
         name: Its name.

@@ -102,7 +102,7 @@ def _off_scale(axes: "Axes", y: int, value: str, colour: str, *, right: bool) ->
 
 
 def gain_plots(report: Report, metric: Metric, over: Over = "sft") -> list[Plot]:
-    """Gains by domain: one panel a model made by fusion over SFT, the fused model's alone over the soup."""
+    """Gains by domain: one panel per model made by fusion over SFT, the fused model's alone over the soup."""
     rows = [row for row in report.rows if row.gain(metric, over) and row.kind in ("target", "merge")]
     rows = [row for row in rows if over == "sft" or row.label == report.fused]
     domains = (OVERALL, *report.domains)

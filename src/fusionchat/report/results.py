@@ -13,7 +13,7 @@ from fusionchat.units import counted
 
 
 def result_tables(report: Report) -> list[Table]:
-    """The overall table and one a metric by domain (where there are domains)."""
+    """The overall table and one per metric by domain (where there are domains)."""
     by_domain = [domain_table(report, metric) for metric in report.metrics] if report.domains else []
     seen = [seen_table(report)] if report.baseline and report.row(report.fused) else []
     return [overall_table(report), *by_domain, *seen]

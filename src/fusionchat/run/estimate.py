@@ -131,7 +131,7 @@ def _tokens(entry: CorpusFile, folder: str) -> float | None:
 
 
 def _line_bytes(file: Path) -> float | None:
-    """Bytes of a record of a file that has one a line, by its first ones; None for other files."""
+    """Bytes of a record of a file that has one per line, by its first ones; None for other files."""
     if ".jsonl" not in file.suffixes:
         return None
     try:

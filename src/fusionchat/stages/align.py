@@ -52,7 +52,7 @@ def settings_of(held: Mapping[str, Json]) -> Settings:
 
 
 def plan(run: Run) -> None:
-    """Plan one job a source."""
+    """Plan one job per source."""
     plan_alignments(run, tuple(run.recipe.sources))
 
 

@@ -63,7 +63,7 @@ def settings_of(held: Mapping[str, Json]) -> Settings:
 
 
 def plan(run: Run) -> None:
-    """Plan one job a row of the results; the files that tasks read are looked at first."""
+    """Plan one job per row of the results; the files that tasks read are looked at first."""
     evaluate = run.recipe.evaluate
     evaluate.refuse(task_files(evaluate, run.recipe.folder))
     for row in rows(run.recipe):

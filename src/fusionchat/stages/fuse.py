@@ -53,7 +53,7 @@ def settings_of(held: Mapping[str, Json]) -> Settings:
 
 
 def plan(run: Run) -> None:
-    """Plan one job a target."""
+    """Plan one job per target."""
     for target in targets(run.recipe):
         plan_fusion(run, target)
 

@@ -124,7 +124,7 @@ def store_facts(store: DistributionStore) -> dict[str, str]:
         "columns": columns,
         "compression": store.encoding.compression,
         "size": f"{size(total)} in {counted(len(store.ranges), 'shard')}, "
-        f"{total / max(store.rows, 1):.1f} bytes a row",
+        f"{total / max(store.rows, 1):.1f} bytes per row",
     }
 
 

@@ -10,7 +10,7 @@ from fusionchat.stages.names import ALL, BEST, SELF, SFT, SOUP, Kind, Row, Train
 
 
 def targets(recipe: Recipe) -> dict[str, tuple[str, ...]]:
-    """The targets and the sources of each: one target a source, and ``all`` if the recipe compares with it."""
+    """The targets and the sources of each: one target per source, and ``all`` if the recipe compares with it."""
     sources = tuple(recipe.sources)
     pairs = {name: (name,) for name in sources}
     return pairs | ({ALL: sources} if recipe.compare.all_sources else {})

@@ -1,4 +1,4 @@
-"""The capture backends, one a file. A new file here with a `Capturer` in it is a new backend: nothing else to touch.
+"""The capture backends, one per file. A new file here with a `Capturer` in it is a new backend: nothing else to touch.
 
 `AnyCapturer` is the union of their settings, told apart by the field ``backend``; a word is short for ``{backend: WORD}``.
 """

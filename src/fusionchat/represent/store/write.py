@@ -80,7 +80,7 @@ class StoreWriter:
         return self.missing()
 
     def write(self, index: int, topk: TopK, columns: Columns | None = None) -> None:
-        """Write a shard; ``columns`` are further arrays with one entry a row.
+        """Write a shard; ``columns`` are further arrays with one entry per row.
 
         Raises:
             MachineError: The disk is full, or the folder cannot be written.
