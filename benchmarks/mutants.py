@@ -33,6 +33,10 @@ from benchmarks.mutant_list import MUTANTS, Mutant
 ROOT = Path(__file__).resolve().parents[1]
 SRC = ROOT / "src" / "fusionchat"
 PAGE = ROOT / "docs" / "results" / "mutants.md"
+HISTORY = """
+The first run caught 39 of 42. The shares of a variation ratio with several columns, and edit distances of more than 64 bytes, were
+tested by chance or not at all: both have a test now. The mass that a pivot token has already was tested, but not by the test named.
+"""
 
 
 class Verdict(NamedTuple):
@@ -143,7 +147,7 @@ def page(results: list[tuple[Mutant, Verdict]]) -> str:
     for mutant, verdict in results:
         by = f"`{verdict.test}`" if verdict.caught else "**survives**"
         lines.append(f"| {mutant.kind} | `{mutant.file}` | {code(mutant.old)} | {code(mutant.new)} | {by} |")
-    return "\n".join(lines) + "\n"
+    return "\n".join(lines) + "\n" + HISTORY
 
 
 def main() -> int:
