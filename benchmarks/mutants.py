@@ -34,8 +34,9 @@ ROOT = Path(__file__).resolve().parents[1]
 SRC = ROOT / "src" / "fusionchat"
 PAGE = ROOT / "docs" / "results" / "mutants.md"
 HISTORY = """
-The first run caught 39 of 42. The shares of a variation ratio with several columns, and edit distances of more than 64 bytes, were
-tested by chance or not at all: both have a test now. The mass that a pivot token has already was tested, but not by the test named.
+The first run caught 39 of 42. The shares of a variation ratio with several columns, and edit distances of more than 64
+bytes, were tested by chance or not at all: both have a test now. The mass that a pivot token has already was tested, but
+not by the test named.
 """
 
 
