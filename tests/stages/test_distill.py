@@ -42,7 +42,7 @@ class Cycle:
 def test_a_training_gives_its_memory_back(tmp_path, monkeypatch):
     made = []
 
-    def train(_settings, _inputs, folder, _ctx):
+    def train(_settings, _inputs, folder, _ctx, **_named):
         made.append(weakref.ref(Cycle()))
         write_json(folder / stage.TRAINING, {"steps": 3, "loss": 0.5, "log": []})
 
@@ -144,7 +144,7 @@ def test_without_held_out_text_nothing_is_measured(tmp_path, monkeypatch):
     monkeypatch.setattr(stage, "read_part", lambda *_: [])
     monkeypatch.setattr(stage, "read_tokens", lambda *_: join([]))
     with pytest.raises(CorpusError, match=r"(?s)validation part has no text.*eval_steps"):
-        stage.held_out(tmp_path)
+        stage.held_out(tmp_path, "pivot")
 
 
 def test_dropout_of_factors_makes_the_size_of_a_pass_part_of_the_result(tiny):
