@@ -20,8 +20,8 @@ from fusionchat.corpus.rendered_part import join, write_rendered
 from fusionchat.corpus.shares import draw
 from fusionchat.damage import verified, verified_folder
 from fusionchat.models.ref import made_of
-from fusionchat.run.estimate import capture_cost, capture_memory
-from fusionchat.run.job import Context, Inputs, Summary
+from fusionchat.run.estimate import capture_cost, capture_memory, corpus_size
+from fusionchat.run.job import Context, Cost, Inputs, Summary
 from fusionchat.run.plan import Run
 from fusionchat.settings import Frozen
 from fusionchat.stages.answering import Draws, answering
@@ -68,6 +68,7 @@ def settings_of(held: Mapping[str, Json]) -> Settings:
 def plan_answers(run: Run, of: Trained, sources: tuple[str, ...], seed: int) -> None:
     """Plan the answers of one target for a later round."""
     recipe, ref = run.recipe, run.refs["pivot"]
+    flops = capture_cost(recipe, ref).flops
     sampling, dtype = recipe.rounds.sampling, run.resolved.dtype("represent.dtype")
     content = run.tokenizer("pivot") | run.configuration("pivot")
     for name in sources:
@@ -85,7 +86,7 @@ def plan_answers(run: Run, of: Trained, sources: tuple[str, ...], seed: int) -> 
         needs=(CORPUS, distilled(of.before)),
         reads={CORPUS: files_of("train", "pivot", *sources)},
         content=content | run.follows("pivot"),
-        cost=capture_cost(recipe, ref),
+        cost=Cost(corpus_size(recipe), None if flops is None else recipe.rounds.share * flops),
         memory=capture_memory(ref, dtype),
         on_device=True,
     )
