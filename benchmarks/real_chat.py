@@ -88,11 +88,38 @@ SYSTEMS = {
 GATE = ("fuse.method=gate",)
 ROUTE = ("fuse={method: route, map: {code: qwen, instructions: qwen, math: qwen, roleplay: pivot}}",)
 MIXTURE = ("fuse={method: mean_ce, per: token}",)
-BASES: dict[str, tuple[str, ...]] = {"base": (), "examples": ("qwen",), "context": ("qwen", "smol")}
-"""Runs with captures and alignments, and the sources that see example dialogues of the corpus before each conversation.
 
-``smol`` is the pivot itself with examples (context distillation, arXiv 2209.15189)."""
+
+class Base(NamedTuple):
+    """A run with captures and alignments, that variants begin with.
+
+    Attributes:
+        parent: The run that it begins with itself; "" for none.
+        examples: Sources that see example dialogues of the corpus before each conversation. ``smol`` is the pivot itself
+            with examples (context distillation, arXiv 2209.15189).
+        settings: What differs from the recipe, as with ``--set``.
+    """
+
+    parent: str = "base"
+    examples: tuple[str, ...] = ()
+    settings: tuple[str, ...] = ()
+
+
+BASES = {
+    "base": Base(""),
+    "examples": Base(examples=("qwen",)),
+    "context": Base("examples", ("qwen", "smol")),
+    "adapted": Base(settings=("adapt.learning_rate=2e-4",)),
+    "adapted 5e-4": Base(settings=("adapt.learning_rate=5e-4", "adapt.sources=[qwen]")),
+}
+LOW, ALL = "distill.label_weight=0.1", "compare.all_sources=true"
 VARIANTS: dict[str, Variant] = {
+    "qwen adapted 5e-4": Variant("qwen", (), ("qwen",), "adapted 5e-4"),
+    "qwen adapted 5e-4 0.1 3 epochs": Variant("qwen", (LOW, EPOCHS), ("qwen",), "adapted 5e-4"),
+    "qwen adapted 0.1 3 epochs": Variant("qwen", (LOW, EPOCHS), ("qwen",), "adapted"),
+    "gemma adapted 0.1 3 epochs": Variant("gemma", (LOW, EPOCHS), ("gemma",), "adapted"),
+    "all adapted 0.1 3 epochs": Variant("all", (LOW, EPOCHS, ALL), ("qwen", "gemma"), "adapted"),
+    "sft 2 epochs 5e-5": Variant("sft", ("distill.epochs=2", rate("5e-5"))),
     "sft 1e-4": Variant("sft", (rate("1e-4"),)),
     "qwen": Variant("qwen", (), ("qwen",)),
     "qwen examples": Variant("qwen", (), ("qwen",), "examples"),
@@ -194,8 +221,9 @@ class Study(NamedTuple):
             ),
             "compare.all_sources=false",
         ]
-        examples = self.examples(BASES[variant.base])
-        recipe = Recipe.load(RECIPE, [*settings, *examples, *variant.settings])
+        base = BASES[variant.base]
+        examples = self.examples(base.examples) if base.examples else []
+        recipe = Recipe.load(RECIPE, [*settings, *examples, *base.settings, *variant.settings])
         held = {key: one for key, one in recipe.sources.items() if key in (variant.sources or recipe.sources)}
         return recipe.model_copy(update={"sources": held})
 
@@ -209,11 +237,12 @@ def make_base(study: Study, name: str) -> None:
             if not is_done(recipe, job):
                 run_job(recipe, job)
         return
-    parent = "examples" if name == "context" else "base"
-    with waiting(study.work / "locks" / parent):
+    parent = BASES[name].parent
+    with waiting(study.work / "locks" / slug(parent)):
         make_base(study, parent)
-    link(study.work / "choose" / parent, study.work / "choose" / name)
-    run(study.recipe(name, "choose", Variant("", (), BASES[name], name)), until="align")
+    link(study.work / "choose" / parent, study.work / "choose" / slug(name))
+    recipe = study.recipe(slug(name), "choose", Variant("", (), BASES[name].examples, name))
+    run(recipe, until="align")
 
 
 def is_done(recipe: Recipe, job: str) -> bool:
@@ -266,16 +295,16 @@ def choose(study: Study, only: list[str]) -> None:
     locks.mkdir(parents=True, exist_ok=True)
     for name in only or VARIANTS:
         if name in BASES:
-            with waiting(locks / name):
+            with waiting(locks / slug(name)):
                 make_base(study, name)
             continue
         variant, lock = VARIANTS[name], Lease(locks / slug(name))
         if lock.take() is not None:
             continue
         try:
-            with waiting(locks / variant.base):
+            with waiting(locks / slug(variant.base)):
                 make_base(study, variant.base)
-            link(study.work / "choose" / variant.base, study.work / "choose" / slug(name))
+            link(study.work / "choose" / slug(variant.base), study.work / "choose" / slug(name))
             recipe = study.recipe(slug(name), "choose", variant)
             run(recipe, until="align")  # the corpus is read again where fewer sources take part
             for job in jobs_of(recipe, variant.target):
