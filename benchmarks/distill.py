@@ -3,8 +3,8 @@
     python -m benchmarks.distill [--quick]
 
 One thread, CPU seconds, the least (loss) or the median (steps, in alternating pairs) of several. ``--quick`` takes a
-quarter of the rows and few steps. null: not measured yet, or not possible here (bf16 without bf16 instructions, padding
-without ../shared). The last line is JSON.
+quarter of the rows and few steps. null: not measured with ``--quick`` (the memory that `plan` predicts), or not possible here
+(bf16 without bf16 instructions, padding without ../shared). The last line is JSON.
 """
 
 import argparse
@@ -14,6 +14,7 @@ import statistics
 import torch
 
 from benchmarks.distill_cases import Loss, Size, Step, collation, dialogue_lengths, padding, seconds
+from benchmarks.plan_memory import CASES, errors
 
 SIZES = {
     "v32k": Size(2048, 1024, 32001),
@@ -97,7 +98,7 @@ def main() -> None:
         "real_positions": None if real is None else round(real, 4),
         "rank_imbalance": None if imbalance is None else round(imbalance, 4),
         "collation_rows_per_s": round(collation(500 if quick else 4000)),
-        "plan_memory_error": dict.fromkeys(("full", "lora", "kahan", "fsdp2")),
+        "plan_memory_error": dict.fromkeys(CASES) if quick else errors(list(CASES), "135m", 256),
     }
     print(json.dumps(figures))
 

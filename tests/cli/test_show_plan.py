@@ -4,8 +4,10 @@ import pytest
 from rich.console import Console
 
 from fusionchat import console
-from fusionchat.cli.show_plan import changes, disk, show, trainings
+from fusionchat.cli.show_plan import changes, disk, grouped, show, show_verdict, trainings
+from fusionchat.devices import Machines
 from fusionchat.run.job import Cost, Job, Resources, Status
+from fusionchat.run.verdict import Devices, Verdict
 from fusionchat.settings import Frozen
 from fusionchat.stages.pipeline import Planned
 
@@ -83,3 +85,27 @@ def test_no_word_is_broken(monkeypatch, width):
     words = {word for line in text.splitlines() for word in line.replace("│", " ").split()}
     assert {"evaluate/test/sources/mixtral", "checkpoint", "shards", "GFLOP", "represent/mixtral"} <= words
     assert max(map(len, text.splitlines())) <= width
+
+
+def verdict(job, needs=60e9, change=""):
+    return Verdict(job, needs, 76e9, 1.5, change)
+
+
+def test_a_verdict_has_jobs_of_one_stage_together_and_what_to_change(monkeypatch):
+    page = Console(width=100, record=True, highlight=False, force_terminal=False)
+    monkeypatch.setattr(console, "_out", page)
+    found = [
+        verdict("represent/mixtral", 95e9, "spread it"), verdict("distill/sft"), verdict("distill/qwen@0.9"),
+        verdict("evaluate/test/pivot", None),
+    ]  # fmt: skip
+    assert [jobs for jobs, _ in grouped(found)] == [
+        "represent/mixtral",
+        "distill/sft and 1 more",
+        "evaluate/test/pivot",
+    ]
+    show_verdict(found, Devices(Machines(1, 8, 80 * 10**9), True, 300.0))
+    text = page.export_text()
+    assert "On 1 x 8 x 80 GB GPUs" in text and "at 300 TFLOP/s" in text and "1 h 30 min" in text
+    rows = {line.split("│")[1].strip(): line for line in text.splitlines() if line.startswith("│")}
+    assert "no" in rows["represent/mixtral"] and "yes" in rows["distill/sft and 1 more"]
+    assert "?" in rows["evaluate/test/pivot"] and "represent/mixtral: spread it" in text

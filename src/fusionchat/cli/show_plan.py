@@ -8,14 +8,16 @@ from typing import TYPE_CHECKING
 from fusionchat import console
 from fusionchat.models.device import cuda_count
 from fusionchat.run.estimate import most_disk, work
-from fusionchat.units import counted, size
+from fusionchat.units import counted, duration, size
 
 if TYPE_CHECKING:
     from fusionchat.run.job import Cost, Job
+    from fusionchat.run.verdict import Devices, Verdict
     from fusionchat.stages.pipeline import Planned
 
 CHANGES = 10
 NAMED = 3
+FITS = {True: "yes", False: "no", None: "?"}
 
 
 def show(planned: "Sequence[Planned]", folder: str) -> None:
@@ -31,6 +33,43 @@ def show(planned: "Sequence[Planned]", folder: str) -> None:
     most = most_disk([job.cost for job, _ in planned])
     if most is not None:
         console.say(f"Disk: at most {size(most)}, checkpoints of one training included")
+
+
+def show_verdict(found: "Sequence[Verdict]", devices: "Devices") -> None:
+    """Print which jobs fit the devices, jobs of one stage with the same figures together, and what to change."""
+    machines = devices.machines
+    kind = "GPUs" if devices.gpu else "memory of this machine"
+    rows = [
+        (
+            jobs,
+            size(one.needs),
+            size(one.has),
+            FITS[one.fits],
+            duration(one.hours * 3600) if one.hours else "-",
+        )
+        for jobs, one in grouped(found)
+    ]
+    said = "memory with this process's own, rough; of a training that of each process"
+    if devices.tflops is not None:
+        said += f"; time at {devices.tflops:g} TFLOP/s of each GPU that computes (--tflops), one job after the other"
+    words = (
+        f"{machines.nodes} x {machines.gpus} x {size(machines.memory)}"
+        if devices.gpu
+        else size(machines.memory)
+    )
+    console.table(f"On {words} {kind}", ("jobs", "need", "have", "fits", "time"), rows, caption=said)
+    for jobs, one in grouped(found):
+        if one.fits is False:
+            console.say(f"{jobs}: {one.change}")
+
+
+def grouped(found: "Sequence[Verdict]") -> "list[tuple[str, Verdict]]":
+    """Verdicts of one stage that are the same, once, with the jobs that they are of: ``distill/sft and 4 more``."""
+    groups: dict[tuple[object, ...], list[Verdict]] = {}
+    for one in found:
+        groups.setdefault((one.job.partition("/")[0], *one[1:]), []).append(one)
+    more = {key: f" and {len(held) - 1} more" if len(held) > 1 else "" for key, held in groups.items()}
+    return [(f"{held[0].job}{more[key]}", held[0]) for key, held in groups.items()]
 
 
 def disk(cost: "Cost") -> str:

@@ -113,7 +113,7 @@ def check(recipe: Path, settings: tuple[str, ...], sample: int) -> None:
 @click.option(
     "--devices",
     metavar="[NODESx][GPUSx]MEMORY",
-    help="Say how long the run takes on these, 4x8x80GB for instance.",
+    help="Say whether the jobs fit these, 4x8x80GB for instance, instead of this machine, and how long the run takes.",
 )
 @click.option(
     "--assume",
@@ -137,30 +137,34 @@ def plan(
     tflops: float | None,
     verify: bool,
 ) -> None:
-    """Show what is done, stale, damaged or to do; touch nothing.
+    """Show what is done, stale, damaged or to do, and whether it fits; touch nothing.
 
     A finished file that is missing, of another size or written later is found; --verify finds every change.
     """
     settings = with_engine(settings, engine)
     from fusionchat import console
     from fusionchat.cli.show_plan import commands as as_commands
-    from fusionchat.cli.show_plan import show
+    from fusionchat.cli.show_plan import show, show_verdict
     from fusionchat.cli.show_schedule import TFLOPS
     from fusionchat.cli.show_schedule import show as show_schedule
     from fusionchat.devices import parse_machines
     from fusionchat.run.assumed import assuming, parse
     from fusionchat.run.auto import resolve
+    from fusionchat.run.verdict import devices_of, verdicts
     from fusionchat.stages.check_models import openings
     from fusionchat.stages.pipeline import plan as make_plan
 
     loaded = load(recipe, settings)
     with assuming(parse(assume, tuple(loaded.models))):
         planned = make_plan(loaded, verify=verify)
+        on = devices_of(devices, loaded.runtime.device, tflops or TFLOPS)
+        found = [] if commands else verdicts([job for job, _ in planned], loaded, loaded.refs(), on)
     if commands:
         for line in as_commands(planned, recipe, settings):
             console.say(line)
         return
     show(planned, str(loaded.run_folder))
+    show_verdict(found, on)
     if devices is not None:
         show_schedule(planned, parse_machines(devices, where="--devices"), tflops or TFLOPS)
     for line in openings(loaded, loaded.refs()):

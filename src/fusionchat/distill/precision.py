@@ -65,13 +65,6 @@ def compensation(precision: Precision) -> float:
     return 2.0 if isinstance(precision, Bf16Weights) and precision.bf16_weights.rounding == "kahan" else 0.0
 
 
-def bytes_trained(precision: Precision, optim: str) -> float:
-    """Bytes by trained parameter: weight, gradient and optimizer state; in bf16 passes also a copy and what it lacks."""
-    if isinstance(precision, Bf16Weights):
-        return 4.0 + compensation(precision) + moments(optim)
-    return 8.0 + moments(optim) + (4.0 if precision == "bf16" else 0.0)
-
-
 def bytes_kept(precision: Precision, optim: str) -> float:
     """Bytes by trained parameter of a checkpoint: weight and optimizer state."""
     weight = 2.0 + compensation(precision) if isinstance(precision, Bf16Weights) else 4.0

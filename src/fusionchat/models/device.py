@@ -43,6 +43,15 @@ def cuda_count() -> int:
     return torch.cuda.device_count() if torch.cuda.is_available() else 0
 
 
+def cuda_memory() -> int:
+    """Bytes of the smallest GPU of this machine."""
+    import torch
+
+    return min(
+        torch.cuda.get_device_properties(index).total_memory for index in range(torch.cuda.device_count())
+    )
+
+
 def rank_device(name: str, local_rank: int) -> "torch.device":
     """The device of one of the processes that share a training on this machine; ``name`` as for `pick_device`.
 

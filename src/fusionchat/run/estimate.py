@@ -10,7 +10,7 @@ from pathlib import Path
 from fusionchat.artifacts import stamp_of
 from fusionchat.corpus.located import locate
 from fusionchat.corpus.settings import CorpusFile
-from fusionchat.distill.precision import bytes_kept, bytes_trained
+from fusionchat.distill.precision import bytes_kept
 from fusionchat.distill.settings import TrainingSettings
 from fusionchat.distill.trainable import FULL
 from fusionchat.errors import CorpusError, MergeError
@@ -159,18 +159,6 @@ def weight_bytes(ref: ModelRef, dtype: str, opening: Opening = PLAIN) -> float:
     held = opening.quantization or (None if ref.name == "pivot" else held_quantization(ref))
     bits = None if held is None else bits_of(held)
     return (4.0 if dtype == "float32" else 2.0) if bits is None else 1.05 * bits / 8
-
-
-def training_memory(recipe: Recipe, pivot: ModelRef, how: TrainingSettings | None = None) -> float | None:
-    """Bytes of what is trained with its gradients and the optimizer's state, of frozen weights, and room for activations.
-
-    Frozen weights are opened in fp32, or quantized (1 byte a weight, embedding and head included).
-    """
-    size, trained, how = parameters(pivot), trained_parameters(recipe, pivot, how), how or recipe.distill
-    if size is None or trained is None:
-        return None
-    frozen = 0.0 if how.train == FULL else 4.0 * size if how.train.quantization is None else 1.0 * size
-    return bytes_trained(how.precision, how.optim) * trained + frozen + OVERHEAD
 
 
 def trained_parameters(recipe: Recipe, pivot: ModelRef, how: TrainingSettings | None = None) -> int | None:

@@ -13,9 +13,10 @@ from fusionchat.errors import RecipeError
 from fusionchat.models.ref import ModelRef
 from fusionchat.recipe.schema import Recipe
 from fusionchat.represent.capture import DEFAULT
-from fusionchat.run.estimate import training_cost, training_memory
+from fusionchat.run.estimate import training_cost
 from fusionchat.run.job import Context, Inputs, Summary
 from fusionchat.run.plan import Run
+from fusionchat.run.training_memory import training_memory
 from fusionchat.stages import distill
 from fusionchat.stages.corpus import tokens_file
 from fusionchat.stages.names import CORPUS

@@ -28,9 +28,10 @@ from fusionchat.models.ref import made_of
 from fusionchat.models.tokenizer import copy_tokenizer
 from fusionchat.recipe.schema import Recipe
 from fusionchat.represent.store.read import DistributionStore
-from fusionchat.run.estimate import training_cost, training_memory
+from fusionchat.run.estimate import training_cost
 from fusionchat.run.job import Context, Inputs, Summary
 from fusionchat.run.plan import Run
+from fusionchat.run.training_memory import training_memory
 from fusionchat.run.world import world_here
 from fusionchat.settings import Grown
 from fusionchat.stages.answer import own_answers

@@ -1,0 +1,75 @@
+"""The memory that each process of a recipe's trainings takes, by its settings and the pivot's configuration."""
+
+import json
+
+from fusionchat.distill.footprint import Footprint, Shape, footprint
+from fusionchat.distill.settings import TrainingSettings
+from fusionchat.hub import cached_folder
+from fusionchat.models.ref import ModelRef
+from fusionchat.recipe.schema import Recipe
+from fusionchat.run.estimate import parameters, trained_parameters
+
+PROCESS = 0.7e9
+"""Bytes of a process with torch, or what CUDA holds of a GPU, before a model is loaded."""
+
+
+def shape_of(pivot: ModelRef) -> Shape | None:
+    """The sizes of a model by its configuration; None where it is not here, or does not say them."""
+    folder = cached_folder(pivot.place)
+    path = None if folder is None else folder / "config.json"
+    if path is None or not path.is_file():
+        return None
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):  # the run says what is wrong with it
+        return None
+    return Shape.of_config(config, parameters(pivot) or 0) if isinstance(config, dict) else None
+
+
+def pass_tokens(recipe: Recipe) -> int:
+    """Positions of the largest pass: a conversation that is longer than a pass is one alone."""
+    longest = recipe.corpus.max_tokens
+    return min(max(recipe.runtime.micro_batch_tokens, longest), recipe.distill.batch_size * longest)
+
+
+def training_footprint(
+    recipe: Recipe, pivot: ModelRef, how: TrainingSettings | None = None, *, ranks: int, gpu: bool
+) -> Footprint | None:
+    """What one of some processes takes of a GPU's memory, or of the host's; None where the pivot is not here."""
+    shape, tokens = shape_of(pivot), pass_tokens(recipe)
+    if shape is None:
+        return None
+    return footprint(
+        shape,
+        how or recipe.distill,
+        tokens=tokens,
+        rows=tokens,
+        trained=trained_parameters(recipe, pivot, how),
+        ranks=ranks,
+        sharded=ranks > 1 and recipe.runtime.training.strategy == "fsdp2",
+        checkpointing=recipe.runtime.gradient_checkpointing,
+        gpu=gpu,
+    )
+
+
+def training_memory(
+    recipe: Recipe,
+    pivot: ModelRef,
+    how: TrainingSettings | None = None,
+    *,
+    ranks: int | None = None,
+    gpu: bool = False,
+) -> float | None:
+    """Bytes of one process, its own included; None where the model is not here.
+
+    Args:
+        recipe: The recipe.
+        pivot: What is trained.
+        how: How; None for `recipe.distill`.
+        ranks: Processes; None for as many as the recipe says, one where it leaves that to the machine.
+        gpu: Whether the memory is a GPU's.
+    """
+    asked = recipe.runtime.training.processes
+    ranks = ranks or (asked if isinstance(asked, int) else 1)
+    found = training_footprint(recipe, pivot, how, ranks=ranks, gpu=gpu)
+    return None if found is None else found.total + PROCESS

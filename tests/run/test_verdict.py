@@ -1,0 +1,146 @@
+"""Whether jobs fit, and what to change."""
+
+from types import SimpleNamespace
+
+import pytest
+
+from fusionchat.devices import Machines
+from fusionchat.distill.footprint import Shape
+from fusionchat.recipe.schema import load_recipe
+from fusionchat.run import training_memory, verdict
+from fusionchat.run.job import Cost, Job, Resources
+from fusionchat.run.verdict import Devices, Verdict, devices_of, ranks_on, smaller, verdicts, with_settings
+from fusionchat.settings import Frozen
+
+GB = 10**9
+MISTRAL = Shape(4096, 4096, 1024, 14336, 32, 32002, False, 7_242_000_000)
+
+
+def gpus(count, memory, nodes=1):
+    return Devices(Machines(nodes, count, memory * GB), True, 100.0)
+
+
+@pytest.fixture
+def seven(tiny, monkeypatch):
+    """Recipes of a pivot with 7 billion parameters."""
+    monkeypatch.setattr(training_memory, "shape_of", lambda _ref: MISTRAL)
+    monkeypatch.setattr(training_memory, "trained_parameters", lambda *_: None)
+
+    def get(*settings):
+        return load_recipe(
+            "recipe.yaml",
+            (
+                "corpus.max_tokens=2048",
+                "distill.batch_size=128",
+                "runtime.micro_batch_tokens=2048",
+                *settings,
+            ),
+        )
+
+    return get
+
+
+def job(name, memory=None, flops=None, gpus=0):
+    stage, _, own = name.partition("/")
+    return Job(
+        stage=stage,
+        name=own,
+        version=1,
+        settings=Frozen(),
+        cost=Cost(0.0, flops),
+        resources=Resources(memory=memory, gpus=gpus),
+    )
+
+
+def one(recipe, what, devices):
+    (found,) = verdicts([what], recipe, recipe.refs(), devices)
+    return found
+
+
+def test_full_training_of_7b_needs_eight_gpus_that_share_it(seven):
+    """16 bytes a parameter are 116 GB: too many for 80, and an eighth of them is not."""
+    plain = one(seven("distill.precision=fp32"), job("distill/sft"), gpus(8, 80))
+    assert plain.fits is False and 116 * GB < plain.needs < 160 * GB and plain.has == 76 * GB
+    assert plain.change.startswith("set runtime.training.strategy: fsdp2: ")
+    shared = one(
+        seven("distill.precision=fp32", "runtime.training.strategy=fsdp2"), job("distill/sft"), gpus(8, 80)
+    )
+    assert shared.fits and shared.needs < 60 * GB and shared.change == ""
+
+
+def test_one_gpu_takes_bf16_weights_or_adapters(seven):
+    recipe = seven()
+    pivot = recipe.refs()["pivot"]
+    assert smaller(recipe, pivot, ranks=1, gpu=True, has=76 * GB).startswith(
+        "set runtime.gradient_checkpointing: true and distill.precision: bf16_weights and distill.optim: adamw_bnb_8bit: "
+    )
+    assert "distill.train: lora" in smaller(recipe, pivot, ranks=1, gpu=True, has=46 * GB)
+    assert "distill.train: qlora" in smaller(recipe, pivot, ranks=1, gpu=True, has=23 * GB)
+    assert smaller(recipe, pivot, ranks=1, gpu=True, has=GB).startswith(
+        "lower runtime.micro_batch_tokens (2048)"
+    )
+
+
+def test_settings_that_do_not_go_together_are_not_proposed(seven):
+    sharded, four_bits = seven("runtime.training.strategy=fsdp2"), seven("distill.train=qlora")
+    assert with_settings(sharded, verdict.NARROW) is None and with_settings(sharded, verdict.QLORA) is None
+    assert with_settings(four_bits, verdict.FSDP2) is None and with_settings(four_bits, verdict.LORA) is None
+    assert with_settings(seven("runtime.gradient_checkpointing=true"), verdict.CHECKPOINTING) is None
+    assert with_settings(seven(), verdict.LORA).distill.train.factors.r == 16
+
+
+def test_hours_are_operations_by_what_the_devices_reach(seven):
+    work = job("distill/sft", flops=8 * 3600 * 100e12)
+    assert one(seven(), work, gpus(8, 80)).hours == pytest.approx(1.0)
+    assert one(seven("runtime.training.processes=2"), work, gpus(8, 80)).hours == pytest.approx(4.0)
+    assert one(seven(), work, gpus(8, 80)._replace(tflops=None)).hours is None
+
+
+def test_more_processes_than_gpus_do_not_fit(seven):
+    found = one(seven("runtime.training.processes=4"), job("distill/sft"), gpus(2, 80))
+    assert found.fits is False and "set runtime.training.processes to 2" in found.change
+
+
+def test_processes_of_a_cpu_share_its_memory(seven):
+    host = Devices(Machines(1, 1, 100 * GB), False)
+    recipe = seven("runtime.training.processes=2")
+    assert (ranks_on(recipe, host), ranks_on(seven(), host), ranks_on(seven(), gpus(8, 80, 4))) == (2, 1, 32)
+    assert one(recipe, job("distill/sft"), host).has == pytest.approx(0.95 * 50 * GB)
+
+
+def test_a_capture_that_is_too_large_may_be_spread_quantized_or_made_elsewhere(seven, monkeypatch):
+    monkeypatch.setattr(verdict, "parameters", lambda _ref: 46_700_000_000)
+    what = job("represent/mixtral", memory=95e9, gpus=1)
+    spread = one(seven(), what, gpus(8, 80))
+    assert spread.fits is False and spread.change.startswith(
+        "sources.mixtral.capture: {device_map: auto, gpus: 2}; or sources.mixtral.capture.quantization in 4 bits (28 GB); or"
+    )
+    small = one(seven(), what, gpus(1, 24))
+    assert small.change.startswith("sources.mixtral.capture: an endpoint") and "shards" in small.change
+    assert one(
+        seven(), what.model_copy(update={"resources": Resources(memory=95e9, gpus=2)}), gpus(8, 80)
+    ).fits
+    row = one(seven(), job("evaluate/test/varm@0.5", memory=95e9, gpus=1), gpus(1, 80))
+    assert "evaluate.dtype: bfloat16" in row.change
+
+
+def test_what_is_not_known_is_not_judged(seven):
+    assert one(seven(), job("represent/mixtral"), gpus(1, 80)).fits is None
+    assert verdicts([job("fuse/all"), job("merge/varm")], seven(), {}, gpus(1, 80)) == []
+
+
+def test_devices_are_named_or_this_machine_s(monkeypatch):
+    assert devices_of("4x8x80GB", "auto", 300.0) == Devices(Machines(4, 8, 80 * GB), True, 300.0)
+    monkeypatch.setattr(verdict, "cuda_count", lambda: 2)
+    monkeypatch.setattr(verdict, "cuda_memory", lambda: 24 * GB)
+    assert devices_of(None, "auto", 300.0) == Devices(Machines(1, 2, 24 * GB), True, 300.0)
+    monkeypatch.setattr("psutil.virtual_memory", lambda: SimpleNamespace(total=24 * GB))
+    assert devices_of(None, "cpu", 300.0) == Devices(Machines(1, 1, 24 * GB), False)
+
+
+def test_a_verdict_is_yes_no_or_not_known():
+    assert [Verdict("distill/sft", needs, 5.0, None).fits for needs in (5.0, 6.0, None)] == [
+        True,
+        False,
+        None,
+    ]
