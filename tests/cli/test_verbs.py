@@ -7,7 +7,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 
 import pytest
 
@@ -23,6 +22,7 @@ VERBS = [
     "plan",
     "run",
     "worker",
+    "status",
     "add-source",
     "represent",
     "align",
@@ -58,13 +58,15 @@ def test_every_verb_explains_itself(capsys, verb):
 def test_help_answers_at_once():
     best = min(timed([sys.executable, "-m", "fusionchat", "--help"]) for _ in range(3))
     plain = min(timed([sys.executable, "-c", "pass"]) for _ in range(3))
-    assert best - plain < 2.0, "torch must have been imported"  # it takes 3 s and more; help itself 0.1
+    assert best - plain < 1.0, "torch must have been imported"  # it takes 2 s and more; help itself 0.1
 
 
 def timed(command):
-    started = time.monotonic()
+    """CPU seconds of a command, which other work on the machine does not lengthen."""
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
     subprocess.run(command, check=True, capture_output=True)
-    return time.monotonic() - started
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
 
 def test_init_writes_a_recipe_that_is_accepted_and_never_overwrites(capsys, tmp_path):
@@ -84,7 +86,7 @@ def test_plan_touches_nothing_and_check_loads_no_weights(capsys, tiny):
     for weights in (tiny / "input").rglob("model.safetensors"):
         weights.unlink()
     code, text = call(capsys, "check", "recipe.yaml")
-    assert code == 0 and "Mixtral " in text and "Nothing is wrong" in text and "«" in text
+    assert code == 0 and "Mixtral " in text and "No problems found" in text and "«" in text
     assert sorted(p.name for p in tiny.iterdir()) == before
 
 

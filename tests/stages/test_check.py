@@ -114,7 +114,7 @@ def test_a_model_that_can_use_nothing_is_named(tiny, capsys):
     found = check(recipe, sample=4)
     assert [(u.model, u.used, u.of, u.few) for u in found.usable] == [("qwen", 0, 4, True)]
     show(found)
-    assert "Nothing is wrong" not in capsys.readouterr().out
+    assert "No problems found" not in capsys.readouterr().out
     with pytest.raises(CorpusError, match=r"qwen: can use none of the 4 .* list of parts"):
         require_usable(found.usable)
     with pytest.raises(
@@ -136,7 +136,7 @@ def test_a_model_that_can_use_little_is_a_warning(tiny, capsys):
     require_usable(found.usable)
     show(found)
     said = capsys.readouterr()
-    assert "Nothing is wrong" not in said.out and "qwen: can use only 2" in said.err
+    assert "No problems found" not in said.out and "qwen: can use only 2" in said.err
 
 
 def test_what_all_models_can_use_together():
