@@ -137,7 +137,7 @@ def plan(
     tflops: float | None,
     verify: bool,
 ) -> None:
-    """Show what is done, stale, damaged or to do, and if it fits; touch nothing.
+    """Show what is done and to do, and if it fits; touch nothing.
 
     A finished file that is missing, of another size or written later is found; --verify finds every change.
     """
