@@ -227,7 +227,7 @@ def worker(run: Path, job: str | None, for_engine: bool, as_rank: str | None) ->
 @click.argument("run", type=click.Path(path_type=Path, exists=True, file_okay=False))
 @click.option("--watch", is_flag=True, help="Show it until all is done.")
 def status(run: Path, watch: bool) -> None:
-    """Show what a run is doing, from any machine that sees its folder.
+    """Show what a run is doing, from any machine.
 
     RUN is the run's folder. A line says where a job is or was made, in which attempt, and how far it is.
     """
