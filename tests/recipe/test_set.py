@@ -114,6 +114,11 @@ def test_a_source_s_name_may_hold_dots(tmp_path):
     assert recipe.sources["phi3.5"].model == "F" and recipe.sources["b1.1"].model == "G"
 
 
+def test_the_last_name_is_of_a_mapping_in_a_mapping(tmp_path):
+    recipe = load(tmp_path, "runtime.ray.resources.represent/qwen2.5.big_gpu=2")
+    assert recipe.runtime.ray.resources == {"represent/qwen2.5": {"big_gpu": 2.0}}
+
+
 def test_a_method_is_put_in_place_before_its_settings(tmp_path):
     for settings in [("merge.method=ties", "merge.density=0.3"), ("merge.density=0.3", "merge.method=ties")]:
         recipe = load(tmp_path, *settings)

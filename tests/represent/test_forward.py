@@ -84,7 +84,7 @@ def test_a_token_without_a_row_is_an_error_that_names_it():
 def test_nan_is_an_error():
     head = made_head()
     head.model.model.norm.weight.data[:] = float("nan")
-    with pytest.raises(ModelError, match="no finite probability: NaN"):
+    with pytest.raises(ModelError, match="no finite probability to its text: NaN"):
         run(head, conversation(3, 1))
 
 

@@ -38,7 +38,8 @@ def outputs(folder):
     found = {}
     for path in sorted(folder.rglob("*")):
         inside = str(path.relative_to(folder))
-        kept = path.is_file() and path.suffix in (".safetensors", ".jsonl") and path.name != METRICS
+        timed = path.name == METRICS or path.name.startswith("attempts-")
+        kept = path.is_file() and path.suffix in (".safetensors", ".jsonl") and not timed
         if kept or path.name == "scores.json":
             found[inside] = sha256_file(path)
     return found

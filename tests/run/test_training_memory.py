@@ -22,7 +22,8 @@ def test_a_models_sizes_are_its_configurations(tiny, tmp_path):
 
 def test_a_pass_is_as_long_as_the_longest_conversation_at_least(tiny):
     def tokens(*settings):
-        return pass_tokens(load_recipe("recipe.yaml", ("corpus.max_tokens=96", *settings)))
+        recipe = load_recipe("recipe.yaml", ("corpus.max_tokens=96", *settings))
+        return pass_tokens(recipe, recipe.distill)
 
     assert tokens() == 256 and tokens("runtime.micro_batch_tokens=10") == 96
     assert tokens("distill.batch_size=2") == 192

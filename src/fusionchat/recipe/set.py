@@ -106,8 +106,13 @@ def _words(node: Tree | list[Any], names: list[str], kinds: list[Any]) -> int:
     if named is None:
         return 1
     known = [n for n in range(len(names), 0, -1) if ".".join(names[:n]) in node]
-    settings = {key for kind in alternatives(get_args(named)[1]) for key in keys(kind)}
-    new = next((n for n in range(1, len(names)) if names[n] in settings), len(names))
+    values = alternatives(get_args(named)[1])
+    settings = {key for kind in values for key in keys(kind)}
+    # The last name is the key of a mapping in a mapping.
+    last = (
+        len(names) - 1 if any(get_origin(kind) is dict for kind in values) and len(names) > 1 else len(names)
+    )
+    new = next((n for n in range(1, len(names)) if names[n] in settings), last)
     return known[0] if known else new
 
 

@@ -26,22 +26,23 @@ def shape_of(pivot: ModelRef) -> Shape | None:
     return Shape.of_config(config, parameters(pivot) or 0) if isinstance(config, dict) else None
 
 
-def pass_tokens(recipe: Recipe) -> int:
+def pass_tokens(recipe: Recipe, how: TrainingSettings) -> int:
     """Positions of the largest pass: a conversation that is longer than a pass is one alone."""
     longest = recipe.corpus.max_tokens
-    return min(max(recipe.runtime.micro_batch_tokens, longest), recipe.distill.batch_size * longest)
+    return min(max(recipe.runtime.micro_batch_tokens, longest), how.batch_size * longest)
 
 
 def training_footprint(
     recipe: Recipe, pivot: ModelRef, how: TrainingSettings | None = None, *, ranks: int, gpu: bool
 ) -> Footprint | None:
     """What one of some processes takes of a GPU's memory, or of the host's; None where the pivot is not here."""
-    shape, tokens = shape_of(pivot), pass_tokens(recipe)
+    how = how or recipe.distill
+    shape, tokens = shape_of(pivot), pass_tokens(recipe, how)
     if shape is None:
         return None
     return footprint(
         shape,
-        how or recipe.distill,
+        how,
         tokens=tokens,
         rows=tokens,
         trained=trained_parameters(recipe, pivot, how),

@@ -109,7 +109,7 @@ def nan(choice, _):
         ),
         (changed(lambda _, held: held.update(model="other")), "another model, 'other'"),
         (changed(lambda one, _: one.update(prompt_logprobs=None)), "cannot score prompts"),
-        (changed(nan), "no finite probability: NaN"),
+        (changed(nan), "no finite probability to its text: NaN"),
         (
             changed(
                 lambda one, _: [e.update(logprob=2.0) for p in one["prompt_logprobs"][1:] for e in p.values()]
