@@ -47,13 +47,15 @@ def shown(run: Path, job_id: str, mine: Live) -> Iterator[None]:
     make_folder(path.parent)
     over = Event()
 
-    def beat() -> None:
-        while True:
-            with suppress(OSError):  # who looks sees nothing; the work goes on
-                _write(path, mine.model_copy(update={"words": so_far()}))
-            if over.wait(EVERY):
-                return
+    def sign() -> None:
+        with suppress(OSError):  # who looks sees nothing; the work goes on
+            _write(path, mine.model_copy(update={"words": so_far()}))
 
+    def beat() -> None:
+        while not over.wait(EVERY):
+            sign()
+
+    sign()
     teller = Thread(target=beat, daemon=True)
     teller.start()
     try:
