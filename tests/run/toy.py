@@ -34,6 +34,8 @@ class Toy:
         return Words.model_validate(held)
 
     def work(self, settings, inputs, out, ctx):
+        if ctx.helps:  # a helper makes only what is missing of a capture, and never a file that another makes
+            return {}
         self.made.append(inputs.job.id)
         before = ""
         for need in inputs.job.needs:
