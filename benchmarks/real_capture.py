@@ -149,7 +149,11 @@ def figures(runs: dict[str, Run], name: str) -> dict[str, Any]:
     }
     if name != "pivot":
         aligned = {means: made.manifest(f"align/{name}").summary for means, made in runs.items()}
-        found["retention"] = {means: summary["retention"] for means, summary in aligned.items()}
+        # `retention` itself is 1 by construction: see fusionchat.align.summary.
+        found["aligned"] = {
+            means: {key: summary[key] for key in ("aligned_byte_share", "map_retention", "text_retention")}
+            for means, summary in aligned.items()
+        }
     return found
 
 

@@ -21,7 +21,7 @@ from fusionchat.distill.checkpoints import last_checkpoint
 from fusionchat.distill.lora import with_factors
 from fusionchat.distill.settings import DistillSettings
 from fusionchat.distill.trainable import LoraSettings
-from fusionchat.distill.trainer import DistillTrainer, _arguments, train
+from fusionchat.distill.trainer import DistillTrainer, train
 from fusionchat.models.ref import ModelRef
 from tests.build import by_conversation, make_scored
 
@@ -286,22 +286,3 @@ def test_a_half_written_checkpoint_is_passed_over(tmp_path):
         if state is not None:
             (folder / "trainer_state.json").write_text(state)
     assert last_checkpoint(tmp_path).name == "checkpoint-2"
-
-
-def test_of_several_gpus_it_takes_the_one_that_was_asked_for(tmp_path, monkeypatch):
-    """Trainer would join four micro-batches into one, of which the collator takes the first."""
-    from accelerate.state import AcceleratorState
-
-    current = []
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    monkeypatch.setattr(torch.cuda, "device_count", lambda: 4)
-    monkeypatch.setattr(torch.cuda, "set_device", current.append)
-    try:
-        settings = DistillSettings(precision="fp32")
-        chosen = _arguments(settings, 200, 0, tmp_path, torch.device("cuda:1"))
-        assert (chosen.train_batch_size, chosen.device) == (1, torch.device("cuda:1"))
-        assert current[-1] == torch.device("cuda:1")
-        any_of_them = _arguments(settings, 200, 0, tmp_path, torch.device("cuda"))
-        assert (any_of_them.train_batch_size, any_of_them.device) == (1, torch.device("cuda:0"))
-    finally:
-        AcceleratorState._reset_state(reset_partial_state=True)

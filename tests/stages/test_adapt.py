@@ -84,6 +84,15 @@ def test_a_changed_adaption_is_captured_again(copied):
             RecipeError,
             "qwen is captured by vllm",
         ),
+        (
+            (
+                "adapt={}",
+                "sources.qwen.capture={backend: vllm, python: p}",
+                "sources.mixtral.capture={backend: vllm, python: p}",
+            ),
+            RecipeError,
+            "adapt has nothing to train",
+        ),
         (("adapt.sources=[qwen]", "sources.qwen.adapter=runs"), RecipeError, "qwen has an adapter already"),
         (("adapt={train: {lora: {r: 4000}}}",), ModelError, "adapt.train.lora.r"),
         (("adapt={train: {lora: {targets: [q_prof]}}}",), ModelError, "adapt.train.lora.targets"),

@@ -8,7 +8,7 @@ from fusionchat.recipe.schema import load_recipe
 from fusionchat.stages.corpus import read_part
 from fusionchat.stages.names import CORPUS
 from fusionchat.stages.pipeline import run
-from fusionchat.stages.report import fusion_note
+from fusionchat.stages.report_notes import fusion_note
 from tests.tiny import write_recipe
 
 

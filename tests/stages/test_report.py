@@ -10,7 +10,6 @@ from fusionchat.artifacts import sha256_file, write_json
 from fusionchat.report.model import Captured, Choice, CorpusEntry, MergeTrial, Pair, Reject
 from fusionchat.stages.names import Row
 from fusionchat.stages.report import (
-    fusion_note,
     make_captured,
     make_choice,
     make_entries,
@@ -80,25 +79,6 @@ def test_rows_are_called_by_what_they_are_whatever_the_seed(tmp_path, row, expec
     write_json(tmp_path / "merge/selection/selection.json", {"label_weight": 0.25, "trials": {}})
     found = inputs(tmp_path, merge__search={"best": "ties density=0.3"})
     assert title(found, row) == expected
-
-
-FUSION = {"unscored_bytes": 0, "unscored_ends": 0, "bytes": 12_345}
-
-
-@pytest.mark.parametrize(
-    ("more", "note"),
-    [
-        ({}, ""),
-        (
-            {"unscored_bytes": 1200},
-            "Fusion for target a compared its models without 1,200 bytes, in 12,345 bytes of answers: not all of them "
-            "score these.",
-        ),
-        ({"to_pivot": {"math": 1}}, "Fusion for target a: 1 conversation took the pivot's: 1 math."),
-    ],
-)
-def test_what_a_fusion_could_not_compare_is_said(more, note):
-    assert fusion_note(inputs(fuse__a=FUSION | more), "a") == note
 
 
 def test_a_capture_s_figures_are_its_job_s():

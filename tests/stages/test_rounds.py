@@ -18,7 +18,8 @@ from fusionchat.stages import answer
 from fusionchat.stages.corpus import read_part, read_tokens
 from fusionchat.stages.names import CORPUS, Row, Trained, answered, captured, corpus_of, distilled, fused
 from fusionchat.stages.pipeline import needed, open_run, run, run_job
-from fusionchat.stages.report import answers_note, title
+from fusionchat.stages.report import title
+from fusionchat.stages.report_notes import answers_note
 from fusionchat.stages.stored import open_stored
 from tests.tiny import SETTINGS, write_recipe
 

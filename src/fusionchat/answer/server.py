@@ -113,7 +113,7 @@ def request(
 
 
 def read(answer: Answer) -> Reply | None:
-    """The reply in a server's answer; None where it is not one."""
+    """The reply in a server's answer; None if the answer holds no reply."""
     choices = answer.get("choices")
     first = choices[0] if isinstance(choices, list) and choices else None
     if not isinstance(first, dict):

@@ -4,18 +4,12 @@ from pathlib import Path
 
 import click
 
+from fusionchat.cli.options import with_recipe
 from fusionchat.units import counted
 
 
 @click.command()
-@click.argument("recipe", type=click.Path(path_type=Path))
-@click.option(
-    "--set",
-    "settings",
-    multiple=True,
-    metavar="PATH.TO.KEY=VALUE",
-    help="Override a setting; may be given often.",
-)
+@with_recipe
 @click.option(
     "--model",
     required=True,

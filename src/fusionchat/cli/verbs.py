@@ -5,21 +5,19 @@ Nothing heavy is imported before a verb needs it, so that ``--help`` answers at 
 
 import os
 import sys
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import click
 
 from fusionchat.cli.answer import answer
 from fusionchat.cli.artifacts import export, pull, push, show
 from fusionchat.cli.merge import fisher, merge
+from fusionchat.cli.options import with_recipe
 from fusionchat.cli.run_recipe import finish, load, run_one, run_stage
 from fusionchat.units import counted
 from fusionchat.version import __version__
 
 HELP = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
-Command = Callable[..., Any]
 
 
 class Verbs(click.Group):
@@ -39,18 +37,6 @@ def cli(debug: bool) -> None:
     Start with `fusionchat demo`, or write a recipe with `fusionchat init`, look at it with `check` and `plan`, and
     start it with `run`. A run that was stopped continues when you run the same command again.
     """
-
-
-def with_recipe(command: Command) -> Command:
-    """The argument and option that all recipe verbs share."""
-    command = click.option(
-        "--set",
-        "settings",
-        multiple=True,
-        metavar="PATH.TO.KEY=VALUE",
-        help="Override a setting; may be given often.",
-    )(command)
-    return click.argument("recipe", type=click.Path(path_type=Path))(command)
 
 
 verify_option = click.option(

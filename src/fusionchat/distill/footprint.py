@@ -23,7 +23,7 @@ NAMES = {
     "heads": ("num_attention_heads", "n_head", "num_heads"),
     "vocabulary": ("vocab_size",),
 }
-"""What configurations call the numbers that a structure is told by."""
+"""The keys of a configuration that give the sizes of a structure."""
 FACTOR_INPUTS = 2
 """Norms' results that a layer with frozen norms does not keep."""
 GATHERED = 3

@@ -38,7 +38,7 @@ class Watched(NamedTuple):
         origins: Of which model each distribution is; None where all are the pivot's, or there are none.
         held_out: What is measured from time to time; None for nothing.
         every: Steps between two measurements; 0 for those alone that decide which step is kept.
-        report_to: The programs that are told of each step, by transformers' names.
+        report_to: The programs that each step is reported to, by their names in transformers.
     """
 
     metrics: Path | None = None
@@ -153,7 +153,7 @@ class Observer(TrainerCallback):
             )
 
     def clipped(self, step: int, norm: float) -> None:
-        """The gradient's norm is known, before the optimizer's step; raises TrainingError where it is not a number."""
+        """The gradient's norm is known, before the optimizer's step; raises TrainingError where it is NaN or infinite."""
         if not math.isfinite(norm):
             members = self.course.members(step, self.rank, self.world)
             raise self._gone_wrong("The gradient is not a number", step, members)

@@ -20,6 +20,7 @@ from transformers import (
 from transformers.trainer_callback import PrinterCallback
 
 from fusionchat.corpus.render import Rendered
+from fusionchat.distill.arguments import arguments_of
 from fusionchat.distill.batching import pass_positions, plan_steps
 from fusionchat.distill.best import Best, BestWeights
 from fusionchat.distill.bf16_weights import NarrowModel, narrowed
@@ -221,27 +222,6 @@ def bare(optimizer: torch.optim.Optimizer) -> torch.optim.Optimizer:
     return getattr(optimizer, "optimizer", optimizer)
 
 
-class OneDevice(TrainingArguments):
-    """Arguments of a training on one device.
-
-    Trainer alone takes the first GPU, whichever was asked for, and where it sees several it joins as many batches
-    into one and splits it among them; ours are whole micro-batches that must not be joined.
-    """
-
-    chosen: torch.device | None = None
-
-    @property
-    def device(self) -> torch.device:
-        """Where the model is."""
-        found = super().device
-        return found if self.chosen is None else self.chosen
-
-    @property
-    def n_gpu(self) -> int:
-        """At most one."""
-        return min(super().n_gpu, 1)
-
-
 class _Watch(TrainerCallback):
     """Moves the progress bar a step at a time."""
 
@@ -315,7 +295,7 @@ def train(
     trained = [p for p in model.parameters() if p.requires_grad]
     assert all(p.dtype in (torch.float32, torch.float64) for p in trained), "train in fp32"
     join(device)
-    arguments = _arguments(settings, checkpoint_steps, seed, folder, device)
+    arguments = arguments_of(settings, checkpoint_steps, seed, folder, device)
     world = arguments.world_size
     lengths = [len(r.input_ids) for r in rendered]
     pass_cost = pass_positions(model.num_parameters(), gpu=device.type != "cpu")
@@ -404,33 +384,3 @@ def _whole(
         kept.restore(student)
     wait_for_all()  # rank 0 takes the checkpoints away, to which others may still write
     return None if kept is None else kept.best
-
-
-def _arguments(
-    settings: TrainingSettings, checkpoint_steps: int, seed: int, folder: Path, device: torch.device
-) -> TrainingArguments:
-    arguments = OneDevice(
-        output_dir=str(folder),
-        per_device_train_batch_size=1,
-        learning_rate=settings.learning_rate,
-        lr_scheduler_type=settings.schedule,
-        weight_decay=settings.weight_decay,
-        max_grad_norm=settings.max_grad_norm,
-        optim=settings.optim,
-        bf16=settings.half,
-        use_cpu=device.type == "cpu",
-        save_strategy="steps",
-        save_steps=checkpoint_steps,
-        save_total_limit=1,  # the older one goes when the newer one is whole
-        seed=seed,
-        data_seed=seed,
-        remove_unused_columns=False,
-        dataloader_pin_memory=device.type == "cuda",
-        disable_tqdm=True,
-        report_to="none",
-    )
-    arguments.mixed_precision = "bf16" if settings.half else "no"  # not accelerate's
-    if device.type == "cuda" and device.index is not None:
-        torch.cuda.set_device(device)
-        arguments.chosen = device
-    return arguments

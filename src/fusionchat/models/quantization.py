@@ -157,7 +157,7 @@ def lacks(held: Held, *, stored: bool = True) -> str:
 _ARRANGES = "support_avx512bf16_for_cpu"
 """What bitsandbytes calls a layer's permission to arrange its weights anew, see `keep_layout`."""
 ARRANGED_ROWS = 32
-"""bitsandbytes 0.50 arranges so many rows together (`functional._convert_weight_packed_for_cpu`)."""
+"""bitsandbytes 0.50 packs this number of rows together (`functional._convert_weight_packed_for_cpu`)."""
 
 
 def keep_odd_layouts(model: "PreTrainedModel") -> None:

@@ -271,7 +271,7 @@ def _weights(axes: "Axes", *, merge: MergeWeights, target: int) -> None:
 def panel(
     name: str, alt: str, rows: int, paint: Callable[["Axes"], None], *, wide: bool = False, top: float = TOP
 ) -> Plot:
-    """A panel that is as high as one with so many rows, painted by a function."""
+    """A panel painted by a function, as high as a panel with this number of rows."""
     from matplotlib.figure import Figure
 
     with svg.styled():

@@ -59,7 +59,7 @@ def parameters(ref: ModelRef) -> int | None:
 
 @lru_cache(maxsize=16)
 def of_structure(name: str, revision: str | None) -> int | None:
-    """Elements of a model's tensors by its configuration: packed weights are fewer. None where it is not available."""
+    """Elements of a model's tensors by its configuration: packed weights are fewer. None if it cannot be read."""
     import torch
     from transformers import AutoConfig, AutoModelForCausalLM
 

@@ -14,7 +14,7 @@ PROCESS = 0.7e9
 
 
 def shape_of(pivot: ModelRef) -> Shape | None:
-    """The sizes of a model by its configuration; None where it is not here, or does not say them."""
+    """The sizes of a model by its configuration; None if the configuration is missing or lacks one of them."""
     folder = cached_folder(pivot.place)
     path = None if folder is None else folder / "config.json"
     if path is None or not path.is_file():

@@ -5,7 +5,7 @@ The published source is not changed; its capture has the adapter on top.
 """
 
 from collections.abc import Mapping
-from pathlib import Path
+from typing import ClassVar
 
 from fusionchat.artifacts import Json
 from fusionchat.distill.settings import AdaptSettings
@@ -14,7 +14,6 @@ from fusionchat.models.ref import ModelRef
 from fusionchat.recipe.schema import Recipe
 from fusionchat.represent.capture import DEFAULT
 from fusionchat.run.estimate import training_cost
-from fusionchat.run.job import Context, Inputs, Summary
 from fusionchat.run.plan import Run
 from fusionchat.run.training_memory import training_memory
 from fusionchat.stages import distill
@@ -22,17 +21,13 @@ from fusionchat.stages.corpus import tokens_file
 from fusionchat.stages.names import CORPUS
 
 VERSION = 1  # raised when the same settings and inputs give another output
-so_far = distill.so_far
+so_far, work = distill.so_far, distill.work
 
 
 class Settings(distill.Settings):
-    """All that changes the training of a source but the corpus and the source.
+    """All that changes the training of a source but the corpus and the source."""
 
-    Attributes:
-        model: The source's name.
-    """
-
-    model: str
+    where: ClassVar[str] = "adapt"
 
 
 def settings_of(held: Mapping[str, Json]) -> Settings:
@@ -73,7 +68,7 @@ def adapted_sources(recipe: Recipe, how: AdaptSettings) -> list[str]:
     """The sources that are fine-tuned.
 
     Raises:
-        RecipeError: Transformers does not capture one that is named.
+        RecipeError: Transformers does not capture one that is named, or none at all.
     """
     able = [name for name, spec in recipe.sources.items() if spec.capture.backend == DEFAULT.backend]
     for name in how.sources:
@@ -83,6 +78,12 @@ def adapted_sources(recipe: Recipe, how: AdaptSettings) -> list[str]:
                 where="adapt.sources",
                 do=f"set sources.{name}.capture: {DEFAULT.backend}, or leave it out",
             )
+    if not able:
+        raise RecipeError(
+            "adapt has nothing to train: transformers captures none of the sources",
+            where="adapt",
+            do=f"set capture: {DEFAULT.backend} for a source, or remove adapt",
+        )
     return [name for name in able if not how.sources or name in how.sources]
 
 
@@ -96,8 +97,3 @@ def require_trainable(ref: ModelRef) -> None:
         where=ref.where,
         do=f"give the model alone, as a folder or hub id; or leave {ref.name} out of adapt.sources",
     )
-
-
-def work(settings: Settings, inputs: Inputs, out: Path, ctx: Context) -> Summary:
-    """Train, and save the adapter (or the weights) in fp32; see `fusionchat.stages.distill.work`."""
-    return distill.work(settings, inputs, out, ctx, named=settings.model, where="adapt")

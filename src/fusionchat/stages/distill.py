@@ -58,14 +58,18 @@ class Settings(Grown):
         seed: Order of the conversations and every other random choice.
         micro_batch_tokens: Positions of a pass, where the factors' dropout draws a mask for each; else None.
         of: The target in a later round, which it goes on from; None for a training from the pivot.
+        model: The model that is trained, by its name in the run.
     """
 
-    later: ClassVar[tuple[str, ...]] = ("micro_batch_tokens", "of")
+    where: ClassVar[str] = "distill"
+    """The recipe's key of the settings, for messages."""
+    later: ClassVar[tuple[str, ...]] = ("micro_batch_tokens", "of", "model")
     distill: SerializeAsAny[TrainingSettings | SoftTrainingSettings] = Field(union_mode="left_to_right")
     learns: str | None
     seed: int
     micro_batch_tokens: int | None = None
     of: Trained | None = None
+    model: str = "pivot"
 
 
 def settings_of(held: Mapping[str, Json]) -> Settings:
@@ -117,9 +121,9 @@ def how_trained(recipe: Recipe, training: Training) -> TrainingSettings | SoftTr
     return own if training.trained.round == 1 else own.model_copy(update={"epochs": recipe.rounds.epochs})
 
 
-def held_out_files(how: TrainingSettings, named: str = "pivot") -> tuple[str, ...]:
+def held_out_files(how: TrainingSettings, model: str = "pivot") -> tuple[str, ...]:
     """The files of the corpus that decide which step is a target, none where the last one is."""
-    return () if how.keep_best is None else files_of("validation", named)
+    return () if how.keep_best is None else files_of("validation", model)
 
 
 def draws_masks(how: TrainingSettings) -> bool:
@@ -132,21 +136,13 @@ def so_far(settings: Settings, inputs: Inputs, out: Path) -> str:
     return "trained" if (out / TRAINING).is_file() else describe(out / CHECKPOINTS)
 
 
-def work(
-    settings: Settings,
-    inputs: Inputs,
-    out: Path,
-    ctx: Context,
-    *,
-    named: str = "pivot",
-    where: str = "distill",
-) -> Summary:
-    """Train, save the target (a model, or an adapter) in fp32 with the pivot's tokenizer, and take the checkpoints away.
+def work(settings: Settings, inputs: Inputs, out: Path, ctx: Context) -> Summary:
+    """Train, save the target (a model, or an adapter) in fp32 with its tokenizer, and take the checkpoints away.
 
     ``training.json`` says that the target is saved: checkpoints that a kill left half removed are never gone on from.
     """
     if not (out / TRAINING).is_file():
-        train_target(settings, inputs, out, ctx, named=named, where=where)
+        train_target(settings, inputs, out, ctx)
         gc.collect()  # Trainer and model refer to each other; the next job needs their memory
     if ctx.rank:
         return {}
@@ -160,7 +156,7 @@ def started_from(of: Trained, inputs: Inputs) -> Path:
     return verified_folder(inputs.folder(distilled(of.before)) / "model")
 
 
-def require_shareable(how: TrainingSettings, ctx: Context) -> None:
+def require_shareable(how: TrainingSettings, ctx: Context, where: str = "distill") -> None:
     """Raise RecipeError where processes cannot hold parts of what is trained."""
     if ctx.runtime.training.strategy == "fsdp2" and ctx.world > 1 and isinstance(how.train, Qlora):
         raise RecipeError(
@@ -171,47 +167,30 @@ def require_shareable(how: TrainingSettings, ctx: Context) -> None:
     if ctx.runtime.training.strategy == "fsdp2" and ctx.world > 1 and isinstance(how.precision, Bf16Weights):
         raise RecipeError(
             "Processes cannot hold parts of bf16 weights",
-            where="distill.precision",
+            where=f"{where}.precision",
             do="set bf16: each process then holds its part of fp32 weights; or runtime.training.strategy: ddp",
         )
 
 
-def train_target(
-    settings: Settings,
-    inputs: Inputs,
-    out: Path,
-    ctx: Context,
-    *,
-    named: str = "pivot",
-    where: str = "distill",
-) -> None:
-    """Train a target and save it; ``training.json`` is written last.
-
-    Args:
-        settings: Of the job.
-        inputs: Of the job.
-        out: Its folder.
-        ctx: What is given besides.
-        named: The model that is trained, by its name in the run.
-        where: The recipe's key of the settings, for messages.
-    """
+def train_target(settings: Settings, inputs: Inputs, out: Path, ctx: Context) -> None:
+    """Train a target and save it; ``training.json`` is written last."""
     import torch
 
     from fusionchat.distill.lora import load_factors, opening_of, save_adapter, with_factors
     from fusionchat.distill.trainer import train
 
-    ref, how = inputs.model(named), settings.distill
+    ref, how, where = inputs.model(settings.model), settings.distill, settings.where
     name = ctx.runtime.device
     device = pick_device(name) if ctx.world == 1 else rank_device(name, world_here().local_rank)
     corpus = inputs.folder(corpus_of(settings.of))
-    rendered = read_tokens(corpus, "train", named)
+    rendered = read_tokens(corpus, "train", settings.model)
     learns = settings.learns
     soft = None if learns is None else DistributionStore(inputs.folder(learns)).require(rendered.offsets)
     if how.half:
         torch_dtype("bfloat16", device, where=f"{where}.precision")
     torch.manual_seed(settings.seed)
     part = how.train
-    require_shareable(how, ctx)
+    require_shareable(how, ctx, where)
     opening = PLAIN if part == FULL else opening_of(part, "bfloat16" if how.half else "float32")
     sharded = ctx.world > 1 and ctx.runtime.training.strategy == "fsdp2"
     # Shared out, it is read into host memory, since no device need hold all of it.
@@ -240,7 +219,7 @@ def train_target(
         folder=out / CHECKPOINTS,
         device=device,
         sharded=sharded,
-        watched=watched(settings, inputs, out, ctx, named),
+        watched=watched(settings, inputs, out, ctx),
         progress=lambda steps: (
             progress(inputs.job.label, steps, "steps") if ctx.rank == 0 else nullcontext(ignore)
         ),
@@ -262,7 +241,7 @@ def train_target(
     )
 
 
-def watched(settings: Settings, inputs: Inputs, out: Path, ctx: Context, named: str) -> "Watched":
+def watched(settings: Settings, inputs: Inputs, out: Path, ctx: Context) -> "Watched":
     """What is watched of a training; the corpus's text is read only where it is needed."""
     from fusionchat.distill.observer import Watched
 
@@ -273,7 +252,7 @@ def watched(settings: Settings, inputs: Inputs, out: Path, ctx: Context, named: 
         label=inputs.job.label,
         name_of=lambda index: read_part(trained, "train")[index].id,
         origins=origins_of(settings.learns, inputs),
-        held_out=held_out(inputs.folder(CORPUS), named) if measures else None,
+        held_out=held_out(inputs.folder(CORPUS), settings.model, settings.where) if measures else None,
         every=shown.eval_steps or 0,
         report_to=shown.report_to,
     )
@@ -292,16 +271,16 @@ def origins_of(learns: str | None, inputs: Inputs) -> "Origins | None":
     return Origins(store, ("pivot", *map(str, sources)))
 
 
-def held_out(corpus: Path, named: str) -> "HeldOut":
+def held_out(corpus: Path, model: str, where: str = "distill") -> "HeldOut":
     """The validation part as a model sees it; raises CorpusError where it is empty."""
     from fusionchat.distill.held_out import HeldOut
 
-    rendered = read_tokens(corpus, "validation", named)
+    rendered = read_tokens(corpus, "validation", model)
     total = int(rendered_events(rendered, read_part(corpus, "validation")).bytes.sum())
     if total == 0:
         raise CorpusError(
             "The validation part has no text to measure a training by",
             where="corpus.validation",
-            do="give it some, or leave out distill.keep_best and runtime.training.eval_steps",
+            do=f"give it some, or leave out {where}.keep_best and runtime.training.eval_steps",
         )
     return HeldOut(rendered, total)

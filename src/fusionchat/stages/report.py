@@ -7,14 +7,13 @@ from typing import cast
 
 from fusionchat.artifacts import Json, Manifest, read_json, write_text
 from fusionchat.console import say, table
-from fusionchat.corpus.parts import PARTS, count_words
+from fusionchat.corpus.parts import PARTS
 from fusionchat.damage import verified, verified_folder
 from fusionchat.distill.metrics import METRICS as STEPS
 from fusionchat.distill.metrics import read_metrics
 from fusionchat.distill.seeds import nth
 from fusionchat.distill.trainable import FULL
 from fusionchat.evaluate.measure import comparable, remarks
-from fusionchat.evaluate.row_bits import amounts
 from fusionchat.evaluate.scores import Scores, read_scores
 from fusionchat.evaluate.tasks import METRICS, PRIMARY
 from fusionchat.merge.stream.result import REPORT as MERGE_REPORT
@@ -55,16 +54,15 @@ from fusionchat.stages.names import (
     SELECTION,
     Row,
     aligned,
-    answered,
     captured,
     distilled,
     evaluated,
     fused,
 )
-from fusionchat.stages.names import Trained as Target
+from fusionchat.stages.report_notes import answers_note, fusion_note
 from fusionchat.stages.select_label_weight import selected
 from fusionchat.stages.variants import later_trainings, main_merge, rows, targets, trainings
-from fusionchat.units import counted, weight_text
+from fusionchat.units import weight_text
 
 VERSION = 6  # raised when the same settings and inputs give another output
 
@@ -213,33 +211,6 @@ def as_trained_note(recipe: Recipe, inputs: Inputs) -> str:
         f"Adapters were trained on the pivot in 4 bits ({describe(recipe.distill.train.quantization)}) and are measured, merged "
         f"and published with its own weights. Bits per byte on those that they were trained on: {'; '.join(found)}."
     )
-
-
-def answers_note(inputs: Inputs, of: Target) -> str:
-    """What a target answered for a later round, and what is not among what was learned."""
-    summary = inputs.manifest(answered(of)).summary
-    rejects = cast(Mapping[str, int], summary["rejects"])
-    left = f"; without an answer: {count_words(rejects)}" if rejects else ""
-    return (
-        f"Round {of.round}: {of.before} answered {summary['answers']} of {summary['questions']} questions, "
-        f"{summary['cut']} of them cut{left}."
-    )
-
-
-def fusion_note(inputs: Inputs, target: str) -> str:
-    """What a fusion's models could not be compared over, and what the pivot has for want of another, "" for nothing."""
-    summary = inputs.manifest(fused(target)).summary
-    missing, ends = int(str(summary["unscored_bytes"])), int(str(summary["unscored_ends"]))
-    said = []
-    if missing or ends:
-        said.append(
-            f"Fusion for target {target} compared its models without {amounts(missing, ends)}, in "
-            f"{int(str(summary['bytes'])):,} bytes of answers: not all of them score these."
-        )
-    if to_pivot := cast(Mapping[str, int], summary.get("to_pivot", {})):
-        count = counted(sum(to_pivot.values()), "conversation")
-        said.append(f"Fusion for target {target}: {count} took the pivot's: {count_words(to_pivot)}.")
-    return " ".join(said)
 
 
 def manifests(inputs: Inputs) -> list[tuple[str, Manifest]]:
