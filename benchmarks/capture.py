@@ -10,7 +10,7 @@ the rounds; the machine should be quiet.
   one pass over the logits, each alone, by plain transformers and PyTorch (`benchmarks.capture_floor`).
 - ``over_60dfd0c``: the time of that commit's loop (`benchmarks.capture_before`) over the capture's on the same text:
   ``v49k`` with the dtype that each of the two takes by itself, ``v49k_fp32`` and ``v49k_bf16`` with the same for both.
-- ``extra_mb``: memory beside the model at full batches of 4,096 tokens, each case in a process of its own
+- ``extra_mb``: memory beside the model at full batches, each case in a process of its own
   (`benchmarks.capture_memory`).
 - ``selection_over_topk``, ``selection_over_pass``: ``topk`` + ``logsumexp`` over the selection, and the selection over
   ``amax`` + ``exp().sum()``, at 152 k, each in its best chunk.

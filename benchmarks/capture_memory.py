@@ -3,7 +3,7 @@
     python -m benchmarks.capture_memory 151936 bfloat16 [--layers 30] [--batches 2]
 
 The model and its imports are there, a tiny capture has compiled the loops, and memory that is free has gone back to the
-system; then some batches of 4,096 tokens, all full, half of them supervised, are captured. Printed is by how much the
+system; then some batches of 2,048 tokens, all full, half of them supervised, are captured. Printed is by how much the
 process has grown at most, looked at every millisecond.
 """
 

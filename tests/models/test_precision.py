@@ -13,7 +13,7 @@ from fusionchat.run import auto
 from fusionchat.run.auto import resolve
 from fusionchat.stages.pipeline import open_run, run
 
-HERE = {"represent.dtype": "float32", "represent.batch_tokens": 4096, "evaluate.dtype": "float32"}
+HERE = {"represent.dtype": "float32", "represent.batch_tokens": 2048, "evaluate.dtype": "float32"}
 """What a CPU chooses for models as small as the tests'."""
 
 
@@ -60,7 +60,7 @@ def test_a_run_that_another_machine_starts_has_other_fingerprints(tiny, a_gpu):
 def test_planning_writes_nothing_and_says_what_auto_is(tiny):
     resolved = open_run(load_recipe("recipe.yaml")).resolved
     assert resolved.describe() == (
-        "represent.dtype: auto = float32, represent.batch_tokens: auto = 4096, evaluate.dtype: auto = float32"
+        "represent.dtype: auto = float32, represent.batch_tokens: auto = 2048, evaluate.dtype: auto = float32"
     )
     assert resolved.notices() == [] and not (tiny / "runs").exists()
 

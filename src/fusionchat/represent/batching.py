@@ -13,7 +13,7 @@ from fusionchat.corpus.render import Rendered
 from fusionchat.errors import ModelError
 from fusionchat.represent.topk import LEAST_LOGPROB
 
-ON_CPU, ON_DEVICE = 4096, 16384
+ON_CPU, ON_DEVICE = 2048, 16384
 """Padded tokens of a forward pass, the best on each kind of device.
 
 On a CPU the activations of a batch are to stay near the caches: docs/results/capture.md has the measurement. A GPU wants

@@ -20,7 +20,7 @@ class RepresentSettings(Frozen):
     batch_tokens: Literal["auto"] | int = Field(
         "auto",
         description="padded tokens in one forward pass of a capture; a conversation that is longer is a batch of its own. "
-        "auto is 4096 on a CPU and 16384 on a GPU, chosen when the run is first started and kept. After an out-of-memory "
+        "auto is 2048 on a CPU and 16384 on a GPU, chosen when the run is first started and kept. After an out-of-memory "
         "error a shard is tried again with half of it",
     )
 

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
+from fusionchat.errors import ArtifactError
 from fusionchat.represent.store.cut import cut
 from fusionchat.represent.store.layout import Encoding, shard_path
 from fusionchat.represent.store.read import DistributionStore
@@ -61,6 +62,20 @@ def test_a_writer_keeps_its_own_shards_alone(tmp_path):
     assert len(list(tmp_path.iterdir())) == len(mine.ranges) - 4
     fewer = StoreWriter(tmp_path, offsets, mine.ranges[:3], Encoding(11), "a")
     assert fewer.keep_own() == [0, 1, 2]
+
+
+def test_a_folder_with_the_name_of_a_shard_is_named_and_kept(tmp_path):
+    whole = make_scored(0, ROWS)
+    write_store(tmp_path, whole, rows=20, encoding=Encoding(11))
+    offsets = whole.tokens.offsets
+    writer = StoreWriter(tmp_path, offsets, cut(offsets, 20), Encoding(11))
+    shard_path(tmp_path, 1).unlink()
+    (shard_path(tmp_path, 1) / "mine").mkdir(parents=True)
+    with pytest.raises(ArtifactError, match="A folder has the name of a shard") as error:
+        writer.keep_own()
+    assert str(shard_path(tmp_path, 1)) in str(error.value) and (shard_path(tmp_path, 1) / "mine").is_dir()
+    with pytest.raises(ArtifactError, match="This shard is damaged: it is a folder"):
+        DistributionStore(tmp_path)[:]
 
 
 def test_the_same_rows_are_the_same_bytes(tmp_path):

@@ -67,6 +67,8 @@ class LocalFile:
     def _map(self) -> Bytes:
         import torch  # it maps a file without keeping a handle
 
+        if self.path.is_dir():
+            raise self.damaged("it is a folder")
         size = self.size
         if size == 0:
             return np.zeros(0, np.uint8)

@@ -67,8 +67,16 @@ class StoreWriter:
         return self.path(index).is_file()
 
     def keep_own(self) -> list[int]:
-        """Remove shards that another job wrote, that have another's name or whose head is damaged; returns the missing."""
+        """Remove shards that another job wrote, that have another's name or whose head is damaged; returns the missing.
+
+        Raises:
+            ArtifactError: A folder has the name of a shard.
+        """
         for path in self.folder.glob(SHARDS):
+            if path.is_dir():  # what somebody put there is theirs
+                raise ArtifactError(
+                    "A folder has the name of a shard", where=str(path), do="move it, and run again"
+                )
             try:
                 about = read_shard(path).about
                 index, count = about.shard
