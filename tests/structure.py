@@ -12,7 +12,7 @@ ROOT = Path(__file__).resolve().parents[1]
 SRC = ROOT / "src" / "fusionchat"
 
 GROUND = (
-    "errors", "units", "settings", "discover", "runtime", "console", "watch", "artifacts", "damage", "threads", "hub",
+    "errors", "units", "settings", "mistakes", "discover", "runtime", "console", "watch", "artifacts", "damage", "threads", "hub",
     "host", "lease", "version", "yaml", "devices", "arrays", "compiled",
 )  # fmt: skip
 """Files of the ground floor; one may import another."""

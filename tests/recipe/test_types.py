@@ -5,12 +5,13 @@ from typing import Literal, get_args, get_origin
 
 import pytest
 
+from fusionchat import mistakes
 from fusionchat.errors import RecipeError
 from fusionchat.merge.methods import METHODS
-from fusionchat.recipe import mistakes
+from fusionchat.mistakes import Wrong
 from fusionchat.recipe.schema import Recipe, load_recipe, merge_method
 from fusionchat.recipe.set import KINDS, METHOD, alternatives, below, keys
-from fusionchat.recipe.types import Wrong, prepare
+from fusionchat.recipe.types import prepare
 
 TEXT = """
 name: strict

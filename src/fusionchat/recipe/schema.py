@@ -20,8 +20,10 @@ from pydantic import (
 
 from fusionchat.align.settings import AlignSettings, VocabularyMethod
 from fusionchat.answer.settings import RoundsSettings
-from fusionchat.corpus.settings import CorpusSettings
+from fusionchat.corpus.settings import DRAWN, MANY, ONE, CorpusSettings
+from fusionchat.distill import precision
 from fusionchat.distill.settings import AdaptSettings, DistillSettings
+from fusionchat.distill.trainable import TAGS
 from fusionchat.errors import RecipeError
 from fusionchat.evaluate.settings import EvaluateSettings
 from fusionchat.fuse.rules import FuseRule
@@ -30,9 +32,9 @@ from fusionchat.merge.methods import MergeMethod
 from fusionchat.merge.methods.checks import check_targets
 from fusionchat.merge.methods.varm import Varm
 from fusionchat.merge.settings import AnyMerge, FusedSettings, SearchSettings
+from fusionchat.mistakes import explain
 from fusionchat.models.ref import ModelRef, resolve
 from fusionchat.models.settings import ModelSpec
-from fusionchat.recipe.mistakes import explain
 from fusionchat.recipe.set import alternatives, apply_settings
 from fusionchat.recipe.types import prepare
 from fusionchat.represent.capture import DEFAULT, AnyCapturer
@@ -41,6 +43,8 @@ from fusionchat.runtime import RuntimeSettings
 from fusionchat.settings import Frozen, Grown, method_from_name, no_such, no_such_method
 from fusionchat.yaml import parse_yaml
 
+BRANCHES = (ONE, MANY, DRAWN, "BytePrefix", "Exact", "MinEdit", "Statistics", *TAGS.values(), *precision.TAGS)
+"""pydantic's names of the branches of a recipe's unions."""
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 NAME_RULE = "use letters, digits, '.', '_' and '-' only, a letter or digit first, and at most 100 characters"
 ROUND = re.compile(r"round[0-9]+", re.IGNORECASE)
@@ -266,6 +270,10 @@ def load_recipe(path: str | Path, settings: tuple[str, ...] = ()) -> Recipe:
     return validate_recipe(tree, name=name, folder=str(file.parent))
 
 
+def _explained(error: ValidationError) -> str:
+    return explain(error, Recipe.model_json_schema(), BRANCHES)
+
+
 def merge_method(name: str, settings: tuple[str, ...]) -> MergeMethod:
     """A merge method's settings from its name and ``key=value`` settings; raises RecipeError like a recipe's."""
     tree: dict[str, Any] = {"method": name}
@@ -274,7 +282,7 @@ def merge_method(name: str, settings: tuple[str, ...]) -> MergeMethod:
         return TypeAdapter(AnyMerge).validate_python(prepare(tree, alternatives(AnyMerge)))
     except ValidationError as error:
         raise RecipeError(
-            explain(error, Recipe.model_json_schema()),
+            _explained(error),
             where="--method and --set",
             do="see docs/merge_methods.md",
         ) from error
@@ -287,6 +295,4 @@ def validate_recipe(tree: dict[str, Any], *, name: str, folder: str) -> Recipe:
     try:
         return Recipe(**prepare(tree, [Recipe]), folder=folder)
     except ValidationError as error:
-        raise RecipeError(
-            explain(error, Recipe.model_json_schema()), where=name, do="see docs/recipe.md for every key"
-        ) from error
+        raise RecipeError(_explained(error), where=name, do="see docs/recipe.md for every key") from error

@@ -5,22 +5,15 @@ wrong place, or a YAML that does not say what its writer means.
 """
 
 import math
-from dataclasses import dataclass
 from types import NoneType
 from typing import Any, Literal, get_args, get_origin
 
 from pydantic import JsonValue
 
+from fusionchat.mistakes import Wrong
 from fusionchat.recipe.set import KINDS, Tree, alternatives, below, keys, short_key
 
 SCALARS = (str, int, float, bool, NoneType)
-
-
-@dataclass(frozen=True)
-class Wrong:
-    """A value of a type that its place does not take: whatever validates it refuses it, and says where it is."""
-
-    value: object
 
 
 def prepare(node: object, kinds: list[Any], default: object = None) -> Any:

@@ -5,6 +5,7 @@ import pytest
 from fusionchat.errors import RecipeError
 from fusionchat.merge.mergekit.kinds import KINDS
 from fusionchat.merge.mergekit.rules import rules_of
+from fusionchat.merge.mergekit.schema import MergekitFile
 from fusionchat.merge.mergekit.settings import builder, check_rules, check_slices, targets_of
 from fusionchat.merge.mergekit.sources import slices_of
 from fusionchat.merge.methods.dare import DareLinear
@@ -15,9 +16,13 @@ from fusionchat.merge.methods.spherical import Multislerp
 from fusionchat.merge.methods.ties import Ties
 
 
+def read_slices(top):
+    return slices_of(MergekitFile.model_validate({"merge_method": "linear", **top}))
+
+
 def models(**parameters):
     """A file's one slice, of models with these settings."""
-    return slices_of({"models": [{"model": name, "parameters": own} for name, own in parameters.items()]})
+    return read_slices({"models": [{"model": name, "parameters": own} for name, own in parameters.items()]})
 
 
 def build(name, slices, targets, shared=None, *, based=True):
@@ -34,7 +39,7 @@ def test_a_slice_s_setting_comes_between():
         {"model": "x", "layer_range": [0, 2], "parameters": {"weight": 1}},
         {"model": "y", "layer_range": [0, 2]},
     ]
-    slices = slices_of({"slices": [{"sources": sources, "parameters": {"weight": 2}}]})
+    slices = read_slices({"slices": [{"sources": sources, "parameters": {"weight": 2}}]})
     assert build("linear", slices, ["x", "y"], {"weight": 3})("w", 0, 0.0) == Linear(weight=(1.0, 2.0))
 
 
@@ -64,7 +69,7 @@ def test_whole_numbers_and_the_centre_of_the_sphere():
 def test_a_slice_of_one_model_is_taken_as_it_is():
     """TIES would trim it; linear would give the same."""
     top = {"slices": [{"sources": [{"model": name, "layer_range": [0, 2]}]} for name in ("x", "base")]}
-    make = build("ties", slices_of(top), ["x"])
+    make = build("ties", read_slices(top), ["x"])
     assert make("w", 0, 0.0) == Linear() and make("w", 1, 0.0) == Passthrough()
 
 
@@ -82,7 +87,8 @@ def test_values_that_a_method_refuses_name_the_tensor():
 @pytest.mark.parametrize(
     ("shared", "words", "where"),
     [
-        ({"gamma": 1}, "unknown or not supported", "parameters.gamma"),
+        ({"gamma": 1}, "no setting 'gamma'", "parameters.gamma"),
+        ({"wieght": 1}, r"no setting 'wieght' \(did you mean 'weight'\?\)", "parameters.wieght"),
         ({"rescale": True}, "Only rescale: False is supported", "parameters.rescale"),
     ],
 )
@@ -95,13 +101,13 @@ def test_settings_that_are_none_of_the_method_s(shared, words, where):
     assert caught.value.where == where
     with pytest.raises(RecipeError) as caught:
         check_rules(KINDS["ties"], models(x=shared), {})
-    assert caught.value.where == f"models[0].{where}"
+    assert caught.value.where == f"models.0.{where}"
 
 
 def test_a_slice_with_another_number_of_models_than_the_method_takes():
     sources = [{"model": name, "layer_range": [0, 2]} for name in ("base", "x", "y", "z")]
-    slices = slices_of({"slices": [{"sources": sources[:3]}, {"sources": sources}]})
+    slices = read_slices({"slices": [{"sources": sources[:3]}, {"sources": sources}]})
     targets = ["x", "y", "z"]
     with pytest.raises(RecipeError, match="nuslerp needs 2 targets, not 3") as caught:
         check_slices(slices, targets, build("nuslerp", slices, targets))
-    assert caught.value.where == "slices[1].sources"
+    assert caught.value.where == "slices.1.sources"

@@ -14,30 +14,15 @@ from fusionchat.merge.inputs.layers.arrange import Arrangement
 from fusionchat.merge.inputs.layers.stack import Depth
 from fusionchat.merge.inputs.plan import Dtype
 from fusionchat.merge.inputs.references import name_targets
-from fusionchat.merge.inputs.vocabulary.chat_templates import check_template
 from fusionchat.merge.inputs.vocabulary.embeddings import Embeddings
 from fusionchat.merge.mergekit.files import read_mergekit
 from fusionchat.merge.mergekit.kinds import KINDS, WHOLE, Kind
-from fusionchat.merge.mergekit.rules import Value, only_keys, rules_of
+from fusionchat.merge.mergekit.rules import rules_of
+from fusionchat.merge.mergekit.schema import MergekitFile, validated
 from fusionchat.merge.mergekit.settings import Build, builder, check_rules, check_slices, targets_of
-from fusionchat.merge.mergekit.sources import Slice, reference_of, slices_of
+from fusionchat.merge.mergekit.sources import Slice, slices_of
 from fusionchat.merge.methods import MergeMethod
 from fusionchat.merge.methods.base import Method
-
-_TOP = {
-    "name",
-    "merge_method",
-    "models",
-    "slices",
-    "base_model",
-    "parameters",
-    "dtype",
-    "out_dtype",
-    "tokenizer_source",
-    "tokenizer",
-    "chat_template",
-}
-_DTYPES: dict[str, Dtype] = {"bfloat16": "bfloat16", "float16": "float16", "float32": "float32"}
 
 
 @dataclass(frozen=True)
@@ -84,25 +69,17 @@ def load_mergekit(path: Path) -> MergekitJob:
     """Read a mergekit configuration.
 
     Raises:
-        RecipeError: It cannot be read, or has a key, method or value that is not supported; the place is named.
+        RecipeError: It cannot be read, or has a key, method or value that is not supported; its YAML path is named.
     """
-    top = read_mergekit(path)
-    only_keys(top, _TOP, "")
-    name = top.get("merge_method")
-    if not isinstance(name, str) or name not in KINDS:
-        raise RecipeError(
-            f"mergekit's method {name!r} is not supported",
-            where="merge_method",
-            do=f"use one of: {', '.join(sorted(KINDS))}",
-        )
-    kind = KINDS[name]
-    slices = slices_of(top)
-    shared = rules_of(top.get("parameters"), "parameters")
-    base = None if top.get("base_model") is None else reference_of(top["base_model"], "base_model")
+    file = validated(read_mergekit(path), name=str(path))
+    name, kind = file.merge_method, KINDS[file.merge_method]
+    slices = slices_of(file)
+    shared = rules_of(file.parameters, "parameters")
+    base = None if file.base_model is None else str(file.base_model)
     models = list(dict.fromkeys(model for part in slices for model in part.models))
     if kind.method == "passthrough":
         kind = _passthrough(kind, slices, base)
-    sliced = top.get("slices") is not None
+    sliced = file.slices is not None
     pivot, targets = _roles(
         kind, name, base=base, over=slices[0].sources[0].over, models=models, sliced=sliced
     )
@@ -110,14 +87,14 @@ def load_mergekit(path: Path) -> MergekitJob:
     named = name_targets(targets, split=False)
     check_rules(kind, slices, shared)
     build = builder(kind, slices, shared, targets, base is not None)
-    dtype, embeddings, tokenizer = _outputs(top)
+    embeddings, tokenizer = _vocabulary(file)
     arrangement = None
     if sliced:
         names = dict(zip(named.values(), named, strict=True))
         arrangement = _arrangement(kind, slices, pivot, names, base)
         check_slices(slices, targets, build)
     return MergekitJob(
-        pivot, named, build("", None, 0.0), dtype, embeddings, tokenizer, check_template(top.get("chat_template")), arrangement,
+        pivot, named, build("", None, 0.0), file.stored, embeddings, tokenizer, file.chat_template, arrangement,
         build, tuple(part.layers for part in slices) if sliced else (),
     )  # fmt: skip
 
@@ -147,12 +124,12 @@ def _passthrough(kind: Kind, slices: list[Slice], base: str | None) -> Kind:
     for number, part in enumerate(slices):
         if len(part.sources) != 1:
             raise RecipeError(
-                "A slice of passthrough has one source", where=f"slices[{number}].sources", do="give one"
+                "A slice of passthrough has one source", where=f"slices.{number}.sources", do="give one"
             )
     if first.over is not None and base is None:
         raise RecipeError(
             f"What is outside the layers would be {first.over}'s without the adapter {first.model}",
-            where="slices[0].sources[0].model",
+            where="slices.0.sources.0.model",
             do="name that model as base_model, or merge the adapter into it first (peft's merge_and_unload)",
         )
     return kind
@@ -181,27 +158,14 @@ def _roles(
     return pivot, models if kind.method in ("linear", "karcher") else others
 
 
-def _outputs(top: Mapping[str, Value]) -> tuple[Dtype | None, Embeddings | None, str | None]:
-    name = top.get("out_dtype") or top.get("dtype")
-    if name is not None and (not isinstance(name, str) or name not in _DTYPES):
-        raise RecipeError(
-            f"The dtype {name!r} is not supported", where="dtype", do=f"use one of: {', '.join(_DTYPES)}"
-        )
-    source, longer = top.get("tokenizer_source"), top.get("tokenizer")
-    if longer is not None:
-        if source is not None or not isinstance(longer, dict):
-            raise RecipeError(
-                "A file has either tokenizer_source or tokenizer: {source}", where="tokenizer", do="give one"
-            )
-        only_keys(longer, {"source"}, "tokenizer")
-        source = longer.get("source", "union")
-    if source is not None:
-        place = "tokenizer_source" if longer is None else "tokenizer.source"
-        source = reference_of(source, place).removeprefix("model:")  # older versions of mergekit want that
-    dtype = _DTYPES[name] if isinstance(name, str) else None
-    if source in (None, "base"):
-        return dtype, None if source is None else "pivot", None
-    return (dtype, "union", None) if source == "union" else (dtype, None, source)
+def _vocabulary(file: MergekitFile) -> tuple[Embeddings | None, str | None]:
+    """What to do where vocabularies differ, and another model whose tokenizer is wanted; None where nothing is said."""
+    source = file.tokenizer_source if file.tokenizer is None else file.tokenizer.source
+    if source is None:
+        return None, None
+    name = str(source).removeprefix("model:")  # older versions of mergekit want that
+    known: dict[str, Embeddings] = {"base": "pivot", "union": "union"}
+    return (known[name], None) if name in known else (None, name)
 
 
 def _arrangement(
@@ -225,13 +189,13 @@ def _arrangement(
             if kind.base is False and len(spans) > 2:
                 raise RecipeError(
                     f"Method {kind.method} takes two models",
-                    where=f"slices[{number}].sources",
+                    where=f"slices.{number}.sources",
                     do="give the base model and one other",
                 )
             if based and pivot not in spans and not alone:
                 raise RecipeError(
                     f"This slice does not name the base model {pivot}",
-                    where=f"slices[{number}].sources",
+                    where=f"slices.{number}.sources",
                     do="add its layers",
                 )
             order = [("pivot", pivot) if pivot in spans else held[0], *held]

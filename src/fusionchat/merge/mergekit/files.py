@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 from pathlib import Path
 
+from fusionchat.artifacts import Json
 from fusionchat.errors import RecipeError
-from fusionchat.merge.mergekit.rules import Value
 from fusionchat.yaml import parse_mergekit
 
 _RECIPE = {"pivot", "sources", "corpus"}
@@ -48,7 +48,7 @@ def foreign(path: Path) -> RecipeError | None:
     return RecipeError(f"This file is {what}", where=str(path), do=do or _INSTEAD)
 
 
-def _said(documents: list[Value]) -> tuple[str, str] | None:
+def _said(documents: list[Json]) -> tuple[str, str] | None:
     """What other kind of file these documents are, and what to do with it."""
     top = documents[0] if documents else None
     if len(documents) > 1:
@@ -68,7 +68,7 @@ def _said(documents: list[Value]) -> tuple[str, str] | None:
     return f"neither FusionChat's nor mergekit's: its keys are {keys}" if keys else "empty", ""
 
 
-def _other(top: Mapping[str, Value]) -> tuple[str, str] | None:
+def _other(top: Mapping[str, Json]) -> tuple[str, str] | None:
     """The other tool whose file a mapping is; None where it may be a recipe or mergekit's."""
     if _RECIPE & top.keys() or "merge_method" in top:
         return None
@@ -80,14 +80,14 @@ def _other(top: Mapping[str, Value]) -> tuple[str, str] | None:
     return None
 
 
-def _looks_like_mergekit(top: Value) -> bool:
+def _looks_like_mergekit(top: Json) -> bool:
     if not isinstance(top, dict) or _other(top) is not None:
         return False
     certain = bool({"merge_method", "slices"} & top.keys())
     return certain or ("pivot" not in top and bool({"models", "base_model"} & top.keys()))
 
 
-def _documents(path: Path) -> list[Value] | None:
+def _documents(path: Path) -> list[Json] | None:
     """A file's YAML documents; None where it cannot be read."""
     try:
         return parse_mergekit(path.read_text(encoding="utf-8"), name=str(path))
@@ -95,7 +95,7 @@ def _documents(path: Path) -> list[Value] | None:
         return None
 
 
-def read_mergekit(path: Path) -> dict[str, Value]:
+def read_mergekit(path: Path) -> dict[str, Json]:
     """A mergekit configuration's settings; raises RecipeError where the file is something else."""
     try:
         documents = parse_mergekit(path.read_text(encoding="utf-8"), name=str(path))

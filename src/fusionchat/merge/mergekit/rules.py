@@ -1,75 +1,39 @@
 """Settings in mergekit's files: a value, a gradient over the layers, or either of them by filter."""
 
-from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from fusionchat.errors import RecipeError
 from fusionchat.merge.mergekit.kinds import Setting
-
-Value = bool | int | float | str | None | list["Value"] | dict[str, "Value"]
-"""What YAML can say."""
+from fusionchat.merge.mergekit.schema import Filter, Parameters, Value
 
 
 @dataclass(frozen=True)
 class Rule:
-    """A setting as the file gives it: a value, a gradient over the layers, or a list of either by filter."""
+    """A setting as the file gives it, and its YAML path."""
 
     value: Value
     where: str
 
     def at(self, tensor: str, t: float) -> Setting | None:
-        """The value for a tensor at the relative depth ``t``; None where no filter matches."""
-        return _evaluate(self.value, tensor, t, self.where)
+        """The value for a tensor at the relative depth ``t`` in [0, 1]; None where no filter matches."""
+        return _evaluate(self.value, tensor, t)
 
 
-def rules_of(value: Value, where: str) -> dict[str, Rule]:
-    """A mapping's settings by name; raises RecipeError where one cannot be read."""
-    if value is None:
-        return {}
-    if not isinstance(value, dict):
-        raise RecipeError("Parameters must be a mapping", where=where, do="give names and values")
-    rules = {name: Rule(setting, f"{where}.{name}") for name, setting in value.items()}
-    for rule in rules.values():
-        rule.at("", 0.0)
-    return rules
+def rules_of(parameters: Parameters, where: str) -> dict[str, Rule]:
+    """A mapping's settings by name; ``where`` is the mapping's YAML path."""
+    return {name: Rule(value, f"{where}.{name}") for name, value in (parameters or {}).items()}
 
 
-def _evaluate(value: Value, tensor: str, t: float, where: str) -> Setting | None:
-    if isinstance(value, dict):
-        value = [value]
-    if isinstance(value, list) and value and all(isinstance(entry, dict) for entry in value):
-        for entry in value:
-            assert isinstance(entry, dict)
-            only_keys(entry, {"filter", "value"}, where)
-            pattern = entry.get("filter")
-            if pattern is None or pattern == "*" or (tensor and str(pattern) in tensor):
-                return _evaluate(entry.get("value"), tensor, t, where)
-        return None
-    if isinstance(value, list) and value:
-        numbers = [_number(entry, where) for entry in value]
+def _evaluate(value: Value, tensor: str, t: float) -> Setting | None:
+    if not isinstance(value, tuple):
+        return value
+    numbers = [entry for entry in value if not isinstance(entry, Filter)]
+    if numbers:
         place = t * (len(numbers) - 1)
         low = int(place)
         high = min(low + 1, len(numbers) - 1)
         return (1 - (place - low)) * numbers[low] + (place - low) * numbers[high]
-    return value if isinstance(value, bool) else _number(value, where)
-
-
-def _number(value: Value, where: str) -> float:
-    try:
-        if isinstance(value, int | float | str) and not isinstance(value, bool):
-            return float(value)  # a number in quotes
-    except ValueError:
-        pass
-    raise RecipeError(
-        f"This is not a number: {value!r}", where=where, do="give a number, a list of numbers, or filters"
-    )
-
-
-def only_keys(mapping: Mapping[str, Value], known: Iterable[str], where: str) -> None:
-    """Raise RecipeError where a mapping has a key that is not known."""
-    for key in mapping:
-        if key not in known:
-            place = f"{where}.{key}" if where else str(key)
-            raise RecipeError(
-                "This key is unknown or not supported", where=place, do=f"use: {', '.join(sorted(known))}"
-            )
+    for entry in value:
+        assert isinstance(entry, Filter)
+        if entry.filter in (None, "*") or (tensor and entry.filter in tensor):
+            return _evaluate(entry.value, tensor, t)
+    return None

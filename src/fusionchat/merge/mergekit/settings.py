@@ -10,6 +10,7 @@ from fusionchat.merge.methods import METHODS, MergeMethod
 from fusionchat.merge.methods.checks import check_targets
 from fusionchat.merge.methods.linear import Linear
 from fusionchat.merge.methods.passthrough import Passthrough
+from fusionchat.settings import meant
 
 Build = Callable[[str, int | None, float], MergeMethod]
 """Makes settings for a tensor's name, the number of its slice and its depth there."""
@@ -27,9 +28,9 @@ def check_rules(kind: Kind, slices: list[Slice], shared: Mapping[str, Rule]) -> 
         for setting, rule in level.items():
             if setting not in known:
                 raise RecipeError(
-                    "This setting is unknown or not supported",
+                    f"This method has no setting {setting!r}{meant(setting, sorted(known))}",
                     where=rule.where,
-                    do=f"use: {', '.join(sorted(known))}",
+                    do=f"use one of: {', '.join(sorted(known))}",
                 )
             allowed = kind.ignored.get(setting)
             if allowed is not None and rule.at("", 0.0) not in allowed:
@@ -111,5 +112,5 @@ def check_slices(slices: list[Slice], targets: list[str], build: Build) -> None:
             check_targets(build("", number, 0.0), len(targets_of(part, targets)))
         except ValueError as error:
             raise RecipeError(
-                str(error), where=f"slices[{number}].sources", do="add models, or remove some"
+                str(error), where=f"slices.{number}.sources", do="add models, or remove some"
             ) from error

@@ -7,24 +7,21 @@ from pathlib import Path
 
 from fusionchat.artifacts import atomic_path, write_json
 from fusionchat.console import warn
-from fusionchat.errors import RecipeError
 
 AUTO = "auto"
 _FILE, _CONFIG, _OLD = "chat_template.jinja", "tokenizer_config.json", "chat_template.json"
 
 
-def check_template(value: object) -> str | None:
+def check_template(value: str | None) -> str | None:
     """The setting as a mergekit file gives it: ``auto`` or Jinja text; None where it gives none.
 
     Raises:
-        RecipeError: It is the name of one of the templates that mergekit holds, or no text.
+        ValueError: It is neither: the name of one of the templates that mergekit holds, say.
     """
-    if value is None or value == AUTO or (isinstance(value, str) and "{" in value):
+    if value is None or value == AUTO or "{" in value:
         return value
-    raise RecipeError(
-        f"The chat template {value!r} is neither {AUTO} nor Jinja text",
-        where="chat_template",
-        do=f"give the template itself, or {AUTO}, or remove it to keep the base model's",
+    raise ValueError(
+        f"{value!r} is neither {AUTO} nor Jinja text; remove it to keep the base model's template"
     )
 
 

@@ -1,15 +1,13 @@
-"""A recipe's mistakes in a reader's words: the YAML path, what was given, what was perhaps meant."""
+"""The mistakes in a YAML file, in a reader's words: the YAML path, what was given, what was perhaps meant."""
 
 import re
+from collections.abc import Collection
+from dataclasses import dataclass
 from datetime import date
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pydantic import ValidationError
 
-from fusionchat.corpus.settings import DRAWN, MANY, ONE
-from fusionchat.distill import precision
-from fusionchat.distill.trainable import TAGS
-from fusionchat.recipe.types import Wrong
 from fusionchat.settings import meant, no_such_method
 
 if TYPE_CHECKING:
@@ -28,17 +26,39 @@ WORDS = (
     ("less than or equal to", "at most"),
 )
 """Pydantic's words, and those of a recipe."""
-BRANCHES = {ONE, MANY, DRAWN, "BytePrefix", "Exact", "MinEdit", "Statistics", *TAGS.values(), *precision.TAGS}
 
 
-def explain(error: ValidationError, schema: Schema) -> str:
-    """All mistakes, one per line, under a title; ``schema`` is the recipe's JSON schema."""
+@dataclass(frozen=True)
+class Wrong:
+    """A value of a type that its place does not take: whatever validates it refuses it, and says where it is."""
+
+    value: object
+
+
+class _Tree(NamedTuple):
+    """A file's JSON schema, and the parts of pydantic's paths that its YAML paths do not have."""
+
+    schema: Schema
+    branches: frozenset[str]
+
+    def is_branch(self, part: str | int) -> bool:
+        """Whether a part of a path is pydantic's name of a union's branch."""
+        return part in self.branches or str(part).startswith("tuple[")
+
+
+def explain(error: ValidationError, schema: Schema, branches: Collection[str] = ()) -> str:
+    """All mistakes, one per line, under a title.
+
+    Args:
+        error: What pydantic found.
+        schema: The JSON schema of the whole file.
+        branches: pydantic's names of a union's branches: they are in its paths, but not in a YAML path.
+    """
+    tree = _Tree(schema, frozenset(branches) | _methods(schema))
     lines = []
     for mistake in _of_the_chosen_branch(error.errors()):
-        path = ".".join(
-            str(part) for part in mistake["loc"] if part != "[key]" and not _is_branch(part, schema)
-        )
-        said = _say(mistake, schema)
+        path = ".".join(str(part) for part in mistake["loc"] if part != "[key]" and not tree.is_branch(part))
+        said = _say(mistake, tree)
         joint = "" if said.startswith(".") or not path else ": "  # ".key: ..." is of a key below
         lines.append(f"  {path}{joint}{said}")
     lines = list(dict.fromkeys(lines))
@@ -47,14 +67,14 @@ def explain(error: ValidationError, schema: Schema) -> str:
     return "\n".join([title, *lines[:SHOWN_MISTAKES], *more])
 
 
-def _say(mistake: "ErrorDetails", schema: Schema) -> str:
+def _say(mistake: "ErrorDetails", tree: _Tree) -> str:
     """One mistake in our words: what is wrong, what was given, what was perhaps meant."""
     kind, given = mistake["type"], mistake["input"]
     given = given.value if isinstance(given, Wrong) else given
     if mistake["loc"][-1:] == ("[key]",):
         return f"a name is text: write {str(given)!r} in quotes"
     if kind in {"extra_forbidden", "unexpected_keyword_argument"}:
-        return "there is no such key" + _did_you_mean(mistake["loc"], schema)
+        return "there is no such key" + _did_you_mean(mistake["loc"], tree)
     if kind == "missing":
         return "this key is missing"
     if kind == "union_tag_invalid":
@@ -78,13 +98,8 @@ def _of_the_chosen_branch(mistakes: "list[ErrorDetails]") -> "list[ErrorDetails]
     return [m for m in mistakes if not any(m["loc"][: len(branch)] == branch for branch in other)]
 
 
-def _is_branch(part: str | int, schema: Schema) -> bool:
-    """Pydantic names the branch of a union in the path; a YAML path has no such part."""
-    return part in BRANCHES or str(part).startswith("tuple[") or part in _methods(schema)
-
-
-def _methods(schema: Schema) -> set[str]:
-    return {name for kind in schema["$defs"].values() for name in _tags(kind)}
+def _methods(schema: Schema) -> frozenset[str]:
+    return frozenset(name for kind in schema.get("$defs", {}).values() for name in _tags(kind))
 
 
 def _tags(node: Schema) -> set[str]:
@@ -93,20 +108,20 @@ def _tags(node: Schema) -> set[str]:
     return {name for name in found if name}
 
 
-def _did_you_mean(location: tuple[str | int, ...], schema: Schema) -> str:
-    return meant(str(location[-1]), _keys_at(location[:-1], schema))
+def _did_you_mean(location: tuple[str | int, ...], tree: _Tree) -> str:
+    return meant(str(location[-1]), _keys_at(location[:-1], tree))
 
 
-def _keys_at(location: tuple[str | int, ...], schema: Schema) -> list[str]:
-    """The keys that a recipe may have at a place."""
-    nodes = _expand(schema, schema)
+def _keys_at(location: tuple[str | int, ...], tree: _Tree) -> list[str]:
+    """The keys that a file may have at a place."""
+    nodes = _expand(tree.schema, tree.schema)
     for part in location:
-        if _is_branch(part, schema):
+        if tree.is_branch(part):
             nodes = [n for n in nodes if not _tags(n) or part in _tags(n)]
             continue
         below = [n.get("properties", {}).get(part) or n.get("additionalProperties") for n in nodes]
         below += [n.get("items") for n in nodes]
-        nodes = [found for node in below if isinstance(node, dict) for found in _expand(node, schema)]
+        nodes = [found for node in below if isinstance(node, dict) for found in _expand(node, tree.schema)]
     return sorted({key for node in nodes for key in node.get("properties", {})})
 
 

@@ -1,12 +1,12 @@
-"""A recipe's mistakes in a reader's words."""
+"""The mistakes in a YAML file, in a reader's words: a recipe's here, a mergekit file's in merge/mergekit/test_schema.py."""
 
 from typing import Annotated, Literal
 
 import pytest
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from fusionchat.recipe.mistakes import SHOWN_MISTAKES, explain
-from fusionchat.recipe.schema import Recipe
+from fusionchat.mistakes import SHOWN_MISTAKES, explain
+from fusionchat.recipe.schema import BRANCHES, Recipe
 
 FULL = {
     "name": "x", "pivot": "p", "sources": {"a": "m"},
@@ -18,7 +18,7 @@ def said(**changes):
     """What is said of a recipe with these changes, line by line, without the title."""
     with pytest.raises(ValidationError) as caught:
         Recipe.model_validate(FULL | changes)
-    title, *lines = explain(caught.value, Recipe.model_json_schema()).splitlines()
+    title, *lines = explain(caught.value, Recipe.model_json_schema(), BRANCHES).splitlines()
     assert title == ("There is a mistake:" if len(lines) == 1 else "There are mistakes:")
     return [line.strip() for line in lines]
 
