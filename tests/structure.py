@@ -79,7 +79,8 @@ NOTHING_TO_TEST = {
 """Files of the package without a test file of their own, and why."""
 
 OF_SEVERAL_FILES = (
-    "benchmarks/*.py", "toys/*.py", "test_docs.py", "test_forked.py", "test_readme.py", "test_shapes.py", "test_structure.py",
+    "benchmarks/*.py", "toys/*.py", "test_docs.py", "test_forked.py", "test_readme.py", "test_recipes.py", "test_shapes.py",
+    "test_structure.py",
     "cli/test_commands.py", "corpus/test_added.py", "distill/test_ranks.py",
     "distill/test_trainer_precision.py", "merge/methods/test_properties.py",
     "recipe/test_light.py",

@@ -5,6 +5,7 @@ import zlib
 from collections.abc import Iterable, Sequence
 from contextlib import closing
 from functools import lru_cache
+from math import prod
 from pathlib import Path
 
 from fusionchat.artifacts import stamp_of
@@ -16,6 +17,7 @@ from fusionchat.distill.trainable import FULL
 from fusionchat.errors import CorpusError, MergeError
 from fusionchat.hub import cached_folder, here, hub_parameters
 from fusionchat.merge.inputs.checkpoint import open_checkpoint
+from fusionchat.merge.inputs.files import is_without_weights
 from fusionchat.merge.weights import layer_of
 from fusionchat.models.gguf import read_header
 from fusionchat.models.opening import PLAIN, Opening
@@ -24,6 +26,7 @@ from fusionchat.models.ref import ModelRef
 from fusionchat.recipe.schema import Recipe
 from fusionchat.run.assumed import assumed
 from fusionchat.run.job import Cost
+from fusionchat.run.structure import CONFIG, Tensors, configuration, count, structure, used_share
 
 BYTES_A_TOKEN = 4.0
 COMPRESSION = 3.0
@@ -43,34 +46,39 @@ RENDERED_BYTES = 6
 
 
 def parameters(ref: ModelRef) -> int | None:
-    """Elements of a model's tensors, dequantized, from the headers of its files, or from the hub; None if neither is there."""
+    """Elements of a model's tensors, dequantized, from the headers of its files, or from the hub; None if neither is there.
+
+    Where its configuration is all that is here, they are those of the structure.
+    """
     place = ref.place
     if ref.name in assumed().parameters:
         return int(assumed().parameters[ref.name])
     if place.file is not None:
         path = here(place)
         return hub_parameters(place) if path is None else _of_gguf(path, *stamp_of(path))
-    if held_quantization(ref) is not None:
-        return of_structure(place.name, place.revision)
-    folder = cached_folder(place)
-    counted = None if folder is None else _elements(folder, _stamps(folder))
-    return counted if place.path is not None or counted is not None else hub_parameters(place)
+    tensors = tensors_of(ref)
+    if tensors is not None:
+        return count(tensors)
+    return None if place.path is not None else hub_parameters(place)
 
 
-@lru_cache(maxsize=16)
-def of_structure(name: str, revision: str | None) -> int | None:
-    """Elements of a model's tensors by its configuration: packed weights are fewer. None if it cannot be read."""
-    import torch
-    from transformers import AutoConfig, AutoModelForCausalLM
+def used_parameters(ref: ModelRef) -> float | None:
+    """Parameters that one token goes through: all but the experts that are not asked; None if not known."""
+    size = parameters(ref)
+    if size is None or ref.name in assumed().parameters:
+        return size
+    tensors, folder = tensors_of(ref), cached_folder(ref.place)
+    return float(size) if tensors is None else size * used_share(tensors, configuration(folder))
 
-    try:
-        config = AutoConfig.from_pretrained(name, revision=revision)
-        with torch.device("meta"):
-            model = AutoModelForCausalLM.from_config(config)
-        model.tie_weights()
-    except Exception:  # the run says what is wrong with it
+
+def tensors_of(ref: ModelRef) -> Tensors | None:
+    """Shapes of a model's tensors, dequantized, by name; None where neither its weights nor its configuration are here."""
+    folder = None if ref.place.file is not None else cached_folder(ref.place)
+    if folder is None:
         return None
-    return sum(parameter.numel() for parameter in model.parameters())
+    if held_quantization(ref) is not None or (is_without_weights(folder) and (folder / CONFIG).is_file()):
+        return structure(folder)
+    return _tensors(folder, _stamps(folder))
 
 
 Stamps = tuple[tuple[str | int, ...], ...]
@@ -88,10 +96,10 @@ def _of_gguf(path: Path, size: int, time: int) -> int:
 
 
 @lru_cache(maxsize=64)
-def _elements(folder: Path, stamps: Stamps) -> int | None:
+def _tensors(folder: Path, stamps: Stamps) -> Tensors | None:
     try:
         with closing(open_checkpoint(folder, allow_pickle=True)) as checkpoint:
-            return sum(tensor.count for tensor in checkpoint.tensors.values())
+            return {name: tuple(tensor.shape) for name, tensor in checkpoint.tensors.items()}
     except MergeError:  # the run says what is wrong with it
         return None
 
@@ -144,7 +152,7 @@ def _line_bytes(file: Path) -> float | None:
 
 def capture_cost(recipe: Recipe, ref: ModelRef) -> Cost:
     """One forward pass over the corpus (2 operations a parameter and token), and its shards."""
-    tokens, size = train_tokens(recipe), parameters(ref)
+    tokens, size = train_tokens(recipe), used_parameters(ref)
     return Cost(shards(recipe), None if tokens is None or size is None else 2.0 * size * tokens)
 
 
@@ -166,22 +174,18 @@ def trained_parameters(recipe: Recipe, pivot: ModelRef, how: TrainingSettings | 
 
     A matrix of P x Q in the layers has r (P + Q) in its factors (arXiv 2106.09685); its name ends in a target's.
     """
-    part, folder = (how or recipe.distill).train, cached_folder(pivot.place)
+    part, tensors = (how or recipe.distill).train, tensors_of(pivot)
     if part == FULL:
         return parameters(pivot)
-    if folder is None or pivot.place.file is not None:
+    if tensors is None:
         return None
     factors, found = part.factors, 0
-    try:
-        with closing(open_checkpoint(folder, allow_pickle=True)) as checkpoint:
-            for name, tensor in checkpoint.tensors.items():
-                module = f".{name.rpartition('.')[0]}"
-                if module.endswith(tuple(f".{saved}" for saved in factors.modules_to_save)):
-                    found += tensor.count
-                elif _has_factors(module, tensor.shape, factors.targets):
-                    found += factors.r * sum(tensor.shape)
-    except MergeError:  # the run says what is wrong with it
-        return None
+    for name, shape in tensors.items():
+        module = f".{name.rpartition('.')[0]}"
+        if module.endswith(tuple(f".{saved}" for saved in factors.modules_to_save)):
+            found += prod(shape)
+        elif _has_factors(module, shape, factors.targets):
+            found += factors.r * sum(shape)
     return found
 
 
@@ -204,7 +208,11 @@ def training_cost(recipe: Recipe, pivot: ModelRef, how: TrainingSettings | None 
 
     6 operations a parameter and token; 4 where weights are frozen, which have no gradient of their own.
     """
-    tokens, size, trained = train_tokens(recipe), parameters(pivot), trained_parameters(recipe, pivot, how)
+    tokens, size, trained = (
+        train_tokens(recipe),
+        used_parameters(pivot),
+        trained_parameters(recipe, pivot, how),
+    )
     how = how or recipe.distill
     each = 6.0 if how.train == FULL else 4.0
     flops = None if tokens is None or size is None else each * size * tokens * how.epochs
@@ -225,7 +233,7 @@ def merge_cost(recipe: Recipe, pivot: ModelRef) -> Cost:
 
 def evaluation_cost(recipe: Recipe, ref: ModelRef, part: str) -> Cost:
     """One forward pass over a held-out part."""
-    source, size = getattr(recipe.corpus, part), parameters(ref)
+    source, size = getattr(recipe.corpus, part), used_parameters(ref)
     train = train_tokens(recipe)
     drawn = train * source if isinstance(source, float) and train is not None else None
     tokens = drawn if isinstance(source, float) else part_tokens(recipe, part)

@@ -171,7 +171,7 @@ def with_settings(recipe: Recipe, way: Sequence[str]) -> Recipe | None:
 
 def _other(job: Job, recipe: Recipe, refs: Mapping[str, ModelRef], devices: Devices) -> Verdict:
     """Of a capture or an evaluation: in one process, on as many GPUs as it spreads its model over."""
-    spread = max(1, job.resources.gpus) if devices.gpu else 1
+    spread = min(max(1, job.resources.gpus), devices.machines.gpus) if devices.gpu else 1
     has = USABLE * devices.machines.memory * spread
     needs, change = job.resources.memory, ""
     if needs is not None and needs > has:
