@@ -5,7 +5,7 @@ import pytest
 from fusionchat.artifacts import begin, make_folder
 from fusionchat.errors import ArtifactError
 from fusionchat.lease import lease
-from fusionchat.run.attempts import attempted
+from fusionchat.run.attempts import Record
 from fusionchat.run.coordinate import advance
 from fusionchat.run.live import Live, shown
 from fusionchat.run.order import lease_path
@@ -30,7 +30,7 @@ def test_every_state_of_a_job_is_seen_in_the_order_of_the_plan(tmp_path, monkeyp
         begin(tmp_path / "toy/1", jobs[1].fingerprint)
         assert states(tmp_path)[1] == "waiting"
         with (
-            attempted(tmp_path, "toy/1", jobs[1].fingerprint),
+            Record(tmp_path, "toy/1", jobs[1].fingerprint).attempted(),
             shown(tmp_path, "toy/1", Live(node="b", process=7, attempt=1, began=0.0)),
         ):
             line = overview(tmp_path)[1]

@@ -5,7 +5,6 @@ where it ends well: so nobody writes into another's file, also on a network file
 artifacts: no fingerprint and no checksum has them. What they say of a finished job goes into its manifest.
 """
 
-import json
 import os
 import time
 from collections.abc import Iterator
@@ -61,23 +60,63 @@ def node_here() -> str:
     return os.environ.get(NODE) or this_host()
 
 
-@contextmanager
-def attempted(run: Path, job_id: str, mark: str, shard: int | None = None) -> Iterator[Attempt]:
-    """Note that this process begins a job or a shard, and where the block ends well that it has made it."""
-    before = [one.attempt for one in attempts(run, job_id, mark) if one.shard == shard]
-    mine = Attempt(
-        mark=mark,
-        shard=shard,
-        attempt=max(before, default=0) + 1,
-        node=node_here(),
-        process=os.getpid(),
-        began=time.time(),
-    )
-    path = run / ORDERS / job_id / f"attempts-{this_host()}-{mine.process}.jsonl"
-    begun = time.monotonic()
-    _append(path, mine)
-    yield mine
-    _append(path, mine.model_copy(update={"seconds": round(time.monotonic() - begun, 3)}))
+class Record:
+    """The attempts at a job with a fingerprint and at its shards, as their files say them; a line is read once.
+
+    Keep it for as long as one process works on the job: whoever asks before each shard has read them all once at the end.
+
+    Args:
+        run: The run's folder.
+        job_id: The job.
+        mark: Its fingerprint.
+    """
+
+    def __init__(self, run: Path, job_id: str, mark: str) -> None:
+        self.folder, self.mark = run / ORDERS / job_id, mark
+        self._read = dict[Path, int]()
+        """Bytes of each file that were read: whole lines."""
+        self._found = dict[tuple[int, int, str, int], Attempt]()
+        self._last = dict[int | None, int]()
+
+    def attempts(self) -> list[Attempt]:
+        """All, each once, by shard and attempt."""
+        self._go_on()
+        return [self._found[key] for key in sorted(self._found)]
+
+    @contextmanager
+    def attempted(self, shard: int | None = None) -> Iterator[Attempt]:
+        """Note that this process begins the job or a shard, and where the block ends well that it has made it."""
+        self._go_on()
+        mine = Attempt(
+            mark=self.mark,
+            shard=shard,
+            attempt=self._last.get(shard, 0) + 1,
+            node=node_here(),
+            process=os.getpid(),
+            began=time.time(),
+        )
+        path = self.folder / f"attempts-{this_host()}-{mine.process}.jsonl"
+        begun = time.monotonic()
+        _append(path, mine)
+        yield mine
+        _append(path, mine.model_copy(update={"seconds": round(time.monotonic() - begun, 3)}))
+
+    def _go_on(self) -> None:
+        """Read what was written since the last time, but for a line that is being written."""
+        for path in sorted(self.folder.glob("attempts-*.jsonl")):
+            with path.open("rb") as file:
+                file.seek(self._read.get(path, 0))
+                lines, end, _ = file.read().rpartition(b"\n")
+            self._read[path] = self._read.get(path, 0) + len(lines) + len(end)
+            for line in lines.splitlines():
+                self._hear(line)
+
+    def _hear(self, line: bytes) -> None:
+        with suppress(ValidationError):  # cut off by a crash
+            one = Attempt.model_validate_json(line)
+            if one.mark == self.mark:
+                self._found[_order(one)] = one
+                self._last[one.shard] = max(one.attempt, self._last.get(one.shard, 0))
 
 
 def _append(path: Path, attempt: Attempt) -> None:
@@ -86,20 +125,13 @@ def _append(path: Path, attempt: Attempt) -> None:
         file.write(attempt.model_dump_json() + "\n")
 
 
-def attempts(run: Path, job_id: str, mark: str) -> list[Attempt]:
-    """All attempts at a job with a fingerprint and at its shards, each once, by shard and attempt."""
-    found = dict[tuple[int, int, str, int], Attempt]()
-    for path in sorted((run / ORDERS / job_id).glob("attempts-*.jsonl")):
-        for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
-            with suppress(ValidationError, json.JSONDecodeError):  # cut off by a crash
-                one = Attempt.model_validate_json(line)
-                if one.mark == mark:
-                    found[_order(one)] = one
-    return [found[key] for key in sorted(found)]
-
-
 def _order(one: Attempt) -> tuple[int, int, str, int]:
     return -1 if one.shard is None else one.shard, one.attempt, one.node, one.process
+
+
+def attempts(run: Path, job_id: str, mark: str) -> list[Attempt]:
+    """All attempts at a job with a fingerprint and at its shards, each once, by shard and attempt."""
+    return Record(run, job_id, mark).attempts()
 
 
 def makers(run: Path, job_id: str, mark: str) -> dict[str, Json]:

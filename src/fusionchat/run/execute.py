@@ -20,7 +20,7 @@ from fusionchat.artifacts import (
 from fusionchat.console import working
 from fusionchat.errors import ArtifactError, DamagedError
 from fusionchat.models.device import cuda_count
-from fusionchat.run.attempts import attempted, makers, node_here
+from fusionchat.run.attempts import Record, makers, node_here
 from fusionchat.run.job import Context, Inputs, Job, Stage, Summary
 from fusionchat.run.live import Live, shown
 from fusionchat.run.ranks import launch, processes_of, share_of_threads
@@ -73,7 +73,7 @@ def work_here(job: Job, run: Path, stages: Mapping[str, Stage], ctx: Context) ->
 @contextmanager
 def seen(job: Job, run: Path, ctx: Context) -> Iterator[None]:
     """Print how long the work takes, note who does it, and say to who looks from outside how far it is."""
-    attempt = nullcontext() if ctx.helps else attempted(run, job.id, job.fingerprint)
+    attempt = nullcontext() if ctx.helps else Record(run, job.id, job.fingerprint).attempted()
     with working(job.label), attempt as noted:
         number = noted.attempt if noted is not None else 0
         mine = Live(node=node_here(), process=os.getpid(), attempt=number, began=time.time())

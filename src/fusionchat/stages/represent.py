@@ -23,7 +23,7 @@ from fusionchat.represent.store.cut import cut, shard_rows
 from fusionchat.represent.store.layout import SHARDS, Encoding
 from fusionchat.represent.store.shard import read_shard
 from fusionchat.represent.store.write import StoreWriter
-from fusionchat.run.attempts import attempted
+from fusionchat.run.attempts import Record
 from fusionchat.run.estimate import OVERHEAD, capture_cost, capture_memory, parameters
 from fusionchat.run.job import Context, Inputs, Summary
 from fusionchat.run.plan import Run
@@ -199,13 +199,14 @@ def capture_shards(
             require_begun(out, writer.made_by)
             probe(probing, capture, capturer, asked, out)
         done: list[Speed] = []
+        record = Record(inputs.run, inputs.job.id, writer.made_by)
 
         def make(index: int) -> None:
             members = writer.ranges[index]
             begun, notes = time.monotonic(), asked.notes or Notes()
             notes.begin(rows_of(rows, rendered, members))
             part = slice(members.start, members.stop)
-            with attempted(inputs.run, inputs.job.id, writer.made_by, index):
+            with record.attempted(index):
                 scored = capture(rendered[part], names=names[part], advance=advance)
                 done.append(Speed(int(lengths[part].sum()), time.monotonic() - begun))
                 require_begun(out, writer.made_by)

@@ -1,8 +1,13 @@
 """Joining a cluster, and the nodes that do not see the run's folder; see test_two_nodes.py for a real one."""
 
+from pathlib import Path
+from types import SimpleNamespace
+
 import pytest
 
 from fusionchat.errors import MachineError, RecipeError
+from fusionchat.run.engine.ray import cluster
+from fusionchat.run.engine.ray.asks import Node
 from fusionchat.run.engine.ray.cluster import require_ray, require_seen
 
 
@@ -18,3 +23,32 @@ def test_without_the_package_the_error_says_what_to_install(monkeypatch):
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(RecipeError, match="needs the package ray"):
         require_ray()
+
+
+def test_a_node_that_has_left_meanwhile_is_not_waited_for(tmp_path, monkeypatch):
+    """Ray finds a dead node out some seconds later: the same command may be given before."""
+    pytest.importorskip("ray", reason="the extra `ray` is not installed")
+    from ray.exceptions import WorkerCrashedError
+
+    a, b = Node("a", 28 * "0a", {}), Node("b", 28 * "0b", {})
+
+    def read_by(node):
+        def read(path):
+            if node == b.id:
+                raise WorkerCrashedError
+            return Path(path).read_text()
+
+        return read
+
+    def options(scheduling_strategy, **_):
+        return SimpleNamespace(remote=lambda path: (read_by(scheduling_strategy.node_id), path))
+
+    monkeypatch.setattr("ray.remote", lambda _: SimpleNamespace(options=options))
+    monkeypatch.setattr("ray.wait", lambda refs, **_: (refs, []))
+    monkeypatch.setattr("ray.get", lambda ref: ref[0](ref[1]))
+    monkeypatch.setattr(cluster, "nodes_now", lambda: [a])
+    cluster.probe(tmp_path, [a, b])
+    monkeypatch.setattr(cluster, "nodes_now", lambda: [a, b])
+    with pytest.raises(MachineError, match="b of 2 nodes does not answer"):
+        cluster.probe(tmp_path, [a, b])
+    assert not list(tmp_path.rglob("probe-*"))
