@@ -64,6 +64,18 @@ def test_seeds_are_counted_in_the_plan(tiny):
     assert jobs["distill/sft#2"].cost == jobs["distill/sft"].cost
 
 
+def test_sft_may_have_passes_and_a_rate_of_its_own(tiny):
+    """SFT at its best is what a gain has to beat; the targets' trainings stay as they are."""
+    run = open_run(load_recipe("recipe.yaml", ("distill.epochs=3",)))
+    own = ("distill.epochs=3", "compare.sft_epochs=1", "compare.sft_learning_rate=3e-4")
+    other = open_run(load_recipe("recipe.yaml", own))
+    sft, was = (of.jobs["distill/sft"].settings.distill for of in (other, run))
+    assert sft == was.model_copy(update={"epochs": 1, "learning_rate": 3e-4}) != was
+    changed = {job for job in run.jobs if other.jobs[job].settings != run.jobs[job].settings}
+    assert {job for job in changed if job.startswith("distill/")} == {"distill/sft"}
+    assert other.jobs["distill/sft"].cost.flops == pytest.approx(run.jobs["distill/sft"].cost.flops / 3)
+
+
 def test_every_round_has_a_seed_of_its_own_and_the_first_the_training_s():
     found = {seed_of_round(seed, number) for seed in range(20) for number in range(1, 5)}
     assert seed_of_round(7, 1) == 7 and len(found) == 80 and all(0 <= seed < 2**31 for seed in found)

@@ -22,7 +22,7 @@ from fusionchat.align.settings import AlignSettings, VocabularyMethod
 from fusionchat.answer.settings import RoundsSettings
 from fusionchat.corpus.settings import DRAWN, MANY, ONE, CorpusSettings
 from fusionchat.distill import precision
-from fusionchat.distill.settings import AdaptSettings, DistillSettings
+from fusionchat.distill.settings import AdaptSettings, DistillSettings, TrainingSettings
 from fusionchat.distill.trainable import TAGS
 from fusionchat.errors import RecipeError
 from fusionchat.evaluate.settings import EvaluateSettings
@@ -78,7 +78,16 @@ class CapturedModel(ModelSpec):
 class CompareSettings(Frozen):
     """Further models that are made only to be compared with; the fused model needs none of them."""
 
-    sft: bool = Field(True, description="the pivot fine-tuned on the labels alone, with the same steps")
+    sft: bool = Field(True, description="the pivot fine-tuned on the labels alone, as `distill` says")
+    sft_epochs: float | None = Field(
+        None,
+        gt=0,
+        description="passes of this training; nothing for `distill.epochs`. Labels alone overfit earlier than distributions do: "
+        "compare with SFT at its best, found on validation",
+    )
+    sft_learning_rate: float | None = Field(
+        None, gt=0, description="its highest learning rate; nothing for `distill.learning_rate`"
+    )
     sft_seeds: int | None = Field(
         None,
         ge=0,
@@ -229,6 +238,13 @@ class Recipe(Grown):
         if not compare.sft:
             return 0
         return len(self.sources) if compare.sft_seeds is None else compare.sft_seeds
+
+    @property
+    def sft(self) -> TrainingSettings:
+        """How the pivot is fine-tuned on the labels alone."""
+        own = {"epochs": self.compare.sft_epochs, "learning_rate": self.compare.sft_learning_rate}
+        given = {key: value for key, value in own.items() if value is not None}
+        return self.distill.hard().model_copy(update=given)
 
     @classmethod
     def load(cls, path: str | Path, settings: Sequence[str] = ()) -> "Recipe":

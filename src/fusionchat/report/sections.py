@@ -259,8 +259,8 @@ def _gains(report: Report, over: Over) -> Section | None:
         for metric in metrics
     ]
     against = {
-        "sft": f"What each model made by fusion gains over {report.baseline}, the pivot fine-tuned on the same corpus with "
-        "the same steps",
+        "sft": f"What each model made by fusion gains over {report.baseline}, the pivot fine-tuned on the labels of the same "
+        "corpus",
         "soup": f"What the fused model gains over the {report.soup}, the average of the parameters of {report.sft_seeds} such "
         "pivots, which costs as little to run",
     }

@@ -87,12 +87,12 @@ def plan(run: Run) -> None:
 def plan_training(run: Run, training: Training) -> None:
     """Plan one training; a later round's goes on from the target of the round before."""
     recipe, of = run.recipe, training.trained if training.trained.round > 1 else None
-    corpus = corpus_of(of)
+    corpus, how = corpus_of(of), how_trained(recipe, training)
     run.add(
         "distill",
         str(training.trained),
         Settings(
-            distill=how_trained(recipe, training),
+            distill=how,
             learns=training.learns,
             seed=training.seed,
             micro_batch_tokens=recipe.runtime.micro_batch_tokens if draws_masks(recipe.distill) else None,
@@ -106,7 +106,7 @@ def plan_training(run: Run, training: Training) -> None:
         ),
         reads={CORPUS: (tokens_file("train", "pivot"), *held_out_files(recipe.distill))},
         content=run.model("pivot") | run.generation("pivot"),
-        cost=training_cost(recipe, run.refs["pivot"]),
+        cost=training_cost(recipe, run.refs["pivot"], how),
         memory=training_memory(recipe, run.refs["pivot"]),
         on_device=True,
         parallel="ranks",
@@ -116,7 +116,7 @@ def plan_training(run: Run, training: Training) -> None:
 def how_trained(recipe: Recipe, training: Training) -> TrainingSettings | SoftTrainingSettings:
     """What a training goes by; later rounds have epochs of their own."""
     if training.learns is None:
-        return recipe.distill.hard()
+        return recipe.sft
     own = recipe.distill.soft(training.label_weight)
     return own if training.trained.round == 1 else own.model_copy(update={"epochs": recipe.rounds.epochs})
 
