@@ -32,7 +32,8 @@ WORK = {
     "pivot": ("corpus/corpus", "represent/pivot", "distill/sft", "merge/varm"), "sources": ("corpus/corpus", "represent/qwen"),
     "align": ("align/qwen",), "fuse": ("fuse/qwen", "fuse/all"), "distill": ("distill/",), "merge": ("merge/varm",),
     "search": ("merge/search",), "fused": ("merge/varm", "merge/karcher", "merge/search"), "compare": ("evaluate/test/",),
-    "evaluate": ("evaluate/test/pivot",), "adapt": ("adapt/",),
+    "evaluate": ("evaluate/test/pivot",), "adapt": ("adapt/",), "compare.sft_epochs": ("distill/sft",),
+    "compare.sft_learning_rate": ("distill/sft",),
 }  # fmt: skip
 """Jobs whose own settings, or what they read from outside the run, a part of the recipe changes (how their ids begin)."""
 NO_WORK = {"name", "output", "pivot.revision", "sources.qwen.revision", "corpus.train.revision"}
@@ -178,7 +179,7 @@ def test_every_key_changes_every_job_whose_settings_hold_it(whole):
         changed = {job for job in before.keys() & after.keys() if before[job][2] != after[job][2]}
         changed |= before.keys() ^ after.keys()
         own = "capture" in path or path[-1] == "adapter"  # of the weights, not of the words
-        work = (f"represent/{path[path[0] == 'sources']}",) if own else WORK.get(path[0], ())
+        work = (f"represent/{path[path[0] == 'sources']}",) if own else WORK.get(name, WORK.get(path[0], ()))
         idle = [job for job in work if not any(one.startswith(job) for one in changed)]
         assert not idle or name in NO_WORK, f"{name} does not change {idle}"
         assert "report/report" in moved or name in ("name", "output"), name
