@@ -93,7 +93,7 @@ def others(value: Any, path: tuple[str, ...]) -> list[Any]:
     if isinstance(value, int | float):
         return [value + 1, value / 2, value + 0.05]
     if value is None:
-        return [2, 1, 0.5, "x", "drop", "main", {"quant_method": "hqq"}, {"cpu": "1GB"}]
+        return [3, 1, 0.5, "x", "drop", "main", {"quant_method": "hqq"}, {"cpu": "1GB"}]
     if isinstance(value, list):
         return [[], [0.2], ["varm"]] if path[-2] != "filter" else [["code"]]
     if path[0] == "sources" and path[-1] == "model":
