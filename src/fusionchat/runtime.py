@@ -15,8 +15,9 @@ class TrainingRuntime(Frozen):
 
     processes: Literal["auto"] | int = Field(
         "auto",
-        description="processes that share each training; auto is one for each GPU that the job may use, and one without a GPU. "
-        "Their number changes the order of sums, so the last bits of the result",
+        description="processes that share each training; auto is one for each GPU that the job may use (on a Ray "
+        "cluster: that a node has), and one without a GPU. Their number changes the order of sums, so the last bits of the "
+        "result",
     )
 
     strategy: Literal["ddp", "fsdp2"] = Field(

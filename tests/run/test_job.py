@@ -7,7 +7,7 @@ import pytest
 
 from fusionchat.artifacts import Manifest, fingerprint, finish, read_manifest, write_json
 from fusionchat.recipe.schema import load_recipe
-from fusionchat.run.job import Job
+from fusionchat.run.job import Job, Resources
 from fusionchat.settings import Frozen
 from fusionchat.stages import corpus
 from fusionchat.stages.pipeline import open_run, run
@@ -256,3 +256,10 @@ def test_a_job_is_followed_by_the_files_that_are_read_of_it():
     assert digest(one, ("a",), "older") == job.digest(None) == job.fingerprint
     with pytest.raises(AssertionError, match="not followed by"):
         digest(one, ("other",))
+
+
+def test_auto_is_a_process_for_each_gpu_of_one_machine():
+    auto, four = Resources(gpus=1, processes="auto"), Resources(gpus=4, processes=4)
+    assert [(auto.processes_on(n), auto.gpus_on(n)) for n in (0, 1, 8)] == [(1, 1), (1, 1), (8, 8)]
+    assert (four.processes_on(8), four.gpus_on(8)) == (4, 4)
+    assert Resources(processes="auto").processes_on(8) == 1 and Resources(gpus=2).gpus_on(8) == 2

@@ -104,7 +104,7 @@ def test_more_processes_than_gpus_do_not_fit(seven):
 def test_processes_of_a_cpu_share_its_memory(seven):
     host = Devices(Machines(1, 1, 100 * GB), False)
     recipe = seven("runtime.training.processes=2")
-    assert (ranks_on(recipe, host), ranks_on(seven(), host), ranks_on(seven(), gpus(8, 80, 4))) == (2, 1, 32)
+    assert (ranks_on(recipe, host), ranks_on(seven(), host), ranks_on(seven(), gpus(8, 80, 4))) == (2, 1, 8)
     assert one(recipe, job("distill/sft"), host).has == pytest.approx(0.95 * 50 * GB)
 
 

@@ -21,8 +21,8 @@ LEAST = 10.0
 """Seconds of a job at least: a process is started, and libraries and a model are loaded."""
 
 
-def tasks_of(planned: "Sequence[Planned]", tflops: float) -> list[Task]:
-    """The jobs that are to run as tasks with their lengths.
+def tasks_of(planned: "Sequence[Planned]", tflops: float, gpus: int) -> list[Task]:
+    """The jobs that are to run, on nodes with some GPUs each, as tasks with their lengths.
 
     Raises:
         RecipeError: Costs are not known, because models or the corpus are not here.
@@ -38,8 +38,8 @@ def tasks_of(planned: "Sequence[Planned]", tflops: float) -> list[Task]:
     return [
         Task(
             job.id,
-            seconds_of(job, tflops),
-            job.resources.gpus,
+            seconds_of(job, tflops, gpus),
+            job.resources.gpus_on(gpus),
             job.needs,
             shards=job.resources.parallel == "shards",
             spreads=job.resources.parallel == "ranks",
@@ -48,10 +48,10 @@ def tasks_of(planned: "Sequence[Planned]", tflops: float) -> list[Task]:
     ]
 
 
-def seconds_of(job: "Job", tflops: float) -> float:
-    """How long a job takes on its own GPUs."""
-    if job.resources.gpus:
-        return LEAST + (job.cost.flops or 0.0) / (tflops * 1e12 * job.resources.gpus)
+def seconds_of(job: "Job", tflops: float, gpus: int) -> float:
+    """How long a job takes on its own GPUs, on nodes with some GPUs each."""
+    if own := job.resources.gpus_on(gpus):
+        return LEAST + (job.cost.flops or 0.0) / (tflops * 1e12 * own)
     return LEAST + (job.cost.disk or 0.0) / DISK_RATE
 
 
@@ -62,7 +62,7 @@ def show(planned: "Sequence[Planned]", machines: Machines, tflops: float) -> Non
         MachineError: A job needs more GPUs than there are.
         RecipeError: As `tasks_of`.
     """
-    tasks = tasks_of(planned, tflops)
+    tasks = tasks_of(planned, tflops, machines.gpus)
     try:
         found = schedule(tasks, machines.nodes, machines.gpus)
     except ValueError as error:

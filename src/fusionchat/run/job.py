@@ -59,6 +59,16 @@ class Resources(Frozen):
     parallel: Parallel = "one"
     processes: Literal["auto"] | int = 1
 
+    def processes_on(self, gpus: int) -> int:
+        """How many processes there are on machines with so many GPUs each: ``auto`` is one for each GPU of one machine."""
+        if self.processes != "auto":
+            return self.processes
+        return max(1, gpus) if self.gpus else 1
+
+    def gpus_on(self, gpus: int) -> int:
+        """The GPUs of all processes on machines with so many GPUs each."""
+        return self.gpus * (self.processes_on(gpus) if self.processes == "auto" else 1)
+
 
 class Job(Frozen):
     """One unit of work with one folder. It goes to JSON and back, see `to_json` and `Stage.settings_of`.

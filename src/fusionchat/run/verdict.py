@@ -94,9 +94,9 @@ def devices_of(named: str | None, device: str, tflops: float) -> Devices:
 
 
 def ranks_on(recipe: Recipe, devices: Devices) -> int:
-    """The processes of a training there: as many as the recipe says, or one for each GPU."""
+    """The processes of a training there: as many as the recipe says, or one for each GPU of one machine."""
     asked = recipe.runtime.training.processes
-    return asked if isinstance(asked, int) else devices.total if devices.gpu else 1
+    return asked if isinstance(asked, int) else devices.machines.gpus if devices.gpu else 1
 
 
 def verdicts(

@@ -35,7 +35,14 @@ def test_each_rank_asks_for_its_share():
     assert ask(nodes=(SMALL,), threads=2, parallel="ranks", processes=4, memory=8e9) == Ask(
         1, 0, 2 * 10**9, (), 4
     )
-    assert ask(threads=8, gpus=1, parallel="ranks", processes="auto").processes == 1
+
+
+def test_auto_is_a_rank_for_each_gpu_of_the_smallest_node_with_gpus_and_one_without():
+    auto = {"threads": 8, "parallel": "ranks", "processes": "auto"}
+    assert ask(gpus=1, **auto) == Ask(1, 1, 0, (), 8)
+    four = BIG._replace(has={"CPU": 64.0, "GPU": 4.0})
+    assert ask(nodes=(BIG, four, SMALL), gpus=1, **auto) == Ask(2, 1, 0, (), 4)
+    assert ask(nodes=(SMALL,), gpus=1, **auto) == Ask(8) and ask(**auto) == Ask(8)
 
 
 def test_custom_resources_are_by_job():

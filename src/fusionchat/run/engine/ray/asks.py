@@ -60,11 +60,12 @@ def ask_of(job: Job, runtime: RuntimeSettings, nodes: Sequence[Node]) -> Ask:
     GPUs are asked for where there are any, or where ``runtime.device`` is one. A job that takes all cores where it runs
     (``threads: 0``) asks for those of the smallest node that it can run on, or for a GPU's share of them: its threads, and
     so its bits, are the same on every node. The memory of a job on a GPU is the GPU's, of which Ray knows nothing.
+    A training whose processes are ``auto`` has one for each GPU of a node, as on a machine without Ray.
     """
     resources = job.resources
-    several = resources.processes if isinstance(resources.processes, int) else 1
-    there = any(node.has.get(GPU) for node in nodes)
-    gpus = resources.gpus // several if there or runtime.device.startswith("cuda") else 0
+    there = min((int(node.has[GPU]) for node in nodes if node.has.get(GPU, 0.0) >= 1), default=0)
+    several = resources.processes_on(there)
+    gpus = resources.gpus_on(there) // several if there or runtime.device.startswith("cuda") else 0
     custom = {
         name: amount
         for pattern, named in runtime.ray.resources.items()
