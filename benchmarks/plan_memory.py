@@ -34,9 +34,6 @@ SIZES = {
 """SmolLM2-135M's and Qwen2.5-0.5B's structures, and one for tests."""
 CASES = {"full": {}, "lora": {"train": "lora"}, "kahan": {"precision": "bf16_weights"}, "fsdp2": {}}
 PASSES, STEPS, RANKS = 3, 2, 2
-GIVEN_BACK = 2**20
-"""Bytes from which on freed memory goes back to the system: glibc else keeps what is between pieces that are still used, which
-under FSDP2 on a CPU, where layers come and go between activations, is as much as the training itself."""
 
 
 def settings(case: str) -> DistillSettings:
@@ -63,7 +60,6 @@ def measured(case: str, size: str, tokens: int) -> float:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     count = ranks_of(case)
-    os.environ["MALLOC_MMAP_THRESHOLD_"] = str(GIVEN_BACK)
     processes = [
         context.Process(target=measure, args=(case, size, tokens, rank, port, results))
         for rank in range(count)

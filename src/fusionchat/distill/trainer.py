@@ -27,6 +27,7 @@ from fusionchat.distill.bf16_weights import NarrowModel, narrowed
 from fusionchat.distill.checkpoints import last_checkpoint, step_of
 from fusionchat.distill.data import Distributions, StudentBatch, StudentData
 from fusionchat.distill.dropout import without_dropout
+from fusionchat.distill.freed import freed_goes_back
 from fusionchat.distill.held_out import HeldOut, bits_per_byte, measuring, passes
 from fusionchat.distill.lora import round_frozen
 from fusionchat.distill.loss import LossSums
@@ -335,7 +336,7 @@ def train(
     observer = _observer(
         watched, Course(plan, lengths, steps, done, soft is not None), settings, folder, sharded
     )
-    with progress(steps - done) as advance:
+    with freed_goes_back(), progress(steps - done) as advance:
         trainer = DistillTrainer(
             model=student,
             sharded=sharded,
