@@ -6,18 +6,17 @@ from fusionchat.evaluate import statistics as stats
 from fusionchat.evaluate.scores import Items, Scores
 from fusionchat.evaluate.tasks.exact_match import EXACT_MATCH
 from fusionchat.evaluate.tasks.likelihood import BITS_PER_BYTE
-from fusionchat.report.model import (
+from fusionchat.report.figures import (
     Captured,
     Choice,
     CorpusEntry,
     MergeWeights,
     Pair,
     Reject,
-    Report,
-    Row,
     StageTime,
     SweepPoint,
 )
+from fusionchat.report.model import Report, Row
 from fusionchat.report.rows import Trained, make_rows
 
 DOMAINS = ("writing", "roleplay", "reasoning", "math", "coding", "extraction", "stem", "humanities")

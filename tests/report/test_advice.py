@@ -6,7 +6,8 @@ from fusionchat.evaluate.noise import Gain, Gains
 from fusionchat.evaluate.statistics import Breakdown, Estimate
 from fusionchat.evaluate.tasks import METRICS
 from fusionchat.report import advice as rules
-from fusionchat.report.model import Choice, Pair, Reject, Report, Result, Row, SweepPoint
+from fusionchat.report.figures import Choice, Pair, Reject, SweepPoint
+from fusionchat.report.model import Report, Result, Row
 
 BITS, MATCH = METRICS["bits_per_byte"], METRICS["exact_match"]
 CLEAR = Gain(0.01, 0.002, 250, 0.001, 0.0017, 4.2, 2)

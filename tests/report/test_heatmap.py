@@ -5,8 +5,8 @@ import pytest
 
 from fusionchat.merge.methods.ties import Ties
 from fusionchat.merge.stream.result import InputFile, MergeReport, TensorReport
+from fusionchat.report.figures import MergeFile
 from fusionchat.report.heatmap import merge_files, merge_weights, merge_words, merged_tensors, short_module
-from fusionchat.report.model import MergeFile
 from fusionchat.report.tables import tensor_table
 from tests.report.sample import report
 

@@ -5,9 +5,10 @@ from dataclasses import replace
 
 import pytest
 
+from fusionchat.report.figures import MergeFile, MergeTrial
 from fusionchat.report.html import caption, classes, figure, html, inline, minus, shown
 from fusionchat.report.markdown import markdown
-from fusionchat.report.model import MergeFile, MergeTrial, Report, Row
+from fusionchat.report.model import Report, Row
 from fusionchat.report.plots import Plot
 from fusionchat.report.sections import content
 from fusionchat.report.tables import Cell

@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from fusionchat.report import plots, svg
-from fusionchat.report.model import MergeTrial
+from fusionchat.report.figures import MergeTrial
 from tests.report.sample import BITS, DOMAINS, MATCH, report
 
 

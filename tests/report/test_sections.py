@@ -4,7 +4,8 @@ from dataclasses import replace
 
 from fusionchat.evaluate.noise import Gain
 from fusionchat.report import results, svg, text
-from fusionchat.report.model import MergedTensor, MergeTrial, Result, Row
+from fusionchat.report.figures import MergedTensor, MergeTrial
+from fusionchat.report.model import Result, Row
 from fusionchat.report.rows import make_rows
 from fusionchat.report.sections import content, facts, headline, versions
 from tests.report.sample import BITS, METRICS, models

@@ -1,7 +1,8 @@
 from dataclasses import replace
 
 from fusionchat.report import tables
-from fusionchat.report.model import CorpusEntry, MergeFile, MergeTrial, Result
+from fusionchat.report.figures import CorpusEntry, MergeFile, MergeTrial
+from fusionchat.report.model import Result
 from tests.report.sample import BITS, DOMAINS, report
 
 

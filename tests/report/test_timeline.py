@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from fusionchat.report.model import Span
+from fusionchat.report.figures import Span
 from fusionchat.report.sections import Key, _time
 from fusionchat.report.timeline import lanes, node_table, roles, spans_of, timeline_plot
 from tests.report.sample import report

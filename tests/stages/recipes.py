@@ -1,6 +1,7 @@
 """Recipes as values, and jobs that are done, without models."""
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 
@@ -34,3 +35,12 @@ def evaluated(folder: Path, weight: str, bits: float) -> str:
 def inputs(folder: Path, *needs: str) -> Inputs:
     """What a job of stage `merge` with these needs reads."""
     return Inputs(folder, Job(stage="merge", name="x", version=1, settings=Frozen(), needs=needs))
+
+
+def summarized(folder=None, **summaries):
+    """Finished jobs with these summaries; ``__`` in a name is a slash."""
+    held = {
+        name.replace("__", "/"): SimpleNamespace(summary=summary, seconds=2.5)
+        for name, summary in summaries.items()
+    }
+    return SimpleNamespace(manifest=held.__getitem__, folder=lambda job: folder / job)

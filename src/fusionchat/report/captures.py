@@ -1,7 +1,8 @@
 """The tables of captures: by what each model was scored, how peaked it is, and how well it knows each domain of the text."""
 
 from fusionchat.report import text
-from fusionchat.report.model import Captured, Report
+from fusionchat.report.figures import Captured
+from fusionchat.report.model import Report
 from fusionchat.report.tables import OVERALL, Cell, Table
 from fusionchat.units import counted
 

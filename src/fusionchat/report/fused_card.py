@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 from fusionchat.models.card import TASK, Measured, Result, card
 from fusionchat.report import markdown, results, tables, text
-from fusionchat.report.model import MergeWeights, Report
+from fusionchat.report.figures import MergeWeights
+from fusionchat.report.model import Report
 from fusionchat.report.sections import headline
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from fusionchat.merge.stream.result import MergeReport
 from fusionchat.merge.weights import layer_of, module_of
-from fusionchat.report.model import MergedTensor, MergeFile, MergeWeights
+from fusionchat.report.figures import MergedTensor, MergeFile, MergeWeights
 
 Place = tuple[str, int | None]  # module, layer
 

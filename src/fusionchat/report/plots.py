@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, NamedTuple
 from fusionchat.evaluate.metric import Metric
 from fusionchat.evaluate.statistics import Estimate
 from fusionchat.report import svg
-from fusionchat.report.model import Choice, MergeWeights, Over, Report, Row
+from fusionchat.report.figures import Choice, MergeWeights
+from fusionchat.report.model import Over, Report, Row
 from fusionchat.report.tables import OVERALL, pick
 from fusionchat.units import counted
 

@@ -7,7 +7,8 @@ from typing import Literal, NamedTuple, overload
 from fusionchat.evaluate.noise import Gain, Gains
 from fusionchat.evaluate.statistics import Breakdown, Estimate
 from fusionchat.report import text
-from fusionchat.report.model import MergedTensor, Over, Report, Row
+from fusionchat.report.figures import MergedTensor
+from fusionchat.report.model import Over, Report, Row
 from fusionchat.units import duration, size, weight_text
 
 Tone = Literal["", "gain", "loss", "text", "words"]

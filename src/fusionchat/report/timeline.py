@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from fusionchat.artifacts import Json
 from fusionchat.report import svg, text
-from fusionchat.report.model import Span
+from fusionchat.report.figures import Span
 from fusionchat.report.plots import Plot, panel, rows_axis
 from fusionchat.report.tables import Cell, Table
 from fusionchat.units import counted, duration

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from fusionchat.artifacts import Json
 from fusionchat.report import svg, text
-from fusionchat.report.model import Report, TrainingCourse
+from fusionchat.report.figures import TrainingCourse
+from fusionchat.report.model import Report
 from fusionchat.report.plots import Plot, panel
 from fusionchat.report.tables import Cell, Table
 from fusionchat.units import size

@@ -1,0 +1,266 @@
+"""What the stages of a run left in figures: captures, alignments, fusions, the corpus, merges, trainings, time."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from fusionchat.evaluate.statistics import Estimate
+
+
+@dataclass(frozen=True)
+class Captured:
+    """By what one model was captured, the result of its probe, and how peaked it is.
+
+    Attributes:
+        label: The model's name.
+        backend: The program, with its version.
+        dtype: What it computed in.
+        tokens: Supervised tokens.
+        bits_per_byte: Of the training text, by the model itself.
+        differs: Nats by which the text's own tokens differ from plain transformers on the probe, on average and at
+            most; None where transformers could not score it.
+        unchecked: Why it could not.
+        tokens_per_second: All tokens of the text; None where the process that finished the capture scored none.
+        domains: Bits per byte of each domain of the training text.
+        k: Tokens kept of a distribution.
+        mass_kept: Mean probability mass of these.
+        sampled_rows: Rows whose full softmax was looked at, for what follows; 0 for a backend that has none.
+        entropy: Their mean entropy in bits.
+        k99_median, k99_p95: Tokens that hold 99 % of the mass: the median, and the 95th percentile.
+        halved: Shards that ran out of memory and were made with smaller batches.
+    """
+
+    label: str
+    backend: str
+    dtype: str
+    tokens: int
+    bits_per_byte: float
+    differs: tuple[float, float] | None = None
+    unchecked: str = ""
+    tokens_per_second: float | None = None
+    domains: Mapping[str, float] = field(default_factory=dict)
+    k: int = 0
+    mass_kept: float | None = None
+    sampled_rows: int = 0
+    entropy: float | None = None
+    k99_median: int | None = None
+    k99_p95: int | None = None
+    halved: int = 0
+
+
+@dataclass(frozen=True)
+class Pair:
+    """How one source was aligned to the pivot; shares are of the pivot's supervised tokens.
+
+    Attributes:
+        label: The source's name.
+        rows: Supervised tokens.
+        exact: Share with the same context on both sides.
+        inside: Share whose context ends inside a source token.
+        unaligned: Share that carries no distribution.
+        mass_kept: Mean probability mass on the pivot's kept tokens, of the aligned rows (the cut to k is in it).
+        retention: Bits per byte before alignment divided by those after, on the aligned rows; 1 = nothing lost,
+            None where unknown.
+        map_retention: The same without the observed path: what the vocabulary map alone keeps.
+        seconds: Wall time of the alignment.
+        method: How the vocabularies were mapped.
+    """
+
+    label: str
+    rows: int
+    exact: float
+    inside: float
+    unaligned: float
+    mass_kept: float
+    retention: float | None
+    seconds: float
+    method: str = ""
+    map_retention: float | None = None
+
+
+@dataclass(frozen=True)
+class Choice:
+    """Which model's distributions one fusion took.
+
+    Attributes:
+        label: The target made from it.
+        rule: The rule of choice.
+        models: The models chosen between.
+        won: For each domain, the share of a conversation's supervised tokens whose distribution came from each
+            model (its weight, where the rule mixes), averaged over conversations, in the order of ``models``.
+        fallback: Share of the supervised tokens where an unaligned row fell back to the pivot's distribution.
+    """
+
+    label: str
+    rule: str
+    models: tuple[str, ...]
+    won: Mapping[str, tuple[float, ...]]
+    fallback: float = 0.0
+
+
+@dataclass(frozen=True)
+class CorpusEntry:
+    """What one entry of the corpus gave, before the parts are compared and models have read it.
+
+    Attributes:
+        label: Its place in the recipe and its name.
+        records: How many records it has, as far as they were counted.
+        used: How many conversations it gives.
+        rejected: How many records could not be used.
+        left: How many records the entry's own settings leave out, by reason; None where the number is not known.
+    """
+
+    label: str
+    records: int
+    used: int
+    rejected: int
+    left: Mapping[str, int | None]
+
+
+@dataclass(frozen=True)
+class Reject:
+    """Records that could not be used: where they were met, why, how many of how many."""
+
+    where: str
+    reason: str
+    count: int
+    of: int
+
+
+@dataclass(frozen=True)
+class MergeWeights:
+    """The weight of each target in each module of each layer.
+
+    Attributes:
+        label: The merge.
+        method: Its method.
+        targets: The targets merged.
+        layers: Column names; "" for what is outside the layers.
+        modules: Row names.
+        weights: [targets][modules][layers], None where a layer has no such module.
+    """
+
+    label: str
+    method: str
+    targets: tuple[str, ...]
+    layers: tuple[str, ...]
+    modules: tuple[str, ...]
+    weights: tuple[tuple[tuple[float | None, ...], ...], ...]
+
+
+@dataclass(frozen=True)
+class MergedTensor:
+    """What one tensor's merge did; one entry per target in ``weights``, ``rms``, ``kept`` and ``ties``, where they are known.
+
+    Attributes:
+        name: Its name.
+        weights: Each target's weight.
+        rms: Root mean square change of each target against the pivot.
+        cosine: Between the changes of each pair of targets, None where one is 0.
+        conflicts: Share of elements that one target raises and another lowers.
+        change_rms: Root mean square change of the fused tensor.
+        rounding_loss: Root mean square rounding error over that.
+        kept: Share of each target's elements that took part.
+        ties: Elements of each target on a selection's threshold.
+    """
+
+    name: str
+    weights: tuple[float, ...]
+    rms: tuple[float, ...]
+    cosine: tuple[float | None, ...]
+    conflicts: float
+    change_rms: float
+    rounding_loss: float
+    kept: tuple[float, ...] = ()
+    ties: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True)
+class MergeFile:
+    """A weight file that the fused model's merge read or wrote.
+
+    Attributes:
+        model: The input it belongs to, or "fused model".
+        name: Its name.
+        bytes: Its size.
+        sha256: Its SHA-256, empty where it was not computed.
+        source: Where that is known from.
+    """
+
+    model: str
+    name: str
+    bytes: int
+    sha256: str = ""
+    source: str = ""
+
+
+@dataclass(frozen=True)
+class SweepPoint:
+    """A label weight tried on the validation part, and its figure in the metric that a run is judged by."""
+
+    label: str
+    label_weight: float
+    value: Estimate
+    chosen: bool
+
+
+@dataclass(frozen=True)
+class MergeTrial:
+    """A merge tried by the search: its settings in words, and its figure in the search's metric on validation.
+
+    It is None where the merge could not be made or scored; ``reason`` says why.
+    """
+
+    label: str
+    value: float | None
+    seconds: float
+    chosen: bool
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class TrainingCourse:
+    """What was watched of one training.
+
+    Attributes:
+        label: The model it made.
+        steps: How many it has made.
+        figures: By name (`fusionchat.distill.metrics`), steps with their values; of a long training means over some steps.
+        shares: The share of each model in the rows that were learnt.
+    """
+
+    label: str
+    steps: int
+    figures: Mapping[str, tuple[tuple[float, float], ...]]
+    shares: Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class StageTime:
+    """Wall time of one job of the run."""
+
+    stage: str
+    job: str
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Span:
+    """Work of one process on one job.
+
+    Attributes:
+        job: The job; with ``shards`` above 0 that many of its shards, made by a process that helped.
+        node: Where.
+        process: Its pid there.
+        attempt: Which attempt at the job it was, or the last one at these shards.
+        began: Unix time.
+        seconds: How long it took.
+        shards: Shards; 0 for the job itself.
+    """
+
+    job: str
+    node: str
+    process: int
+    attempt: int
+    began: float
+    seconds: float
+    shards: int = 0
