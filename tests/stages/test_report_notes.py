@@ -3,7 +3,7 @@
 import pytest
 
 from fusionchat.stages.report_notes import fusion_note
-from tests.stages.test_report import inputs
+from tests.stages.recipes import summarized
 
 FUSION = {"unscored_bytes": 0, "unscored_ends": 0, "bytes": 12_345}
 
@@ -21,4 +21,4 @@ FUSION = {"unscored_bytes": 0, "unscored_ends": 0, "bytes": 12_345}
     ],
 )
 def test_what_a_fusion_could_not_compare_is_said(more, note):
-    assert fusion_note(inputs(fuse__a=FUSION | more), "a") == note
+    assert fusion_note(summarized(fuse__a=FUSION | more), "a") == note
