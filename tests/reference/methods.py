@@ -168,6 +168,11 @@ def fisher(method, _, targets, information):
     return (f * targets).sum(0) / f.sum(0)
 
 
+def nearswap(method, pivot, targets, _):
+    change = targets[0] - pivot
+    return pivot + np.sign(change) * np.minimum(np.abs(change), method.t)
+
+
 def passthrough(method, pivot, *_):
     return method.scale * pivot
 
@@ -182,6 +187,7 @@ REFERENCES: dict[str, Fuse] = {
     "linear": linear,
     "model_stock": model_stock,
     "multislerp": on_the_sphere(multislerp),
+    "nearswap": nearswap,
     "nuslerp": on_the_sphere(nuslerp),
     "passthrough": passthrough,
     "sce": sce,
@@ -198,3 +204,6 @@ IN_ORDER = {
     "slerp": "t counts from the first to the second",
 }
 """Methods whose result depends on the order of the targets, and why."""
+
+ABSOLUTE = {"nearswap": "t is the size of a change"}
+"""Methods whose weights depend on the size of the changes, and why."""

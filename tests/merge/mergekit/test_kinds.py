@@ -46,6 +46,7 @@ def test_methods_over_a_base_model_need_one():
     needs = {name for name, kind in KINDS.items() if kind.base}
     assert {"task_arithmetic", "ties", "sce", "model_stock", "della_linear"} <= needs
     assert not needs & {"linear", "slerp", "karcher", "passthrough"} and KINDS["slerp"].base is False
+    assert KINDS["nearswap"].base is False
 
 
 def test_a_whole_model_is_passed_through_as_a_sum_of_one():

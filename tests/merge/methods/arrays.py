@@ -75,11 +75,11 @@ def tensors(seed=0, shape=(120, 300), targets=3, scale=1e-3, bf16=False):
 
 
 EVERY = [
-    *(kind() for name, kind in METHODS.items() if name not in ("fisher", "passthrough")), Varm(power=0.5),
+    *(kind() for name, kind in METHODS.items() if name not in ("fisher", "passthrough", "nearswap")), Varm(power=0.5),
     Varm(granularity="element"), TaskArithmetic(scale=0.5), Ties(density=0.5, normalize=False), Della(elect_sign=False),
     Breadcrumbs(elect_sign=True),
 ]  # fmt: skip
-"""All methods that make something of the targets alone, and some of them with other settings."""
+"""All methods that make something of several targets alone, and some of them with other settings."""
 
 
 near = {"rtol": 3e-7, "atol": 3e-9}

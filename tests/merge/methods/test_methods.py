@@ -110,7 +110,7 @@ def test_averages_of_equal_targets_give_that_target(values, method):
 def test_names_and_types():
     assert set(NAMES) == {
         "varm", "linear", "task_arithmetic", "ties", "dare_linear", "dare_ties", "della", "breadcrumbs", "sce",
-        "slerp", "nuslerp", "multislerp", "karcher", "model_stock", "fisher", "passthrough",
+        "slerp", "nuslerp", "multislerp", "karcher", "model_stock", "fisher", "nearswap", "passthrough",
     }  # fmt: skip
     for kind in METHODS.values():
         assert kind.paper.startswith("https://"), kind

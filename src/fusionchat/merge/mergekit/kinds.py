@@ -16,7 +16,7 @@ class Kind(NamedTuple):
         fixed: Settings of ours that mergekit's name implies.
         defaults: mergekit's defaults, by mergekit's name.
         ignored: Settings that may have only the value given, because that is what ours does.
-        base: Whether a base model must be there (True), may be (None), or is one of the two models (False, slerp).
+        base: Whether a base model must be there (True), may be (None), or is one of the two models (False).
     """
 
     method: str
@@ -56,6 +56,7 @@ KINDS = {
     ),
     "sce": Kind("sce", shared={"select_topk": "select_topk"}, defaults={"select_topk": 1.0}, ignored=_ANY_MASK),
     "model_stock": Kind("model_stock", ignored={"filter_wise": (False,)}),
+    "nearswap": Kind("nearswap", shared={"t": "t"}, base=False),
     "slerp": Kind("slerp", shared={"t": "t"}, base=False),
     "nuslerp": Kind(
         "nuslerp", {"weight": "weight"}, base=None, ignored={"nuslerp_flatten": (True,), "nuslerp_row_wise": (False,)}
