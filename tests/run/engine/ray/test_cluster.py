@@ -1,5 +1,6 @@
 """Joining a cluster, and the nodes that do not see the run's folder; see test_two_nodes.py for a real one."""
 
+import socket
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -8,7 +9,8 @@ import pytest
 from fusionchat.errors import MachineError, RecipeError
 from fusionchat.run.engine.ray import cluster
 from fusionchat.run.engine.ray.asks import Node
-from fusionchat.run.engine.ray.cluster import require_ray, require_seen
+from fusionchat.run.engine.ray.cluster import joined, require_answer, require_ray, require_seen
+from fusionchat.runtime import RayRuntime
 
 
 def test_nodes_that_do_not_see_the_folder_are_named(tmp_path):
@@ -52,3 +54,15 @@ def test_a_node_that_has_left_meanwhile_is_not_waited_for(tmp_path, monkeypatch)
     with pytest.raises(MachineError, match="b of 2 nodes does not answer"):
         cluster.probe(tmp_path, [a, b])
     assert not list(tmp_path.rglob("probe-*"))
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1:{}", "127.0.0.1:99999", "127.0.0.1"])
+def test_an_address_where_nothing_answers_is_named_at_once(address):
+    pytest.importorskip("ray", reason="the extra `ray` is not installed")
+    with socket.create_server(("127.0.0.1", 0)) as used:
+        port = used.getsockname()[1]
+        require_answer(f"127.0.0.1:{port}")
+    address = address.format(port)
+    what = f"nothing answers at {address} .*\n.*runtime.ray.address"
+    with pytest.raises(MachineError, match=what), joined(RayRuntime(address=address)):
+        pass

@@ -2,7 +2,9 @@
 
 import importlib.util
 import logging
+import os
 import secrets
+import socket
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -19,10 +21,37 @@ PROBE_S = 60.0
 """Seconds that a node has to answer the probe; a worker process is started for it."""
 
 
+ANSWER_S = 10.0
+"""Seconds that a cluster's address has to answer."""
+FEW_WORDS = {"RAY_NUM_REDIS_GET_RETRIES": "2", "RAY_BACKEND_LOG_LEVEL": "error"}
+"""Ray, which reads this when it is imported, tries an address for 13 minutes else, with three warnings in each."""
+
+
 def require_ray() -> None:
-    """Raise RecipeError where the package is absent."""
+    """Raise RecipeError where the package is absent; else see to it that it gives up soon. Call it before the import."""
     if importlib.util.find_spec("ray") is None:
         raise RecipeError("runtime.engine: ray needs the package ray", where="runtime.engine", do=NEEDS)
+    for name, value in FEW_WORDS.items():
+        os.environ.setdefault(name, value)
+
+
+def require_answer(address: str) -> None:
+    """Raise MachineError where nothing listens at HOST:PORT."""
+    host, _, port = address.rpartition(":")
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=ANSWER_S).close()
+    except (OSError, OverflowError, ValueError) as error:
+        raise no_cluster(f"nothing answers at {address} ({error})") from error
+
+
+def no_cluster(why: str) -> MachineError:
+    """The error of a run that finds no cluster."""
+    return MachineError(
+        f"There is no Ray cluster that can be joined: {why}",
+        where="runtime.ray.address",
+        do="start one with `ray start --head --port 6379` and give HOST:6379, or leave the address out on a machine that is part "
+        "of one; see docs/cluster.md",
+    )
 
 
 @contextmanager
@@ -38,6 +67,8 @@ def joined(settings: RayRuntime) -> Iterator[None]:
     if ray.is_initialized():
         yield
         return
+    if settings.address is not None:
+        require_answer(settings.address)
     try:
         ray.init(
             address=settings.address,
@@ -47,11 +78,7 @@ def joined(settings: RayRuntime) -> Iterator[None]:
             configure_logging=False,
         )
     except (ConnectionError, RuntimeError, ValueError) as error:
-        raise MachineError(
-            f"There is no Ray cluster that can be joined: {str(error).splitlines()[0]}",
-            where="runtime.ray.address",
-            do="start one with `ray start --head` here, or join one with `ray start --address HOST:PORT`; see docs/cluster.md",
-        ) from error
+        raise no_cluster(str(error).splitlines()[0]) from error
     try:
         yield
     finally:
