@@ -1,5 +1,7 @@
 """Sources that are fine-tuned on the corpus before they are captured."""
 
+import math
+
 import pytest
 import torch
 from peft import PeftModel
@@ -8,6 +10,7 @@ from transformers import AutoModelForCausalLM
 from fusionchat.artifacts import read_json
 from fusionchat.distill.trainable import Lora
 from fusionchat.errors import ModelError, RecipeError
+from fusionchat.evaluate.scores import read_scores
 from fusionchat.recipe.schema import load_recipe
 from fusionchat.represent.store.read import DistributionStore
 from fusionchat.stages.adapt import settings_of
@@ -20,9 +23,9 @@ from tests.tiny import SETTINGS
 ADAPT = "adapt={train: {lora: {r: 4}}, learning_rate: 1e-2, precision: fp32, sources: [qwen]}"
 
 
-def labels(planned):
-    """The source's log-probabilities of all supervised tokens, in nats."""
-    store = DistributionStore(planned.path("represent/qwen"))
+def labels(planned, name="qwen"):
+    """A model's captured log-probabilities of all supervised tokens, in nats."""
+    store = DistributionStore(planned.path(f"represent/{name}"))
     return torch.from_numpy(store.column("label_logprob", 0, len(store)).copy())
 
 
@@ -62,6 +65,59 @@ def test_a_capture_is_of_the_adapted_source(copied, train):
     assert all(states[name] == "done" for name in others)
 
 
+def test_the_pivot_may_be_a_teacher_that_knows_the_corpus(copied):
+    """Its capture, and what learns from it, changes; what begins with the published pivot does not. Teachers have rows."""
+    jobs = [
+        open_run(load_recipe("recipe.yaml", (ADAPT, "compare.self_distillation=true", *more))).jobs
+        for more in ((), ("adapt.pivot=true",))
+    ]
+    assert jobs[0].keys() | {"adapt/pivot", "evaluate/test/adapted/pivot"} == jobs[1].keys()
+    moved = {name for name in jobs[0] if jobs[0][name].fingerprint != jobs[1][name].fingerprint}
+    assert {"represent/pivot", "distill/pivot@0.5", "fuse/qwen", "fuse/mixtral"} <= moved
+    same = (
+        "adapt/qwen",
+        "represent/qwen",
+        "distill/sft",
+        "evaluate/test/pivot",
+        "evaluate/test/adapted/qwen",
+    )
+    assert not moved & set(same)
+    recipe = load_recipe("recipe.yaml", (ADAPT, "adapt.pivot=true"))
+    for job in ("adapt/pivot", "represent/pivot"):
+        run_job(recipe, job)
+    planned = open_run(recipe)
+    model = PeftModel.from_pretrained(
+        AutoModelForCausalLM.from_pretrained("input/models/pivot"), planned.path("adapt/pivot") / "model"
+    )
+    torch.testing.assert_close(
+        labels(planned, "pivot"), label_logprobs(planned, "train", "pivot", model), atol=2e-5, rtol=0
+    )
+
+
+def label_logprobs(planned, part, name, model):
+    """Nats of all supervised tokens by transformers."""
+    found = []
+    for one in read_tokens(planned.path(CORPUS), part, name):
+        tokens, rows = (torch.from_numpy(ids.astype("int64")) for ids in (one.input_ids, one.rows))
+        with torch.no_grad():
+            found.append(model(tokens[None]).logits[0].log_softmax(-1)[rows - 1, tokens[rows]])
+    return torch.cat(found)
+
+
+def test_an_adapted_source_has_a_row_beside_the_published_one(copied):
+    recipe = load_recipe("recipe.yaml", (ADAPT,))
+    for job in ("adapt/qwen", "evaluate/test/adapted/qwen", "evaluate/test/sources/qwen"):
+        run_job(recipe, job)
+    planned = open_run(recipe)
+    for name in ("sources", "adapted"):
+        opened = AutoModelForCausalLM.from_pretrained("input/models/qwen")
+        if name == "adapted":
+            opened = PeftModel.from_pretrained(opened, planned.path("adapt/qwen") / "model")
+        nats = -label_logprobs(planned, "test", "qwen", opened).sum().item()
+        scores = read_scores(planned.path(f"evaluate/test/{name}/qwen")).items["bits_per_byte"]
+        assert scores.values.sum() == pytest.approx(nats / math.log(2), rel=1e-5)
+
+
 def test_a_changed_adaption_is_captured_again(copied):
     planned = [open_run(load_recipe("recipe.yaml", (ADAPT, f"adapt.epochs={n}"))) for n in (1, 2)]
     for name in ("adapt/qwen", "represent/qwen", "fuse/qwen"):
@@ -93,6 +149,7 @@ def test_a_changed_adaption_is_captured_again(copied):
             RecipeError,
             "adapt has nothing to train",
         ),
+        (("adapt.pivot=true", "pivot.capture={backend: vllm, python: p}"), RecipeError, "adapt.pivot"),
         (("adapt.sources=[qwen]", "sources.qwen.adapter=runs"), RecipeError, "qwen has an adapter already"),
         (("adapt={train: {lora: {r: 4000}}}",), ModelError, "adapt.train.lora.r"),
         (("adapt={train: {lora: {targets: [q_prof]}}}",), ModelError, "adapt.train.lora.targets"),

@@ -54,7 +54,14 @@ class TrainingSettings(Grown):
 class AdaptSettings(TrainingSettings):
     """How sources are fine-tuned on the labels of the corpus before they are captured. Nothing of it is the paper's."""
 
+    later: ClassVar[tuple[str, ...]] = (*TrainingSettings.later, "pivot")
+
     sources: tuple[str, ...] = Field((), description="which; nothing for all that transformers captures")
+    pivot: bool = Field(
+        False,
+        description="the pivot's own distributions, too, are of a copy that is fine-tuned so: as published it wins no "
+        "conversation against sources that have learned the text. Targets begin with the published pivot all the same",
+    )
     train: Trains = Field(
         Lora(),
         description="lora: factors beside frozen matrices; qlora: the same, the frozen matrices in 4 bits; full: all parameters",

@@ -23,7 +23,7 @@ from fusionchat.report.figures import (
     TrainingCourse,
 )
 
-RowKind = Literal["pivot", "source", "sft", "soup", "self", "target", "merge"]
+RowKind = Literal["pivot", "source", "adapted", "sft", "soup", "self", "target", "merge"]
 Over = Literal["sft", "soup"]
 
 

@@ -22,6 +22,7 @@ SMALL = 0.06  # width of a letter of an axis' name
 KIND_ROLES = {
     "pivot": "series-1",
     "source": "series-3",
+    "adapted": "series-3",
     "sft": "ink",
     "soup": "ink",
     "self": "series-1",
@@ -83,7 +84,7 @@ def _scores(axes: "Axes", *, report: Report, rows: Sequence[Row], metric: Metric
 def _score_range(found: Sequence[tuple[Row, Estimate]], scale: float) -> tuple[float, float]:
     """Limits that show what is to be compared: the trained models, and those of the others that are near them."""
     ends = [(r.kind, scale * (e.value - (e.se or 0)), scale * (e.value + (e.se or 0))) for r, e in found]
-    trained = [(low, high) for kind, low, high in ends if kind not in ("pivot", "source")]
+    trained = [(low, high) for kind, low, high in ends if kind not in ("pivot", "source", "adapted")]
     trained = trained or [(low, high) for _, low, high in ends] or [(0.0, 1.0)]
     low, high = min(low for low, _ in trained), max(high for _, high in trained)
     reach = 1.5 * ((high - low) or 0.1 * abs(high) or 1.0)

@@ -156,7 +156,7 @@ def _best(rows: Sequence[Row], found: Sequence[Estimate | None], metric: Metric)
     able = {
         i: -metric.loss(e.value)
         for i, (r, e) in enumerate(zip(rows, found, strict=True))
-        if e and r.kind != "source"
+        if e and r.kind not in ("source", "adapted")
     }
     return {i for i, value in able.items() if value == max(able.values())}
 

@@ -230,6 +230,7 @@ def _row_key(report: Report) -> tuple[Key, ...]:
     names = {
         "pivot": "pivot",
         "source": "source",
+        "adapted": "source",
         "sft": "fine-tuned pivot (SFT) and its soup",
         "self": "self-distilled pivot",
         "target": "target",

@@ -1,7 +1,8 @@
-"""Stage `adapt`: sources are fine-tuned on the labels before they are captured. One job a source, where the recipe asks for it.
+"""Stage `adapt`: teachers are fine-tuned on the labels before they are captured. One job a model, where the recipe asks for it.
 
 A source that has never seen the corpus's style is a poor teacher of it, however much it knows: see docs/results/real_chat.md.
-The published source is not changed; its capture has the adapter on top.
+The published source is not changed; its capture has the adapter on top. So it is with the pivot (`adapt.pivot`), whose
+distributions are learned as a source's are; targets still begin with the published pivot.
 """
 
 from collections.abc import Mapping
@@ -19,6 +20,7 @@ from fusionchat.run.training_memory import training_memory
 from fusionchat.stages import distill
 from fusionchat.stages.corpus import tokens_file
 from fusionchat.stages.names import CORPUS
+from fusionchat.stages.variants import adapted
 
 VERSION = 1  # raised when the same settings and inputs give another output
 so_far, work = distill.so_far, distill.work
@@ -36,11 +38,12 @@ def settings_of(held: Mapping[str, Json]) -> Settings:
 
 
 def plan(run: Run) -> None:
-    """Plan one training for each source that is adapted; from then on it is captured with what that saves."""
+    """Plan one training for each model that is adapted; from then on it is captured with what that saves."""
     recipe, how = run.recipe, run.recipe.adapt
     if how is None:
         return
-    for name in adapted_sources(recipe, how):
+    require_captured_here(recipe, how)
+    for name in adapted(recipe):
         ref = run.refs[name]
         require_trainable(ref)
         job = run.add(
@@ -64,27 +67,22 @@ def plan(run: Run) -> None:
         run.adapted[name] = job.id
 
 
-def adapted_sources(recipe: Recipe, how: AdaptSettings) -> list[str]:
-    """The sources that are fine-tuned.
-
-    Raises:
-        RecipeError: Transformers does not capture one that is named, or none at all.
-    """
-    able = [name for name, spec in recipe.sources.items() if spec.capture.backend == DEFAULT.backend]
-    for name in how.sources:
-        if name not in able:
+def require_captured_here(recipe: Recipe, how: AdaptSettings) -> None:
+    """Raise RecipeError where a model that is to be fine-tuned is not captured by transformers, or none is."""
+    for name in (*how.sources, *(["pivot"] if how.pivot else [])):
+        backend = recipe.models[name].capture.backend
+        if backend != DEFAULT.backend:
             raise RecipeError(
-                f"{name} is captured by {recipe.sources[name].capture.backend}, which takes no weights trained here",
-                where="adapt.sources",
-                do=f"set sources.{name}.capture: {DEFAULT.backend}, or leave it out",
+                f"{name} is captured by {backend}, which takes no weights trained here",
+                where="adapt.pivot" if name == "pivot" else "adapt.sources",
+                do=f"set {'' if name == 'pivot' else 'sources.'}{name}.capture: {DEFAULT.backend}, or leave it out",
             )
-    if not able:
+    if not adapted(recipe):
         raise RecipeError(
             "adapt has nothing to train: transformers captures none of the sources",
             where="adapt",
             do=f"set capture: {DEFAULT.backend} for a source, or remove adapt",
         )
-    return [name for name in able if not how.sources or name in how.sources]
 
 
 def require_trainable(ref: ModelRef) -> None:
@@ -95,5 +93,5 @@ def require_trainable(ref: ModelRef) -> None:
     raise RecipeError(
         f"{ref.name} {reason}, and adapt trains models as they are published",
         where=ref.where,
-        do=f"give the model alone, as a folder or hub id; or leave {ref.name} out of adapt.sources",
+        do=f"give the model alone, as a folder or hub id; or leave {ref.name} out of adapt",
     )

@@ -23,7 +23,7 @@ from fusionchat.recipe.schema import Recipe
 from fusionchat.run.auto import Resolved
 from fusionchat.run.estimate import most_disk, total
 from fusionchat.run.plan import Run
-from fusionchat.stages.adapt import adapted_sources
+from fusionchat.stages.adapt import require_captured_here
 from fusionchat.stages.check_corpus import Shown, describe, sample_entries, show_records
 from fusionchat.stages.check_models import file_doubts, openings, unread_variables
 from fusionchat.stages.check_usable import Usable, notes, usable
@@ -31,7 +31,7 @@ from fusionchat.stages.corpus import make_renderer
 from fusionchat.stages.names import aligned
 from fusionchat.stages.pipeline import open_run
 from fusionchat.stages.rehearse import require_factors, require_trainable, require_weights
-from fusionchat.stages.variants import opened_sources
+from fusionchat.stages.variants import adapted, opened_sources
 
 
 class ModelCheck(NamedTuple):
@@ -110,7 +110,8 @@ def check(recipe: Recipe, *, sample: int = 200) -> Check:
     _trainable(recipe.distill, refs["pivot"], unseen, "distill")
     if recipe.adapt is not None:
         require_trainable(recipe.adapt, recipe.runtime.training.report_to)
-        for name in adapted_sources(recipe, recipe.adapt):
+        require_captured_here(recipe, recipe.adapt)
+        for name in adapted(recipe):
             _trainable(recipe.adapt, refs[name], unseen, "adapt")
     renderers: dict[str, Renderer] = {}
     models = [_look(ref, renderers, unseen) for ref in refs.values()]

@@ -27,7 +27,7 @@ from fusionchat.run.plan import Run
 from fusionchat.runtime import RuntimeSettings
 from fusionchat.settings import Grown
 from fusionchat.stages.corpus import files_of, make_renderer, read_part, read_tokens
-from fusionchat.stages.names import BEST, CORPUS, SELECTION, Part, Row, evaluated
+from fusionchat.stages.names import BEST, CORPUS, PUBLISHED, SELECTION, TEACHERS, Part, Row, evaluated
 from fusionchat.stages.select_label_weight import selected
 from fusionchat.stages.variants import rows
 
@@ -99,9 +99,12 @@ def add_row(run: Run, part: Part, row: Row) -> None:
     needs: tuple[str, ...] = (CORPUS,)
     weights: tuple[float, ...] = ()
     measured = template_of(row)
-    opening = run.recipe.models[row.base].capture.opening if row.kind == "source" else PLAIN
-    if row.kind in ("pivot", "source"):
+    opening = run.recipe.models[row.base].capture.opening if row.kind in TEACHERS - {"pivot"} else PLAIN
+    if row.kind in PUBLISHED:
         content |= run.model(row.base)
+    elif row.kind == "adapted":
+        content |= run.teacher(row.base)
+        needs = (*needs, run.adapted[row.base])
     elif row.weight == BEST:
         weights = run.recipe.distill.label_weights
         own = evaluated(part, row.model_copy(update={"weight": weights[0]}))
@@ -125,7 +128,7 @@ def add_row(run: Run, part: Part, row: Row) -> None:
         cost=evaluation_cost(run.recipe, run.refs[measured], part),
         memory=capture_memory(run.refs[measured], dtype, opening),
         on_device=True,
-        gpus=run.recipe.models[row.base].capture.needs_gpus if row.kind == "source" else 1,
+        gpus=run.recipe.models[row.base].capture.needs_gpus if row.kind in TEACHERS - {"pivot"} else 1,
     )
 
 
@@ -144,12 +147,12 @@ def so_far(settings: Settings, inputs: Inputs, out: Path) -> str:
 
 def template_of(row: Row) -> str:
     """The model whose tokens and template a row has: targets and merges have the pivot's."""
-    return row.base if row.kind in ("pivot", "source") else "pivot"
+    return row.base if row.kind in TEACHERS else "pivot"
 
 
 def model_of(row: Row, weight: float | None, inputs: Inputs) -> ModelRef:
     """The model of a row."""
-    if row.kind in ("pivot", "source"):
+    if row.kind in TEACHERS:
         return inputs.model(row.base)
     folder = inputs.folder(row.maker(weight)) / "model"
     return made_of(inputs.model("pivot"), folder, row.name)

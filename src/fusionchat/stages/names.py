@@ -25,9 +25,17 @@ SOUP = "sft#soup"
 BEST: Literal["best"] = "best"
 
 Part = Literal["validation", "test"]
-Kind = Literal["pivot", "source", "sft", "soup", "self", "target", "merge"]
-FOLDERS: dict[Kind, str] = {"source": "sources/", "target": "targets/", "self": "targets/"}
+Kind = Literal["pivot", "source", "adapted", "sft", "soup", "self", "target", "merge"]
+FOLDERS: dict[Kind, str] = {
+    "source": "sources/",
+    "adapted": "adapted/",
+    "target": "targets/",
+    "self": "targets/",
+}
 """Evaluations of sources and targets are apart from those of merges: a source may be called as a merge is."""
+PUBLISHED: frozenset[Kind] = frozenset({"pivot", "source"})
+TEACHERS = PUBLISHED | {"adapted"}
+"""Rows with tokens and a template of their own; all others have the pivot's. Nothing here trained the published ones."""
 
 
 class Trained(Grown):

@@ -34,9 +34,11 @@ from fusionchat.stages.names import (
     BEST,
     CORPUS,
     FUSED,
+    PUBLISHED,
     REPORT,
     SEARCH,
     SELECTION,
+    TEACHERS,
     Row,
     distilled,
     evaluated,
@@ -245,8 +247,8 @@ def _repeats(recipe: Recipe, inputs: Inputs, model: Row) -> bool:
 
 def title(inputs: Inputs, model: Row) -> str:
     """What a row is called, whatever the seed: ``varm, λ 0.9``; the sweep's choice by its value."""
-    if model.kind in ("pivot", "source"):
-        return model.base
+    if model.kind in TEACHERS:
+        return model.base if model.kind in PUBLISHED else f"{model.base}, adapted"
     if model.kind in ("sft", "soup"):
         return "SFT" if model.kind == "sft" else "SFT soup"
     if model.weight is None:

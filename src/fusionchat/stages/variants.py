@@ -6,6 +6,7 @@ from typing import Literal, NamedTuple
 from fusionchat.distill.seeds import seed_of, seed_of_round
 from fusionchat.merge.methods import MergeMethod
 from fusionchat.recipe.schema import Recipe
+from fusionchat.represent.capture import DEFAULT
 from fusionchat.stages.names import ALL, BEST, SELF, SFT, SOUP, Kind, Row, Trained, captured, distilled, fused
 
 
@@ -65,6 +66,16 @@ def later_trainings(recipe: Recipe) -> list[Training]:
     ]
 
 
+def adapted(recipe: Recipe) -> list[str]:
+    """The models that are fine-tuned before they are captured: sources, and the pivot where the recipe asks for it."""
+    how = recipe.adapt
+    if how is None:
+        return []
+    able = [name for name, spec in recipe.models.items() if spec.capture.backend == DEFAULT.backend]
+    wanted = how.sources or tuple(recipe.sources)
+    return [name for name in able if name in wanted or (name == "pivot" and how.pivot)]
+
+
 def merges(recipe: Recipe) -> dict[str, MergeMethod]:
     """The recipe's merge first, then those it is compared with, by name; a method met again gets a number."""
     named: dict[str, MergeMethod] = {}
@@ -101,6 +112,7 @@ def rows(recipe: Recipe) -> list[Row]:
     found = [
         Row(kind="pivot", base="pivot"),
         *(Row(kind="source", base=name) for name in opened_sources(recipe)),
+        *(Row(kind="adapted", base=name) for name in adapted(recipe)),
     ]
     found += [Row(kind="sft", base=SFT, number=number) for number in range(1, recipe.sft_seeds + 1)]
     found += [Row(kind="soup", base=SOUP)] if recipe.sft_seeds > 1 else []
