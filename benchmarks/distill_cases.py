@@ -27,6 +27,8 @@ from fusionchat.models.ref import ModelRef
 from fusionchat.represent.topk import TopK
 
 KEPT, RANKS, BATCH = 10, 8, 128
+SUPERVISED = 0.6
+"""Share of a step's positions that bear loss."""
 
 
 class Size(NamedTuple):
@@ -72,6 +74,9 @@ class Loss:
             size.trained
         )
         self.rounded = self.head.detach().to(size.dtype)
+        positions = round(size.rows / SUPERVISED)
+        self.at = torch.arange(positions - size.rows, positions)
+        self.whole = torch.randn(positions, size.hidden, generator=g).to(size.dtype).requires_grad_()
 
     def ours(self) -> None:
         """Forward and backward."""
@@ -89,14 +94,24 @@ class Loss:
             logits.T @ hidden
 
     def dense(self) -> None:
-        """Distributions as dense as the published code's: a [N, V] array of targets, and a log-softmax."""
-        self.hidden.grad = self.head.grad = None
-        dense = torch.zeros(self.size.rows, self.size.vocabulary)
-        dense.scatter_(1, self.targets.ids, self.targets.logprobs.exp())
+        """As FuseChat's published trainer and collator have it, per pass and without their padding to one length.
+
+        A row of targets for every position, supervised or not, for each of two models; the targets of one are chosen.
+        Cross entropy with these and with the labels, of all positions' logits.
+        """
+        self.whole.grad = self.head.grad = None
+        positions, vocabulary = len(self.whole), self.size.vocabulary
+        labels = torch.full((positions,), -100)
+        labels[self.at] = self.targets.labels
+        pivot, aligned = (torch.zeros(positions, vocabulary, dtype=torch.bfloat16) for _ in range(2))
+        for made in (pivot, aligned):
+            made[self.at[:, None], self.targets.ids] = self.targets.logprobs.exp().bfloat16()
+        chosen = torch.where(torch.ones(1, 1, dtype=torch.bool), aligned, pivot)
         head = self.head if self.size.dtype == torch.float32 else self.head.to(self.size.dtype)
-        log_p = (self.hidden @ head.T).float().log_softmax(1)
-        label = torch.nn.functional.nll_loss(log_p, self.targets.labels, reduction="sum")
-        (0.5 * label - 0.5 * (dense * log_p).sum()).backward()
+        logits = self.whole @ head.T
+        label = torch.nn.functional.cross_entropy(logits.float(), labels, reduction="sum")
+        rows = torch.nn.functional.cross_entropy(logits, chosen.to(logits.dtype), reduction="none")
+        (0.5 * label + 0.5 * rows[self.at].sum()).backward()
 
     def extra_mb(self) -> float:
         """The most memory during a call, less what is held before it and the gradients it leaves."""

@@ -1,5 +1,7 @@
 """What is cut, into which groups, on one process; what several make of it is in test_ranks.py."""
 
+import weakref
+
 import pytest
 import torch
 import torch.distributed as dist
@@ -7,7 +9,8 @@ from torch.distributed.tensor import DTensor
 
 from fusionchat.distill.sharded import HALF, blocks, gather, own_parts, part_of, shard, vectors_only
 from fusionchat.distill.student import Student
-from tests.distill.ranks import CPU, llama, make
+from fusionchat.distill.trainer import DistillTrainer
+from tests.distill.ranks import CPU, llama, make, trained
 
 
 @pytest.fixture
@@ -51,6 +54,20 @@ def test_a_process_that_does_not_keep_them_has_none(world):
     gather(model, keep=False)
     assert all(p.is_meta for p in model.parameters())
     assert {p.requires_grad for p in model.parameters()} == {True, False}
+
+
+def test_a_training_lets_go_of_the_whole_parameters(world, tmp_path, monkeypatch):
+    model = make("tied", torch.float32)
+    whole = [weakref.ref(p) for p in model.parameters()]
+    left, a_pass = set(), DistillTrainer._pass
+
+    def watched(self, *given):
+        left.add(sum(ref() is not None for ref in whole))
+        return a_pass(self, *given)
+
+    monkeypatch.setattr(DistillTrainer, "_pass", watched)
+    trained(model, tmp_path, sharded=True)
+    assert left == {0}
 
 
 def test_halves_are_added_up_whole():

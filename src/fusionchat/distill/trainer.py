@@ -293,8 +293,8 @@ def train(
         TrainingError: The loss is not a number, or has grown too much.
     """
     # 1. the plan of all steps, of which each rank trains its part
-    trained = [p for p in model.parameters() if p.requires_grad]
-    assert all(p.dtype in (torch.float32, torch.float64) for p in trained), "train in fp32"
+    wide = (torch.float32, torch.float64)  # a list of the parameters would keep them whole under FSDP2
+    assert all(p.dtype in wide for p in model.parameters() if p.requires_grad), "train in fp32"
     join(device)
     arguments = arguments_of(settings, checkpoint_steps, seed, folder, device)
     world = arguments.world_size
