@@ -105,3 +105,14 @@ def test_a_name_that_cannot_be_had_is_refused():
         require_optimizer("adamv_torch", narrow=False)
     with pytest.raises(RecipeError, match="is not available"):
         require_optimizer("apollo_adamw", narrow=False)
+
+
+@pytest.mark.parametrize(
+    ("optim", "extra", "package"),
+    [("adamw_torch_8bit", "torchao", "torchao"), ("adamw_bnb_8bit", "quant", "bitsandbytes")],
+)
+def test_an_optimizer_without_its_package_names_the_extra(monkeypatch, optim, extra, package):
+    monkeypatch.setattr(f"transformers.trainer_optimizer.is_{package}_available", lambda *_: False)
+    with pytest.raises(RecipeError, match=f"{optim} is not available") as error:
+        require_optimizer(optim, narrow=True)
+    assert f"fusionchat[{extra}]" in str(error.value)

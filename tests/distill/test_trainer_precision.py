@@ -7,6 +7,7 @@ from fusionchat.distill.checkpoints import last_checkpoint
 from tests.distill.test_trainer import dropping, run, run_until, student, weights, with_lora
 
 KAHAN = {"bf16_weights": {"rounding": "kahan"}}
+PACKAGES = {"adamw_bnb_8bit": "bitsandbytes", "adamw_torch_8bit": "torchao"}
 STOCHASTIC = {"bf16_weights": {"rounding": "stochastic"}}
 
 
@@ -34,11 +35,12 @@ def test_bf16_weights_learn_what_fp32_weights_learn_if_what_they_lack_is_kept(tm
     assert passes < 0.2 and kahan < 0.2 and noisy > 0.3
 
 
-def test_8_bit_adamw_comes_close_on_weights_of_either_kind(tmp_path):
-    pytest.importorskip("bitsandbytes")
+@pytest.mark.parametrize("optim", PACKAGES)
+def test_8_bit_adamw_comes_close_on_weights_of_either_kind(tmp_path, optim):
+    pytest.importorskip(PACKAGES[optim])
     exact = changes(tmp_path / "a", "fp32")
     for name, precision in (("b", "fp32"), ("c", KAHAN)):
-        assert apart(changes(tmp_path / name, precision, optim="adamw_bnb_8bit"), exact) < 0.25
+        assert apart(changes(tmp_path / name, precision, optim=optim), exact) < 0.25
 
 
 def test_the_noise_of_a_target_is_known(tmp_path):
@@ -60,12 +62,14 @@ def test_the_noise_of_a_target_is_known(tmp_path):
         (KAHAN, "adamw_bnb_8bit"),
         (STOCHASTIC, "adamw_torch_fused"),
         ("fp32", "adamw_bnb_8bit"),
+        (KAHAN, "adamw_torch_8bit"),
+        ("fp32", "adamw_torch_8bit"),
         (KAHAN, "adamw_torch_fused"),
     ],
 )
 def test_a_resumed_training_ends_with_the_same_bits(tmp_path, monkeypatch, precision, optim):
-    if "bnb" in optim:
-        pytest.importorskip("bitsandbytes")
+    if optim in PACKAGES:
+        pytest.importorskip(PACKAGES[optim])
     settings = {"precision": precision, "optim": optim, "epochs": 3}
     make = with_lora if optim == "adamw_torch_fused" and precision == KAHAN else dropping
     more = {"make": make, "checkpoint_steps": 2, "settings": settings}

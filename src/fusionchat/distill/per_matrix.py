@@ -41,7 +41,8 @@ def kind_of(optim: str, model: nn.Module | None = None, arguments: TrainingArgum
         raise RecipeError(
             f"The optimizer {optim} is not available: {error}",
             where=WHERE,
-            do="install its package (bitsandbytes: pip install 'fusionchat[quant]'), or take another",
+            do="install its package (bitsandbytes: pip install 'fusionchat[quant]'; torchao: pip install 'fusionchat[torchao]'), "
+            "or take another",
         ) from error
 
 
