@@ -1,12 +1,18 @@
-"""The published recipes of the paper's run: they fit the devices that they are for."""
+"""The published recipes of the paper's run: they fit the devices that they are for, and a small run of each goes through."""
 
 import pytest
+from torch.distributed.elastic.multiprocessing.subprocess_handler import subprocess_handler
 
+from fusionchat.models.load import load_model, load_tokenizer
+from fusionchat.models.ref import ModelRef
 from fusionchat.recipe.schema import load_recipe
+from fusionchat.represent import probe
 from fusionchat.run.assumed import Assumed, assuming
 from fusionchat.run.verdict import devices_of, verdicts
-from fusionchat.stages.pipeline import plan
+from fusionchat.stages.pipeline import plan, run
 from tests.cli.calls import call
+from tests.forked import Forked
+from tests.represent.endpoint.server import scoring, serving
 from tests.shared import SHARED, needs_shared
 from tests.structure import ROOT
 
@@ -78,3 +84,45 @@ def test_plan_prints_it(capsys, tmp_path, monkeypatch):
     )
     assert code == 0 and "Captured by other programs: mixtral by endpoint" in text
     assert "│ distill/sft and 2 more" in text and " no " not in text
+
+
+SMALL = {"pivot.model": "pivot", "sources.mixtral.model": "mixtral", "sources.solar.model": "qwen"}
+"""The demo's models in the place of the paper's: a Mixtral is one, too."""
+SIZES = (
+    "corpus.max_tokens=96", "corpus.test=0.05", "corpus.validation=0.05", "distill.batch_size=8", "distill.epochs=0.5",
+    "runtime.micro_batch_tokens=128", "compare={sft: false, merges: []}",
+)  # fmt: skip
+CPU = ("runtime.device=cpu", "runtime.threads=1", "runtime.workers=1", "runtime.training.processes=2")
+
+
+@pytest.fixture
+def served(tiny):
+    """A server of the tiny Mixtral."""
+    import torch
+
+    folder = str((tiny / "input/models/mixtral").resolve())
+    ref = ModelRef("mixtral", folder, folder)
+    model = load_model(ref, dtype=torch.float32, device=torch.device("cpu"))
+    with serving(scoring(model, load_tokenizer(ref), "mixtral")) as server:
+        server.models = '{"data": [{"id": "mixtral", "max_model_len": 4096}]}'
+        yield server
+
+
+@pytest.mark.parametrize("name", DEVICES)
+def test_a_small_run_with_the_same_settings_in_two_processes(name, tiny, monkeypatch, request):
+    """The recipe's own keys but sizes, devices and places; the corpus and the models are a thousandth or less."""
+    settings = [f"{key}={(tiny / 'input/models' / model).resolve()}" for key, model in SMALL.items()]
+    settings += [f"corpus.train={(tiny / 'input/corpus/train.jsonl').resolve()}", *SIZES, *CPU]
+    if name == "paper_7b_qlora":
+        server = request.getfixturevalue("served")
+        settings += [f"sources.mixtral.capture.url={server.url}", "sources.mixtral.capture.model=mixtral"]
+        monkeypatch.setattr(probe, "MOST_BITS", 4.0)  # the tiny models are no chat models
+    recipe = load_recipe(RECIPES / f"{name}.yaml", tuple(settings))
+    monkeypatch.setattr(subprocess_handler, "Popen", Forked)
+    done = run(recipe, until="evaluate")
+    targets = [f"distill/{source}@0.9" for source in ("mixtral", "solar")]
+    assert [done.manifest(job).summary["processes"] for job in targets] == [2, 2]
+    adapters = [(done.path(job) / "model/adapter_config.json").is_file() for job in targets]
+    assert adapters == [name == "paper_7b_qlora"] * 2
+    bits = done.manifest("evaluate/test/varm@0.9").summary["bits_per_byte"]
+    assert 0 < bits < 20

@@ -4,7 +4,17 @@ import pytest
 from rich.console import Console
 
 from fusionchat import console
-from fusionchat.cli.show_plan import changes, disk, grouped, show, show_verdict, trainings
+from fusionchat.cli.show_plan import (
+    changes,
+    disk,
+    grouped,
+    in_all,
+    remarks,
+    show,
+    show_verdict,
+    trainings,
+    unknown,
+)
 from fusionchat.devices import Machines
 from fusionchat.run.job import Cost, Job, Resources, Status
 from fusionchat.run.verdict import Devices, Verdict
@@ -109,3 +119,32 @@ def test_a_verdict_has_jobs_of_one_stage_together_and_what_to_change(monkeypatch
     rows = {line.split("│")[1].strip(): line for line in text.splitlines() if line.startswith("│")}
     assert "no" in rows["represent/mixtral"] and "yes" in rows["distill/sft and 1 more"]
     assert "?" in rows["evaluate/test/pivot"] and "represent/mixtral: spread it" in text
+
+
+def test_the_hosts_memory_is_marked_and_what_is_not_known_can_be_said(monkeypatch):
+    page = Console(width=100, record=True, highlight=False, force_terminal=False)
+    monkeypatch.setattr(console, "_out", page)
+    host = Verdict("merge/varm@0.5", 1e9, 76e9, 0.02, on_host=True)
+    shared = verdict("distill/sft")._replace(besides=232e9, host=600e9)
+    devices = Devices(Machines(1, 8, 80 * 10**9), True, 300.0)
+    show_verdict([host, shared, verdict("evaluate/test/pivot", None)], devices)
+    text = " ".join(page.export_text().split())
+    assert "1 GB *" in text and "taken to be as much as its GPUs'" in text and "1 min 12 s" in text
+    assert remarks([host, shared]) == [
+        "distill/sft: 232 GB of host memory while the processes read the model"
+    ]
+    assert "config.json" in text and "--assume" not in text
+    no_time = [verdict("distill/sft")._replace(hours=None)]
+    assert unknown(no_time, devices) == [
+        "?: a model or the corpus is not here; --assume tokens=63e6 the corpus's"
+    ]
+    assert unknown(no_time, devices._replace(tflops=None)) == unknown([host], devices) == []
+
+
+def test_all_jobs_together_take_the_sum():
+    served = Verdict("represent/qwen", 2e9, 76e9, 0.0, on_host=True)
+    assert in_all([verdict("distill/sft"), verdict("distill/qwen@0.9")]) == [
+        "All of them, one after the other: 3 h 00 min"
+    ]
+    assert in_all([verdict("distill/sft"), served])[0].endswith("1 h 30 min, without that of servers")
+    assert in_all([served]) == in_all([verdict("distill/sft")._replace(hours=None)]) == []

@@ -78,6 +78,13 @@ def test_init_writes_a_recipe_that_is_accepted_and_never_overwrites(capsys, tmp_
     assert "already exists" in refused(capsys, "init", path)
 
 
+def test_plan_refuses_what_cannot_be_opened_before_it_shows_anything(capsys, tiny):
+    said = refused(
+        capsys, "plan", "recipe.yaml", "--set", "sources.qwen.capture={quantization: {quant_method: none}}"
+    )
+    assert "no quantization method 'none'" in said and "represent/pivot" not in said
+
+
 def test_plan_touches_nothing_and_check_loads_no_weights(capsys, tiny):
     before = sorted(p.name for p in tiny.iterdir())
     code, text = call(capsys, "plan", "recipe.yaml")
@@ -251,7 +258,9 @@ def test_debug_shows_the_traceback(capsys):
     assert code == 2 and "Traceback" in text
 
 
-@pytest.mark.parametrize("name", ["paper_7b.yaml", "stories.yaml"])
+@pytest.mark.parametrize(
+    "name", ["paper_7b.yaml", "paper_7b_1gpu.yaml", "paper_7b_qlora.yaml", "stories.yaml"]
+)
 def test_published_recipes_are_valid_and_say_how_to_launch_them(name):
     from fusionchat.recipe.schema import load_recipe
 

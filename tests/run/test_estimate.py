@@ -3,17 +3,22 @@
 import gzip
 import json
 
+import pytest
 import torch
 from safetensors.numpy import load_file
 from safetensors.torch import save_file
 
+from fusionchat.evaluate.settings import EvaluateSettings
 from fusionchat.models.ref import ModelRef
 from fusionchat.recipe.schema import Recipe, load_recipe
 from fusionchat.run import estimate
+from fusionchat.run.assumed import Assumed, assuming
 from fusionchat.run.estimate import (
     capture_cost,
+    evaluation_cost,
     most_disk,
     parameters,
+    part_size,
     part_tokens,
     shards,
     trained_parameters,
@@ -154,3 +159,22 @@ def test_a_hub_model_is_counted_in_the_cache_and_else_by_the_hub(tmp_path, monke
     save_file({"a": torch.zeros(2, 3)}, tmp_path / "model.safetensors")
     (tmp_path / "config.json").write_text('{"model_type": "llama"}')
     assert estimate.parameters(ref) == 6
+
+
+def test_an_evaluation_costs_the_passes_of_its_tasks(tiny):
+    """A drawn part has its share of train; one from the hub is not known."""
+    recipe = load_recipe("recipe.yaml", ("corpus.train=input/corpus/train.jsonl", "corpus.test=0.25"))
+    pivot = recipe.refs()["pivot"]
+    train, quarter = part_size(recipe, "train"), part_size(recipe, "test")
+    assert quarter == (train.tokens / 4, train.conversations / 4)
+    lines = (tiny / "input/corpus/train.jsonl").read_text().count("\n")
+    assert train.conversations == pytest.approx(lines, rel=0.01)
+    plain = evaluation_cost(recipe, pivot, "test")
+    assert plain.flops == pytest.approx(2 * parameters(pivot) * quarter.tokens)
+    tasks = EvaluateSettings.model_validate({"exact_match": {"max_new_tokens": 7}}).tasks
+    more = evaluation_cost(recipe, pivot, "test", tasks)
+    assert more.flops == pytest.approx(2 * plain.flops + 2 * parameters(pivot) * 7 * quarter.conversations)
+    away = load_recipe("recipe.yaml", ("corpus.train=org/name", "corpus.test=0.25"))
+    assert part_size(away, "test") is None and evaluation_cost(away, pivot, "test") == Cost(0.0, None)
+    with assuming(Assumed(tokens=66e3)):
+        assert part_size(away, "test") == (16.5e3, 25)

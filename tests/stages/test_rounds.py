@@ -63,6 +63,23 @@ def test_a_round_s_jobs_follow_the_target_and_change_no_job_of_the_first(tiny):
         }, setting
 
 
+def test_later_rounds_capture_the_adapted_source(tiny):
+    """It is adapted once: with the same adapter, a round's capture follows the round's answers and the adaption."""
+    usual, adapted = planned("rounds=2"), planned("rounds=2", "adapt={sources: [qwen]}")
+    more = planned("rounds=2", "adapt={sources: [qwen], epochs: 2}")
+    first, later = "represent/qwen", captured("qwen", OF)
+    assert [job for job in adapted.jobs if job.startswith("adapt/")] == ["adapt/qwen"]
+    for name in (first, later):
+        job = adapted.jobs[name]
+        assert "adapt/qwen" in job.needs
+        assert job.models["qwen"].adapter == str(adapted.path("adapt/qwen") / "model")
+        assert len({run.jobs[name].fingerprint for run in (usual, adapted, more)}) == 3
+    published = ("represent/mixtral", "evaluate/test/sources/qwen", answered(OF).replace("qwen@", "mixtral@"))
+    assert all(usual.jobs[name].fingerprint == adapted.jobs[name].fingerprint for name in published)
+    own = captured("pivot", OF)
+    assert "adapt/qwen" not in adapted.jobs[own].needs and adapted.jobs[own].models["pivot"].adapter is None
+
+
 @pytest.fixture
 def begun(copied, tiny, monkeypatch):
     """A finished run of one round whose recipe now asks for two."""

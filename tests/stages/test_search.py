@@ -123,6 +123,11 @@ def test_the_recipe_s_own_merge_is_tried_first_and_once():
     assert likely[0] == Ties() and len(set(likely)) == len(likely) > 5
 
 
+def evaluated(jobs):
+    """Operations of an evaluation on the validation part."""
+    return jobs["evaluate/validation/varm@0.5"].cost.flops
+
+
 def test_jobs_of_a_search_with_two_seeds(tiny):
     """It tries merges of the first seed's targets; what it finds is made of the second seed's."""
     settings = ("search={candidates: [linear], minutes: 3}", "distill.seeds=2", "distill.sweep=[0.3]")
@@ -131,6 +136,9 @@ def test_jobs_of_a_search_with_two_seeds(tiny):
     targets = [f"distill/{source}@{weight}" for source in ("mixtral", "qwen") for weight in (0.5, 0.3)]
     assert search.needs == ("corpus/corpus", "merge/selection", *targets)
     assert found.needs == ("merge/selection", "merge/search", *(f"{job}#2" for job in targets))
+    tried, scored = 2, evaluated(jobs)
+    assert search.cost.flops == pytest.approx(tried * (found.cost.flops + scored))
+    assert search.resources.memory == jobs["evaluate/test/pivot"].resources.memory
     assert search.settings.search.minutes == 3 and search.settings.targets == ("mixtral", "qwen")
     assert search.settings.evaluate.dtype == "float32" and found.settings.number == 2
     assert found.settings.candidates == search.settings.search.candidates == (Varm(), Linear())

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 CHANGES = 10
 NAMED = 3
+BRIEF = 1.0
+"""Seconds under which a job's time is not shown."""
 FITS = {True: "yes", False: "no", None: "?"}
 
 
@@ -42,25 +44,59 @@ def show_verdict(found: "Sequence[Verdict]", devices: "Devices") -> None:
     rows = [
         (
             jobs,
-            size(one.needs),
+            f"{size(one.needs)}{' *' * one.on_host}",
             size(one.has),
             FITS[one.fits],
-            duration(one.hours * 3600) if one.hours else "-",
+            "-" if one.hours is None or one.hours * 3600 < BRIEF else duration(one.hours * 3600),
         )
         for jobs, one in grouped(found)
     ]
-    said = "memory with this process's own, rough; of a training that of each process"
+    said = "memory with the process's own, rough; of a training that of each process"
+    if devices.gpu:
+        said += "; * the host's" + (", taken to be as much as its GPUs'" if not devices.host else "")
     if devices.tflops is not None:
-        said += f"; time at {devices.tflops:g} TFLOP/s of each GPU that computes (--tflops), one job after the other"
+        said += f"; time of one job at {devices.tflops:g} TFLOP/s of each GPU that computes (--tflops)"
     words = (
         f"{machines.nodes} x {machines.gpus} x {size(machines.memory)}"
         if devices.gpu
         else size(machines.memory)
     )
     console.table(f"On {words} {kind}", ("jobs", "need", "have", "fits", "time"), rows, caption=said)
+    for line in (*remarks(found), *unknown(found, devices)):
+        console.say(line)
+
+
+def remarks(found: "Sequence[Verdict]") -> list[str]:
+    """What to change of jobs that do not fit, and what others need of the host for a while; no lines for none."""
+    lines = []
     for jobs, one in grouped(found):
         if one.fits is False:
-            console.say(f"{jobs}: {one.change}")
+            lines.append(f"{jobs}: {one.change}")
+        elif one.besides:
+            lines.append(f"{jobs}: {size(one.besides)} of host memory while the processes read the model")
+    return lines
+
+
+def unknown(found: "Sequence[Verdict]", devices: "Devices") -> list[str]:
+    """How to make known what is not; no lines where all is."""
+    sizes = any(one.needs is None and not one.on_host for one in found)
+    work = devices.tflops is not None and any(one.hours is None for one in found)
+    if not sizes and not work:
+        return []
+    ways = ["a folder with a model's config.json says its size (--set pivot.model=FOLDER)"] if sizes else []
+    ways += ["--assume tokens=63e6 the corpus's"] if work else []
+    return [f"?: a model or the corpus is not here; {', '.join(ways)}"]
+
+
+def in_all(found: "Sequence[Verdict]") -> list[str]:
+    """How long all jobs take one after the other; no lines where that is not known."""
+    hours = [one.hours for one in found]
+    known = [one for one in hours if one is not None]
+    if len(known) < len(hours) or not sum(known):
+        return []
+    served = any(one.on_host and one.job.startswith("represent/") for one in found)
+    more = ", without that of servers" if served else ""
+    return [f"All of them, one after the other: {duration(3600 * sum(known))}{more}"]
 
 
 def grouped(found: "Sequence[Verdict]") -> "list[tuple[str, Verdict]]":

@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from fusionchat import console
 from fusionchat.devices import Machines
 from fusionchat.errors import MachineError, RecipeError
+from fusionchat.run.estimate import DISK_RATE
 from fusionchat.run.schedule import Schedule, Task, schedule
 from fusionchat.units import counted, duration
 
@@ -15,8 +15,6 @@ if TYPE_CHECKING:
 
 TFLOPS = 125.0
 """What a GPU with 80 GB does in a run, 10^12 operations a second: 40 % of an A100's 312 in bf16."""
-DISK_RATE = 200e6
-"""Bytes a second that a job on CPUs is assumed to write."""
 LEAST = 10.0
 """Seconds of a job at least: a process is started, and libraries and a model are loaded."""
 
@@ -55,8 +53,8 @@ def seconds_of(job: "Job", tflops: float, gpus: int) -> float:
     return LEAST + (job.cost.disk or 0.0) / DISK_RATE
 
 
-def show(planned: "Sequence[Planned]", machines: Machines, tflops: float) -> None:
-    """Print how long it takes and why.
+def schedule_lines(planned: "Sequence[Planned]", machines: Machines, tflops: float) -> list[str]:
+    """How long it takes and why, in lines.
 
     Raises:
         MachineError: A job needs more GPUs than there are.
@@ -69,8 +67,7 @@ def show(planned: "Sequence[Planned]", machines: Machines, tflops: float) -> Non
         raise MachineError(
             str(error), where="--devices", do="give more, or lower capture.gpus or runtime.training.processes"
         ) from error
-    for line in lines_of(found, machines, tflops):
-        console.say(line)
+    return lines_of(found, machines, tflops)
 
 
 def lines_of(found: Schedule, machines: Machines, tflops: float) -> list[str]:

@@ -130,10 +130,8 @@ def plan(
     settings = with_engine(settings, engine)
     from fusionchat import console
     from fusionchat.cli.show_plan import commands as as_commands
-    from fusionchat.cli.show_plan import show, show_verdict
-    from fusionchat.cli.show_schedule import TFLOPS
-    from fusionchat.cli.show_schedule import show as show_schedule
-    from fusionchat.devices import parse_machines
+    from fusionchat.cli.show_plan import in_all, show, show_verdict
+    from fusionchat.cli.show_schedule import TFLOPS, schedule_lines
     from fusionchat.run.assumed import assuming, parse
     from fusionchat.run.auto import resolve
     from fusionchat.run.verdict import devices_of, verdicts
@@ -141,27 +139,30 @@ def plan(
     from fusionchat.stages.pipeline import plan as make_plan
 
     loaded = load(recipe, settings)
+    on = devices_of(devices, loaded.runtime.device, tflops or TFLOPS)
     with assuming(parse(assume, tuple(loaded.models))):
+        opened = openings(loaded, loaded.refs())  # what cannot be opened is refused before anything is shown
         planned = make_plan(loaded, verify=verify)
-        on = devices_of(devices, loaded.runtime.device, tflops or TFLOPS)
-        found = [] if commands else verdicts([job for job, _ in planned], loaded, loaded.refs(), on)
+        todo = [job for job, status in planned if status.state != "done"]
+        found = [] if commands else verdicts(todo, loaded, loaded.refs(), on)
     if commands:
         for line in as_commands(planned, recipe, settings):
             console.say(line)
         return
+    length = in_all(found) if devices is not None else []
+    if devices is not None and loaded.runtime.engine == "ray":
+        length = schedule_lines(planned, on.machines, tflops or TFLOPS)
     show(planned, str(loaded.run_folder))
-    show_verdict(found, on)
-    if devices is not None:
-        show_schedule(planned, parse_machines(devices, where="--devices"), tflops or TFLOPS)
-    for line in openings(loaded, loaded.refs()):
+    if found:
+        show_verdict(found, on)
+    for line in (*length, *opened):
         console.say(line)
-    todo = sum(status.state != "done" for _, status in planned)
     resolved = resolve(loaded)
     if resolved.here:
         console.say(resolved.describe())
     for line in resolved.notices():
         console.warn(line)
-    console.say(f"{todo} of {counted(len(planned), 'job')} to run" if todo else "Everything is done.")
+    console.say(f"{len(todo)} of {counted(len(planned), 'job')} to run" if todo else "Everything is done.")
 
 
 @cli.command()

@@ -2,7 +2,7 @@
 
 import gzip
 import zlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import closing
 from functools import lru_cache
 from math import prod
@@ -15,6 +15,8 @@ from fusionchat.distill.precision import bytes_kept
 from fusionchat.distill.settings import TrainingSettings
 from fusionchat.distill.trainable import FULL
 from fusionchat.errors import CorpusError, MergeError
+from fusionchat.evaluate.tasks import ALWAYS
+from fusionchat.evaluate.tasks.base import PartSize, Task
 from fusionchat.hub import cached_folder, here, hub_parameters
 from fusionchat.merge.inputs.checkpoint import open_checkpoint
 from fusionchat.merge.inputs.files import is_without_weights
@@ -30,8 +32,12 @@ from fusionchat.run.structure import CONFIG, Tensors, configuration, count, stru
 
 BYTES_A_TOKEN = 4.0
 COMPRESSION = 3.0
+RECORD_TOKENS = 660.0
+"""Of a dialogue: the paper's 95,000 have 63 million."""
 LOOKED_AT = 1 << 18
 """Bytes of a corpus file from which the size of a record is taken."""
+DISK_RATE = 200e6
+"""Bytes a second that a job without a GPU is assumed to write."""
 CHECKPOINTS = 2
 """One is kept, and another is written before it goes."""
 OVERHEAD = 2e9
@@ -138,6 +144,16 @@ def _tokens(entry: CorpusFile, folder: str) -> float | None:
     return size / BYTES_A_TOKEN * (entry.share or 1.0)
 
 
+def _record_tokens(entry: CorpusFile, folder: str) -> float:
+    """Tokens of an entry's conversations, by its first ones; where these do not say, of a usual one."""
+    try:
+        found = locate(entry.path, folder, entry.revision)
+    except CorpusError:  # the run says what is wrong with it
+        return RECORD_TOKENS
+    line = None if found.hub is not None else _line_bytes(found.files[0])
+    return RECORD_TOKENS if line is None else line / BYTES_A_TOKEN
+
+
 def _line_bytes(file: Path) -> float | None:
     """Bytes of a record of a file that has one per line, by its first ones; None for other files."""
     if ".jsonl" not in file.suffixes:
@@ -231,13 +247,32 @@ def merge_cost(recipe: Recipe, pivot: ModelRef) -> Cost:
     return Cost(float(width * size), 4.0 * size * (len(recipe.sources) + 1))
 
 
-def evaluation_cost(recipe: Recipe, ref: ModelRef, part: str) -> Cost:
-    """One forward pass over a held-out part."""
-    source, size = getattr(recipe.corpus, part), used_parameters(ref)
-    train = train_tokens(recipe)
-    drawn = train * source if isinstance(source, float) and train is not None else None
-    tokens = drawn if isinstance(source, float) else part_tokens(recipe, part)
-    return Cost(0.0, None if tokens is None or size is None else 2.0 * size * tokens)
+def part_size(recipe: Recipe, part: str) -> PartSize | None:
+    """How large a part is, about; None where a hub dataset is among its files."""
+    own = getattr(recipe.corpus, part)
+    if isinstance(own, float):
+        train = part_size(recipe, "train")
+        return None if train is None else PartSize(train.tokens * own, train.conversations * own)
+    tokens = part_tokens(recipe, part)
+    each = [_record_tokens(entry, recipe.folder) for entry in recipe.corpus.entries(part).values()]
+    return None if tokens is None else PartSize(tokens, tokens * len(each) / sum(each))
+
+
+def evaluation_cost(
+    recipe: Recipe,
+    ref: ModelRef,
+    part: str,
+    tasks: Sequence[Task] = ALWAYS,
+    files: Mapping[str, Path] = {},
+) -> Cost:
+    """The passes of tasks over a held-out part; ``files`` are those that they read, by ``TASK.SETTING``."""
+    held, size = part_size(recipe, part), used_parameters(ref)
+    if held is None or size is None:
+        return Cost(0.0, None)
+    tokens = sum(
+        task.tokens(held, {key: files[f"{task.name}.{key}"] for key in task.reads}) for task in tasks
+    )
+    return Cost(0.0, 2.0 * size * tokens)
 
 
 def most_disk(costs: Sequence[Cost]) -> float | None:

@@ -4,13 +4,15 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from fusionchat.devices import Machines, parse_machines
-from fusionchat.distill.precision import Bf16Weights
-from fusionchat.distill.trainable import FULL, Lora, Qlora
+from fusionchat.distill.settings import TrainingSettings
+from fusionchat.errors import RecipeError
 from fusionchat.models.device import cuda_count, cuda_memory
 from fusionchat.models.ref import ModelRef
 from fusionchat.recipe.schema import Recipe
 from fusionchat.run.estimate import OVERHEAD, parameters
+from fusionchat.run.host_work import host_memory, host_seconds
 from fusionchat.run.job import Job
+from fusionchat.run.smaller import smaller
 from fusionchat.run.training_memory import training_memory
 from fusionchat.units import size
 
@@ -18,20 +20,9 @@ USABLE = 0.95
 """Of a device's memory: the rest is lost between allocations."""
 FOUR_BITS = 0.55
 """Bytes of a weight in 4 bits, with scales."""
-CHECKPOINTING = ("runtime.gradient_checkpointing: true",)
-FSDP2 = ("runtime.training.strategy: fsdp2",)
-NARROW = ("distill.precision: bf16_weights", "distill.optim: adamw_bnb_8bit")
-LORA, QLORA = ("distill.train: lora",), ("distill.train: qlora",)
-CHANGES: dict[str, dict[str, object]] = {
-    NARROW[0]: {"precision": Bf16Weights()}, NARROW[1]: {"optim": "adamw_bnb_8bit"}, LORA[0]: {"train": Lora()},
-    QLORA[0]: {"train": Qlora()},
-}  # fmt: skip
-"""What the settings of `distill` among them are."""
-WAYS = (
-    CHECKPOINTING, FSDP2, CHECKPOINTING + FSDP2, NARROW, CHECKPOINTING + NARROW, LORA, CHECKPOINTING + LORA, QLORA,
-    CHECKPOINTING + QLORA,
-)  # fmt: skip
-"""What makes a training smaller, what changes its result least first."""
+TRAININGS = ("distill", "adapt")
+HOST_WORK = ("corpus", "unpack", "align", "fuse", "report")
+"""Stages that never compute on a GPU."""
 
 
 class Devices(NamedTuple):
@@ -41,16 +32,23 @@ class Devices(NamedTuple):
         machines: How many, with how many GPUs of how much memory; without a GPU one machine, whose memory it is.
         gpu: Whether they are GPUs.
         tflops: 10^12 operations a second that a job reaches on each; None if not known.
+        host: Bytes of a machine's own memory; 0 for as much as its GPUs have together.
     """
 
     machines: Machines
     gpu: bool
     tflops: float | None = None
+    host: int = 0
 
     @property
     def total(self) -> int:
         """All GPUs."""
         return self.machines.nodes * self.machines.gpus
+
+    @property
+    def host_memory(self) -> float:
+        """Bytes of a machine's own memory that jobs may use."""
+        return USABLE * (self.host or self.machines.gpus * self.machines.memory)
 
 
 class Verdict(NamedTuple):
@@ -62,6 +60,9 @@ class Verdict(NamedTuple):
         has: Bytes that it would get.
         hours: How long it computes; None if not known.
         change: What to change where it does not fit.
+        on_host: Whether it is the host's memory beside GPUs.
+        besides: Bytes of host memory that a job on GPUs needs for a while.
+        host: Bytes of it that there are.
     """
 
     job: str
@@ -69,11 +70,14 @@ class Verdict(NamedTuple):
     has: float
     hours: float | None
     change: str = ""
+    on_host: bool = False
+    besides: float = 0.0
+    host: float = 0.0
 
     @property
     def fits(self) -> bool | None:
         """Whether it fits; None if not known."""
-        return None if self.needs is None else self.needs <= self.has
+        return None if self.needs is None else self.needs <= self.has and self.besides <= self.host
 
 
 def devices_of(named: str | None, device: str, tflops: float) -> Devices:
@@ -83,31 +87,58 @@ def devices_of(named: str | None, device: str, tflops: float) -> Devices:
         named: Words for `parse_machines`; None for this machine.
         device: `runtime.device`.
         tflops: What a GPU reaches.
+
+    Raises:
+        RecipeError: The words describe no devices, or the recipe works on the CPU.
     """
     if named is not None:
-        return Devices(parse_machines(named, where="--devices"), True, tflops)
-    if device.startswith(("auto", "cuda")) and (count := cuda_count()):
-        return Devices(Machines(1, count, cuda_memory()), True, tflops)
+        machines = parse_machines(named, where="--devices")
+        if not device.startswith(("auto", "cuda")):
+            raise RecipeError(
+                f"--devices names GPUs, and the recipe works on {device}",
+                where="runtime.device",
+                do="plan with --set runtime.device=auto, or leave --devices out",
+            )
+        return Devices(machines, True, tflops)
     import psutil
 
-    return Devices(Machines(1, 1, psutil.virtual_memory().total), False)
+    memory = psutil.virtual_memory().total
+    if device.startswith(("auto", "cuda")) and (count := cuda_count()):
+        return Devices(Machines(1, count, cuda_memory()), True, tflops, memory)
+    return Devices(Machines(1, 1, memory), False)
 
 
 def ranks_on(recipe: Recipe, devices: Devices) -> int:
-    """The processes of a training there: as many as the recipe says, or one for each GPU of one machine."""
-    asked = recipe.runtime.training.processes
-    return asked if isinstance(asked, int) else devices.machines.gpus if devices.gpu else 1
+    """The processes of a training there: as many as the recipe says, or one for each GPU that the job may use.
+
+    Of `runtime.workers` each has one GPU; elsewhere a training has those of one machine.
+    """
+    asked, own = (
+        recipe.runtime.training.processes,
+        recipe.runtime.engine == "local" and recipe.runtime.workers > 1,
+    )
+    if isinstance(asked, int):
+        return asked
+    return devices.machines.gpus if devices.gpu and not own else 1
 
 
 def verdicts(
     jobs: Sequence[Job], recipe: Recipe, refs: Mapping[str, ModelRef], devices: Devices
 ) -> list[Verdict]:
-    """A verdict for every job that computes with a model."""
-    return [
-        (_training if job.stage == "distill" else _other)(job, recipe, refs, devices)
-        for job in jobs
-        if job.stage in ("represent", "distill", "evaluate", "unpack")
-    ]
+    """A verdict for every job."""
+    return [_verdict(job, recipe, refs, devices) for job in jobs]
+
+
+def _verdict(job: Job, recipe: Recipe, refs: Mapping[str, ModelRef], devices: Devices) -> Verdict:
+    if job.stage == "distill":
+        return _training(job, recipe, refs["pivot"], recipe.distill, devices)
+    if job.stage == "adapt":
+        assert recipe.adapt is not None
+        return _training(job, recipe, refs[job.name], recipe.adapt, devices)
+    of_host = job.stage in HOST_WORK or (job.stage == "merge" and job.resources.memory is None)
+    if of_host or (devices.gpu and not job.resources.gpus):
+        return _on_host(job, recipe, refs, devices)
+    return _other(job, recipe, refs, devices)
 
 
 def _hours(job: Job, devices: Devices, count: int) -> float | None:
@@ -116,76 +147,56 @@ def _hours(job: Job, devices: Devices, count: int) -> float | None:
     return job.cost.flops / (devices.tflops * 1e12 * count) / 3600
 
 
-def _training(job: Job, recipe: Recipe, refs: Mapping[str, ModelRef], devices: Devices) -> Verdict:
-    ranks, pivot = ranks_on(recipe, devices), refs["pivot"]
+def _on_host(job: Job, recipe: Recipe, refs: Mapping[str, ModelRef], devices: Devices) -> Verdict:
+    """Of a job that computes without a GPU."""
+    needs, has, seconds = host_memory(job, recipe, refs), devices.host_memory, host_seconds(job, recipe, refs)
+    change = ""
+    if needs is not None and needs > has:
+        change = "lower corpus.train.limit, or take a machine with more memory"
+    hours = None if seconds is None else seconds / 3600
+    return Verdict(job.id, needs, has, hours, change, on_host=True)
+
+
+def _training(job: Job, recipe: Recipe, ref: ModelRef, how: TrainingSettings, devices: Devices) -> Verdict:
+    ranks = ranks_on(recipe, devices)
     on_a_machine = max(1, ranks // devices.machines.nodes)
     has = USABLE * devices.machines.memory / (1 if devices.gpu else on_a_machine)
-    needs = training_memory(recipe, pivot, ranks=ranks, gpu=devices.gpu)
+    needs = training_memory(recipe, ref, how, ranks=ranks, gpu=devices.gpu)
     hours = _hours(job, devices, ranks if devices.gpu else 1)
-    change = ""
     if devices.gpu and ranks > devices.total:
         change = (
             f"{ranks} processes need a GPU each: set runtime.training.processes to {devices.total}, or auto"
         )
         return Verdict(job.id, needs, 0.0, hours, change)
+    besides, change = 0.0, ""
     if needs is not None and needs > has:
-        change = smaller(recipe, pivot, ranks=ranks, gpu=devices.gpu, has=has)
-    return Verdict(job.id, needs, has, hours, change)
-
-
-def smaller(recipe: Recipe, pivot: ModelRef, *, ranks: int, gpu: bool, has: float) -> str:
-    """The first of `WAYS` with which a training fits, in words; what else can be done where none does."""
-    for way in WAYS:
-        changed = with_settings(recipe, way)
-        if changed is None or (way == FSDP2 and ranks == 1):
-            continue
-        needs = training_memory(changed, pivot, ranks=ranks, gpu=gpu)
-        if needs is not None and needs <= has:
-            return f"set {' and '.join(way)}: {size(needs)}"
-    tokens = recipe.runtime.micro_batch_tokens
-    return f"lower runtime.micro_batch_tokens ({tokens}) or corpus.max_tokens, or take a smaller pivot or more memory"
-
-
-def with_settings(recipe: Recipe, way: Sequence[str]) -> Recipe | None:
-    """The recipe with settings of `WAYS`; None where it has them, or they do not go together."""
-    runtime, distill = recipe.runtime, recipe.distill
-    for setting in way:
-        if setting in CHECKPOINTING:
-            if runtime.gradient_checkpointing:
-                return None
-            runtime = runtime.model_copy(update={"gradient_checkpointing": True})
-        elif setting in FSDP2:
-            if isinstance(distill.train, Qlora) or isinstance(distill.precision, Bf16Weights):
-                return None
-            shared = runtime.training.model_copy(update={"strategy": "fsdp2"})
-            runtime = runtime.model_copy(update={"training": shared})
-        else:
-            if setting in NARROW and runtime.training.strategy == "fsdp2":
-                return None
-            if setting in (*LORA, *QLORA) and (distill.train != FULL or runtime.training.strategy == "fsdp2"):
-                return None
-            distill = distill.model_copy(update=CHANGES[setting])
-    changed = recipe.model_copy(update={"runtime": runtime, "distill": distill})
-    return None if changed == recipe else changed
+        change = smaller(recipe, ref, how, job.stage, ranks=ranks, gpu=devices.gpu, has=has)
+    elif devices.gpu and ranks > 1 and recipe.runtime.training.strategy == "fsdp2":
+        besides = on_a_machine * 4.0 * (parameters(ref) or 0)
+        if besides > devices.host_memory:
+            change = f"each of {on_a_machine} processes reads the model into host memory first: {size(besides)} in all"
+    return Verdict(job.id, needs, has, hours, change, besides=besides, host=devices.host_memory)
 
 
 def _other(job: Job, recipe: Recipe, refs: Mapping[str, ModelRef], devices: Devices) -> Verdict:
-    """Of a capture or an evaluation: in one process, on as many GPUs as it spreads its model over."""
+    """Of a job with an open model: in one process, on as many GPUs as it spreads its model over; workers share captures."""
     spread = min(max(1, job.resources.gpus), devices.machines.gpus) if devices.gpu else 1
     has = USABLE * devices.machines.memory * spread
     needs, change = job.resources.memory, ""
     if needs is not None and needs > has:
         change = _elsewhere(job, refs, devices, needs, has)
-    return Verdict(job.id, needs, has, _hours(job, devices, spread), change)
+    workers = min(recipe.runtime.workers, devices.total) if devices.gpu else 1
+    share = max(1, workers // spread) if job.resources.parallel == "shards" else 1
+    return Verdict(job.id, needs, has, _hours(job, devices, spread * share), change)
 
 
 def _elsewhere(job: Job, refs: Mapping[str, ModelRef], devices: Devices, needs: float, has: float) -> str:
-    name = job.name if job.stage == "represent" else job.name.rpartition("/")[2]
-    where = f"{'pivot' if name == 'pivot' else f'sources.{name}'}.capture"
+    name = job.name.rpartition("/")[2]
     machines, weights = devices.machines, parameters(refs[name]) if name in refs else None
-    ways = []
-    if weights is None:  # a trained row, or a merge
-        return "set evaluate.dtype: bfloat16 if it is float32, or take a GPU with more memory"
+    if weights is None:  # a trained row, a merge, a target that answers
+        dtype = "represent" if job.stage == "answer" else "evaluate"
+        return f"set {dtype}.dtype: bfloat16 if it is float32, or take a GPU with more memory"
+    where, ways = f"{'pivot' if name == 'pivot' else f'sources.{name}'}.capture", []
     if devices.gpu and machines.gpus * machines.memory * USABLE >= needs:
         gpus = int(-(-needs // (machines.memory * USABLE)))
         ways.append(f"{where}: {{device_map: auto, gpus: {gpus}}}")

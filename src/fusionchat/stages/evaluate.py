@@ -14,7 +14,7 @@ from fusionchat.distill.trainable import FULL
 from fusionchat.errors import CorpusError
 from fusionchat.evaluate.measure import loss, measure, require_measurable
 from fusionchat.evaluate.settings import EvaluateSettings
-from fusionchat.evaluate.tasks import METRICS, PRIMARY
+from fusionchat.evaluate.tasks import ALWAYS, METRICS, PRIMARY
 from fusionchat.evaluate.tasks.base import Subject
 from fusionchat.hub import find
 from fusionchat.models.opening import PLAIN, Opening
@@ -100,6 +100,8 @@ def add_row(run: Run, part: Part, row: Row) -> None:
     weights: tuple[float, ...] = ()
     measured = template_of(row)
     opening = run.recipe.models[row.base].capture.opening if row.kind in TEACHERS - {"pivot"} else PLAIN
+    other = trained_in(run, row)
+    tasks = evaluate.tasks if other is None else (*evaluate.tasks, *ALWAYS)
     if row.kind in PUBLISHED:
         content |= run.model(row.base)
     elif row.kind == "adapted":
@@ -120,12 +122,14 @@ def add_row(run: Run, part: Part, row: Row) -> None:
             evaluate=evaluate,
             label_weights=weights,
             opening=opening,
-            trained_in=trained_in(run, row),
+            trained_in=other,
         ),
         needs=needs,
         reads={CORPUS: files_of(part, measured)},
         content=content | run.follows(measured),
-        cost=evaluation_cost(run.recipe, run.refs[measured], part),
+        cost=evaluation_cost(
+            run.recipe, run.refs[measured], part, tasks, task_files(evaluate, run.recipe.folder)
+        ),
         memory=capture_memory(run.refs[measured], dtype, opening),
         on_device=True,
         gpus=run.recipe.models[row.base].capture.needs_gpus if row.kind in TEACHERS - {"pivot"} else 1,

@@ -12,12 +12,12 @@ from fusionchat.evaluate.settings import EvaluateSettings
 from fusionchat.merge.methods import MergeMethod
 from fusionchat.merge.settings import AnyMerge, FusedSettings
 from fusionchat.recipe.schema import Recipe
-from fusionchat.run.estimate import merge_cost
+from fusionchat.run.estimate import capture_memory, evaluation_cost, merge_cost
 from fusionchat.run.job import Context, Inputs, Summary
 from fusionchat.run.plan import Run
 from fusionchat.settings import Frozen, Grown
 from fusionchat.stages.corpus import files_of
-from fusionchat.stages.evaluate import validation_score
+from fusionchat.stages.evaluate import task_files, validation_score
 from fusionchat.stages.merge_targets import merge_into, merged_from, models_in, read_by_merges
 from fusionchat.stages.names import CORPUS, SEARCH, SELECTION, Trained
 from fusionchat.stages.select_label_weight import selected
@@ -98,7 +98,12 @@ def plan_search(run: Run) -> None:
         return tuple(jobs[source] for source in sources for jobs in found)
 
     evaluate = recipe.evaluate.only(recipe.evaluate.task_of(recipe.search.metric).name)
-    evaluate = evaluate.model_copy(update={"dtype": run.resolved.dtype("evaluate.dtype")})
+    dtype = run.resolved.dtype("evaluate.dtype")
+    evaluate = evaluate.model_copy(update={"dtype": dtype})
+    task = recipe.evaluate.task_of(recipe.search.metric)
+    files = task_files(evaluate, recipe.folder)
+    scored = evaluation_cost(recipe, run.refs["pivot"], "validation", (task,), files).flops
+    trials = None if scored is None or cost.flops is None else len(tried) * (cost.flops + scored)
     run.add(
         "merge",
         "search",
@@ -112,7 +117,8 @@ def plan_search(run: Run) -> None:
         needs=(CORPUS, SELECTION, *targets(FIRST)),
         reads={CORPUS: files_of("validation", "pivot")},
         content=content,
-        cost=cost._replace(scratch=cost.disk),
+        cost=cost._replace(scratch=cost.disk, flops=trials),
+        memory=capture_memory(run.refs["pivot"], dtype),
         on_device=True,
     )
     for number in range(2, recipe.distill.seeds + 1):

@@ -9,7 +9,7 @@ from fusionchat.corpus.conversation import Conversation, Message
 from fusionchat.evaluate.metric import RATIO, Metric
 from fusionchat.evaluate.scores import Items, Scores
 from fusionchat.evaluate.tasks import ALWAYS, METRICS, PRIMARY, TASKS
-from fusionchat.evaluate.tasks.base import Measured, Task
+from fusionchat.evaluate.tasks.base import Measured, PartSize, Task
 
 TALKS = [Conversation(name, (Message("assistant", "a"),)) for name in "abc"]
 
@@ -25,6 +25,12 @@ def test_a_task_measures_all_conversations_and_compares_all_that_it_has():
     assert Cost().places(TALKS) == [0, 1, 2]
     assert Cost.comparable(scores) == ([scores["x"], scores["y"]], "")
     assert Cost.remark({"x": {"cut": 3}}) == "" and not Cost.always
+
+
+def test_a_task_s_passes_are_over_the_part_and_a_limit_takes_a_share_of_it():
+    assert Cost().tokens(PartSize(600.0, 6.0), {}) == 600
+    assert PartSize(600.0, 6.0).of(2) == (200, 2) and PartSize(600.0, 6.0).of(9) == (600, 6)
+    assert PartSize(600.0, 6.0).of(None) == (600, 6)
 
 
 def test_a_task_says_how_it_measures():

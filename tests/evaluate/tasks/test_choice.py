@@ -14,7 +14,7 @@ from fusionchat.evaluate.choice.question import Exchange, Question
 from fusionchat.evaluate.metric import Metric
 from fusionchat.evaluate.scores import Items, Scores
 from fusionchat.evaluate.tasks import choice
-from fusionchat.evaluate.tasks.base import Subject
+from fusionchat.evaluate.tasks.base import PartSize, Subject
 from fusionchat.evaluate.tasks.choice import ChoiceTask, HeldOutTask, choice_metric, choose, of_ids
 from tests.evaluate.tasks.toys import KNOWN, Template
 
@@ -186,3 +186,7 @@ def test_a_limit_draws_questions_of_every_domain_and_options_of_all_dialogues():
     assert sorted(q.domain for q in found) == ["letters", "letters", "sums", "sums"] and unmade == 0
     whole = {q.id: q for q in Ends(limit=None).questions(subject(None, conversations=held))[0]}
     assert [whole[q.id] for q in found] == found
+
+
+def test_each_option_is_a_pass():
+    assert HeldOutTask(options=5, limit=2).tokens(PartSize(600.0, 6.0), {}) == 5 * 200

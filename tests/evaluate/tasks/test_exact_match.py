@@ -5,7 +5,7 @@ import pytest
 
 from fusionchat.corpus.conversation import Conversation, Message
 from fusionchat.evaluate.tasks import exact_match as em
-from fusionchat.evaluate.tasks.base import Subject
+from fusionchat.evaluate.tasks.base import PartSize, Subject
 from tests.evaluate.tasks.toys import KNOWN, Template
 from tests.evaluate.test_greedy import llama
 
@@ -123,3 +123,8 @@ def test_the_task_measures_the_first_conversations_that_have_an_answer(taught, l
     replies = [json.loads(line) for line in found.files["replies.jsonl"].decode().splitlines()]
     assert [line["reply"] for line in replies] == ["= 2", "= 22", "= 3", "= 600", "= 2"][: len(places)]
     assert [line["correct"] for line in replies] == [bool(value) for value in items.values]
+
+
+def test_replies_cost_at_most_their_room():
+    task = em.ExactMatchSettings(max_new_tokens=10, limit=3)
+    assert task.tokens(PartSize(600.0, 6.0), {}) == 300 + 3 * 10

@@ -4,7 +4,7 @@ import pytest
 
 from fusionchat.errors import CorpusError
 from fusionchat.evaluate.settings import EvaluateSettings
-from fusionchat.evaluate.tasks.base import Subject
+from fusionchat.evaluate.tasks.base import PartSize, Subject
 from fusionchat.evaluate.tasks.multiple_choice import MultipleChoice
 from tests.evaluate.tasks.test_choice import Renders, silent
 from tests.evaluate.tasks.toys import KNOWN
@@ -42,3 +42,11 @@ def test_a_file_is_looked_at_before_any_work(path):
 def test_it_measures_no_part_of_the_corpus():
     task = MultipleChoice(path="q.jsonl")
     assert task.places(KNOWN) == [] and not task.from_corpus
+
+
+def test_each_option_of_the_file_is_a_pass(tmp_path):
+    """Two questions of 8 letters, with options of 4 and 8: 12 + 16 letters each."""
+    one = {"question": "WHAT IS?", "options": ["YES.", "NO WAY.."], "answer": 0}
+    (tmp_path / "q.jsonl").write_text(3 * (json.dumps(one) + "\n"))
+    found = MultipleChoice(path="q.jsonl", limit=2).tokens(PartSize(9e9, 9.0), {"path": tmp_path / "q.jsonl"})
+    assert found == 2 * (12 + 16) / 4

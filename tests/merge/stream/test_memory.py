@@ -4,8 +4,8 @@ import threading
 
 import numpy as np
 
-from fusionchat.merge.stream.cut import BLOCK
-from fusionchat.merge.stream.memory import Scratch, Spare
+from fusionchat.merge.stream.cut import BLOCK, CHUNK
+from fusionchat.merge.stream.memory import FIXED, Scratch, Spare, private_bytes
 
 
 def test_scratch_is_cut_to_what_is_asked_for_and_grows() -> None:
@@ -37,3 +37,10 @@ def test_spare_arrays_are_used_again_but_never_while_they_are_lent() -> None:
     assert not np.shares_memory(spare.take(10, kind), second)
     spare.give(third)
     assert spare.take(2**22, np.dtype(np.float32)).shape == (2**22,)  # larger than what is there
+
+
+def test_a_merges_own_memory_is_blocks_and_chunks_of_each_thread() -> None:
+    assert private_bytes(2, 10, width=2, threads=0) == FIXED
+    each = BLOCK * (2 * 2 + 1 + 4) * 4 + 6 * CHUNK * 2
+    assert private_bytes(2, 10, width=2, threads=3) == FIXED + 3 * each
+    assert private_bytes(2, BLOCK + 1, width=2, threads=1) == FIXED + each + (2 * 2 + 1 + 4) * 4

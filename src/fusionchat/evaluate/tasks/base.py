@@ -70,6 +70,18 @@ class Subject:
     files: Mapping[str, Path] = field(default_factory=dict)
 
 
+class PartSize(NamedTuple):
+    """About how large a part of the corpus is, before it is read: tokens, and conversations."""
+
+    tokens: float
+    conversations: float
+
+    def of(self, limit: int | None) -> "PartSize":
+        """The first ``limit`` conversations; all of them for None."""
+        share = 1.0 if limit is None else min(1.0, limit / max(self.conversations, 1.0))
+        return PartSize(self.tokens * share, self.conversations * share)
+
+
 class Measured(NamedTuple):
     """What a task gives.
 
@@ -115,6 +127,10 @@ class Task(Frozen):
     def places(self, conversations: Sequence[Conversation]) -> list[int]:
         """The places of the conversations that it measures."""
         return list(range(len(conversations)))
+
+    def tokens(self, part: PartSize, files: Mapping[str, Path]) -> float:
+        """Tokens that a model goes through, about; ``files`` as for `refuse`."""
+        return part.tokens
 
     def measure(self, subject: Subject, progress: Progress) -> Measured:
         """Measure a model."""

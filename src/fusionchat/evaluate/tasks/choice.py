@@ -3,6 +3,7 @@
 import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -15,7 +16,7 @@ from fusionchat.evaluate.choice.question import Exchange, Question, exchange
 from fusionchat.evaluate.choice.score import Choice, option_bits
 from fusionchat.evaluate.metric import SHARE, Metric, capital
 from fusionchat.evaluate.scores import Items, Scores
-from fusionchat.evaluate.tasks.base import Measured, Progress, Subject, Task
+from fusionchat.evaluate.tasks.base import Measured, PartSize, Progress, Subject, Task
 from fusionchat.units import counted
 
 if TYPE_CHECKING:
@@ -111,6 +112,10 @@ class HeldOutTask(ChoiceTask):
     def places(self, conversations: "Sequence[Conversation]") -> list[int]:
         """The places of the dialogues that end with an answer."""
         return [i for i, one in enumerate(conversations) if exchange(one) is not None]
+
+    def tokens(self, part: PartSize, files: Mapping[str, Path]) -> float:
+        """A pass with each option."""
+        return self.options * part.of(self.limit).tokens
 
     def question(self, one: Exchange) -> tuple[str, str, str] | None:
         """What is given of an answer, the white space after that, and the right option; None where there is none."""

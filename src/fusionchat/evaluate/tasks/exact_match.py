@@ -7,6 +7,7 @@ answer: it is wrong, and counted. Thought and answer share the room of ``max_new
 import json
 import re
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
 import numpy as np
@@ -17,7 +18,7 @@ from fusionchat.corpus.conversation import Conversation, Message
 from fusionchat.corpus.thoughts import spoken
 from fusionchat.evaluate.metric import SHARE, Metric
 from fusionchat.evaluate.scores import Items
-from fusionchat.evaluate.tasks.base import Measured, Progress, Prompter, Subject, Task
+from fusionchat.evaluate.tasks.base import Measured, PartSize, Progress, Prompter, Subject, Task
 from fusionchat.settings import with_group
 
 if TYPE_CHECKING:
@@ -57,6 +58,11 @@ class ExactMatchSettings(Task):
     def places(self, conversations: Sequence[Conversation]) -> list[int]:
         """The places of the first conversations that have an answer, at most ``limit`` of them."""
         return [i for i, c in enumerate(conversations) if c.answer is not None][: self.limit]
+
+    def tokens(self, part: PartSize, files: Mapping[str, Path]) -> float:
+        """At most: each conversation has an answer, and each reply is as long as it may be."""
+        asked = part.of(self.limit)
+        return asked.tokens + asked.conversations * self.max_new_tokens
 
     def measure(self, subject: Subject, progress: Progress) -> Measured:
         """Whether each conversation's answer is right; what the model wrote is kept in a file."""

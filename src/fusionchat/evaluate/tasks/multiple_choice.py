@@ -9,11 +9,13 @@ from pydantic import Field
 from fusionchat.evaluate.choice.file import read_questions
 from fusionchat.evaluate.choice.question import Question
 from fusionchat.evaluate.metric import Metric
-from fusionchat.evaluate.tasks.base import Subject
+from fusionchat.evaluate.tasks.base import PartSize, Subject
 from fusionchat.evaluate.tasks.choice import ChoiceTask, choice_metric
 
 if TYPE_CHECKING:
     from fusionchat.corpus.conversation import Conversation
+
+BYTES_A_TOKEN = 4.0
 
 MULTIPLE_CHOICE = choice_metric(
     "multiple_choice",
@@ -43,6 +45,12 @@ class MultipleChoice(ChoiceTask):
     def refuse(self, files: Mapping[str, Path]) -> None:
         """Raise CorpusError where the file holds no questions, or a record that is none."""
         read_questions(files["path"])
+
+    def tokens(self, part: PartSize, files: Mapping[str, Path]) -> float:
+        """A pass with each option of each question of the file."""
+        questions = read_questions(files["path"])[: self.limit]
+        texts = (one.conversation(option).messages for one in questions for option in range(len(one.options)))
+        return sum(len(message.content) for messages in texts for message in messages) / BYTES_A_TOKEN
 
     def places(self, conversations: "Sequence[Conversation]") -> list[int]:
         """None: it asks what is in the file."""

@@ -8,7 +8,22 @@ from typing import Any
 
 import numpy as np
 
-from fusionchat.merge.stream.cut import BLOCK
+from fusionchat.merge.stream.cut import BLOCK, CHUNK
+
+FIXED = 60 * 2**20
+
+
+def private_bytes(targets: int, row: int, *, width: int, threads: int) -> int:
+    """Bytes of a merge's own memory, about; they do not grow with the model.
+
+    Args:
+        targets: How many are merged.
+        row: Elements of the longest row of a matrix.
+        width: Bytes of an element of the merged model.
+        threads: CPU threads.
+    """
+    block = max(BLOCK, row) * (targets * 2 + 1 + 4) * 4
+    return FIXED + threads * (block + 6 * CHUNK * width)
 
 
 class Scratch(threading.local):

@@ -14,12 +14,11 @@ from fusionchat.merge.inputs.vocabulary.embeddings import Embeddings
 from fusionchat.merge.methods import MergeMethod
 from fusionchat.merge.methods.base import Method, MixtureMethod
 from fusionchat.merge.methods.steps import Block, Count, TensorInfo
-from fusionchat.merge.stream.cut import BLOCK, CHUNK
+from fusionchat.merge.stream.memory import private_bytes
 from fusionchat.merge.stream.merge import Reading, available_cores, prepared
 
 _READ_SPEED, _WRITE_SPEED = 2.0e9, 1.0e9
 _LOOK_SPEED, _HASH_SPEED = 1.2e9, 1.5e9
-_FIXED_MEMORY = 60 * 2**20
 _TIED = 1000
 
 
@@ -83,7 +82,6 @@ def plan_merge(
         elements = sum(job.count * (len(job.sources) + len(job.auxiliary)) for job in inputs.jobs)
         compute = (looks * elements / _LOOK_SPEED + output / _HASH_SPEED) / threads
         rows = max((job.shape[-1] for job in inputs.jobs if job.shape), default=1)
-        block = max(BLOCK, rows) * (len(targets) * 2 + 1 + 4) * 4
         return MergePlan(
             method=dict(asdict(method)),
             tensors=len(inputs.jobs),
@@ -93,7 +91,7 @@ def plan_merge(
             files={shard.file: shard.nbytes for shard in shards},
             looks=looks,
             seconds=max(compute, inputs.nbytes / _READ_SPEED, output / _WRITE_SPEED) + 1.0,
-            memory_bytes=_FIXED_MEMORY + threads * (block + 6 * CHUNK * BYTES[dtype]),
+            memory_bytes=private_bytes(len(targets), rows, width=BYTES[dtype], threads=threads),
         )
 
 
