@@ -1,55 +1,37 @@
 """A real Ray cluster of two nodes on this machine: a capture that both share, one of which dies, and a job beside it."""
 
-import os
 import shutil
 import threading
 import time
+from contextlib import ExitStack
 
 import pytest
 
-ray = pytest.importorskip("ray", reason="the extra `ray` is not installed")
+pytest.importorskip("ray", reason="the extra `ray` is not installed")
 
-from fusionchat.artifacts import read_manifest  # noqa: E402
-from fusionchat.errors import MachineError  # noqa: E402
-from fusionchat.host import is_running  # noqa: E402
-from fusionchat.recipe.schema import load_recipe  # noqa: E402
-from fusionchat.run.attempts import attempts  # noqa: E402
-from fusionchat.run.engine.engines import run_jobs  # noqa: E402
-from fusionchat.run.engine.ray.cluster import joined, nodes_now, probe  # noqa: E402
-from fusionchat.runtime import RayRuntime  # noqa: E402
-from fusionchat.stages.pipeline import open_run  # noqa: E402
-from tests.run.engine.ray.held import Held  # noqa: E402
-from tests.run.files import files_of  # noqa: E402
-from tests.structure import ROOT  # noqa: E402
+from benchmarks.cluster_nodes import cluster, kill_node
 
-NODE = {"num_cpus": 1, "object_store_memory": 75 * 2**20, "memory": 8 * 10**9, "include_dashboard": False}
-SLOW = {
-    "RAY_agent_register_timeout_ms": "300000",
-    "RAY_raylet_start_wait_time_s": "300",
-    "RAY_health_check_period_ms": "300",
-}
-"""So that a busy machine starts a node at all, and a dead one is found soon: nobody answers at its port."""
+from fusionchat.artifacts import read_manifest
+from fusionchat.errors import MachineError
+from fusionchat.recipe.schema import load_recipe
+from fusionchat.run.engine.engines import run_jobs
+from fusionchat.run.engine.ray.cluster import joined, nodes_now, probe
+from fusionchat.runtime import RayRuntime
+from fusionchat.stages.pipeline import open_run
+from tests.run.engine.ray.held import Held
+from tests.run.files import files_of
+
 PATIENCE = 300.0
 
 
 @pytest.fixture(scope="module")
-def cluster():
-    from ray.cluster_utils import Cluster
-
-    path = os.pathsep.join([str(ROOT), str(ROOT / "src"), os.environ.get("PYTHONPATH", "")])
-    asked = {"RAY_worker_niceness": "0", "RAY_USAGE_STATS_ENABLED": "0", "PYTHONPATH": path, **SLOW}
-    before = {name: os.environ.get(name) for name in asked}
-    os.environ.update(asked)
-    head = {**NODE, "no_monitor": True, "include_log_monitor": False}
-    try:
-        made = Cluster(initialize_head=True, head_node_args=head)
-        made.second = made.add_node(**NODE)
-    except Exception as error:  # Ray has no other class for it
-        pytest.skip(f"Ray cannot start a node here: {error}")
-    yield made
-    made.shutdown()
-    for name, value in before.items():
-        os.environ.pop(name) if value is None else os.environ.update({name: value})
+def on():
+    with ExitStack() as stack:
+        try:
+            made = stack.enter_context(cluster(2))
+        except Exception as error:  # Ray has no other class for it
+            pytest.skip(f"Ray cannot start a node here: {error}")
+        yield made
 
 
 def held(folder):
@@ -57,9 +39,9 @@ def held(folder):
     return dict(path.name.removeprefix("held-").rsplit("-", 1) for path in folder.glob("held-*"))
 
 
-def test_a_node_that_dies_in_a_capture_costs_its_shard_which_the_other_makes(cluster, copied, monkeypatch):
+def test_a_node_that_dies_in_a_capture_costs_its_shard_which_the_other_makes(on, copied, monkeypatch):
     monkeypatch.setattr("fusionchat.stages.represent.shard_rows", lambda _: 60)
-    settings = ("runtime.engine=ray", f"runtime.ray.address={cluster.address}")
+    settings = ("runtime.engine=ray", f"runtime.ray.address={on.address}")
     planned = open_run(load_recipe("recipe.yaml", settings))
     planned.stages = {**planned.stages, "represent": Held()}
     jobs = [planned.jobs["represent/qwen"], planned.jobs["merge/selection"]]
@@ -74,14 +56,11 @@ def test_a_node_that_dies_in_a_capture_costs_its_shard_which_the_other_makes(clu
         while len(held(copied)) < 2 and time.monotonic() < until:
             time.sleep(0.05)
         shards.update(held(copied))
-        second = next(one for one in ray.nodes() if "node:__internal_head__" not in one["Resources"])
-        dead.append(second["NodeID"][:6])
-        tried = attempts(copied, jobs[0].id, jobs[0].fingerprint)
-        process = next(one.process for one in tried if one.node.endswith(dead[0]))
-        cluster.remove_node(cluster.second, allow_graceful=False)
-        while is_running(process) and time.monotonic() < until:
-            time.sleep(0.05)  # else it goes on with its shard before it ends
-        (copied / "hold").unlink()
+        dead.extend(node.node_id[:6] for node in on.worker_nodes)
+        try:
+            kill_node(on, dead[0])
+        finally:
+            (copied / "hold").unlink()
 
     killer = threading.Thread(target=kill, daemon=True)
     killer.start()
@@ -102,9 +81,9 @@ def test_a_node_that_dies_in_a_capture_costs_its_shard_which_the_other_makes(clu
     assert files_of(copied / "represent/qwen") == before
 
 
-def test_a_cluster_without_what_a_job_needs_and_a_folder_that_nobody_sees(cluster, copied, monkeypatch):
+def test_a_cluster_without_what_a_job_needs_and_a_folder_that_nobody_sees(on, copied, monkeypatch):
     settings = (
-        "runtime.engine=ray", f"runtime.ray.address={cluster.address}", "runtime.ray.patience=0",
+        "runtime.engine=ray", f"runtime.ray.address={on.address}", "runtime.ray.patience=0",
         "runtime.ray.resources={merge/selection: {disk: 2}}",
     )  # fmt: skip
     planned = open_run(load_recipe("recipe.yaml", settings))
@@ -114,7 +93,7 @@ def test_a_cluster_without_what_a_job_needs_and_a_folder_that_nobody_sees(cluste
         run_jobs(planned, [planned.jobs["merge/selection"]], None)
     monkeypatch.setattr("fusionchat.run.engine.ray.cluster.write_text", lambda path, token: None)
     with (
-        joined(RayRuntime(address=cluster.address)),
+        joined(RayRuntime(address=on.address)),
         pytest.raises(MachineError, match="not see the run's folder"),
     ):
         probe(copied, nodes_now())

@@ -23,16 +23,15 @@ PROBE_S = 60.0
 
 ANSWER_S = 10.0
 """Seconds that a cluster's address has to answer."""
-FEW_WORDS = {"RAY_NUM_REDIS_GET_RETRIES": "2", "RAY_BACKEND_LOG_LEVEL": "error"}
-"""Ray, which reads this when it is imported, tries an address for 13 minutes else, with three warnings in each."""
+TRIES = "RAY_NUM_REDIS_GET_RETRIES"
+"""How often Ray asks what answers at an address whether it is a cluster, 40 seconds each: 20 times, if it is not set."""
 
 
 def require_ray() -> None:
     """Raise RecipeError where the package is absent; else see to it that it gives up soon. Call it before the import."""
     if importlib.util.find_spec("ray") is None:
         raise RecipeError("runtime.engine: ray needs the package ray", where="runtime.engine", do=NEEDS)
-    for name, value in FEW_WORDS.items():
-        os.environ.setdefault(name, value)
+    os.environ.setdefault(TRIES, "2")
 
 
 def require_answer(address: str) -> None:

@@ -357,9 +357,9 @@ def no_room(job: Job, lack: str, nodes: Sequence[Node]) -> MachineError:
 
 
 def _line(error: Exception) -> str:
-    """The first line of an error that says something."""
+    """The first sentence of an error: Ray's go on with all that may have happened."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[0] if lines else type(error).__name__
+    return lines[0].partition(". ")[0].rstrip(".") if lines else type(error).__name__
 
 
 def _bug(job: Job, error: Exception) -> FusionChatError:
