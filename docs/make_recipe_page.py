@@ -25,7 +25,7 @@ SHARED = {
     "method": "which of the methods this is",
     "backend": "which of the programs this is",
     "temperatures": "of a model's distributions by its name, 1 for others: above 1 they are flatter; scores stay",
-    "weight": "one number per target, in the order of the sources; nothing for the same for all",
+    "weight": "one number per target, in the order of the sources; unset: the same for all",
     "scale": "multiplies the sum of the changes",
     "origin": "centre of the sphere: `pivot` takes the targets' changes, `zero` the weights themselves",
 }
@@ -123,7 +123,7 @@ def kind(schema: dict[str, Any], value: dict[str, Any]) -> str:
         "integer": "whole number",
         "array": "list",
         "object": "mapping",
-        "null": "nothing",
+        "null": "null",
         "string": "text",
     }
     return names.get(value.get("type", ""), value.get("type", ""))
@@ -139,7 +139,7 @@ def default(value: dict[str, Any], required: bool) -> str:
     return (
         ""
         if "default" not in value
-        else "nothing"
+        else "null"
         if found is None
         else f"`{str(found).lower() if isinstance(found, bool) else found}`"
     )

@@ -145,7 +145,10 @@ def make_folder(folder: Path) -> None:
 
 @contextmanager
 def atomic_path(path: Path) -> Iterator[Path]:
-    """Yield a temporary path beside ``path``; fsync and rename it when the block ends well, else remove it."""
+    """Yield a temporary path beside ``path``.
+
+    Fsync and rename it when the block ends well, else remove it.
+    """
     with machine_errors(path):
         make_folder(path.parent)
         partial = path.with_name(f".{path.name}.{this_host()}.{os.getpid()}{PARTIAL}")

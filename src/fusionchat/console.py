@@ -34,7 +34,10 @@ def say(text: str = "", style: str | None = None) -> None:
 
 
 def take_stdout() -> Callable[[str], None]:
-    """What prints a line to stdout at once for the process that reads it; all other output goes to stderr from now on."""
+    """What prints a line to stdout at once for the process that reads it.
+
+    All other output goes to stderr from now on.
+    """
     lines = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
 
@@ -114,7 +117,9 @@ def table(
     strong: int | None = None,
     left: Collection[int] = (0,),
 ) -> None:
-    """Print a table: the columns ``left`` left, the others right; ``marked`` (row, column) and the row ``strong`` stand out.
+    """Print a table: the columns ``left`` left, the others right.
+
+    ``marked`` (row, column) and the row ``strong`` stand out.
 
     The caption has lines of its own, up to `CAPTION` columns however narrow the table is.
     """
@@ -138,7 +143,10 @@ def so_far() -> str:
 
 @contextmanager
 def watching(rows: Callable[[], tuple[Sequence[str], Sequence[Sequence[str]]]]) -> Iterator[None]:
-    """Show a table on a terminal while the block runs, made anew every second; ``rows`` returns its columns and rows."""
+    """Show a table on a terminal while the block runs, made anew every second.
+
+    ``rows`` returns its columns and rows.
+    """
     if not _err.is_terminal:
         yield
         return

@@ -67,7 +67,9 @@ def _compare(path: Path, folder: Path, digest: str | None) -> None:
     if not path.is_file():
         raise DamagedError("This file is missing", path=path, folder=folder)
     if (sha256_known(path) or sha256_file(path)) != digest:
-        raise DamagedError("This file is damaged: it is not what was written", path=path, folder=folder)
+        raise DamagedError(
+            "This file is damaged: its content has changed since it was written", path=path, folder=folder
+        )
 
 
 def faults(folder: Path, manifest: Manifest, *, verify: bool = False) -> dict[str, str]:

@@ -34,7 +34,9 @@ def parse_device(text: str) -> Device | None:
 
 
 def parse_machines(text: str, *, where: str) -> Machines:
-    """``80GB``, ``8x80GB`` (GPUs x memory) or ``4x8x80GB`` (nodes x GPUs x memory); GB are 10^9 bytes, GiB 2^30.
+    """``80GB``, ``8x80GB`` (GPUs x memory) or ``4x8x80GB`` (nodes x GPUs x memory).
+
+    GB are 10^9 bytes, GiB 2^30.
 
     Raises:
         RecipeError: It is none of these, or a number is 0.

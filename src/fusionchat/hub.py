@@ -168,7 +168,10 @@ def _not_given(place: Place, error: Exception) -> ModelError:
 
 
 def hub_parameters(place: Place) -> int | None:
-    """Elements of a hub model's tensors, as the hub counts them in its safetensors; None where it does not say."""
+    """Elements of a hub model's tensors, as the hub counts them in its safetensors.
+
+    None where it does not say.
+    """
     if place.file is not None:
         counted = getattr(_info(place), "gguf", None) or {}
         return int(counted["total"]) if "total" in counted else None

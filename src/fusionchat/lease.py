@@ -182,7 +182,7 @@ def lease(
     mine = Lease(path, expires=expires)
 
     def waiting(other: Holder) -> None:
-        warn(f"{what} ({other}), or did: waiting up to {expires:.0f} s for a sign of life")
+        warn(f"{what} ({other}), unless that one died: waiting up to {expires:.0f} s to find out")
 
     other = mine.take_or_wait(waiting)
     if other is not None:

@@ -33,7 +33,7 @@ class TrainingRuntime(Frozen):
     eval_steps: int | None = Field(
         None,
         ge=1,
-        description="steps between two measurements of bits per byte on the validation part; nothing for none",
+        description="steps between two measurements of bits per byte on the validation part; unset: none",
     )
 
     @field_validator("report_to", mode="before")
@@ -54,7 +54,7 @@ class RayRuntime(Frozen):
 
     address: str | None = Field(
         None,
-        description="of the cluster, HOST:PORT; none for the one that this machine is part of, or else a new one of this "
+        description="address of the cluster, HOST:PORT; unset: the one that this machine is part of, or else a new one of this "
         "machine alone",
     )
     resources: dict[str, dict[str, float]] = Field(
@@ -105,7 +105,7 @@ class RuntimeSettings(Frozen):
     training: TrainingRuntime = TrainingRuntime()
     engine: Literal["local", "ray"] = Field(
         "local",
-        description="who carries jobs to machines. local: this machine, with `workers`; ray: the nodes of a Ray cluster, "
+        description="what runs the jobs. local: this machine, with `workers`; ray: the nodes of a Ray cluster, "
         "which all see the run's folder",
     )
     ray: RayRuntime = RayRuntime()

@@ -18,14 +18,19 @@ def wait_passively() -> None:
 
 
 def pick_threads(wanted: int, parameters: Iterable[int | None]) -> int:
-    """The threads to use: ``wanted``, but for 0 one where all models are known to be small; 0 means all cores."""
+    """The threads to use: ``wanted``, but for 0 one where all models are known to be small.
+
+    0 means all cores.
+    """
     sizes = list(parameters)
     small = bool(sizes) and all(size is not None and size < SMALL for size in sizes)
     return wanted or int(small)
 
 
 def set_threads(threads: int) -> None:
-    """Let torch and numba use this many threads; 0 for as many as torch starts with, whatever was set before.
+    """Let torch and numba use this many threads.
+
+    0 for as many as torch starts with, whatever was set before.
 
     Both share one OpenMP, and numba sets its number when it starts and at every call: so it goes first, with the same number.
     """

@@ -2,7 +2,10 @@
 
 
 def counted(count: int, noun: str, plural: str | None = None) -> str:
-    """A count and its noun, ``1 conversation``, ``1,200 conversations``; ``plural`` for ``ends of turns``."""
+    """A count and its noun, ``1 conversation``, ``1,200 conversations``.
+
+    ``plural`` for ``ends of turns``.
+    """
     return f"{count:,} {noun if count == 1 else plural or noun + 's'}"
 
 

@@ -28,4 +28,4 @@ def test_it_is_followed_until_all_is_done(tmp_path, monkeypatch, capsys):
 
 @pytest.mark.parametrize("options", [(), ("--watch",)])
 def test_a_folder_of_no_run_is_refused(tmp_path, capsys, options):
-    assert "no run's folder" in refused(capsys, "status", tmp_path, *options)
+    assert "not a run's folder" in refused(capsys, "status", tmp_path, *options)

@@ -40,7 +40,7 @@ def test_a_folder_with_signs_of_a_pattern_in_its_name(tmp_path):
 @pytest.mark.parametrize(
     ("path", "what", "do"),
     [
-        ("data", "this is a folder", "data/*.jsonl"),
+        ("data", "This is a folder", "data/*.jsonl"),
         ("none.jsonl", "no such corpus file", "relative to the recipe"),
         ("./none", "no such corpus file", "relative to the recipe"),
         ("data/*.json", "No file matches this pattern", "relative to the recipe"),

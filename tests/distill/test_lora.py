@@ -98,7 +98,7 @@ def test_targets_choose_layers():
         ({"modules_to_save": ("head",)}, "no module 'head' with weights", "embed_tokens.*lm_head"),
         (
             {"targets": ("q_proj",), "modules_to_save": ("q_proj",)},
-            "to be trained whole and by factors",
+            "to be trained both whole and by factors",
             "remove",
         ),
     ],
@@ -220,7 +220,7 @@ def test_qlora_opens_the_pivot_in_4_bits_and_says_what_is_missing(monkeypatch):
     require_quantizer(how)
     monkeypatch.setattr("fusionchat.distill.lora.lacks", lambda _: "no bitsandbytes")
     require_quantizer(Lora())
-    with pytest.raises(ModelError, match="cannot train by QLoRA: no bitsandbytes") as error:
+    with pytest.raises(ModelError, match="cannot train with QLoRA: no bitsandbytes") as error:
         require_quantizer(how)
     assert "fusionchat[quant]" in error.value.do and error.value.where == "distill.train.qlora"
 

@@ -65,7 +65,7 @@ def test_what_belongs_to_a_model_is_carried_over_and_the_rest_is_named(tmp_path,
     run_standalone(str(pivot), {"t": str(targets["t0"])}, Linear(), out)
     assert all((out / name).is_file() for name in [*OTHERS, *LICENCES])
     assert not any((out / name).exists() for name in ("original", "training_args.json", "tf_model.h5"))
-    assert "not taken over from the pivot's folder: original, training_args.json" in " ".join(
+    assert "not copied from the pivot's folder: original, training_args.json" in " ".join(
         capsys.readouterr().err.split()
     )
 

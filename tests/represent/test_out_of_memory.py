@@ -41,7 +41,7 @@ def test_one_conversation_at_a_time_is_the_least():
         raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 99 bytes")
 
     with pytest.raises(
-        MachineError, match=r"one conversation at a time, too: .*you tried to allocate 99"
+        MachineError, match=r"one conversation at a time: .*you tried to allocate 99"
     ) as caught:
         with_less(make, 100, least=30, label="represent qwen")
     assert tried == [100, 50, 30] and caught.value.where == "represent qwen" and caught.value.exit_code == 3

@@ -62,7 +62,7 @@ def test_a_run_has_the_servers_distributions_and_its_key_nowhere(served, finishe
     monkeypatch.setattr(probe, "MOST_BITS", 3.0)  # the tiny models are no chat models
     monkeypatch.setattr(represent, "shard_rows", lambda _: 200)
     served.faults.extend([*[lambda text: text] * 18, 500])  # the probe, and some of the shards
-    with pytest.raises(MachineError, match="no usable answer, asked 1 time: 500"):
+    with pytest.raises(MachineError, match="No usable answer from the server in 1 try: 500"):
         represented()
     begun = served.seen[COMPLETIONS]
     done = represented()

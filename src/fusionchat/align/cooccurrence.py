@@ -51,7 +51,10 @@ def merge_counts(parts: list[PairCounts]) -> PairCounts:
 
 
 def most_frequent(source: ByteTable, pivot: ByteTable, counts: PairCounts) -> NDArray[np.int32]:
-    """The most frequent partner of each source token, ties by edit distance, then the lower id; -1 if never met."""
+    """The most frequent partner of each source token, ties by edit distance, then the lower id.
+
+    -1 if never met.
+    """
     partners: NDArray[np.int32] = _partners(source.words, pivot.words, counts)
     return partners
 

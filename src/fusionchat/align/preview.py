@@ -1,5 +1,8 @@
 # N supervised tokens of the sample
-"""What an alignment will be like, from tokenizers, templates and a sample of the corpus; no weights are loaded."""
+"""What an alignment will be like, from tokenizers, templates and a sample of the corpus.
+
+No weights are loaded.
+"""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence

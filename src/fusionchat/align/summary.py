@@ -73,7 +73,10 @@ class AlignSummary:
 
     @property
     def text_retention(self) -> float:
-        """Source bits over the bits of what fusion will use, on the whole text; above 1 where the pivot is better."""
+        """Source bits over the bits of what fusion will use, on the whole text.
+
+        Above 1 where the pivot is better.
+        """
         return _ratio(self.source_bits, self.text_bits)
 
     def figures(self) -> dict[str, float]:

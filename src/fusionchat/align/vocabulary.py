@@ -130,7 +130,10 @@ def _apply_statistics(
     target: NDArray[np.int32],
     kind: NDArray[np.uint8],
 ) -> NDArray[np.int64]:
-    """Map the tokens that were counted to their partners; returns the text tokens that were not and have no equal."""
+    """Map the tokens that were counted to their partners.
+
+    Returns the text tokens that were not and have no equal.
+    """
     best = most_frequent(source, pivot, counts)
     seen = np.flatnonzero((best >= 0) & source.in_text)
     target[seen] = best[seen]
@@ -141,7 +144,10 @@ def _apply_statistics(
 def _map_roles(
     source: ByteTable, pivot: ByteTable, target: NDArray[np.int32], kind: NDArray[np.uint8]
 ) -> None:
-    """Begin and end of text, and the ends of turns, by role; of a token with two roles the later here counts."""
+    """Begin and end of text, and the ends of turns, by role.
+
+    Of a token with two roles the later here counts.
+    """
     (last, inner), (pivot_last, pivot_inner) = source.ends, pivot.ends
     ends = ((inner, pivot_inner), (last, pivot_last))
     for mine, theirs in ((source.bos, pivot.bos), (source.eos, pivot.eos), *ends):

@@ -21,7 +21,9 @@ ENDS = {"stop": False, "length": True}
 
 
 class Served:
-    """A model on a server that answers. Another release of the server may draw other tokens from the same seed.
+    """A model on a server that answers.
+
+    Another release of the server may draw other tokens from the same seed.
 
     Args:
         server: The server.
@@ -79,9 +81,9 @@ class Served:
         reply = read(answer)
         if reply is None:
             raise ModelError(
-                "The server's answer cannot be used: no text, or no word of why it ends",
+                "The server's answer cannot be used: it has no text or no finish_reason",
                 where=f"conversation {name.splitlines()[0]}",
-                do="check that it is a server with /v1/completions, and that nothing between it and here changes answers",
+                do="check that it is a server with /v1/completions, and that no proxy changes its answers",
             )
         return reply._replace(text=self.renderer.opening + reply.text) if reply.text else reply
 

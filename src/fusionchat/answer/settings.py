@@ -12,11 +12,18 @@ AnswerTurns = Literal["last", "each"]
 class Sampling(Frozen):
     """How answers are drawn. At the defaults a token is drawn from the model's own distribution."""
 
-    temperature: float = Field(1.0, ge=0, description="0 takes the most likely token each time")
-    top_p: float = Field(
-        1.0, gt=0, le=1, description="draw from the fewest tokens that have this mass together"
+    temperature: float = Field(
+        1.0,
+        ge=0,
+        description="sampling temperature; 0 takes the most likely token each time",
     )
-    max_new_tokens: int = Field(512, ge=1, description="where an answer is cut")
+    top_p: float = Field(
+        1.0,
+        gt=0,
+        le=1,
+        description="sample from the fewest tokens that together have this probability (top-p)",
+    )
+    max_new_tokens: int = Field(512, ge=1, description="longest answer in tokens; longer ones are cut")
     turns: AnswerTurns = Field(
         "last",
         description="last: the last question is answered, with the dialogue before it as it is; each: every question of a "
@@ -43,7 +50,7 @@ class RoundsSettings(Sampling):
         description="share of the training part whose answers are the target's own in a later round; the others stay as they are",
     )
     epochs: float = Field(
-        1, gt=0, description="passes over the training part in a later round; fractions are possible"
+        1, gt=0, description="passes over the training part in a later round; may be a fraction"
     )
 
     @property

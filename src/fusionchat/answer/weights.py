@@ -34,7 +34,9 @@ def prompt_or_none(renderer: "Renderer", messages: Sequence[Message]) -> list[in
 
 
 class Weights:
-    """A loaded model that answers. The same prompt has the same answer in every call, but for rounding in its batch.
+    """A loaded model that answers.
+
+    The same prompt has the same answer in every call, but for rounding in its batch.
 
     Args:
         model: The model.

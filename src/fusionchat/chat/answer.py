@@ -48,7 +48,7 @@ def resolve_model(path: Path) -> Path:
         raise ModelError(
             "This run has no fused model yet",
             where=str(path),
-            do="run it to its end first: fusionchat run RECIPE.yaml; finished work is kept",
+            do="finish the run first: fusionchat run RECIPE.yaml; finished work is kept",
         )
     raise ModelError(
         f"There is no model in this folder: no {CONFIG}",
@@ -203,7 +203,9 @@ class Answerer:
 
 
 class Pieces:
-    """A streamer for ``generate``: tells text as soon as its characters are whole; control characters are left out.
+    """A streamer for ``generate``: tells text as soon as its characters are whole.
+
+    Control characters are left out.
 
     transformers' TextStreamer holds text back up to the next blank, and shows a template's end of turn where the
     tokenizer does not mark it as special.

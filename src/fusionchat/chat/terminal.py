@@ -27,7 +27,7 @@ def chat(
         model: A model folder, a run folder (its fused model is taken), a job's folder of a run, or a hub id.
         device: "auto", "cpu", "cuda", "cuda:N" or "mps".
         max_new_tokens: Where an answer is cut.
-        temperature: 0 for the most likely answer.
+        temperature: Sampling temperature; 0 for the most likely token each time.
         seed: Makes the answers repeatable.
 
     Raises:
@@ -49,7 +49,7 @@ class Chat:
     Args:
         answerer: The model.
         max_new_tokens: Where an answer is cut.
-        temperature: 0 for the most likely answer.
+        temperature: Sampling temperature; 0 for the most likely token each time.
     """
 
     def __init__(self, answerer: Answerer, *, max_new_tokens: int, temperature: float) -> None:

@@ -30,21 +30,21 @@ from fusionchat.units import counted
     default=1.0,
     type=click.FloatRange(min=0),
     show_default=True,
-    help="0 for the most likely answer.",
+    help="Sampling temperature; 0 for the most likely token each time.",
 )
 @click.option(
     "--top-p",
     default=1.0,
     type=click.FloatRange(0, 1, min_open=True),
     show_default=True,
-    help="Draw from the likeliest tokens that have this mass together.",
+    help="Sample from the most likely tokens that together have this probability.",
 )
 @click.option(
     "--max-new-tokens",
     default=512,
     type=click.IntRange(min=1),
     show_default=True,
-    help="Longer answers are cut and left out.",
+    help="Most tokens of an answer; longer ones are left out.",
 )
 @click.option(
     "--n", "samples", default=1, type=click.IntRange(min=1), show_default=True, help="Answers to each prompt."
@@ -55,7 +55,7 @@ from fusionchat.units import counted
     type=click.Choice(["last", "each"]),
     default="last",
     show_default=True,
-    help="Answer the last question of a dialogue, or each after the model's own answers to those before.",
+    help="Answer the last question of a dialogue, or each one after the model's own earlier answers.",
 )
 def answer(
     recipe: Path,

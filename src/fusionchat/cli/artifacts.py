@@ -34,10 +34,18 @@ def show(path: str, conversation: str | None) -> None:
 @click.command()
 @click.argument("run", type=click.Path(path_type=Path, exists=True, file_okay=False))
 @click.option(
-    "--format", "form", type=click.Choice(["parquet", "distillkit"]), required=True, help="What reads it."
+    "--format",
+    "form",
+    type=click.Choice(["parquet", "distillkit"]),
+    required=True,
+    help="The program that will read the export.",
 )
 @click.option(
-    "--job", "jobs", multiple=True, metavar="JOB", help="Of represent, align or fuse; all of fuse by default."
+    "--job",
+    "jobs",
+    multiple=True,
+    metavar="JOB",
+    help="Job of represent, align or fuse to export; every job of fuse by default.",
 )
 @click.option(
     "--output", type=click.Path(path_type=Path, file_okay=False), default="export", show_default=True
@@ -61,7 +69,7 @@ def export(run: Path, form: str, jobs: tuple[str, ...], output: Path) -> None:
 @click.command()
 @click.argument("folder", type=click.Path(path_type=Path, exists=True, file_okay=False))
 @click.argument("repo", metavar="OWNER/NAME")
-@click.option("--public", is_flag=True, help="Let everybody see the data set; it is private by default.")
+@click.option("--public", is_flag=True, help="Make the data set public; it is private by default.")
 def push(folder: Path, repo: str, public: bool) -> None:
     """Upload a job's distributions to the hub, as a data set.
 

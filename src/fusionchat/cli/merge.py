@@ -49,12 +49,12 @@ METHODS = tuple(
 @click.option(
     "--dtype",
     type=click.Choice(["float32", "bfloat16", "float16"]),
-    help="What is stored; else what the mergekit file says, else bfloat16.",
+    help="Dtype of the merged model; by default the mergekit file's, else bfloat16.",
 )
 @click.option(
     "--embeddings",
     type=click.Choice(["error", "pivot", "union"]),
-    help="What to do where a target has other tokens; else what the mergekit file says, else error.",
+    help="What to do if a target has other tokens; by default what the mergekit file says, else error.",
 )
 @click.option(
     "--shard-gb",
@@ -63,14 +63,20 @@ METHODS = tuple(
     show_default=True,
     help="Largest weight file.",
 )
-@click.option("--threads", default=0, type=click.IntRange(min=0), show_default=True, help="0 for all cores.")
 @click.option(
-    "--allow-pickle", is_flag=True, help="Read .bin checkpoints (weights only) where there is nothing else."
+    "--threads",
+    default=0,
+    type=click.IntRange(min=0),
+    show_default=True,
+    help="Number of threads; 0 for all cores.",
+)
+@click.option(
+    "--allow-pickle", is_flag=True, help="Read .bin checkpoints (weights only) if there are no safetensors."
 )
 @click.option(
     "--hash-inputs",
     is_flag=True,
-    help="Put the SHA-256 of all inputs into the report: one more read of those whose is not known.",
+    help="Record the SHA-256 of every input; inputs without a known checksum are read once more.",
 )
 @click.option("--overwrite", is_flag=True, help="Write into a folder that is not empty.")
 @click.option("--dry-run", is_flag=True, help="Print the plan with sizes, time and memory; write nothing.")
@@ -185,18 +191,22 @@ def _said(value: Any) -> str:
 @click.command()
 @click.argument("model")
 @click.argument("corpus")
-@click.option("--out", required=True, type=click.Path(path_type=Path), help="Folder of the diagonal.")
+@click.option("--out", required=True, type=click.Path(path_type=Path), help="Output folder.")
 @click.option(
-    "--examples", default=256, type=click.IntRange(min=1), show_default=True, help="Conversations drawn."
+    "--examples",
+    default=256,
+    type=click.IntRange(min=1),
+    show_default=True,
+    help="Number of conversations to use, drawn at random.",
 )
 @click.option(
     "--max-tokens",
     default=2048,
     type=click.IntRange(min=8),
     show_default=True,
-    help="Longer conversations are cut.",
+    help="Cut conversations to this many tokens.",
 )
-@click.option("--seed", default=0, show_default=True, help="Of the draw.")
+@click.option("--seed", default=0, show_default=True, help="Seed of the draw.")
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:N or mps.")
 def fisher(
     *, model: str, corpus: str, out: Path, examples: int, max_tokens: int, seed: int, device: str

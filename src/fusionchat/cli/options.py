@@ -16,6 +16,6 @@ def with_recipe(command: Command) -> Command:
         "settings",
         multiple=True,
         metavar="PATH.TO.KEY=VALUE",
-        help="Override a setting; may be given often.",
+        help="Override a setting; can be repeated.",
     )(command)
     return click.argument("recipe", type=click.Path(path_type=Path))(command)

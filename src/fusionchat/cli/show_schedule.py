@@ -31,7 +31,7 @@ def tasks_of(planned: "Sequence[Planned]", tflops: float, gpus: int) -> list[Tas
         raise RecipeError(
             f"The cost of {counted(len(unknown), 'job')} is not known: {', '.join(unknown[:3])}{' ...' * (len(unknown) > 3)}",
             where="--devices",
-            do="say what the corpus and the models have: --assume tokens=63e6 --assume pivot=7.2e9, and so on for each source",
+            do="give the sizes of corpus and models: --assume tokens=63e6 --assume pivot=7.2e9, and so on for each source",
         )
     return [
         Task(

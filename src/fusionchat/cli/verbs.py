@@ -47,7 +47,7 @@ verify_option = click.option(
 engine_option = click.option(
     "--engine",
     type=click.Choice(["local", "ray"]),
-    help="Who carries jobs to machines, as runtime.engine of the recipe.",
+    help="What runs the jobs; overrides the recipe's runtime.engine.",
 )
 
 
@@ -75,7 +75,11 @@ def init(path: Path) -> None:
 @cli.command()
 @with_recipe
 @click.option(
-    "--sample", default=200, type=click.IntRange(min=1), show_default=True, help="Conversations looked at."
+    "--sample",
+    default=200,
+    type=click.IntRange(min=1),
+    show_default=True,
+    help="Number of conversations to check.",
 )
 def check(recipe: Path, settings: tuple[str, ...], sample: int) -> None:
     """Look at models, tokenizers and corpus; no weights are read."""
@@ -93,24 +97,24 @@ def check(recipe: Path, settings: tuple[str, ...], sample: int) -> None:
 @click.option(
     "--commands",
     is_flag=True,
-    help="Print a command for each job that is to run, with its needs, for Slurm and the like.",
+    help="Print a command for each job that will run, with its dependencies, for Slurm and similar schedulers.",
 )
 @engine_option
 @click.option(
     "--devices",
     metavar="[NODESx][GPUSx]MEMORY",
-    help="Say whether the jobs fit these, 4x8x80GB for instance, instead of this machine, and how long the run takes.",
+    help="Check the jobs against these devices (such as 4x8x80GB) instead of this machine, and estimate the run's time.",
 )
 @click.option(
     "--assume",
     multiple=True,
     metavar="NAME=NUMBER",
-    help="Tokens of the corpus, or parameters of a model, that is not here: tokens=63e6, pivot=7e9.",
+    help="Size of a corpus or model that is not here: tokens=63e6, pivot=7e9.",
 )
 @click.option(
     "--tflops",
     type=click.FloatRange(min=0, min_open=True),
-    help="What one of the devices does, 10^12 operations a second; 125 if not given.",
+    help="Speed of one device in TFLOP/s; 125 by default.",
 )
 @verify_option
 def plan(
@@ -167,7 +171,7 @@ def plan(
 
 @cli.command()
 @with_recipe
-@click.option("--only", metavar="JOB", help="Run this job alone; what it needs must be done.")
+@click.option("--only", metavar="JOB", help="Run only this job; the jobs that it needs must be done.")
 @engine_option
 @verify_option
 def run(recipe: Path, settings: tuple[str, ...], only: str | None, engine: str | None, verify: bool) -> None:
@@ -186,11 +190,9 @@ def run(recipe: Path, settings: tuple[str, ...], only: str | None, engine: str |
     "--for-engine",
     is_flag=True,
     hidden=True,
-    help="An engine gives it jobs whose leases it holds, one per line on stdin.",
+    help="Read jobs from stdin, one per line; the caller holds their leases.",
 )
-@click.option(
-    "--as-rank", metavar="FINGERPRINT", hidden=True, help="It is one of the ranks that make the job."
-)
+@click.option("--as-rank", metavar="FINGERPRINT", hidden=True, help="Run as one rank of the job.")
 def worker(run: Path, job: str | None, for_engine: bool, as_rank: str | None) -> None:
     """Make one job of a run, or help with its shards.
 
@@ -212,7 +214,7 @@ def worker(run: Path, job: str | None, for_engine: bool, as_rank: str | None) ->
 
 @cli.command()
 @click.argument("run", type=click.Path(path_type=Path, exists=True, file_okay=False))
-@click.option("--watch", is_flag=True, help="Show it until all is done.")
+@click.option("--watch", is_flag=True, help="Keep showing it until the run is done.")
 def status(run: Path, watch: bool) -> None:
     """Show what a run is doing, from any machine.
 
@@ -307,7 +309,7 @@ def chat(model: Path, device: str, max_new_tokens: int, temperature: float, seed
     default=1.0,
     type=click.FloatRange(0, 1, min_open=True),
     show_default=True,
-    help="Size of the corpus and of the training; 1 is the real demo.",
+    help="Scale of the corpus and the training; 1 is the full demo.",
 )
 @click.option(
     "--set", "settings", multiple=True, metavar="PATH.TO.KEY=VALUE", help="Override a setting of the recipe."
@@ -320,7 +322,7 @@ def demo(output: str, seed: int, scale: float, settings: tuple[str, ...]) -> Non
     recipe = prepare(Path(output), seed=seed, scale=scale)
     finish(load(recipe, settings))
     console.say(
-        "It knows the eight domains of its corpus only. Ask it: Play the dragon. What are you looking for?"
+        "It knows only the eight domains of its corpus. Try: Play the dragon. What are you looking for?"
     )
 
 

@@ -54,7 +54,10 @@ def agree_all(conversation: Conversation, renderers: Sequence[Renderer]) -> Fitt
 
 
 def respace(conversation: Conversation, renderers: Sequence[Renderer]) -> tuple[Conversation, list[Note]]:
-    """The conversation with the spaces of the first template that changes those of thoughts; the pivot's is first."""
+    """The conversation with the spaces of the first template that changes those of thoughts.
+
+    The pivot's is first.
+    """
     if not thoughtful(conversation):
         return conversation, []
     for renderer in renderers:
@@ -106,7 +109,10 @@ def _edit(renderer: Renderer, conversation: Conversation, reject: Reject) -> Con
 
 
 def whole_span(message: Message, seen: Message, kept: tuple[int, int] | None) -> tuple[int, int]:
-    """The span of a message that is kept, its unseen thought included; ``kept`` is the span of what is seen."""
+    """The span of a message that is kept, its unseen thought included.
+
+    ``kept`` is the span of what is seen.
+    """
     unseen, size = len(message.content) - len(seen.content), len(message.content)
     if kept is None:
         return 0, size

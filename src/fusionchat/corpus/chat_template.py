@@ -224,7 +224,10 @@ def thinking_turn(content: str, mark: str) -> _Turn:
 
 
 def as_written(content: str, shown: str, mark: str) -> str:
-    """A content with the spaces around its thought as a template writes them; ``shown`` has marks for its words."""
+    """A content with the spaces around its thought as a template writes them.
+
+    ``shown`` has marks for its words.
+    """
     thought = split(content)
     assert thought is not None, "only a thought is written with other spaces"
     front = shown.removesuffix(mark)

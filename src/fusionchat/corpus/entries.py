@@ -90,7 +90,9 @@ def read_entry(
     sample: int | None = None,
     thinking: Thinking = "keep",
 ) -> ReadCorpus:
-    """The conversations of one entry, with or without their thoughts; the arguments are those of `read_corpus`.
+    """The conversations of one entry, with or without their thoughts.
+
+    The arguments are those of `read_corpus`.
 
     Raises:
         CorpusError: As `read_corpus`, with the entry's place in the recipe.

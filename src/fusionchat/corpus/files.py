@@ -57,7 +57,7 @@ def read_records(file: Path, *, text: bool, split: str, pattern: str) -> Iterato
     """
     path = str(file)
     if not file.is_file():
-        raise CorpusError("A corpus is a file", where=path)
+        raise CorpusError("This is not a file", where=path)
     with file.open("rb") as opened:
         if opened.read(len(POINTER)) == POINTER:
             raise CorpusError(

@@ -10,7 +10,10 @@ SHOWN_CHARACTERS = 40
 
 
 def passes(record: object, wanted: Filter) -> bool:
-    """Whether each of the filter's columns has the value that is wanted, or one of them; an absent one is null."""
+    """Whether each of the filter's columns has the value that is wanted, or one of them.
+
+    An absent one is null.
+    """
     said = record if isinstance(record, dict) else {}
     return all(
         any(equal(said.get(column), one) for one in (value if isinstance(value, tuple) else (value,)))

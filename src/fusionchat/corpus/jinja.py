@@ -93,7 +93,10 @@ def own_template(tokenizer: HasTemplate, where: str) -> str:
 
 
 def pick(found: object, where: str) -> str:
-    """The template itself, or of several by name the one called ``default``; raises ModelError as `own_template` does."""
+    """The template itself, or of several by name the one called ``default``.
+
+    Raises ModelError as `own_template` does.
+    """
     names: list[str] = []
     if isinstance(found, Mapping):
         names = sorted(map(str, found))

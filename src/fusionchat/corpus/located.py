@@ -38,7 +38,7 @@ def locate(path: str, folder: str = ".", revision: str | None = None) -> Located
     place = find(path, folder, revision, kind="datasets")
     if place.path is not None and place.path.is_dir():
         raise CorpusError(
-            "A corpus is a file, this is a folder",
+            "This is a folder, not a corpus file",
             where=path,
             do=f"give its files by a pattern: {Path(path) / example(place.path)}",
         )

@@ -35,7 +35,10 @@ class Place(NamedTuple):
 
 
 def between_marks(skeleton: str, marks: Sequence[str]) -> list[str] | Refusal:
-    """The template's text before, between and after the marks; a refusal if one is not there exactly once."""
+    """The template's text before, between and after the marks.
+
+    A refusal if one is not there exactly once.
+    """
     found = [skeleton.find(mark) for mark in marks]
     once = all(skeleton.count(mark) == 1 for mark in marks)
     if not once or any(a > b for a, b in pairwise(found)):

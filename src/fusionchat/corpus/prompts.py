@@ -1,4 +1,7 @@
-"""Prompts: records of a corpus of which the questions are wanted; answers in them are no obstacle and no need."""
+"""Prompts: records of a corpus of which the questions are wanted.
+
+Answers in them are no obstacle and no need.
+"""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -28,7 +31,10 @@ def as_question(conversation: Conversation) -> Conversation:
 
 
 def check_prompt(messages: Sequence[Message]) -> None:
-    """Raise Unusable where turns ask nothing; user turns may follow each other, where their answers are gone."""
+    """Raise Unusable where turns ask nothing.
+
+    User turns may follow each other, where their answers are gone.
+    """
     asks = [m for m in messages if m.role == "user"]
     plain = len(messages) == 1 and messages[0].role == "assistant"
     if not asks and not plain:

@@ -123,7 +123,10 @@ def _left(entry: CorpusFile, found: Located, selection: Selection) -> dict[str, 
 def with_own_id(
     conversation: Conversation, seen: Mapping[str, Conversation], number: int
 ) -> Conversation | Reject:
-    """The conversation under an id that no other has; a reject where it is the same as the one with that id."""
+    """The conversation under an id that no other has.
+
+    A reject where it is the same as the one with that id.
+    """
     same = seen.get(conversation.id)
     if same is None:
         return conversation

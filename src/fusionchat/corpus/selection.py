@@ -1,4 +1,7 @@
-"""Which records of a corpus entry are read: those that pass its filter, up to its limit; all others are counted."""
+"""Which records of a corpus entry are read: those that pass its filter, up to its limit.
+
+All others are counted.
+"""
 
 from collections import Counter, defaultdict
 from collections.abc import Mapping

@@ -72,11 +72,11 @@ class CorpusFile(Named):
         description="plain text: each match of this regular expression (its group 1) is one conversation",
     )
     columns: dict[str, str] = Field(
-        {}, description="the names of columns that are not called as in the formats: `{prompt: problem}`"
+        {}, description="columns whose names differ from the format's: `{prompt: problem}`"
     )
     domain: Domain | None = Field(
         None,
-        description="what the records are about: a name, or `{column: NAME}`; by default column `domain`",
+        description="domain of the records: a name, or `{column: NAME}`; by default column `domain`",
     )
     filter: Annotated[dict[str, Scalar | tuple[Scalar, ...]], BeforeValidator(plain_values)] = Field(
         {},

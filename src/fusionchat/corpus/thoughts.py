@@ -75,7 +75,10 @@ def without(content: str) -> str:
 
 
 def opening(prompt: str) -> str:
-    """The opening tag that ends a prompt, with the spaces after it; "" where an answer does not begin inside a thought."""
+    """The opening tag that ends a prompt, with the spaces after it.
+
+    "" where an answer does not begin inside a thought.
+    """
     found = (re.search(rf"{re.escape(begin)}\s*\Z", prompt) for begin, _ in TAGS)
     return next((match.group() for match in found if match), "")
 

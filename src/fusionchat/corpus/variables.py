@@ -41,7 +41,10 @@ def refuse_names(names: Iterable[str], taken: Iterable[str] = TAKEN) -> None:
 
 @lru_cache(maxsize=64)
 def read_by(source: str) -> frozenset[str]:
-    """The names that a template takes from outside, those that the renderer sets included; it must be valid Jinja."""
+    """The names that a template takes from outside, those that the renderer sets included.
+
+    It must be valid Jinja.
+    """
     sandbox = Environment(extensions=[loopcontrols, Generation])
     return frozenset(meta.find_undeclared_variables(sandbox.parse(source)))
 

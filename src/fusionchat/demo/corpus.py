@@ -62,7 +62,10 @@ def draw(world: World, rng: random.Random, domain: str, name: str) -> Record:
 
 
 def fusion_corpus(seed: int, scale: float) -> dict[str, list[Record]]:
-    """The fusion corpus by split, domains interleaved; no two records share their text or their last reply."""
+    """The fusion corpus by split, domains interleaved.
+
+    No two records share their text or their last reply.
+    """
     world, rng = World(seed), random.Random(f"fusion/{seed}")
     seen: set[str] = set()
     corpus: dict[str, list[Record]] = {}

@@ -88,7 +88,10 @@ def _make_models(parts: Sequence[Part], progress: Progress) -> None:
 
 
 def _train_beside(parts: Sequence[Part], advance: Advance) -> None:
-    """Train the models in one process per core, each of one thread; starting one costs as much as a fifth of a model."""
+    """Train the models in one process per core, each of one thread.
+
+    Starting one costs as much as a fifth of a model.
+    """
     told: queue.Queue[int | None] = queue.Queue()
     shares = share_out(parts, min(len(parts), os.cpu_count() or 1))
     with tempfile.TemporaryDirectory() as folder:

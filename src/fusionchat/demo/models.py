@@ -84,7 +84,10 @@ def schedule_of(name: str, scale: float) -> Schedule:
 
 
 def tokenizer_of(name: str, seed: int, without: set[str]) -> PreTrainedTokenizerFast:
-    """A model's tokenizer with its chat template; models with the same kind of tokenizer get the same vocabulary."""
+    """A model's tokenizer with its chat template.
+
+    Models with the same kind of tokenizer get the same vocabulary.
+    """
     spec = SPECS[name]
     uniform = dict.fromkeys(DOMAINS, 1.0)
     records = islice(training_text(seed, "tokenizer", uniform, without), TOKENIZER_TEXT)
@@ -109,7 +112,9 @@ def config_of(name: str, tokenizer: PreTrainedTokenizerFast) -> PreTrainedConfig
 
 
 def make_model(folder: Path, name: str, *, seed: int, scale: float, advance: Callable[[int], None]) -> float:
-    """Train one model from nothing and save it as a Hugging Face folder; returns its last loss in nats a token.
+    """Train one model from nothing and save it as a Hugging Face folder.
+
+    Returns its last loss in nats a token.
 
     One thread only: then the weights depend on the seed and the machine's arithmetic, not on its number of cores.
     """

@@ -15,7 +15,7 @@ def prepare(output: Path, *, seed: int, scale: float) -> Path:
     Args:
         output: Folder that holds the runs; the demo's is ``output/demo``.
         seed: Of everything.
-        scale: Size of the corpus and of the training; 1 is the real demo.
+        scale: Scale of the corpus and the training; 1 is the full demo.
 
     Returns:
         The recipe's path.

@@ -46,7 +46,10 @@ class Schedule:
 
 
 class Row(NamedTuple):
-    """One conversation in a model's tokens; ``supervised`` says for each token whether it is the assistant's."""
+    """One conversation in a model's tokens.
+
+    ``supervised`` says for each token whether it is the assistant's.
+    """
 
     ids: list[int]
     supervised: list[bool]

@@ -18,7 +18,10 @@ ZIPF = 1.4
 
 
 class Turn(NamedTuple):
-    """One user message and the reply to it; ``answer`` is what the reply's last line gives, None if nothing can be checked."""
+    """One user message and the reply to it.
+
+    ``answer`` is what the reply's last line gives, None if nothing can be checked.
+    """
 
     user: str
     assistant: str

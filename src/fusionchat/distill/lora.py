@@ -99,7 +99,7 @@ def require_quantizer(how: Lora | Qlora, where: str = "distill.train") -> None:
     """Raise ModelError where the matrices are to be in 4 bits, and this machine lacks what makes them so."""
     if how.quantization is not None and (missing := lacks(how.quantization)):
         raise ModelError(
-            f"This machine cannot train by QLoRA: {missing}",
+            f"This machine cannot train with QLoRA: {missing}",
             where=f"{where}.qlora",
             do="pip install 'fusionchat[quant]', or train: lora",
         )
@@ -131,7 +131,7 @@ def _require_saved(
             continue  # it is trained whole, and gets no factors
         if both is not None:
             raise ModelError(
-                f"{both} is to be trained whole and by factors",
+                f"{both} is to be trained both whole and by factors",
                 where=where,
                 do=f"remove {name!r} from one of the two",
             )

@@ -14,20 +14,20 @@ class TrainingSettings(Grown):
 
     later: ClassVar[tuple[str, ...]] = ("train", "optim", "keep_best")
 
-    epochs: float = Field(3, gt=0, description="passes over the training part; fractions are possible")
-    batch_size: int = Field(128, ge=1, description="conversations a step, over all devices")
-    learning_rate: float = Field(5e-6, gt=0, description="the highest one, after the warm-up")
+    epochs: float = Field(3, gt=0, description="passes over the training part; may be a fraction")
+    batch_size: int = Field(128, ge=1, description="conversations per step, over all devices")
+    learning_rate: float = Field(5e-6, gt=0, description="peak learning rate, reached after the warm-up")
     train: Trains = Field(
         "full",
         description="full: all parameters; lora: factors beside frozen matrices, and the target is an adapter; qlora: the same, "
         "the frozen matrices in 4 bits. `lora` alone is short for `{lora: {}}`",
     )
     schedule: Literal["cosine", "linear", "constant", "constant_with_warmup"] = Field(
-        "cosine", description="how the learning rate goes down"
+        "cosine", description="how the learning rate falls after the warm-up"
     )
-    warmup_ratio: float = Field(0.03, ge=0, lt=1, description="share of the steps in which the rate goes up")
+    warmup_ratio: float = Field(0.03, ge=0, lt=1, description="share of the steps spent on warm-up")
     weight_decay: float = Field(0.0, ge=0, description="AdamW's")
-    max_grad_norm: float = Field(1.0, gt=0, description="longer gradients are scaled to this norm")
+    max_grad_norm: float = Field(1.0, gt=0, description="gradients are clipped to this norm")
     precision: Precision = Field(
         "bf16",
         description="fp32; bf16: passes in bf16, weights and the optimizer's state in fp32; bf16_weights: matrices in bf16, too. "
@@ -42,7 +42,7 @@ class TrainingSettings(Grown):
         None,
         ge=1,
         description="the target is what the best of these steps left, by bits per byte of the validation part: the last one, and "
-        "every multiple of this number; nothing: the last step",
+        "every multiple of this number; unset: the last step",
     )
 
     @property
@@ -56,20 +56,22 @@ class AdaptSettings(TrainingSettings):
 
     later: ClassVar[tuple[str, ...]] = (*TrainingSettings.later, "pivot")
 
-    sources: tuple[str, ...] = Field((), description="which; nothing for all that transformers captures")
+    sources: tuple[str, ...] = Field(
+        (), description="sources to adapt; empty for all that transformers captures"
+    )
     pivot: bool = Field(
         False,
-        description="the pivot's own distributions, too, are of a copy that is fine-tuned so: as published it wins no "
-        "conversation against sources that have learned the text. Targets begin with the published pivot all the same",
+        description="take the pivot's own distributions from a copy fine-tuned in the same way: as published it wins no "
+        "conversation against sources that have learned the text. Targets still start from the published pivot",
     )
     train: Trains = Field(
         Lora(),
         description="lora: factors beside frozen matrices; qlora: the same, the frozen matrices in 4 bits; full: all parameters",
     )
-    epochs: float = Field(1, gt=0, description="passes over the training part; fractions are possible")
-    batch_size: int = Field(8, ge=1, description="conversations a step, over all devices")
-    learning_rate: float = Field(5e-4, gt=0, description="the highest one, after the warm-up")
-    warmup_ratio: float = Field(0.1, ge=0, lt=1, description="share of the steps in which the rate goes up")
+    epochs: float = Field(1, gt=0, description="passes over the training part; may be a fraction")
+    batch_size: int = Field(8, ge=1, description="conversations per step, over all devices")
+    learning_rate: float = Field(5e-4, gt=0, description="peak learning rate, reached after the warm-up")
+    warmup_ratio: float = Field(0.1, ge=0, lt=1, description="share of the steps spent on warm-up")
 
     def training(self) -> TrainingSettings:
         """What the training of a source goes by; other defaults than those of targets are written out."""
@@ -86,7 +88,7 @@ class SoftTrainingSettings(TrainingSettings):
         None,
         ge=0,
         le=1,
-        description="lambda of the last step: it goes there on a straight line from `label_weight`; nothing: it stays",
+        description="lambda at the last step, reached linearly from `label_weight`; unset: it stays the same",
     )
     focus: float = Field(
         0.0,
@@ -103,7 +105,9 @@ class SoftTrainingSettings(TrainingSettings):
 class DistillSettings(SoftTrainingSettings):
     """How the pivot is trained on fused distributions. The defaults are the paper's (section 4.1, arXiv 2402.16107v6)."""
 
-    sweep: tuple[float, ...] = Field((), description="further label weights; the best on validation is taken")
+    sweep: tuple[float, ...] = Field(
+        (), description="more label weights to try; the best on validation is used"
+    )
     seeds: int = Field(
         1,
         ge=1,

@@ -16,16 +16,16 @@ class LoraSettings(Frozen):
     """Factors B and A beside each of the chosen matrices W, which becomes W + alpha / r * B A (arXiv 2106.09685)."""
 
     r: int = Field(16, ge=1, description="rank: columns of B and rows of A")
-    alpha: float | None = Field(None, gt=0, description="scales the change, by alpha / r; nothing for 2 r")
+    alpha: float | None = Field(None, gt=0, description="the change is scaled by alpha / r; unset: 2 r")
     dropout: float = Field(
         0.0,
         ge=0,
         lt=1,
-        description="share of a factor's inputs that a pass leaves out; with any, the result depends on "
+        description="dropout on the factors' inputs; above 0 the result depends on "
         "`runtime.micro_batch_tokens` too",
     )
     targets: tuple[str, ...] = Field(
-        (), description="names of the linear layers, such as `q_proj`; nothing for all of them but the head"
+        (), description="names of the linear layers, such as `q_proj`; empty for all but the head"
     )
     modules_to_save: tuple[str, ...] = Field(
         (), description="names of modules that are trained whole, such as `embed_tokens`, `lm_head`"
@@ -47,7 +47,7 @@ class QloraSettings(LoraSettings):
 class Lora(Frozen):
     """Factors are trained, everything else is frozen."""
 
-    lora: LoraSettings = Field(LoraSettings(), description="the factors")
+    lora: LoraSettings = Field(LoraSettings(), description="settings of the factors")
     quantization: ClassVar[None] = None
 
     @property
@@ -59,7 +59,9 @@ class Lora(Frozen):
 class Qlora(Frozen):
     """Factors are trained, everything else is frozen, and its linear layers are in 4 bits."""
 
-    qlora: QloraSettings = Field(QloraSettings(), description="the factors, and the 4 bits")
+    qlora: QloraSettings = Field(
+        QloraSettings(), description="settings of the factors and of the 4-bit weights"
+    )
 
     @property
     def factors(self) -> LoraSettings:

@@ -143,7 +143,10 @@ def continue_batch(
     max_new_tokens: int,
     watches: Sequence[Watch],
 ) -> list[list[int]]:
-    """Greedy continuations of one batch, each cut before its first stop token; ``watches`` see all logits in turn."""
+    """Greedy continuations of one batch, each cut before its first stop token.
+
+    ``watches`` see all logits in turn.
+    """
     from transformers import LogitsProcessorList
 
     length = max(map(len, prompts))

@@ -22,7 +22,10 @@ ENOUGH = 10  # conversations from which on a standard error is itself known well
 
 
 class Estimate(NamedTuple):
-    """A value and its standard error over n conversations; ``se`` is None where n is too small to know it."""
+    """A value and its standard error over n conversations.
+
+    ``se`` is None where n is too small to know it.
+    """
 
     value: float
     se: float | None
@@ -100,7 +103,10 @@ def sized(domains: Sequence[str], sizes_C: Bytes | Bits) -> list[str]:
 
 
 def break_down(domains: Sequence[str], estimator: Callable[[NDArray[np.intp]], E]) -> tuple[E, dict[str, E]]:
-    """The estimator on all conversations and on those of each domain; an empty label belongs to no domain."""
+    """The estimator on all conversations and on those of each domain.
+
+    An empty label belongs to no domain.
+    """
     labels_C = np.asarray(domains, dtype=object)
     parts = {name: np.flatnonzero(labels_C == name) for name in dict.fromkeys(domains) if name}
     whole = estimator(np.arange(len(labels_C)))

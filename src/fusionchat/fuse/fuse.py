@@ -136,7 +136,9 @@ def _pick(models: Sequence[TopK], weights: Float[np.ndarray, "M N"]) -> TopK:
 
 
 def _mix(models: Sequence[TopK], weights: Float[np.ndarray, "M N"]) -> TopK:
-    """The k largest masses of the mixture; its tail is the models' own tails and the masses that were cut off.
+    """The k largest masses of the mixture.
+
+    Its tail is the models' own tails and the masses that were cut off.
 
     The tails are added as stored: 1 minus a sum of masses that were rounded to fp16 is wrong by up to 2e-3.
     """

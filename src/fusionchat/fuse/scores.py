@@ -60,7 +60,10 @@ def score_units(captures: Sequence[Scored], rule: BaseRule, bytes_CT: Int[np.nda
 
 
 def score_rows(aligned: Sequence[Scored], rule: BaseRule, bytes_CT: Int[np.ndarray, "C T"]) -> Compared:
-    """CE of every model on each of the pivot's rows, from their distributions there; an unaligned row has none."""
+    """CE of every model on each of the pivot's rows, from their distributions there.
+
+    An unaligned row has none.
+    """
     events = events_of(aligned[0].tokens, bytes_CT)
     rows = np.arange(len(events.turn), dtype=np.int64)
     ce_MN = np.stack([

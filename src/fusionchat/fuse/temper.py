@@ -38,7 +38,9 @@ def log_sum(logprobs: Float[np.ndarray, "N K"]) -> Float[np.ndarray, "N 1"]:
 
 
 def entropy(topk: TopK) -> Float[np.ndarray, " N"]:
-    """H = -sum_i p_i log2 p_i in bits, the tail counted as one token; NaN for a row without a distribution.
+    """H = -sum_i p_i log2 p_i in bits, the tail counted as one token.
+
+    NaN for a row without a distribution.
 
     What is in the tail would add to it, so models are comparable where as many tokens of each are kept.
     """
@@ -56,7 +58,10 @@ def entropy_of_rows(topks: Sequence[TopK]) -> Float[np.ndarray, "M N"]:
 def mean_entropy(
     topks: Sequence[TopK], unit_N: Int[np.ndarray, " N"], units: int
 ) -> Float[np.ndarray, "M U"]:
-    """Mean entropy of each model in each unit over the rows in which all have a distribution; NaN where there is none."""
+    """Mean entropy of each model in each unit over the rows in which all have a distribution.
+
+    NaN where there is none.
+    """
     shared_N = np.logical_and.reduce([topk.present for topk in topks])
     unit, rows = unit_N[shared_N], add_up(np.ones(int(shared_N.sum())), unit_N[shared_N], units)
     sums_MU = np.stack([add_up(entropy(topk)[shared_N], unit, units) for topk in topks])

@@ -134,7 +134,7 @@ def search(
         MergeError: There are no candidates, the targets cannot be merged by any method, or all trials failed.
     """
     if not candidates:
-        raise MergeError("There is nothing to search among", do="give at least one merge method")
+        raise MergeError("There are no merges to try", do="give at least one merge method")
     started = time.perf_counter()
     statistics = inner_products(
         pivot, targets, threads=threads, embeddings=embeddings, allow_pickle=allow_pickle
@@ -190,7 +190,10 @@ class _Outcome(NamedTuple):
 
 
 def _attempt(merge: Callable[[Path], object], score: Callable[[Path], float], model: Path) -> _Outcome:
-    """Merge and score one candidate; what is wrong with it alone is its outcome, the machine's errors pass."""
+    """Merge and score one candidate.
+
+    What is wrong with it alone is its outcome, the machine's errors pass.
+    """
     shutil.rmtree(model, ignore_errors=True)
     try:
         merge(model)

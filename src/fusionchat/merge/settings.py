@@ -13,7 +13,9 @@ AnyMerge = Annotated[MergeMethod, Field(discriminator="method"), BeforeValidator
 class FusedSettings(Frozen):
     """How the fused model is stored."""
 
-    dtype: Literal["float32", "bfloat16", "float16"] = Field("bfloat16", description="dtype it is stored in")
+    dtype: Literal["float32", "bfloat16", "float16"] = Field(
+        "bfloat16", description="dtype of the stored weights"
+    )
     shard_gb: float = Field(5.0, gt=0)
 
 
@@ -23,8 +25,8 @@ class SearchSettings(Frozen):
     candidates: tuple[AnyMerge, ...] = Field((), description="merges to try; empty for a list of likely ones")
     metric: str = Field(
         "bits_per_byte",
-        description="what trials are compared by: any metric of a task that is on, as exact_match is with `evaluate.exact_match`",
+        description="metric that trials are compared by, of any task that is on, as exact_match is with `evaluate.exact_match`",
     )
     minutes: float | None = Field(
-        None, gt=0, description="start no trial after this long; nothing for no limit"
+        None, gt=0, description="start no trial after this many minutes; unset: no limit"
     )

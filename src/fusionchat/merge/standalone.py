@@ -95,7 +95,7 @@ def run_standalone(
     )
     others = left_out(base, carried(base))
     if others:
-        warn(f"not taken over from the pivot's folder: {', '.join(others)}")
+        warn(f"not copied from the pivot's folder: {', '.join(others)}")
     words = config.read_text(encoding="utf-8") if config else None
     if words is None:
         (out / CONFIG).unlink(missing_ok=True)

@@ -19,7 +19,9 @@ NEEDS = "pip install 'fusionchat[lora]'"
 
 
 def base_of(place: Place) -> str:
-    """The model that an adapter says it was trained on; "" where it does not say or is not on this machine.
+    """The model that an adapter says it was trained on.
+
+    "" where it does not say or is not on this machine.
 
     Raises:
         ModelError: A folder is no adapter's.
@@ -31,7 +33,7 @@ def base_of(place: Place) -> str:
             raise ModelError(
                 f"This folder holds no adapter: there is no {CONFIG}",
                 where=str(place.path),
-                do="give the folder that peft has saved",
+                do="give the folder that peft wrote",
             )
         return ""
     try:

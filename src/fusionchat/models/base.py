@@ -34,7 +34,10 @@ def write_base(adapter: Path, base: Place, **more: str | None) -> None:
 
 
 def require_same_weights(adapter: Path, base: Path) -> None:
-    """Raise ModelError where an adapter's record is of other weights than those of a model folder; most have none."""
+    """Raise ModelError where an adapter's record is of other weights than those of a model folder.
+
+    Most have none.
+    """
     record = adapter / BASE
     if not record.is_file():
         return

@@ -53,7 +53,9 @@ def cuda_memory() -> int:
 
 
 def rank_device(name: str, local_rank: int) -> "torch.device":
-    """The device of one of the processes that share a training on this machine; ``name`` as for `pick_device`.
+    """The device of one of the processes that share a training on this machine.
+
+    ``name`` as for `pick_device`.
 
     Raises:
         MachineError: There is no GPU for it.

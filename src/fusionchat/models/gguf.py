@@ -171,7 +171,10 @@ def _read_header(path: str, size: int, _changed: int) -> Header:
 
 
 def require_whole(path: Path, header: Header) -> None:
-    """Raise ModelError where a tensor goes past the end of the file; the types' widths are the `gguf` package's."""
+    """Raise ModelError where a tensor goes past the end of the file.
+
+    The types' widths are the `gguf` package's.
+    """
     from gguf import GGML_QUANT_SIZES, GGMLQuantizationType
 
     for name, tensor in header.tensors.items():
@@ -222,7 +225,10 @@ def refuse_unread(path: Path, header: Header) -> None:
 
 
 def structures() -> dict[str, frozenset[str]]:
-    """The structures that transformers reads from GGUF files, with the keys of each; no keys where it does not list them."""
+    """The structures that transformers reads from GGUF files, with the keys of each.
+
+    No keys where it does not list them.
+    """
     from transformers import modeling_gguf_pytorch_utils as gguf
 
     listed: Mapping[str, Mapping[str, str]] = gguf.GGUF_TO_TRANSFORMERS_MAPPING["config"]  # type: ignore[assignment]
@@ -242,7 +248,10 @@ def plain(name: str) -> str:
 
 
 def same_tokens(header: Header, spellings: list[str]) -> float:
-    """The share of the file's tokens that a tokenizer spells the same at the same id; 1 where the file lists none."""
+    """The share of the file's tokens that a tokenizer spells the same at the same id.
+
+    1 where the file lists none.
+    """
     own = header.values.get(TOKENS)
     if not isinstance(own, list) or not own:
         return 1.0

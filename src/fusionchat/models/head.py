@@ -160,7 +160,10 @@ class Head:
         return input_device(self.model)
 
     def states(self, tokens_BL: Int[Tensor, "B L"], mask_BL: Int[Tensor, "B L"]) -> Float[Tensor, "B L H"]:
-        """As `hidden`, without the mask where none is needed, which is faster; equal to it up to the order of sums."""
+        """As `hidden`, without the mask where none is needed, which is faster.
+
+        Equal to it up to the order of sums.
+        """
         return self._states(tokens_BL, mask_BL, masked=not self.looks_back_only)
 
     def _states(
@@ -210,5 +213,8 @@ class Head:
 
     @cached_property
     def _operand(self) -> Float[Tensor, "V H"]:
-        """The weight as the product takes it. A copy only where the CPU has half precision, which is never trained."""
+        """The weight as the product takes it.
+
+        A copy only where the CPU has half precision, which is never trained.
+        """
         return operand(self.weight, self.weight.dtype)

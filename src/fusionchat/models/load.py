@@ -1,4 +1,6 @@
-"""Models, their configurations and tokenizers, loaded by transformers; a tokenizer with the rules of its own file.
+"""Models, their configurations and tokenizers, loaded by transformers.
+
+A tokenizer with the rules of its own file.
 
 Python files that come with a model are run only where the recipe says so (``trust_remote_code``); nobody is asked.
 """
@@ -59,13 +61,19 @@ def source_of(place: Place) -> Iterator[Source]:
 
 
 def load_tokenizer(ref: ModelRef) -> "PreTrainedTokenizerBase":
-    """The model's fast tokenizer with the rules of its ``tokenizer.json``; raises ModelError where it cannot be loaded."""
+    """The model's fast tokenizer with the rules of its ``tokenizer.json``.
+
+    Raises ModelError where it cannot be loaded.
+    """
     place = ref.tokenizer_place
     return with_template(as_its_file(open_tokenizer(ref), file_of(place)), place)
 
 
 def open_tokenizer(ref: ModelRef) -> "PreTrainedTokenizerBase":
-    """The model's tokenizer as transformers builds it: not always what its file says. Raises as `load_tokenizer`."""
+    """The model's tokenizer as transformers builds it: not always what its file says.
+
+    Raises as `load_tokenizer`.
+    """
     from transformers import PreTrainedTokenizerFast
 
     place = ref.tokenizer_place
@@ -117,7 +125,10 @@ def _refuse_other(ref: ModelRef, tokenizer: "PreTrainedTokenizerBase") -> None:
 
 
 def declared_tokenizer(ref: ModelRef) -> "PreTrainedTokenizerBase":
-    """The tokenizer of the class that its folder declares; raises what transformers raises where it cannot be built."""
+    """The tokenizer of the class that its folder declares.
+
+    Raises what transformers raises where it cannot be built.
+    """
     from transformers import AutoTokenizer
 
     with source_of(ref.tokenizer_place) as source:
@@ -154,7 +165,10 @@ def as_its_file(tokenizer: "PreTrainedTokenizerBase", file: Path | None) -> "Pre
 
 
 def differs_on(tokenizer: "PreTrainedTokenizerBase", file: Path) -> str | None:
-    """A text that a loaded tokenizer splits differently than its file, None if there is none; cached by file."""
+    """A text that a loaded tokenizer splits differently than its file, None if there is none.
+
+    Cached by file.
+    """
     held = [file.parent / name for name in matching(file.parent, TOKENIZER)]
     key = tuple((str(path), path.stat().st_size, path.stat().st_mtime_ns) for path in held)
     if key not in _agreed:
@@ -199,7 +213,10 @@ def load_config(ref: ModelRef) -> "PretrainedConfig":
 
 
 def _stamp(place: Place) -> tuple[object, ...]:
-    """What a GGUF file is kept by while it does not change: to read its header takes seconds. Nothing for others."""
+    """What a GGUF file is kept by while it does not change: to read its header takes seconds.
+
+    Nothing for others.
+    """
     if place.file is None:
         return ()
     path = local_file(place)
@@ -215,7 +232,9 @@ def load_model(
     opening: Opening = PLAIN,
     plain: bool = False,
 ) -> "PreTrainedModel":
-    """The model in evaluation mode, its adapter merged into it; raises ModelError where it cannot be loaded.
+    """The model in evaluation mode, its adapter merged into it.
+
+    Raises ModelError where it cannot be loaded.
 
     Args:
         ref: The model.

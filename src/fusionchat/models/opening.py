@@ -1,4 +1,7 @@
-"""`Opening`: how a model's weights are brought into memory, as `capture:` of a recipe says it. Light: no torch."""
+"""`Opening`: how a model's weights are brought into memory, as `capture:` of a recipe says it.
+
+Light: no torch.
+"""
 
 import re
 from typing import Annotated, Literal, get_args
@@ -23,7 +26,10 @@ def with_known_map(value: object) -> object:
 
 
 def with_sizes(value: object) -> object:
-    """A `max_memory` whose devices are texts: numbers of devices are numbers in YAML; raises ValueError for no sizes."""
+    """A `max_memory` whose devices are texts: numbers of devices are numbers in YAML.
+
+    Raises ValueError for no sizes.
+    """
     if not isinstance(value, dict):
         return value
     for name, most in value.items():

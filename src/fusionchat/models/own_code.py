@@ -30,7 +30,9 @@ def require_pinned(place: Place, where: str) -> None:
 
 
 def trusted(ref: ModelRef, place: Place) -> bool:
-    """Whether Python files of a model (or of its tokenizer's place) are run; before that, whether they are pinned.
+    """Whether Python files of a model (or of its tokenizer's place) are run.
+
+    Before that, whether they are pinned.
 
     Raises:
         ModelError: As `require_pinned`, or its configuration cannot be downloaded.

@@ -40,7 +40,10 @@ INSTALL = "pip install 'fusionchat[quant]' has bitsandbytes; other methods need 
 
 
 def held_quantization(ref: ModelRef) -> Held | None:
-    """``quantization_config`` of a model's config.json; None where it has none, or is not on this machine."""
+    """``quantization_config`` of a model's config.json.
+
+    None where it has none, or is not on this machine.
+    """
     place = ref.place
     folder = None if place.file is not None else cached_folder(place)
     path = None if folder is None else folder / "config.json"
@@ -182,7 +185,10 @@ def keep_layout(model: "PreTrainedModel") -> None:
 
 
 def dequantized(held: Held) -> "QuantizationConfigMixin | None":
-    """The configuration with which transformers dequantizes a model while it reads it; None where it cannot."""
+    """The configuration with which transformers dequantizes a model while it reads it.
+
+    None where it cannot.
+    """
     kind = methods().get(str(held.get(METHOD)))
     if kind is None or "dequantize" not in settings_of(kind):
         return None

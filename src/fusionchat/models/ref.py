@@ -120,7 +120,10 @@ def made_of(pivot: ModelRef, folder: Path, name: str) -> ModelRef:
 
 
 def trained_as(ref: ModelRef, folder: Path, *, adapter: bool) -> ModelRef:
-    """A model with what a training of it saves into a folder: an adapter, or all weights. Its tokenizer is its own."""
+    """A model with what a training of it saves into a folder: an adapter, or all weights.
+
+    Its tokenizer is its own.
+    """
     return replace(ref, adapter=str(folder)) if adapter else replace(ref, model=str(folder))
 
 

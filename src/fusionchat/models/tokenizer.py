@@ -62,7 +62,9 @@ def _copy_files(ref: ModelRef, folder: Path) -> None:
 
 
 def template_to_save(ref: ModelRef) -> str | None:
-    """The template for a model made from this one, its variables as defaults; None where the files' own will do.
+    """The template for a model made from this one, its variables as defaults.
+
+    None where the files' own will do.
 
     Raises:
         ModelError: There is none to use.

@@ -82,17 +82,17 @@ class CompareSettings(Frozen):
     sft_epochs: float | None = Field(
         None,
         gt=0,
-        description="passes of this training; nothing for `distill.epochs`. Labels alone overfit earlier than distributions do: "
+        description="passes of this training; unset: `distill.epochs`. Labels alone overfit earlier than distributions do: "
         "compare with SFT at its best, found on validation",
     )
     sft_learning_rate: float | None = Field(
-        None, gt=0, description="its highest learning rate; nothing for `distill.learning_rate`"
+        None, gt=0, description="its peak learning rate; unset: `distill.learning_rate`"
     )
     sft_seeds: int | None = Field(
         None,
         ge=0,
         description="train it this many times with different seeds, and compare with their mean and with their soup (the "
-        "average of their parameters); nothing for as many as there are sources, 0 is `sft: false`",
+        "average of their parameters); unset: as many as there are sources; 0 is `sft: false`",
     )
     self_distillation: bool = Field(
         False, description="a target distilled from the pivot's own distributions, at `distill.label_weight`"
@@ -108,7 +108,7 @@ class Recipe(Grown):
     name: str = Field(description="the run's name, and its folder's")
     output: str = Field("runs", description="folder that holds the runs, relative to the working directory")
     seed: int = Field(
-        0, description="of every random choice: data order, seeds of training, shares of the corpus"
+        0, description="seed of every random choice: data order, training, shares of the corpus"
     )
     pivot: CapturedModel
     sources: dict[str, CapturedModel] = Field(
@@ -118,7 +118,7 @@ class Recipe(Grown):
     corpus: CorpusSettings
     adapt: AdaptSettings | None = Field(
         None,
-        description="sources are fine-tuned on the corpus before they are captured, `{}` as the defaults say; nothing: they are "
+        description="sources are fine-tuned on the corpus before they are captured, `{}` with its defaults; unset: they are "
         "captured as published",
     )
     represent: RepresentSettings = RepresentSettings()

@@ -1,4 +1,7 @@
-"""Advice in words: what the figures of a run say to do next. Each rule is a function of the report that gives sentences."""
+"""Advice in words: what the figures of a run say to do next.
+
+Each rule is a function of the report that gives sentences.
+"""
 
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
@@ -29,7 +32,10 @@ Rule = Callable[[Report], Iterator[str]]
 
 
 def advice(report: Report) -> tuple[Advice, ...]:
-    """What to do next, the most telling first, at most `MOST` sentences; none where the figures ask for nothing."""
+    """What to do next, the most telling first, at most `MOST` sentences.
+
+    None where the figures ask for nothing.
+    """
     found = [Advice(rule.__name__, said) for rule in RULES for said in rule(report)]
     return tuple(found[:MOST])
 

@@ -14,7 +14,10 @@ FORMAT_VERSION = 2
 
 
 def to_json(value: object) -> Json:
-    """Dataclasses and named tuples as objects, other sequences as arrays; what JSON has no word for fails."""
+    """Dataclasses and named tuples as objects, other sequences as arrays.
+
+    What JSON has no word for fails.
+    """
     if isinstance(value, Estimator):
         return value.name
     if is_dataclass(value) and not isinstance(value, type):
@@ -37,7 +40,9 @@ def report_json(report: Report) -> dict[str, Json]:
 
 
 def headline_json(report: Report) -> dict[str, Json]:
-    """The fused model's gains over SFT and its soup in the metric that a run is judged by; null if unknown.
+    """The fused model's gains over SFT and its soup in the metric that a run is judged by.
+
+    Null if unknown.
 
     ``se_*`` hold the sampling of conversations and the training noise; the 95 % interval reaches ``t_*`` of them to either
     side, which is what Student's t has at ``df_*`` degrees of freedom.

@@ -149,7 +149,9 @@ class MergeWeights:
 
 @dataclass(frozen=True)
 class MergedTensor:
-    """What one tensor's merge did; one entry per target in ``weights``, ``rms``, ``kept`` and ``ties``, where they are known.
+    """What one tensor's merge did.
+
+    One entry per target in ``weights``, ``rms``, ``kept`` and ``ties``, where they are known.
 
     Attributes:
         name: Its name.

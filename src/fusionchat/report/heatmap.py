@@ -92,7 +92,10 @@ def natural(name: str) -> list[tuple[int, str]]:
 
 
 def short_module(name: str) -> str:
-    """A parameter's place in its layer without experts' numbers, ``.weight`` and ``.bias``; outside, its last name."""
+    """A parameter's place in its layer without experts' numbers, ``.weight`` and ``.bias``.
+
+    Outside, its last name.
+    """
     place = module_of(name).removesuffix(".bias")
     if layer_of(name) is None:
         return place.rpartition(".")[2]

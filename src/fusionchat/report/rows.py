@@ -56,7 +56,9 @@ def make_rows(models: Sequence[Trained], fused: str, metrics: Sequence[Metric]) 
 
 
 def gains(models: Sequence[Trained], metric: Metric, fused: str, over: RowKind) -> dict[str, Gains]:
-    """The gain of every model over SFT or its soup in a metric, by label; none where there is no such row.
+    """The gain of every model over SFT or its soup in a metric, by label.
+
+    None where there is no such row.
 
     A soup averages the parameters of s trainings. Where the loss is quadratic around them its variance is at most
     that of their mean, a training's over s, which is taken for it; the difference between soup and mean varies less

@@ -100,7 +100,10 @@ def headline(report: Report) -> str:
 
 
 def _gain_words(gain: Gain, baseline: str, metric: Metric) -> str:
-    """``0.0078 less than SFT (95 % interval 0.0034 to 0.0122)``; the interval is of what is said, less or more."""
+    """``0.0078 less than SFT (95 % interval 0.0034 to 0.0122)``.
+
+    The interval is of what is said, less or more.
+    """
     places, scale = text.decimals([gain], metric), metric.scale
     less = (gain.value >= 0) == (metric.better == "lower")
     size = f"{abs(gain.value) * scale:.{places}f} {'less' if less else 'more'} than {baseline}"

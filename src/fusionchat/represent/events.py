@@ -142,7 +142,9 @@ def mark_common(
     compared_MU: Bool[np.ndarray, "M U"],
     bounds: NDArray[np.int64],
 ) -> Bool[np.ndarray, " N"]:  # pragma: no cover (compiled)
-    """Which rows are in regions that all models tile; model m has the rows from bounds[m] to bounds[m + 1].
+    """Which rows are in regions that all models tile.
+
+    Model m has the rows from bounds[m] to bounds[m + 1].
 
     A region begins where no row before reaches. Rows of one model never overlap, so they tile a region if their lengths
     add up to its length. A row of no length belongs to what begins where it is. No ``unit`` is one unit for all rows.

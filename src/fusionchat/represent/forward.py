@@ -81,7 +81,10 @@ def capture(
 
 
 def supervised_states(head: Head, batch: Batch) -> Float[Tensor, "N H"]:
-    """The hidden states that predict a batch's supervised tokens, on the head's device; the others are let go."""
+    """The hidden states that predict a batch's supervised tokens, on the head's device.
+
+    The others are let go.
+    """
     states = head.states(batch.tokens.to(head.device), batch.mask.to(head.device)).flatten(0, 1)
     return states[batch.positions.to(states.device)]
 

@@ -36,7 +36,7 @@ def with_less(
                 raise
             if batch_tokens <= least:
                 raise MachineError(
-                    f"Out of memory, with one conversation at a time, too: {str(error).strip() or 'no more is said'}",
+                    f"Out of memory even with one conversation at a time: {str(error).strip() or type(error).__name__}",
                     where=label,
                     do="free some memory, lower corpus.max_tokens, or open the model otherwise (`capture: {device_map: auto}`, "
                     "`quantization`)",

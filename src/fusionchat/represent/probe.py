@@ -94,7 +94,10 @@ def compare(plain: Plain, scored: Scored) -> tuple[Difference, Difference]:
 
 
 def look_up(plain: Plain, ids_NK: NDArray[np.int32]) -> Float[np.ndarray, "N K"]:
-    """Transformers' log-probabilities of some ids of each row; the least candidate's for those that are none."""
+    """Transformers' log-probabilities of some ids of each row.
+
+    The least candidate's for those that are none.
+    """
     rows_N1 = np.arange(len(ids_NK), dtype=np.int64)[:, None]
     size = 1 + int(max(plain.ids.max(initial=0), ids_NK.max(initial=0)))
     keys, wanted_NK = (rows_N1 * size + plain.ids).ravel(), rows_N1 * size + ids_NK
@@ -125,7 +128,7 @@ def require_close(probe: Probe, *, backend: str, place: str) -> None:
         if probe.label.mean <= probe.bound and probe.kept.mean <= probe.bound + STORED:
             return
         raise ModelError(
-            f"The backend {backend} does not give what transformers gives: log-probabilities of the text differ by "
+            f"The backend {backend} does not agree with transformers: log-probabilities of the text differ by "
             f"{probe.label.mean:g} nats on average ({probe.label.worst:g} at most), those of the kept tokens by "
             f"{probe.kept.mean:g} ({probe.kept.worst:g}), and {probe.bound:g} is the bound",
             where=place,

@@ -106,7 +106,10 @@ class Selection:
 
 
 def _share(part: Callable[[int, int], None], rows: int, work: int) -> None:
-    """Call ``part(low, high)`` for all rows, on torch's number of threads; what a row gives does not depend on it."""
+    """Call ``part(low, high)`` for all rows, on torch's number of threads.
+
+    What a row gives does not depend on it.
+    """
     threads = min(torch.get_num_threads(), rows)
     if threads <= 1 or work < LEAST_WORK:
         part(0, rows)

@@ -34,11 +34,12 @@ class RepresentSettings(Frozen):
 
     logprobs: Literal["float16", "uint8"] = Field(
         "float16",
-        description="how log-probabilities are kept; uint8 takes half the space and differs from float16 by a divergence of "
-        "about 4e-5 nats a token (docs/results/store.md; its steps: docs/formats.md). Alignments and fusions follow the pivot's",
+        description="format of the stored log-probabilities; uint8 takes half the space and differs from float16 by a "
+        "divergence of about 4e-5 nats a token (docs/results/store.md; its steps: docs/formats.md). Alignments and fusions "
+        "follow the pivot's",
     )
     compression: Literal["none", "zstd"] = Field(
         "none",
-        description="of the blocks of captures, alignments and fusions; with uint8, zstd makes them a third smaller and slower "
+        description="compression of captures, alignments and fusions; with uint8, zstd makes them a third smaller and slower "
         "to read",
     )

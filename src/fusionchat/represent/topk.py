@@ -1,5 +1,7 @@
 # N supervised rows, K kept tokens
-"""`TopK`: what a model thinks of supervised tokens; `Scored`: with the tokens, and their own log-probabilities. PURE.
+"""`TopK`: what a model thinks of supervised tokens. PURE.
+
+`Scored`: with the tokens, and their own log-probabilities.
 
 Row i of a TopK is the distribution *for* supervised token i, made from the context before it. Which tokens these are,
 `SupervisedTokens` says: the model's own for its capture; the pivot's for what is aligned to it or fused.

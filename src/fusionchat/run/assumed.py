@@ -50,7 +50,7 @@ def parse(texts: tuple[str, ...], models: tuple[str, ...]) -> Assumed:
             found[name] = 0.0
         if found[name] <= 0 or name not in (TOKENS, *models):
             raise RecipeError(
-                f"This assumes nothing: {text!r}",
+                f"This is not NAME=NUMBER: {text!r}",
                 where="--assume",
                 do=f"give NAME=NUMBER, the name one of {', '.join((TOKENS, *models))}",
             )

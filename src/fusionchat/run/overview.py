@@ -61,7 +61,7 @@ def overview(run: Path) -> list[Line]:
     path = run / ORDERS / PLAN
     if not path.is_file():
         raise ArtifactError(
-            "This is no run's folder",
+            "This is not a run's folder",
             where=str(run),
             do="give the folder that `fusionchat run` names at its end",
         )

@@ -1,4 +1,7 @@
-"""What a tokenizer's parts say about its pieces: alphabet, space, byte fallback, prefix. Read from the object, never a name."""
+"""What a tokenizer's parts say about its pieces: alphabet, space, byte fallback, prefix.
+
+Read from the object, never a name.
+"""
 
 import json
 import re

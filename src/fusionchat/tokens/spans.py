@@ -256,7 +256,10 @@ def skip_blanks(text: Array, at: int) -> int:
 def match_run(
     text: Array, at: int, ids: Array, first: int, last: int, data: Array, offsets: Array, skip: int
 ) -> int:
-    """Where tokens first..last-1, less ``skip`` leading bytes, end in the text; -1 - token where they differ."""
+    """Where tokens first..last-1, less ``skip`` leading bytes, end in the text.
+
+    -1 - token where they differ.
+    """
     for i in range(first, last):
         for source in range(offsets[ids[i]], offsets[ids[i] + 1]):
             if skip > 0:

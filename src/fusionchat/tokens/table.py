@@ -161,7 +161,10 @@ def slow_pieces(
 def sentencepiece_pieces(
     tokenizer: "PreTrainedTokenizerBase",
 ) -> tuple[Family, dict[int, bytes | None], set[int], set[int]]:
-    """Pieces of a slow SentencePiece tokenizer; whether it puts a space first is seen from what it makes of one letter."""
+    """Pieces of a slow SentencePiece tokenizer.
+
+    Whether it puts a space first is seen from what it makes of one letter.
+    """
     model = tokenizer.sp_model
     spelled: dict[int, bytes | None] = {}
     fallback: set[int] = set()

@@ -406,7 +406,7 @@ def test_checksums_asked_for_later_are_added_to_a_finished_report(tmp_path):
 def test_inputs_and_strangers_files_are_not_written_over(tmp_path):
     pivot, targets = family(tmp_path, 1)
     for place in (pivot, targets["t0"], tmp_path):
-        with pytest.raises(MergeError, match="take the place"):
+        with pytest.raises(MergeError, match="overwrite its input"):
             merge_models(pivot, targets, Linear(), place, overwrite=True)
     assert (pivot / "config.json").is_file()
     (tmp_path / "mine").mkdir()

@@ -128,7 +128,7 @@ def test_what_is_wrong_is_an_error_at_once_and_names_the_conversation(fake, faul
 
 def test_a_server_that_never_answers_is_an_error_in_the_end(fake):
     fake.faults.extend([500] * 99)
-    with pytest.raises(MachineError, match="no usable answer, asked 3 times: 500"):
+    with pytest.raises(MachineError, match="No usable answer from the server in 3 tries: 500"):
         captured(fake, settings={"retries": 2})
 
 

@@ -1,5 +1,7 @@
 # N pivot tokens, M source tokens of a turn; U and W unique ones
-"""Positions by dynamic time warping over token strings, as FuseLLM and FuseChat publish it; for comparison. PURE.
+"""Positions by dynamic time warping over token strings, as FuseLLM and FuseChat publish it. PURE.
+
+For comparison.
 
 The cost of a pair is the edit distance of the two tokens without their leading blank; the path through the N x M
 costs is walked back from the end, preferring the diagonal, then a step on the pivot's side (arXiv 2401.10491,

@@ -133,7 +133,10 @@ def plain_distance(left: Array, low: int, high: int, right: Array, first: int, l
 def distance(
     peq: Array, size: int, left: Array, low: int, right: Array, first: int, last: int, most: int
 ) -> int:
-    """Edit distance of left[low:low + size] and right[first:last]; ``peq`` are the masks of the left one if it is short."""
+    """Edit distance of left[low:low + size] and right[first:last].
+
+    ``peq`` are the masks of the left one if it is short.
+    """
     if size <= 64:
         return myers(peq, size, right, first, last, most)
     return plain_distance(left, low, low + size, right, first, last)

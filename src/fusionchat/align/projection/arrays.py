@@ -14,7 +14,10 @@ UNALIGNED, EXACT, INSIDE = 0, 1, 2
 
 
 class Side(NamedTuple):
-    """The arrays of a source that the loops read: its places, and its distributions; halves as their bits."""
+    """The arrays of a source that the loops read: its places, and its distributions.
+
+    Halves as their bits.
+    """
 
     ids: NDArray[np.int32]
     logprobs: NDArray[np.uint16]

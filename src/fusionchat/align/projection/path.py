@@ -78,7 +78,10 @@ def swallows(source: Places | Side, j: int, words: Words) -> bool:
 
 @njit(nogil=True)
 def chain(source: Side, j: int, turn: int, end: int, words: Words, lookup: Lookup, rules: Rules) -> float:
-    """Probability of the source tokens after row j up to byte ``end`` of the turn; NaN where the chain breaks."""
+    """Probability of the source tokens after row j up to byte ``end`` of the turn.
+
+    NaN where the chain breaks.
+    """
     product, at = 1.0, j
     while source.end[at] < end:
         follower = at + 1

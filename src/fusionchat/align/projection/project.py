@@ -156,7 +156,10 @@ def row_kinds(
     pivot_table: ByteTable,
     source_table: ByteTable,
 ) -> NDArray[np.uint8]:
-    """How every pivot row would be aligned by where its context ends, uint8 [N]; template bytes both sides have are context."""
+    """How every pivot row would be aligned by where its context ends, uint8 [N].
+
+    Template bytes both sides have are context.
+    """
     kinds: NDArray[np.uint8] = kinds_of_rows(
         attached.row,
         attached.residual,
@@ -175,7 +178,10 @@ def count_partners(
     source_table: ByteTable,
     settings: AlignSettings,
 ) -> PairCounts:
-    """How often the two sides' labels meet where they begin at the same byte; what `Statistics` is built from."""
+    """How often the two sides' labels meet where they begin at the same byte.
+
+    What `Statistics` is built from.
+    """
     attached = find_rows(pivot, source, pivot_table, source_table, settings)
     whole = pivot.begin == text_begins(pivot)
     met = np.flatnonzero((attached.row >= 0) & (attached.residual == 0) & whole)

@@ -1,4 +1,6 @@
-"""The shapes of records, one per file. A new file here with a `Format` in it is a new format: nothing else to touch.
+"""The shapes of records, one per file.
+
+A new file here with a `Format` in it is a new format: nothing else to touch.
 
 `FormatName` is what a recipe's ``format`` may be: ``auto`` takes the first format that fits each record, and ``text`` is no
 shape of records but a file of plain text (`fusionchat.corpus.files`).

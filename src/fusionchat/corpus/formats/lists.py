@@ -44,7 +44,10 @@ def read_turns(value: object, column: str) -> Turns:
 
 
 def of_pair(value: object) -> list[object]:
-    """The turns of a question with its answer (and a system prompt) in one object; any other value is one turn."""
+    """The turns of a question with its answer (and a system prompt) in one object.
+
+    Any other value is one turn.
+    """
     if isinstance(value, dict) and not any(key in value for key in ROLE_KEYS):
         for asked, answered in PAIRS:
             if asked in value and answered in value:

@@ -22,7 +22,10 @@ def size(text: str) -> int:
 
 
 def shorten(text: str, most: int) -> str:
-    """The text up to its last whole word within ``most`` UTF-8 bytes; cut inside the first word where that is longer."""
+    """The text up to its last whole word within ``most`` UTF-8 bytes.
+
+    Cut inside the first word where that is longer.
+    """
     raw = text.encode()
     if len(raw) <= most:
         return text
@@ -32,7 +35,9 @@ def shorten(text: str, most: int) -> str:
 
 
 def divide(text: str, share: float) -> tuple[str, str, str] | None:
-    """What is given of a text, the white space after it, and the rest; None for a text without a place to divide it.
+    """What is given of a text, the white space after it, and the rest.
+
+    None for a text without a place to divide it.
 
     It is divided at the end of the line nearest to the share of its characters, where one is within a quarter of the text,
     else at the nearest space.
@@ -66,7 +71,10 @@ class Text(NamedTuple):
 
 
 def pools(texts: Sequence[str], domains: Sequence[str]) -> dict[str, list[Text]]:
-    """The different texts of each domain by length; neither their order nor how often one is there changes them."""
+    """The different texts of each domain by length.
+
+    Neither their order nor how often one is there changes them.
+    """
     groups = defaultdict[str, dict[str, str]](dict)
     for text, domain in sorted(zip(texts, domains, strict=True)):
         groups[domain].setdefault(normal(text), text)

@@ -36,7 +36,10 @@ class Record(BaseModel):
 
 
 def read_questions(path: Path) -> list[Question]:
-    """The questions of a file, in order; raises CorpusError for one without any, and for a record that is none."""
+    """The questions of a file, in order.
+
+    Raises CorpusError for one without any, and for a record that is none.
+    """
     records = enumerate(read_records(path, text=False, split="test", pattern=""), 1)
     questions = [read_question(record, f"{path}, record {number}", number) for number, record in records]
     ids = [question.id for question in questions]

@@ -26,7 +26,10 @@ class Question(NamedTuple):
     domain: str = ""
 
     def conversation(self, option: int) -> Conversation:
-        """The dialogue with one option. Only its turn is scored, without its end, which is no byte of the option."""
+        """The dialogue with one option.
+
+        Only its turn is scored, without its end, which is no byte of the option.
+        """
         context = tuple(replace(message, train=False) for message in self.messages)
         turn = Message("assistant", self.given + self.options[option], complete=False)
         return Conversation(f"{self.id}/{option}", (*context, turn), self.domain)

@@ -27,7 +27,9 @@ def option_bits(bits: Sequence[Float[np.ndarray, " _"]], spans: Sequence[Spans],
 
 
 def common_begin(spans: Sequence[Spans], given: int) -> int:
-    """The last byte up to ``given`` at which no token of any option's turn is begun already; options are scored from there.
+    """The last byte up to ``given`` at which no token of any option's turn is begun already.
+
+    Options are scored from there.
 
     A token may begin in what is given and end in the option. Where one option has such a token and another has not, what
     is given would else be charged to one of them alone.

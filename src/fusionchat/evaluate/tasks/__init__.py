@@ -1,4 +1,6 @@
-"""What is measured, one task per file. A new file here with a `Task` in it is a new task: nothing else to touch.
+"""What is measured, one task per file.
+
+A new file here with a `Task` in it is a new task: nothing else to touch.
 
 Its settings are a key of the recipe's `evaluate`, and its metrics are in every table and picture of the report.
 """

@@ -42,7 +42,10 @@ class ChoiceTask(Task):
         raise NotImplementedError
 
     def measure(self, subject: Subject, progress: Progress) -> Measured:
-        """Whether the right option of each question is the most likely; the bits of all options are kept in a file."""
+        """Whether the right option of each question is the most likely.
+
+        The bits of all options are kept in a file.
+        """
         questions, unmade = self.questions(subject)
         asked, choices, rejects = choose(subject, questions, progress)
         (metric,) = self.metrics
@@ -102,12 +105,14 @@ class ChoiceTask(Task):
 class HeldOutTask(ChoiceTask):
     """Questions made of held-out dialogues: an answer, and wrong options that are answers of others of its domain."""
 
-    options: int = Field(4, ge=2, le=26, description="options of a question, the right one included")
-    max_bytes: int = Field(64, ge=4, description="most UTF-8 bytes of an option; longer ones end at a word")
+    options: int = Field(4, ge=2, le=26, description="options per question, including the right one")
+    max_bytes: int = Field(
+        64, ge=4, description="longest option in UTF-8 bytes; longer ones are cut after a word"
+    )
     limit: int | None = Field(
         250, ge=1, description="at most this many questions, drawn by seed with every domain's share"
     )
-    seed: int = Field(1, ge=0, description="draws the questions and their wrong options")
+    seed: int = Field(1, ge=0, description="seed for drawing the questions and their wrong options")
 
     def places(self, conversations: "Sequence[Conversation]") -> list[int]:
         """The places of the dialogues that end with an answer."""
@@ -118,7 +123,10 @@ class HeldOutTask(ChoiceTask):
         return self.options * part.of(self.limit).tokens
 
     def question(self, one: Exchange) -> tuple[str, str, str] | None:
-        """What is given of an answer, the white space after that, and the right option; None where there is none."""
+        """What is given of an answer, the white space after that, and the right option.
+
+        None where there is none.
+        """
         raise NotImplementedError
 
     def questions(self, subject: Subject) -> tuple[list[Question], int]:

@@ -27,9 +27,11 @@ class Continuation(HeldOutTask):
         0.5,
         gt=0,
         lt=1,
-        description="share of the answer that is given, up to the end of a line where it has lines",
+        description="share of the answer that the model is given, to the end of a line if there are several",
     )
-    max_bytes: int = Field(24, ge=4, description="most UTF-8 bytes of an option; longer ones end at a word")
+    max_bytes: int = Field(
+        24, ge=4, description="longest option in UTF-8 bytes; longer ones are cut after a word"
+    )
 
     def question(self, one: Exchange) -> tuple[str, str, str] | None:
         """The first part of the answer is given; the option is how the rest begins."""

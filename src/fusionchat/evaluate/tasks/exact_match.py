@@ -47,7 +47,7 @@ class ExactMatchSettings(Task):
     answer_pattern: str = Field(
         r"(?s)(.*)", description="regular expression; group 1 of its last match is the answer"
     )
-    max_new_tokens: int = Field(256, ge=1, description="most tokens of a reply, its thought included")
+    max_new_tokens: int = Field(256, ge=1, description="longest reply in tokens, including its thought")
     limit: int | None = Field(None, ge=1, description="at most this many conversations")
 
     @field_validator("answer_pattern")

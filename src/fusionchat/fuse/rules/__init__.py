@@ -1,4 +1,6 @@
-"""The fusion rules, one per file. A new file here with a `Rule` (or a `BaseRule`) in it is a new rule: nothing else to touch.
+"""The fusion rules, one per file.
+
+A new file here with a `Rule` (or a `BaseRule`) in it is a new rule: nothing else to touch.
 
 `FuseRule` is the union of their settings, chosen by the field ``method``.
 """

@@ -35,7 +35,9 @@ class Units(NamedTuple):
 
 @dataclass(frozen=True)
 class BaseRule:
-    """What all rules have; each has a ``method`` of its own. Rules that compare scores are made of `Rule`.
+    """What all rules have; each has a ``method`` of its own.
+
+    Rules that compare scores are made of `Rule`.
 
     Attributes:
         method: The rule's name in a recipe.
@@ -120,7 +122,10 @@ class Rule(BaseRule):
 
 
 def take_least(scores_MU: Float[np.ndarray, "M U"]) -> Float[np.ndarray, "M U"]:
-    """Weight 1 for the model with the least score, compared in fp32; ties, and units without scores, go to the first."""
+    """Weight 1 for the model with the least score, compared in fp32.
+
+    Ties, and units without scores, go to the first.
+    """
     best_U = np.argmin(comparable(scores_MU), axis=0)
     return (np.arange(len(scores_MU))[:, None] == best_U).astype(np.float32)
 

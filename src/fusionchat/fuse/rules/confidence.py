@@ -24,6 +24,9 @@ class Confidence(BaseRule):
     asks_entropy: ClassVar[bool] = True
 
     def weigh(self, units: Units) -> Float[np.ndarray, "M U"]:
-        """1 for the model with the least entropy, 0 for the others; ties, and rows that a model lacks, are the pivot's."""
+        """1 for the model with the least entropy, 0 for the others.
+
+        Ties, and rows that a model lacks, are the pivot's.
+        """
         assert units.entropy is not None, "it asks for entropies"
         return take_least(units.entropy)

@@ -37,7 +37,10 @@ class Gate(Rule):
             raise ValueError("weight must be more than 0 and at most 1")
 
     def weights(self, ce_MU: Float[np.ndarray, "M U"]) -> Float[np.ndarray, "M U"]:
-        """w for the best source where CE_pivot - CE_source > margin, 1 - w for the pivot; elsewhere 1 for the pivot."""
+        """w for the best source where CE_pivot - CE_source > margin, 1 - w for the pivot.
+
+        Elsewhere 1 for the pivot.
+        """
         scores = comparable(ce_MU)
         best = take_least(np.where(np.arange(len(scores))[:, None] > 0, scores, np.float32(np.nan)))
         least_U = np.min(scores[1:], axis=0, initial=np.inf)

@@ -18,7 +18,7 @@ class MeanCE(Rule):
         per: What is scored as one.
         unit: As for `MinCE`.
         temperature: tau, in the unit of CE; 1 is the paper's.
-        most: Mix at most this many models, those with the least CE; nothing for all of them.
+        most: Mix at most this many models, those with the least CE; unset: all of them.
     """
 
     method: Literal["mean_ce"] = "mean_ce"

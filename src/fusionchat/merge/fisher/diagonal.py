@@ -62,7 +62,9 @@ def fisher_diagonal(
         for handle in handles:
             handle.remove()
     if not count:
-        raise MergeError("There are no examples to take the Fisher information from", do="give at least one")
+        raise MergeError(
+            "There are no examples to compute the Fisher information from", do="give at least one"
+        )
     for name, total in totals.items():
         if not total.div_(count).isfinite().all():
             raise MergeError(

@@ -68,7 +68,10 @@ def opens_in_transformers(folder: Path) -> bool:
 
 
 def is_without_weights(folder: Path) -> bool:
-    """Whether a folder holds no file that could be weights; a corpus needs tokenizer and configuration only."""
+    """Whether a folder holds no file that could be weights.
+
+    A corpus needs tokenizer and configuration only.
+    """
     return not any(
         any(folder.glob(f"*{ending}*")) for ending in (".safetensors", ".bin", ".pt", ".pth", ".gguf")
     )

@@ -37,7 +37,9 @@ class Verdict(NamedTuple):
 
 
 def check_fit(config: Config, shapes: Shapes, pivot: Checkpoint) -> None:
-    """Raise MergeError where the fused model's config and weights disagree; warn of what could not be checked.
+    """Raise MergeError where the fused model's config and weights disagree.
+
+    Warn of what could not be checked.
 
     Args:
         config: The fused model's.
@@ -135,7 +137,10 @@ def _has_head(config: Config) -> bool:
 
 
 def doubtful(config: Config, shapes: Shapes) -> str | None:
-    """What a config says of layers, vocabulary, head or padding that the weights do not show; None where they agree."""
+    """What a config says of layers, vocabulary, head or padding that the weights do not show.
+
+    None where they agree.
+    """
     text = text_of(config)
     count = next((n for key in COUNTS if isinstance(n := text.get(key), int)), None)
     lists = numbered(shapes)

@@ -1,4 +1,7 @@
-"""The header of a safetensors file: where each tensor is, of which type and shape; read and checked, and written."""
+"""The header of a safetensors file: where each tensor is, of which type and shape.
+
+Read and checked, and written.
+"""
 
 import json
 import struct
@@ -20,7 +23,10 @@ class UnknownTypeError(MergeError):
 
 
 def read_header(file: MappedFile) -> dict[str, Stored]:
-    """The tensors of one safetensors file in the order of the file; raises MergeError where it is damaged."""
+    """The tensors of one safetensors file in the order of the file.
+
+    Raises MergeError where it is damaged.
+    """
     size = file.size
     with file.path.open("rb") as stream:
         start = stream.read(8)
@@ -54,7 +60,9 @@ def read_header(file: MappedFile) -> dict[str, Stored]:
 
 
 def header_bytes(entries: Mapping[str, Json]) -> bytes:
-    """The header of a file of PyTorch tensors, ``dtype``, ``shape`` and ``data_offsets`` by name; the data comes next.
+    """The header of a file of PyTorch tensors, ``dtype``, ``shape`` and ``data_offsets`` by name.
+
+    The data comes next.
 
     It is filled up with spaces so that the data begins at a multiple of 8 bytes.
     """

@@ -155,7 +155,10 @@ def _head(target: OpenModel, family: Family) -> str | None:
 
 
 def _adapted(adapter: Adapter, base: Checkpoint) -> dict[str, Source]:
-    """All of the pivot's tensors as an adapter makes them; where it keeps the head tied, both are the embedding."""
+    """All of the pivot's tensors as an adapter makes them.
+
+    Where it keeps the head tied, both are the embedding.
+    """
     tensors: dict[str, Source] = {**base.tensors, **adapter.changed}
     tied = tied_names(base)
     if adapter.head is None and len(tied) == 2:

@@ -65,7 +65,9 @@ def is_exactly(config: Config, shapes: Mapping[str, Shape]) -> bool:
 
 
 def expected(config: Config) -> dict[str, Shape] | None:
-    """Names and shapes that a config asks for, without the head; None where the structure is another one, or unsaid.
+    """Names and shapes that a config asks for, without the head.
+
+    None where the structure is another one, or unsaid.
 
     >>> expected({"model_type": "gpt2"}) is None
     True

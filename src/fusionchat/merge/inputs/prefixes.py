@@ -16,7 +16,9 @@ _MOST = 3
 
 
 def without_prefix(pivot: Checkpoint) -> Checkpoint:
-    """The pivot under the names of its class, where a prefix is all that keeps them from fitting; else as it is.
+    """The pivot under the names of its class, where a prefix is all that keeps them from fitting.
+
+    Otherwise as it is.
 
     Tensors without the prefix (a value head) have no place in the class, and keep their names.
     """

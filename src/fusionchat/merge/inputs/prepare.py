@@ -149,7 +149,10 @@ def _arranged_jobs(arrangement: Arrangement, layers: Stack, family: Family) -> l
 
 
 def _job(name: str, sources: list[Source], targets: list[str], base: str, buffers: Buffers) -> Job:
-    """One tensor's job, by its name in the pivot; raises MergeError where shapes or types cannot be merged."""
+    """One tensor's job, by its name in the pivot.
+
+    Raises MergeError where shapes or types cannot be merged.
+    """
     first = sources[0]
     if base in buffers.copied - buffers.moved:
         assert isinstance(first, Stored), "only what a file holds is copied"

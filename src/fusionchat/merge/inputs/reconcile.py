@@ -50,7 +50,9 @@ def _kinds(checkpoint: Checkpoint) -> set[str]:
 
 
 def own_head(target: Checkpoint, pivot: Checkpoint, known: Known) -> str | None:
-    """The name of a head that a target has for itself, where the pivot's is tied to its embedding; None without one.
+    """The name of a head that a target has for itself, where the pivot's is tied to its embedding.
+
+    None without one.
 
     A head that is stored beside the embedding counts if it differs: transformers does not tie the two then.
     """
@@ -82,7 +84,9 @@ def own_head(target: Checkpoint, pivot: Checkpoint, known: Known) -> str | None:
 def reconciled(
     name: str, target: Checkpoint, pivot: Checkpoint, known: Known, buffers: Buffers
 ) -> dict[str, Source]:
-    """A target's tensors under the pivot's names; what is no parameter is the pivot's, as ``buffers`` says it.
+    """A target's tensors under the pivot's names.
+
+    What is no parameter is the pivot's, as ``buffers`` says it.
 
     Raises:
         MergeError: A parameter is missing or extra.

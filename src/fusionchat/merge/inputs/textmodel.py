@@ -38,7 +38,10 @@ def text_of(config: Config) -> dict[str, Json]:
 
 
 def with_text(config: Config, changes: Config) -> dict[str, Json]:
-    """A config with other settings of its language model; the top follows where it repeats a value that changes."""
+    """A config with other settings of its language model.
+
+    The top follows where it repeats a value that changes.
+    """
     path, old = text_path(config), text_of(config)
     if not path:
         return {**config, **changes}
@@ -55,7 +58,10 @@ def _inside(config: Config, path: tuple[str, ...], changes: Config) -> dict[str,
 
 
 def as_known(config: Config) -> dict[str, Json] | None:
-    """The config as its class in transformers completes it; None where transformers does not know the structure."""
+    """The config as its class in transformers completes it.
+
+    None where transformers does not know the structure.
+    """
     made = config_object(config)
     if made is None:
         return None
@@ -64,7 +70,10 @@ def as_known(config: Config) -> dict[str, Json] | None:
 
 
 def config_object(config: Config) -> Any:
-    """The config as an object of its class in transformers; None where that is not known or does not take it."""
+    """The config as an object of its class in transformers.
+
+    None where that is not known or does not take it.
+    """
     if not is_known(config) or "auto_map" in config:
         return None
     try:

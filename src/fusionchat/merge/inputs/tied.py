@@ -27,7 +27,9 @@ def vocabulary_rows(config: Mapping[str, Json]) -> int | None:
 
 
 def tied_names(pivot: Checkpoint) -> tuple[str, ...]:
-    """The embedding's name, then the head's where it is stored too, if the two are one tensor; else nothing.
+    """The embedding's name, then the head's where it is stored too, if the two are one tensor.
+
+    Otherwise nothing.
 
     transformers ties unless the config says no. A head that is stored is tied only if it is equal byte by byte.
     """
@@ -51,7 +53,9 @@ def _same_bytes(one: Source, two: Source) -> bool:
 def settle(
     changed: dict[str, Source], how: Mapping[str, How], pivot: Checkpoint, *, ensured: bool
 ) -> str | None:
-    """Keep a tied head and its embedding one tensor where an adapter trained them as one; else the head's name.
+    """Keep a tied head and its embedding one tensor where an adapter trained them as one.
+
+    Otherwise the head's name.
 
     peft ties trained rows by itself, and copies and factors with ensure_weight_tying (``ensured``). ``changed`` gets one
     tensor for both names, or loses the name of a head that the pivot does not store.

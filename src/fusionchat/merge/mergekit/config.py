@@ -1,4 +1,6 @@
-"""mergekit's configuration files, read for the methods FusionChat has. What is not supported is an error, by its place.
+"""mergekit's configuration files, read for the methods FusionChat has.
+
+What is not supported is an error, by its place.
 
 Differences that follow from the methods (docs/merge_methods.md lists them all): DARE and DELLA divide by the chance
 itself, ``sce`` has no absolute epsilon, ``int8_mask`` has no effect (it only saves mergekit memory), and passthrough
@@ -111,7 +113,10 @@ def _check_adapters(slices: list[Slice], pivot: str) -> None:
 
 
 def _passthrough(kind: Kind, slices: list[Slice], base: str | None) -> Kind:
-    """Passthrough of one whole model, which is ``linear`` of that one, or of slices; raises RecipeError for others."""
+    """Passthrough of one whole model, which is ``linear`` of that one, or of slices.
+
+    Raises RecipeError for others.
+    """
     first = slices[0].sources[0]
     if first.span is None:
         if len(slices[0].sources) != 1:
@@ -159,7 +164,10 @@ def _roles(
 
 
 def _vocabulary(file: MergekitFile) -> tuple[Embeddings | None, str | None]:
-    """What to do where vocabularies differ, and another model whose tokenizer is wanted; None where nothing is said."""
+    """What to do where vocabularies differ, and another model whose tokenizer is wanted.
+
+    None where nothing is said.
+    """
     source = file.tokenizer_source if file.tokenizer is None else file.tokenizer.source
     if source is None:
         return None, None
@@ -171,7 +179,9 @@ def _vocabulary(file: MergekitFile) -> tuple[Embeddings | None, str | None]:
 def _arrangement(
     kind: Kind, slices: list[Slice], pivot: str, names: Mapping[str, str], base: str | None
 ) -> Arrangement:
-    """The fused layers, from each slice's own sources; what is outside is merged as the first and the last slice are.
+    """The fused layers, from each slice's own sources.
+
+    What is outside is merged as the first and the last slice are.
 
     Raises:
         RecipeError: A slice lacks the base model, against which its changes would be measured.

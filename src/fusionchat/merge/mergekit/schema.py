@@ -250,7 +250,10 @@ class MergekitFile(Frozen):
 
 
 def validated(tree: dict[str, Any], *, name: str) -> MergekitFile:
-    """A configuration from its tree; raises RecipeError with all mistakes at once, each with its YAML path."""
+    """A configuration from its tree.
+
+    Raises RecipeError with all mistakes at once, each with its YAML path.
+    """
     try:
         return MergekitFile.model_validate(tree)
     except ValidationError as error:

@@ -78,7 +78,10 @@ class Sum:
             add_all(x_NB, kept_JB, factor_J, self.by_chance, self.scale, self.divisor, out_B)
 
     def after(self, prune: Prune, selected: Largest | None = None) -> Combine:
-        """The pass that prunes each block and adds what is left; ``selected`` is what ``prune`` goes by, if it is that."""
+        """The pass that prunes each block and adds what is left.
+
+        ``selected`` is what ``prune`` goes by, if it is that.
+        """
 
         def write(block: Block, state: State, out_B: Float64[np.ndarray, " B"]) -> Sequence[int]:
             kept_J = prune(block, state)

@@ -159,7 +159,9 @@ def norm(coefficient_J: Float64[np.ndarray, " J"], products_JJ: Float64[np.ndarr
 def slerp_coefficients(
     products: Float64[np.ndarray, "2 2"], t: float, parallel: float
 ) -> tuple[float, float]:
-    """Coefficients of both vectors; linear where their cosine is above ``parallel`` or they (almost) cancel out.
+    """Coefficients of both vectors.
+
+    Linear where their cosine is above ``parallel`` or they (almost) cancel out.
 
     Between vectors of unequal length at an obtuse angle Shoemake's formula leaves the sphere: at opposite ends the
     coefficients grow without bound. So for t in [0, 1] the result is held to the longer vector's length.

@@ -202,7 +202,7 @@ def _check_place(out: Path, inputs: Sequence[Path]) -> None:
     for folder in inputs:
         if place == folder.resolve() or place in folder.resolve().parents:
             raise MergeError(
-                f"The merged model would take the place of its input {folder}",
+                f"The merged model would overwrite its input {folder}",
                 where=str(out),
                 do="choose another folder",
             )

@@ -219,7 +219,10 @@ def finished(folder: Path, mark: str, sizes: Mapping[str, int]) -> MergeReport |
 
 
 def report_of(folder: Path) -> MergeReport | None:
-    """The report in a model's folder; None where there is none, or what is there is damaged or of another version."""
+    """The report in a model's folder.
+
+    None where there is none, or what is there is damaged or of another version.
+    """
     path = folder / REPORT
     try:
         return MergeReport.from_json(read_json(path)) if path.is_file() else None

@@ -68,7 +68,10 @@ def code_files(folder: Path) -> list[str]:
 
 
 def _modules(config: Path) -> list[str]:
-    """The modules in a config's ``auto_map`` (``module.Class``); those of other repositories are not the folder's."""
+    """The modules in a config's ``auto_map`` (``module.Class``).
+
+    Those of other repositories are not the folder's.
+    """
     try:
         values = json.loads(config.read_text(encoding="utf-8"))
     except (OSError, ValueError):

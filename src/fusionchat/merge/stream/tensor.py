@@ -93,7 +93,10 @@ class TensorWork:
         return made.values_B
 
     def finish(self) -> dict[str, Json]:
-        """The report of the tensor, whose chunks have all been taken; MergeError where something is not finite."""
+        """The report of the tensor, whose chunks have all been taken.
+
+        MergeError where something is not finite.
+        """
         if self.gram is None:
             self._know(self.total)
         if self.total.sums[2] or not np.isfinite(self.total.sums).all():

@@ -1,4 +1,6 @@
-"""The work on one tensor, chunk by chunk: look, decide, combine, round. Chunks may run at the same time.
+"""The work on one tensor, chunk by chunk: look, decide, combine, round.
+
+Chunks may run at the same time.
 
 Sums are added in the order of chunks, so the result does not depend on the number of threads.
 """

@@ -23,7 +23,9 @@ _READ = 2**22
 
 
 class Writer:
-    """A file that is being written; hashing and writing have a thread each, so that merging need not wait for them.
+    """A file that is being written.
+
+    Hashing and writing have a thread each, so that merging need not wait for them.
 
     Args:
         path: The file.

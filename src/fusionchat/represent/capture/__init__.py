@@ -1,4 +1,6 @@
-"""The capture backends, one per file. A new file here with a `Capturer` in it is a new backend: nothing else to touch.
+"""The capture backends, one per file.
+
+A new file here with a `Capturer` in it is a new backend: nothing else to touch.
 
 `AnyCapturer` is the union of their settings, told apart by the field ``backend``; a word is short for ``{backend: WORD}``.
 """
@@ -19,7 +21,10 @@ DEFAULT = Transformers()
 
 
 def with_backend(value: object) -> object:
-    """A backend's settings with its name, from a word or a mapping; raises ValueError where there is no such backend."""
+    """A backend's settings with its name, from a word or a mapping.
+
+    Raises ValueError where there is no such backend.
+    """
     if isinstance(value, Capturer):
         return value
     tree = {"backend": value} if isinstance(value, str) else value

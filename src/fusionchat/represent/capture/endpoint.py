@@ -33,15 +33,13 @@ class Endpoint(Capturer):
     reads_weights: ClassVar[bool] = False
 
     backend: Literal["endpoint"] = "endpoint"
-    model: str | None = Field(
-        None, description="the model's name on the server; nothing for the recipe's `model`"
-    )
+    model: str | None = Field(None, description="the model's name on the server; unset: the recipe's `model`")
     url: str | None = Field(None, exclude=True, description="the server's address, as `http://host:8000`")
     key_env: str | None = Field(
         None, exclude=True, description="environment variable with the key, where the server wants one"
     )
-    concurrency: int = Field(32, ge=1, le=1024, exclude=True, description="requests under way at once")
-    timeout: float = Field(600.0, gt=0, exclude=True, description="seconds that one answer may take")
+    concurrency: int = Field(32, ge=1, le=1024, exclude=True, description="concurrent requests")
+    timeout: float = Field(600.0, gt=0, exclude=True, description="timeout of one answer in seconds")
     retries: int = Field(
         8,
         ge=0,

@@ -31,11 +31,11 @@ class Transformers(Capturer):
     )
     device_map: AnyMap | None = Field(
         None,
-        description="spread the weights over GPUs and host memory: a way to do it, or `{module: device}`; nothing for all on "
-        "`runtime.device`",
+        description="spread the weights over GPUs and host memory: `auto` or another strategy, or `{module: device}`; unset: "
+        "all on `runtime.device`",
     )
     max_memory: Sizes | None = Field(
-        None, description="the most that each device may hold with `device_map`: `{0: 70GB, cpu: 100GB}`"
+        None, description="memory limit of each device with `device_map`: `{0: 70GB, cpu: 100GB}`"
     )
 
     gpus: int = Field(

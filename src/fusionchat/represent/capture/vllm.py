@@ -28,7 +28,7 @@ class Vllm(Capturer):
     backend: Literal["vllm"] = "vllm"
     engine: dict[str, JsonValue] = Field(
         {},
-        description="further arguments of `vllm.LLM`, such as `quantization: awq` or `hf_overrides: {...}`",
+        description="more arguments of `vllm.LLM`, such as `quantization: awq` or `hf_overrides: {...}`",
     )
     python: str | None = Field(
         None,
@@ -36,7 +36,7 @@ class Vllm(Capturer):
         description="the interpreter of the environment that has vLLM, as `vllm/bin/python`",
     )
     tensor_parallel: int = Field(1, ge=1, exclude=True, description="GPUs that share the model")
-    max_num_seqs: int = Field(128, ge=1, exclude=True, description="conversations under way at once")
+    max_num_seqs: int = Field(128, ge=1, exclude=True, description="concurrent conversations")
     step_tokens: int = Field(
         1024,
         ge=1,

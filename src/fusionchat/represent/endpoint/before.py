@@ -23,7 +23,10 @@ def models_of(server: Server) -> list[Mapping[str, Json]]:
 
 
 def most_tokens(server: Server, model: str) -> int | None:
-    """The most tokens of prompt and answer together that a server takes of a model; None where it does not say."""
+    """The most tokens of prompt and answer together that a server takes of a model.
+
+    None where it does not say.
+    """
     own = next((one for one in models_of(server) if one.get("id") == model), {})
     most = own.get("max_model_len")
     return most if isinstance(most, int) else None

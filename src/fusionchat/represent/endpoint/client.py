@@ -1,4 +1,7 @@
-"""Requests to a server, tried again where that can help; the key is in no message, and nothing prints this object."""
+"""Requests to a server, tried again where that can help.
+
+The key is in no message, and nothing prints this object.
+"""
 
 import json
 import math
@@ -113,7 +116,7 @@ class Server:
             if attempt < self._limits.retries:
                 self._stop.wait(pause(attempt) if asked is None else asked)
         raise MachineError(
-            f"The server gives no usable answer, asked {counted(self._limits.retries + 1, 'time')}: {said}",
+            f"No usable answer from the server in {counted(self._limits.retries + 1, 'try', 'tries')}: {said}",
             where=f"{self._place}: {self.url}{path}",
             do="check that it is running, then run again: finished shards are kept. Slow answers need a longer `timeout`",
         ) from None
@@ -152,7 +155,10 @@ def pause(attempt: int) -> float:
 
 
 def retry_after(value: str | None) -> float | None:
-    """Seconds that a ``Retry-After`` header asks for: a number of them, or a date; None where there is none to read."""
+    """Seconds that a ``Retry-After`` header asks for: a number of them, or a date.
+
+    None where there is none to read.
+    """
     if value is None:
         return None
     try:

@@ -69,6 +69,6 @@ class Prompts:
             raise ModelError(
                 f"The server's answer cannot be used: {found.fault}",
                 where=f"{self.asked.place}: conversation {name}",
-                do="check that it is a server with prompt_logprobs, and that nothing between it and here changes answers",
+                do="check that it is a server with prompt_logprobs, and that no proxy changes its answers",
             )
         return found.entries

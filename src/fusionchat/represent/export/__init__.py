@@ -1,4 +1,7 @@
-"""Formats of other trainers that distributions are exported to, one per file; `FORMATS` has them by name."""
+"""Formats of other trainers that distributions are exported to, one per file.
+
+`FORMATS` has them by name.
+"""
 
 from collections.abc import Mapping
 

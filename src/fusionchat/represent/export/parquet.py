@@ -1,5 +1,8 @@
 # T tokens of a conversation, N of them supervised, K kept tokens
-"""Plain Parquet: a conversation a record, a list of its distributions; any trainer can be taught to read it."""
+"""Plain Parquet: a conversation a record, a list of its distributions.
+
+Any trainer can be taught to read it.
+"""
 
 from typing import Any
 

@@ -1,5 +1,7 @@
 # N rows, K kept tokens, B bytes of a value
-"""How values are kept: log-probabilities as 8-bit codes; before compression, as differences, their bytes sorted. PURE.
+"""How values are kept: log-probabilities as 8-bit codes. PURE.
+
+Before compression, as differences, their bytes sorted.
 
 An 8-bit code is the rounded square root of -log p, in steps of `STEP`: likely tokens are kept finer than unlikely ones. The
 root is off by half a step, so log p by at most STEP * sqrt(-log p) + STEP^2 / 4, and by what float16 rounds the code's value

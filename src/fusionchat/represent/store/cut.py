@@ -25,7 +25,9 @@ def shard_rows(parameters: int | None) -> int:
 
 
 def cut(offsets: NDArray[np.int64], rows: int) -> list[range]:
-    """Conversations in ranges of at most ``rows`` rows, one conversation at least; together they are all, in order.
+    """Conversations in ranges of at most ``rows`` rows, one conversation at least.
+
+    Together they are all, in order.
 
     Args:
         offsets: int64 [C + 1], rows of conversation c are offsets[c]:offsets[c + 1].

@@ -1,5 +1,7 @@
 # N rows, K kept tokens, C conversations, B blocks
-"""The head of a shard file: what is in it, and where. A shard is a safetensors file; docs/formats.md has it byte by byte.
+"""The head of a shard file: what is in it, and where.
+
+A shard is a safetensors file; docs/formats.md has it byte by byte.
 
     8 bytes, header | offsets, NAME.ends, checksums | root | columns
 

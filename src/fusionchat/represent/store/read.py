@@ -122,7 +122,10 @@ class DistributionStore(Sequence[TopK]):
         return TopK(*(np.concatenate([getattr(part, name) for part in wide]) for name in names))
 
     def column(self, name: str, first: int, last: int) -> NDArray[np.generic]:
-        """A further column (``label_logprob``, ``kind`` ...) of the conversations first..last-1; KeyError if there is none."""
+        """A further column (``label_logprob``, ``kind`` ...) of the conversations first..last-1.
+
+        KeyError if there is none.
+        """
         parts = [shard.column(name, low, high) for shard, low, high in self._pieces(first, last)]
         if not parts:
             return self.shard(0).column(name, 0, 0)

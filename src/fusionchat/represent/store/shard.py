@@ -27,7 +27,7 @@ from fusionchat.represent.topk import TopK
 
 START = 2**16
 """Bytes of the first request: most heads are smaller."""
-NOT_WRITTEN = "it is not what was written"
+NOT_WRITTEN = "its content has changed since it was written"
 
 
 class Shard:

@@ -35,7 +35,9 @@ The corpus is not in it: which tokens the rows are of, the run's `corpus` job ha
 
 
 def push(folder: Path, repo: str, *, private: bool = True) -> str:
-    """Upload a finished job's store to a data set of the hub, which is made if it is not there; returns its URL.
+    """Upload a finished job's store to a data set of the hub, which is made if it is not there.
+
+    Returns its URL.
 
     Raises:
         ArtifactError: The folder is no finished job with shards, a file in it is damaged, or the hub refuses.
@@ -68,7 +70,9 @@ def push(folder: Path, repo: str, *, private: bool = True) -> str:
 
 
 def pull(repo: str, folder: Path, *, revision: str | None = None) -> Manifest:
-    """Download what `push` uploaded into a folder that is not there yet; the folder appears whole or not at all.
+    """Download what `push` uploaded into a folder that is not there yet.
+
+    The folder appears whole or not at all.
 
     Raises:
         ArtifactError: The folder exists, or the data set cannot be downloaded or is not what was pushed.

@@ -100,7 +100,7 @@ class RemoteFile:
 
     def damaged(self, why: str) -> ArtifactError:
         """An error that says where it is."""
-        return ArtifactError(f"This shard is damaged: {why}", where=self.name, do="put it there again")
+        return ArtifactError(f"This shard is damaged: {why}", where=self.name, do="restore it")
 
 
 def sources(place: str) -> list[Source]:
@@ -129,7 +129,7 @@ def missing(found: list[Source], name: str) -> ArtifactError:
         path = beside.path.with_name(name)
         return DamagedError("This shard is missing", path=path, folder=path.parent)
     return ArtifactError(
-        "This shard is missing", where=beside.name.rpartition("/")[0] + "/" + name, do="put it there again"
+        "This shard is missing", where=beside.name.rpartition("/")[0] + "/" + name, do="restore it"
     )
 
 

@@ -1,5 +1,8 @@
 # N rows of a shard, K kept tokens, C conversations of the whole store, B blocks
-"""Writing a store shard by shard. Each file appears whole or not at all: written beside its name, flushed, renamed."""
+"""Writing a store shard by shard.
+
+Each file appears whole or not at all: written beside its name, flushed, renamed.
+"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -67,7 +70,9 @@ class StoreWriter:
         return self.path(index).is_file()
 
     def keep_own(self) -> list[int]:
-        """Remove shards that another job wrote, that have another's name or whose head is damaged; returns the missing.
+        """Remove shards that another job wrote, that have another's name or whose head is damaged.
+
+        Returns the missing.
 
         Raises:
             ArtifactError: A folder has the name of a shard.

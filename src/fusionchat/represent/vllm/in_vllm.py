@@ -125,7 +125,10 @@ def kill_all() -> None:
 
 
 def main() -> None:
-    """Open the model and answer until the end is asked for; where stdin ends before, whoever started this is gone."""
+    """Open the model and answer until the end is asked for.
+
+    Where stdin ends before, whoever started this is gone.
+    """
     parent = os.getppid()
     source, sink = os.fdopen(os.dup(0), "rb"), os.fdopen(os.dup(1), "wb")
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)

@@ -88,7 +88,7 @@ def test_a_job_whose_worker_dies_is_made_again(tmp_path, on_ray):
     ).is_file()
     why = "The worker died unexpectedly while executing this task"  # the first of Ray's sentences
     assert sorted(on_ray.said) == [
-        f"The worker of {job} has died; the job goes on elsewhere ({why})"
+        f"The worker of {job} has died; the job continues elsewhere ({why})"
         for job in ("represent/x", "toy/1", "toy/1")
     ]
 
@@ -108,7 +108,7 @@ def test_a_job_that_fails_once_is_tried_again_and_the_second_time_stops_the_run(
     planned = two_branches(tmp_path, toy)
     on_ray(toy)
     run_all(planned)
-    assert on_ray.said == ["toy/0 has failed and is tried once more: a is wrong"]
+    assert on_ray.said == ["toy/0 failed; trying once more: a is wrong"]
     toy = Stumbling({"toy/1": 2})
     planned = two_branches(tmp_path / "other", toy)
     on_ray(toy)

@@ -1,4 +1,6 @@
-"""``adapter_config.json``: which settings of a LoRA adapter can be merged, and how; others are refused by name.
+"""``adapter_config.json``: which settings of a LoRA adapter can be merged, and how.
+
+Others are refused by name.
 
 The rule: `W + scale * B A` holds where each setting is at its default, or is listed here as one that is merged or one
 that does not touch the weights. A key that is not listed is refused unless it is off (null, false, empty).
@@ -293,7 +295,10 @@ def _patterns(config: Mapping[str, Json], key: str, path: Path) -> dict[str, flo
 
 
 def _by_pattern(patterns: Mapping[str, float], module: str) -> float | None:
-    """The first pattern (a regular expression for the end of a name) that fits; peft's ``get_pattern_key``."""
+    """The first pattern (a regular expression for the end of a name) that fits.
+
+    peft's ``get_pattern_key``.
+    """
     for pattern, value in patterns.items():
         if re.match(rf"(.*\.)?({pattern})$", module):
             return value

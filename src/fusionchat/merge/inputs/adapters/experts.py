@@ -79,7 +79,10 @@ def places(
 
 
 def _turned(found: str, names: Names) -> list[bool]:
-    """Whether a parameter is [experts, in, out], as its class in transformers says; both where that is not known."""
+    """Whether a parameter is [experts, in, out], as its class in transformers says.
+
+    Both where that is not known.
+    """
     structure = names.known()
     if structure is None:
         return [False, True]

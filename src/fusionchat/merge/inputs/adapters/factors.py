@@ -84,7 +84,10 @@ class Pair:
 
 
 def _stored_as_inputs(pivot: Checkpoint) -> bool | None:
-    """Whether the pivot's layers store [I, O], by the first matrix that a bias shows it of; None where there is none."""
+    """Whether the pivot's layers store [I, O], by the first matrix that a bias shows it of.
+
+    None where there is none.
+    """
     for name, held in pivot.tensors.items():
         bias = pivot.tensors.get(f"{name.removesuffix('.weight')}.bias")
         if bias is None or layer_of(name) is None or len(held.shape) != 2:

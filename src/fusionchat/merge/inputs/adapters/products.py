@@ -24,7 +24,9 @@ def inner_product(one: Factors, other: Factors) -> float:
 
 
 def products_of_factors(job: Job) -> Gram | None:
-    """Inner products of a tensor's changes, conflicts not counted; None where they are not all factors, or large ones.
+    """Inner products of a tensor's changes, conflicts not counted.
+
+    None where they are not all factors, or large ones.
 
     A target that has the pivot's own tensor did not change it.
     """

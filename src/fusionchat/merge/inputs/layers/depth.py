@@ -120,7 +120,9 @@ class _Sources:
 
 
 def _picked(key: str, sources: _Sources, where: str) -> Json:
-    """A list's new value: entries or numbers of the layers there are now; None for what is no list by layer.
+    """A list's new value: entries or numbers of the layers there are now.
+
+    None for what is no list by layer.
 
     Raises:
         MergeError: It may go by layer, but how is not known.

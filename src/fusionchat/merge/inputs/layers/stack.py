@@ -83,7 +83,10 @@ class Depth(NamedTuple):
 
 
 def depths(names: Iterable[str], stack: Stack | None) -> dict[str, Depth]:
-    """The depth of every parameter; ``stack`` says which layers are the language model's, where that is known."""
+    """The depth of every parameter.
+
+    ``stack`` says which layers are the language model's, where that is known.
+    """
     names = list(names)
     last = {prefix: max(numbers) for prefix, numbers in numbered(names).items()}
     if stack is not None:

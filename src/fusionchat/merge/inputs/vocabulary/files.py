@@ -113,7 +113,10 @@ def _vocab_txt(path: Path) -> Vocabulary:
 
 
 def _model(path: Path) -> Vocabulary:
-    """SentencePiece's file: the first field of every message in field 1. Llama 3 gave tiktoken's list that name."""
+    """SentencePiece's file: the first field of every message in field 1.
+
+    Llama 3 gave tiktoken's list that name.
+    """
     raw = path.read_bytes()
     if raw[:1] != b"\n":
         return _tiktoken(path)
@@ -195,7 +198,10 @@ def _object(path: Path) -> dict[str, Json]:
 
 
 def largest_token(folder: Path) -> tuple[str, int] | None:
-    """The token with the largest row in a folder's tokenizer files, and that row; None if none can be read."""
+    """The token with the largest row in a folder's tokenizer files, and that row.
+
+    None if none can be read.
+    """
     ids: dict[str, int] = {}
     with suppress(MergeError):
         vocabulary = read_vocabulary(folder)

@@ -166,7 +166,9 @@ def check_tokens(folder: Path, config: Config) -> None:
 
 
 def check_new_tokens(source: str, theirs: Vocabulary, ours: Vocabulary, pivot: Path) -> None:
-    """Raise MergeError where a tokenizer that the fused model is to get has tokens without rows; warn of untrained ones.
+    """Raise MergeError where a tokenizer that the fused model is to get has tokens without rows.
+
+    Warn of untrained ones.
 
     Args:
         source: The model whose tokenizer it is, as the file names it.

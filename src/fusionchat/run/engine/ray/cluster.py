@@ -46,7 +46,7 @@ def require_answer(address: str) -> None:
 def no_cluster(why: str) -> MachineError:
     """The error of a run that finds no cluster."""
     return MachineError(
-        f"There is no Ray cluster that can be joined: {why}",
+        f"No Ray cluster can be joined: {why}",
         where="runtime.ray.address",
         do="start one with `ray start --head --port 6379` and give HOST:6379, or leave the address out on a machine that is part "
         "of one; see docs/cluster.md",

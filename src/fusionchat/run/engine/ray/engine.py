@@ -277,7 +277,7 @@ class RayEngine:
             )
             self._fail(job, lost)
             return
-        warn(f"The worker of {job.id} has died; the job goes on elsewhere ({_line(error)})")
+        warn(f"The worker of {job.id} has died; the job continues elsewhere ({_line(error)})")
         self._send(job)
 
     def _erred(self, job: Job, error: FusionChatError) -> None:
@@ -286,7 +286,7 @@ class RayEngine:
         if isinstance(error, DamagedError) or self.failures[job.id] >= FAILURES:
             self._fail(job, error)
             return
-        warn(f"{job.id} has failed and is tried once more: {error.what}")
+        warn(f"{job.id} failed; trying once more: {error.what}")
         self._send(job)
 
     def _fail(self, job: Job, error: FusionChatError) -> None:
