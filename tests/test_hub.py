@@ -17,6 +17,7 @@ from fusionchat.errors import ModelError
 from fusionchat.hub import (
     Place,
     cached_folder,
+    configuration_folder,
     find,
     here,
     hub_commit,
@@ -125,6 +126,27 @@ def test_a_model_in_the_cache_is_found_by_its_commit(cache):
     folder.mkdir(parents=True)
     assert cached_folder(NAME) == cached_folder(Place("org/name", revision=OLD)) == folder
     assert cached_folder(Place("org/name", revision=NEW)) is None
+
+
+def test_a_models_configuration_comes_from_the_hub_where_that_answers(cache, online, monkeypatch, tmp_path):
+    folder = cache / "models--org--name" / "snapshots" / NEW
+    asked = []
+    monkeypatch.setattr(hub, "local_folder", lambda place, patterns: asked.append(patterns) or tmp_path)
+    assert configuration_folder(NAME) == tmp_path and asked == [("config.json",)]
+    folder.mkdir(parents=True)
+    (folder / "config.json").write_text("{}")
+    assert configuration_folder(NAME) == folder and len(asked) == 1, "what is in the cache is not asked for"
+    assert configuration_folder(Place("x", tmp_path)) == tmp_path
+    (folder / "config.json").unlink()
+
+    def refuses(_place, _patterns):
+        raise ModelError("gated")
+
+    monkeypatch.setattr(hub, "local_folder", refuses)
+    assert configuration_folder(NAME) == folder
+    hub.forget()
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    assert configuration_folder(Place("org/other")) is None
 
 
 def test_a_folder_is_a_folder_and_another_name_an_id(tmp_path, monkeypatch):

@@ -144,6 +144,19 @@ def cached_folder(place: Place) -> Path | None:
     return folder if folder.is_dir() else None
 
 
+def configuration_folder(place: Place) -> Path | None:
+    """As `cached_folder`, with the model's ``config.json``, which is downloaded where the hub answers."""
+    folder = cached_folder(place)
+    if place.path is not None or (folder is not None and (folder / "config.json").is_file()):
+        return folder
+    if place.hub_id is None or _info(place) is None:
+        return folder
+    try:
+        return local_folder(place, ("config.json",))
+    except ModelError:  # loading says so
+        return folder
+
+
 def local_folder(place: Place, patterns: Sequence[str]) -> Path:
     """The model's folder: its own, or one in the local cache with its files of these patterns, downloaded if need be.
 

@@ -125,20 +125,27 @@ def test_the_hosts_memory_is_marked_and_what_is_not_known_can_be_said(monkeypatc
     page = Console(width=100, record=True, highlight=False, force_terminal=False)
     monkeypatch.setattr(console, "_out", page)
     host = Verdict("merge/varm@0.5", 1e9, 76e9, 0.02, on_host=True)
-    shared = verdict("distill/sft")._replace(besides=232e9, host=600e9)
+    shared = verdict("distill/sft")._replace(besides=232e9)
     devices = Devices(Machines(1, 8, 80 * 10**9), True, 300.0)
-    show_verdict([host, shared, verdict("evaluate/test/pivot", None)], devices)
+    show_verdict([host, shared], devices)
     text = " ".join(page.export_text().split())
     assert "1 GB *" in text and "taken to be as much as its GPUs'" in text and "1 min 12 s" in text
     assert remarks([host, shared]) == [
         "distill/sft: 232 GB of host memory while the processes read the model"
     ]
-    assert "config.json" in text and "--assume" not in text
-    no_time = [verdict("distill/sft")._replace(hours=None)]
-    assert unknown(no_time, devices) == [
-        "?: a model or the corpus is not here; --assume tokens=63e6 the corpus's"
+    show_verdict([host], Devices(Machines(1, 1, 80 * 10**9), False))
+    assert "*" not in page.export_text()
+
+
+def test_what_is_not_known_is_named_with_how_to_say_it():
+    lacks = verdict("distill/sft", None)._replace(lacks="config.json of pivot lacks hidden_size")
+    (size,) = unknown([verdict("evaluate/test/pivot", None)])
+    (corpus,) = unknown([verdict("align/qwen", None)._replace(on_host=True)])
+    assert "--assume pivot=7e9" in size and "--assume tokens=63e6" in corpus
+    assert unknown([lacks, lacks._replace(job="distill/sft#2")]) == [
+        "distill/sft and 1 more: config.json of pivot lacks hidden_size"
     ]
-    assert unknown(no_time, devices._replace(tflops=None)) == unknown([host], devices) == []
+    assert unknown([verdict("distill/sft")]) == []
 
 
 def test_all_jobs_together_take_the_sum():

@@ -153,7 +153,7 @@ def test_disk_is_what_is_left_and_the_most_that_is_needed_besides():
 
 def test_a_hub_model_is_counted_in_the_cache_and_else_by_the_hub(tmp_path, monkeypatch):
     ref = ModelRef("solar", "org/solar", "org/solar")
-    monkeypatch.setattr(estimate, "cached_folder", lambda place: tmp_path)
+    monkeypatch.setattr(estimate, "configuration_folder", lambda place: tmp_path)
     monkeypatch.setattr(estimate, "hub_parameters", lambda place: 7)
     assert estimate.parameters(ref) == 7  # only its tokenizer is in the cache
     save_file({"a": torch.zeros(2, 3)}, tmp_path / "model.safetensors")

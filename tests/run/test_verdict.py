@@ -1,5 +1,6 @@
 """Whether jobs fit, and what to change."""
 
+import json
 from types import SimpleNamespace
 
 import pytest
@@ -7,10 +8,11 @@ import pytest
 from fusionchat.devices import Machines
 from fusionchat.distill.footprint import Shape
 from fusionchat.errors import RecipeError
+from fusionchat.models.ref import ModelRef
 from fusionchat.recipe.schema import load_recipe
 from fusionchat.run import training_memory, verdict
 from fusionchat.run.job import Cost, Job, Resources
-from fusionchat.run.verdict import Devices, Verdict, devices_of, ranks_on, verdicts
+from fusionchat.run.verdict import Devices, Verdict, devices_of, lacking, ranks_on, verdicts
 from fusionchat.settings import Frozen
 from tests.structure import ROOT
 
@@ -115,7 +117,9 @@ def test_a_capture_that_is_too_large_may_be_spread_quantized_or_made_elsewhere(s
         seven(), what.model_copy(update={"resources": Resources(memory=95e9, gpus=2)}), gpus(1, 80)
     ).fits
     row = one(seven(), job("evaluate/test/varm@0.5", memory=95e9, gpus=1), gpus(1, 80))
-    assert "evaluate.dtype: bfloat16" in row.change
+    assert row.change == "set evaluate.dtype: bfloat16: 48 GB"
+    pivot = one(seven(), job("evaluate/test/pivot", memory=95e9, gpus=1), gpus(1, 24))
+    assert pivot.change.startswith("take a device with more memory")
 
 
 def test_what_is_not_known_is_not_judged(seven):
@@ -169,6 +173,21 @@ def test_each_worker_has_one_gpu_for_a_training_that_takes_what_there_is(seven):
     assert ranks_on(seven(alone, "runtime.training.processes=8"), gpus(8, 80)) == 8
 
 
+def test_what_is_lacking_to_judge_a_training_is_named(seven, tmp_path, monkeypatch):
+    away = ModelRef("pivot", "org/name", "org/name")
+    assert "set pivot.model=FOLDER" in lacking(away)
+    sizes = {"hidden_size": 8, "num_attention_heads": 2, "vocab_size": "many"}
+    (tmp_path / "config.json").write_text(json.dumps({"text_config": sizes}))
+    assert (
+        lacking(ModelRef("qwen", str(tmp_path), str(tmp_path)))
+        == "config.json of qwen lacks num_hidden_layers, vocab_size"
+    )
+    monkeypatch.setattr(training_memory, "shape_of", lambda _ref: None)
+    monkeypatch.setattr(verdict, "lacking", lambda ref: f"lacks of {ref.name}")
+    found = one(seven(), job("distill/sft"), gpus(1, 80))
+    assert found.fits is None and found.lacks == "lacks of pivot"
+
+
 def test_devices_are_named_or_this_machine_s(monkeypatch):
     assert devices_of("4x8x80GB", "auto", 300.0) == Devices(Machines(4, 8, 80 * GB), True, 300.0)
     monkeypatch.setattr(verdict, "cuda_count", lambda: 2)
@@ -181,8 +200,5 @@ def test_devices_are_named_or_this_machine_s(monkeypatch):
 
 
 def test_a_verdict_is_yes_no_or_not_known():
-    assert [Verdict("distill/sft", needs, 5.0, None).fits for needs in (5.0, 6.0, None)] == [
-        True,
-        False,
-        None,
-    ]
+    assert [Verdict("distill/sft", needs, 5.0, None).fits for needs in (5.0, None)] == [True, None]
+    assert Verdict("distill/sft", 6.0, 5.0, None, "lower it").fits is False

@@ -44,7 +44,7 @@ def show_verdict(found: "Sequence[Verdict]", devices: "Devices") -> None:
     rows = [
         (
             jobs,
-            f"{size(one.needs)}{' *' * one.on_host}",
+            f"{size(one.needs)}{' *' * (one.on_host and devices.gpu)}",
             size(one.has),
             FITS[one.fits],
             "-" if one.hours is None or one.hours * 3600 < BRIEF else duration(one.hours * 3600),
@@ -62,7 +62,7 @@ def show_verdict(found: "Sequence[Verdict]", devices: "Devices") -> None:
         else size(machines.memory)
     )
     console.table(f"On {words} {kind}", ("jobs", "need", "have", "fits", "time"), rows, caption=said)
-    for line in (*remarks(found), *unknown(found, devices)):
+    for line in (*remarks(found), *unknown(found)):
         console.say(line)
 
 
@@ -77,15 +77,18 @@ def remarks(found: "Sequence[Verdict]") -> list[str]:
     return lines
 
 
-def unknown(found: "Sequence[Verdict]", devices: "Devices") -> list[str]:
+def unknown(found: "Sequence[Verdict]") -> list[str]:
     """How to make known what is not; no lines where all is."""
-    sizes = any(one.needs is None and not one.on_host for one in found)
-    work = devices.tflops is not None and any(one.hours is None for one in found)
-    if not sizes and not work:
-        return []
-    ways = ["a folder with a model's config.json says its size (--set pivot.model=FOLDER)"] if sizes else []
-    ways += ["--assume tokens=63e6 the corpus's"] if work else []
-    return [f"?: a model or the corpus is not here; {', '.join(ways)}"]
+    lines = [f"{jobs}: {one.lacks}" for jobs, one in grouped(found) if one.lacks]
+    models = any(one.needs is None and not one.on_host and not one.lacks for one in found)
+    corpus = any(one.needs is None and one.on_host for one in found)
+    if models:
+        lines.append(
+            "A model's size is not known: --set pivot.model=FOLDER (with its config.json), or --assume pivot=7e9"
+        )
+    if corpus:
+        lines.append("The corpus's size is not known: --assume tokens=63e6")
+    return lines
 
 
 def in_all(found: "Sequence[Verdict]") -> list[str]:

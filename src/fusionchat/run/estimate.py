@@ -17,7 +17,7 @@ from fusionchat.distill.trainable import FULL
 from fusionchat.errors import CorpusError, MergeError
 from fusionchat.evaluate.tasks import ALWAYS
 from fusionchat.evaluate.tasks.base import PartSize, Task
-from fusionchat.hub import cached_folder, here, hub_parameters
+from fusionchat.hub import configuration_folder, here, hub_parameters
 from fusionchat.merge.inputs.checkpoint import open_checkpoint
 from fusionchat.merge.inputs.files import is_without_weights
 from fusionchat.merge.weights import layer_of
@@ -73,13 +73,13 @@ def used_parameters(ref: ModelRef) -> float | None:
     size = parameters(ref)
     if size is None or ref.name in assumed().parameters:
         return size
-    tensors, folder = tensors_of(ref), cached_folder(ref.place)
+    tensors, folder = tensors_of(ref), configuration_folder(ref.place)
     return float(size) if tensors is None else size * used_share(tensors, configuration(folder))
 
 
 def tensors_of(ref: ModelRef) -> Tensors | None:
     """Shapes of a model's tensors, dequantized, by name; None where neither its weights nor its configuration are here."""
-    folder = None if ref.place.file is not None else cached_folder(ref.place)
+    folder = None if ref.place.file is not None else configuration_folder(ref.place)
     if folder is None:
         return None
     if held_quantization(ref) is not None or (is_without_weights(folder) and (folder / CONFIG).is_file()):

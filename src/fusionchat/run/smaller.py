@@ -46,9 +46,8 @@ def smaller(
         if needs is not None and needs <= has:
             named = [one if one.startswith("runtime.") else f"{where}.{one}" for one in words]
             return f"set {' and '.join(named)}: {size(needs)}"
-    tokens, longest = recipe.runtime.micro_batch_tokens, recipe.corpus.max_tokens
-    first = f"{SHORT} ({tokens}) or " if tokens > longest else ""
-    return f"lower {first}corpus.max_tokens ({longest}), or take a smaller model or more memory"
+    longest = recipe.corpus.max_tokens
+    return f"lower corpus.max_tokens ({longest}) and with it {SHORT}, or take a smaller model or more memory"
 
 
 def changes(

@@ -7,6 +7,7 @@ from math import prod
 from pathlib import Path
 
 from fusionchat.artifacts import stamp_of
+from fusionchat.models.ready import quiet
 
 CONFIG = "config.json"
 EXPERTS = ("num_local_experts", "num_experts", "n_routed_experts")
@@ -39,6 +40,7 @@ def _structure(folder: Path, size: int, time: int) -> Tensors | None:
     import torch
     from transformers import AutoConfig, AutoModelForCausalLM
 
+    quiet()
     try:
         config = AutoConfig.from_pretrained(str(folder))
         with torch.device("meta"):

@@ -4,7 +4,7 @@ import json
 
 from fusionchat.distill.footprint import Footprint, Shape, footprint
 from fusionchat.distill.settings import TrainingSettings
-from fusionchat.hub import cached_folder
+from fusionchat.hub import configuration_folder
 from fusionchat.models.ref import ModelRef
 from fusionchat.recipe.schema import Recipe
 from fusionchat.run.estimate import parameters, trained_parameters
@@ -15,7 +15,7 @@ PROCESS = 0.7e9
 
 def shape_of(pivot: ModelRef) -> Shape | None:
     """The sizes of a model by its configuration; None if the configuration is missing or lacks one of them."""
-    folder = cached_folder(pivot.place)
+    folder = configuration_folder(pivot.place)
     path = None if folder is None else folder / "config.json"
     if path is None or not path.is_file():
         return None

@@ -4,8 +4,10 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from fusionchat.devices import Machines, parse_machines
+from fusionchat.distill.footprint import NAMES
 from fusionchat.distill.settings import TrainingSettings
 from fusionchat.errors import RecipeError
+from fusionchat.hub import configuration_folder
 from fusionchat.models.device import cuda_count, cuda_memory
 from fusionchat.models.ref import ModelRef
 from fusionchat.recipe.schema import Recipe
@@ -13,6 +15,7 @@ from fusionchat.run.estimate import OVERHEAD, parameters
 from fusionchat.run.host_work import host_memory, host_seconds
 from fusionchat.run.job import Job
 from fusionchat.run.smaller import smaller
+from fusionchat.run.structure import configuration
 from fusionchat.run.training_memory import training_memory
 from fusionchat.units import size
 
@@ -59,10 +62,10 @@ class Verdict(NamedTuple):
         needs: Bytes of one device's memory (of those that a capture spreads over, together); None if not known.
         has: Bytes that it would get.
         hours: How long it computes; None if not known.
-        change: What to change where it does not fit.
-        on_host: Whether it is the host's memory beside GPUs.
+        change: What to change where it does not fit; "" where it does, or where that is not known.
+        on_host: Whether it is the host's memory.
         besides: Bytes of host memory that a job on GPUs needs for a while.
-        host: Bytes of it that there are.
+        lacks: What would have to be known to say what it needs; "" where it is known.
     """
 
     job: str
@@ -72,12 +75,12 @@ class Verdict(NamedTuple):
     change: str = ""
     on_host: bool = False
     besides: float = 0.0
-    host: float = 0.0
+    lacks: str = ""
 
     @property
     def fits(self) -> bool | None:
         """Whether it fits; None if not known."""
-        return None if self.needs is None else self.needs <= self.has and self.besides <= self.host
+        return False if self.change else None if self.needs is None else True
 
 
 def devices_of(named: str | None, device: str, tflops: float) -> Devices:
@@ -167,15 +170,26 @@ def _training(job: Job, recipe: Recipe, ref: ModelRef, how: TrainingSettings, de
         change = (
             f"{ranks} processes need a GPU each: set runtime.training.processes to {devices.total}, or auto"
         )
-        return Verdict(job.id, needs, 0.0, hours, change)
-    besides, change = 0.0, ""
+        return Verdict(job.id, needs, has, hours, change)
+    besides, change, lacks = 0.0, "", "" if needs is not None else lacking(ref)
     if needs is not None and needs > has:
         change = smaller(recipe, ref, how, job.stage, ranks=ranks, gpu=devices.gpu, has=has)
     elif devices.gpu and ranks > 1 and recipe.runtime.training.strategy == "fsdp2":
         besides = on_a_machine * 4.0 * (parameters(ref) or 0)
         if besides > devices.host_memory:
             change = f"each of {on_a_machine} processes reads the model into host memory first: {size(besides)} in all"
-    return Verdict(job.id, needs, has, hours, change, besides=besides, host=devices.host_memory)
+    return Verdict(job.id, needs, has, hours, change, besides=besides, lacks=lacks)
+
+
+def lacking(ref: ModelRef) -> str:
+    """What is not known of a model whose training's memory is not."""
+    config = configuration(configuration_folder(ref.place))
+    if not config:
+        return f"the memory of a training follows from config.json: give a folder with it (--set {ref.where}.model=FOLDER)"
+    inside = config.get("text_config")
+    own = inside if isinstance(inside, dict) else config
+    keys = [names[0] for names in NAMES.values() if not any(isinstance(own.get(name), int) for name in names)]
+    return f"config.json of {ref.name} lacks {', '.join(keys)}"
 
 
 def _other(job: Job, recipe: Recipe, refs: Mapping[str, ModelRef], devices: Devices) -> Verdict:
@@ -184,19 +198,22 @@ def _other(job: Job, recipe: Recipe, refs: Mapping[str, ModelRef], devices: Devi
     has = USABLE * devices.machines.memory * spread
     needs, change = job.resources.memory, ""
     if needs is not None and needs > has:
-        change = _elsewhere(job, refs, devices, needs, has)
+        change = _elsewhere(job, recipe, refs, devices, needs, has)
     workers = min(recipe.runtime.workers, devices.total) if devices.gpu else 1
     share = max(1, workers // spread) if job.resources.parallel == "shards" else 1
     return Verdict(job.id, needs, has, _hours(job, devices, spread * share), change)
 
 
-def _elsewhere(job: Job, refs: Mapping[str, ModelRef], devices: Devices, needs: float, has: float) -> str:
+def _elsewhere(
+    job: Job, recipe: Recipe, refs: Mapping[str, ModelRef], devices: Devices, needs: float, has: float
+) -> str:
     name = job.name.rpartition("/")[2]
-    machines, weights = devices.machines, parameters(refs[name]) if name in refs else None
-    if weights is None:  # a trained row, a merge, a target that answers
-        dtype = "represent" if job.stage == "answer" else "evaluate"
-        return f"set {dtype}.dtype: bfloat16 if it is float32, or take a GPU with more memory"
-    where, ways = f"{'pivot' if name == 'pivot' else f'sources.{name}'}.capture", []
+    of_pivot = job.stage == "evaluate" and name == "pivot"
+    weights = parameters(refs[name]) if name in refs and not of_pivot else None
+    if weights is None:  # the pivot's own size: a trained row, a merge, a target that answers
+        return _narrower(job, recipe, needs, has)
+    machines, ways = devices.machines, list[str]()
+    where = f"{'pivot' if name == 'pivot' else f'sources.{name}'}.capture"
     if devices.gpu and machines.gpus * machines.memory * USABLE >= needs:
         gpus = int(-(-needs // (machines.memory * USABLE)))
         ways.append(f"{where}: {{device_map: auto, gpus: {gpus}}}")
@@ -204,3 +221,12 @@ def _elsewhere(job: Job, refs: Mapping[str, ModelRef], devices: Devices, needs: 
         ways.append(f"{where}.quantization in 4 bits ({size(FOUR_BITS * weights + OVERHEAD)})")
     ways.append(f"{where}: an endpoint that serves it, or shards that are made on another machine")
     return "; or ".join(ways)
+
+
+def _narrower(job: Job, recipe: Recipe, needs: float, has: float) -> str:
+    """To compute in half the bytes, where that fits."""
+    where = "represent" if job.stage == "answer" else "evaluate"
+    dtype, half = getattr(recipe, where).dtype, (needs - OVERHEAD) / 2 + OVERHEAD
+    if dtype in ("auto", "float32") and half <= has:
+        return f"set {where}.dtype: bfloat16: {size(half)}"
+    return "take a device with more memory, or make this job elsewhere (run --only)"
