@@ -116,9 +116,15 @@ class Loss:
     def extra_mb(self) -> float:
         """The most memory during a call, less what is held before it and the gradients it leaves."""
         self.hidden.grad = self.head.grad = None
+        give_back()
         most = most_mb(self.ours)
         grads = [one.grad for one in (self.hidden, self.head) if one.grad is not None]
         return most - sum(grad.nbytes for grad in grads) / 2**20
+
+
+def give_back() -> None:
+    """Return what earlier work has freed to the system, so that later work that takes it again counts it."""
+    ctypes.CDLL(None).malloc_trim(0)
 
 
 def most_mb(work: Callable[[], object]) -> float:
@@ -194,7 +200,7 @@ class Step:
 
     def extra_mb(self, step: Callable[[bool], None]) -> float:
         """The most memory that a step takes above what is held before it."""
-        ctypes.CDLL(None).malloc_trim(0)  # what an earlier step has freed
+        give_back()
         return most_mb(lambda: step(False))
 
     def _update(self) -> None:
