@@ -126,7 +126,7 @@ def add_row(run: Run, part: Part, row: Row) -> None:
         ),
         needs=needs,
         reads={CORPUS: files_of(part, measured)},
-        content=content | run.follows(measured),
+        content=run.follows(measured) | content,
         cost=evaluation_cost(
             run.recipe, run.refs[measured], part, tasks, task_files(evaluate, run.recipe.folder)
         ),
