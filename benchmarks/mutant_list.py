@@ -33,12 +33,12 @@ MUTANTS = (
     ),
     Mutant(
         "dropped tail", "align/projection/kernel.py",
-        "        else:\n            tail += room.slot_mass[s]", "        else:\n            tail += 0.0",
+        "        else:\n            tail += scratch.slot_mass[s]", "        else:\n            tail += 0.0",
         ("align/projection/test_kernel.py::test_the_largest_are_written_the_label_among_them",),
     ),
     Mutant(
         "counted twice", "align/projection/path.py",
-        "need = mass - goal_mass(room, count, gold)", "need = mass",
+        "need = mass - goal_mass(scratch, count, pivot_label)", "need = mass",
         ("align/projection/test_path.py::test_a_label_over_two_tokens_takes_their_product_from_the_first",),
     ),
     Mutant(

@@ -39,8 +39,8 @@ def trie_of(table: ByteTable) -> Trie:
     second = (table.flags[ids] & FALLBACK) != 0
     ordered = np.concatenate([ids[~second], ids[second]])
     total = int(np.diff(table.offsets)[ids].sum())
-    room = 1 << max(4, int(np.ceil(np.log2(2 * total + 2))))
-    return Trie(*_build(table.data, table.offsets, ordered, room, total + 1))
+    slots = 1 << max(4, int(np.ceil(np.log2(2 * total + 2))))
+    return Trie(*_build(table.data, table.offsets, ordered, slots, total + 1))
 
 
 @njit(nogil=True, inline="always")
@@ -50,11 +50,11 @@ def _slot(key: int, mask: int) -> int:
 
 
 @njit(nogil=True)
-def _build(data: Array, offsets: Array, ids: Array, room: int, most: int) -> tuple[Array, Array, Array]:
-    keys = np.full(room, -1, np.int64)
-    children = np.zeros(room, np.int32)
+def _build(data: Array, offsets: Array, ids: Array, slots: int, most: int) -> tuple[Array, Array, Array]:
+    keys = np.full(slots, -1, np.int64)
+    children = np.zeros(slots, np.int32)
     token_S = np.full(most, -1, np.int32)
-    nodes, mask = 1, room - 1
+    nodes, mask = 1, slots - 1
     for token in ids:
         node = 0
         for at in range(offsets[token], offsets[token + 1]):

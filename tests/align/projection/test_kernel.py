@@ -74,7 +74,7 @@ def test_entries_get_the_pivot_token_of_the_whole_or_the_rest(size, expected):
 
 def test_entries_that_meet_add_up():
     room = entries([0, 1, 2, 3], [0.1, 0.2, 0.3, 0.4], goal=[5, -1, 5, 2])
-    assert kernel.merge.py_func(room, 4) == (2, pytest.approx(0.2), 1)
+    assert kernel.add_up.py_func(room, 4) == (2, pytest.approx(0.2), 1)
     assert room.slot[:2].tolist() == [5, 2] and room.slot_parts[:2].tolist() == [2, 1]
     assert room.slot_mass[:2] == pytest.approx([0.4, 0.4])
 

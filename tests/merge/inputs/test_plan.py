@@ -4,12 +4,12 @@ import json
 
 import pytest
 
-from fusionchat.merge.inputs.plan import Job, index_of, layout
+from fusionchat.merge.inputs.plan import TensorJob, index_of, layout
 from fusionchat.merge.inputs.stored import Stored
 
 
 def job(name, count, **more):
-    return Job(name, (count,), **more)
+    return TensorJob(name, (count,), **more)
 
 
 def header(shard):
@@ -20,12 +20,12 @@ def header(shard):
     ("dtype", "size", "stored"), [("float32", 24, "F32"), ("bfloat16", 12, "BF16"), ("float16", 12, "F16")]
 )
 def test_a_merged_tensor_has_the_fused_model_s_type(dtype, size, stored):
-    merged = Job("w", (2, 3))
+    merged = TensorJob("w", (2, 3))
     assert (merged.count, merged.nbytes(dtype), merged.stored_as(dtype)) == (6, size, stored)
 
 
 def test_a_buffer_that_stays_exact_is_float32():
-    exact = Job("w", (2, 3), exact=True)
+    exact = TensorJob("w", (2, 3), exact=True)
     assert (exact.nbytes("bfloat16"), exact.stored_as("bfloat16"), exact.dtype("bfloat16")) == (
         24,
         "F32",
@@ -34,7 +34,7 @@ def test_a_buffer_that_stays_exact_is_float32():
 
 
 def test_a_copied_tensor_keeps_its_type():
-    copied = Job("w", (6,), copied=Stored("w", None, "I64", (6,), 0))
+    copied = TensorJob("w", (6,), copied=Stored("w", None, "I64", (6,), 0))
     assert (copied.nbytes("bfloat16"), copied.stored_as("bfloat16")) == (48, "I64")
 
 

@@ -4,7 +4,7 @@ import dataclasses
 
 import numpy as np
 
-from fusionchat.merge.inputs.plan import Job
+from fusionchat.merge.inputs.plan import TensorJob
 from fusionchat.merge.methods import METHODS
 from fusionchat.merge.methods.breadcrumbs import Breadcrumbs
 from fusionchat.merge.methods.della import Della
@@ -49,7 +49,7 @@ def backwards(function, chunks):
 def fuse(method, pivot, targets, auxiliary=(), name="w", chunk_map=in_order):
     """Merge arrays; returns values and the work."""
     sources = tuple(Held(np.ascontiguousarray(a, dtype=np.float32)) for a in (pivot, *targets))
-    job = Job(name, sources[0].shape, sources, tuple(Held(a) for a in auxiliary))
+    job = TensorJob(name, sources[0].shape, sources, tuple(Held(a) for a in auxiliary))
     task = work_on(job, method, "float32")
     return combine(task, chunk_map).reshape(pivot.shape), task
 

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fusionchat.errors import MergeError
-from fusionchat.merge.inputs.plan import Job
+from fusionchat.merge.inputs.plan import TensorJob
 from fusionchat.merge.methods import METHODS, NAMES, MergeMethod
 from fusionchat.merge.methods.base import Gram, MixtureMethod
 from fusionchat.merge.methods.breadcrumbs import Breadcrumbs
@@ -162,6 +162,6 @@ def test_not_finite_inputs_are_named():
 def test_half_precision_results_do_not_need_torch_to_be_right():
     pivot, targets = tensors(shape=(64, 64), targets=2)
     sources = tuple(Held(a) for a in (pivot, *targets))
-    raw = combine(work_on(Job("w", pivot.shape, sources), Linear(), "bfloat16")).reshape(pivot.shape)
+    raw = combine(work_on(TensorJob("w", pivot.shape, sources), Linear(), "bfloat16")).reshape(pivot.shape)
     mean = torch.from_numpy(targets.astype(np.float64).mean(0)).to(torch.bfloat16)
     np.testing.assert_array_equal(raw.view(np.int16), mean.view(torch.int16).numpy())

@@ -5,7 +5,7 @@ from contextlib import ExitStack
 import numpy as np
 import pytest
 
-from fusionchat.merge.inputs.plan import Job
+from fusionchat.merge.inputs.plan import TensorJob
 from fusionchat.merge.methods.base import Gram
 from fusionchat.merge.methods.linear import Linear
 from fusionchat.merge.methods.ties import Ties
@@ -46,7 +46,7 @@ def small(monkeypatch):
 def job(name, size, seed):
     rng = np.random.default_rng(seed)
     pivot = rng.normal(size=size).astype(np.float32)
-    return Job(
+    return TensorJob(
         name, (size,), tuple(Held(pivot + k * rng.normal(size=size).astype(np.float32)) for k in range(3))
     )
 
@@ -54,7 +54,7 @@ def job(name, size, seed):
 JOBS = [
     job("h.0.a", 1000, 0),
     job("h.0.b", 10, 1),
-    Job("ids", (2,), copied=Copied()),
+    TensorJob("ids", (2,), copied=Copied()),
     job("h.1.a", 700, 2),
     job("norm", 5, 3),
 ]

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 
 from fusionchat.errors import MachineError, MergeError
-from fusionchat.merge.inputs.plan import Job, layout
+from fusionchat.merge.inputs.plan import TensorJob, layout
 from fusionchat.merge.stream import output
 from fusionchat.merge.stream.output import JOURNAL, WORK, Output, sweep
 
-JOBS = [Job(name, (10,)) for name in "abcd"]
+JOBS = [TensorJob(name, (10,)) for name in "abcd"]
 SHARDS = layout(JOBS, "float32", 80)
 """Two files of two tensors of 40 bytes."""
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from fusionchat.errors import MergeError
-from fusionchat.merge.inputs.plan import Job
+from fusionchat.merge.inputs.plan import TensorJob
 from fusionchat.merge.methods.linear import Linear
 from fusionchat.merge.stream.work import work_on
 from tests.merge.methods.arrays import Held, combine
@@ -16,7 +16,7 @@ ONE = PIVOT + np.array([[1, 0], [0, -1]], np.float32)
 def test_which_input_is_not_finite_is_said():
     wrong = ONE.copy()
     wrong[1, 0] = np.inf
-    task = work_on(Job("w", (2, 2), (Held(PIVOT), Held(wrong, "the target"))), Linear(), "float32")
+    task = work_on(TensorJob("w", (2, 2), (Held(PIVOT), Held(wrong, "the target"))), Linear(), "float32")
     with pytest.raises(
         MergeError, match=r"Tensor w has a value that is not finite \(inf\) at element 2"
     ) as caught:
@@ -25,6 +25,6 @@ def test_which_input_is_not_finite_is_said():
 
 
 def test_values_that_a_type_cannot_hold_are_refused():
-    task = work_on(Job("w", (2, 2), (Held(PIVOT), Held(PIVOT * 1e5))), Linear(), "float16")
+    task = work_on(TensorJob("w", (2, 2), (Held(PIVOT), Held(PIVOT * 1e5))), Linear(), "float16")
     with pytest.raises(MergeError, match="too large to be merged or stored as float16"):
         combine(task)

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from fusionchat.merge.inputs.plan import Job, Taking
+from fusionchat.merge.inputs.plan import Taking, TensorJob
 from fusionchat.merge.methods.base import Gram, Mixture
 from fusionchat.merge.methods.linear import Linear
 from fusionchat.merge.methods.varm import Varm
@@ -17,7 +17,7 @@ TWO = PIVOT + np.array([[1, 0], [0, 3]], np.float32)
 
 
 def made(method, part=None, **known):
-    job = Job("w", (2, 2), tuple(map(Held, (PIVOT, ONE, TWO))), part=part)
+    job = TensorJob("w", (2, 2), tuple(map(Held, (PIVOT, ONE, TWO))), part=part)
     return work_on(job, method, "float32", Known(**known))
 
 

@@ -56,7 +56,7 @@ class Rules(NamedTuple):
 
 
 class Entries(NamedTuple):
-    """Room for the entries of one row.
+    """Scratch arrays for the entries of one row.
 
     Attributes:
         token: int64 [S], source token.

@@ -29,8 +29,8 @@ LEAST_TAIL = 1e-30
 
 
 @njit(nogil=True, inline="always")
-def load(source: Side, j: int, rules: Rules, room: Entries) -> tuple[int, int, float]:
-    """Put the known tokens of source row j into the room: (entries, index of the label or -1, tail mass)."""
+def load(source: Side, j: int, rules: Rules, scratch: Entries) -> tuple[int, int, float]:
+    """Put the known tokens of source row j into the scratch arrays: (entries, index of the label or -1, tail mass)."""
     count, label = 0, -1
     for k in range(source.ids.shape[1]):
         bits = source.logprobs[j, k]
@@ -38,51 +38,55 @@ def load(source: Side, j: int, rules: Rules, room: Entries) -> tuple[int, int, f
         if mass > 0.0 or rules.values[bits] > -np.inf:
             if source.ids[j, k] == source.labels[j]:
                 label = count
-            room.token[count] = source.ids[j, k]
-            room.mass[count] = mass
-            room.logprob[count] = rules.values[bits]
+            scratch.token[count] = source.ids[j, k]
+            scratch.mass[count] = mass
+            scratch.logprob[count] = rules.values[bits]
             count += 1
     tail = np.float64(rules.exps[source.tail[j]])
     known = source.label_logprob[j]
     if label < 0 and not np.isnan(known) and known > -np.inf:
         label = count
-        room.token[count] = source.labels[j]
-        room.mass[count] = np.exp(np.float64(known))
-        room.logprob[count] = known
-        tail = max(tail - room.mass[count], 0.0)
+        scratch.token[count] = source.labels[j]
+        scratch.mass[count] = np.exp(np.float64(known))
+        scratch.logprob[count] = known
+        tail = max(tail - scratch.mass[count], 0.0)
         count += 1
     return count, label, tail
 
 
 @njit(nogil=True)
-def text_entries(room: Entries, count: int, words: Words) -> int:
+def text_entries(scratch: Entries, count: int, words: Words) -> int:
     """How many entries are text tokens."""
     known = 0
     for e in range(count):
-        known += words.in_text[room.token[e]]
+        known += words.in_text[scratch.token[e]]
     return known
 
 
 @njit(nogil=True)
 def condition(
-    room: Entries, count: int, label: int, words: Words, low: int, size: int
+    scratch: Entries, count: int, label: int, words: Words, low: int, source_prefix: int
 ) -> tuple[int, int, float]:
-    """Keep the text tokens that begin with data[low:low + size]: (entries, index of the label, their mass)."""
+    """Keep the text tokens that begin with data[low:low + source_prefix]: (entries, index of the label, their mass)."""
     kept, moved, total = 0, -1, 0.0
     for e in range(count):
-        token = room.token[e]
-        if words.in_text[token] and starts_with(words.data, words.offsets, token, low, size):
+        token = scratch.token[e]
+        if words.in_text[token] and starts_with(words.data, words.offsets, token, low, source_prefix):
             if e == label:
                 moved = kept
-            room.token[kept], room.mass[kept], room.logprob[kept] = token, room.mass[e], room.logprob[e]
-            total += room.mass[e]
+            scratch.token[kept], scratch.mass[kept], scratch.logprob[kept] = (
+                token,
+                scratch.mass[e],
+                scratch.logprob[e],
+            )
+            total += scratch.mass[e]
             kept += 1
     return kept, moved, total
 
 
 @njit(nogil=True)
 def after_prefix(
-    lookup: Lookup, before: Array, low: int, high: int, words: Words, token: int, size: int
+    lookup: Lookup, before: Array, low: int, high: int, words: Words, token: int, source_prefix: int
 ) -> int:
     """The longest pivot token that is a prefix of before[low:high] and the rest of a token, and longer than the former."""
     node, best = 0, -1
@@ -91,7 +95,7 @@ def after_prefix(
         if node < 0:
             return best
     last = words.offsets[token + 1]
-    for at in range(words.offsets[token] + size, last):
+    for at in range(words.offsets[token] + source_prefix, last):
         node = step(lookup.keys, lookup.children, node, words.data[at])
         if node < 0:
             return best
@@ -102,82 +106,102 @@ def after_prefix(
 
 @njit(nogil=True, inline="always")
 def aim(
-    room: Entries, count: int, words: Words, lookup: Lookup, size: int, before: Array, low: int, high: int
+    scratch: Entries,
+    count: int,
+    words: Words,
+    lookup: Lookup,
+    source_prefix: int,
+    before: Array,
+    low: int,
+    high: int,
 ) -> None:
-    """Give every entry its pivot token: for the whole token, or for what follows its first ``size`` bytes."""
+    """Give every entry its pivot token: for the whole token, or for what follows its first ``source_prefix`` bytes."""
     for e in range(count):
-        token = room.token[e]
+        token = scratch.token[e]
         if high > low and words.in_text[token]:
-            room.goal[e] = after_prefix(lookup, before, low, high, words, token, size)
-        elif size == 0:
-            room.goal[e] = lookup.target[token]
-        elif words.offsets[token] + size < words.offsets[token + 1]:
-            room.goal[e] = lookup.rest[words.offsets[token] + size]
+            scratch.goal[e] = after_prefix(lookup, before, low, high, words, token, source_prefix)
+        elif source_prefix == 0:
+            scratch.goal[e] = lookup.target[token]
+        elif words.offsets[token] + source_prefix < words.offsets[token + 1]:
+            scratch.goal[e] = lookup.rest[words.offsets[token] + source_prefix]
         else:
-            room.goal[e] = -1
+            scratch.goal[e] = -1
 
 
 @njit(nogil=True, inline="always")
-def merge(room: Entries, count: int) -> tuple[int, float, int]:
+def add_up(scratch: Entries, count: int) -> tuple[int, float, int]:
     """Add up the entries that meet on one pivot token: (output entries, mass without one, entries that met)."""
     slots, lost, met = 0, 0.0, 0
     for e in range(count):
-        goal, mass = room.goal[e], room.mass[e]
+        goal, mass = scratch.goal[e], scratch.mass[e]
         if goal < 0:
             lost += mass
             continue
         s = 0
-        while s < slots and room.slot[s] != goal:
+        while s < slots and scratch.slot[s] != goal:
             s += 1
         if s == slots:
-            room.slot[s], room.slot_mass[s], room.slot_parts[s] = goal, mass, 1
-            room.slot_logprob[s] = room.logprob[e]
+            scratch.slot[s], scratch.slot_mass[s], scratch.slot_parts[s] = goal, mass, 1
+            scratch.slot_logprob[s] = scratch.logprob[e]
             slots += 1
         else:
-            room.slot_mass[s] += mass
-            room.slot_parts[s] += 1
+            scratch.slot_mass[s] += mass
+            scratch.slot_parts[s] += 1
             met += 1
     return slots, lost, met
 
 
 @njit(nogil=True, inline="always")
-def sort_slots(room: Entries, slots: int) -> None:
+def sort_slots(scratch: Entries, slots: int) -> None:
     """Order the output entries by mass, largest first, equal ones as they were."""
     for s in range(1, slots):
-        token, mass = room.slot[s], room.slot_mass[s]
-        logprob, parts = room.slot_logprob[s], room.slot_parts[s]
+        token, mass = scratch.slot[s], scratch.slot_mass[s]
+        logprob, parts = scratch.slot_logprob[s], scratch.slot_parts[s]
         at = s
-        while at > 0 and room.slot_mass[at - 1] < mass:
-            room.slot[at], room.slot_mass[at] = room.slot[at - 1], room.slot_mass[at - 1]
-            room.slot_logprob[at], room.slot_parts[at] = room.slot_logprob[at - 1], room.slot_parts[at - 1]
+        while at > 0 and scratch.slot_mass[at - 1] < mass:
+            scratch.slot[at], scratch.slot_mass[at] = scratch.slot[at - 1], scratch.slot_mass[at - 1]
+            scratch.slot_logprob[at], scratch.slot_parts[at] = (
+                scratch.slot_logprob[at - 1],
+                scratch.slot_parts[at - 1],
+            )
             at -= 1
-        room.slot[at], room.slot_mass[at] = token, mass
-        room.slot_logprob[at], room.slot_parts[at] = logprob, parts
+        scratch.slot[at], scratch.slot_mass[at] = token, mass
+        scratch.slot_logprob[at], scratch.slot_parts[at] = logprob, parts
 
 
 @njit(nogil=True, inline="always")
 def emit(
-    room: Entries, slots: int, tail: float, gold: int, scale: float, vocabulary: int, out: Out, i: int
+    scratch: Entries,
+    slots: int,
+    tail: float,
+    pivot_label: int,
+    scale: float,
+    vocabulary: int,
+    out: Out,
+    i: int,
 ) -> None:
     """Write the largest output entries, the label among them, to row i; masses are divided by ``scale``."""
     most = out.ids.shape[1]
     for s in range(most, slots):
-        if room.slot[s] == gold:  # it takes the last slot, whose mass joins the tail
-            tail += room.slot_mass[most - 1]
-            room.slot[most - 1], room.slot_mass[most - 1] = gold, room.slot_mass[s]
-            room.slot_logprob[most - 1], room.slot_parts[most - 1] = room.slot_logprob[s], room.slot_parts[s]
+        if scratch.slot[s] == pivot_label:  # it takes the last slot, whose mass joins the tail
+            tail += scratch.slot_mass[most - 1]
+            scratch.slot[most - 1], scratch.slot_mass[most - 1] = pivot_label, scratch.slot_mass[s]
+            scratch.slot_logprob[most - 1], scratch.slot_parts[most - 1] = (
+                scratch.slot_logprob[s],
+                scratch.slot_parts[s],
+            )
         else:
-            tail += room.slot_mass[s]
+            tail += scratch.slot_mass[s]
     kept, label = 0.0, np.float32(np.nan)
     for s in range(min(slots, most)):
-        mass = room.slot_mass[s] / scale
+        mass = scratch.slot_mass[s] / scale
         kept += mass
-        if scale == 1.0 and room.slot_parts[s] == 1 and not np.isnan(room.slot_logprob[s]):
-            logprob = room.slot_logprob[s]
+        if scale == 1.0 and scratch.slot_parts[s] == 1 and not np.isnan(scratch.slot_logprob[s]):
+            logprob = scratch.slot_logprob[s]
         else:
             logprob = np.float32(np.log(mass)) if mass > 0.0 else np.float32(-np.inf)
-        out.ids[i, s], out.logprobs[i, s] = room.slot[s], logprob
-        if room.slot[s] == gold:
+        out.ids[i, s], out.logprobs[i, s] = scratch.slot[s], logprob
+        if scratch.slot[s] == pivot_label:
             label = logprob
     tail /= scale
     out.kept[i] = kept
@@ -192,18 +216,23 @@ def spread(tail: float, vocabulary: int) -> np.float32:
 
 
 @njit(nogil=True)
-def shorten(size: int, more: int, words: Words, label: int, words_W: Words, gold: int) -> tuple[int, int]:
+def shorten(
+    source_prefix: int, pivot_prefix: int, words: Words, label: int, words_W: Words, pivot_label: int
+) -> tuple[int, int]:
     """Template bytes left on the source's and the pivot's first token after those that both have: (source, pivot).
 
-    ``size`` bytes of the source's label and ``more`` bytes of the pivot's are before the end of the context; if one ends
-    with the other, what both have is context on both sides.
+    ``source_prefix`` bytes of the source's label and ``pivot_prefix`` bytes of the pivot's are before the end of the
+    context; if one ends with the other, what both have is context on both sides.
     """
-    shared = min(size, more)
-    mine, theirs = words.offsets[label] + size - shared, words_W.offsets[gold] + more - shared
+    shared = min(source_prefix, pivot_prefix)
+    mine, theirs = (
+        words.offsets[label] + source_prefix - shared,
+        words_W.offsets[pivot_label] + pivot_prefix - shared,
+    )
     for at in range(shared):
         if words.data[mine + at] != words_W.data[theirs + at]:
-            return size, more
-    return size - shared, more - shared
+            return source_prefix, pivot_prefix
+    return source_prefix - shared, pivot_prefix - shared
 
 
 @njit(nogil=True)
@@ -214,100 +243,102 @@ def kinds_of_rows(
     kind_N = np.zeros(len(row_N), np.uint8)
     for i in range(len(row_N)):
         if row_N[i] >= 0:
-            size, more = fronts(i, row_N[i], residual_N[i], pivot, source, words, words_W)
-            if meets(i, row_N[i], size, more, pivot, source, words):
-                kind_N[i] = INSIDE if size > 0 or more > 0 else EXACT
+            source_prefix, pivot_prefix = fronts(i, row_N[i], residual_N[i], pivot, source, words, words_W)
+            if meets(i, row_N[i], source_prefix, pivot_prefix, pivot, source, words):
+                kind_N[i] = INSIDE if source_prefix > 0 or pivot_prefix > 0 else EXACT
     return kind_N
 
 
 @njit(nogil=True)
 def fronts(
-    i: int, j: int, size: int, pivot: Places, source: Places | Side, words: Words, words_W: Words
+    i: int, j: int, source_prefix: int, pivot: Places, source: Places | Side, words: Words, words_W: Words
 ) -> tuple[int, int]:
     """Bytes in front of the context's end in source token j and in pivot token i, without those that both have."""
-    more = pivot.text[i] - pivot.begin[i]
-    if size > 0 and more > 0:
-        return shorten(size, more, words, source.labels[j], words_W, pivot.labels[i])
-    return size, more
+    pivot_prefix = pivot.text[i] - pivot.begin[i]
+    if source_prefix > 0 and pivot_prefix > 0:
+        return shorten(source_prefix, pivot_prefix, words, source.labels[j], words_W, pivot.labels[i])
+    return source_prefix, pivot_prefix
 
 
 @njit(nogil=True)
-def meets(i: int, j: int, size: int, more: int, pivot: Places, source: Places | Side, words: Words) -> bool:
+def meets(
+    i: int, j: int, source_prefix: int, pivot_prefix: int, pivot: Places, source: Places | Side, words: Words
+) -> bool:
     """Whether source row j can say anything of pivot row i.
 
     A pivot token of no byte needs a source that writes the same space. Nothing is known of the bytes inside an added token
     that takes in the spaces around it.
     """
-    if pivot.end[i] <= pivot.text[i] and (size > 0 or more > 0):
+    if pivot.end[i] <= pivot.text[i] and (source_prefix > 0 or pivot_prefix > 0):
         return False
-    return not swallows(source, j, words) or (size == 0 and pivot.end[i] >= source.end[j])
+    return not swallows(source, j, words) or (source_prefix == 0 and pivot.end[i] >= source.end[j])
 
 
 @njit(nogil=True, inline="always")
 def project_row(
     i: int,
     j: int,
-    size: int,
+    source_prefix: int,
     pivot: Places,
     source: Side,
     words: Words,
     words_W: Words,
     lookup: Lookup,
     rules: Rules,
-    room: Entries,
+    scratch: Entries,
     out: Out,
 ) -> None:
-    """Project source row j, ``size`` bytes into its token, onto pivot row i."""
+    """Project source row j, ``source_prefix`` bytes into its token, onto pivot row i."""
     # 1. the bytes u of the context that are inside the source's token, and those of the template before the pivot's
-    gold, label = pivot.labels[i], source.labels[j]
-    size, more = fronts(i, j, size, pivot, source, words, words_W)
-    inside = size > 0 or more > 0
-    if (inside and not rules.mid_token) or not meets(i, j, size, more, pivot, source, words):
+    pivot_label, label = pivot.labels[i], source.labels[j]
+    source_prefix, pivot_prefix = fronts(i, j, source_prefix, pivot, source, words, words_W)
+    inside = source_prefix > 0 or pivot_prefix > 0
+    if (inside and not rules.mid_token) or not meets(i, j, source_prefix, pivot_prefix, pivot, source, words):
         return
     # 2. the known tokens T with their masses; the rest is the tail U
-    count, at, rest = load(source, j, rules, room)
+    count, at, tail_mass = load(source, j, rules, scratch)
     if at < 0:
         return
-    known, low = text_entries(room, count, words), words.offsets[label]
-    tail, scale = rest, 1.0
+    known, low = text_entries(scratch, count, words), words.offsets[label]
+    tail, scale = tail_mass, 1.0
     # 3. condition on u: M = sum of T over the tokens that begin with u, t = U's even share; the row is divided by M + t
-    if size > 0:
-        count, at, mass = condition(room, count, at, words, low, size)
-        tail = tail_share(rest, count, known, low, size, lookup)
+    if source_prefix > 0:
+        count, at, mass = condition(scratch, count, at, words, low, source_prefix)
+        tail = tail_share(tail_mass, count, known, low, source_prefix, lookup)
         scale = mass + tail
         if mass <= 0.0 or mass < rules.min_mass * scale:
             return
     # 4. each token goes to the pivot token of what follows u; some to none: their mass is lost to the tail
-    before = words_W.offsets[gold]
-    aim(room, count, words, lookup, size, words_W.data, before, before + more)
+    before = words_W.offsets[pivot_label]
+    aim(scratch, count, words, lookup, source_prefix, words_W.data, before, before + pivot_prefix)
     lost = 0.0
     for e in range(count):
-        lost += room.mass[e] if room.goal[e] < 0 else 0.0
-    plain, full, end = goal_mass(room, count, gold), tail + lost, pivot.end[i]
+        lost += scratch.mass[e] if scratch.goal[e] < 0 else 0.0
+    plain, full, end = goal_mass(scratch, count, pivot_label), tail + lost, pivot.end[i]
     # 5. the observed path: what the source's own tokens say of the label, by the chain rule
     if end < source.end[j]:
-        count, mass, taken = observe_inside(
-            room, count, gold, low, end - source.begin[j], rest, known, words, lookup, rules
+        count, label_mass, taken = observe_inside(
+            scratch, count, pivot_label, low, end - source.begin[j], tail_mass, known, words, lookup, rules
         )
         tail = max(tail - taken, 0.0)
     else:
-        count, mass = observe_whole(
-            source, j, pivot.turn[i], end, at, gold, room, count, words, lookup, rules
+        count, label_mass = observe_whole(
+            source, j, pivot.turn[i], end, at, pivot_label, scratch, count, words, lookup, rules
         )
     # 6. masses that meet on a pivot token add up; where some met, rounded masses are divided by their sum
-    slots, nowhere, met = merge(room, count)
+    slots, nowhere, met = add_up(scratch, count)
     if slots == 0:
         return
-    if size == 0 and met > 0:
+    if source_prefix == 0 and met > 0:
         scale = tail
         for e in range(count):
-            scale += room.mass[e]
+            scale += scratch.mass[e]
     # 7. the largest are kept, the label among them
     vocabulary = len(words_W.in_text)
-    sort_slots(room, slots)
-    emit(room, slots, tail + nowhere, gold, scale, vocabulary, out, i)
+    sort_slots(scratch, slots)
+    emit(scratch, slots, tail + nowhere, pivot_label, scale, vocabulary, out, i)
     out.map_logprob[i] = np.log(plain / scale) if plain > 0.0 else spread(full / scale, vocabulary)
-    out.path_logprob[i] = np.log(mass / scale)
+    out.path_logprob[i] = np.log(label_mass / scale)
     out.kind[i] = INSIDE if inside else EXACT
 
 
@@ -325,7 +356,7 @@ def project_rows(
 ) -> None:
     """Project every pivot row that has a source row; the others stay as ``out`` has them."""
     most = source.ids.shape[1] + 2
-    room = Entries(
+    scratch = Entries(
         np.zeros(most, np.int64),
         np.zeros(most, np.float64),
         np.zeros(most, np.float32),
@@ -338,4 +369,4 @@ def project_rows(
     for i in range(len(row_N)):
         j = row_N[i]
         if j >= 0 and source.present[j]:
-            project_row(i, j, residual_N[i], pivot, source, words, words_W, lookup, rules, room, out)
+            project_row(i, j, residual_N[i], pivot, source, words, words_W, lookup, rules, scratch, out)

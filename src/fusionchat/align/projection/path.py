@@ -14,10 +14,10 @@ from fusionchat.tokens.spans import Array, Words
 
 
 @njit(nogil=True)
-def starts_with(data: Array, offsets: Array, token: int, low: int, size: int) -> bool:
-    """Whether a token begins with data[low:low + size]."""
-    at, stop = offsets[token], low + size
-    same = offsets[token + 1] - at >= size
+def starts_with(data: Array, offsets: Array, token: int, low: int, length: int) -> bool:
+    """Whether a token begins with data[low:low + length]."""
+    at, stop = offsets[token], low + length
+    same = offsets[token + 1] - at >= length
     while same and low < stop:
         same = data[at] == data[low]
         low, at = low + 1, at + 1
@@ -25,28 +25,28 @@ def starts_with(data: Array, offsets: Array, token: int, low: int, size: int) ->
 
 
 @njit(nogil=True)
-def tail_share(tail: float, matched: int, known: int, low: int, size: int, lookup: Lookup) -> float:
-    """What part of the tail begins with data[low:low + size] of a text token, the tail spread evenly over its tokens.
+def tail_share(tail: float, matched: int, known: int, low: int, length: int, lookup: Lookup) -> float:
+    """What part of the tail begins with data[low:low + length] of a text token, the tail spread evenly over its tokens.
 
     ``matched`` of the ``known`` text tokens of the row begin so; all others of the vocabulary are in the tail.
     """
     others = lookup.text_tokens - known
-    return tail * max(lookup.alike[low + size - 1] - matched, 0) / others if others > 0 else 0.0
+    return tail * max(lookup.alike[low + length - 1] - matched, 0) / others if others > 0 else 0.0
 
 
 @njit(nogil=True, inline="always")
-def goal_mass(room: Entries, count: int, token: int) -> float:
+def goal_mass(scratch: Entries, count: int, token: int) -> float:
     """Mass of the entries that go to a pivot token."""
     total = 0.0
     for e in range(count):
-        if room.goal[e] == token:
-            total += room.mass[e]
+        if scratch.goal[e] == token:
+            total += scratch.mass[e]
     return total
 
 
 @njit(nogil=True)
-def prefix_mass(source: Side, j: int, size: int, words: Words, lookup: Lookup, rules: Rules) -> float:
-    """Mass of the tokens of row j that begin as its label does, ``size`` bytes of it, the tail's share included."""
+def prefix_mass(source: Side, j: int, length: int, words: Words, lookup: Lookup, rules: Rules) -> float:
+    """Mass of the tokens of row j that begin as its label does, ``length`` bytes of it, the tail's share included."""
     label, low = source.labels[j], words.offsets[source.labels[j]]
     total, seen, matched, known = 0.0, False, 0, 0
     for k in range(source.ids.shape[1]):
@@ -55,14 +55,14 @@ def prefix_mass(source: Side, j: int, size: int, words: Words, lookup: Lookup, r
             token = source.ids[j, k]
             seen = seen or token == label
             known += words.in_text[token]
-            if words.in_text[token] and starts_with(words.data, words.offsets, token, low, size):
+            if words.in_text[token] and starts_with(words.data, words.offsets, token, low, length):
                 total += rules.exps[bits]
                 matched += 1
     tail = np.float64(rules.exps[source.tail[j]])
     if not seen:
         mass = np.exp(np.float64(source.label_logprob[j]))
         total, tail, matched, known = total + mass, max(tail - mass, 0.0), matched + 1, known + 1
-    return total + tail_share(tail, matched, known, low, size, lookup)
+    return total + tail_share(tail, matched, known, low, length, lookup)
 
 
 @njit(nogil=True)
@@ -72,8 +72,8 @@ def swallows(source: Places | Side, j: int, words: Words) -> bool:
     Nothing is then known of the bytes inside it.
     """
     label = source.labels[j]
-    size: int = words.offsets[label + 1] - words.offsets[label]
-    return source.end[j] - source.begin[j] > size
+    length: int = words.offsets[label + 1] - words.offsets[label]
+    return source.end[j] - source.begin[j] > length
 
 
 @njit(nogil=True)
@@ -100,20 +100,20 @@ def chain(source: Side, j: int, turn: int, end: int, words: Words, lookup: Looku
 
 
 @njit(nogil=True)
-def give(room: Entries, count: int, gold: int, mass: float) -> int:
+def give(scratch: Entries, count: int, pivot_label: int, mass: float) -> int:
     """One more entry: mass for the pivot's label."""
-    room.token[count], room.goal[count], room.mass[count] = -1, gold, mass
-    room.logprob[count] = np.float32(np.nan)
+    scratch.token[count], scratch.goal[count], scratch.mass[count] = -1, pivot_label, mass
+    scratch.logprob[count] = np.float32(np.nan)
     return count + 1
 
 
 @njit(nogil=True)
 def observe_inside(
-    room: Entries,
+    scratch: Entries,
     count: int,
-    gold: int,
+    pivot_label: int,
     low: int,
-    size: int,
+    length: int,
     tail: float,
     known: int,
     words: Words,
@@ -122,20 +122,20 @@ def observe_inside(
 ) -> tuple[int, float, float]:
     """The observed path where the label ends inside the source's token: (entries, its mass, what it took of the tail).
 
-    All tokens that begin as the source's label does, ``size`` bytes of it, go to the pivot's label ``gold``.
+    All tokens that begin as the source's label does, ``length`` bytes of it, go to the pivot's label ``pivot_label``.
     """
     total, matched = 0.0, 0
     for e in range(count):
-        token = room.token[e]
-        if words.in_text[token] and starts_with(words.data, words.offsets, token, low, size):
-            total += room.mass[e]
+        token = scratch.token[e]
+        if words.in_text[token] and starts_with(words.data, words.offsets, token, low, length):
+            total += scratch.mass[e]
             matched += 1
             if rules.observed_path:
-                room.goal[e] = gold
-    share = tail_share(tail, matched, known, low, size, lookup)
+                scratch.goal[e] = pivot_label
+    share = tail_share(tail, matched, known, low, length, lookup)
     if not rules.observed_path or share <= 0.0:
         return count, total + share, 0.0
-    return give(room, count, gold, share), total + share, share
+    return give(scratch, count, pivot_label, share), total + share, share
 
 
 @njit(nogil=True)
@@ -145,24 +145,24 @@ def observe_whole(
     turn: int,
     end: int,
     label: int,
-    gold: int,
-    room: Entries,
+    pivot_label: int,
+    scratch: Entries,
     count: int,
     words: Words,
     lookup: Lookup,
     rules: Rules,
 ) -> tuple[int, float]:
     """The observed path where the label covers the source's token: (entries, its chain-rule mass or NaN)."""
-    first = room.mass[label]
+    first = scratch.mass[label]
     if end == source.end[j]:
         if rules.observed_path or not words.in_text[source.labels[j]]:
-            room.goal[label] = gold
+            scratch.goal[label] = pivot_label
         return count, first
     mass = first * chain(source, j, turn, end, words, lookup, rules)
-    if rules.observed_path and not np.isnan(mass) and room.goal[label] != gold:
-        need = mass - goal_mass(room, count, gold)
+    if rules.observed_path and not np.isnan(mass) and scratch.goal[label] != pivot_label:
+        need = mass - goal_mass(scratch, count, pivot_label)
         if need > 0.0:
-            room.mass[label] -= need
-            room.logprob[label] = np.float32(np.nan)
-            count = give(room, count, gold, need)
+            scratch.mass[label] -= need
+            scratch.logprob[label] = np.float32(np.nan)
+            count = give(scratch, count, pivot_label, need)
     return count, mass

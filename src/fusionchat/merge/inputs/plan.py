@@ -50,7 +50,7 @@ class Taking(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Job:
+class TensorJob:
     """One tensor of the fused model.
 
     Attributes:
@@ -95,13 +95,13 @@ class Shard:
 
     file: str
     header: bytes
-    jobs: tuple[Job, ...]
+    jobs: tuple[TensorJob, ...]
     nbytes: int
 
 
-def layout(jobs: Sequence[Job], dtype: Dtype, shard_bytes: int) -> tuple[Shard, ...]:
+def layout(jobs: Sequence[TensorJob], dtype: Dtype, shard_bytes: int) -> tuple[Shard, ...]:
     """Divide tensors into files of at most ``shard_bytes`` (a larger tensor gets a file of its own)."""
-    groups: list[list[Job]] = [[]]
+    groups: list[list[TensorJob]] = [[]]
     filled = 0
     for job in jobs:
         size = job.nbytes(dtype)
@@ -118,7 +118,7 @@ def layout(jobs: Sequence[Job], dtype: Dtype, shard_bytes: int) -> tuple[Shard, 
     return tuple(_shard(name, group, dtype) for name, group in zip(names, groups, strict=True))
 
 
-def _shard(file: str, jobs: Sequence[Job], dtype: Dtype) -> Shard:
+def _shard(file: str, jobs: Sequence[TensorJob], dtype: Dtype) -> Shard:
     entries: dict[str, Json] = {}
     at = 0
     for job in jobs:

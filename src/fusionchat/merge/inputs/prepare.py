@@ -25,7 +25,7 @@ from fusionchat.merge.inputs.models import PIVOT, Family, open_folder, open_mode
 from fusionchat.merge.inputs.names import STRUCTURE as _STRUCTURE
 from fusionchat.merge.inputs.names import find
 from fusionchat.merge.inputs.new_biases import add_biases
-from fusionchat.merge.inputs.plan import Job, Source, Taking
+from fusionchat.merge.inputs.plan import Source, Taking, TensorJob
 from fusionchat.merge.inputs.reconcile import Buffers
 from fusionchat.merge.inputs.stored import MappedFile, Stored
 from fusionchat.merge.inputs.vocabulary.embeddings import Embeddings
@@ -46,7 +46,7 @@ class Inputs:
         added: Entries of the tokens the fused tokenizer gets in addition.
     """
 
-    jobs: list[Job]
+    jobs: list[TensorJob]
     files: dict[str, list[MappedFile]]
     changes: dict[str, Json] = field(default_factory=dict)
     added: tuple[dict[str, Json], ...] = ()
@@ -99,7 +99,7 @@ def open_inputs(
 
 def slice_layers(
     family: Family, method: Method, arrangement: Arrangement | None, *, with_stack: bool
-) -> tuple[list[Job], dict[str, Json], Stack | None]:
+) -> tuple[list[TensorJob], dict[str, Json], Stack | None]:
     """One job per tensor of the fused model, its config, and its layers where they had to be known."""
     base, config = family.base, family.config
     arranges = arrangement is not None or isinstance(method, Passthrough)
@@ -133,7 +133,7 @@ def _stack(base: Checkpoint, needed: bool) -> Stack | None:
         return None
 
 
-def _arranged_jobs(arrangement: Arrangement, layers: Stack, family: Family) -> list[Job]:
+def _arranged_jobs(arrangement: Arrangement, layers: Stack, family: Family) -> list[TensorJob]:
     """One job per tensor of an arrangement; targets that take no part in one are named by it."""
     inputs = {model.name: model.tensors for model in family.models}
     several = any(len(layer) > 1 for layer in arrangement.layers)
@@ -148,7 +148,7 @@ def _arranged_jobs(arrangement: Arrangement, layers: Stack, family: Family) -> l
     return jobs
 
 
-def _job(name: str, sources: list[Source], targets: list[str], base: str, buffers: Buffers) -> Job:
+def _job(name: str, sources: list[Source], targets: list[str], base: str, buffers: Buffers) -> TensorJob:
     """One tensor's job, by its name in the pivot.
 
     Raises MergeError where shapes or types cannot be merged.
@@ -156,7 +156,7 @@ def _job(name: str, sources: list[Source], targets: list[str], base: str, buffer
     first = sources[0]
     if base in buffers.copied - buffers.moved:
         assert isinstance(first, Stored), "only what a file holds is copied"
-        return Job(name, first.shape, copied=first)
+        return TensorJob(name, first.shape, copied=first)
     for target, source in zip(targets, sources[1:], strict=True):
         if source.shape != first.shape:
             hint = (
@@ -169,7 +169,7 @@ def _job(name: str, sources: list[Source], targets: list[str], base: str, buffer
                 where=source.origin,
                 do=_STRUCTURE + hint,
             )
-    job = Job(name, first.shape, tuple(sources), exact=base in buffers.moved)
+    job = TensorJob(name, first.shape, tuple(sources), exact=base in buffers.moved)
     if all(source.is_float for source in sources) and job.count:
         return job
     odd = next((source for source in sources if not source.is_float), first)
@@ -181,12 +181,12 @@ def _job(name: str, sources: list[Source], targets: list[str], base: str, buffer
                 where=odd.origin,
                 do="save the models unquantized (bfloat16, float16 or float32)",
             )
-    return Job(name, first.shape, copied=odd)
+    return TensorJob(name, first.shape, copied=odd)
 
 
 def pair_fisher(
-    stack: ExitStack, jobs: Sequence[Job], method: Method, family: Family
-) -> tuple[list[Job], dict[str, list[MappedFile]]]:
+    stack: ExitStack, jobs: Sequence[TensorJob], method: Method, family: Family
+) -> tuple[list[TensorJob], dict[str, list[MappedFile]]]:
     """Jobs with the method's own inputs, one tensor per target, which may have the target's names; and their files."""
     opened = [open_folder(stack, Path(folder)) for folder in method.auxiliary()]
     if not opened:
@@ -203,7 +203,7 @@ def pair_fisher(
     return made, files
 
 
-def _auxiliary(job: Job, checkpoint: Checkpoint, names: Mapping[str, str]) -> Stored:
+def _auxiliary(job: TensorJob, checkpoint: Checkpoint, names: Mapping[str, str]) -> Stored:
     held = checkpoint.tensors.get(names.get(job.name, job.name))
     if held is None or held.shape != job.shape or not held.is_float:
         raise MergeError(

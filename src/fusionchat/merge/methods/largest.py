@@ -1,6 +1,7 @@
 """The k largest magnitudes of a stream, exactly: the threshold in two looks, and a third where ties have to be shared out.
 
-Of elements exactly on a threshold those with the lowest index are taken.
+Of elements exactly on a threshold those with the lowest index are taken. Chunks run in any order, so each needs to know how
+many of them the chunks before it have: that is the third look. Inside a chunk the quota goes from block to block, in order.
 """
 
 # J rows selected from independently, K thresholds a row, C chunks, B elements of a block
@@ -77,7 +78,8 @@ def largest(
     """The ``int(share * n)`` largest magnitudes of every row of ``values``; n counts all elements, or those not zero.
 
     Float32 bit patterns without the sign sort like the magnitudes. Two histograms find the pattern of the k-th largest,
-    its 16 high bits first, then its 15 low bits: no sort, and 400 KB a row whatever the tensor's size.
+    its 16 high bits first, then its 15 low bits: no sort, and 400 KB a row for each chunk under way (`OrderedPool` bounds
+    these), whatever the tensor's size.
     """
     from fusionchat.merge.kernels.selection import HIGH, LOW, NOTHING
 

@@ -15,7 +15,7 @@ import numpy as np
 
 from fusionchat.artifacts import Json
 from fusionchat.console import Advance
-from fusionchat.merge.inputs.plan import Dtype, Job
+from fusionchat.merge.inputs.plan import Dtype, TensorJob
 from fusionchat.merge.methods.base import Gram, Method, Mixture, MixtureMethod
 from fusionchat.merge.stream.memory import Spare
 from fusionchat.merge.stream.output import Output
@@ -34,7 +34,7 @@ class Copy:
 
     is_decided = True
 
-    def __init__(self, job: Job) -> None:
+    def __init__(self, job: TensorJob) -> None:
         assert job.copied is not None
         self.job = job
         self.raw_B = np.frombuffer(job.copied.raw(), np.uint8) if job.copied.nbytes else np.zeros(0, np.uint8)
@@ -78,7 +78,7 @@ class Engine:
 
     def __init__(
         self,
-        jobs: Sequence[Job],
+        jobs: Sequence[TensorJob],
         method: Method,
         dtype: Dtype,
         threads: int,
@@ -106,7 +106,7 @@ class Engine:
             if piece.ends:
                 output.end_tensor(piece.work.finish())
 
-    def _pieces(self, jobs: Sequence[Job]) -> Iterator[Callable[[], tuple[Piece, list[Made]]]]:
+    def _pieces(self, jobs: Sequence[TensorJob]) -> Iterator[Callable[[], tuple[Piece, list[Made]]]]:
         """The calls that make all tensors, in order."""
         grams, mixtures = self.decide_groups()
         for job in jobs:
@@ -120,7 +120,9 @@ class Engine:
             if work.chunks == 0:
                 yield Piece(work, range(0), ends=True).make
 
-    def _work(self, job: Job, gram: Gram | None, mixture: Mixture | None) -> MixtureWork | BlockWork | Copy:
+    def _work(
+        self, job: TensorJob, gram: Gram | None, mixture: Mixture | None
+    ) -> MixtureWork | BlockWork | Copy:
         if job.copied is not None:
             return Copy(job)
         known = Known(gram, mixture, self.release, self.spare)

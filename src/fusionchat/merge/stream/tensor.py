@@ -10,7 +10,7 @@ import numpy as np
 
 from fusionchat.artifacts import Json
 from fusionchat.errors import MergeError
-from fusionchat.merge.inputs.plan import Dtype, Job
+from fusionchat.merge.inputs.plan import Dtype, TensorJob
 from fusionchat.merge.kernels.gram import measure
 from fusionchat.merge.methods.base import Gram, Mixture
 from fusionchat.merge.methods.steps import Block
@@ -53,7 +53,7 @@ class TensorWork:
     with_pivot = False
     """Whether inner products with the pivot are asked for."""
 
-    def __init__(self, job: Job, dtype: Dtype, cut: Cut, known: Known) -> None:
+    def __init__(self, job: TensorJob, dtype: Dtype, cut: Cut, known: Known) -> None:
         self.job, self.dtype, self.cut, self.gram = job, dtype, cut, known.gram
         self.targets, self.release, self.spare = len(job.sources) - 1, known.release, known.spare
         self.total = Tally.blank(self.targets)

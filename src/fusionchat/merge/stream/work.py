@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from fusionchat.merge.inputs.adapters.products import products_of_factors
-from fusionchat.merge.inputs.plan import Dtype, Job
+from fusionchat.merge.inputs.plan import Dtype, TensorJob
 from fusionchat.merge.inputs.stored import Stored
 from fusionchat.merge.kernels.bf16 import store
 from fusionchat.merge.kernels.gram import subtract
@@ -34,7 +34,9 @@ _STORED_AS: dict[str, np.dtype[Any]] = {
 }
 
 
-def work_on(job: Job, method: Method, dtype: Dtype, known: Known | None = None) -> "MixtureWork | BlockWork":
+def work_on(
+    job: TensorJob, method: Method, dtype: Dtype, known: Known | None = None
+) -> "MixtureWork | BlockWork":
     """The work that a method has on a tensor."""
     row, targets = job.shape[-1] if job.shape else 1, len(job.sources) - 1
     chunks = cut_of(job.count, row, False).chunks
@@ -53,7 +55,7 @@ class MixtureWork(TensorWork):
     bfloat16 files go straight to a bfloat16 result where all inputs are such files.
     """
 
-    def __init__(self, job: Job, dtype: Dtype, cut: Cut, known: Known, method: MixtureMethod) -> None:
+    def __init__(self, job: TensorJob, dtype: Dtype, cut: Cut, known: Known, method: MixtureMethod) -> None:
         super().__init__(job, dtype, cut, known)
         self.method, self.mixture = method, known.mixture
         self.with_pivot = method.statistics == "all"
@@ -119,7 +121,7 @@ class MixtureWork(TensorWork):
 class BlockWork(TensorWork):
     """A method that decides element by element: as many looks as its steps ask for, then the pass that combines."""
 
-    def __init__(self, job: Job, dtype: Dtype, cut: Cut, known: Known, steps: Steps) -> None:
+    def __init__(self, job: TensorJob, dtype: Dtype, cut: Cut, known: Known, steps: Steps) -> None:
         super().__init__(job, dtype, cut, known)
         self.steps, self.step = steps, next(steps)
 
@@ -185,7 +187,7 @@ class BlockWork(TensorWork):
         return self._report(None, self.total.kept_J, self.step.ties)
 
 
-def _addresses(job: Job) -> np.ndarray | None:
+def _addresses(job: TensorJob) -> np.ndarray | None:
     """Where the inputs' values are in memory, if all of them are mapped as bfloat16."""
     sources = [source for source in job.sources if isinstance(source, Stored) and source.dtype == "BF16"]
     if len(sources) < len(job.sources):

@@ -6,7 +6,7 @@ import torch
 
 from fusionchat.merge.inputs.adapters.low_rank import Adapted, Change, Factors, Kept
 from fusionchat.merge.inputs.adapters.products import inner_product, products_of_factors
-from fusionchat.merge.inputs.plan import Job
+from fusionchat.merge.inputs.plan import TensorJob
 from fusionchat.merge.methods.linear import Linear
 from fusionchat.merge.methods.varm import Varm
 from fusionchat.merge.stream.merge import inner_products, merge_models
@@ -44,14 +44,14 @@ def test_a_hand_made_product():
 def test_a_tensors_products_and_those_of_a_target_that_left_it_alone():
     base = Base(np.ones((30, 40)))
     sources = (base, adapted(base, 1, 2), base, adapted(base, 2, 3))
-    gram = products_of_factors(Job("w", (30, 40), sources))
+    gram = products_of_factors(TensorJob("w", (30, 40), sources))
     changes = [
         (s.factors().left @ s.factors().right)[0] if s is not base else np.zeros((30, 40)) for s in sources
     ]
     expected = [[float((a * b).sum()) for b in changes] for a in changes]
     np.testing.assert_allclose(gram.products_NN, expected, rtol=1e-12)
     assert (gram.count, gram.targets) == (1200, 3)
-    nothing = products_of_factors(Job("w", (30, 40), (base, base)))
+    nothing = products_of_factors(TensorJob("w", (30, 40), (base, base)))
     assert not nothing.products_NN.any()
 
 
@@ -59,7 +59,7 @@ def test_changes_that_are_no_factors_or_large_ones_are_looked_at():
     base, other = Base(np.ones((30, 40))), Base(np.ones((30, 40)))
 
     def found(*targets):
-        return products_of_factors(Job("w", (30, 40), (base, *targets)))
+        return products_of_factors(TensorJob("w", (30, 40), (base, *targets)))
 
     assert found(adapted(base, 1, 2)) is not None
     assert found(adapted(other, 1, 2)) is None  # of another tensor than the pivot's

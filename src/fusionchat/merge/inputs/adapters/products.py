@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Float64
 
 from fusionchat.merge.inputs.adapters.low_rank import Adapted, Factors
-from fusionchat.merge.inputs.plan import Job
+from fusionchat.merge.inputs.plan import TensorJob
 from fusionchat.merge.methods.base import Gram
 
 
@@ -23,7 +23,7 @@ def inner_product(one: Factors, other: Factors) -> float:
     return float((left_ERR * right_ERR).sum())
 
 
-def products_of_factors(job: Job) -> Gram | None:
+def products_of_factors(job: TensorJob) -> Gram | None:
     """Inner products of a tensor's changes, conflicts not counted.
 
     None where they are not all factors, or large ones.
@@ -53,6 +53,6 @@ def _is_plain(source: object, pivot: object) -> bool:
     return source is pivot or (isinstance(source, Adapted) and source.base is pivot)
 
 
-def _matrices(job: Job) -> int:
+def _matrices(job: TensorJob) -> int:
     """How many matrices a tensor holds: those of experts are one below the other."""
     return int(np.prod(job.shape[:-2], dtype=np.int64)) if len(job.shape) > 2 else 1
