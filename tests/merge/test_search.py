@@ -55,7 +55,7 @@ def test_a_spent_budget_ends_the_search_after_the_first_trial(tmp_path):
     )
     assert len(report.trials) == 1
     assert [method["method"] for method in report.skipped] == ["linear"]
-    with pytest.raises(MergeError, match="nothing"):
+    with pytest.raises(MergeError, match="no merges to try"):
         search(pivot, targets, [], lambda _: 1.0, tmp_path / "work")
 
 

@@ -70,9 +70,9 @@ def answer(
     seed: int,
     turns: str,
 ) -> None:
-    """Let a model answer prompts; write its answers as a corpus.
+    """Answer prompts with a model; write the answers as a corpus.
 
-    A call that was stopped continues when you give it again. The model's name is in the column `model`.
+    Run the same command again to continue after an interruption. The column `model` has the model's name.
     """
     from fusionchat import console
     from fusionchat.answer.settings import Sampling

@@ -51,10 +51,10 @@ def show(path: str, conversation: str | None) -> None:
     "--output", type=click.Path(path_type=Path, file_okay=False), default="export", show_default=True
 )
 def export(run: Path, form: str, jobs: tuple[str, ...], output: Path) -> None:
-    """Write distributions of a run for other trainers.
+    """Export a run's distributions for other trainers.
 
     parquet: a list of tokens and log-probabilities for each supervised token. distillkit: Arcee's DistillKit, with a
-    configuration. Each job goes to a folder of its own.
+    configuration. Each job gets a folder of its own.
     """
     from fusionchat import console
     from fusionchat.stages.export import export as write
@@ -71,10 +71,10 @@ def export(run: Path, form: str, jobs: tuple[str, ...], output: Path) -> None:
 @click.argument("repo", metavar="OWNER/NAME")
 @click.option("--public", is_flag=True, help="Make the data set public; it is private by default.")
 def push(folder: Path, repo: str, public: bool) -> None:
-    """Upload a job's distributions to the hub, as a data set.
+    """Upload a job's distributions to the hub as a data set.
 
     FOLDER is that of a finished job of represent, align or fuse. The conversations themselves are not uploaded, but
-    distributions tell much of their text.
+    distributions reveal much of their text.
     """
     from fusionchat import console
     from fusionchat.represent.store.share import push as upload
@@ -89,7 +89,7 @@ def push(folder: Path, repo: str, public: bool) -> None:
 def pull(repo: str, folder: Path, revision: str | None) -> None:
     """Download a job's distributions from the hub.
 
-    FOLDER must not be there yet. In a run, `fusionchat plan` then says whether they are what its recipe asks for.
+    FOLDER must not exist yet. Inside a run, `fusionchat plan` then says whether it fits the recipe.
     """
     from fusionchat import console
     from fusionchat.represent.store.share import pull as download

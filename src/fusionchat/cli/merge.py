@@ -37,7 +37,7 @@ METHODS = tuple(
     "--target",
     "targets",
     multiple=True,
-    help="A checkpoint or LoRA adapter to merge, [NAME=]PLACE; one for each target.",
+    help="A checkpoint or LoRA adapter to merge, [NAME=]PLACE; repeat for each target.",
 )
 @click.option(
     "--method",
@@ -61,7 +61,7 @@ METHODS = tuple(
     default=5.0,
     type=click.FloatRange(min=0, min_open=True),
     show_default=True,
-    help="Largest weight file.",
+    help="Largest weight file in GB.",
 )
 @click.option(
     "--threads",
@@ -85,9 +85,9 @@ def merge(
     ctx: click.Context, *, recipe: Path | None, settings: tuple[str, ...], pivot: str | None,
     targets: tuple[str, ...], method: str, out: Path | None, shard_gb: float, dry_run: bool, **options: Any,
 ) -> None:  # fmt: skip
-    """Run up to the merges; or merge checkpoints without a recipe.
+    """Run up to the merges, or merge checkpoints without a recipe.
 
-    Besides a recipe it takes a mergekit file, or a pivot and targets: any checkpoints of one structure.
+    Without a recipe, give a mergekit file, or a pivot and targets: checkpoints of one structure.
 
     \b
     fusionchat merge RECIPE.yaml
@@ -211,9 +211,9 @@ def _said(value: Any) -> str:
 def fisher(
     *, model: str, corpus: str, out: Path, examples: int, max_tokens: int, seed: int, device: str
 ) -> None:
-    """Make the folder that a Fisher merge needs of a target.
+    """Compute the Fisher information that a Fisher merge needs.
 
-    It holds the diagonal of the Fisher information of MODEL (a folder or hub id) on CORPUS (a file or hub dataset).
+    Writes the diagonal of the Fisher information of MODEL (a folder or hub id) on CORPUS (a file or hub dataset).
 
     \b
     fusionchat fisher A chats.jsonl --out A.fisher

@@ -34,7 +34,7 @@ class Verbs(click.Group):
 def cli(debug: bool) -> None:
     """Fuse chat LLMs of different architecture, size and tokenizer into one.
 
-    Start with `fusionchat demo`, or write a recipe with `fusionchat init`, look at it with `check` and `plan`, and
+    Start with `fusionchat demo`, or write a recipe with `fusionchat init`, check it with `check` and `plan`, and
     start it with `run`. A run that was stopped continues when you run the same command again.
     """
 
@@ -82,7 +82,7 @@ def init(path: Path) -> None:
     help="Number of conversations to check.",
 )
 def check(recipe: Path, settings: tuple[str, ...], sample: int) -> None:
-    """Look at models, tokenizers and corpus; no weights are read."""
+    """Check models, tokenizers and corpus without reading weights."""
     from fusionchat.cli.show_check import show
     from fusionchat.stages.check import check as look
     from fusionchat.stages.check_usable import require_usable
@@ -127,9 +127,9 @@ def plan(
     tflops: float | None,
     verify: bool,
 ) -> None:
-    """Show what is done and to do, and if it fits; touch nothing.
+    """Show what is done, what is to do, and whether it fits.
 
-    A finished file that is missing, of another size or written later is found; --verify finds every change.
+    Finished files that are missing, resized or rewritten are found; --verify finds every change.
     """
     settings = with_engine(settings, engine)
     from fusionchat import console
@@ -175,7 +175,7 @@ def plan(
 @engine_option
 @verify_option
 def run(recipe: Path, settings: tuple[str, ...], only: str | None, engine: str | None, verify: bool) -> None:
-    """Run all of it, corpus to report; what is done is kept."""
+    """Run everything, corpus to report; finished work is kept."""
     settings = with_engine(settings, engine)
     if only is None:
         finish(load(recipe, settings), verify=verify)
@@ -218,7 +218,7 @@ def worker(run: Path, job: str | None, for_engine: bool, as_rank: str | None) ->
 def status(run: Path, watch: bool) -> None:
     """Show what a run is doing, from any machine.
 
-    RUN is the run's folder. A line says where a job is or was made, in which attempt, and how far it is.
+    RUN is the run's folder. Each line says where a job runs or ran, which attempt it is, and how far it is.
     """
     from fusionchat.cli.show_status import follow, show
 
@@ -275,7 +275,7 @@ cli.add_command(answer)
 cli.add_command(merge)
 cli.add_command(fisher)
 stage_verb("evaluate", "Run up to the evaluation of every model; print the results.")
-stage_verb("report", "Run all of it and write the report.")
+stage_verb("report", "Run everything and write the report.")
 
 
 for artifact_verb in (show, export, push, pull):

@@ -194,7 +194,7 @@ def test_what_check_says(fake):
     (gone,) = Endpoint(url="http://127.0.0.1:1").faults(place, MODEL)
     (unset,) = Endpoint(url=fake.url, key_env="NOT_SET_AT_ALL").faults(place, MODEL)
     assert "the server has no model 'other'" in other and "has no model 'models/small'" in unnamed
-    assert gone.startswith(f"{place}: http://127.0.0.1:1/v1/models: the server")
+    assert gone.startswith(f"{place}: http://127.0.0.1:1/v1/models: no usable answer from the server")
     assert unset == f"{place}.key_env: the environment variable NOT_SET_AT_ALL is not set"
     with pytest.raises(RecipeError, match="needs the server's address"):
         Endpoint().require(place)

@@ -50,7 +50,7 @@ def test_an_answer_of_another_kind_is_asked_for_again(fake, fault):
 
 def test_what_is_no_json_is_said(fake):
     fake.faults.append(lambda text: "<html>")
-    with pytest.raises(MachineError, match=r"asked 1 time: it is no JSON object \(Expecting value"):
+    with pytest.raises(MachineError, match=r"in 1 try: it is no JSON object \(Expecting value"):
         asked(fake, retries=0)
 
 
@@ -111,7 +111,7 @@ def test_pauses_grow_and_differ():
 
 
 def test_a_server_that_is_not_there():
-    with pytest.raises(MachineError, match=r"asked 1 time: Connect"):
+    with pytest.raises(MachineError, match=r"in 1 try: Connect"):
         Server("http://127.0.0.1:1", key="", limits=Limits(1, 0, 1), place="x").get("/v1/models")
 
 
