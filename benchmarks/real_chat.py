@@ -34,6 +34,7 @@ from fusionchat.evaluate.tasks import PRIMARY
 from fusionchat.lease import POLL, Lease
 from fusionchat.recipe.schema import Recipe
 from fusionchat.stages.pipeline import open_run, run, run_job
+from fusionchat.stages.variants import merges
 
 ROOT = Path(__file__).resolve().parents[1]
 RECIPE = ROOT / "recipes" / "smollm_chat.yaml"
@@ -61,7 +62,7 @@ class Variant(NamedTuple):
     """A training that is tried.
 
     Attributes:
-        target: The target that is trained; ``sft`` learns the labels alone.
+        target: What is measured: a target, ``sft``, which learns the labels alone, or a merge of all targets by its name.
         settings: What differs from the recipe, as with ``--set``.
         sources: Those of the recipe that take part; all for none.
         base: The run with captures and alignments that it begins with, one of `BASES`.
@@ -111,9 +112,20 @@ BASES = {
     "context": Base("examples", ("qwen", "smol")),
     "adapted": Base(settings=("adapt.learning_rate=2e-4",)),
     "adapted 5e-4": Base(settings=("adapt.learning_rate=5e-4", "adapt.sources=[qwen]")),
+    "teachers": Base(settings=("adapt.learning_rate=5e-4", "adapt.pivot=true")),
 }
 LOW, ALL = "distill.label_weight=0.1", "compare.all_sources=true"
+TWO = ("qwen", "gemma")
 VARIANTS: dict[str, Variant] = {
+    "qwen, teachers": Variant("qwen", (LOW, EPOCHS), TWO, "teachers"),
+    "gemma, teachers": Variant("gemma", (LOW, EPOCHS), TWO, "teachers"),
+    "varm, teachers": Variant("varm", (LOW, EPOCHS), TWO, "teachers"),
+    "linear, teachers": Variant("linear", (LOW, EPOCHS), TWO, "teachers"),
+    "self, teachers": Variant("pivot", (LOW, EPOCHS, "compare.self_distillation=true"), TWO, "teachers"),
+    "qwen 0.1 3 epochs": Variant("qwen", (LOW, EPOCHS), ("qwen",)),
+    "qwen adapted 5e-4 0.1 3 epochs 2e-4": Variant(
+        "qwen", (LOW, EPOCHS, rate("2e-4")), ("qwen",), "adapted 5e-4"
+    ),
     "qwen adapted 5e-4": Variant("qwen", (), ("qwen",), "adapted 5e-4"),
     "qwen adapted 5e-4 0.1 3 epochs": Variant("qwen", (LOW, EPOCHS), ("qwen",), "adapted 5e-4"),
     "qwen adapted 0.1 3 epochs": Variant("qwen", (LOW, EPOCHS), ("qwen",), "adapted"),
@@ -281,12 +293,15 @@ def link(base: Path, folder: Path) -> None:
 
 
 def jobs_of(recipe: Recipe, target: str) -> list[str]:
-    """The jobs of one training and its evaluation, in order."""
-    if target == "sft":
-        return ["distill/sft", "evaluate/test/sft"]
-    trained = f"{target}@{recipe.distill.label_weight:g}"
-    fused = [] if target == "pivot" else [f"fuse/{target}"]
-    return [*fused, f"distill/{trained}", f"evaluate/test/targets/{trained}"]
+    """The jobs that make and measure a target or a merge, in order, those that are done among them."""
+    weight = f"{recipe.distill.label_weight:g}"
+    name = "sft" if target == "sft" else f"{target}@{weight}"
+    folder = "" if target in ("sft", *merges(recipe)) else "targets/"
+    jobs, needed = open_run(recipe).jobs, {f"evaluate/test/{folder}{name}"}
+    for job in reversed(jobs):  # jobs come after those that they need
+        if job in needed:
+            needed.update(jobs[job].needs)
+    return [job for job in jobs if job in needed]
 
 
 def choose(study: Study, only: list[str]) -> None:
@@ -315,15 +330,16 @@ def choose(study: Study, only: list[str]) -> None:
             lock.release()
 
 
+def final_recipe(study: Study) -> Recipe:
+    """The recipe with what was chosen, and seeds that nothing was chosen with."""
+    return study.recipe("smollm-chat", "final", Variant("", ("seed=1", "distill.seeds=3", *CHOSEN)))
+
+
 def final(study: Study) -> None:
     """The run with what was chosen."""
-    link(study.work / "choose/base", study.work / "final/smollm-chat")
-    recipe = study.recipe(
-        "smollm-chat",
-        "final",
-        Variant("", ("seed=1", "distill.seeds=3", "compare.all_sources=true", *CHOSEN)),
-    )
-    run(recipe)
+    if (study.work / "choose/base").is_dir():
+        link(study.work / "choose/base", study.work / "final/smollm-chat")
+    run(final_recipe(study))
 
 
 def scores_of(recipe: Recipe, job: str) -> Scores | None:

@@ -1,0 +1,69 @@
+"""The file of the study's result: its gains follow from its rows."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from benchmarks.real_chat_json import OVER, gain_over, result
+
+from fusionchat.recipe.schema import load_recipe
+
+COMMITTED = Path(__file__).parents[2] / "docs/results/real_chat.json"
+NAMES = {"sft": "SFT", "soup": "SFT soup", "pivot": "pivot", "gold": "gold"}
+
+
+def require_true(held):
+    """Its gains, worked out again from its rows; the value once more by hand."""
+    bytes_C, domains = held["dialogues"]["bytes"], held["dialogues"]["domains"]
+    rows = {row["model"]: np.array(row["seeds"]) for row in held["rows"]}
+    for over, gain in held["gain"].items():
+        again = gain_over(held["rows"], held["fused"], NAMES[over], bytes_C, domains)
+        assert gain["value"] == pytest.approx(again.overall.value)
+        assert gain["se"] == pytest.approx(again.overall.se)
+        assert gain["clear"] == again.overall.is_clear
+        by_hand = (rows[NAMES[over]].mean(0).sum() - rows[held["fused"]].mean(0).sum()) / sum(bytes_C)
+        assert gain["value"] == pytest.approx(by_hand)
+        for name, one in again.domains.items():
+            assert held["domains"][name][over]["value"] == pytest.approx(one.value)
+
+
+def test_gains_of_a_run_follow_from_its_rows(copied):
+    held = json.loads(json.dumps(result(load_recipe("recipe.yaml"), [], "0" * 40, 99)))
+    assert held["gain"].keys() == {"sft", "pivot"} < set(OVER)
+    require_true(held)
+    sft = next(row for row in held["rows"] if row["model"] == "SFT")
+    sft["seeds"][0][0] += 100
+    with pytest.raises(AssertionError):
+        require_true(held)
+
+
+def test_noise_is_that_of_the_seeds():
+    """Two seeds a side, 40 bits apart on one dialogue of 100 bytes: the error has sampling and training noise."""
+    rows = [
+        {
+            "model": "varm",
+            "kind": "merge",
+            "seeds": [[100.0, 90.0] * 30, [104.0, 94.0] * 30],
+            "fingerprints": [],
+        },
+        {
+            "model": "SFT",
+            "kind": "sft",
+            "seeds": [[120.0, 110.0] * 30, [124.0, 114.0] * 30],
+            "fingerprints": [],
+        },
+        {"model": "gold", "kind": "rival", "seeds": [[122.0, 112.0] * 30], "fingerprints": []},
+    ]
+    over = {name: gain_over(rows, "varm", name, [100] * 60, ["a"] * 60).overall for name in ("SFT", "gold")}
+    assert over["SFT"].value == pytest.approx(0.2) and over["gold"].value == pytest.approx(0.2)
+    # Both sides' means vary by half of a training's variance, (0.04^2 / 2) each.
+    assert over["SFT"].training_se == pytest.approx((0.5 * 0.0008 + 0.5 * 0.0008) ** 0.5)
+    assert over["gold"].training_se == pytest.approx((0.5 * 0.0008 + 0.0008) ** 0.5)
+
+
+@pytest.mark.skipif(not COMMITTED.is_file(), reason="the study's final run is not made yet")
+def test_the_committed_result_is_true():
+    held = json.loads(COMMITTED.read_text())
+    require_true(held)
+    assert held["variants"] > 20 and held["seeds"] >= 3
