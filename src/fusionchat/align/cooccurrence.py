@@ -1,5 +1,7 @@
 # P pairs of tokens
-"""Mapping statistics: how often a source token and a pivot token meet at the corpus's aligned positions. PURE.
+"""How often source and pivot tokens meet at the corpus's aligned positions. PURE.
+
+These are the mapping statistics.
 
 FuseChat's statistics as its paper describes them (arXiv 2402.16107v6, section 3.2.1): a source token goes to the
 pivot token it meets most often.

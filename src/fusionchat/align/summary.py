@@ -1,5 +1,7 @@
 # N pivot rows
-"""What an alignment kept, as sums over shards: rows, mass, retention with and without the observed path. PURE.
+"""What an alignment kept, as sums over shards. PURE.
+
+Rows, mass, and retention with and without the observed path.
 
 Retention asks how many bits the text costs under the source, and how many under what became of the source's
 distributions. Both are counted on the same bytes, those of the rows that were aligned:

@@ -1,4 +1,4 @@
-"""Columns beside the turns of a record: a system prompt before them, an answer after them, and what only repeats them."""
+"""Columns beside the turns of a record: a system prompt, an answer, repetitions."""
 
 from collections.abc import Mapping, Sequence
 

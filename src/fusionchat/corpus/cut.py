@@ -1,4 +1,4 @@
-"""`fit`: a conversation that all models see alike, with the same edits and bytes, within every model's length."""
+"""`fit`: a conversation within every model's length, the same bytes for all of them."""
 
 from collections.abc import Sequence
 from dataclasses import replace

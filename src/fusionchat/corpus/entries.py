@@ -1,4 +1,7 @@
-"""The entries of one part of a corpus: read one after the other, their shares drawn, and every record accounted for."""
+"""The entries of one part of a corpus, with every record accounted for.
+
+They are read one after the other, and their shares are drawn.
+"""
 
 from collections import Counter
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""The Jinja environment of chat templates: what transformers gives them, with a day that does not change.
+"""The Jinja environment of chat templates, as transformers has it, on a fixed day.
 
 transformers 5.24, `utils/chat_template_utils.py`: an immutable sandbox with `trim_blocks` and `lstrip_blocks`, loop
 controls, `{% generation %}`, `tojson` without escapes for HTML, `raise_exception` and `strftime_now`.

@@ -1,4 +1,4 @@
-"""What keys of records and turns mean: harmless ones, those that cannot be followed, switches of the loss.
+"""What keys of records and turns mean: harmless, unsupported, or switches of the loss.
 
 A key that is in no list here and that nothing reads is never passed over: the record is used, and the key is counted
 by name for `check` and the report.

@@ -1,4 +1,7 @@
-"""Columns of any name, read as those that formats know: `columns: {prompt: problem, completion: solution}`."""
+"""Columns of any name, read as those that formats know.
+
+`columns: {prompt: problem, completion: solution}`.
+"""
 
 from collections.abc import Iterator, Mapping
 from typing import NamedTuple

@@ -1,4 +1,4 @@
-"""Text that two parts of a corpus share: which conversations repeat held-out ones, in either direction.
+"""Text that two parts of a corpus share, in either direction.
 
 A conversation is a list of exchanges: an assistant turn with the user turn before it. System turns are no part of it,
 since many dialogues share one. A thought is compared apart from its answer: the same answer after another thought is the

@@ -1,4 +1,7 @@
-"""Where the contents of a conversation are in its rendering, found with a second rendering of marks. PURE."""
+"""Where a conversation's contents are in its rendering. PURE.
+
+They are found with a second rendering of marks.
+"""
 
 from collections.abc import Sequence
 from itertools import pairwise

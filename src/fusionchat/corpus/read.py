@@ -1,4 +1,4 @@
-"""Reading an entry of a corpus into conversations and counted rejects, whatever files it has or data set it is."""
+"""Reading an entry of a corpus, files or data set, into conversations and counted rejects."""
 
 from collections import Counter
 from collections.abc import Iterator, Mapping

@@ -1,5 +1,5 @@
 # L tokens of a rendering, N supervised tokens
-"""`Renderer`: a conversation in a model's own chat template, as ids and the byte span of every supervised token."""
+"""`Renderer`: a conversation in a model's chat template, as ids and byte spans."""
 
 import hashlib
 from collections.abc import Mapping, Sequence

@@ -1,5 +1,8 @@
 # C conversations, L tokens of all of them, N supervised tokens
-"""A part of the corpus as one model sees it: `RenderedPart` in memory, `StoredPart` as the corpus stage keeps it."""
+"""A part of the corpus as one model sees it.
+
+`RenderedPart` is in memory, `StoredPart` as the corpus stage keeps it.
+"""
 
 from collections.abc import Sequence
 from pathlib import Path

@@ -1,4 +1,7 @@
-"""The role of added tokens in a chat template: it decides what is text, not the tokenizer's `special` flag."""
+"""The role of added tokens in a chat template: are they text?
+
+The template decides, not the tokenizer's `special` flag.
+"""
 
 from collections.abc import Callable
 

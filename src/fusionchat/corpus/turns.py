@@ -1,4 +1,4 @@
-"""One turn of a record as a `Message`: its role, its text however it is written, and whether it bears loss."""
+"""One turn of a record as a `Message`: role, text, and whether it bears loss."""
 
 from collections.abc import Mapping
 from typing import NamedTuple

@@ -1,4 +1,6 @@
-"""A chat template's own variables (``enable_thinking``): which names are free, which the template reads, and defaults.
+"""A chat template's own variables (``enable_thinking``).
+
+Which names are free, which the template reads, and defaults.
 
 Values are JSON. What the renderer sets itself (the messages, the special tokens) cannot be set.
 """

@@ -1,5 +1,5 @@
 # N words of a text, S shingles
-"""Texts as words without details of spelling, and hashes of their runs that are the same in every process.
+"""Texts as words, and hashes of their runs that are the same in every process.
 
 Case, width (NFKC), punctuation and spacing are no part of a word. Scripts that put no spaces between words (Chinese,
 Japanese, Thai ...) give one word a character.

@@ -1,4 +1,4 @@
-"""A model is measured by tasks: for the tables of a run, or by one metric for a choice between models."""
+"""Measuring a model by all tasks of a table, or by one metric to choose models."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence

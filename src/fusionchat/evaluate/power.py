@@ -1,5 +1,5 @@
 # S points of a grid
-"""The smallest difference that an experiment could see: how large a gain has to be to be called clear in 4 of 5 cases. PURE."""
+"""How large a gain has to be to be called clear in 4 of 5 cases. PURE."""
 
 import math
 from functools import lru_cache

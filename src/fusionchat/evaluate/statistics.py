@@ -1,5 +1,5 @@
 # C conversations
-"""Estimates with standard errors over conversations, for one model and for two on the same ones. PURE.
+"""Estimates with standard errors, for one model and for two on the same items. PURE.
 
 The unit of sampling is the conversation: its tokens depend on each other, so a standard error over tokens
 would be far too small. `fusionchat.evaluate.noise` adds what other seeds of a training would change.

@@ -1,4 +1,6 @@
-"""Search among merges of the same targets: methods, granularities, powers and scales, each merged and scored.
+"""Search among merges of the same targets, each merged and scored.
+
+It tries methods, granularities, powers and scales.
 
 The inputs' inner products are worked out once and used by every trial; a mixing method then needs one more read, and a
 trial's model is removed after it was scored. Finished trials are kept, so an interrupted search continues where it stopped.

@@ -1,4 +1,4 @@
-"""Which model an adapter belongs to: the record that a training leaves beside it, and the check against another base."""
+"""Which model an adapter belongs to: the record beside it, and its check."""
 
 from pathlib import Path
 

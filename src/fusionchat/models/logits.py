@@ -1,5 +1,5 @@
 # N rows, H hidden size, V vocabulary, T tokens of a tile, M rows of a tile
-"""From hidden states to logits: the head's product with fp32 output, and what some structures do to it after. PURE."""
+"""From hidden states to logits in fp32, with what some structures do to them. PURE."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

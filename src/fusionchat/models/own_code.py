@@ -1,4 +1,4 @@
-"""Python files that come with a model: which of them run where `trust_remote_code` is set, and that they are pinned."""
+"""Which Python files of a model run with `trust_remote_code`, and that they are pinned."""
 
 import json
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Before transformers reads a model: its files are checked, the hub is asked once, transformers is quiet."""
+"""Before transformers reads a model: files checked, the hub asked once, output quiet."""
 
 import logging
 import warnings

@@ -1,4 +1,6 @@
-"""Chat templates in JSON files: ``{"chat_template": ...}``, as processors of multimodal models are published with.
+"""Chat templates in JSON files: ``{"chat_template": ...}``.
+
+Processors of multimodal models are published with them.
 
 A tokenizer reads its template from ``chat_template.jinja``, ``additional_chat_templates/`` and ``tokenizer_config.json``;
 ``chat_template.json`` only a processor reads (transformers 5.24, `processing_utils.py`). The text model is the same, and so

@@ -1,4 +1,4 @@
-"""A tokenizer's files: copied into a model made from another, and whether transformers opens them as they say."""
+"""A tokenizer's files: copied into another model, and whether transformers reads them."""
 
 import shutil
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The tables of captures: by what each model was scored, how peaked it is, and how well it knows each domain of the text."""
+"""The tables of captures: backend, peakedness, and bits per byte by domain."""
 
 from fusionchat.report import text
 from fusionchat.report.figures import Captured

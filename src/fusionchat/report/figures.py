@@ -1,4 +1,4 @@
-"""What the stages of a run left in figures: captures, alignments, fusions, the corpus, merges, trainings, time."""
+"""What the stages of a run left in figures, from captures to time."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field

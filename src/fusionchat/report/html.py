@@ -1,4 +1,4 @@
-"""The HTML page: one file that needs nothing else, for wide and narrow windows, light and dark, and paper."""
+"""The HTML page: one self-contained file for any width, light, dark and paper."""
 
 from importlib.resources import files
 

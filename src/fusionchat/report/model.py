@@ -1,4 +1,7 @@
-"""What every page and table of a report is built from: each model's results, and the figures of the stages."""
+"""What every page and table of a report is built from.
+
+Each model's results, and the figures of the stages.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field

@@ -1,4 +1,4 @@
-"""The report's figures, drawn as small panels that a page lays out side by side or one under the other."""
+"""The report's figures, drawn as small panels that a page lays out."""
 
 from collections.abc import Callable, Sequence
 from functools import partial

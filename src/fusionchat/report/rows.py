@@ -1,5 +1,8 @@
 # C conversations, R trainings that differ in their seeds alone
-"""The rows of a report: each model, or the mean of its trainings, and its gains over SFT and SFT's soup."""
+"""The rows of a report: each model, and its gains over SFT and SFT's soup.
+
+A row may be the mean of several trainings.
+"""
 
 from collections.abc import Mapping, Sequence
 from functools import partial

@@ -1,4 +1,6 @@
-"""Figures as SVG that follows the page: colours by role, text in the page's font, no id twice on a page.
+"""Figures as SVG that follows the page's colours and font.
+
+No id is twice on a page.
 
 A figure is drawn with one made-up colour for each role. On a page it becomes a CSS variable, so that one
 figure serves light and dark; in a file of its own it becomes the light theme's colour.

@@ -1,4 +1,7 @@
-"""Every table of a report but results (`fusionchat.report.results`), once: terminal, Markdown and HTML only dress them."""
+"""Every table of a report but results, for terminal, Markdown and HTML.
+
+Results are in `fusionchat.report.results`.
+"""
 
 from collections import Counter
 from collections.abc import Sequence

@@ -1,4 +1,7 @@
-"""The results as terminal tables of a given width: wide ones are split by columns, never folded or cut."""
+"""The results as terminal tables of a given width.
+
+Wide ones are split by columns, never folded or cut.
+"""
 
 import textwrap
 from collections.abc import Sequence

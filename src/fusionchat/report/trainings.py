@@ -1,4 +1,4 @@
-"""The course of each training: one panel a figure with a line for each training, and where they ended."""
+"""The course of each training: one panel per figure, one line per training."""
 
 from collections.abc import Mapping, Sequence
 from functools import partial

@@ -1,4 +1,4 @@
-"""Bits: what log-probabilities, which are nats, are reported in, over the UTF-8 bytes of the text. PURE.
+"""Bits per UTF-8 byte of the text, from log-probabilities in nats. PURE.
 
 **Bits per byte**, everywhere: the bits of the scored events (`fusionchat.represent.events`), ends of turns included, over the
 UTF-8 bytes among them. An end of turn adds bits and no byte. Where there is no byte (a row that is an end of turn), bits

@@ -1,5 +1,5 @@
 # N rows, E entries of all rows, K kept tokens
-"""From the entries that another program gives for each row (vLLM, a server) to kept tokens, tail and label. PURE.
+"""From vLLM's or a server's entries per row to kept tokens, tail and label. PURE.
 
 Such a program gives, for each token of a prompt, the log-probability of the token itself and of the k most likely. The
 tail is what is left: 1 minus the masses kept, in fp64. The log-probabilities themselves are rounded to fp32, each

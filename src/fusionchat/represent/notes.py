@@ -1,5 +1,5 @@
 # N supervised rows, M sampled rows, V vocabulary, H hidden size
-"""What a capture notes down beside the distributions: the whole softmax of some rows, and how its batches were cut.
+"""What a capture notes besides distributions: entropy of some rows, and batch sizes.
 
 Entropy and the number of tokens that hold 99 % of the mass cannot be worked out from K kept tokens, so they are measured
 on `SAMPLE` rows while their logits are there.

@@ -1,5 +1,5 @@
 # N supervised rows, C candidates of a row, L tokens of a conversation, V vocabulary
-"""Conversations scored by transformers without any of our own means: what a capture is compared with, see `probe`.
+"""Conversations scored by plain transformers, to compare a capture with (`probe`).
 
 No batches, no padding, no head of ours, no selection: ``model(input_ids).logits``, log-softmax in float32, ``topk``.
 """

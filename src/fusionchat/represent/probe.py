@@ -1,5 +1,7 @@
 # N supervised rows, K kept tokens, C candidates of transformers
-"""The probe: a few conversations scored by a backend before its first shard, and compared with plain transformers.
+"""The probe: a few conversations, scored by a backend and by plain transformers.
+
+It runs before the first shard.
 
 A capture that is wrong in a way that nothing reports (a batch that is padded wrongly, a server with other weights, rows
 that are off by one) is seen here. Where transformers cannot score the model on this machine, the bits per byte are all

@@ -1,5 +1,5 @@
 # N rows, V vocabulary, T tokens of a tile, K kept tokens
-"""The k most likely tokens of each row and the mass of all others, exactly, in one pass over the logits. PURE.
+"""The k most likely tokens and the mass of all others, exactly, in one pass. PURE.
 
 On a CPU the logits may come in tiles of the vocabulary (`Selection`), so that they never leave the cache; the loops are
 in `fusionchat.represent.kernel`. Elsewhere the same is done with torch (`select_on_device`).

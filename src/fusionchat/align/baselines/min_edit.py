@@ -1,5 +1,7 @@
 # V source vocabulary, W pivot vocabulary
-"""The pivot token at the least edit distance from each source token: Myers' bit-parallel distance, pruned. PURE.
+"""The pivot token at the least edit distance from each source token. PURE.
+
+The distance is Myers' bit-parallel one, pruned.
 
 Levenshtein's distance between byte strings (G. Myers, A fast bit-vector algorithm for approximate string matching,
 J. ACM 46, 1999). Candidates are taken in the order of their difference in length; a candidate is measured only if

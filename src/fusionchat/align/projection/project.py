@@ -1,5 +1,5 @@
 # N pivot rows, M source rows, C conversations, O output slots
-"""Projection of a source's distributions onto the pivot's rows and vocabulary, a whole shard at once. PURE.
+"""A source's distributions on the pivot's rows and vocabulary, a shard at once. PURE.
 
 The source has one token where the pivot has two, and predicts 0.6 hello, 0.2 hell, 0.1 ho, 0.1 x:
 

@@ -1,4 +1,7 @@
-"""Instructions with their input: `{"instruction": ..., "input": ..., "output": ...}`, as in Alpaca, Dolly and their heirs."""
+"""Instructions with their input, as in Alpaca, Dolly and their heirs.
+
+`{"instruction": ..., "input": ..., "output": ...}`.
+"""
 
 from collections.abc import Mapping
 from typing import ClassVar

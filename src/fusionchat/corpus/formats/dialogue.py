@@ -1,4 +1,7 @@
-"""A list of turns under another name: `{"conversation": [...]}`, as in WildChat, LMSYS-Chat, Capybara and XTuner."""
+"""A list of turns under another name: `{"conversation": [...]}`.
+
+As in WildChat, LMSYS-Chat, Capybara and XTuner.
+"""
 
 from collections.abc import Mapping
 from typing import ClassVar

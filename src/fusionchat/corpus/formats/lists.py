@@ -1,4 +1,4 @@
-"""Turns from a list of them: as objects, as pairs of a question and its answer, as one list a key, as JSON text."""
+"""Turns from a list of objects, of pairs, of one list per key, or from JSON text."""
 
 import json
 from collections.abc import Mapping

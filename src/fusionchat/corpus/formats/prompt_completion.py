@@ -1,4 +1,7 @@
-"""A prompt and its completion: `{"prompt": ..., "completion": ...}`, as TRL has them, and preferences with a prompt."""
+"""A prompt and its completion, as TRL has them, and preferences with a prompt.
+
+`{"prompt": ..., "completion": ...}`.
+"""
 
 from collections.abc import Mapping
 from typing import ClassVar

@@ -1,4 +1,7 @@
-"""A question and its answer: `{"question": ..., "answer": ...}`, as in GSM8K, OpenOrca and MetaMath (`query`)."""
+"""A question and its answer: `{"question": ..., "answer": ...}`.
+
+As in GSM8K, OpenOrca and MetaMath (`query`).
+"""
 
 from collections.abc import Mapping
 from typing import ClassVar

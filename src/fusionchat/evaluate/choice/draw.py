@@ -1,4 +1,7 @@
-"""Options made of held-out answers: the wrong ones are what other items of the same domain have. PURE."""
+"""Options made of held-out answers. PURE.
+
+The wrong ones are answers of other items of the same domain.
+"""
 
 import re
 from bisect import bisect_left

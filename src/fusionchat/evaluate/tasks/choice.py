@@ -1,4 +1,4 @@
-"""The base of tasks that have a model choose among options: it takes the one that it finds most likely, per byte."""
+"""The base of tasks in which a model takes the most likely option, per byte."""
 
 import json
 from collections import Counter

@@ -1,4 +1,4 @@
-"""The diagonal of a model's Fisher information, for Fisher merging: mean squared gradients, one tensor a parameter."""
+"""The diagonal of a model's Fisher information: mean squared gradients, for merging."""
 
 import math
 from collections.abc import Iterable, Mapping

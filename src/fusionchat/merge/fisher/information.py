@@ -1,4 +1,7 @@
-"""From a model and a corpus to the folder that Fisher merging reads: what ``fusionchat fisher`` does, but for printing."""
+"""From a model and a corpus to the folder that Fisher merging reads.
+
+This is what ``fusionchat fisher`` does, except printing.
+"""
 
 import random
 from collections import Counter

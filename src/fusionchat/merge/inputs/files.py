@@ -1,4 +1,4 @@
-"""Which files hold a model folder's weights: a single file, shards with or without their index, pickles."""
+"""Which files hold a model folder's weights: one file, shards, an index, pickles."""
 
 import json
 import re

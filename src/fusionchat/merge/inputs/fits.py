@@ -1,4 +1,4 @@
-"""Whether a config makes a model of the weights beside it: the last check before a fused model is written.
+"""Whether config and weights of a fused model agree, checked before it is written.
 
 Plain decoders are compared with what is written down of them. All others are built without values from their class in
 transformers, which says what it lacks and what it has no use for. Where it does not know the structure, what the config

@@ -1,4 +1,4 @@
-"""A target's tensors under the pivot's names: prefixes, tied tensors, renamed ones, and what is no parameter.
+"""A target's tensors under the pivot's names: prefixes, ties, renames, buffers.
 
 A published model and a model that transformers saved of it hold the same parameters under names that may differ: with
 or without the base model's prefix, tied tensors once or twice, buffers or none. The pivot's stored names are kept.

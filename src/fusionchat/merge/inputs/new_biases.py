@@ -1,4 +1,6 @@
-"""Biases of an adapter (``lora_bias``) that the pivot's layers lack, added to the fused model where it has a place.
+"""Biases of an adapter (``lora_bias``) that the pivot's layers lack.
+
+They are added to the fused model if its config has a switch for them.
 
 A structure has biases by a switch of its config (``attention_bias``, ``mlp_bias``). Switches are tried, one and then several,
 until transformers builds a model with a place for each new bias; the biases that a switch brings besides are 0.

@@ -1,4 +1,4 @@
-"""PyTorch pickles as weights: opened with ``weights_only``, which runs no code, and mapped, not copied.
+"""PyTorch pickles as weights, opened without running code, and mapped.
 
 A merge of folders that a user names opens them only with ``--allow-pickle``, since they may come from anywhere. A
 recipe's run needs no leave: transformers has opened the pivot's pickle by then, in the same way.

@@ -1,4 +1,4 @@
-"""The commonest structures written down, so that a merge of models that fit their config needs no transformers.
+"""The commonest structures, so that merging their models needs no transformers.
 
 Decoders of the Llama kind have the same parameters under the same names; their config says all sizes. What is not
 exactly as written here is in doubt, and `merge.fits` asks transformers.

@@ -1,4 +1,4 @@
-"""What a merge will do before it does it: which tensors meet, where they go, how large and how long it will be."""
+"""What a merge will do: which tensors meet, where they go, how large and how long."""
 
 import math
 from collections.abc import Sequence

@@ -1,4 +1,6 @@
-"""A pivot whose names all have a prefix that its class does not know: saved from inside another module.
+"""A pivot whose names all have a prefix that its class does not know.
+
+It was saved from inside another module.
 
 TRL's models with a value head put ``pretrained_model.`` before all names, Lightning ``model.``, and so on. transformers
 would open such a folder with made-up weights; without the prefix the names are the class's own.

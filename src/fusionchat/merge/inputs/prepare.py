@@ -1,4 +1,4 @@
-"""The inputs of a merge as one list of jobs, by a chain of steps each of which returns what the next one takes.
+"""The inputs of a merge as one list of jobs, made by a chain of steps.
 
     open_models         folders -> Family: checkpoints and adapters, opened and of one kind
     reconcile           -> all under the pivot's names: adapters applied, buffers the pivot's, a head of its own

@@ -1,4 +1,4 @@
-"""Folders that cannot be a merge's pivot or target whatever their tensors are: adapters, quantized models."""
+"""Folders that can be neither pivot nor target: adapters, quantized models."""
 
 from collections.abc import Mapping
 from pathlib import Path

@@ -1,4 +1,7 @@
-"""Targets that are full models, under the pivot's names: their parameters, their buffers, a head of their own."""
+"""Targets that are full models, under the pivot's names.
+
+Their parameters, their buffers, and a head of their own.
+"""
 
 from dataclasses import dataclass, field
 

@@ -1,4 +1,4 @@
-"""Settings of pivot and target that change what weights mean: they must agree, or a warning names them.
+"""Settings that change what weights mean: they must agree, or a warning names them.
 
 The fused model gets the pivot's config. Three kinds of settings: those that decide how a weight is used (heads, activation,
 scales, routing) must agree, for an average of weights that are used differently is no model; those that do not touch the

@@ -1,4 +1,4 @@
-"""What transformers knows of a model's tensors: which are parameters, under which names it holds and saves them.
+"""What transformers knows of a model's tensors: parameters, and names in memory and files.
 
 transformers is asked only where names alone do not decide; it builds the model from its config without memory (on
 torch's meta device) and takes the stored names up as it would when it opens the folder. No weights are read.

@@ -1,4 +1,4 @@
-"""A head tied to the embeddings: which tensor it is, and what becomes of it where an adapter trains the two apart."""
+"""A head tied to the embeddings, and what happens if an adapter trains them apart."""
 
 from collections.abc import Mapping
 from typing import Literal

@@ -1,4 +1,4 @@
-"""What a mergekit configuration says, as frozen models: mergekit's keys and types, read as strictly as a recipe.
+"""mergekit's keys and types as frozen models, read as strictly as a recipe.
 
 Only what one key says is checked here. What keys must be to each other and to the merge method is in `config` and `settings`.
 """

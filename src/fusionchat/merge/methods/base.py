@@ -1,4 +1,4 @@
-"""What a merge method is: settings that turn statistics, or blocks of elements, into the fused tensor.
+"""What a merge method is: settings, and a function from statistics or blocks to a tensor.
 
 Two kinds. A `MixtureMethod` gives each target one weight per tensor (or group of tensors), worked out from inner
 products alone. A `BlockMethod` decides element by element, in `fusionchat.merge.methods.steps`. Neither kind touches

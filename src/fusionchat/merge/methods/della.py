@@ -1,4 +1,4 @@
-"""DELLA (drop and rescale by magnitude): changes are kept with a chance that grows with their rank in the row."""
+"""DELLA: drop and rescale, with a chance that grows with the rank in the row."""
 
 # J targets, B elements of a block
 

@@ -1,4 +1,4 @@
-"""The k largest magnitudes of a stream, exactly: the threshold in two looks, and a third where ties have to be shared out.
+"""The k largest magnitudes of a stream, exactly, in two or three looks.
 
 Of elements exactly on a threshold those with the lowest index are taken. Chunks run in any order, so each needs to know how
 many of them the chunks before it have: that is the third look. Inside a chunk the quota goes from block to block, in order.

@@ -1,4 +1,4 @@
-"""Passthrough: layers taken as they are from the pivot or the targets, stacked into a deeper or shallower model."""
+"""Passthrough: layers of pivot and targets stacked into a deeper or shallower model."""
 
 from dataclasses import dataclass
 from typing import ClassVar, Literal

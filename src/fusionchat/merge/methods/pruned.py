@@ -1,4 +1,7 @@
-"""What TIES, Breadcrumbs, DARE and DELLA share: changes are pruned, then added with or without a vote on the sign."""
+"""What TIES, Breadcrumbs, DARE and DELLA share: pruned changes are added up.
+
+The sum is with or without a vote on the sign.
+"""
 
 # J targets, B elements of a block
 

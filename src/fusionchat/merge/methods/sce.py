@@ -1,4 +1,4 @@
-"""SCE (select, calculate, erase): the elements on which targets differ most, weighted by how much each changed them."""
+"""SCE: select the elements on which targets differ most, calculate weights, erase."""
 
 # J targets, B elements of a block
 

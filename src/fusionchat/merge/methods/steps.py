@@ -1,4 +1,4 @@
-"""What a method that decides element by element asks of the engine: looks that count, and a last pass that combines.
+"""What an element-wise method asks of the engine: looks, and a pass that combines.
 
 Such a method is a generator that reads like its paper. It yields a `Count` and gets the counts of the whole tensor, as
 often as it needs to, and ends with a `Combine`:

@@ -1,4 +1,4 @@
-"""Memory that is used again: scratch of one thread, and the arrays that carry results from thread to thread."""
+"""Memory that is used again: a thread's scratch arrays, and arrays for results."""
 
 # B elements of a block
 

@@ -1,4 +1,4 @@
-"""Merging model folders: opens and checks the inputs, runs the engine over them, writes a model folder and a report.
+"""Merging model folders into a model folder and a report.
 
 Weights stream from memory-mapped files through the engine into shards; transformers and torch are imported only
 where names alone do not decide what a tensor is (`merge.structure`), and for pickles.

@@ -1,4 +1,4 @@
-"""Writing the fused model: shards in order, hashed as they are written, taken up again after a crash, shown at the end.
+"""Writing the fused model in shards, hashed on the way, continued after a crash.
 
 Until all shards are complete they are in the hidden folder ``.merge`` of the output folder, together with a journal
 of the tensors that are safely on the disk. The output folder gets them, by renaming, only then; ``config.json``

@@ -1,4 +1,4 @@
-"""``--dry-run``: what a merge would read and write, how long it would take and how much memory, without doing it."""
+"""``--dry-run``: what a merge would read and write, in which time and memory."""
 
 from collections.abc import Mapping
 from contextlib import ExitStack

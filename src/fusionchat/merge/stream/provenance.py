@@ -1,4 +1,6 @@
-"""SHA-256 of a merge's inputs: what is known already, and the rest only if it is asked for, since it costs a read.
+"""SHA-256 of a merge's inputs, as far as known without reading them again.
+
+The rest is computed on request, since that costs a read.
 
 A checksum is known in four ways, each named in the report:
 

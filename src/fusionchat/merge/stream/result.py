@@ -1,4 +1,7 @@
-"""What is known of a merge afterwards, per tensor and overall: ``merge_weights.json``, written and read by one type."""
+"""``merge_weights.json``: what is known of a merge, per tensor and overall.
+
+One type writes and reads it.
+"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace

@@ -1,4 +1,7 @@
-"""What belongs to a model besides its weights: config, tokenizer, chat template, generation config, licence, code."""
+"""What belongs to a model besides its weights.
+
+Config, tokenizer, chat template, generation config, licence, code.
+"""
 
 import json
 import re

@@ -1,4 +1,7 @@
-"""What the work on a tensor shares, whatever the method: its blocks, its inner products, its report, what is not finite."""
+"""What the work on a tensor has in common, whatever the method.
+
+Its blocks, its inner products, its report, and what is not finite.
+"""
 
 # N inputs (pivot first), J targets, A auxiliary inputs, B elements of a block
 

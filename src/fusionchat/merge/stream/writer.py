@@ -1,4 +1,6 @@
-"""Writing one large file from front to back: past the page cache where that is possible, hashed on the way.
+"""Writing one large file from front to back, hashed on the way.
+
+The page cache is bypassed where possible.
 
 A merge writes each byte once and reads none of it back, so the page cache would only cost a copy and push out the
 inputs: measured 0.2 to 2 s of processor time a GB (docs/results/merge_cpu.md), 0.05 without it.

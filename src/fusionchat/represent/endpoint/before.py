@@ -1,4 +1,4 @@
-"""What a server must show before the first conversation: that it has the model, its tokenizer, and room for a prompt."""
+"""What a server must show first: the model, its tokenizer, room for a prompt."""
 
 from collections.abc import Mapping, Sequence
 

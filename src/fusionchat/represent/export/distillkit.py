@@ -1,5 +1,7 @@
 # T tokens of a conversation, L padded length, N supervised tokens, K kept tokens
-"""Arcee's DistillKit: raw top-k (``token_ids``, ``top_values``) for ``teacher: {kind: dataset}`` with ``prepacked: true``.
+"""Arcee's DistillKit: raw top-k for a teacher of kind dataset.
+
+``token_ids``, ``top_values``; with ``prepacked: true``.
 
 Its loss compares the student's logits at place i with row i of the data, so the distribution for token j is in row j - 1. It
 leaves out the places whose *label* is negative, at the same i, while the labels' own loss is of the token after. So a turn's

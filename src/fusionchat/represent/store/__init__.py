@@ -1,1 +1,4 @@
-"""The store: distributions of conversations in small files, looked up by conversation, with a checksum per block."""
+"""The store: distributions of conversations in small files with checksums.
+
+They are looked up by conversation.
+"""

@@ -1,5 +1,5 @@
 # N rows, K kept tokens, C conversations
-"""`DistributionStore`: the distributions of each conversation, looked up in a folder of shards or at a URL."""
+"""`DistributionStore`: distributions by conversation, from a folder or a URL."""
 
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence

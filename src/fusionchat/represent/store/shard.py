@@ -1,5 +1,8 @@
 # N rows, K kept tokens, B blocks
-"""One file of a store, read: its head when it is opened, its blocks when they are first touched, each checked then."""
+"""One file of a store, read: its head when opened, its blocks when touched.
+
+Each is checked then.
+"""
 
 from pathlib import Path
 from typing import NoReturn

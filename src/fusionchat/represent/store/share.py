@@ -1,4 +1,7 @@
-"""A job's distributions on the Hugging Face hub, as a data set: shards, manifest and a card; and back from there."""
+"""A job's distributions on the Hugging Face hub, as a data set.
+
+Shards, manifest and a card; and back from there.
+"""
 
 import shutil
 from pathlib import Path

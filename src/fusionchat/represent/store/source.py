@@ -1,4 +1,4 @@
-"""Where the bytes of a store's files come from: mapped files of this machine, or any file system that fsspec knows."""
+"""Where a store's bytes come from: mapped files, or any file system of fsspec."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

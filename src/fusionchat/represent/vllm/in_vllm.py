@@ -1,4 +1,6 @@
-"""The part of a capture that runs inside vLLM's own environment: it imports the standard library, numpy and vllm, nothing else.
+"""The part of a capture that runs inside vLLM's own environment.
+
+It imports the standard library, numpy and vllm, nothing else.
 
 It is started as a script. Frames come on stdin and go out on stdout, each a line of JSON and the bytes of arrays: first
 what `vllm.LLM` is made with, then conversations, which are answered by the entries of their supervised tokens, in parts.

@@ -1,4 +1,7 @@
-"""vLLM in a process of its own, as a capture: started with another interpreter, spoken to by pipes, ended with this one."""
+"""vLLM in a process of its own, with another interpreter, connected by pipes.
+
+It ends with this process.
+"""
 
 import os
 import signal

@@ -1,4 +1,4 @@
-"""An adapter's weight file by module: factors, trained rows, and tensors that replace the base model's."""
+"""An adapter's weight file by module: factors, trained rows, replaced tensors."""
 
 import re
 from dataclasses import dataclass

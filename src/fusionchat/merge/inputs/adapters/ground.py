@@ -1,4 +1,4 @@
-"""An adapter beside its pivot: the tensor that each change is made on, and the errors of changes that do not fit."""
+"""The pivot's tensor that each change of an adapter is for, and what does not fit."""
 
 from collections.abc import Callable
 from functools import cached_property

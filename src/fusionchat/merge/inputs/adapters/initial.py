@@ -1,4 +1,7 @@
-"""The factors that an adapter began with, where its folder holds them: they say what was taken from the base weights."""
+"""The factors that an adapter began with, where its folder has them.
+
+They say what was taken from the base weights.
+"""
 
 # O outputs, I inputs, R rank
 

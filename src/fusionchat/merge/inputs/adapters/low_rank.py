@@ -1,4 +1,6 @@
-"""A tensor with a low-rank change, computed while it is read as peft's ``merge_and_unload`` does, in fp64.
+"""A tensor with a low-rank change, computed in fp64 while it is read.
+
+The result is that of peft's ``merge_and_unload``.
 
     W' = f * (W - L0 R0 + scale * B diag(d) A)
 

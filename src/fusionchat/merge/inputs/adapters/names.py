@@ -1,4 +1,4 @@
-"""From an adapter's names to the pivot's: the same, or the same from the layers on where wrappers have other names.
+"""An adapter's names as the pivot's: equal, or equal from the layers on.
 
 Models are wrapped in more than one way: ``model.layers.0`` in a language model is ``model.language_model.layers.0`` in
 the model for images and text around it, and some files leave the wrapper's name out. Names meet by their last part, which

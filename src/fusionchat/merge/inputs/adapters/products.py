@@ -1,4 +1,4 @@
-"""Inner products of low-rank changes from their factors alone: what VaRM weighs targets by, without the changes themselves.
+"""Inner products of low-rank changes from their factors alone, for VaRM's weights.
 
     <B1 A1, B2 A2> = sum((B1^T B2) * (A1 A2^T))        (elementwise; the trace of (B1^T B2)^T (A1 A2^T))
 

@@ -1,4 +1,4 @@
-"""Settings of a config that go by layer, after layers were cut, repeated or taken from several models.
+"""Settings of a config that go by layer, after layers were cut, repeated or mixed.
 
 Four kinds: the number of layers; lists with an entry per layer; lists of layer numbers; and rules (every fourth layer,
 the first three layers). A rule is kept where it still gives every layer what it had, written out where the structure has

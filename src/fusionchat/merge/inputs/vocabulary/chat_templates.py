@@ -1,4 +1,4 @@
-"""mergekit's ``chat_template``: the fused model's template given as text, or the one that most inputs have (``auto``)."""
+"""mergekit's ``chat_template``: Jinja text, or the most common one (``auto``)."""
 
 import json
 from collections import Counter

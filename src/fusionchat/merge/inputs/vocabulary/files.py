@@ -1,4 +1,4 @@
-"""Which row is which token: read from whatever file a folder's tokenizer is, without building the tokenizer.
+"""Which row is which token, read from any tokenizer file without building a tokenizer.
 
 ``tokenizer.json`` comes first, as transformers takes it; then SentencePiece's ``*.model``, GPT-2's ``vocab.json``, BERT's
 ``vocab.txt``, and tiktoken's lists. Tokens of bytes are spelled as ``tokenizer.json`` spells them (GPT-2's alphabet), so

@@ -1,4 +1,4 @@
-"""Vocabularies of pivot and targets: refused where tokens are in other rows, or aligned row by row, by token."""
+"""Vocabularies of pivot and targets, matched row by row by token, or refused."""
 
 from collections.abc import Mapping
 from dataclasses import replace
