@@ -140,7 +140,10 @@ def shared_boundaries(pivot: SupervisedTokens, source: SupervisedTokens, attache
 
 
 def show(renderer: Renderer, conversation: Conversation) -> list[Piece] | Reject:
-    """A conversation as a model sees it, in stretches of supervised and other tokens, up to the last supervised one."""
+    """A conversation as a model sees it, in stretches of supervised and other tokens.
+
+    It ends with the last supervised one.
+    """
     rendered = renderer.render(conversation)
     if isinstance(rendered, Reject):
         return rendered

@@ -101,7 +101,7 @@ class AlignSummary:
 def summarize(
     pivot: Scored, source: Scored, aligned: Aligned, bytes_CT: Int[np.ndarray, "C T"]
 ) -> AlignSummary:
-    """The sums of one shard, from both captures, what `align` made of them, and the bytes of every message."""
+    """The sums of one shard: both captures, their alignment, and the bytes of messages."""
     kind, label = aligned.kind, aligned.label_logprob.astype(np.float64)
     path, plain = aligned.path_logprob.astype(np.float64), aligned.map_logprob.astype(np.float64)
     scored = (kind != UNALIGNED) & ~np.isnan(path)

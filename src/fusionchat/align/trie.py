@@ -111,7 +111,7 @@ def longest_prefixes(words: Words, trie: Trie, whole: bool) -> Array:
 
 @njit(nogil=True)
 def count_alike(words: Words, trie: Trie) -> Array:
-    """For every byte position of every text token: how many text tokens begin as it does up to this byte, int32.
+    """How many text tokens begin as each token does, up to each of its bytes, int32.
 
     ``trie`` is of the same tokens.
     """

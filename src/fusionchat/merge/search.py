@@ -86,7 +86,10 @@ class SearchReport:
 
 
 def default_candidates() -> tuple[MergeMethod, ...]:
-    """Merges worth trying on any targets, the likeliest first: VaRM and its variants, averages, sums, pruned sums."""
+    """Merges worth trying on any targets, the likeliest first.
+
+    VaRM and its variants, averages, sums, pruned sums.
+    """
     granularities = ("layer", "module", "model", "element")
     return (
         Varm(),

@@ -71,7 +71,9 @@ def run_standalone(
     config: Path | None = None,
     progress: Advance = ignore,
 ) -> MergeReport:
-    """Merge folders or hub ids into a model folder with its card, which quotes the mergekit file ``config``.
+    """Merge folders or hub ids into a model folder with its card.
+
+    The card quotes the mergekit file ``config``.
 
     Raises:
         MergeError: The inputs cannot be found or merged.
@@ -164,7 +166,7 @@ def run_mergekit(
 
 
 def _check_tokenizer(job: MergekitJob) -> None:
-    """Raise MergeError where the tokenizer that the file names has tokens in other rows than the pivot's, or without one."""
+    """Raise MergeError where the named tokenizer has tokens in other rows, or none."""
     source = job.tokenizer_source
     if source is None:
         return

@@ -13,7 +13,9 @@ Scope = Literal["model", "layer", "module", "matrix"]
 def variation_ratio(
     mean_square_J: Float64[np.ndarray, "J ..."], power: float
 ) -> Float64[np.ndarray, "J ..."]:
-    """Each target's share of the change: ``m_j^power / sum_i m_i^power`` over the first axis, 0 where m_j is 0.
+    """Each target's share of the change: ``m_j^power / sum_i m_i^power``, 0 where m_j is 0.
+
+    The sum is over the first axis.
 
     Section 3.3, arXiv 2402.16107v6, with a power. Scale-free down to the smallest number: the largest is divided out
     first, so neither tiny nor huge values leave the range. All zero gives all zero, which is the pivot.
@@ -26,7 +28,7 @@ def variation_ratio(
 
 
 def most_moved(noise_J: Sequence[float], square_J: Sequence[float]) -> float:
-    """The most by which noise in the targets' changes can have moved a share of VaRM (power 1), over all shares.
+    """The most by which noise in the changes can have moved a share of VaRM (power 1).
 
     Of mean squares m_j = t_j + n_j with independent noise n_j, the share t_j/T became (t_j + n_j)/M with M = T + N. They
     differ by (n_j (1 - t_j/T) - (N - n_j) t_j/T) / M, at most max(n_j, N - n_j) / M.

@@ -18,7 +18,10 @@ from fusionchat.tokens.spans import Array, ByteTable, Words
 
 
 class Candidates(NamedTuple):
-    """A vocabulary's text tokens by their lengths: ids, where each length begins, and `class_mask` of each."""
+    """A vocabulary's text tokens by length.
+
+    Their ids, where each length begins, and `class_mask` of each.
+    """
 
     ids: NDArray[np.int64]
     starts: NDArray[np.int64]
@@ -31,7 +34,9 @@ def nearest_tokens(
     tokens: NDArray[np.integer],
     within: NDArray[np.integer] | None = None,
 ) -> NDArray[np.int32]:
-    """For each of the source's ``tokens``, the pivot text token at the least edit distance, ties to the lower id.
+    """The pivot text token at the least edit distance from each of ``tokens``.
+
+    Ties go to the lower id.
 
     Args:
         source, pivot: The two tables.
@@ -146,7 +151,10 @@ def distance(
 
 @njit(nogil=True)
 def fill_masks(peq: Array, data: Array, low: int, high: int) -> None:
-    """Set the match masks of data[low:high], 64 bytes at most, in ``peq`` (uint64 [256], all zero before)."""
+    """Set the match masks of data[low:high] in ``peq`` (uint64 [256], all zero before).
+
+    At most 64 bytes.
+    """
     for at in range(low, min(high, low + 64)):
         peq[data[at]] |= np.uint64(1) << np.uint64(at - low)
 

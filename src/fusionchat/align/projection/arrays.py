@@ -33,7 +33,10 @@ class Side(NamedTuple):
 
 
 class Lookup(NamedTuple):
-    """Where mass goes: the map's arrays, the source's text tokens, the pivot's trie, and whether only whole rests count."""
+    """Where mass goes: map, source's text tokens, pivot's trie.
+
+    ``whole`` is whether only whole rests count.
+    """
 
     target: NDArray[np.int32]
     rest: NDArray[np.int32]
@@ -46,7 +49,7 @@ class Lookup(NamedTuple):
 
 
 class Rules(NamedTuple):
-    """The switches of the projection, and the values of all halves with their exponentials (fp32 [65536])."""
+    """The switches of the projection, and every half's value and exponential (fp32 [65536])."""
 
     mid_token: bool
     observed_path: bool

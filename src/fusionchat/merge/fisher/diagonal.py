@@ -17,7 +17,9 @@ if TYPE_CHECKING:
 def fisher_diagonal(
     model: "torch.nn.Module", batches: Iterable[Mapping[str, "torch.Tensor"]], *, progress: Advance = ignore
 ) -> dict[str, "torch.Tensor"]:
-    """Mean over examples of the squared gradient of the log-likelihood, float32 on the CPU, by parameter name.
+    """Mean over examples of the squared gradient of the log-likelihood, by parameter name.
+
+    It is float32 on the CPU.
 
     The empirical Fisher information (section 3, arXiv 2111.09832, with the labels given instead of sampled). Each batch
     is one example (batch size 1), because squares of summed gradients are not sums of squares. Gradients are taken as

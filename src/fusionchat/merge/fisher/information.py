@@ -110,7 +110,7 @@ def make_fisher(
 def draw(
     corpus: str, renderer: Renderer, limit: int, examples: int, seed: int
 ) -> tuple[list[Rendered], dict[str, int]]:
-    """At most ``examples`` random conversations, rendered, and how many records could not be used, by reason.
+    """At most ``examples`` random conversations, rendered, and counts of unusable ones.
 
     Raises:
         CorpusError: None can be used.
@@ -163,7 +163,7 @@ def as_stored(
     *,
     where: str,
 ) -> dict[str, "torch.Tensor"]:
-    """A diagonal by parameter under the names and in the shapes of the checkpoint that the model was loaded from.
+    """A diagonal by parameter, under the names and in the shapes of the checkpoint.
 
     transformers may hold weights in another form than they are stored (experts in one tensor, prefixes); the diagonal
     is converted back as the weights would be. A tied tensor is under each name that is stored. Stored tensors that the

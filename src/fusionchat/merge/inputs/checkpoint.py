@@ -81,7 +81,7 @@ def open_checkpoint(folder: Path, *, allow_pickle: bool = False) -> Checkpoint:
 
 
 def unwrapped(checkpoint: Checkpoint) -> Checkpoint:
-    """A checkpoint whose names are the model's, without what torch.compile, FSDP and DDP (``module.``) put into them."""
+    """A checkpoint without the names of wrappers: torch.compile, FSDP, DDP (``module.``)."""
     parallel = all(name.startswith("module.") for name in checkpoint.tensors)
     plain = {
         name: WRAPPERS.sub("", name.removeprefix("module.") if parallel else name)

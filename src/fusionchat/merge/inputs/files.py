@@ -115,7 +115,10 @@ def _unindexed(folder: Path, single: str) -> list[Path]:
 
 
 def read_index(index: Path) -> dict[str, Path]:
-    """The file of every tensor; raises MergeError where the index is damaged or names a file that is not there."""
+    """The file of every tensor; raises MergeError where the index is damaged.
+
+    Also where it names a file that is not there.
+    """
     try:
         entries = json.loads(index.read_text(encoding="utf-8"))["weight_map"]
         names = {str(name): str(file) for name, file in entries.items()}

@@ -92,7 +92,7 @@ def verdict(config: Config, shapes: Shapes) -> Verdict:
 
 
 def _uncounted(unused: list[str], names: Iterable[str]) -> list[str]:
-    """Of the unused tensors those of whole layers, or of experts, like the used ones: the config does not count them.
+    """Of the unused tensors those of layers or experts that the config does not count.
 
     A layer that has other parts than the used ones is not of their stack (DeepSeek's heads for further tokens).
     """

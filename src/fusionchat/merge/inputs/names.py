@@ -66,7 +66,10 @@ class Known:
         return found is not None and found.is_state(name)
 
     def buffers(self) -> set[str]:
-        """The pivot's tensors that are copied as stored, unless they are the model's own and a target's differ."""
+        """The pivot's tensors that are copied as stored.
+
+        Not those that are the model's own where a target's differ.
+        """
         return {n for n, t in self.pivot.tensors.items() if self.is_buffer(n, t.shape)}
 
 
@@ -160,7 +163,9 @@ def _renamed(
 
 
 def twin_of(missing: str, pivot: Checkpoint, tied: bool, held: Iterable[str]) -> str | None:
-    """The matrix a missing one is tied to: equal in the pivot, or the only one that can be where the config ties.
+    """The matrix a missing one is tied to.
+
+    It is equal in the pivot, or the only one that can be where the config ties.
 
     Vectors are not compared: biases of 0 and norms of 1 are equal without being tied.
     """
@@ -190,7 +195,7 @@ def check_left(
     *,
     where: str,
 ) -> list[str]:
-    """Names of tensors that are left out of the merge and are not buffers: heads that the pivot does not have.
+    """Names of tensors left out of the merge that are no buffers: heads the pivot lacks.
 
     Raises:
         MergeError: One of them is a parameter of the structure, or the structure is not known.

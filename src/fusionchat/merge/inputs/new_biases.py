@@ -21,7 +21,9 @@ _MOST_SWITCHES = 4
 
 
 def add_biases(family: Family) -> Family:
-    """The models with the biases that adapters bring, 0 where a model has none, and the config that has them.
+    """The models with the biases that adapters bring, and the config that has them.
+
+    A bias is 0 where a model has none.
 
     Raises:
         MergeError: No switch of the config gives the structure these biases.

@@ -56,7 +56,7 @@ _ROPES = {("default", frozenset[str]()), ("linear", frozenset({"factor"})), ("ll
 
 
 def is_exactly(config: Config, shapes: Mapping[str, Shape]) -> bool:
-    """Whether these are the parameters of a decoder of the Llama kind that the config describes, no more and no fewer."""
+    """Whether these are exactly the parameters of the Llama-like decoder that the config says."""
     wanted = expected(config) if _is_plain(config) else None
     return wanted is not None and shapes in (
         wanted | {"lm_head.weight": wanted["model.embed_tokens.weight"]},

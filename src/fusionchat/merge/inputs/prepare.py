@@ -187,7 +187,10 @@ def _job(name: str, sources: list[Source], targets: list[str], base: str, buffer
 def pair_fisher(
     stack: ExitStack, jobs: Sequence[TensorJob], method: Method, family: Family
 ) -> tuple[list[TensorJob], dict[str, list[MappedFile]]]:
-    """Jobs with the method's own inputs, one tensor per target, which may have the target's names; and their files."""
+    """Jobs with the method's own inputs, one tensor per target, and their files.
+
+    The inputs may have the target's names.
+    """
     opened = [open_folder(stack, Path(folder)) for folder in method.auxiliary()]
     if not opened:
         return list(jobs), {}

@@ -43,7 +43,7 @@ def refuse_adapter(folder: Path) -> None:
 
 
 def refuse_quantized(checkpoint: Checkpoint) -> None:
-    """Raise MergeError where a folder's weights are quantized, by the name of the method where the config says it."""
+    """Raise MergeError where a folder's weights are quantized, with the method's name."""
     named = quantization(checkpoint.config)
     odd = next((t for t in checkpoint.tensors.values() if t.is_quantized or (named and _packed(t))), None)
     if odd is not None:

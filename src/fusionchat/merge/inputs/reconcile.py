@@ -35,7 +35,7 @@ class Buffers:
 
 
 def check_kind(name: str, target: Checkpoint, pivot: Checkpoint) -> None:
-    """Compare the configs; raises MergeError where they are of other structures, or use weights in another way."""
+    """Raise MergeError where configs have other structures, or use weights otherwise."""
     mine, theirs = pivot.config.get("model_type"), target.config.get("model_type")
     if mine and theirs and not _kinds(pivot) & _kinds(target):
         raise MergeError(
@@ -47,7 +47,7 @@ def check_kind(name: str, target: Checkpoint, pivot: Checkpoint) -> None:
 
 
 def _kinds(checkpoint: Checkpoint) -> set[str]:
-    """The types that a config names: a model for images and text, and the text model that transformers saves of it."""
+    """The types that a config names: its own, and that of the text model saved from it."""
     named = (checkpoint.config.get("model_type"), text_of(checkpoint.config).get("model_type"))
     return {kind for kind in named if isinstance(kind, str)}
 
@@ -120,7 +120,7 @@ def reconciled(
 
 
 def _is_moved(name: str, mine: Stored, theirs: Stored, known: Known) -> bool:
-    """Whether a buffer is the models' own and differs between them, by more than the rounding to either's type."""
+    """Whether a buffer is the models' own and differs by more than rounding."""
     if not (mine.is_float and theirs.is_float and mine.shape == theirs.shape and known.is_state(name)):
         return False
     rounding = max(_ROUNDING.get(mine.dtype, 0.0), _ROUNDING.get(theirs.dtype, 0.0))

@@ -11,7 +11,7 @@ _FETCHED = ("*.json", "*.safetensors", "*.py", *CARRIED)
 
 
 def find_model(reference: str, *, allow_pickle: bool = False) -> Path:
-    """The folder of a model: a path, or a hub id (``owner/name`` or ``owner/name@revision``), fetched if need be.
+    """The folder of a path or hub id (``owner/name@revision``), fetched if need be.
 
     Raises:
         MergeError: There is no such folder, and the name cannot be an id.
@@ -41,7 +41,9 @@ def folder_of(place: Place, *, allow_pickle: bool = False) -> Path:
 
 
 def name_targets(targets: Sequence[str] | Mapping[str, str], *, split: bool = True) -> dict[str, str]:
-    """Targets by name: ``name=reference``, or the last part of the reference, numbered where it occurs again.
+    """Targets by name: ``name=reference``, or the last part of the reference.
+
+    It is numbered where it occurs again.
 
     A folder's path may hold ``=`` (``runs/lr=1e-5``): a name has no ``/``, and what is a folder is not split. Without
     ``split`` nothing is; a mapping is taken as it is.

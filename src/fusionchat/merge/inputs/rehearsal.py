@@ -18,7 +18,9 @@ SAVED = "as transformers would save it"
 
 
 def rehearse(folder: Path) -> list[str]:
-    """What a user should know of a pivot before a run, one line each: tensors that are carried over as stored.
+    """What a user should know of a pivot before a run, one line each.
+
+    These are tensors that are carried over as stored.
 
     Raises:
         MergeError: The merge after the training would be refused: the message names the tensor.
@@ -54,7 +56,10 @@ def rehearse(folder: Path) -> list[str]:
 
 
 def refuse_incomplete(structure: Structure, folder: Path) -> None:
-    """Raise MergeError where stored tensors do not fill the model: transformers would make up what is missing."""
+    """Raise MergeError where stored tensors do not fill the model.
+
+    transformers would make up what is missing.
+    """
     if structure.missing:
         count = len(structure.missing)
         more = f" and {count - 1} more" if count > 1 else ""

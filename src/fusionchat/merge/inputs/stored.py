@@ -41,7 +41,10 @@ class MappedFile:
         self.map = mmap.mmap(self.handle, 0, access=mmap.ACCESS_READ)
 
     def read_ahead(self, at: int) -> None:
-        """Ask the system to read the next 48 MB after ``at``, in steps of half of it, unless it was asked already."""
+        """Ask the system to read the next 48 MB after ``at``, unless it was asked already.
+
+        It is asked in steps of half of that.
+        """
         if at + _READ_AHEAD // 2 <= self.ahead or not hasattr(os, "posix_fadvise"):
             return
         begin = max(self.ahead, at)

@@ -82,7 +82,10 @@ class Structure:
         return last != "weight" and any(re.search(pattern, name) for pattern in self.ignored)
 
     def is_state(self, name: str) -> bool:
-        """Whether a stored tensor is a buffer that is saved: models of one structure may differ in it (an expert's bias)."""
+        """Whether a stored tensor is a saved buffer, such as an expert's bias.
+
+        Models of one structure may differ in it.
+        """
         held = self.canonical(name)
         return held in self.parameters and held in self.buffers
 
@@ -98,7 +101,9 @@ def is_plain(name: str, shape: Shape) -> bool:
 
 
 def is_known_buffer(name: str, shape: Shape) -> bool:
-    """Whether a tensor can only be a buffer, for models that transformers does not know: by its name, or a causal mask.
+    """Whether a tensor can only be a buffer, by its name, or as a causal mask.
+
+    This is for models that transformers does not know.
 
     >>> is_known_buffer("h.0.attn.bias", (1, 1, 1024, 1024)), is_known_buffer("h.0.attn.c_attn.bias", (2304,))
     (True, False)
@@ -221,7 +226,10 @@ def _unquantized(config: "PretrainedConfig") -> "PretrainedConfig":
 
 
 def _meant(config: "PretrainedConfig", kind: type["PreTrainedModel"]) -> "PretrainedConfig":
-    """The part of a config that a class is built from, as transformers chooses it: its text model's for a text model."""
+    """The part of a config that a class is built from, as transformers chooses it.
+
+    For a text model that is the config's text model.
+    """
     text = config.sub_configs.get("text_config")
     return config.get_text_config() if text is not None and kind.config_class is text else config
 

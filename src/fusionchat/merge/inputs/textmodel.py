@@ -91,7 +91,7 @@ def is_known(config: Config) -> bool:
 
 
 def made_of(config: Config) -> Any:
-    """The config as an object of its class in transformers, which raises what it likes where a setting is wrong."""
+    """The config as an object of its class in transformers, which may raise anything."""
     from transformers import CONFIG_MAPPING
     from transformers.utils import logging
 
@@ -105,7 +105,10 @@ def made_of(config: Config) -> Any:
 
 
 def _decoded(value: Json) -> Json:
-    """A setting as transformers reads it: infinity and NaN, which JSON lacks, are ``{"__float__": "Infinity"}`` there."""
+    """A setting as transformers reads it.
+
+    Infinity and NaN, which JSON lacks, are ``{"__float__": "Infinity"}`` there.
+    """
     if isinstance(value, list):
         return [_decoded(entry) for entry in value]
     if not isinstance(value, dict):

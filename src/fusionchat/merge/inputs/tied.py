@@ -77,7 +77,7 @@ def settle(
 
 
 def alike(one: Source, two: Source, *, rounding: float = 1e-6) -> bool:
-    """Whether two tensors hold the same values, but for a relative difference from ``rounding`` (that of a product)."""
+    """Whether two tensors hold the same values, up to ``rounding`` (that of a product)."""
     if one.shape != two.shape:
         return False
     size = int(np.prod(one.shape, dtype=np.int64))

@@ -78,7 +78,10 @@ def _alone(kind: Kind, part: Slice) -> bool:
 def _values(
     kind: Kind, part: Slice, shared: Mapping[str, Rule], *, targets: list[str], tensor: str, t: float
 ) -> dict[str, object]:
-    """The method's settings for some targets: a model's own before the slice's, before the file's, before mergekit's."""
+    """The method's settings for some targets.
+
+    A model's own come before the slice's, before the file's, before mergekit's.
+    """
     all_rules = [source.rules for source in part.sources]
     values: dict[str, object] = dict(kind.fixed)
     for theirs, mine in kind.shared.items():

@@ -65,7 +65,10 @@ class Mixture(NamedTuple):
         return self.scale * self.weight_J / self.divisor
 
     def factors(self) -> tuple[float, float]:
-        """Scale and divisor, with a divisor that is a power of two put into the scale, which is exact and faster."""
+        """Scale and divisor; a divisor that is a power of two is put into the scale.
+
+        That is exact, and faster.
+        """
         fraction, _ = np.frexp(self.divisor)
         if abs(fraction) == 0.5:
             return self.scale / self.divisor, 1.0
@@ -97,7 +100,10 @@ class Method:
     by_rows: ClassVar[bool] = False
 
     def auxiliary(self) -> tuple[str, ...]:
-        """Folders with one more tensor per target and parameter (Fisher information), in the order of the targets."""
+        """Folders with one more tensor per target and parameter, in the targets' order.
+
+        Fisher information, for example.
+        """
         return ()
 
     def steps(self, tensor: TensorInfo) -> Steps | None:

@@ -27,7 +27,10 @@ def weights_for(weight: tuple[float, ...] | None, targets: int) -> Float64[np.nd
 
 
 def check_targets(method: Method, targets: int) -> None:
-    """Raise ValueError where a method does not take this many targets, or has values or folders for others."""
+    """Raise ValueError where a method does not take this many targets.
+
+    Also where it has values or folders for another number.
+    """
     least, most = method.targets
     if targets < least or (most is not None and targets > most):
         wants = f"{least}" if least == most else f"{least} or more" if most is None else f"{least} to {most}"

@@ -42,7 +42,9 @@ class Largest(NamedTuple):
         return left
 
     def mark(self, j: int, value_B: Float32[np.ndarray, " B"], quota: State) -> np.ndarray:
-        """Which elements of row j are selected: above the first threshold, but not above the second where there is one.
+        """Which elements of row j are selected.
+
+        Above the first threshold, but not above the second where there is one.
 
         ``quota`` loses what was taken.
         """
@@ -75,7 +77,9 @@ def largest(
     *,
     of_nonzero: bool = False,
 ) -> Generator[Count, np.ndarray, Largest]:
-    """The ``int(share * n)`` largest magnitudes of every row of ``values``; n counts all elements, or those not zero.
+    """The ``int(share * n)`` largest magnitudes of every row of ``values``.
+
+    ``n`` counts all elements, or those that are not zero.
 
     Float32 bit patterns without the sign sort like the magnitudes. Two histograms find the pattern of the k-th largest,
     its 16 high bits first, then its 15 low bits: no sort, and 400 KB a row for each chunk under way (`OrderedPool` bounds
@@ -148,7 +152,7 @@ def ties_at(values: Values, threshold_JK: Int64[np.ndarray, "J K"]) -> See:
 
 
 def _place(count: np.ndarray, k: int) -> tuple[int, int]:
-    """The entry that has the k-th element from the top (0 for k = 0), and the number of elements above it."""
+    """The entry with the k-th element from the top (0 for k = 0), and how many are above it."""
     if k <= 0:
         return 0, 0
     from_top = np.cumsum(count[::-1])

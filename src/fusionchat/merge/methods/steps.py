@@ -26,7 +26,7 @@ State = Int64[np.ndarray, " K"]
 
 
 class TensorInfo(NamedTuple):
-    """What a method may know of a tensor: its name (for seeds), shape, number of targets and of chunks it is read in."""
+    """What a method may know of a tensor: name (for seeds), shape, targets, chunks."""
 
     name: str
     shape: tuple[int, ...]

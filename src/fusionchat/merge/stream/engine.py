@@ -129,7 +129,10 @@ class Engine:
         return work_on(job, self.method_of(job.name), job.dtype(self.dtype), known)
 
     def decide_groups(self) -> tuple[dict[str, Gram], dict[str, Mixture]]:
-        """Inner products of every tensor and weights of every group, for methods whose groups are larger than a tensor."""
+        """Inner products of every tensor and weights of every group.
+
+        This is for methods whose groups are larger than a tensor.
+        """
         method = self.method
         if not isinstance(method, MixtureMethod) or method.scope == "matrix":
             return dict(self.known or {}), {}
@@ -147,7 +150,10 @@ class Engine:
         return dict(looked), {name: decided[group_of(name, method.scope)] for name in grams}
 
     def look(self) -> tuple[dict[str, Gram], dict[str, Gram]]:
-        """Inner products of the tensors that have to be looked at for them, and of all tensors: of factors they follow."""
+        """Inner products of the tensors that had to be looked at, and those of all tensors.
+
+        Those of factors need no look.
+        """
         looked, grams = dict[str, Gram](), dict[str, Gram]()
         for job in self.jobs:
             if job.copied is None:

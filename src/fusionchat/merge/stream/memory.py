@@ -47,7 +47,10 @@ SCRATCH = Scratch()
 
 
 class Spare:
-    """Arrays that go from thread to thread and are used again: memory that is new costs a page fault every 4 KB."""
+    """Arrays that go from thread to thread and are used again.
+
+    New memory costs a page fault every 4 KB.
+    """
 
     def __init__(self) -> None:
         self._free: deque[np.ndarray] = deque()

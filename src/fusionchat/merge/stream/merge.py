@@ -169,7 +169,9 @@ def prepared(
     dtype: Dtype,
     shard_bytes: int,
 ) -> tuple[Inputs, Sequence[Shard]]:
-    """The inputs of a merge, opened and checked (``stack`` closes them), and the files that it writes; nothing is written.
+    """The inputs of a merge, opened and checked, and the files that it writes.
+
+    ``stack`` closes the inputs; nothing is written.
 
     Raises:
         MergeError: The inputs cannot be merged, or not by this method.
@@ -188,7 +190,10 @@ def inner_products(
     embeddings: Embeddings = "error",
     allow_pickle: bool = False,
 ) -> dict[str, Gram]:
-    """Inner products of pivot and changes, by tensor: all that mixing methods need to know, from one read."""
+    """Inner products of pivot and changes, by tensor, from one read.
+
+    Mixing methods need to know no more.
+    """
     with ExitStack() as stack:
         method = Slerp()  # any method that needs all products
         inputs = open_inputs(stack, pivot, targets, method, embeddings=embeddings, allow_pickle=allow_pickle)
@@ -234,7 +239,10 @@ def _fingerprint(
     shards: Sequence[Shard],
     folders: Mapping[str, Path],
 ) -> str:
-    """What tells this merge from another one: settings, small files' content, and sizes and times of weight files."""
+    """What identifies a merge.
+
+    Settings, small files' content, and sizes and times of weight files.
+    """
     each: list[Json] = [dict(asdict(methods[job.name])) for job in inputs.jobs] if methods else []
     held: dict[str, Json] = {**asdict(method), "each": each, **settings, "engine": _ENGINE}
     held |= {
@@ -273,7 +281,7 @@ def available_memory() -> int:
 
 
 def check_method(method: Method, targets: int) -> None:
-    """Raise MergeError where a method does not work on this number of targets, or has settings for another number."""
+    """Raise MergeError where a method does not fit this number of targets."""
     try:
         check_targets(method, targets)
     except ValueError as error:

@@ -239,7 +239,10 @@ class Output:
 
 
 def sweep(out: Path, mark: str) -> None:
-    """Remove what a merge that was killed at its very end left behind: its working folder, half-written small files."""
+    """Remove what a merge that was killed at its very end left behind.
+
+    Its working folder, and half-written small files.
+    """
     if _mark(out / WORK) in (None, mark):
         shutil.rmtree(out / WORK, ignore_errors=True)
     remove_partial(out)

@@ -35,7 +35,10 @@ class Known(NamedTuple):
 
 
 class Record(NamedTuple):
-    """What a file says of those in its folder: their SHA-256 by relative path, and when it was written, in nanoseconds."""
+    """What a file says of those in its folder.
+
+    Their SHA-256 by relative path, and when it was written, in nanoseconds.
+    """
 
     source: str
     folder: Path
@@ -53,7 +56,7 @@ class Record(NamedTuple):
 
 
 def describe_files(files: Iterable[MappedFile], *, compute: bool = False) -> dict[str, InputFile]:
-    """Size of every file by name, and its SHA-256 with where it is known from, where it is known or to be computed."""
+    """Size of every file by name, and its SHA-256 and source where it is known."""
     described: dict[str, InputFile] = {}
     records: dict[Path, list[Record]] = {}
     for file in files:
@@ -80,7 +83,10 @@ def known_hash(path: Path, records: Iterable[Record]) -> Known | None:
 
 
 def records_of(folder: Path) -> Iterator[Record]:
-    """The records that may say something of a model folder's files: its run's manifest, and its own merge's report."""
+    """The records that may describe a model folder's files.
+
+    Its run's manifest, and its own merge's report.
+    """
     for job in (folder, folder.parent):
         manifest = read_manifest(job)
         if manifest is not None:

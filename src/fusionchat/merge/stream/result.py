@@ -213,7 +213,7 @@ class MergeReport:
 
 
 def finished(folder: Path, mark: str, sizes: Mapping[str, int]) -> MergeReport | None:
-    """The report of a merge with this fingerprint that a folder holds with weight files of these sizes, or None."""
+    """The finished report in a folder with this fingerprint and these file sizes, or None."""
     report = report_of(folder) if all((folder / name).is_file() for name in sizes) else None
     if report is None or report.fingerprint != mark:
         return None

@@ -39,7 +39,7 @@ def copy_surroundings(
 
 
 def _plain(config: Mapping[str, Json]) -> dict[str, Json]:
-    """A config without the old name of the type, and without a quantization that its weights no longer have."""
+    """A config without the old name of the type, and without a quantization that is gone."""
     kept = {key: value for key, value in config.items() if key not in _NOT_TRUE}
     text = kept.get("text_config")
     return {**kept, "text_config": _plain(text)} if isinstance(text, dict) else kept
@@ -58,7 +58,10 @@ def copy_files(folder: Path, out: Path, names: Sequence[str]) -> None:
 
 
 def code_files(folder: Path) -> list[str]:
-    """The model's own Python files: those that ``auto_map`` names, and those they import from beside them."""
+    """The model's own Python files.
+
+    Those that ``auto_map`` names, and those they import from beside them.
+    """
     waiting = [module for name in _MAPS for module in _modules(folder / name)]
     found: set[str] = set()
     while waiting:

@@ -77,7 +77,10 @@ class MixtureWork(TensorWork):
         self.mixture = self.method.mixture(products or self.gram or blank)
 
     def products(self) -> Gram | None:
-        """Inner products of changes that are factors, without a look at the tensor: that is made while it is mixed."""
+        """Inner products of changes that are factors, without a look at the tensor.
+
+        The look is made while it is mixed.
+        """
         return products_of_factors(self.job) if self.method.statistics == "changes" else None
 
     def make(self, chunk: int) -> Made:
@@ -119,7 +122,10 @@ class MixtureWork(TensorWork):
 
 
 class BlockWork(TensorWork):
-    """A method that decides element by element: as many looks as its steps ask for, then the pass that combines."""
+    """The work of a method that decides element by element.
+
+    As many looks as its steps ask for, then the pass that combines.
+    """
 
     def __init__(self, job: TensorJob, dtype: Dtype, cut: Cut, known: Known, steps: Steps) -> None:
         super().__init__(job, dtype, cut, known)

@@ -125,7 +125,10 @@ class Settings:
 
     @property
     def needs_factors(self) -> bool:
-        """Whether the factors that it began with say what was taken away: not where the rest was quantized, too."""
+        """Whether the factors that it began with say what was taken away.
+
+        They do not if the rest was quantized, too.
+        """
         return self.start != "plain" and "loftq" not in self.initialised
 
     def rank_of(self, module: str) -> int | None:

@@ -43,7 +43,7 @@ class Place(NamedTuple):
 
 
 def parameters_of(path: str, targets: tuple[str, ...], names: Names, pivot: Checkpoint) -> list[str]:
-    """The names of a module's parameters that an adapter targets and that the pivot has, in one form or the other.
+    """The names of the pivot's parameters that an adapter targets in a module.
 
     A target is the end of a parameter's name: ``experts.down_proj``, or just ``down_proj``.
     """

@@ -132,7 +132,7 @@ def _add_factor(found: Contents, match: "re.Match[str]", stored: Stored) -> None
 
 
 def _base_name(name: str) -> tuple[str, int]:
-    """The base model's name of a full tensor, and how much others of that name are preferred to it (0 is best)."""
+    """The base model's name of a full tensor, and its rank among others of that name (0 is best)."""
     for pattern, rank in _COPIES:
         match = pattern.fullmatch(name)
         if match:

@@ -82,7 +82,7 @@ class Ground:
         )  # fmt: skip
 
     def take_from_both(self, base: Source, taken: Taken, rank: int, scale: float) -> Source:
-        """A tied head without what peft took away from it: the embedding is the same parameter, and loses it, too."""
+        """A tied head without what peft took away from it, and the embedding alike."""
         left_EPR, right_ERQ = np.zeros((1, base.shape[0], 1)), np.zeros((1, 1, base.shape[1]))
         change = Change(lambda: (left_EPR, right_ERQ), taken=taken, rank=rank, scale=scale)
         left = Adapted(base, change, str(self.contents.file.path), self.kept)

@@ -117,7 +117,7 @@ class _Opening(Ground):
                     self.changed[one], self.how[one] = stored, "stored"
 
     def _check_saved(self) -> None:
-        """Raise MergeError where a module that was trained in full is in the pivot, but its copy not in the file."""
+        """Raise MergeError where a fully trained module of the pivot has no copy in the file."""
         for saved in self.settings.saved:
             inside = f".{saved}."
             if any(inside in f".{n}" for n in self.pivot.tensors) and not any(
@@ -236,7 +236,10 @@ class _Opening(Ground):
             self._adapt_bias(pair, held["bias"], scale)
 
     def _begun(self, pair: Pair, found: str) -> Factors | None:
-        """The factors that a module began with: what was left of the base is W - scale B0 A0 (PiSSA; peft's conversion)."""
+        """The factors that a module began with (PiSSA, peft's conversion).
+
+        What was left of the base is W - scale B0 A0.
+        """
         first = self.initial.factors(pair, self.settings) if self.initial else None
         if first is None and self.settings.start == "unknown":
             raise unknown_start(self.settings, pair.module)
@@ -308,7 +311,10 @@ class _Opening(Ground):
         self.how[name] = "factors"
 
     def _rank(self, module: str, rank: int) -> int:
-        """A module's rank; raises MergeError where the config and the file do not agree, so the scale is not known."""
+        """A module's rank; raises MergeError where config and file disagree.
+
+        The scale is then not known.
+        """
         said = self.settings.rank_of(module)
         if said is not None and said != rank:
             raise self.refusal(

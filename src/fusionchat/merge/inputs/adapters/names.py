@@ -51,7 +51,10 @@ class Names:
 
 
 def _split(name: str) -> tuple[frozenset[str], str]:
-    """The wrappers' names, and the part that has to be the same: from before the first number, or the last two names."""
+    """The wrappers' names, and the part that has to be equal.
+
+    That is everything from before the first number, or the last two names.
+    """
     parts = name.split(".")
     number = next((n for n, part in enumerate(parts) if part.isdigit()), len(parts) - 1)
     cut = max(0, number - 1)

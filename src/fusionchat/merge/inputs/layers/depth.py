@@ -105,7 +105,10 @@ def restacked(config: Config, picks: Sequence[Pick], layers: int, where: str) ->
 
 
 class _Sources:
-    """The settings of the models that the layers are from, completed by transformers where it knows the structure."""
+    """The settings of the models that the layers are from.
+
+    transformers completes them where it knows the structure.
+    """
 
     def __init__(self, config: Config, picks: Sequence[Pick], layers: int) -> None:
         self.picks, self.layers = picks, layers
@@ -151,7 +154,7 @@ def _picked(key: str, sources: _Sources, where: str) -> Json:
 
 
 def _is_of_layers(key: str) -> bool:
-    """Whether a group of settings can be about the language model's layers, not about another part of the model."""
+    """Whether a group of settings can be about the language model's layers."""
     return not key.endswith("_config") or bool(re.search("attn|attention|linear|moe|ssm|mamba|layer", key))
 
 

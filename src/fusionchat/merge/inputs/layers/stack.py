@@ -43,7 +43,10 @@ class Stack(NamedTuple):
         return layer_of(name) if prefix_of(name) == self.prefix else None
 
     def layer(self, name: str) -> int | None:
-        """The counted layer a parameter belongs to: not one of those behind (heads that predict further tokens)."""
+        """The counted layer a parameter belongs to.
+
+        Heads that predict further tokens are behind the counted ones.
+        """
         number = self.place(name)
         return number if number is not None and number < self.layers else None
 
@@ -203,7 +206,7 @@ def _of_width(prefixes: list[str], shapes: Mapping[str, tuple[int, ...]], config
 def _of_no_other_part(
     prefixes: list[str], shapes: Mapping[str, tuple[int, ...]], config: Config
 ) -> list[str]:
-    """Those that are not named after another part of the config (``vision_config``: ``vision_tower``, ``visual``)."""
+    """Those not named after another part of the config (``vision_config``: ``visual``)."""
     others: list[str] = []
     for key in (*text_path(config), None):
         others += [

@@ -49,7 +49,10 @@ def set_template(out: Path, wanted: str, models: Sequence[Path]) -> None:
 
 
 def _template_of(folder: Path) -> str | None:
-    """A folder's template: its file before its tokenizer's config, of several the one that is called default."""
+    """A folder's template: from its own file, else from its tokenizer's config.
+
+    Of several it is the one called default.
+    """
     if (folder / _FILE).is_file():
         return (folder / _FILE).read_text(encoding="utf-8")
     for name in (_OLD, _CONFIG):

@@ -73,7 +73,9 @@ def read_vocabulary(folder: Path) -> Vocabulary | None:
 
 
 def first_difference(pivot: Vocabulary, target: Vocabulary) -> tuple[str, int, int | None] | None:
-    """A target's first token (by row) that the pivot has elsewhere or not at all: its text, its row, the pivot's.
+    """A target's first token (by row) that the pivot has elsewhere or not at all.
+
+    Its text, its row, and the pivot's row.
 
     None where there is none; tokens that only the pivot has do not count.
     """
