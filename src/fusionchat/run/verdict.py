@@ -219,7 +219,9 @@ def _elsewhere(
         ways.append(f"{where}: {{device_map: auto, gpus: {gpus}}}")
     if FOUR_BITS * weights + OVERHEAD <= has and name != "pivot":
         ways.append(f"{where}.quantization in 4 bits ({size(FOUR_BITS * weights + OVERHEAD)})")
-    ways.append(f"{where}: an endpoint that serves it, or shards that are made on another machine")
+    elsewhere = "its shards" if job.stage == "represent" else "this job"
+    ways.append(f"{where}: an endpoint that serves it")
+    ways.append(f"make {elsewhere} on a larger machine that has the run's folder (run --only {job.id})")
     return "; or ".join(ways)
 
 
