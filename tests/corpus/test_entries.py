@@ -92,7 +92,7 @@ def test_an_entry_that_others_have_is_named(folder):
         ({"filter": {"lng": "en"}}, "None of the 12 records has a column 'lng'"),
         ({"domain": {"column": "topic"}}, "None of the 12 records has a column 'topic'"),
         ({"path": "none.jsonl"}, "no such corpus file"),
-        ({"path": "."}, "this is a folder"),
+        ({"path": "."}, "This is a folder"),
         ({"columns": {"messages": "prompt"}}, "No record of this corpus can be used"),
     ],
 )
