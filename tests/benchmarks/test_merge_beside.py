@@ -9,7 +9,6 @@ from benchmarks.merge_beside import Case, compare_bytes, hash_of, merge_all
 from benchmarks import merge, merge_beside
 from fusionchat.merge.methods import NAMES
 
-
 YOUNGER = {"nearswap"}
 """Methods that the commits to compare with do not have."""
 
