@@ -21,10 +21,6 @@ tokens, half of them supervised, in bfloat16. Figures, the last line as JSON:
 Without a GPU all of it runs at toy size, and its figures, which would say nothing of a GPU, are null.
 """
 
-import argparse
-import json
-import os
-import platform
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -34,10 +30,10 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-import transformers
 from torch import Tensor
 from transformers import LlamaConfig, LlamaForCausalLM
 
+from benchmarks.gpu_result import measured, write
 from fusionchat.corpus.render import Rendered
 from fusionchat.corpus.rendered_part import RenderedPart, join
 from fusionchat.models.head import Head
@@ -91,36 +87,14 @@ TOY = Size(
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument(
-        "--out", type=Path, default=os.environ.get("OUT"), help="a folder for gpu_capture.json ($OUT)"
-    )
-    asked = parser.parse_args()
-    gpu = torch.cuda.is_available()
-    begun = time.monotonic()
-    figures = measure(REAL if gpu else TOY, torch.device("cuda" if gpu else "cpu"))
-    figures = figures if gpu else dict.fromkeys(figures)
-    found = {
-        "gpu": torch.cuda.get_device_name() if gpu else None,
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-        "transformers": transformers.__version__,
-        "seconds": round(time.monotonic() - begun, 1),
-        **figures,
-    }
+    """Measure, and print the figures as a table and as JSON."""
+    found, folder = measured(__doc__, lambda device: measure(REAL if device.type == "cuda" else TOY, device))
     show(found)
-    line = json.dumps(found)
-    if asked.out is not None:
-        (Path(asked.out) / "gpu_capture.json").write_text(line + "\n", encoding="utf-8")
-    print(line)
+    write(found, folder, "gpu_capture.json")
 
 
 def show(found: dict[str, object]) -> None:
     """Print all figures as a table."""
-    if found["gpu"] is None:
-        print("no GPU here: everything ran to its end at toy size on the CPU, and nothing was measured")
     for name, value in found.items():
         parts = value.items() if isinstance(value, dict) else [("", value)]
         for part, figure in parts:

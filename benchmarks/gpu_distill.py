@@ -17,24 +17,18 @@ Figures, the last line as JSON: ``tokens_per_s`` and ``peak_mb`` (all that tenso
 runs out of memory is null. Without a GPU all of it runs at toy size, and its figures, which would say nothing of a GPU, are null.
 """
 
-import argparse
 import gc
-import json
-import os
-import platform
-import time
 from collections.abc import Callable
-from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import NamedTuple
 
 import torch
-import transformers
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 from transformers import LlamaConfig, LlamaForCausalLM, Trainer, TrainingArguments
 
 from benchmarks.gpu_capture import REAL, TOY, medians, wait
+from benchmarks.gpu_result import measured, write
 from fusionchat.distill.bf16_weights import NarrowModel
 from fusionchat.distill.data import StudentBatch
 from fusionchat.distill.per_matrix import one_by_one
@@ -59,30 +53,8 @@ BIG, SMALL = Size(REAL.shape, 4, 1024, 9), Size(TOY.shape, 2, 20, 1)
 
 def main() -> None:
     """Measure, and print the figures as JSON."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument(
-        "--out", type=Path, default=os.environ.get("OUT"), help="a folder for gpu_distill.json ($OUT)"
-    )
-    asked = parser.parse_args()
-    gpu = torch.cuda.is_available()
-    begun = time.monotonic()
-    figures = measure(BIG if gpu else SMALL, torch.device("cuda" if gpu else "cpu"))
-    found = {
-        "gpu": torch.cuda.get_device_name() if gpu else None,
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-        "transformers": transformers.__version__,
-        "seconds": round(time.monotonic() - begun, 1),
-        **(figures if gpu else dict.fromkeys(figures)),
-    }
-    if not gpu:
-        print("no GPU here: everything ran to its end at toy size on the CPU, and nothing was measured")
-    line = json.dumps(found)
-    if asked.out is not None:
-        (Path(asked.out) / "gpu_distill.json").write_text(line + "\n", encoding="utf-8")
-    print(line)
+    found, folder = measured(__doc__, lambda device: measure(BIG if device.type == "cuda" else SMALL, device))
+    write(found, folder, "gpu_distill.json")
 
 
 def measure(size: Size, device: torch.device) -> dict[str, object]:

@@ -17,16 +17,18 @@ import json
 import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TypedDict
+from typing import NamedTuple, TypedDict, cast
 
 import numpy as np
 
 from benchmarks.real_chat import VARIANTS, Study, final_recipe
 from fusionchat import console
-from fusionchat.evaluate.noise import Gain, Gains, Side
+from fusionchat.evaluate.noise import Gain, Gains
 from fusionchat.evaluate.scores import Items, Scores, read_scores
 from fusionchat.evaluate.tasks import METRICS, PRIMARY
 from fusionchat.recipe.schema import Recipe
+from fusionchat.report.model import RowKind
+from fusionchat.report.rows import Trained, gains
 from fusionchat.stages.corpus import read_tokens
 from fusionchat.stages.names import CORPUS, Row, evaluated
 from fusionchat.stages.pipeline import open_run
@@ -45,26 +47,21 @@ class Measured(TypedDict):
     fingerprints: list[str]
 
 
-def side(row: Measured, noise_RC: np.ndarray | None, trainings: int) -> Side:
-    """A side of a comparison; ``noise_RC`` has the seeds of the fused model or of SFT, ``trainings`` are SFT's."""
-    runs_RC = np.array(row["seeds"])
-    if row["kind"] in ("pivot", "source"):
-        return Side(runs_RC.mean(0))
-    if row["kind"] == "soup":  # at most as noisy as the mean of what it averages
-        return Side(runs_RC.mean(0), 1 / trainings, noise_RC)
-    return Side(runs_RC.mean(0), 1 / len(runs_RC), runs_RC if len(runs_RC) > 1 else noise_RC)
-
-
 def gain_over(
     table: Sequence[Measured], fused: str, other: str, bytes_C: Sequence[int], domains: Sequence[str]
 ) -> Gains:
-    """What the fused model gains over another row, by their names, in bits per byte."""
-    named = {row["model"]: row for row in table}
-    sft = named.get("SFT")
-    noise_RC = None if sft is None or len(sft["seeds"]) < 2 else np.array(sft["seeds"])
-    trainings = 1 if sft is None else len(sft["seeds"])
-    ours, theirs = (side(named[name], noise_RC, trainings) for name in (fused, other))
-    return PRIMARY.gains(ours, theirs, np.array(bytes_C), list(domains))
+    """What the fused model gains over another row, by their names, in bits per byte, as the report has it."""
+    taken = [row for row in table if row["model"] in ("SFT", fused, other)]
+    models = {row["model"]: trained(row, bytes_C, domains) for row in taken}
+    return gains([*models.values()], PRIMARY, fused, models[other].kind)[fused]
+
+
+def trained(row: Measured, bytes_C: Sequence[int], domains: Sequence[str]) -> Trained:
+    """A row as the report compares it; a rival is a model of the pivot's size that was trained beside."""
+    ids, sizes_C = tuple(map(str, range(len(bytes_C)))), np.array(bytes_C)
+    runs = [Items(ids, tuple(domains), np.array(bits), sizes_C) for bits in row["seeds"]]
+    kind = "self" if row["kind"] == "rival" else row["kind"]
+    return Trained(row["model"], cast(RowKind, kind), tuple(Scores(0, {PRIMARY.name: one}) for one in runs))
 
 
 def as_json(gain: Gain) -> dict[str, float | bool | None]:
@@ -80,24 +77,35 @@ def title(row: Row) -> str:
     return f"{row.kind} {row.base}" if row.kind != "merge" else row.base
 
 
-def read_rows(recipe: Recipe) -> tuple[list[Measured], Items]:
-    """The rows of a finished run, and its dialogues."""
-    planned = open_run(recipe)
-    found: dict[str, Measured] = {}
-    items: Items | None = None
+class Evaluated(NamedTuple):
+    """A model's evaluations by seed, and their jobs' fingerprints."""
+
+    kind: RowKind
+    runs: list[Scores]
+    fingerprints: list[str]
+
+
+def read_rows(recipe: Recipe) -> dict[str, Evaluated]:
+    """The rows of a finished run, by name."""
+    planned, found = open_run(recipe), dict[str, Evaluated]()
     for row in rows(recipe):
         job = evaluated("test", row)
         assert planned.status(planned.jobs[job]).state == "done", f"{job} is not done"
-        one = read_scores(planned.path(job)).items[PRIMARY.name]
-        assert items is None or items.ids == one.ids, "rows have other dialogues"
-        items = one
-        held = found.setdefault(
-            title(row), {"model": title(row), "kind": row.kind, "seeds": [], "fingerprints": []}
-        )
-        held["seeds"].append([round(float(bits), 4) for bits in one.values])
-        held["fingerprints"].append(planned.jobs[job].fingerprint)
-    assert items is not None
-    return list(found.values()), items
+        held = found.setdefault(title(row), Evaluated(row.kind, [], []))
+        held.runs.append(read_scores(planned.path(job)))
+        held.fingerprints.append(planned.jobs[job].fingerprint)
+    return found
+
+
+def measured(name: str, one: Evaluated) -> Measured:
+    """A row of the file."""
+    seeds = [bits_of(run.items[PRIMARY.name]) for run in one.runs]
+    return {"model": name, "kind": one.kind, "seeds": seeds, "fingerprints": one.fingerprints}
+
+
+def bits_of(items: Items) -> list[float]:
+    """The bits of each dialogue."""
+    return [round(float(bits), 4) for bits in items.values]
 
 
 def rival(given: str, items: Items) -> Measured:
@@ -107,37 +115,32 @@ def rival(given: str, items: Items) -> Measured:
     for folder in folders.split(","):
         one = read_scores(Path(folder)).items[PRIMARY.name]
         assert one.ids == items.ids and (one.sizes == items.sizes).all(), f"{folder} has other dialogues"
-        seeds.append([round(float(bits), 4) for bits in one.values])
+        seeds.append(bits_of(one))
     return {"model": name, "kind": "rival", "seeds": seeds, "fingerprints": []}
 
 
-def task_gains(recipe: Recipe, fused: str) -> dict[str, dict[str, float | bool | None]]:
+def task_gains(found: Mapping[str, Evaluated], fused: str) -> dict[str, dict[str, float | bool | None]]:
     """What the fused model gains over SFT in every other metric: means over items, in the metric's own unit."""
-    planned, found = open_run(recipe), {}
-    runs: dict[str, list[Scores]] = {}
-    for row in rows(recipe):
-        runs.setdefault(title(row), []).append(read_scores(planned.path(evaluated("test", row))))
-    ours, sft = runs[fused], runs.get("SFT")
-    if sft is None:
+    models = [
+        Trained(name, found[name].kind, tuple(found[name].runs)) for name in ("SFT", fused) if name in found
+    ]
+    others = [name for name in found[fused].runs[0].items if name != PRIMARY.name]
+    if len(models) < 2:
         return {}
-    for metric in METRICS.values():
-        if metric.name == PRIMARY.name or metric.name not in ours[0].items:
-            continue
-        values = [np.stack([one.items[metric.name].values for one in side]) for side in (ours, sft)]
-        sides = [Side(v.mean(0), 1 / len(v), v if len(v) > 1 else None) for v in values]
-        items = ours[0].items[metric.name]
-        found[metric.name] = as_json(metric.gains(sides[0], sides[1], items.sizes, items.domains).overall)
-    return found
+    return {name: as_json(gains(models, METRICS[name], fused, "sft")[fused].overall) for name in others}
 
 
 def result(recipe: Recipe, rivals: Sequence[str], commit: str, train_tokens: int) -> Mapping[str, object]:
     """The object of the file."""
-    table, items = read_rows(recipe)
+    evaluations, fused = read_rows(recipe), main_merge(recipe)
+    items = evaluations[fused].runs[0].items[PRIMARY.name]
+    others = {run.items[PRIMARY.name].ids for one in evaluations.values() for run in one.runs}
+    assert others == {items.ids}, "rows have other dialogues"
+    table = [measured(name, one) for name, one in evaluations.items()]
     table += [rival(one, items) for one in rivals]
-    fused = main_merge(recipe)
     bytes_C, domains = [int(size) for size in items.sizes], list(items.domains)
     names = {"sft": "SFT", "soup": "SFT soup", "pivot": "pivot", "gold": "gold"}
-    gains = {
+    found = {
         over: gain_over(table, fused, names[over], bytes_C, domains)
         for over in OVER
         if any(row["model"] == names[over] for row in table)
@@ -148,12 +151,12 @@ def result(recipe: Recipe, rivals: Sequence[str], commit: str, train_tokens: int
         "seeds": recipe.distill.seeds,
         "train_tokens": train_tokens,
         "variants": len(VARIANTS),
-        "gain": {over: as_json(gain.overall) for over, gain in gains.items()},
+        "gain": {over: as_json(gain.overall) for over, gain in found.items()},
         "domains": {
-            name: {over: as_json(gain.domains[name]) for over, gain in gains.items()}
+            name: {over: as_json(gain.domains[name]) for over, gain in found.items()}
             for name in dict.fromkeys(domains)
         },
-        "tasks": task_gains(recipe, fused),
+        "tasks": task_gains(evaluations, fused),
         "dialogues": {"domains": domains, "bytes": bytes_C},
         "rows": table,
     }

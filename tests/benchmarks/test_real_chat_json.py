@@ -32,6 +32,8 @@ def test_gains_of_a_run_follow_from_its_rows(copied):
     held = json.loads(json.dumps(result(load_recipe("recipe.yaml"), [], "0" * 40, 99)))
     assert held["gain"].keys() == {"sft", "pivot"} < set(OVER)
     require_true(held)
+    said = json.loads((copied / "report/report/report.json").read_text())["headline"]
+    assert held["gain"]["sft"]["value"] == pytest.approx(said["over_sft"], abs=1e-6)
     sft = next(row for row in held["rows"] if row["model"] == "SFT")
     sft["seeds"][0][0] += 100
     with pytest.raises(AssertionError):
@@ -39,7 +41,7 @@ def test_gains_of_a_run_follow_from_its_rows(copied):
 
 
 def test_noise_is_that_of_the_seeds():
-    """Two seeds a side, 40 bits apart on one dialogue of 100 bytes: the error has sampling and training noise."""
+    """Two seeds a side, 4 bits apart in every dialogue of 100 bytes."""
     rows = [
         {
             "model": "varm",
