@@ -75,3 +75,13 @@ def test_rows_and_two_thresholds_by_hand():
 def test_a_chunk_takes_what_the_chunks_before_it_leave():
     selected = Largest(np.zeros((1, 1)), np.array([[3]]), np.array([[6]]), np.array([[[2, 3, 1]]]))
     assert [selected.quota(chunk).tolist() for chunk in range(3)] == [[3], [1], [0]]
+
+
+def test_the_example_of_the_docstring():
+    """Magnitudes 3 2 1 2 and 2 0 2 1 in two chunks, k = 3: the first chunk takes both ties that are needed."""
+    row = np.array([[3, -2, 1, 2, 2, 0, 2, 1]], np.float32)
+    selected, looks = select([[3 / 8]], row, 2)
+    assert selected.threshold_JK.astype(np.uint32).view(np.float32)[0, 0] == 2
+    assert selected.need_JK.tolist() == [[2]] and selected.ties_JKC.tolist() == [[[2, 2]]]
+    assert [selected.quota(chunk).tolist() for chunk in range(2)] == [[2], [0]]
+    assert marked(selected, row, 2).tolist() == [[1, 1, 0, 1, 0, 0, 0, 0]] and looks == 3

@@ -82,8 +82,10 @@ def test_what_is_selected_is_kept():
     given = block()
     assert keep(selected)(given, selected.quota(0)) == [2, 3]
     assert given.delta_JB.tolist() == [[0, -2, 4, 0], [3, 1, -8, 0]]
-    last = Sum(np.ones(2), 1.0, elect=False, normalize=False).after(keep(selected), selected)
+    last, out = Sum(np.ones(2), 1.0, elect=False, normalize=False).of(selected), np.empty(4)
     assert last.ties == (1, 1) and last.start(0).tolist() == [2, 1]
+    assert last.write(block(), last.start(0), out) == [2, 3]
+    assert (out - 10).tolist() == [3, -1, -4, 0]
 
 
 @pytest.mark.parametrize(

@@ -5,8 +5,10 @@ import pytest
 
 from fusionchat.merge.inputs.plan import Taking, TensorJob
 from fusionchat.merge.methods.base import Gram, Mixture
+from fusionchat.merge.methods.della import Della
 from fusionchat.merge.methods.linear import Linear
 from fusionchat.merge.methods.varm import Varm
+from fusionchat.merge.stream import cut
 from fusionchat.merge.stream.tensor import Known
 from fusionchat.merge.stream.work import work_on
 from tests.merge.methods.arrays import Held, combine, in_order
@@ -46,6 +48,22 @@ def test_what_is_known_is_not_looked_for_again():
     task = made(Varm(), mixture=Mixture(np.array([1.0, 0.0])))
     assert task.is_decided
     assert combine(task).tolist() == ONE.ravel().tolist()
+
+
+def test_a_method_knows_the_number_of_chunks_it_sees(monkeypatch):
+    """Rows of 3 elements, and chunks of one row where 5 elements are the most: 4 chunks, not the 3 of 5 elements."""
+    monkeypatch.setattr(cut, "BLOCK", 5)
+    monkeypatch.setattr(cut, "CHUNK", 5)
+    told = []
+
+    class Asked(Della):
+        def steps(self, tensor):
+            told.append(tensor.chunks)
+            return super().steps(tensor)
+
+    job = TensorJob("w", (4, 3), (Held(np.zeros((4, 3), np.float32)),) * 2)
+    task = work_on(job, Asked(), "float32")
+    assert told == [task.chunks] == [4]
 
 
 def test_a_part_of_the_targets_is_reported_among_all():

@@ -9,7 +9,7 @@ import numpy as np
 
 from fusionchat.merge.methods.checks import Share, per_target, weights_for
 from fusionchat.merge.methods.largest import largest
-from fusionchat.merge.methods.pruned import Pruned, Sum, keep
+from fusionchat.merge.methods.pruned import Pruned, Sum
 from fusionchat.merge.methods.steps import Steps, TensorInfo
 
 
@@ -47,4 +47,4 @@ class Breadcrumbs(Pruned):
         between = yield from largest((count_J2 + 0.5) / size, tensor)
         # 2. merge: pivot + alpha * sum_j w_j mask_j tau_j, with alpha the scale
         merged = Sum(weight_J, self.scale, elect=self.elect_sign, normalize=self.normalize)
-        yield merged.after(keep(between), between)
+        yield merged.of(between)

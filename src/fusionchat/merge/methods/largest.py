@@ -1,10 +1,16 @@
 """The k largest magnitudes of a stream, exactly, in two or three looks.
 
-Of elements exactly on a threshold those with the lowest index are taken. Chunks run in any order, so each needs to know how
-many of them the chunks before it have: that is the third look. Inside a chunk the quota goes from block to block, in order.
+Of elements exactly on a threshold (ties) those with the lowest index are taken. Chunks run in any order, so each needs to know
+how many ties the chunks before it have: that is the third look. Inside a chunk the quota goes from block to block, in order.
+
+    magnitudes    3 2 1 2 | 2 0 2 1      two chunks; k = 3
+    threshold     2                      the third largest; one element is above it, so 2 of the 4 ties are needed
+    ties          2       | 2            chunk by chunk
+    quota         2       | 0            what the chunks before leave of the 2
+    selected      3 2 . 2 | . . . .
 """
 
-# J rows selected from independently, K thresholds a row, C chunks, B elements of a block
+# J rows selected from independently (TIES: one a target), K thresholds a row, C chunks, B elements of a block
 
 from collections.abc import Callable, Generator
 from typing import NamedTuple
@@ -42,19 +48,17 @@ class Largest(NamedTuple):
         return left
 
     def mark(self, j: int, value_B: Float32[np.ndarray, " B"], quota: State) -> np.ndarray:
-        """Which elements of row j are selected.
+        """Which elements of row j are selected, above the first threshold and not above the second (if there is one).
 
-        Above the first threshold, but not above the second where there is one.
-
-        ``quota`` loses what was taken.
+        The ties that were taken are subtracted from ``quota``.
         """
         from fusionchat.merge.kernels.selection import mark_largest
 
         thresholds = self.threshold_JK.shape[1]
         mask_KB = np.empty((thresholds, len(value_B)), np.bool_)
         for k in range(thresholds):
-            place = j * thresholds + k
-            quota[place] = mark_largest(value_B, self.threshold_JK[j, k], quota[place], mask_KB[k])
+            jk = j * thresholds + k
+            quota[jk] = mark_largest(value_B, self.threshold_JK[j, k], quota[jk], mask_KB[k])
         if thresholds == 2:
             mask_KB[0] &= ~mask_KB[1]
         return mask_KB[0]
@@ -88,7 +92,7 @@ def largest(
     from fusionchat.merge.kernels.selection import HIGH, LOW, NOTHING
 
     zeros_JK = np.zeros(share_JK.shape, np.int64)
-    if (share_JK >= 1).all() and not of_nonzero:
+    if (share_JK >= 1).all() and not of_nonzero:  # every magnitude is 0 or more: no look
         return Largest(zeros_JK, np.full_like(zeros_JK, tensor.size), zeros_JK)
 
     # 1. high bits: the bin that holds the k-th largest, and how many of that bin are needed
@@ -97,14 +101,14 @@ def largest(
     for j, k in np.ndindex(share_JK.shape):
         size = tensor.size - int(coarse[j, HIGH]) if of_nonzero else tensor.size
         wanted_JK[j, k] = min(int(share_JK[j, k] * size), tensor.size)
-        high_JK[j, k], above = _place(coarse[j, :HIGH], int(wanted_JK[j, k]))
+        high_JK[j, k], above = _kth_from_top(coarse[j, :HIGH], int(wanted_JK[j, k]))
         need_JK[j, k] = wanted_JK[j, k] - above
 
     # 2. low bits inside that bin: the threshold, how many are on it, and how many of these are needed
     fine = yield Count(magnitude_low_bits(values, within=high_JK), shape=(*share_JK.shape, LOW))
     threshold_JK, ties_JK = np.full_like(zeros_JK, NOTHING), zeros_JK.copy()
     for j, k in np.argwhere(wanted_JK > 0):
-        low, above = _place(fine[j, k], int(need_JK[j, k]))
+        low, above = _kth_from_top(fine[j, k], int(need_JK[j, k]))
         threshold_JK[j, k] = (high_JK[j, k] << 15) | low
         need_JK[j, k] -= above
         ties_JK[j, k] = fine[j, k, low]
@@ -151,10 +155,10 @@ def ties_at(values: Values, threshold_JK: Int64[np.ndarray, "J K"]) -> See:
     return see
 
 
-def _place(count: np.ndarray, k: int) -> tuple[int, int]:
-    """The entry with the k-th element from the top (0 for k = 0), and how many are above it."""
+def _kth_from_top(count: np.ndarray, k: int) -> tuple[int, int]:
+    """The bin of a histogram with the k-th largest element (0 for k = 0), and how many are in the bins above it."""
     if k <= 0:
         return 0, 0
     from_top = np.cumsum(count[::-1])
-    place = int(np.searchsorted(from_top, k))
-    return len(count) - 1 - place, int(from_top[place] - count[::-1][place])
+    down = int(np.searchsorted(from_top, k))
+    return len(count) - 1 - down, int(from_top[down] - count[::-1][down])

@@ -6,7 +6,7 @@ The sum is with or without a vote on the sign.
 # J targets, B elements of a block
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from jaxtyping import Float64
@@ -80,18 +80,19 @@ class Sum:
         else:
             add_all(x_NB, kept_JB, factor_J, self.by_chance, self.scale, self.divisor, out_B)
 
-    def after(self, prune: Prune, selected: Largest | None = None) -> Combine:
-        """The pass that prunes each block and adds what is left.
+    def of(self, selected: Largest) -> Combine:
+        """The pass that keeps the selected changes of each block and adds them."""
+        return replace(self.after(keep(selected)), start=selected.quota, ties=selected.ties)
 
-        ``selected`` is what ``prune`` goes by, if it is that.
-        """
+    def after(self, prune: Prune) -> Combine:
+        """The pass that prunes each block and adds what is left."""
 
         def write(block: Block, state: State, out_B: Float64[np.ndarray, " B"]) -> Sequence[int]:
             kept_J = prune(block, state)
             self.write(block, out_B)
             return kept_J
 
-        return Combine(write) if selected is None else Combine(write, selected.quota, selected.ties)
+        return Combine(write)
 
 
 def keep(selected: Largest) -> Prune:

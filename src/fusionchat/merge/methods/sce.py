@@ -60,7 +60,7 @@ class Sce(BlockMethod):
             select(block, quota)
             add_squares(block.delta_JB, total_J)
 
-        total_J = yield Count(squares, (tensor.targets,), np.float64, top.quota)
+        total_J = yield Count(squares, shape=(tensor.targets,), dtype=np.float64, start=top.quota)
         eta_J = variation_ratio(total_J, 1.0)
 
         # 3. erase: of every element the changes against the sign of their sum; the others' mean, weighted by eta
@@ -69,7 +69,7 @@ class Sce(BlockMethod):
             add_elected(block.x_NB, block.delta_JB, ones_J, eta_J, eta_J, False, 1.0, True, out_B)
             return [kept] * tensor.targets
 
-        yield Combine(write, top.quota, top.ties * tensor.targets)
+        yield Combine(write, start=top.quota, ties=top.ties * tensor.targets)
 
 
 def variance(delta_JB: Float32[np.ndarray, "J B"]) -> Float32[np.ndarray, " B"]:

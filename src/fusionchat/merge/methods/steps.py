@@ -22,7 +22,7 @@ import numpy as np
 from jaxtyping import Float32, Float64, Int64
 
 State = Int64[np.ndarray, " K"]
-"""Counters that a step carries from block to block of one chunk."""
+"""Counters that a step carries from block to block of one chunk: how many more of the elements on a threshold it may take."""
 
 
 class TensorInfo(NamedTuple):
@@ -49,7 +49,8 @@ class Block(NamedTuple):
 
     Attributes:
         x_NB: Values of pivot and targets.
-        delta_JB: Changes of the targets; a step may overwrite them.
+        delta_JB: Changes of the targets in float32, to select by; a step may overwrite them. What is written is worked out
+            from ``x_NB`` in float64: after pruning only what is 0 in ``delta_JB`` counts.
         aux_JB: The method's auxiliary values (`Method.auxiliary`), one row per target; no rows where there are none.
         at: Index of the first element in the flattened tensor.
         chunk: Number of the chunk it is in.

@@ -7,7 +7,7 @@ from typing import ClassVar, Literal
 
 from fusionchat.merge.methods.checks import Share, per_target, weights_for
 from fusionchat.merge.methods.largest import largest
-from fusionchat.merge.methods.pruned import Pruned, Sum, keep
+from fusionchat.merge.methods.pruned import Pruned, Sum
 from fusionchat.merge.methods.steps import Steps, TensorInfo
 
 
@@ -38,4 +38,4 @@ class Ties(Pruned):
         # 2. elect: gamma = sgn(sum_j w_j tau_j), element by element
         # 3. merge: pivot + lambda * the mean of the tau_j that have the sign gamma
         merged = Sum(weight_J, self.scale, elect=True, normalize=self.normalize)
-        yield merged.after(keep(top), top)
+        yield merged.of(top)

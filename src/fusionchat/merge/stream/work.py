@@ -39,9 +39,8 @@ def work_on(
 ) -> "MixtureWork | BlockWork":
     """The work that a method has on a tensor."""
     row, targets = job.shape[-1] if job.shape else 1, len(job.sources) - 1
-    chunks = cut_of(job.count, row, False).chunks
-    steps = method.steps(TensorInfo(job.name, job.shape, targets, chunks))
-    cut = cut_of(job.count, row, steps is not None and method.by_rows)
+    cut = cut_of(job.count, row, method.by_rows)
+    steps = method.steps(TensorInfo(job.name, job.shape, targets, cut.chunks))
     known = known or Known()
     if steps is not None:
         return BlockWork(job, dtype, cut, known, steps)
