@@ -208,7 +208,7 @@ MUTANTS = (
     ),
     Mutant(
         "wrong weights", "merge/methods/sce.py",
-        "block.delta_JB, ones_J, eta_J, eta_J, False", "block.delta_JB, eta_J, eta_J, eta_J, False",
+        "vote_J=np.ones(tensor.targets)", "vote_J=eta_J",
         ("merge/methods/test_sce.py",),
     ),
     Mutant(

@@ -60,6 +60,7 @@ from fusionchat.units import counted
 def answer(
     recipe: Path,
     settings: tuple[str, ...],
+    *,
     model: str,
     prompts: str,
     output: Path,

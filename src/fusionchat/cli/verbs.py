@@ -120,6 +120,7 @@ def check(recipe: Path, settings: tuple[str, ...], sample: int) -> None:
 def plan(
     recipe: Path,
     settings: tuple[str, ...],
+    *,
     commands: bool,
     engine: str | None,
     devices: str | None,

@@ -123,6 +123,7 @@ def soft_cross_entropy(
         weight = weight.masked_fill(targets.own, 0.0)
     bucket, soft = tail == "bucket", weight < 1
     work = _Work(
+        head_VH.detach().to(hidden_NH.dtype) if rounded_VH is None else rounded_VH,
         goal(targets.labels, weight, targets.ids, targets.logprobs, targets.tail if bucket else None),
         soft=bool(soft.any()),
         bucket=bucket,
@@ -130,14 +131,17 @@ def soft_cross_entropy(
         shape=shape,
         rows=chunk_rows or default_rows(v, hidden_NH.dtype, hidden_NH.device),
     )
-    head = head_VH.detach().to(hidden_NH.dtype) if rounded_VH is None else rounded_VH
-    loss, label, divergence, right, agrees = _SoftCrossEntropy.apply(hidden_NH, head_VH, bias_V, head, work)
+    loss, label, divergence, right, agrees = _SoftCrossEntropy.apply(hidden_NH, head_VH, bias_V, work)
     return LossSums(loss, label, divergence, n, right, agrees, soft.sum())
 
 
 class _Work(NamedTuple):
-    """What a loss is made of beside states, head and bias; ``rows`` at a time."""
+    """What a loss is made of beside what gets gradients; ``rows`` at a time.
 
+    ``head_VH`` is the head's weight in the dtype of the states, without a graph.
+    """
+
+    head_VH: Tensor
     towards: Goal
     soft: bool
     bucket: bool
@@ -146,7 +150,7 @@ class _Work(NamedTuple):
     rows: int
 
     def gradient(
-        self, raw_NV: Tensor, hidden_NH: Tensor, head_VH: Tensor, bias_V: Tensor | None, rows: slice
+        self, raw_NV: Tensor, hidden_NH: Tensor, bias_V: Tensor | None, rows: slice
     ) -> tuple[Tensor, Tensor]:
         """The gradient of some rows' head products, in the states' dtype, and the rows' sums (`_sums`).
 
@@ -168,7 +172,7 @@ class _Work(NamedTuple):
                 logits = logits.to(exact)
                 kept = mine.ids if self.soft else largest(logits, min(EXACT, logits.shape[1]))[1]
                 ids = torch.cat([kept, mine.labels], dim=1)
-                logits.scatter_(1, ids, exact_logits(hidden_NH[part], head_VH, ids))
+                logits.scatter_(1, ids, exact_logits(hidden_NH[part], self.head_VH, ids))
             # 2. what the structure does to them: z(x), and dz/dx
             if bias_V is not None:
                 logits = logits.add_(bias_V)
@@ -205,9 +209,9 @@ class _SoftCrossEntropy(torch.autograd.Function):
 
     @staticmethod
     def forward(  # type: ignore[override]
-        ctx: Any, hidden_NH: Tensor, head_VH: Tensor, bias_V: Tensor | None, head: Tensor, work: _Work
+        ctx: Any, hidden_NH: Tensor, head_VH: Tensor, bias_V: Tensor | None, work: _Work
     ) -> tuple[Tensor, ...]:
-        wants, exact, n = ctx.needs_input_grad, wide(hidden_NH.dtype), hidden_NH.shape[0]
+        wants, exact, n, head = ctx.needs_input_grad, wide(hidden_NH.dtype), hidden_NH.shape[0], work.head_VH
         make = torch.empty if n else torch.zeros
         grad_hidden = torch.empty_like(hidden_NH) if wants[0] else None
         grad_head = make(head_VH.shape, dtype=exact, device=head_VH.device) if wants[1] else None
@@ -218,7 +222,7 @@ class _SoftCrossEntropy(torch.autograd.Function):
             part = slice(start, start + work.rows)
             hidden = hidden_NH[part]
             raw = raw_logits(hidden, head, buffer)
-            gradient, own = work.gradient(raw, hidden, head, bias_V, part)
+            gradient, own = work.gradient(raw, hidden, bias_V, part)
             sums = sums + own
             if grad_hidden is not None:
                 torch.mm(gradient, head, out=grad_hidden[part])
@@ -242,6 +246,5 @@ class _SoftCrossEntropy(torch.autograd.Function):
             # in place, so that there are never two of its size: a second backward of the same graph is an error
             None if grad_head is None else grad_head.mul_(upstream).to(head_dtype),
             None if grad_bias is None else (grad_bias * upstream).to(bias_dtype),
-            None,
             None,
         )

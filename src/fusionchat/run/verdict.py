@@ -198,14 +198,14 @@ def _other(job: Job, recipe: Recipe, refs: Mapping[str, ModelRef], devices: Devi
     has = USABLE * devices.machines.memory * spread
     needs, change = job.resources.memory, ""
     if needs is not None and needs > has:
-        change = _elsewhere(job, recipe, refs, devices, needs, has)
+        change = _elsewhere(job, recipe, refs, devices, needs=needs, has=has)
     workers = min(recipe.runtime.workers, devices.total) if devices.gpu else 1
     share = max(1, workers // spread) if job.resources.parallel == "shards" else 1
     return Verdict(job.id, needs, has, _hours(job, devices, spread * share), change)
 
 
 def _elsewhere(
-    job: Job, recipe: Recipe, refs: Mapping[str, ModelRef], devices: Devices, needs: float, has: float
+    job: Job, recipe: Recipe, refs: Mapping[str, ModelRef], devices: Devices, *, needs: float, has: float
 ) -> str:
     name = job.name.rpartition("/")[2]
     of_pivot = job.stage == "evaluate" and name == "pivot"

@@ -5,6 +5,7 @@ import pytest
 
 from fusionchat.merge.kernels import consensus
 from fusionchat.merge.kernels.compiled import SPAN
+from fusionchat.merge.kernels.consensus import All, Elected
 from tests.reference import merge as reference
 
 SIZE = 2 * SPAN + 5
@@ -28,7 +29,7 @@ def left(x, kept):
 def test_all_that_is_left_is_added(targets, divisor):
     x, kept, weight = given(targets)
     out = np.empty(SIZE)
-    consensus.add_all(x, kept, weight, False, 0.7, divisor, out)
+    consensus.add_all(x, kept, All(weight, 0.7, divisor), out)
     expected = reference.add(x[0], left(x, kept), weight, scale=0.7 / divisor)
     np.testing.assert_allclose(out, expected, rtol=1e-12)
 
@@ -38,9 +39,9 @@ def test_changes_are_divided_by_their_chance(targets):
     x, kept, weight = given(targets)
     chance = np.where(kept != 0, np.float32(0.25), np.float32(0))
     out = np.empty(SIZE)
-    consensus.add_all(x, chance, weight, True, 1.0, 1.0, out)
+    consensus.add_all(x, chance, All(weight, by_chance=True), out)
     np.testing.assert_allclose(out, reference.add(x[0], 4 * left(x, kept), weight), rtol=1e-12)
-    consensus.add_elected(x, chance, weight, weight, weight, True, 1.0, True, out)
+    consensus.add_elected(x, chance, Elected(weight, weight, weight, by_chance=True), out)
     expected = reference.add(x[0], 4 * left(x, kept), weight, elect=True, normalize=True)
     np.testing.assert_allclose(out, expected, rtol=1e-12)
 
@@ -49,7 +50,7 @@ def test_changes_are_divided_by_their_chance(targets):
 def test_only_the_elected_sign_counts(normalize):
     x, kept, weight = given(3)
     vote, out = np.array([1.0, 3.0, 1.0]), np.empty(SIZE)
-    consensus.add_elected(x, kept, vote, weight, weight, False, 0.7, normalize, out)
+    consensus.add_elected(x, kept, Elected(vote, weight, weight, 0.7, normalize), out)
     expected = reference.add(
         x[0], left(x, kept), weight, votes=vote, scale=0.7, elect=True, normalize=normalize
     )
@@ -61,13 +62,13 @@ def test_a_vote_by_hand():
     x = np.array([[10], [11], [12], [6]], np.float32)
     kept, out, ones = x[1:] - x[0], np.empty(1), np.ones(3)
     for vote, expected in (([1, 1, 1], 6), ([2, 2, 1], 11.5), ([1, 1.5, 1], 11.5)):
-        consensus.add_elected(x, kept, np.array(vote, float), ones, ones, False, 1.0, True, out)
+        consensus.add_elected(x, kept, Elected(np.array(vote, float), ones, ones), out)
         assert out.tolist() == [expected]
 
 
 def test_where_nobody_agrees_the_pivot_stays():
     x, out, ones = np.full((3, 2), 5, np.float32), np.empty(2), np.ones(2)
-    consensus.add_elected(x, x[1:] - x[0], ones, ones, ones, False, 1.0, True, out)
+    consensus.add_elected(x, x[1:] - x[0], Elected(ones, ones, ones), out)
     assert out.tolist() == [5, 5]
 
 

@@ -15,6 +15,8 @@ whose last place in float64 is 2^-133, does the rounding.
 
 # B elements of a block
 
+from typing import NamedTuple
+
 import numpy as np
 
 from fusionchat.merge.kernels.compiled import SPAN, compiled, exact
@@ -25,6 +27,13 @@ _MAGNITUDE = np.int64(2**63 - 1)
 _LEAST, _NORMAL = 2.0**-126, np.int64((1023 - 126) << 52)
 _BEYOND = np.int64((1023 + 128) << 52)
 _GRID = 1.5 * 2.0**-81
+
+
+class Scratch(NamedTuple):
+    """What `round_bf16` writes besides the bit patterns: the results as float64 and as float32."""
+
+    wide: np.ndarray
+    narrow: np.ndarray
 
 
 @compiled
@@ -98,17 +107,12 @@ def _squares(value_B: np.ndarray, pivot_B: np.ndarray, stored_B: np.ndarray, sum
 
 @exact
 def store_span(
-    value: np.ndarray,
-    pivot: np.ndarray,
-    wide: np.ndarray,
-    narrow: np.ndarray,
-    raw: np.ndarray,
-    sums: np.ndarray,
+    value: np.ndarray, pivot: np.ndarray, scratch: Scratch, raw: np.ndarray, sums: np.ndarray
 ) -> None:
-    """Round one span to bfloat16 and account for it; ``wide`` and ``narrow`` are scratch."""
-    if not round_bf16(value, wide, narrow, raw):
+    """Round one span to bfloat16 and account for it."""
+    if not round_bf16(value, scratch.wide, scratch.narrow, raw):
         sums[2] += 1
-    _squares(value, pivot, wide, sums)
+    _squares(value, pivot, scratch.wide, sums)
 
 
 @exact
@@ -116,8 +120,8 @@ def _store_bf16(value_B: np.ndarray, pivot_B: np.ndarray, raw_B: np.ndarray, sum
     wide, narrow = np.empty(SPAN, np.float64), np.empty(SPAN, np.float32)
     for begin in range(0, value_B.size, SPAN):
         end = min(value_B.size, begin + SPAN)
-        space = wide[: end - begin], narrow[: end - begin]
-        store_span(value_B[begin:end], pivot_B[begin:end], *space, raw_B[begin:end], sums)
+        scratch = Scratch(wide[: end - begin], narrow[: end - begin])
+        store_span(value_B[begin:end], pivot_B[begin:end], scratch, raw_B[begin:end], sums)
 
 
 def store(value_B: np.ndarray, pivot_B: np.ndarray, raw_B: np.ndarray, sums: np.ndarray) -> None:

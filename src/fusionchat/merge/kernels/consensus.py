@@ -2,9 +2,47 @@
 
 # J targets, B elements of a block
 
+from typing import NamedTuple
+
 import numpy as np
 
 from fusionchat.merge.kernels.compiled import SPAN, exact
+
+
+class All(NamedTuple):
+    """How `add_all` adds.
+
+    Attributes:
+        weight_J: Factor of each target's changes, float64.
+        scale: Multiplies the sum.
+        divisor: Divides the sum.
+        by_chance: Whether pruning left the chance that a change is divided by, not the change.
+    """
+
+    weight_J: np.ndarray
+    scale: float = 1.0
+    divisor: float = 1.0
+    by_chance: bool = False
+
+
+class Elected(NamedTuple):
+    """How `add_elected` adds.
+
+    Attributes:
+        vote_J: Factor of each target's changes in the vote on the sign, float64.
+        weight_J: Their factor in the sum.
+        share_J: What a target that agrees adds to the divisor.
+        scale: Multiplies the sum.
+        normalize: Whether to divide by the shares.
+        by_chance: As in `All`.
+    """
+
+    vote_J: np.ndarray
+    weight_J: np.ndarray
+    share_J: np.ndarray
+    scale: float = 1.0
+    normalize: bool = True
+    by_chance: bool = False
 
 
 @exact
@@ -23,19 +61,12 @@ def _change(
 
 
 @exact
-def add_all(
-    x_NB: np.ndarray,
-    kept_JB: np.ndarray,
-    weight_J: np.ndarray,
-    by_chance: bool,
-    scale: float,
-    divisor: float,
-    out_B: np.ndarray,
-) -> None:
+def add_all(x_NB: np.ndarray, kept_JB: np.ndarray, how: All, out_B: np.ndarray) -> None:
     """Write ``pivot + scale * (sum_j weight_j * change_j) / divisor`` in float64.
 
-    ``kept_JB`` is 0 where a change was dropped. Where ``by_chance``, it is the chance that the change is divided by.
+    ``kept_JB`` is 0 where a change was dropped. The changes themselves are worked out from ``x_NB``.
     """
+    weight_J, scale, divisor, by_chance = how
     space = np.empty(SPAN, np.float64)
     for begin in range(0, out_B.size, SPAN):
         end = min(out_B.size, begin + SPAN)
@@ -56,22 +87,13 @@ def add_all(
 
 
 @exact
-def add_elected(
-    x_NB: np.ndarray,
-    kept_JB: np.ndarray,
-    vote_J: np.ndarray,
-    weight_J: np.ndarray,
-    share_J: np.ndarray,
-    by_chance: bool,
-    scale: float,
-    normalize: bool,
-    out_B: np.ndarray,
-) -> None:
+def add_elected(x_NB: np.ndarray, kept_JB: np.ndarray, how: Elected, out_B: np.ndarray) -> None:
     """Write ``pivot + scale * sum_agreeing(weight_j * change_j)``, divided by the sum of the agreeing shares if asked.
 
     The sign of an element is that of ``sum_j vote_j * change_j``, positive where it is 0; a change agrees if
     ``vote_j * change_j`` is not 0 and has that sign. All in float64. ``kept_JB`` is as in `add_all`.
     """
+    vote_J, weight_J, share_J, scale, normalize, by_chance = how
     ballots, totals = np.empty(SPAN, np.float64), np.empty(SPAN, np.float64)
     change_JS = np.empty((weight_J.size, SPAN), np.float64)
     for begin in range(0, out_B.size, SPAN):

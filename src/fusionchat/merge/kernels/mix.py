@@ -8,24 +8,36 @@ between two stored values (common among bfloat16 inputs) stay exact and are roun
 
 # N inputs (pivot first), J = N - 1 targets, B elements of a block
 
+from typing import NamedTuple
+
 import numpy as np
 
-from fusionchat.merge.kernels.bf16 import store_span
+from fusionchat.merge.kernels.bf16 import Scratch, store_span
 from fusionchat.merge.kernels.compiled import SPAN, exact
 
 
+class Factors(NamedTuple):
+    """The factors of the formula.
+
+    Attributes:
+        weight_J: One weight per target, float64.
+        of_changes: Whether v_j is the target's change, not the target.
+        pivot_scale: Multiplies the pivot.
+        scale: Multiplies the sum.
+        divisor: Divides the sum.
+    """
+
+    weight_J: np.ndarray
+    of_changes: bool
+    pivot_scale: float
+    scale: float
+    divisor: float
+
+
 @exact
-def mix_span(
-    x_NB: np.ndarray,
-    begin: int,
-    weight_J: np.ndarray,
-    of_changes: bool,
-    pivot_scale: float,
-    scale: float,
-    divisor: float,
-    out: np.ndarray,
-) -> None:
+def mix_span(x_NB: np.ndarray, begin: int, factors: Factors, out: np.ndarray) -> None:
     """`mix` of the elements from ``begin`` on that ``out`` has room for."""
+    weight_J, of_changes, pivot_scale, scale, divisor = factors
     end, own = begin + out.size, 1.0 if of_changes else 0.0
     pivot = x_NB[0, begin:end]
     for i in range(out.size):
@@ -43,36 +55,19 @@ def mix_span(
 
 
 @exact
-def mix(
-    x_NB: np.ndarray,
-    weight_J: np.ndarray,
-    of_changes: bool,
-    pivot_scale: float,
-    scale: float,
-    divisor: float,
-    out_B: np.ndarray,
-) -> None:
+def mix(x_NB: np.ndarray, factors: Factors, out_B: np.ndarray) -> None:
     """Write the mixture in float64, one operation at a time."""
     for begin in range(0, out_B.size, SPAN):
         out = out_B[begin : min(out_B.size, begin + SPAN)]
-        mix_span(x_NB, begin, weight_J, of_changes, pivot_scale, scale, divisor, out)
+        mix_span(x_NB, begin, factors, out)
 
 
 @exact
-def mix_bf16(
-    x_NB: np.ndarray,
-    weight_J: np.ndarray,
-    of_changes: bool,
-    pivot_scale: float,
-    scale: float,
-    divisor: float,
-    raw_B: np.ndarray,
-    sums: np.ndarray,
-) -> None:
+def mix_bf16(x_NB: np.ndarray, factors: Factors, raw_B: np.ndarray, sums: np.ndarray) -> None:
     """`mix` and `fusionchat.merge.kernels.bf16.store` in one go, without leaving the first-level cache."""
     space, wide, narrow = np.empty(SPAN, np.float64), np.empty(SPAN, np.float64), np.empty(SPAN, np.float32)
     for begin in range(0, raw_B.size, SPAN):
         end = min(raw_B.size, begin + SPAN)
-        value, space_too = space[: end - begin], (wide[: end - begin], narrow[: end - begin])
-        mix_span(x_NB, begin, weight_J, of_changes, pivot_scale, scale, divisor, value)
-        store_span(value, x_NB[0, begin:end], *space_too, raw_B[begin:end], sums)
+        value, scratch = space[: end - begin], Scratch(wide[: end - begin], narrow[: end - begin])
+        mix_span(x_NB, begin, factors, value)
+        store_span(value, x_NB[0, begin:end], scratch, raw_B[begin:end], sums)

@@ -5,7 +5,7 @@ The same operations as decoding, `measure` and `mix_bf16` block by block, withou
 
 # N inputs (pivot first), S elements of a span
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from llvmlite import ir
@@ -16,7 +16,7 @@ from numba.extending import intrinsic
 from fusionchat.merge.kernels.bf16 import decode_bf16
 from fusionchat.merge.kernels.compiled import SPAN, exact
 from fusionchat.merge.kernels.gram import measure
-from fusionchat.merge.kernels.mix import mix_bf16
+from fusionchat.merge.kernels.mix import Factors, mix_bf16
 
 _AHEAD, _LINE = 8192, 64
 """Bytes."""
@@ -82,25 +82,26 @@ def measure_files(address_N: np.ndarray, begin: int, end: int, with_pivot: bool,
     return conflicts
 
 
+class Account(NamedTuple):
+    """Where a mixture is accounted for.
+
+    Attributes:
+        sums: As for `fusionchat.merge.kernels.bf16.store`.
+        measured: Whether the inner products are known already; else they are added to ``gram_NN``.
+        with_pivot, gram_NN: As for `measure`.
+    """
+
+    sums: np.ndarray
+    measured: bool
+    with_pivot: bool
+    gram_NN: np.ndarray
+
+
 @exact
 def mix_files(
-    address_N: np.ndarray,
-    begin: int,
-    weight_J: np.ndarray,
-    of_changes: bool,
-    pivot_scale: float,
-    scale: float,
-    divisor: float,
-    raw_B: np.ndarray,
-    sums: np.ndarray,
-    measured: bool,
-    with_pivot: bool,
-    gram_NN: np.ndarray,
+    address_N: np.ndarray, begin: int, factors: Factors, raw_B: np.ndarray, account: Account
 ) -> int:
-    """Mix the elements from ``begin`` on into ``raw_B`` (bit patterns), and account for them in ``sums``.
-
-    Unless they were ``measured`` before, adds their inner products to ``gram_NN`` and returns the number of conflicts.
-    """
+    """Mix the elements from ``begin`` on into ``raw_B`` (bit patterns); returns the conflicts, unless measured before."""
     inputs, size, conflicts = address_N.size, min(SPAN, raw_B.size), 0
     x_NS, delta_JS = np.empty((inputs, size), np.float32), np.empty((inputs - 1, size), np.float32)
     for at in range(0, raw_B.size, SPAN):
@@ -108,7 +109,7 @@ def mix_files(
             size = raw_B.size - at
             x_NS, delta_JS = np.empty((inputs, size), np.float32), np.empty((inputs - 1, size), np.float32)
         _decode(address_N, begin + at, x_NS)
-        if not measured:
-            conflicts += measure(x_NS, delta_JS, with_pivot, gram_NN)
-        mix_bf16(x_NS, weight_J, of_changes, pivot_scale, scale, divisor, raw_B[at : at + size], sums)
+        if not account.measured:
+            conflicts += measure(x_NS, delta_JS, account.with_pivot, account.gram_NN)
+        mix_bf16(x_NS, factors, raw_B[at : at + size], account.sums)
     return conflicts

@@ -70,15 +70,22 @@ class Sum:
 
     def write(self, block: Block, out_B: Float64[np.ndarray, " B"]) -> None:
         """Write the pivot plus the changes that are left in the block."""
-        from fusionchat.merge.kernels.consensus import add_all, add_elected
+        from fusionchat.merge.kernels.consensus import All, Elected, add_all, add_elected
 
-        x_NB, kept_JB, factor_J = block.x_NB, block.delta_JB, self.weight_J * self.rescale_J
+        factor_J = self.weight_J * self.rescale_J
         if self.elect:
-            add_elected(
-                x_NB, kept_JB, factor_J, factor_J, self.weight_J, self.by_chance, self.scale, self.normalize, out_B
-            )  # fmt: skip
+            elected = Elected(
+                vote_J=factor_J,
+                weight_J=factor_J,
+                share_J=self.weight_J,
+                scale=self.scale,
+                normalize=self.normalize,
+                by_chance=self.by_chance,
+            )
+            add_elected(block.x_NB, block.delta_JB, elected, out_B)
         else:
-            add_all(x_NB, kept_JB, factor_J, self.by_chance, self.scale, self.divisor, out_B)
+            added = All(factor_J, self.scale, self.divisor, self.by_chance)
+            add_all(block.x_NB, block.delta_JB, added, out_B)
 
     def of(self, selected: Largest) -> Combine:
         """The pass that keeps the selected changes of each block and adds them."""

@@ -37,12 +37,11 @@ class Sce(BlockMethod):
 
     def steps(self, tensor: TensorInfo) -> Steps:
         """Section 3.3 of the paper, whose tau is select_topk."""
-        from fusionchat.merge.kernels.consensus import add_elected
+        from fusionchat.merge.kernels.consensus import Elected, add_elected
         from fusionchat.merge.kernels.gram import add_squares
         from fusionchat.merge.kernels.selection import keep_marked
 
         share = self.select_topk if tensor.targets > 1 else 1.0
-        ones_J = np.ones(tensor.targets)
 
         # 1. select: the tau * n elements of largest nonzero variance over the targets
         top = yield from largest(
@@ -62,11 +61,12 @@ class Sce(BlockMethod):
 
         total_J = yield Count(squares, shape=(tensor.targets,), dtype=np.float64, start=top.quota)
         eta_J = variation_ratio(total_J, 1.0)
+        elected = Elected(vote_J=np.ones(tensor.targets), weight_J=eta_J, share_J=eta_J)
 
         # 3. erase: of every element the changes against the sign of their sum; the others' mean, weighted by eta
         def write(block: Block, quota: State, out_B: Float64[np.ndarray, " B"]) -> list[int]:
             kept = select(block, quota)
-            add_elected(block.x_NB, block.delta_JB, ones_J, eta_J, eta_J, False, 1.0, True, out_B)
+            add_elected(block.x_NB, block.delta_JB, elected, out_B)
             return [kept] * tensor.targets
 
         yield Combine(write, start=top.quota, ties=top.ties * tensor.targets)

@@ -17,8 +17,8 @@ from fusionchat.merge.inputs.plan import Dtype, TensorJob
 from fusionchat.merge.inputs.stored import Stored
 from fusionchat.merge.kernels.bf16 import store
 from fusionchat.merge.kernels.gram import subtract
-from fusionchat.merge.kernels.mix import mix, mix_bf16
-from fusionchat.merge.kernels.straight import measure_files, mix_files
+from fusionchat.merge.kernels.mix import Factors, mix, mix_bf16
+from fusionchat.merge.kernels.straight import Account, measure_files, mix_files
 from fusionchat.merge.methods.base import Gram, Method, MixtureMethod
 from fusionchat.merge.methods.steps import Block, Combine, Count, Steps, TensorInfo
 from fusionchat.merge.stream.cut import Cut, cut_of
@@ -86,22 +86,22 @@ class MixtureWork(TensorWork):
         """Mix one chunk; measures it on the way where nothing was measured before."""
         assert self.mixture is not None
         mixture, measured, (begin, end) = self.mixture, self.gram is not None, self.cut.span(chunk)
-        how = (mixture.weight_J, mixture.of == "changes", mixture.pivot, *mixture.factors())
+        factors = Factors(mixture.weight_J, mixture.of == "changes", mixture.pivot, *mixture.factors())
         values_B, tally = self.spare.take(end - begin, _STORED_AS[self.dtype]), Tally.blank(self.targets)
         if self.address_N is not None and self.dtype == "bfloat16":
             self._read_ahead(chunk)
-            more = (values_B, tally.sums, measured, self.with_pivot, tally.gram_NN)
-            tally.conflicts += mix_files(self.address_N, begin, *how, *more)
+            account = Account(tally.sums, measured, self.with_pivot, tally.gram_NN)
+            tally.conflicts += mix_files(self.address_N, begin, factors, values_B, account)
             return Made(values_B, tally)
         for block in self._blocks(chunk):
             if not measured:
                 self._measure_block(block, tally)
             part_B = values_B[block.at - begin :][: block.x_NB.shape[1]]
             if self.dtype == "bfloat16":
-                mix_bf16(block.x_NB, *how, part_B, tally.sums)
+                mix_bf16(block.x_NB, factors, part_B, tally.sums)
             else:
                 wide_B = SCRATCH.get("value", 1, part_B.size, np.float64)[0]
-                mix(block.x_NB, *how, wide_B)
+                mix(block.x_NB, factors, wide_B)
                 store(wide_B, block.x_NB[0], part_B, tally.sums)
         return Made(values_B, tally)
 
