@@ -174,3 +174,29 @@ def test_pieces_that_stand_out_are_in_guillemets_where_there_is_no_colour(printe
     said = printed(terminal=True, width=40)
     console.side_by_side("record", {"one": [("the ", False), ("answer", True)]})
     assert "«" not in said()[0]
+
+
+def test_a_table_that_is_watched_has_the_terminal_s_columns_and_no_broken_lines(printed):
+    said, given = printed(terminal=True, width=30), []
+
+    def lines(width):
+        given.append(width)
+        return ["1 of 2 jobs [bold] done", 40 * "x"]
+
+    with console.watching(lines):
+        pass
+    assert given[0] == 30 and "1 of 2 jobs [bold] done" in said()[1] and 29 * "x" + "…" in said()[1]
+    said = printed()
+    with console.watching(lambda width: 1 / 0):
+        assert said() == ("", "")
+
+
+def test_only_a_terminal_or_the_user_limits_columns(printed, monkeypatch):
+    monkeypatch.delenv("COLUMNS", raising=False)
+    printed(width=60)
+    assert console.room() is None
+    monkeypatch.setenv("COLUMNS", "60")
+    assert console.room() == 60
+    monkeypatch.delenv("COLUMNS")
+    printed(terminal=True, width=30)
+    assert console.room() == 30

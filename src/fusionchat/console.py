@@ -107,6 +107,11 @@ def width() -> int:
     return _out.width
 
 
+def room() -> int | None:
+    """Columns of what stdout goes to; None for no limit, where it is no terminal and ``COLUMNS`` is not set."""
+    return _out.width if _out.is_terminal or "COLUMNS" in os.environ else None
+
+
 def table(
     title: str | None,
     columns: Sequence[str],
@@ -142,23 +147,19 @@ def so_far() -> str:
 
 
 @contextmanager
-def watching(rows: Callable[[], tuple[Sequence[str], Sequence[Sequence[str]]]]) -> Iterator[None]:
-    """Show a table on a terminal while the block runs, made anew every second.
+def watching(lines: Callable[[int], Sequence[str]]) -> Iterator[None]:
+    """Show lines on a terminal while the block runs, made anew every second; those that do not fit its height are left out.
 
-    ``rows`` returns its columns and rows.
+    ``lines`` is given the columns of the terminal.
     """
     if not _err.is_terminal:
         yield
         return
 
-    def grid() -> Table:
-        columns, cells = rows()
-        made = Table(*columns, header_style="bold", box=None)
-        for row in cells:
-            made.add_row(*map(_plain, row))
-        return made
+    def shown() -> Group:
+        return Group(*map(_plain, lines(_err.width)))
 
-    with Live(get_renderable=grid, console=_err, refresh_per_second=1, transient=True):
+    with Live(get_renderable=shown, console=_err, refresh_per_second=1, transient=True):
         yield
 
 

@@ -9,7 +9,7 @@ from fusionchat.run.attempts import Record
 from fusionchat.run.coordinate import advance
 from fusionchat.run.live import Live, shown
 from fusionchat.run.order import lease_path
-from fusionchat.run.overview import Line, cells, keep_plan, overview, summary
+from fusionchat.run.overview import Line, keep_plan, overview, summary
 from tests.run.toy import chain
 
 
@@ -37,6 +37,23 @@ def test_every_state_of_a_job_is_seen_in_the_order_of_the_plan(tmp_path, monkeyp
             assert (line.state, line.node, line.process, line.attempt) == ("running", "b", 7, 1)
     stopped = overview(tmp_path)[1]
     assert (stopped.state, stopped.node, stopped.attempt) == ("stopped", "a", 1)
+
+
+def test_a_job_that_failed_says_why_until_it_is_begun_again(tmp_path, monkeypatch):
+    monkeypatch.setenv("FUSIONCHAT_NODE", "a")
+    planned = chain(tmp_path, texts=("a", "boom", "c"))
+    with pytest.raises(ValueError, match="boom"):
+        advance(planned, list(planned.jobs.values()), None)
+    line = overview(tmp_path)[1]
+    assert states(tmp_path) == ["done", "failed", "to do"]
+    assert (line.node, line.attempt, line.words) == ("a", 1, "ValueError: boom")
+    with (
+        pytest.raises(KeyboardInterrupt),
+        Record(tmp_path, "toy/1", planned.jobs["toy/1"].fingerprint).attempted(),
+    ):
+        raise KeyboardInterrupt
+    line = overview(tmp_path)[1]
+    assert (line.state, line.attempt, line.words) == ("stopped", 2, "")
 
 
 def test_a_job_of_another_fingerprint_is_to_do(tmp_path):
@@ -67,7 +84,6 @@ def test_it_is_said_in_a_line():
     lines = [
         Line("a", "done", "n", 1, 1, 61.0), Line("b", "running", "n", 2, 2, 5.0, "4 %"), Line("b", "helping", "m", 3),
         Line("c", "waiting"), Line("d", "to do"), Line("e", "stopped"),
+        Line("f", "failed"),
     ]  # fmt: skip
-    assert summary(lines) == "1 of 5 jobs done, 1 running on 2 nodes, 1 waiting, 1 stopped"
-    assert cells(lines[1]) == ("b", "running", "n", "2", "2", "5.0 s", "4 %")
-    assert cells(lines[4]) == ("d", "to do", "", "", "", "", "")
+    assert summary(lines) == "1 of 6 jobs done, 1 running on 2 nodes, 1 waiting, 1 stopped, 1 failed"

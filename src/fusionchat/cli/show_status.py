@@ -4,7 +4,8 @@ import time
 from pathlib import Path
 
 from fusionchat import console
-from fusionchat.run.overview import COLUMNS, cells, overview, summary
+from fusionchat.run.overview import overview, summary
+from fusionchat.run.overview_table import table
 
 EVERY = 2.0
 
@@ -12,14 +13,23 @@ EVERY = 2.0
 def show(run: Path) -> None:
     """Print a line for each job, and how many are done."""
     lines = overview(run)
-    console.table(str(run), COLUMNS, [cells(line) for line in lines], left=(0, 1, 2, 6))
+    head, *rows = table(lines, console.room())
+    console.say(str(run))
+    console.say(head, style="bold")
+    for row in rows:
+        console.say(row)
     console.say(summary(lines))
 
 
 def follow(run: Path) -> None:
     """Show it until all jobs are done or Ctrl-C: on a terminal one table, elsewhere the last line whenever it changes."""
     said = ""
-    with console.watching(lambda: (COLUMNS, [cells(line) for line in overview(run)])):
+
+    def shown(width: int) -> list[str]:
+        lines = overview(run)
+        return [summary(lines), *table(lines, width)]
+
+    with console.watching(shown):
         while True:
             lines = overview(run)
             now = summary(lines)

@@ -134,6 +134,12 @@ def attempts(run: Path, job_id: str, mark: str) -> list[Attempt]:
     return Record(run, job_id, mark).attempts()
 
 
+def last_attempt(run: Path, job_id: str, mark: str) -> Attempt | None:
+    """The last attempt at a job itself; None where nobody has begun it."""
+    tried = [one for one in attempts(run, job_id, mark) if one.shard is None]
+    return tried[-1] if tried else None
+
+
 def makers(run: Path, job_id: str, mark: str) -> dict[str, Json]:
     """Who made a job, as its manifest says it, with ``shards`` by their index where it has any; empty where nobody noted it."""
     made = {one.shard: one.who for one in attempts(run, job_id, mark) if one.seconds is not None}

@@ -21,6 +21,7 @@ from fusionchat.console import working
 from fusionchat.errors import ArtifactError, DamagedError
 from fusionchat.models.device import cuda_count
 from fusionchat.run.attempts import Record, makers, node_here
+from fusionchat.run.failure import failure_noted
 from fusionchat.run.job import Context, Inputs, Job, Stage, Summary
 from fusionchat.run.live import Live, shown
 from fusionchat.run.ranks import launch, processes_of, share_of_threads
@@ -35,8 +36,9 @@ def make(job: Job, run: Path, stages: Mapping[str, Stage], ctx: Context) -> None
     folder = run / job.id
     begin(folder, job.fingerprint, parts=job.parts)
     started = time.monotonic()
-    summary = do_work(job, run, stages, ctx)
-    write_manifest(job, run, summary, time.monotonic() - started)
+    with failure_noted(run, job):
+        summary = do_work(job, run, stages, ctx)
+        write_manifest(job, run, summary, time.monotonic() - started)
 
 
 def do_work(job: Job, run: Path, stages: Mapping[str, Stage], ctx: Context) -> Summary:

@@ -41,6 +41,11 @@ def outcome_path(run: Path, job_id: str) -> Path:
     return run / ORDERS / f"{job_id}.outcome"
 
 
+def failure_path(run: Path, job_id: str) -> Path:
+    """Where it is written why a job has failed."""
+    return run / ORDERS / f"{job_id}.failure"
+
+
 def helper_path(run: Path, job_id: str, pid: int) -> Path:
     """Where a worker writes the result of its help with a job."""
     return run / ORDERS / job_id / f"helper-{pid}.outcome"

@@ -9,15 +9,15 @@ from typing import Literal, NamedTuple
 from fusionchat.artifacts import is_begun, read_json, read_manifest, write_json
 from fusionchat.errors import ArtifactError
 from fusionchat.lease import EXPIRES
-from fusionchat.run.attempts import attempts
+from fusionchat.run.attempts import last_attempt
+from fusionchat.run.failure import failure_of
 from fusionchat.run.job import Job
 from fusionchat.run.live import at_work
 from fusionchat.run.order import ORDERS, lease_path
-from fusionchat.units import counted, duration
+from fusionchat.units import counted
 
 PLAN = "plan.json"
-State = Literal["done", "running", "helping", "waiting", "stopped", "to do"]
-COLUMNS = ("job", "state", "node", "process", "attempt", "time", "progress")
+State = Literal["done", "running", "helping", "waiting", "stopped", "failed", "to do"]
 
 
 class Line(NamedTuple):
@@ -26,11 +26,12 @@ class Line(NamedTuple):
     Attributes:
         job: Its id.
         state: waiting: it is begun, and no worker has it yet. stopped: it is begun, and nobody works on it.
+            failed: the same, and its last attempt has met an error.
         node: Where; "" for nowhere.
         process: Its pid there; 0 for none.
         attempt: Which attempt; 0 for none, and for who helps.
         seconds: How long it took, or has taken so far; None for none.
-        words: How far it is.
+        words: How far it is, or the error that it has met.
     """
 
     job: str
@@ -96,10 +97,17 @@ def lines_of(run: Path, job_id: str, mark: str) -> list[Line]:
         return [Line(job_id, "waiting")]
     if not is_begun(run / job_id, mark):
         return [Line(job_id, "to do")]
-    tried = [one for one in attempts(run, job_id, mark) if one.shard is None]
-    if not tried:
-        return [Line(job_id, "stopped")]
-    return [Line(job_id, "stopped", tried[-1].node, tried[-1].process, tried[-1].attempt)]
+    return [_stopped(run, job_id, mark)]
+
+
+def _stopped(run: Path, job_id: str, mark: str) -> Line:
+    """A job that was begun and on which nobody works."""
+    last, failure = last_attempt(run, job_id, mark), failure_of(run, job_id, mark)
+    state: State = "stopped" if failure is None else "failed"
+    words = "" if failure is None else failure.what
+    if last is None:
+        return Line(job_id, state, words=words)
+    return Line(job_id, state, last.node, last.process, last.attempt, last.seconds, words)
 
 
 def _int(value: object) -> int:
@@ -113,20 +121,6 @@ def _is_held(run: Path, job_id: str) -> bool:
     return False
 
 
-def cells(line: Line) -> tuple[str, ...]:
-    """A line as cells of a table, see `COLUMNS`."""
-    took = "" if line.seconds is None else duration(line.seconds)
-    return (
-        line.job,
-        line.state,
-        line.node,
-        str(line.process or ""),
-        str(line.attempt or ""),
-        took,
-        line.words,
-    )
-
-
 def summary(lines: Sequence[Line]) -> str:
     """``12 of 25 jobs done, 3 running on 2 nodes, 1 stopped``."""
     jobs = {line.job for line in lines}
@@ -138,7 +132,7 @@ def summary(lines: Sequence[Line]) -> str:
         said.append(f"{len(running)} running on {counted(len(nodes), 'node')}")
     said += [
         f"{count} {state}"
-        for state in ("waiting", "stopped")
+        for state in ("waiting", "stopped", "failed")
         if (count := sum(line.state == state for line in lines))
     ]
     return ", ".join(said)

@@ -17,6 +17,7 @@ from fusionchat.errors import FusionChatError, MachineError
 from fusionchat.run.engine.gpus import VISIBLE, Gpus
 from fusionchat.run.engine.leased import is_left, job_lease
 from fusionchat.run.execute import write_manifest
+from fusionchat.run.failure import failure_noted
 from fusionchat.run.job import Announce, Job, Summary
 from fusionchat.run.order import helper_path, outcome_path
 from fusionchat.run.outcome import raised
@@ -112,7 +113,7 @@ class Worker:
         """
         job, self.job = self.job, None
         assert job is not None
-        with self.held:
+        with self.held, failure_noted(self.planned.folder, job):
             path = outcome_path(self.planned.folder, job.id)
             if not path.is_file():
                 raise lost(job, self.planned.path(job.id), self.process.wait())

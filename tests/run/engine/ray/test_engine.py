@@ -12,6 +12,7 @@ from fusionchat.lease import HeldError, lease  # noqa: E402
 from fusionchat.run.engine.ray import engine as module  # noqa: E402
 from fusionchat.run.engine.ray import pool  # noqa: E402
 from fusionchat.run.order import lease_path  # noqa: E402
+from fusionchat.run.overview import keep_plan  # noqa: E402
 from tests.run.engine.ray.fake import NODES, FakeRay  # noqa: E402
 from tests.run.toy import Toy, Words, chain  # noqa: E402
 
@@ -116,6 +117,10 @@ def test_a_job_that_fails_once_is_tried_again_and_the_second_time_stops_the_run(
         run_all(planned)
     done = {name for name, job in planned.jobs.items() if planned.status(job).state == "done"}
     assert done == {"toy/0", "toy/alone", "represent/x"}
+    keep_plan(planned.folder, planned.jobs)
+    table = module.RayEngine(planned, [], None)._table(80)
+    assert table[0] == "3 of 5 jobs done, 1 failed" and len(table) == 3
+    assert table[2].startswith("toy/1  failed ") and table[2].endswith(" b is wrong")
 
 
 def test_a_job_that_no_node_has_room_for_is_named_with_what_it_needs(tmp_path, on_ray):

@@ -30,10 +30,12 @@ from fusionchat.run.engine.ray.pool import Hand, Pool
 from fusionchat.run.engine.ray.ranks import make_in_ranks
 from fusionchat.run.engine.ray.remote import Errand, Outcome, do, packed
 from fusionchat.run.execute import write_manifest
+from fusionchat.run.failure import note_failure
 from fusionchat.run.job import Announce, Job, Summary
 from fusionchat.run.order import write_order
 from fusionchat.run.outcome import raised
-from fusionchat.run.overview import COLUMNS, cells, overview, summary
+from fusionchat.run.overview import overview, summary
+from fusionchat.run.overview_table import table
 from fusionchat.run.plan import Run
 
 TICK = 1.0
@@ -124,11 +126,11 @@ class RayEngine:
         if self.failed is not None:
             raise self.failed
 
-    def _table(self) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
-        """What is shown meanwhile: who works on what, and in one line the rest."""
+    def _table(self, width: int) -> list[str]:
+        """What is shown meanwhile: in one line how much is done, and then who works on what."""
         lines = overview(self.planned.folder)
         busy = [line for line in lines if line.state not in ("done", "to do")]
-        return COLUMNS, [*map(cells, busy), (summary(lines), *[""] * (len(COLUMNS) - 1))]
+        return [summary(lines), *(table(busy, width) if busy else [])]
 
     def _run(self) -> None:
         self._place()
@@ -291,7 +293,8 @@ class RayEngine:
 
     def _fail(self, job: Job, error: FusionChatError) -> None:
         self.failed = self.failed or error
-        if job.id in self.held:
+        if job.id in self.held:  # else it is another process's to say
+            note_failure(self.planned.folder, job, error)
             self.held.pop(job.id).close()
 
     # What cannot be placed
