@@ -23,11 +23,10 @@ def table(lines: Sequence[Line], width: int | None) -> list[str]:
         width: Columns of the terminal, None for no limit. Where the progress of some jobs does not fit beside them, that of
             all goes into lines below its job.
     """
-    rows = [(line.job, line.state, line.node, *_numbers(line), _time(line), line.words) for line in lines]
-    whole = aligned(WHOLE, rows)
+    whole = aligned(WHOLE, [(*_who(line), *_numbers(line), _time(line), line.words) for line in lines])
     if width is None or _fit(whole, width):
         return whole
-    rows = [(line.job, line.state, line.node, _time(line), words_of(line)) for line in lines]
+    rows = [(*_who(line), _time(line), words_of(line)) for line in lines]
     short = aligned(SHORT, rows)
     return short if _fit(short, width) else _in_two_lines(rows, width)
 
@@ -36,6 +35,10 @@ def words_of(line: Line) -> str:
     """How far a job is, and which attempt it is after the first."""
     attempt = f"attempt {line.attempt}" if line.attempt > 1 else ""
     return (": " if line.state == "failed" else ", ").join(filter(None, (attempt, line.words)))
+
+
+def _who(line: Line) -> tuple[str, str, str]:
+    return line.job, line.state, line.node
 
 
 def _numbers(line: Line) -> tuple[str, str]:
