@@ -1,11 +1,8 @@
 # P pairs of tokens
 """How often source and pivot tokens meet at the corpus's aligned positions. PURE.
 
-These are the mapping statistics.
-
-FuseChat's statistics as its paper describes them (arXiv 2402.16107v6, section 3.2.1): a source token goes to the
-pivot token it meets most often.
-"""
+These are FuseChat's mapping statistics (arXiv 2402.16107v6, section 3.2.1): a source token goes to the pivot
+token that it meets most often."""
 
 from typing import NamedTuple
 
@@ -44,7 +41,7 @@ def unpack(keys: NDArray[np.int64], counts: NDArray[np.int64]) -> PairCounts:
 
 
 def merge_counts(parts: list[PairCounts]) -> PairCounts:
-    """The sum of counts, of several shards say."""
+    """The sum of several counts, of shards for example."""
     keys = np.concatenate([p.source.astype(np.int64) << 32 | p.pivot for p in parts])
     unique, inverse = np.unique(keys, return_inverse=True)
     total = np.zeros(len(unique), np.int64)
@@ -53,9 +50,9 @@ def merge_counts(parts: list[PairCounts]) -> PairCounts:
 
 
 def most_frequent(source: ByteTable, pivot: ByteTable, counts: PairCounts) -> NDArray[np.int32]:
-    """The most frequent partner of each source token, ties by edit distance, then the lower id.
+    """The most frequent partner of each source token, -1 if it has none.
 
-    -1 if never met.
+    Ties go by edit distance, then to the lower id.
     """
     partners: NDArray[np.int32] = _partners(source.words, pivot.words, counts)
     return partners

@@ -1,11 +1,10 @@
 # N pivot rows, M source rows, C conversations
 """Which source row has the context of each pivot row: two pointers over byte offsets, O(N + M). PURE.
 
-For pivot token i the context ends at byte c, where its text begins (`text_begins`). Of the source's tokens of the same
-turn, row b is the last one whose text begins at or before c and that still covers c; the residual [begin_b, c) is what the
-source token has in front of c. A pivot token with bytes of its own in front of c takes the first of the rows that begin
-at c: the one that has such bytes, if one has (docs/alignment.md).
-"""
+For pivot token i the context ends at byte c, where its text begins (`text_begins`). Of the source's tokens of
+the same turn, row b is the last one whose text begins at or before c and that covers c; the residual
+[begin_b, c) is the part of the source token before c. A pivot token with bytes of its own before c takes the
+first of the rows that begin at c: if any has such bytes too, it is that one (docs/alignment.md)."""
 
 from typing import NamedTuple
 
@@ -25,7 +24,8 @@ class Attached(NamedTuple):
 
     Attributes:
         row: int64 [N], the source row, `NOWHERE` where no source token covers the context's end.
-        residual: int32 [N], bytes of that source token in front of the context's end (those that are not the turn's too).
+        residual: int32 [N], bytes of that source token before the context's end, including bytes outside the
+            turn.
     """
 
     row: NDArray[np.int64]
@@ -33,10 +33,7 @@ class Attached(NamedTuple):
 
 
 class Places(NamedTuple):
-    """The arrays of `SupervisedTokens` that compiled loops read.
-
-    ``text`` is where each row's text begins.
-    """
+    """The arrays of `SupervisedTokens` that compiled loops read; ``text`` is where each row's text begins."""
 
     labels: NDArray[np.int32]
     turn: NDArray[np.int32]

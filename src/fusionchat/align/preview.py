@@ -1,5 +1,5 @@
 # N supervised tokens of the sample
-"""What an alignment will be like, from tokenizers, templates and a sample of the corpus.
+"""What to expect of an alignment, from tokenizers, templates and a sample of the corpus.
 
 No weights are loaded.
 """
@@ -34,18 +34,19 @@ class Piece(NamedTuple):
 
 
 class PairPreview(NamedTuple):
-    """What aligning one source to the pivot will be like, on a sample.
+    """What to expect of aligning one source to the pivot, measured on a sample.
 
     Attributes:
         name: The source's name.
-        conversations: Conversations in the sample; ``cut``: those that had to be shortened.
-        rejects: Those that cannot be used, with reasons.
-        reasons: How many rejects have each reason, with the model it is true of.
-        notes: In how many conversations a model's template or tokenizer makes a difference, by what it does.
+        conversations: Conversations in the sample; ``cut``: how many of them had to be shortened.
+        rejects: Conversations that cannot be used, with reasons.
+        reasons: How many rejects have each reason, with the model that it concerns.
+        notes: How many conversations each peculiarity of a model's template or tokenizer affects.
         pivot_tokens, source_tokens: Supervised tokens on either side.
         shared_boundaries: Share of the pivot's token boundaries inside turns that are the source's too.
         exact, inside, unaligned: Shares of the pivot's rows by where their contexts end.
-        method: The vocabulary map; ``coverage``: how it covers the source's vocabulary and the sample's tokens.
+        method: Of the vocabulary map; ``coverage``: how it covers the source's vocabulary and the sample's
+            tokens.
     """
 
     name: str
@@ -142,7 +143,7 @@ def shared_boundaries(pivot: SupervisedTokens, source: SupervisedTokens, attache
 def show(renderer: Renderer, conversation: Conversation) -> list[Piece] | Reject:
     """A conversation as a model sees it, in stretches of supervised and other tokens.
 
-    It ends with the last supervised one.
+    It ends after the last supervised token.
     """
     rendered = renderer.render(conversation)
     if isinstance(rendered, Reject):
@@ -158,7 +159,7 @@ def show(renderer: Renderer, conversation: Conversation) -> list[Piece] | Reject
 def show_all(
     renderers: Mapping[str, Renderer], conversation: Conversation
 ) -> dict[str, list[Piece] | Reject]:
-    """A conversation as each model sees it, after the edits that are made for all."""
+    """A conversation as each model sees it, after the edits that apply to all models."""
     agreed = agree_all(conversation, list(renderers.values()))
     one = conversation if isinstance(agreed, Reject) else agreed.conversation
     return {name: show(renderer, one) for name, renderer in renderers.items()}

@@ -1,4 +1,4 @@
-"""Settings of the alignment. docs/alignment.md has the rules that they choose among. PURE."""
+"""Settings of the alignment; docs/alignment.md explains the rules. PURE."""
 
 from dataclasses import dataclass, field
 from typing import ClassVar, Literal
@@ -8,8 +8,13 @@ STRICT: dict[str, str] = {"extra": "forbid"}
 
 @dataclass(frozen=True)
 class BytePrefix:
-    """A source token goes to a pivot token that is a byte prefix of it: the one the corpus shows the pivot's
-    tokenizer to write there, else the longest; the default."""
+    """A source token goes to a pivot token that is a byte prefix of it (the default).
+
+    Of several prefixes, it is the one that the pivot's tokenizer most often writes there in the corpus, else
+    the longest.
+
+    tokenizer to write there, else the longest; the default.
+    """
 
     method: Literal["byte_prefix"] = "byte_prefix"
     __pydantic_config__: ClassVar[dict[str, str]] = STRICT
@@ -17,7 +22,7 @@ class BytePrefix:
 
 @dataclass(frozen=True)
 class Exact:
-    """A source token goes to the pivot token with equal bytes, else its mass to the tail (the papers' EM)."""
+    """A source token goes to the pivot token with the same bytes, else to the tail (the papers' EM)."""
 
     method: Literal["exact"] = "exact"
     __pydantic_config__: ClassVar[dict[str, str]] = STRICT
@@ -25,7 +30,10 @@ class Exact:
 
 @dataclass(frozen=True)
 class MinEdit:
-    """A source token goes to the pivot token at the least edit distance, ties to the lower id (the papers' MinED)."""
+    """A source token goes to the pivot token at the least edit distance (the papers' MinED).
+
+    Ties go to the lower id.
+    """
 
     method: Literal["min_edit"] = "min_edit"
     __pydantic_config__: ClassVar[dict[str, str]] = STRICT
@@ -33,8 +41,10 @@ class MinEdit:
 
 @dataclass(frozen=True)
 class Statistics:
-    """A source token goes to its most frequent partner at the corpus's aligned positions (FuseChat's mapping
-    statistics); ties by edit distance, tokens that were not seen by `MinEdit`."""
+    """A source token goes to its most frequent partner at aligned positions (FuseChat's mapping statistics).
+
+    Ties go by edit distance; a token that never occurs is mapped as by `MinEdit`.
+    """
 
     method: Literal["statistics"] = "statistics"
     __pydantic_config__: ClassVar[dict[str, str]] = STRICT

@@ -1,21 +1,19 @@
 # N pivot rows
-"""What an alignment kept, as sums over shards. PURE.
-
-Rows, mass, and retention with and without the observed path.
+"""What an alignment kept, as sums over shards: rows, mass and retention. PURE.
 
 Retention asks how many bits the text costs under the source, and how many under what became of the source's
 distributions. Both are counted on the same bytes, those of the rows that were aligned:
 
 - ``path_bits``: the source's own bits for the bytes of each pivot label, by the chain rule over its tokens;
 - ``label_bits``: the bits of the pivot's label under the aligned distribution, where a row never counts as
-  cheaper than under the source (a map may pile the mass of other tokens on the label; that is no gain);
-- ``map_bits``: the same, had the observed path been left out.
+  cheaper than under the source (a map may pile the mass of other tokens on the label, which is no gain);
+  - ``map_bits``: the same, without the observed path.
 
-``retention = path_bits / label_bits`` is 1 by construction where the observed path is on, and so it proves the
-bookkeeping, not the map. ``map_retention = path_bits / map_bits`` is the map's own merit. Neither sees the rows that
-were not aligned: ``aligned_bytes`` tells their share, and ``text_retention`` compares the whole text that both models
-score: the source's bits against those of what fusion will use, the pivot's own distribution in place of unaligned rows.
-"""
+``retention = path_bits / label_bits`` is 1 by construction where the observed path is on, and so it proves
+the bookkeeping, not the map. ``map_retention = path_bits / map_bits`` is the map's own merit. Neither covers
+the rows that were not aligned: ``aligned_bytes`` shows their share, and ``text_retention`` compares the whole
+text that both models score: the source's bits against those of what fusion will use, the pivot's own
+distribution in place of unaligned rows."""
 
 from dataclasses import asdict, dataclass, fields
 
@@ -32,16 +30,17 @@ from fusionchat.represent.topk import Scored
 
 @dataclass(frozen=True)
 class AlignSummary:
-    """Sums over the rows of an alignment; two of them add up.
+    """Sums over the rows of an alignment; two of them can be added.
 
     Attributes:
         rows, exact, inside, unaligned: Rows.
         kept: Sum over the aligned rows of the mass in slots.
         bytes, aligned_bytes: UTF-8 bytes of the pivot's rows, and of the aligned ones.
-        common_bytes: Those in regions that both models score (`fusionchat.represent.events`).
+        common_bytes: Bytes in regions that both models score (`fusionchat.represent.events`).
         source_bits: Bits of these regions under the source.
         path_bits, label_bits, map_bits: See the module.
-        text_bits: Bits of these regions under the aligned distributions, unaligned rows under the pivot's own.
+        text_bits: Bits of these regions under the aligned distributions, unaligned rows under the pivot's
+            own.
         pivot_bits: Bits of these regions under the pivot.
     """
 

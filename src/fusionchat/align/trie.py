@@ -1,9 +1,8 @@
 # V vocabulary rows, S trie nodes
 """Which token of a vocabulary is the longest prefix of some bytes: a byte trie in flat arrays. PURE.
 
-The children of all nodes are in one open-addressed hash table with the key node * 256 + byte. Where two tokens have
-the same bytes, a regular piece goes before a byte-fallback piece, then the lower id.
-"""
+The children of all nodes are in one open-addressed hash table with the key node * 256 + byte. Of two tokens
+with the same bytes, a regular piece is preferred to a byte-fallback piece, then the lower id."""
 
 from functools import lru_cache
 from typing import NamedTuple
@@ -87,9 +86,9 @@ def step(keys: Array, children: Array, node: int, byte: int) -> int:
 
 @njit(nogil=True)
 def longest_prefixes(words: Words, trie: Trie, whole: bool) -> Array:
-    """For every byte position of every text token: the longest token that is a prefix of the rest of it.
+    """The longest token that is a prefix of a text token's rest, for every byte position: int32.
 
-    With ``whole``, only a token that is all of the rest counts. int32, one entry a byte of ``data``; -1 for none.
+    One entry a byte of ``data``, -1 for none. With ``whole``, only a token that equals the rest counts.
     """
     data, offsets, in_text = words.data, words.offsets, words.in_text
     keys, children, token_S = trie.keys, trie.children, trie.token
@@ -111,7 +110,7 @@ def longest_prefixes(words: Words, trie: Trie, whole: bool) -> Array:
 
 @njit(nogil=True)
 def count_alike(words: Words, trie: Trie) -> Array:
-    """How many text tokens begin as each token does, up to each of its bytes, int32.
+    """How many text tokens share each token's prefix, up to each of its bytes: int32.
 
     ``trie`` is of the same tokens.
     """

@@ -30,7 +30,7 @@ class VocabularyMap:
     Attributes:
         target: int32 [V], the pivot token for a whole source token, `UNMAPPED` for the tail.
         rest: int32 [B], the pivot token for the bytes of a source token from this one on.
-        alike: int32 [B], how many source tokens begin as this one does up to this byte.
+        alike: int32 [B], how many source tokens share this one's prefix up to this byte.
         kind: uint8 [V], how ``target`` was found, an index of `KINDS`.
         method: The method's name, "identity" where both vocabularies are the same.
         source, pivot: Digests of the two tables.
@@ -118,7 +118,7 @@ def _apply_prefixes(
 
 
 def _alike(source: ByteTable) -> NDArray[np.int32]:
-    """How many text tokens begin as each one does, byte by byte; see `VocabularyMap`."""
+    """How many text tokens share each one's prefix, byte by byte; see `VocabularyMap`."""
     alike: NDArray[np.int32] = count_alike(source.words, trie_of(source))
     return alike
 
@@ -130,9 +130,9 @@ def _apply_statistics(
     target: NDArray[np.int32],
     kind: NDArray[np.uint8],
 ) -> NDArray[np.int64]:
-    """Map the tokens that were counted to their partners.
+    """Map the counted tokens to their partners; returns the text tokens that are left.
 
-    Returns the text tokens that were not and have no equal.
+    These were not counted and have no equal.
     """
     best = most_frequent(source, pivot, counts)
     seen = np.flatnonzero((best >= 0) & source.in_text)
@@ -144,9 +144,9 @@ def _apply_statistics(
 def _map_roles(
     source: ByteTable, pivot: ByteTable, target: NDArray[np.int32], kind: NDArray[np.uint8]
 ) -> None:
-    """Begin and end of text, and the ends of turns, by role.
+    """Map begin and end of text, and the ends of turns, by role.
 
-    Of a token with two roles the later here counts.
+    For a token with two roles, the later one here counts.
     """
     (last, inner), (pivot_last, pivot_inner) = source.ends, pivot.ends
     ends = ((inner, pivot_inner), (last, pivot_last))
@@ -169,7 +169,7 @@ def _identity(source: ByteTable, pivot: ByteTable) -> VocabularyMap:
 
 
 class Coverage(NamedTuple):
-    """Shares of a source's text tokens by the way they are mapped, of the vocabulary and weighted by use.
+    """Shares of a source's text tokens by how they are mapped, of the vocabulary and weighted by use.
 
     Attributes:
         tokens: Share of the text tokens of the vocabulary, by kind.

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 class Sample(NamedTuple):
-    """A text of the corpus, and its tokens by the model's own tokenizer, which adds none."""
+    """A text of the corpus, and its tokens by the model's own tokenizer without special tokens."""
 
     text: str
     ids: tuple[int, ...]
@@ -25,12 +25,12 @@ class Asked:
         ref: The model.
         vocabulary: Tokens of its tokenizer; ids past them are never kept.
         k: Tokens kept of each distribution.
-        dtype: What the model is loaded in.
-        device: As `runtime.device` of a recipe; changes no setting that is hashed.
+        dtype: The dtype that the model is loaded in.
+            device: As `runtime.device` of a recipe; in no fingerprint.
         batch_tokens: Most padded tokens of one forward pass.
         longest: Tokens of the longest conversation.
-        samples: Some texts of the corpus, for a backend that must show that it has the model's tokenizer.
-        notes: What a backend that has all logits notes down of the shard at hand; None where nobody asks for it.
+        samples: Some texts of the corpus, to check that a backend has the model's tokenizer.
+            notes: What a backend that has all logits records of the current shard; None for nothing.
     """
 
     ref: ModelRef

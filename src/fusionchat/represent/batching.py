@@ -14,15 +14,14 @@ from fusionchat.errors import ModelError
 from fusionchat.represent.topk import LEAST_LOGPROB
 
 ON_CPU, ON_DEVICE = 2048, 16384
-"""Padded tokens of a forward pass, the best on each kind of device.
+"""Padded tokens of a forward pass that are fastest on each kind of device.
 
-On a CPU the activations of a batch are to stay near the caches: docs/results/capture.md has the measurement. A GPU wants
-many rows at once.
-"""
+On a CPU the activations of a batch should stay near the caches (measured in docs/results/capture.md); a GPU
+needs many rows at once. """
 
 
 def batch_tokens_on(device: str) -> int:
-    """What ``represent.batch_tokens: auto`` is on a device, of which only the kind counts."""
+    """The value of ``represent.batch_tokens: auto`` on a device; only its kind counts."""
     return ON_CPU if device == "cpu" else ON_DEVICE
 
 
@@ -45,16 +44,16 @@ class Batch(NamedTuple):
 
 
 def batches(rendered: Sequence[Rendered], batch_tokens: int) -> Iterator[Batch]:
-    """Padded batches of neighbouring lengths, longest first, so that too large a batch fails at once.
+    """Padded batches of similar lengths, longest first, so that a batch that is too large fails at once.
 
-    The padded size of a batch is at most ``batch_tokens``, except that every batch has one member at least.
+    A batch has at most ``batch_tokens`` tokens with its padding, but at least one member.
     """
     for members in length_batches([len(r.input_ids) for r in rendered], batch_tokens):
         yield pad_batch(members, rendered)
 
 
 def length_batches(lengths: Sequence[int], batch_tokens: int) -> list[list[int]]:
-    """Indices in batches of neighbouring lengths, longest first."""
+    """Indices in batches of similar lengths, longest first."""
     order = sorted(range(len(lengths)), key=lambda i: (-lengths[i], i))
     groups, start = [], 0
     while start < len(order):
@@ -65,7 +64,7 @@ def length_batches(lengths: Sequence[int], batch_tokens: int) -> list[list[int]]
 
 
 def pad_batch(members: list[int], rendered: Sequence[Rendered]) -> Batch:
-    """Pad some conversations on the right; the pad id does not matter behind the mask."""
+    """Some conversations, padded on the right; the mask hides the pad id."""
     found = [rendered[i] for i in members]
     length = max(len(one.input_ids) for one in found)
     tokens = np.zeros((len(members), length), dtype=np.int64)
@@ -88,10 +87,10 @@ def pad_batch(members: list[int], rendered: Sequence[Rendered]) -> Batch:
 def require_finite(
     logprobs_N: Float[np.ndarray, " N"], members: Sequence[int], rows: Sequence[int], names: Sequence[str]
 ) -> None:
-    """Refuse log-probabilities of the text that are not finite, and name the first conversation that has one.
+    """Refuse log-probabilities of the text that are not finite; the message names the conversation.
 
-    A row of logits with NaN or +inf gives NaN or -inf here, whatever its label; -inf elsewhere does not. What is under
-    `LEAST_LOGPROB` is -inf, too.
+    It is the first that has one. A row of logits with NaN or +inf gives NaN or -inf here, whatever its label;
+    -inf elsewhere in the row does not. Log-probabilities under `LEAST_LOGPROB` count as -inf.
 
     Args:
         logprobs_N: Of the rows of ``members``, in their order.

@@ -1,9 +1,8 @@
 """Bits per UTF-8 byte of the text, from log-probabilities in nats. PURE.
 
-**Bits per byte**, everywhere: the bits of the scored events (`fusionchat.represent.events`), ends of turns included, over the
-UTF-8 bytes among them. An end of turn adds bits and no byte. Where there is no byte (a row that is an end of turn), bits
-count: length 1.
-"""
+**Bits per byte**, everywhere: the bits of the scored events (`fusionchat.represent.events`), ends of turns
+included, over the UTF-8 bytes among them. An end of turn adds bits and no byte. Where there is no byte (a row
+that is an end of turn), the length counts as 1."""
 
 import math
 
@@ -11,5 +10,5 @@ NATS_PER_BIT = math.log(2.0)
 
 
 def bits_per_byte(bits: float, size: int) -> float:
-    """Bits over UTF-8 bytes; over 1 where there is no byte."""
+    """Bits per UTF-8 byte; the bits themselves where there is no byte."""
     return bits / max(size, 1)

@@ -1,11 +1,10 @@
 # N rows, E entries of all rows, K kept tokens
-"""From vLLM's or a server's entries per row to kept tokens, tail and label. PURE.
+"""Kept tokens, tail and label of each row, from the entries that vLLM or a server returns. PURE.
 
-Such a program gives, for each token of a prompt, the log-probability of the token itself and of the k most likely. The
-tail is what is left: 1 minus the masses kept, in fp64. The log-probabilities themselves are rounded to fp32, each
-by up to 6e-8 of its size, so that a tail under about 1e-6 is noise; it is not below `LEAST`, nor below the label's own
-mass where the label is not among the kept. Our own capture sums the rest itself and has no such limit.
-"""
+For each token of a prompt they return the log-probability of the token itself and of the k most likely. The
+tail is the rest: 1 minus the kept masses, in fp64. Each log-probability is rounded to fp32, by up to 6e-8 of
+its size, so a tail under about 1e-6 is noise. It is at least `LEAST`, and at least the label's own mass where
+the label is not kept. Our own capture sums the rest itself and has no such limit."""
 
 from typing import NamedTuple
 
@@ -13,18 +12,18 @@ import numpy as np
 from jaxtyping import Float, Int
 
 LEAST = 2.0**-24
-"""Half of what a sum near 1 is rounded by in fp32: the least tail that can be told from none."""
+"""Half the rounding step of fp32 just under 1: the least tail that differs from none."""
 MOST = 1.0 + 1e-3
 """The most that the masses of one row may add up to, rounding included."""
 
 
 class Entries(NamedTuple):
-    """Token ids with their log-probabilities, row after row, in any order; a token may be there twice.
+    """Token ids with their log-probabilities, row after row, in any order; a token may occur twice.
 
     Attributes:
         ids: int64 [E].
         logprobs: float64 [E].
-        counts: int64 [N], how many each row has.
+        counts: int64 [N], entries of each row.
     """
 
     ids: Int[np.ndarray, " E"]
@@ -52,23 +51,23 @@ def keep(entries: Entries, labels: Int[np.ndarray, " N"], k: int, *, vocabulary:
     """The k most likely tokens among the entries of each row.
 
     Args:
-        entries: What the program gave.
+        entries: What the program returned.
         labels: The tokens that follow.
         k: At most ``vocabulary``.
         vocabulary: Tokens of the tokenizer; the mass of ids past them is tail.
 
     Raises:
-        ValueError: The masses of a row add up to more than 1: these are no log-probabilities.
+        ValueError: The masses of a row add up to more than 1, so these are no log-probabilities.
     """
     n = len(labels)
     row_E = np.repeat(np.arange(n), entries.counts)
     ids_E, logprobs_E = entries.ids, entries.logprobs
-    # 1. The label's own, wherever it is among the entries.
+    # 1. The label's own log-probability, wherever it is among the entries.
     label_N = np.full(n, np.nan)
     own_E = ids_E == labels[row_E]
     label_N[row_E[own_E]] = logprobs_E[own_E]
     label_N[row_E[np.isnan(logprobs_E)]] = np.nan
-    # 2. One entry a token, of tokens that the tokenizer has and the model allows.
+    # 2. One entry per token, only of tokens that the tokenizer has and with mass above 0.
     order = np.lexsort((-logprobs_E, ids_E, row_E))
     row, ids, logprobs = row_E[order], ids_E[order], logprobs_E[order]
     first = np.ones(len(row), dtype=bool)
@@ -83,7 +82,7 @@ def keep(entries: Entries, labels: Int[np.ndarray, " N"], k: int, *, vocabulary:
     row, ids, logprobs, rank = row[taken], ids[taken], logprobs[taken], rank[taken]
     kept_ids, kept_NK = np.zeros((n, k), np.int32), np.full((n, k), -np.inf)
     kept_ids[row, rank], kept_NK[row, rank] = ids, logprobs
-    # 4. The rest: 1 - sum of the kept, and what is known of it besides.
+    # 4. The tail: 1 - sum of the kept, within its known bounds.
     mass_N = np.exp(kept_NK).sum(axis=1)
     if (mass_N > MOST).any():
         raise ValueError(f"masses of the {k} most likely tokens add up to {mass_N.max():.4g}")

@@ -1,14 +1,14 @@
 # M models, N rows of a model, C conversations, T messages of the longest conversation, U units, R regions
 """Events: what a model scores of a text, and what all models score of it. PURE.
 
-A supervised turn of s bytes has s + 1 events: its bytes 0 .. s - 1, and its end, at place s. A row (one token) scores the
-events from its begin to its end. Not every model scores every event: nothing predicts the first token of a rendering, a
-template may write no end of turn, a turn may be cut inside a model's token.
+A supervised turn of s bytes has s + 1 events: its bytes 0 .. s - 1, and its end, at place s. A row (one
+token) scores the events from its begin to its end. Not every model scores every event: nothing predicts the
+first token of a rendering, a template may write no end of turn, a turn may be cut inside a model's token.
 
-**Models are compared over the events that all of them score.** Probabilities are of whole tokens, so events are taken or
-left by region: the smallest stretch of a turn that no row of any model straddles. A region is common if the rows of every
-model tile it; a row of one model that another has nothing for is in no common region, and changes no comparison.
-"""
+**Models are compared over the events that all of them score.** Probabilities belong to whole tokens, so
+events are included or excluded by region: the smallest stretch of a turn whose bounds no row of any model
+straddles. A region is common if the rows of every model tile it. A row without a counterpart in another model
+is in no common region, and changes no comparison."""
 
 from collections.abc import Sequence
 from typing import NamedTuple, Protocol, runtime_checkable
@@ -24,7 +24,7 @@ NO_ROW = np.iinfo(np.int64).max
 
 @runtime_checkable
 class Rows(Protocol):
-    """What is needed of a `TopK`: see there."""
+    """The attributes of a `TopK` that are read here; see there."""
 
     @property
     def turn(self) -> NDArray[np.int32]:
@@ -53,8 +53,8 @@ class Events(NamedTuple):
     Attributes:
         conversation: int64 [N].
         turn: int32 [N], message of the conversation.
-        begin, end: int32 [N], the events, bytes that are not the turn's left out (`text_begins`).
-        bytes: int32 [N], how many of them are bytes.
+        begin, end: int32 [N], the events, without bytes outside the turn (`text_begins`).
+            bytes: int32 [N], how many of the events are bytes.
     """
 
     conversation: NDArray[np.int64]
@@ -70,7 +70,7 @@ class Events(NamedTuple):
 
 
 def message_bytes(sizes: Sequence[Sequence[int]]) -> Int[np.ndarray, "C T"]:
-    """The UTF-8 bytes of every message of some conversations as one array, 0 where there is no message."""
+    """The number of UTF-8 bytes of every message of some conversations, 0 where there is no message."""
     table = np.zeros((len(sizes), max(map(len, sizes), default=0)), np.int32)
     for row, own in zip(table, sizes, strict=True):
         row[: len(own)] = own
@@ -78,12 +78,11 @@ def message_bytes(sizes: Sequence[Sequence[int]]) -> Int[np.ndarray, "C T"]:
 
 
 def text_begins(rows: Rows) -> NDArray[np.int32]:
-    """The first byte of its turn that each row stands for, int32 [N].
+    """The first byte of its turn that each row covers, int32 [N].
 
-    It is after ``begin`` where the token begins with bytes that are not the turn's: bytes of the template in front of the
-    turn, or the space that some tokenizers put after an added token, which then overlaps the row before. A row that is only
-    that space stands for no byte.
-    """
+    It is after ``begin`` where the token begins with bytes outside the turn: bytes of the template before the
+    turn, or the space that some tokenizers put after an added token, which then overlaps the row before. A
+    row that is only that space covers no byte."""
     before = np.zeros(len(rows.turn), np.int32)
     before[1:] = np.where(rows.turn[1:] == rows.turn[:-1], rows.end[:-1], 0)
     first = rows.offsets[:-1]
@@ -92,7 +91,7 @@ def text_begins(rows: Rows) -> NDArray[np.int32]:
 
 
 def events_of(rows: Rows, bytes_CT: Int[np.ndarray, "C T"]) -> Events:
-    """The events that rows score, given the bytes of every message of their conversations (`message_bytes`)."""
+    """The events that rows score, given the bytes of their conversations' messages (`message_bytes`)."""
     conversation = np.repeat(np.arange(len(rows.offsets) - 1, dtype=np.int64), np.diff(rows.offsets))
     begin = text_begins(rows)
     size = np.minimum(rows.end, bytes_CT[conversation, rows.turn]) - begin
@@ -108,8 +107,8 @@ def common(
 
     Args:
         models: Rows of the same conversations, in the order of the text.
-        units: The unit of each row, where not all models are compared in all units; a unit holds whole turns.
-        compared_MU: Which models are compared in which unit; rows of the others are left out.
+        units: The unit of each row, where not all models are compared in all units; a unit contains whole
+            turns. compared_MU: Which models are compared in which unit; rows of other models are ignored.
     """
     if units is None or compared_MU is None:
         unit, compared_MU = np.zeros(0, np.int64), np.ones((len(models), 1), bool)
@@ -122,7 +121,7 @@ def common(
 
 
 def _one_line(models: Sequence[Events]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Begin and end of the rows of all models, where all turns of all conversations are put one behind the other."""
+    """Begin and end of every model's rows, with all turns of all conversations laid end to end."""
     turns = 1 + max((int(model.turn.max(initial=0)) for model in models), default=0)
     length = 1 + max((int(model.end.max(initial=0)) for model in models), default=0)
     begin = np.concatenate([model.conversation for model in models])
@@ -146,9 +145,9 @@ def mark_common(
 
     Model m has the rows from bounds[m] to bounds[m + 1].
 
-    A region begins where no row before reaches. Rows of one model never overlap, so they tile a region if their lengths
-    add up to its length. A row of no length belongs to what begins where it is. No ``unit`` is one unit for all rows.
-    """
+    A region begins where no earlier row reaches. Rows of one model never overlap, so they tile a region if
+    their lengths add up to its length. An empty row belongs to the region that begins at its place. Without
+    ``unit``, all rows are in one."""
     models, good = len(compared_MU), np.zeros(bounds[-1], np.bool_)
     # 1. every model's first row, and of all rows the one that begins first
     last, head = bounds[:-1].copy(), np.empty(models, np.int64)
@@ -197,7 +196,7 @@ def _next_row(
 
 @njit(nogil=True, inline="always")
 def _first(head: NDArray[np.int64]) -> int:  # pragma: no cover (compiled)
-    """Where the least is: ``argmin``, which is slow for a few values."""
+    """The index of the least value, as ``argmin``, which is slow for a few values."""
     best = 0
     for model in range(1, len(head)):
         if head[model] < head[best]:

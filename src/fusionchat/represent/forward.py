@@ -1,5 +1,5 @@
 # N rows, H hidden size
-"""The forward pass of a capture: run a model over rendered conversations and keep its distributions."""
+"""The forward pass of a capture: a model's distributions over rendered conversations."""
 
 from collections.abc import Callable, Sequence
 
@@ -39,16 +39,17 @@ def capture(
         batch_tokens: Padded tokens in one forward pass.
         names: The conversations' ids, for messages.
         advance: Called with the number of tokens done.
-        notes: Whose sampled rows are measured.
+        notes: Where measurements of sampled rows are recorded; None for nothing.
 
     Returns:
         The rendering's supervised tokens, with distributions over the model's own vocabulary.
 
     Raises:
-        ModelError: The text has tokens the model has no row for, or the model gives a token of it no finite
-            log-probability: its logits hold NaN or +inf, or -inf (or as good as) at that token; elsewhere that is probability 0.
+        ModelError: The text has tokens that the model has no row for, or the model gives a token of it no
+            finite
+                log-probability: its logits have NaN or +inf anywhere, or -inf (or nearly) at that token.
     """
-    # 1. no token without a row in the model
+    # 1. every token must have a row in the model
     vocabulary = min(vocabulary, head.weight.shape[0])
     k = min(k, vocabulary)
     largest = int(rendered.input_ids.max(initial=0))
@@ -83,7 +84,7 @@ def capture(
 def supervised_states(head: Head, batch: Batch) -> Float[Tensor, "N H"]:
     """The hidden states that predict a batch's supervised tokens, on the head's device.
 
-    The others are let go.
+    All others are freed.
     """
     states = head.states(batch.tokens.to(head.device), batch.mask.to(head.device)).flatten(0, 1)
     return states[batch.positions.to(states.device)]

@@ -1,4 +1,4 @@
-"""Entries that another program gave, as a capture of our own; what cannot be one is refused."""
+"""A capture from the entries that another program returned; unusable ones are refused."""
 
 from collections.abc import Sequence
 
@@ -13,16 +13,17 @@ from fusionchat.represent.topk import Scored, TopK, as_kept
 
 
 def scored(entries: Entries, rendered: RenderedPart, names: Sequence[str], asked: Asked) -> Scored:
-    """What other programs give for some conversations, as a capture.
+    """The capture of some conversations, from another program's entries.
 
     Args:
-        entries: Of every supervised token.
+        entries: Entries of every supervised token.
         rendered: The conversations.
         names: Their ids, for messages.
         asked: What is captured.
 
     Raises:
-        ModelError: They are fewer than k a token, no log-probabilities, or not finite where the text's own tokens are.
+        ModelError: They are fewer than k per token, no log-probabilities, or not finite at the text's own
+            tokens.
     """
     supervised = rendered.supervised
     rows = np.diff(supervised.offsets).tolist()

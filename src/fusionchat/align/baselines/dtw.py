@@ -1,13 +1,13 @@
 # N pivot tokens, M source tokens of a turn; U and W unique ones
 """Positions by dynamic time warping over token strings, as FuseLLM and FuseChat publish it. PURE.
 
-For comparison.
+A baseline for comparison.
 
-The cost of a pair is the edit distance of the two tokens without their leading blank; the path through the N x M
-costs is walked back from the end, preferring the diagonal, then a step on the pivot's side (arXiv 2401.10491,
-section 3.2). A pivot token takes the distribution of the first source token it is matched with. Distances are computed
-once for a pair of unique tokens.
-"""
+The cost of a pair is the edit distance of the two tokens without their leading blank; the path through the N
+x M costs is walked back from the end, preferring the diagonal, then a step on the pivot's side (arXiv
+2401.10491, section 3.2). A pivot token takes the distribution of the first source token it is matched with.
+The distance of a pair of tokens is
+computed once."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,7 +24,7 @@ def attach_by_dtw(
 ) -> Attached:
     """The first source row matched with every pivot row, turn by turn; residuals are always 0.
 
-    Conversations and turns are those of both sides; a turn that one side lacks is not attached.
+    A turn that one side lacks is not attached.
     """
     row = np.full(pivot.rows, -1, np.int64)
     for c in range(pivot.conversations):
@@ -79,7 +79,7 @@ def _distances(words_N: Words, ids_N: Array, words_M: Words, ids_M: Array) -> Ar
 
 @njit(nogil=True)
 def _walk(costs_UW: Array, mine_N: Array, theirs_M: Array) -> Array:
-    # 1. the least cost of every pair of beginnings, row by row, and the move that it came from
+    # 1. the least cost of every pair of prefixes, row by row, and the move that led to it
     n, m = len(mine_N), len(theirs_M)
     move_NM = np.zeros((n, m), np.uint8)
     above = np.full(m + 1, 1 << 40, np.int64)

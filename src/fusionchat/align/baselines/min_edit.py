@@ -1,12 +1,10 @@
 # V source vocabulary, W pivot vocabulary
 """The pivot token at the least edit distance from each source token. PURE.
 
-The distance is Myers' bit-parallel one, pruned.
-
-Levenshtein's distance between byte strings (G. Myers, A fast bit-vector algorithm for approximate string matching,
-J. ACM 46, 1999). Candidates are taken in the order of their difference in length; a candidate is measured only if
-two lower bounds, the difference in length and the number of byte classes one of the two lacks, allow it.
-"""
+Levenshtein's distance between byte strings, by Myers' bit-parallel algorithm (G. Myers, A fast bit-vector
+algorithm for approximate string matching, J. ACM 46, 1999). Candidates are tried in the order of their
+difference in length, and measured only if two lower bounds allow it: the difference in length, and the number
+of byte classes that only one has."""
 
 from typing import NamedTuple
 
@@ -18,10 +16,7 @@ from fusionchat.tokens.spans import Array, ByteTable, Words
 
 
 class Candidates(NamedTuple):
-    """A vocabulary's text tokens by length.
-
-    Their ids, where each length begins, and `class_mask` of each.
-    """
+    """A vocabulary's text tokens by length: their ids, where each length begins, the `class_mask` of each."""
 
     ids: NDArray[np.int64]
     starts: NDArray[np.int64]
@@ -41,7 +36,8 @@ def nearest_tokens(
     Args:
         source, pivot: The two tables.
         tokens: int [T], the source's tokens.
-        within: int [T], a distance at which some pivot token is known to be (it saves time); None where unknown.
+        within: int [T], a distance within which some pivot token is known to exist (saves time); None where
+            unknown.
 
     Returns:
         int32 [T], -1 where the pivot has no text token.
@@ -142,7 +138,7 @@ def distance(
 ) -> int:
     """Edit distance of left[low:low + size] and right[first:last].
 
-    ``peq`` are the masks of the left one if it is short.
+    ``peq`` holds the match masks of the left one if it is short.
     """
     if size <= 64:
         return myers(peq, size, right, first, last, most)
@@ -151,10 +147,7 @@ def distance(
 
 @njit(nogil=True)
 def fill_masks(peq: Array, data: Array, low: int, high: int) -> None:
-    """Set the match masks of data[low:high] in ``peq`` (uint64 [256], all zero before).
-
-    At most 64 bytes.
-    """
+    """Set the match masks of data[low:high], at most 64 bytes, in ``peq`` (uint64 [256], all zero before)."""
     for at in range(low, min(high, low + 64)):
         peq[data[at]] |= np.uint64(1) << np.uint64(at - low)
 
@@ -178,7 +171,7 @@ def _nearest(tokens: Array, within: Array, words: Words, words_W: Words, among: 
         size = high - low
         mask = class_mask(data, low, high)
         fill_masks(peq, data, low, high)
-        # 1. candidates by their difference in length, which no distance is less than
+        # 1. candidates by their difference in length, a lower bound of their distance
         best, best_id = within[t], 1 << 40
         for difference in range(max(size, longest) + 1):
             if difference > best:

@@ -10,14 +10,15 @@ from fusionchat.align.positions import Places  # noqa: F401 (compiled code that 
 from fusionchat.tokens.spans import Words  # noqa: F401 (the same)
 
 UNALIGNED, EXACT, INSIDE = 0, 1, 2
-"""How a pivot row is aligned: not at all; the source has its context; its context ends inside a source token."""
+"""How a pivot row is aligned, as a code.
+
+UNALIGNED: it has no source row; EXACT: a source row has the same context; INSIDE: its context ends inside a
+source token.
+"""
 
 
 class Side(NamedTuple):
-    """The arrays of a source that the loops read: its places, and its distributions.
-
-    Halves as their bits.
-    """
+    """The arrays of a source that the loops read: its places, and its distributions with halves as their bits."""
 
     ids: NDArray[np.int32]
     logprobs: NDArray[np.uint16]
@@ -33,9 +34,9 @@ class Side(NamedTuple):
 
 
 class Lookup(NamedTuple):
-    """Where mass goes: map, source's text tokens, pivot's trie.
+    """Which pivot token takes which mass: the map, the source's text tokens, the pivot's trie.
 
-    ``whole`` is whether only whole rests count.
+    With ``whole``, a pivot token must cover all of the remaining bytes.
     """
 
     target: NDArray[np.int32]
@@ -49,7 +50,7 @@ class Lookup(NamedTuple):
 
 
 class Rules(NamedTuple):
-    """The switches of the projection, and every half's value and exponential (fp32 [65536])."""
+    """The switches of the projection, and the value and exponential of every half (fp32 [65536])."""
 
     mid_token: bool
     observed_path: bool

@@ -1,12 +1,15 @@
 # N pivot rows, M source rows, K source slots, S entries of one row, O output slots
-"""The loops of `fusionchat.align.projection.project`: one source row onto one pivot row, over flat arrays. PURE.
+"""The loops of `fusionchat.align.projection.project`: one source row onto one pivot row. PURE.
 
-A row is worked on as a short list of entries (token, mass): the kept tokens of the source row and its label, whose
-probability is always known. Entries get a pivot token each, those that meet are added up, and the largest are kept.
+All arrays are flat.
 
-Functions that are called for each row take many arguments on purpose: with all arrays in one tuple, a row took 1.7 times
-as long, since numba copies the tuple and counts a reference for each of its arrays at every call.
-"""
+A row is a short list of entries (token, mass): the kept tokens of the source row, and its label, whose
+probability is always known. Each entry gets a pivot token, entries with the same one are added up, and the
+largest are kept.
+
+Functions that are called for each row take many arguments on purpose: with all arrays in one tuple, a row
+took 1.7 times as long, because numba copies the tuple and counts a reference to each of its arrays at every
+call."""
 
 import numpy as np
 
@@ -25,12 +28,12 @@ from fusionchat.compiled import njit
 from fusionchat.tokens.spans import Array, Words
 
 LEAST_TAIL = 1e-30
-"""Mass of a tail without mass: a label that it would have to give something keeps a finite log-probability."""
+"""The least mass of a tail, so that a label that takes its share has a finite log-probability."""
 
 
 @njit(nogil=True, inline="always")
 def load(source: Side, j: int, rules: Rules, scratch: Entries) -> tuple[int, int, float]:
-    """Put the known tokens of source row j into the scratch arrays: (entries, index of the label or -1, tail mass)."""
+    """Write row j's known tokens into ``scratch``: (entries, index of the label or -1, tail mass)."""
     count, label = 0, -1
     for k in range(source.ids.shape[1]):
         bits = source.logprobs[j, k]
@@ -67,7 +70,10 @@ def text_entries(scratch: Entries, count: int, words: Words) -> int:
 def condition(
     scratch: Entries, count: int, label: int, words: Words, low: int, source_prefix: int
 ) -> tuple[int, int, float]:
-    """Keep the text tokens that begin with data[low:low + source_prefix]: (entries, index of the label, their mass)."""
+    """Keep the text tokens that begin with a prefix: (entries left, index of the label or -1, their mass).
+
+    The prefix is data[low:low + source_prefix].
+    """
     kept, moved, total = 0, -1, 0.0
     for e in range(count):
         token = scratch.token[e]
@@ -88,7 +94,10 @@ def condition(
 def after_prefix(
     lookup: Lookup, before: Array, low: int, high: int, words: Words, token: int, source_prefix: int
 ) -> int:
-    """The longest pivot token that is a prefix of before[low:high] and the rest of a token, and longer than the former."""
+    """The longest pivot token that is a prefix of the given bytes and the rest of a token; -1 for none.
+
+    The bytes are before[low:high], and the pivot token must be longer than they are.
+    """
     node, best = 0, -1
     for at in range(low, high):
         node = step(lookup.keys, lookup.children, node, before[at])
@@ -115,7 +124,7 @@ def aim(
     low: int,
     high: int,
 ) -> None:
-    """Give every entry its pivot token: for the whole token, or for what follows its first ``source_prefix`` bytes."""
+    """Give every entry its pivot token: for the whole token, or for its bytes after ``source_prefix``."""
     for e in range(count):
         token = scratch.token[e]
         if high > low and words.in_text[token]:
@@ -130,7 +139,7 @@ def aim(
 
 @njit(nogil=True, inline="always")
 def add_up(scratch: Entries, count: int) -> tuple[int, float, int]:
-    """Add up the entries that meet on one pivot token: (output entries, mass without one, entries that met)."""
+    """Add up entries with the same pivot token: (output entries, mass without one, entries that met)."""
     slots, lost, met = 0, 0.0, 0
     for e in range(count):
         goal, mass = scratch.goal[e], scratch.mass[e]
@@ -219,10 +228,10 @@ def spread(tail: float, vocabulary: int) -> np.float32:
 def shorten(
     source_prefix: int, pivot_prefix: int, words: Words, label: int, words_W: Words, pivot_label: int
 ) -> tuple[int, int]:
-    """Template bytes left on the source's and the pivot's first token after those that both have: (source, pivot).
+    """Template bytes left on the first tokens, (source, pivot), after removing those that both have.
 
-    ``source_prefix`` bytes of the source's label and ``pivot_prefix`` bytes of the pivot's are before the end of the
-    context; if one ends with the other, what both have is context on both sides.
+    ``source_prefix`` bytes of the source's label and ``pivot_prefix`` bytes of the pivot's come before the
+    end of the context; where one of the two ends with the other, the shared bytes are context on both sides.
     """
     shared = min(source_prefix, pivot_prefix)
     mine, theirs = (
@@ -253,7 +262,7 @@ def kinds_of_rows(
 def fronts(
     i: int, j: int, source_prefix: int, pivot: Places, source: Places | Side, words: Words, words_W: Words
 ) -> tuple[int, int]:
-    """Bytes in front of the context's end in source token j and in pivot token i, without those that both have."""
+    """Bytes before the context's end in source token j and in pivot token i, without the shared ones."""
     pivot_prefix = pivot.text[i] - pivot.begin[i]
     if source_prefix > 0 and pivot_prefix > 0:
         return shorten(source_prefix, pivot_prefix, words, source.labels[j], words_W, pivot.labels[i])
@@ -266,8 +275,8 @@ def meets(
 ) -> bool:
     """Whether source row j can say anything of pivot row i.
 
-    A pivot token of no byte needs a source that writes the same space. Nothing is known of the bytes inside an added token
-    that takes in the spaces around it.
+    A pivot token of no byte needs a source that writes the same space. The bytes inside an added token that
+    swallows the spaces around it are unknown.
     """
     if pivot.end[i] <= pivot.text[i] and (source_prefix > 0 or pivot_prefix > 0):
         return False
@@ -308,7 +317,7 @@ def project_row(
         scale = mass + tail
         if mass <= 0.0 or mass < rules.min_mass * scale:
             return
-    # 4. each token goes to the pivot token of what follows u; some to none: their mass is lost to the tail
+    # 4. each token goes to the pivot token of what follows u; the mass of one without is lost to the tail
     before = words_W.offsets[pivot_label]
     aim(scratch, count, words, lookup, source_prefix, words_W.data, before, before + pivot_prefix)
     lost = 0.0
@@ -354,7 +363,7 @@ def project_rows(
     rules: Rules,
     out: Out,
 ) -> None:
-    """Project every pivot row that has a source row; the others stay as ``out`` has them."""
+    """Project every pivot row that has a source row; the others are left as they are in ``out``."""
     most = source.ids.shape[1] + 2
     scratch = Entries(
         np.zeros(most, np.int64),

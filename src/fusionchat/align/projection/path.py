@@ -1,9 +1,8 @@
 # N pivot rows, M source rows, K source slots, S entries of one row, O output slots
 """The observed path: what the source's own tokens say of the pivot's label, by the chain rule. PURE.
 
-docs/alignment.md has the rule. Where a prefix ends inside a token, all tokens that begin so count, and of the tail
-its even share (docs/decisions/alignment_tail.md).
-"""
+docs/alignment.md has the rule. Where a prefix ends inside a token, all tokens that begin with it count, and
+so does their even share of the tail (docs/decisions/alignment_tail.md)."""
 
 import numpy as np
 
@@ -26,9 +25,10 @@ def starts_with(data: Array, offsets: Array, token: int, low: int, length: int) 
 
 @njit(nogil=True)
 def tail_share(tail: float, matched: int, known: int, low: int, length: int, lookup: Lookup) -> float:
-    """What part of the tail begins with data[low:low + length] of a text token, the tail spread evenly over its tokens.
+    """The share of the tail whose tokens begin with a text token's bytes data[low:low + length].
 
-    ``matched`` of the ``known`` text tokens of the row begin so; all others of the vocabulary are in the tail.
+    The tail is spread evenly over its tokens. ``matched`` of the row's ``known`` text tokens begin with these
+    bytes; all other tokens of the vocabulary are in the tail.
     """
     others = lookup.text_tokens - known
     return tail * max(lookup.alike[low + length - 1] - matched, 0) / others if others > 0 else 0.0
@@ -46,7 +46,10 @@ def goal_mass(scratch: Entries, count: int, token: int) -> float:
 
 @njit(nogil=True)
 def prefix_mass(source: Side, j: int, length: int, words: Words, lookup: Lookup, rules: Rules) -> float:
-    """Mass of the tokens of row j that begin as its label does, ``length`` bytes of it, the tail's share included."""
+    """Mass of the tokens of row j that share their first ``length`` bytes with its label.
+
+    The tail's share is included.
+    """
     label, low = source.labels[j], words.offsets[source.labels[j]]
     total, seen, matched, known = 0.0, False, 0, 0
     for k in range(source.ids.shape[1]):
@@ -67,9 +70,9 @@ def prefix_mass(source: Side, j: int, length: int, words: Words, lookup: Lookup,
 
 @njit(nogil=True)
 def swallows(source: Places | Side, j: int, words: Words) -> bool:
-    """Whether row j's label covers more than its own bytes: an added token with the spaces around it.
+    """Whether row j's label is an added token that swallows the spaces around it.
 
-    Nothing is then known of the bytes inside it.
+    The bytes inside it are then unknown.
     """
     label = source.labels[j]
     length: int = words.offsets[label + 1] - words.offsets[label]
@@ -101,7 +104,7 @@ def chain(source: Side, j: int, turn: int, end: int, words: Words, lookup: Looku
 
 @njit(nogil=True)
 def give(scratch: Entries, count: int, pivot_label: int, mass: float) -> int:
-    """One more entry: mass for the pivot's label."""
+    """Append an entry for the pivot's label; returns the number of entries."""
     scratch.token[count], scratch.goal[count], scratch.mass[count] = -1, pivot_label, mass
     scratch.logprob[count] = np.float32(np.nan)
     return count + 1
@@ -120,9 +123,9 @@ def observe_inside(
     lookup: Lookup,
     rules: Rules,
 ) -> tuple[int, float, float]:
-    """The observed path where the label ends inside the source's token: (entries, its mass, what it took of the tail).
+    """The observed path for a label that ends inside the source's token: (entries, its mass, tail mass used).
 
-    All tokens that begin as the source's label does, ``length`` bytes of it, go to the pivot's label ``pivot_label``.
+    All tokens that share their first ``length`` bytes with the source's label go to ``pivot_label``.
     """
     total, matched = 0.0, 0
     for e in range(count):
@@ -152,7 +155,7 @@ def observe_whole(
     lookup: Lookup,
     rules: Rules,
 ) -> tuple[int, float]:
-    """The observed path where the label covers the source's token: (entries, its chain-rule mass or NaN)."""
+    """The observed path for a label that covers the source's token: (entries, its chain-rule mass or NaN)."""
     first = scratch.mass[label]
     if end == source.end[j]:
         if rules.observed_path or not words.in_text[source.labels[j]]:

@@ -7,17 +7,16 @@ The source has one token where the pivot has two, and predicts 0.6 hello, 0.2 he
     h            the source's: exact          h 0.9 (all that begins with h), x 0.1
     ello         inside hello, after u = h    ello 0.6/0.9, ell 0.2/0.9, o 0.1/0.9
 
-and 0.9 * 0.6/0.9 = 0.6 is what the source says of hello. docs/alignment.md has the rules, and this example with the other
-direction. A row is *exact* where the source has the pivot's context, *inside* where the context ends
-inside a source token (then the source's distribution is conditioned on the bytes u of that token it has seen), and
-*unaligned* where there is no source distribution to carry over; an unaligned row carries none.
+and 0.9 * 0.6/0.9 = 0.6 is what the source says of hello. docs/alignment.md has the rules, and this example
+with the other direction. A row is *exact* where the source has the pivot's context, *inside* where the
+context ends inside a source token (the source's distribution is then conditioned on the bytes u of that token
+that come before), and *unaligned* where there is no source distribution to carry over.
 
-With T the source's known probabilities (its k tokens and its label) and U its tail, the mass that begins with u is
-M + t: M = sum of T over the known tokens that begin with u, t = U times the share of the vocabulary's other tokens
-that do. Conditioned, a known token has T / (M + t) and the tail t / (M + t); where M / (M + t) is under ``min_mass`` the
-row is unaligned. With the whole distribution known, t = 0 and this is the plain conditional
-(docs/decisions/alignment_tail.md says why the tail has its share).
-"""
+With T the source's known probabilities (its k tokens and its label) and U its tail, the mass that begins with
+u is M + t: M = sum of T over the known tokens that begin with u, t = U times the share of the vocabulary's
+other tokens that do. Conditioned, a known token has T / (M + t) and the tail t / (M + t); where M / (M + t)
+is under ``min_mass`` the row is unaligned. With the whole distribution known, t = 0 and this is the plain
+conditional (docs/decisions/alignment_tail.md says why the tail has its share)."""
 
 from functools import cache
 from typing import NamedTuple
@@ -63,13 +62,13 @@ class Aligned(NamedTuple):
 
     Attributes:
         topk: The source's distributions over the pivot's vocabulary, one for each of the pivot's rows.
-        label_logprob: float32 [N], what they give the pivot's label (NaN where unaligned; a label without a slot has
-            its even share of the tail).
+        label_logprob: float32 [N], of the pivot's label (NaN where unaligned; a label without a slot has
+                its even share of the tail).
         kind: uint8 [N], `EXACT`, `INSIDE` or `UNALIGNED`.
         kept: float32 [N], mass in slots.
-        map_logprob: float32 [N], as ``label_logprob``, had the observed path been left out.
+        map_logprob: float32 [N], as ``label_logprob``, but without the observed path.
         path_logprob: float32 [N], the source's own log-probability of the bytes of the pivot's label by the
-            chain rule, NaN where its tokens do not tell.
+            chain rule, NaN where its tokens do not determine it.
     """
 
     topk: TopK
@@ -100,7 +99,7 @@ def project(
     assert source.topk.ids.max(initial=0) < source_table.size, "a capture keeps tokens of its tokenizer only"
     if mapping.method == "identity" and settings.k in (None, k) and same_rows(pivot, theirs, mapping):
         return _same(source)
-    # 2. the source row of each pivot row; a row without one stays as it is here, which is unaligned
+    # 2. the source row of each pivot row; a row without one stays unaligned, as it is initialised here
     attached = find_rows(pivot, theirs, pivot_table, source_table, settings)
     slots = settings.k or k
     out = Out(
@@ -156,9 +155,9 @@ def row_kinds(
     pivot_table: ByteTable,
     source_table: ByteTable,
 ) -> NDArray[np.uint8]:
-    """How every pivot row would be aligned by where its context ends, uint8 [N].
+    """The alignment code of every pivot row, from where its context ends: uint8 [N].
 
-    Template bytes both sides have are context.
+    Template bytes that both sides have are context.
     """
     kinds: NDArray[np.uint8] = kinds_of_rows(
         attached.row,

@@ -1,9 +1,9 @@
 """The capture backends, one per file.
 
-A new file here with a `Capturer` in it is a new backend: nothing else to touch.
+A new file here with a `Capturer` in it is a new backend; nothing else changes.
 
-`AnyCapturer` is the union of their settings, told apart by the field ``backend``; a word is short for ``{backend: WORD}``.
-"""
+`AnyCapturer` is the union of their settings, discriminated by the field ``backend``; a word is short for
+``{backend: WORD}``."""
 
 from typing import TYPE_CHECKING, Annotated, Union
 
@@ -17,13 +17,14 @@ from fusionchat.settings import no_such
 BACKENDS = discover(__name__, __path__, Capturer, key="backend")
 """Every backend's settings by name."""
 DEFAULT = Transformers()
-"""How a model is captured whose recipe does not say."""
+"""The backend of a model for which the recipe names none."""
 
 
 def with_backend(value: object) -> object:
     """A backend's settings with its name, from a word or a mapping.
 
-    Raises ValueError where there is no such backend.
+    Raises:
+        ValueError: There is no such backend.
     """
     if isinstance(value, Capturer):
         return value

@@ -1,4 +1,4 @@
-"""What a capture backend is given, what it gives, and the base of all backends."""
+"""The base of all capture backends: what one takes and returns."""
 
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 Means = dict[str, str | int | float | None]
-"""Settings of a backend that change no distribution: where it runs, how often it tries again."""
+"""Settings of a backend that change no distribution: where it runs, how often it retries."""
 
 
 class Capture(Protocol):
@@ -36,14 +36,15 @@ class Capture(Protocol):
 
 
 class Capturer(Frozen):
-    """The base of all backends: a backend's settings, which are what `capture: {backend: NAME, ...}` of a model holds.
+    """The base of all backends: the settings that a model's `capture: {backend: NAME, ...}` holds.
 
-    A field with ``exclude=True`` changes no distribution: it is in no fingerprint, and work is given it as `Job.means`.
+    A field with ``exclude=True`` changes no distribution: it is in no fingerprint, and reaches the work as
+    `Job.means`.
 
     Attributes:
         backend: Its name in a recipe; a ``Literal`` in every backend.
         probe_bound: See `fusionchat.represent.probe`.
-        short: The key that one word stands for.
+        short: The key that a single word sets.
         reads_weights: Whether it needs the model's weights on this machine.
     """
 
@@ -70,23 +71,23 @@ class Capturer(Frozen):
 
     @property
     def version(self) -> str:
-        """The version of the program that captures; kept with the capture."""
+        """The version of the program that captures; saved with the capture."""
         raise NotImplementedError
 
     def precision(self, dtype: str) -> str:
-        """What the model computes in, where ``represent.dtype`` is ``dtype``; kept with the capture."""
+        """The precision that the model computes in under ``represent.dtype: dtype``; saved with the capture."""
         return dtype
 
     def require(self, place: str) -> None:
-        """Raise RecipeError where a setting is missing; ``place`` is where the recipe has them."""
+        """Raise RecipeError where a setting is missing; ``place`` is the settings' path in the recipe."""
 
     def faults(self, place: str, model: str) -> list[str]:
-        """What is missing on this machine for a model, one line each, for `check`: a program, a server."""
+        """What a model lacks on this machine (a program, a server), one line each, for `check`."""
         return []
 
     @property
     def needs_gpus(self) -> int:
-        """GPUs that each worker of this model gets, where there are any."""
+        """How many GPUs each worker of this model gets, where the machine has GPUs."""
         return 1
 
     @property
@@ -95,7 +96,7 @@ class Capturer(Frozen):
         return PLAIN
 
     def open(self, asked: Asked) -> AbstractContextManager[Capture]:
-        """Load the model, and close it after."""
+        """The loaded model, as a context that closes it."""
         raise NotImplementedError
 
 

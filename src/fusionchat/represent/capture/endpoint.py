@@ -1,4 +1,4 @@
-"""Capture from a server that scores prompts: `vllm serve`, or one that answers as it does."""
+"""Capture from a server that scores prompts: `vllm serve`, or a compatible one."""
 
 import os
 from collections.abc import Iterator
@@ -20,7 +20,7 @@ LOOK_S = 5.0
 
 
 def _has_port(parts: SplitResult) -> bool:
-    """Whether an address has a port that can be, or none."""
+    """Whether an address has a valid port, or none."""
     try:
         return parts.port is None or parts.port > 0
     except ValueError:
@@ -63,19 +63,19 @@ class Endpoint(Capturer):
         return value
 
     def __str__(self) -> str:
-        """With the model's name there."""
+        """The backend with the model's name on the server."""
         return self.backend if self.model is None else f"{self.backend} ({self.model})"
 
     @property
     def version(self) -> str:
-        """Of the server."""
+        """The server's version."""
         from fusionchat.represent.endpoint.before import version_of
 
         with self.server("capture") as server:
             return version_of(server)
 
     def precision(self, dtype: str) -> str:
-        """The server's own; nobody says what it is."""
+        """The server's own precision, which it does not report."""
         return "the server's"
 
     def require(self, place: str) -> None:
@@ -100,7 +100,7 @@ class Endpoint(Capturer):
         return []
 
     def server(self, place: str) -> "Server":
-        """The server, to be asked; raises RecipeError where its address or key is missing."""
+        """A client of the server; raises RecipeError where its address or key is missing."""
         from fusionchat.represent.endpoint.client import Limits, Server
 
         self.require(place)
@@ -125,7 +125,7 @@ class Endpoint(Capturer):
 
     @contextmanager
     def open(self, asked: Asked) -> Iterator[Capture]:
-        """See that the server has the model and its tokenizer."""
+        """The model on the server, once it is known to have the model and its tokenizer."""
         from fusionchat.represent.endpoint.before import require_model, require_tokenizer
         from fusionchat.represent.endpoint.prompts import Prompts
 

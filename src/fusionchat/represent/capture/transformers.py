@@ -51,21 +51,21 @@ class Transformers(Capturer):
             raise ValueError("max_memory needs device_map: set it to auto")
         if self.gpus > 1 and self.device_map is None:
             raise ValueError("several gpus need device_map: set it to auto")
-        _ = self.opening  # it checks them
+        _ = self.opening  # raises where they do not fit together
         return self
 
     @property
     def version(self) -> str:
-        """Of transformers."""
+        """The version of transformers."""
         return metadata.version("transformers")
 
     @property
     def needs_gpus(self) -> int:
-        """As many as are asked for."""
+        """The ``gpus`` of the settings."""
         return self.gpus
 
     def precision(self, dtype: str) -> str:
-        """What weights are quantized with, and what is computed in."""
+        """The quantization of the weights, and the dtype of the computation."""
         return dtype if self.quantization is None else f"{describe(self.quantization)}, {dtype}"
 
     @property
@@ -93,7 +93,7 @@ class Opened:
     def __call__(
         self, rendered: "RenderedPart", *, names: Sequence[str], advance: Callable[[int], None]
     ) -> "Scored":
-        """See `Capture`. Where memory does not suffice, the same with batches of half the size."""
+        """See `Capture`. Where memory runs out, batches of half the size are tried."""
         from fusionchat.represent.forward import capture
         from fusionchat.represent.out_of_memory import with_less
 

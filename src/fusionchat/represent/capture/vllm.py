@@ -19,7 +19,7 @@ OF_THE_MODEL = {
     "code_revision": "set `revision:` there",
     "hf_config_path": "set `model:` there",
 }
-"""Arguments of `vllm.LLM` that name the files of a model, which the model's own keys in the recipe do: what to do instead."""
+"""Arguments of `vllm.LLM` that the model's own keys in the recipe set, and what to write instead."""
 
 
 class Vllm(Capturer):
@@ -60,7 +60,7 @@ class Vllm(Capturer):
 
     @property
     def version(self) -> str:
-        """Of vLLM."""
+        """The version of vLLM."""
         return self._version("capture")
 
     def require(self, place: str) -> None:
@@ -81,7 +81,10 @@ class Vllm(Capturer):
         return []
 
     def _version(self, place: str) -> str:
-        """The version of vLLM that the interpreter finds; raises RecipeError where it finds none or is none."""
+        """The version of vLLM in the interpreter's environment.
+
+        Raises:
+            RecipeError: It has no vLLM, or is no interpreter."""
         from fusionchat.represent.vllm.worker import version_in
 
         python, where = self._interpreter(place), f"{place}.python"
@@ -95,7 +98,7 @@ class Vllm(Capturer):
         return found
 
     def _interpreter(self, place: str) -> str:
-        """The interpreter's path; one with a folder in it may be relative to the working directory."""
+        """The interpreter's path; one with a slash may be relative to the working directory."""
         self.require(place)
         found = shutil.which(str(Path(str(self.python)).expanduser()))
         if found is None:
@@ -103,10 +106,10 @@ class Vllm(Capturer):
         return str(Path(found).absolute())
 
     def engine_of(self, asked: Asked) -> dict[str, JsonValue]:
-        """What `vllm.LLM` is made with.
+        """The arguments of `vllm.LLM`.
 
-        Steps are of ``step_tokens``, so that a long prompt's logits are never in memory at once; the cache of prefixes is
-        off, since no log-probabilities are made of what is in it.
+        A step has at most ``step_tokens``, so that a long prompt's logits are never in memory at once; prefix
+        caching is off, because cached tokens get no log-probabilities.
 
         Raises:
             ModelError: The model's own Python files would run, and they are not pinned.
@@ -137,7 +140,7 @@ class Vllm(Capturer):
 
     @contextmanager
     def open(self, asked: Asked) -> Iterator[Capture]:
-        """Start vLLM and let it load the model."""
+        """The model in a vLLM process that is started here."""
         from fusionchat.represent.vllm.worker import Worker
 
         self._version(asked.place)

@@ -1,1 +1,1 @@
-"""Talking to a server that scores prompts: `vllm serve`, or one that answers as it does."""
+"""The client of a server that scores prompts: `vllm serve`, or a compatible one."""

@@ -1,4 +1,4 @@
-"""What a server must show first: the model, its tokenizer, room for a prompt."""
+"""Checks of a server before a capture: the model, its tokenizer, its longest prompt."""
 
 from collections.abc import Mapping, Sequence
 
@@ -23,7 +23,7 @@ def models_of(server: Server) -> list[Mapping[str, Json]]:
 
 
 def most_tokens(server: Server, model: str) -> int | None:
-    """The most tokens of prompt and answer together that a server takes of a model.
+    """The server's limit for a model, in tokens of prompt and answer together.
 
     None where it does not say.
     """
@@ -36,7 +36,7 @@ def require_model(server: Server, model: str, longest: int, *, place: str) -> No
     """Check that the server has the model, for prompts of ``longest`` tokens.
 
     Raises:
-        ModelError: It has others, or takes shorter prompts only.
+        ModelError: It has only other models, or takes only shorter prompts.
     """
     served = models_of(server)
     own = next((one for one in served if one.get("id") == model), None)
@@ -48,7 +48,7 @@ def require_model(server: Server, model: str, longest: int, *, place: str) -> No
             do="give the name that the server has it under",
         )
     most = own.get("max_model_len")
-    if isinstance(most, int) and most < longest + 1:  # one token is always made
+    if isinstance(most, int) and most < longest + 1:  # one token is always generated
         raise ModelError(
             f"The server takes {most - 1} tokens of {model!r} at most, and the longest conversation has {longest}",
             where=f"{place}: {server.url}",
@@ -59,7 +59,7 @@ def require_model(server: Server, model: str, longest: int, *, place: str) -> No
 def require_tokenizer(
     server: Server, model: str, samples: Sequence[tuple[str, tuple[int, ...]]], *, place: str
 ) -> bool:
-    """Whether the server could be asked for its tokens; those of every sample are then the model's own.
+    """Whether the server can tokenize; if so, its tokens of every sample are the model's own.
 
     Raises:
         ModelError: It has other tokens: another model, or another tokenizer.
@@ -80,5 +80,5 @@ def require_tokenizer(
 
 
 def tokenize_request(model: str, text: str) -> Mapping[str, Json]:
-    """What the server is asked for the tokens of a text."""
+    """The body of a request for the tokens of a text."""
     return {"model": model, "prompt": text, "add_special_tokens": False}

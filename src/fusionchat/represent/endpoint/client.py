@@ -1,6 +1,6 @@
-"""Requests to a server, tried again where that can help.
+"""Requests to a server, retried where that can help.
 
-The key is in no message, and nothing prints this object.
+The key appears in no message, and nothing prints this object.
 """
 
 import json
@@ -19,11 +19,11 @@ from fusionchat.errors import MachineError, ModelError
 from fusionchat.units import counted
 
 FIRST_S, MOST_S = 0.5, 60.0
-"""Seconds before the first second try, and the most before any."""
+"""Seconds before the first retry, and the most before any."""
 MOST_ASKED_S = 600.0
-"""The most seconds that a server's ``Retry-After`` is followed."""
+"""The longest ``Retry-After`` that is followed, in seconds."""
 AGAIN = frozenset((408, 425, 429))
-"""Refusals that are about the moment, not about the request."""
+"""Status codes that a retry may cure."""
 WORDS = 500
 Answer = Mapping[str, Json]
 
@@ -36,9 +36,9 @@ class Limits(NamedTuple):
     """How a server is asked.
 
     Attributes:
-        timeout: Seconds that one answer may take.
-        retries: How often a request is tried again.
-        concurrency: How many requests are under way at once.
+        timeout: Seconds to wait for one answer.
+            retries: How often a request is retried.
+            concurrency: The most requests at once.
     """
 
     timeout: float
@@ -47,10 +47,10 @@ class Limits(NamedTuple):
 
 
 class Server:
-    """A server.
+    """A client of one server.
 
     Args:
-        url: Its address, with or without ``/v1``.
+        url: The server's address, with or without ``/v1``.
         key: Sent as a bearer token; "" for none.
         limits: How it is asked.
         place: Where the recipe says so, for messages.
@@ -76,19 +76,19 @@ class Server:
         self._client.close()
 
     def stop(self) -> None:
-        """Let requests that wait for another try give up."""
+        """Make requests that wait for a retry give up."""
         self._stop.set()
 
     def get(self, path: str, *, optional: bool = False) -> Answer | None:
-        """What the server says at a path; None where it has no such path and that is ``optional``."""
+        """The server's answer at a path; None where an ``optional`` path does not exist."""
         return self._ask("GET", path, None, optional=optional)
 
     def post(self, path: str, body: Answer, *, optional: bool = False) -> Answer | None:
-        """What the server answers to a request, likewise.
+        """The server's answer to a request; None where an ``optional`` path does not exist.
 
         Raises:
-            ModelError: It refuses the request: its own words are in the message.
-            MachineError: It gives no usable answer, however often it is asked.
+            ModelError: It refuses the request; its own words are in the message.
+            MachineError: It gives no usable answer in all tries.
             Stopped: `stop` was called meanwhile.
         """
         return self._ask("POST", path, body, optional=optional)
@@ -135,7 +135,7 @@ class Server:
         )
 
     def _words(self, response: httpx.Response) -> str:
-        """What a server says about an error, in one line."""
+        """The server's own message about an error, in one line."""
         try:
             held = json.loads(response.content)
             error = held.get("error", held) if isinstance(held, dict) else held
@@ -145,20 +145,20 @@ class Server:
         return self._scrub(" ".join(str(words).split()))[:WORDS]
 
     def _scrub(self, words: str) -> str:
-        """Words without the key: some servers repeat it."""
+        """The text without the key, which some servers repeat."""
         return words.replace(self._key, "(key)") if self._key else words
 
 
 def pause(attempt: int) -> float:
-    """Seconds before another try: twice as long each time, times 0.5 to 1 at random, so that not all come at once."""
+    """Seconds before a retry: twice as long each time, times 0.5 to 1 at random.
+
+    The random factor keeps requests from coming back all at once.
+    """
     return min(MOST_S, FIRST_S * 2.0**attempt) * random.uniform(0.5, 1.0)
 
 
 def retry_after(value: str | None) -> float | None:
-    """Seconds that a ``Retry-After`` header asks for: a number of them, or a date.
-
-    None where there is none to read.
-    """
+    """Seconds that a ``Retry-After`` header asks for, from a number or a date; None if it has neither."""
     if value is None:
         return None
     try:

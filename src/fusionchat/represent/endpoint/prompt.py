@@ -11,20 +11,23 @@ from fusionchat.corpus.render import Rendered
 from fusionchat.represent.entries import Entries
 
 NO_MASS = -9999.0
-"""What vLLM writes in place of -inf, which JSON does not have."""
+"""What vLLM writes for -inf, which JSON lacks."""
 MOST_TOKENS = 2**31
 """Ids are smaller: a store keeps them in 32 bits."""
 
 
 class Answered(NamedTuple):
-    """Entries of a conversation's supervised tokens, and why they cannot be its own ("" where they can)."""
+    """Entries of a conversation's supervised tokens, and why they are not its own ("" if they are)."""
 
     entries: Entries
     fault: str
 
 
 def request(model: str, rendered: Rendered, k: int) -> dict[str, Json]:
-    """What the server is asked: the log-probabilities of a prompt of token ids, and one token that nobody reads."""
+    """The body of a request for the log-probabilities of a prompt, given as token ids.
+
+    It also asks for one generated token, which the API demands and nobody reads.
+    """
     return {
         "model": model,
         "prompt": [rendered.input_ids.tolist()],
@@ -38,9 +41,8 @@ def request(model: str, rendered: Rendered, k: int) -> dict[str, Json]:
 def read(answer: Mapping[str, Json], model: str, rendered: Rendered) -> Answered:
     """The entries of the supervised tokens in an answer.
 
-    Each place of ``prompt_logprobs`` maps ids to log-probabilities, the first is null. Equal ids prove that nothing was
-    added or cut, and no more: they are what was sent.
-    """
+    Each element of ``prompt_logprobs`` maps ids to log-probabilities; the first is null. Equal ids prove only
+    that nothing was added or cut, because they are the ids that were sent."""
     nothing = Entries(np.zeros(0, np.int64), np.zeros(0), np.zeros(0, np.int64))
     choices = answer.get("choices")
     if not isinstance(choices, list) or len(choices) != 1 or not isinstance(choices[0], dict):
@@ -71,7 +73,7 @@ def read(answer: Mapping[str, Json], model: str, rendered: Rendered) -> Answered
 
 
 def _token(name: object) -> int:
-    """A token's id."""
+    """A token's id, from a key of the answer."""
     token = int(str(name))
     if not 0 <= token < MOST_TOKENS:
         raise ValueError(f"{token} is not a token")
@@ -79,7 +81,7 @@ def _token(name: object) -> int:
 
 
 def _value(entry: Json) -> float:
-    """A log-probability: vLLM gives an object with it, others the number."""
+    """A log-probability: vLLM wraps it in an object, other servers return the number."""
     value = entry["logprob"] if isinstance(entry, dict) else entry
     number = float(value)  # type: ignore[arg-type]
     return -np.inf if number <= NO_MASS else number

@@ -22,9 +22,9 @@ class Prompts:
 
     Args:
         server: The server.
-        model: Its name there.
-        asked: What is captured.
-        concurrency: Requests under way at once.
+        model: The model's name on the server.
+            asked: What is captured.
+            concurrency: The most requests at once.
     """
 
     def __init__(self, server: Server, model: str, asked: Asked, concurrency: int) -> None:
@@ -45,8 +45,8 @@ class Prompts:
     def _ask_all(
         self, rendered: RenderedPart, names: Sequence[str], advance: Callable[[int], None]
     ) -> list[Entries]:
-        """The answers in the order of the conversations; the first error that is for good ends all of them."""
-        # The longest first, so that none is waited for at the end.
+        """The answers in the order of the conversations; the first permanent error ends all requests."""
+        # The longest go first, so that the end does not wait for one of them.
         order = np.argsort(-rendered.lengths, kind="stable").tolist()
         found: dict[int, Entries] = {}
         try:

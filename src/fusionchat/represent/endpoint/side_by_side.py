@@ -1,4 +1,4 @@
-"""Work on many items side by side, in threads that never hold up the end of the process."""
+"""Work on many items at once, in threads that never delay the end of the process."""
 
 from collections.abc import Callable, Iterator, Sequence
 from queue import Empty, SimpleQueue
@@ -9,13 +9,13 @@ T = TypeVar("T")
 
 
 def side_by_side(work: Callable[[int], T], items: Sequence[int], threads: int) -> Iterator[tuple[int, T]]:
-    """Each item with what its work gave, as they come; items are begun in their order.
+    """Each item with its result, as they complete; items are begun in order.
 
-    Threads of `concurrent.futures` are waited for when a process ends, and one that reads from a socket cannot be
-    interrupted: after Ctrl-C these would keep it alive until the server answers.
+    A process waits at its end for the threads of `concurrent.futures`, and one that reads from a socket
+    cannot be interrupted: after Ctrl-C these threads would keep the process alive until the server answers.
 
     Raises:
-        Exception: The first that the work of an item raises; no item is begun after it.
+        Exception: The first that an item's work raises; no item is begun after it.
     """
     todo, done, over = SimpleQueue[int](), SimpleQueue[tuple[int, T | None, Exception | None]](), Event()
     for item in items:

@@ -1,4 +1,4 @@
-"""Formats of other trainers that distributions are exported to, one per file.
+"""The formats of other trainers that distributions are exported to, one per file.
 
 `FORMATS` has them by name.
 """

@@ -1,5 +1,5 @@
 # T tokens of a conversation, N of them supervised, K kept tokens
-"""What is exported: conversations with their tokens and distributions; and Parquet files of them."""
+"""The exported conversations with their tokens and distributions, and their Parquet files."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -15,15 +15,15 @@ from fusionchat.artifacts import atomic_path
 from fusionchat.represent.topk import TopK
 
 GROUP = 64
-"""Conversations of a Parquet row group: what a reader holds in memory at once."""
+"""Conversations of a Parquet row group, which a reader holds in memory at once."""
 
 
 class Example(NamedTuple):
     """A conversation as it is exported.
 
     Attributes:
-        id: Of the conversation.
-        domain: Of the conversation; "" where it has none.
+        id: The conversation's id.
+        domain: The conversation's domain; "" if it has none.
         input_ids: int32 [T], the rendered conversation.
         rows: int32 [N], the places of the supervised tokens among them.
         topk: The distributions for these tokens.
@@ -38,12 +38,13 @@ class Example(NamedTuple):
 
 @dataclass(frozen=True)
 class About:
-    """What holds for all that is exported.
+    """What all exported conversations have in common.
 
     Attributes:
         job: The job whose distributions these are.
-        fingerprint: Of that job.
-        model: The model whose tokens they are over: the pivot, or the captured model. A folder or a hub id.
+        fingerprint: That job's fingerprint.
+        model: The model whose vocabulary they are over: the pivot, or the captured model. A folder or a hub
+            id.
         vocabulary: Tokens of its tokenizer.
         k: Most tokens of a distribution.
         longest: Tokens of the longest conversation.
@@ -62,10 +63,10 @@ class About:
 
 
 class Format(Protocol):
-    """A format: how an example becomes a record, and what is written besides."""
+    """A format: how an example becomes a record, and which other files are written."""
 
     def schema(self, about: About) -> pa.Schema:
-        """The columns."""
+        """The columns of the Parquet files."""
         ...
 
     def record(self, example: Example, about: About) -> dict[str, Any]:
@@ -73,7 +74,7 @@ class Format(Protocol):
         ...
 
     def notes(self, about: About) -> dict[str, str]:
-        """Further files by name: how the other trainer reads the data."""
+        """Further files by name, which say how the other trainer reads the data."""
         ...
 
 

@@ -1,13 +1,13 @@
 # T tokens of a conversation, L padded length, N supervised tokens, K kept tokens
 """Arcee's DistillKit: raw top-k for a teacher of kind dataset.
 
-``token_ids``, ``top_values``; with ``prepacked: true``.
+The columns are ``token_ids`` and ``top_values``, with ``prepacked: true``.
 
-Its loss compares the student's logits at place i with row i of the data, so the distribution for token j is in row j - 1. It
-leaves out the places whose *label* is negative, at the same i, while the labels' own loss is of the token after. So a turn's
-labels begin one token early, at the token before its first supervised one. A row that no distribution is for (after a
-turn's last token, or of a token that was not aligned) holds the token itself with probability 1, as its label does.
-Sequences are padded to one length, since its collator stacks them.
+Its loss compares the student's logits at place i with row i of the data, so the distribution for token j is
+in row j - 1. It skips the places whose *label* is negative, at the same i, while the loss of the labels is of
+the next token. So a turn's labels begin one token early, at the token before its first supervised one. A row
+without a distribution (after a turn's last token, or of a token that was not aligned) has the token itself
+with probability 1, as its label does. Sequences are padded to one length, because its collator stacks them.
 """
 
 from typing import Any
@@ -19,11 +19,17 @@ from jaxtyping import Bool, Float, Int
 from fusionchat.represent.export.base import About, Example
 
 IGNORED = -100
-"""A label that bears no loss."""
+"""The label of a token without a loss."""
 NOTHING = -60.0
-"""The log-probability of an empty slot. It has to be finite: DistillKit multiplies by its mask, and 0 * inf is NaN."""
+"""The log-probability of an empty slot.
+
+It has to be finite: DistillKit multiplies by its mask, and 0 * inf is NaN.
+"""
 LEFT = 1e-6
-"""The least mass that is left to other tokens: DistillKit takes the logarithm of 1 - mass, which is NaN at 1."""
+"""The least mass that is left to other tokens.
+
+DistillKit takes the logarithm of 1 - mass, which is not finite at 1.
+"""
 CONFIG = """# For DistillKit, in this folder: `distillkit config.yaml`. Set model, rates and steps to your needs.
 project_name: fusionchat
 model: {model}
@@ -62,7 +68,7 @@ class DistillKit:
     """Padded sequences with k tokens and log-probabilities at each place."""
 
     def schema(self, about: About) -> pa.Schema:
-        """The columns that its trainer and compressor take."""
+        """The columns that DistillKit's trainer and compressor read."""
         return pa.schema(
             {
                 "input_ids": pa.list_(pa.int32()),
@@ -74,7 +80,7 @@ class DistillKit:
         )
 
     def record(self, example: Example, about: About) -> dict[str, Any]:
-        """A padded sequence."""
+        """An example as a padded sequence."""
         length, size = about.longest, len(example.input_ids)
         tokens_L = np.full(length, about.pad, np.int32)
         tokens_L[:size] = example.input_ids
@@ -91,7 +97,7 @@ class DistillKit:
         }
 
     def notes(self, about: About) -> dict[str, str]:
-        """A configuration that fits the data."""
+        """A configuration of DistillKit for the data."""
         return {
             "config.yaml": CONFIG.format(
                 model=about.model, length=about.longest, vocabulary=about.vocabulary, k=about.k
@@ -102,7 +108,9 @@ class DistillKit:
 def targets(
     tokens_L: Int[np.ndarray, " L"], size: int, example: Example, about: About
 ) -> tuple[Int[np.ndarray, "L K"], Float[np.ndarray, "L K"]]:
-    """Ids and log-probabilities for the token after each place: the example's, else the next token with probability 1.
+    """Ids and log-probabilities for the token after each place.
+
+    They are the example's distribution, else the next token with probability 1.
 
     Args:
         tokens_L: The padded sequence.
@@ -126,19 +134,19 @@ def targets(
     ids_LK[at_N, :own] = topk.ids[topk.present]
     values_LK[at_N] = NOTHING
     values_LK[at_N, :own] = np.where(held_NK, topk.logprobs[topk.present], NOTHING)
-    # 3. Some mass for other tokens.
+    # 3. Leave some mass to other tokens.
     mass_L = np.exp(values_LK.astype(np.float64)).sum(axis=1)
     values_LK -= np.maximum(np.log(mass_L) - np.log1p(-LEFT), 0.0)[:, None].astype(np.float32)
-    # 4. Ids for what is empty.
+    # 4. Ids for empty slots.
     return fill(ids_LK, held_LK, about.vocabulary), values_LK
 
 
 def fill(
     ids_LK: Int[np.ndarray, "L K"], held_LK: Bool[np.ndarray, "L K"], vocabulary: int
 ) -> Int[np.ndarray, "L K"]:
-    """The ids, with the vocabulary's last ones that a row does not hold in its empty slots.
+    """The ids, where a row's empty slots get the last ids of the vocabulary that it does not have.
 
-    No id may be in a row twice: DistillKit adds up the student's probabilities of a row's ids.
+    No id may be in a row twice, because DistillKit adds up the student's probabilities of a row's ids.
     """
     k = ids_LK.shape[1]
     last_M = np.arange(vocabulary - 1, max(vocabulary - 1 - 2 * k, -1), -1, dtype=np.int32)

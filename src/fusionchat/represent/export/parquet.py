@@ -1,8 +1,5 @@
 # T tokens of a conversation, N of them supervised, K kept tokens
-"""Plain Parquet: a conversation a record, a list of its distributions.
-
-Any trainer can be taught to read it.
-"""
+"""Plain Parquet, for any trainer: a record for each conversation, with a list of its distributions."""
 
 from typing import Any
 
@@ -36,7 +33,7 @@ class Parquet:
     """Lists of tokens and log-probabilities, without padding."""
 
     def schema(self, about: About) -> pa.Schema:
-        """See README."""
+        """The columns; the written README explains them."""
         return pa.schema(
             {
                 "id": pa.string(),
@@ -51,7 +48,7 @@ class Parquet:
         )
 
     def record(self, example: Example, about: About) -> dict[str, Any]:
-        """Empty slots are left out."""
+        """An example as lists, without empty slots."""
         topk = example.topk
         kept = np.isfinite(topk.logprobs) & topk.present[:, None]
         pairs = [
