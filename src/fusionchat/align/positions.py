@@ -33,7 +33,7 @@ class Attached(NamedTuple):
 
 
 class Places(NamedTuple):
-    """The arrays of `SupervisedTokens` that compiled loops read; ``text`` is where each row's text begins."""
+    """The arrays of `SupervisedTokens` for compiled loops; ``text`` is where each row's text begins."""
 
     labels: NDArray[np.int32]
     turn: NDArray[np.int32]

@@ -41,7 +41,7 @@ class MinEdit:
 
 @dataclass(frozen=True)
 class Statistics:
-    """A source token goes to its most frequent partner at aligned positions (FuseChat's mapping statistics).
+    """A source token goes to its most frequent partner at aligned positions (FuseChat's method).
 
     Ties go by edit distance; a token that never occurs is mapped as by `MinEdit`.
     """

@@ -1,4 +1,4 @@
-"""Arguments of transformers' Trainer for a training of ours."""
+"""Arguments of transformers' Trainer for our trainings."""
 
 from pathlib import Path
 
@@ -11,15 +11,14 @@ from fusionchat.distill.settings import TrainingSettings
 class OneDevice(TrainingArguments):
     """Arguments of a training on one device.
 
-    Trainer alone takes the first GPU, whichever was asked for, and where it sees several it joins as many batches
-    into one and splits it among them; ours are whole micro-batches that must not be joined.
-    """
+    By itself Trainer takes the first GPU, whichever was asked for; with several GPUs it joins one batch for
+    each and splits the result among them. Ours are whole micro-batches that must not be joined."""
 
     chosen: torch.device | None = None
 
     @property
     def device(self) -> torch.device:
-        """Where the model is."""
+        """The device of the model."""
         found = super().device
         return found if self.chosen is None else self.chosen
 
@@ -32,7 +31,10 @@ class OneDevice(TrainingArguments):
 def arguments_of(
     settings: TrainingSettings, checkpoint_steps: int, seed: int, folder: Path, device: torch.device
 ) -> TrainingArguments:
-    """What transformers' Trainer goes by: a micro-batch is one item, and a checkpoint is kept every some steps."""
+    """The arguments of transformers' Trainer: a micro-batch is one item.
+
+    A checkpoint is saved every ``checkpoint_steps`` steps.
+    """
     arguments = OneDevice(
         output_dir=str(folder),
         per_device_train_batch_size=1,
@@ -45,7 +47,7 @@ def arguments_of(
         use_cpu=device.type == "cpu",
         save_strategy="steps",
         save_steps=checkpoint_steps,
-        save_total_limit=1,  # the older one goes when the newer one is whole
+        save_total_limit=1,  # the older one is deleted once the newer one is complete
         seed=seed,
         data_seed=seed,
         remove_unused_columns=False,

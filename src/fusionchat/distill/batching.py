@@ -1,8 +1,8 @@
-"""The order of a training: which conversations make a step, and how a step is cut into micro-batches. PURE.
+"""The order of a training: the conversations of each step, cut into micro-batches. PURE.
 
-The plan is made before training, for all of it (docs/decisions/0002-training-plan.md). Which conversations make a step
-depends on the seed alone; micro-batches and ranks only cut it differently, and every loss is divided by the supervised
-tokens of its whole step.
+The whole plan is made before the training (docs/decisions/0002-training-plan.md). The conversations of a step
+depend on the seed alone; micro-batches and ranks only cut it differently, and every loss is
+divided by the supervised tokens of its whole step.
 """
 
 from collections.abc import Sequence
@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 
 PASS, PASS_CPU, PASS_GPU = 24.0, 2.5e8, 1e12
-"""What a pass costs beside its positions: see `pass_positions`."""
+"""The fixed cost of a pass; see `pass_positions`."""
 
 
 class MicroBatch(NamedTuple):
@@ -21,7 +21,8 @@ class MicroBatch(NamedTuple):
     Attributes:
         members: Their indices, longest first; never empty.
         step_rows: Supervised tokens of the whole step, the divisor of its loss.
-        counts: Whether their rows bear loss; False fills up a rank that has fewer conversations than another has passes.
+        counts: Whether their rows count in the loss; False is filler for a rank with fewer conversations than
+            others have passes.
     """
 
     members: list[int]
@@ -40,19 +41,19 @@ def plan_steps(
     ranks: int = 1,
     seed: int,
 ) -> list[list[MicroBatch]]:
-    """The micro-batches of a whole training: part ``step * ranks + rank`` is what a rank does in a step.
+    """The micro-batches of a whole training; part ``step * ranks + rank`` is for one rank and step.
 
-    All ranks do as many passes in a step, since each pass may gather weights from all of them.
+    All ranks do the same number of passes in a step, because a pass may gather weights from all of them.
 
     Args:
         rows: Supervised tokens of each conversation.
         lengths: Tokens of each conversation.
         epochs: May be a fraction; every full epoch sees every conversation once.
         batch_size: Conversations a step (the last step may have fewer).
-        micro_tokens: Positions of a micro-batch, padding included; a longer conversation is one alone.
-        pass_cost: What a pass costs beside its positions, in positions.
+        micro_tokens: Positions of a micro-batch, padding included; a longer conversation is one by itself.
+            pass_cost: The fixed cost of a pass, in positions.
         ranks: Processes that share a step.
-        seed: Order of the conversations.
+        seed: Determines the order of the conversations.
     """
     count = len(rows)
     generator = np.random.default_rng(seed)
@@ -73,16 +74,16 @@ def plan_steps(
 
 
 def pass_positions(parameters: int, *, gpu: bool) -> float:
-    """What a pass of a model costs beside its positions, in positions.
+    """The fixed cost of a pass of a model, in positions.
 
-    Weights and gradients are read and written once more, for any model about the time of 24 positions. Starting the
-    operations takes some 15 ms on a CPU (a position 6 * parameters operations at 1e11 a second), 30 ms on a GPU (2e14).
-    """
+    Every pass reads and writes weights and gradients, which takes the time of about 24 positions for any
+    model. Starting the operations takes some 15 ms on a CPU (a position 6 * parameters operations at 1e11 a
+    second), 30 ms on a GPU (2e14)."""
     return PASS + (PASS_GPU if gpu else PASS_CPU) / max(parameters, 1)
 
 
 def deal(step: Sequence[int], lengths: Sequence[int], ranks: int) -> list[list[int]]:
-    """A step's conversations (longest first) by rank: each goes to the rank with the fewest tokens so far."""
+    """A step's conversations by rank, longest first: each goes to the rank with the fewest tokens so far."""
     parts: list[list[int]] = [[] for _ in range(ranks)]
     loads = [0] * ranks
     for i in step:
@@ -95,10 +96,10 @@ def deal(step: Sequence[int], lengths: Sequence[int], ranks: int) -> list[list[i
 def cut(
     members: Sequence[int], lengths: Sequence[int], micro_tokens: int, pass_cost: float
 ) -> list[list[int]]:
-    """Conversations (longest first) in micro-batches of neighbours, at the least cost of all such cuts.
+    """Conversations (longest first) in micro-batches of neighbours, cut at the least total cost.
 
-    cost = padded positions + passes * pass_cost; the best cut of the first j follows from those of fewer.
-    """
+    cost = padded positions + passes * pass_cost. The best cut of the first j conversations follows from the
+    best cuts of fewer (dynamic programming)."""
     n = len(members)
     least, start = [0.0] + [np.inf] * n, [0] * (n + 1)
     for j in range(1, n + 1):
@@ -117,7 +118,7 @@ def cut(
 
 
 def split(parts: list[list[int]], passes: int) -> None:
-    """Halve the micro-batch with the most members, in place, until there are ``passes`` of them or each has one."""
+    """Halve the largest micro-batch, in place, until there are ``passes`` of them or each has one member."""
     while len(parts) < passes:
         most = max(range(len(parts)), key=lambda i: len(parts[i]), default=0)
         if not parts or len(parts[most]) < 2:
@@ -127,7 +128,10 @@ def split(parts: list[list[int]], passes: int) -> None:
 
 
 def real_share(plan: Sequence[Sequence[MicroBatch]], lengths: Sequence[int]) -> float:
-    """The share of the positions of a plan that are tokens of conversations that count; the others are padding."""
+    """The share of a plan's positions that are tokens of conversations that count.
+
+    The others are padding or filler.
+    """
     real = sum(lengths[i] for part in plan for micro in part if micro.counts for i in micro.members)
     padded = sum(
         len(micro.members) * max(lengths[i] for i in micro.members) for part in plan for micro in part

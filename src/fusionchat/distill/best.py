@@ -1,4 +1,4 @@
-"""The weights of the step that was best on held-out conversations, kept beside the checkpoints until the training's end."""
+"""The weights of the step with the best held-out bits per byte, saved beside the checkpoints."""
 
 import shutil
 from pathlib import Path
@@ -17,19 +17,19 @@ FOLDER, WEIGHTS, ABOUT = "best", "model.safetensors", "best.json"
 
 
 class Best(NamedTuple):
-    """A step, and the bits per byte after it."""
+    """A step, and the held-out bits per byte after it."""
 
     step: int
     bits_per_byte: float
 
 
 class BestWeights:
-    """The best step so far; a training that is gone on with finds the one that was kept.
+    """The best step so far; a resumed training finds the saved one.
 
     Args:
         checkpoints: The folder of the training's checkpoints.
-        sharded: Whether each process holds a part of the student.
-        writes: Whether this process writes what one process writes.
+        sharded: Whether each process has a part of the student.
+            writes: Whether this process writes what only one process writes.
     """
 
     def __init__(self, checkpoints: Path, *, sharded: bool, writes: bool) -> None:
@@ -37,7 +37,10 @@ class BestWeights:
         self.best = read_best(self.folder)
 
     def offer(self, found: Best, student: Student, narrow: NarrowModel | None) -> None:
-        """Keep the weights of a step if it is better than those before; every process calls it with the same figure."""
+        """Save the weights of a step if it is the best so far.
+
+        Every process calls it with the same figure.
+        """
         if self.best is not None and found.bits_per_byte >= self.best.bits_per_byte:
             return
         self.best = found
@@ -52,14 +55,17 @@ class BestWeights:
         elif self.writes:
             save_file({n: _wide(p, narrow) for n, p in trained(student).items()}, place / WEIGHTS)
         wait_for_all()
-        if self.writes:  # complete when it has its name
+        if self.writes:  # complete once it is renamed
             write_json(place / ABOUT, found._asdict())
             shutil.rmtree(self.folder, ignore_errors=True)
             place.rename(self.folder)
 
     @torch.no_grad()
     def restore(self, student: Student) -> None:
-        """Give the student the weights that were kept: while each process still holds a part, or once it is whole and wide."""
+        """Load the saved weights into the student.
+
+        Called while each process still has a part of it, or once it is whole and in fp32.
+        """
         if self.sharded:
             load_weights(student, self.folder)
             return
@@ -69,7 +75,7 @@ class BestWeights:
 
 
 def read_best(folder: Path) -> Best | None:
-    """The step whose weights are kept in a folder, None where there is none."""
+    """The step whose weights are saved in a folder; None if there is none."""
     if not (folder / ABOUT).is_file():
         return None
     held = read_json(folder / ABOUT)

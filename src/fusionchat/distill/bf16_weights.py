@@ -1,11 +1,13 @@
-"""A model whose matrices are trained in bf16: what each weight lacks of fp32 is beside it, or is lost at random.
+"""A model whose matrices are trained in bf16.
+
+What a weight lacks of fp32 is stored beside it, or lost to random rounding:
 
     kahan        weight (bf16) + compensation (16 bits): 4 bytes, as exact as fp32 up to its last bit
     stochastic   weight (bf16) alone: 2 bytes, right on average
 
-Both round at random in every step, so that passes see changes smaller than a step of bf16 (`fusionchat.distill.rounding`). A
-compensation in bf16, as Kahan's sum would have it, has 8 of these 16 bits. Vectors (norms, biases) stay in fp32.
-"""
+Both round at random in every step, so that passes see changes smaller than a step of bf16
+(`fusionchat.distill.rounding`). A compensation in bf16, as in Kahan's summation, would have only 8 of these
+16 bits. Vectors (norms, biases) stay in fp32."""
 
 from collections.abc import Iterator
 from typing import NamedTuple
@@ -21,7 +23,7 @@ from fusionchat.distill.rounding import draws, joined, parted
 
 
 class Narrow(NamedTuple):
-    """A matrix in bf16, and its compensation; None where it has none."""
+    """A matrix in bf16, and its compensation, if it has one."""
 
     weight: nn.Parameter
     rest: Int16[Tensor, " N"] | None
@@ -32,7 +34,7 @@ class Narrow(NamedTuple):
         return (flat.float() if self.rest is None else joined(flat, self.rest)).view(self.weight.shape)
 
     def take(self, wide: Float32[Tensor, "..."], generator: torch.Generator) -> float:
-        """Become an fp32 weight, which is overwritten; returns the sum of the squares of what was lost of it."""
+        """Store an fp32 weight, which is overwritten; returns the sum of squares of what is lost."""
         upper, rest = parted(wide.view(-1), generator)
         self.weight.detach().copy_(upper.view(wide.shape))
         if self.rest is not None:
@@ -42,12 +44,12 @@ class Narrow(NamedTuple):
 
 
 class NarrowModel:
-    """A model that has bf16 matrices between `of` and `widen`, and fp32 ones before and after.
+    """A model with bf16 matrices between `of` and `widen`, and fp32 ones before and after.
 
     Attributes:
-        parts: Each matrix, by the parameter.
-        seed: Of the rounding.
-        lost: Sum of the squares of all that rounding took from a weight, or added to it, since the pivot.
+        parts: Each matrix, by its parameter.
+        seed: The seed of the rounding.
+        lost: Sum of squares of all that rounding took from a weight, or added to it, since the pivot.
     """
 
     def __init__(
@@ -57,12 +59,18 @@ class NarrowModel:
 
     @property
     def noise(self) -> float:
-        """Root mean square of what rounding added to the change of a weight; its draws are independent of each other."""
+        """Root mean square of what rounding added to the change of a weight.
+
+        The draws are independent of each other, so the squares add up.
+        """
         return (self.lost / max(sum(weight.numel() for weight in self.parts), 1)) ** 0.5
 
     @classmethod
     def of(cls, model: PreTrainedModel, *, compensated: bool, seed: int) -> "NarrowModel":
-        """Part the trained fp32 matrices of a model, in place. The sum of embeddings and layers stays in fp32."""
+        """Replace a model's trained fp32 matrices by bf16, in place; returns the object that tracks them.
+
+        The sum of embeddings and layers stays in fp32.
+        """
         parts, gone = dict[nn.Parameter, Narrow](), 0.0
         for number, weight in enumerate(matrices(model)):
             upper, rest = parted(weight.detach().view(-1), draws(seed, 0, number, weight.device))
@@ -73,24 +81,24 @@ class NarrowModel:
         return cls(parts, seed, gone, hook)
 
     def widen(self) -> None:
-        """Give the model its matrices in fp32, with their compensations, which go one after the other."""
+        """Make the model's matrices fp32 again, with their compensations, which are freed one by one."""
         self._hook.remove()
         while self.parts:
             weight, narrow = self.parts.popitem()
             weight.data = narrow.wide()
 
     def take(self, number: int, narrow: Narrow, wide: Float32[Tensor, "..."], step: int) -> None:
-        """Let a matrix become an fp32 one after a step."""
+        """Store the fp32 result of a step in a matrix."""
         self.lost += narrow.take(wide, draws(self.seed, step, number, wide.device))
 
 
 def lost(upper: Tensor, rest: Tensor) -> float:
-    """Sum of the squares of what bf16 weights lack of the weights that `parted` made them of."""
+    """Sum of squares of what bf16 weights lack of the fp32 weights that `parted` split."""
     return float((joined(upper, rest) - upper.float()).square_().sum(dtype=torch.float64))
 
 
 def matrices(model: nn.Module) -> Iterator[nn.Parameter]:
-    """The trained fp32 parameters that are no vectors."""
+    """The trained fp32 parameters that are not vectors."""
     return (p for p in model.parameters() if p.requires_grad and p.dtype == torch.float32 and p.dim() > 1)
 
 

@@ -1,11 +1,11 @@
-"""The checkpoints that a training leaves on its way."""
+"""The checkpoints of a training."""
 
 import json
 from pathlib import Path
 
 
 def last_checkpoint(folder: Path) -> Path | None:
-    """The newest complete checkpoint (Trainer writes its state last), None where there is none."""
+    """The newest complete checkpoint (Trainer writes its state last); None if there is none."""
     found = sorted(folder.glob("checkpoint-*"), key=step_of, reverse=True)
     return next((path for path in found if _state(path) is not None), None)
 
@@ -16,7 +16,7 @@ def step_of(checkpoint: Path) -> int:
 
 
 def describe(folder: Path) -> str:
-    """How far a training is: ``checkpoint at step 400 of 1200``, "" where there is none yet."""
+    """The progress of a training: ``checkpoint at step 400 of 1200``, "" if there is no checkpoint yet."""
     checkpoint = last_checkpoint(folder)
     state = None if checkpoint is None else _state(checkpoint)
     if checkpoint is None or state is None:

@@ -37,17 +37,18 @@ class StudentBatch(TypedDict):
 
 
 class Distributions(Protocol):
-    """What a student learns, by conversation: `fusionchat.represent.store.read.DistributionStore`, or a list."""
+    """What a student learns, by conversation: a `DistributionStore` or a list."""
 
     def __getitem__(self, conversation: int, /) -> TopK:
-        """One distribution a supervised token of the conversation."""
+        """The distributions of a conversation, one for each supervised token."""
         ...
 
 
 class StudentData(Dataset[list[StudentBatch]]):
-    """Part i of a plan (one rank's micro-batches of one step) as tensors; ``soft`` is None for the labels alone.
+    """Part i of a plan, the micro-batches of one rank and step, as tensors.
 
-    The text of the ``own`` conversations is the student's: a row of theirs without a distribution is left out.
+    ``soft`` is None for training on the labels alone. The text of the ``own`` conversations is the student's:
+    their rows without a distribution are omitted.
     """
 
     def __init__(
@@ -60,7 +61,7 @@ class StudentData(Dataset[list[StudentBatch]]):
         self.rendered, self.soft, self.plan, self.own = rendered, soft, plan, own
 
     def __len__(self) -> int:
-        """Parts of the whole training."""
+        """The number of parts of the whole training."""
         return len(self.plan)
 
     def __getitem__(self, index: int) -> list[StudentBatch]:
@@ -101,13 +102,13 @@ class _Soft(NamedTuple):
 
 
 def kept_rows(soft: _Soft, own: Bool[np.ndarray, " N"]) -> Tensor | slice:
-    """The rows that teach something: all but those of the student's own text that have no distribution."""
+    """The rows that are trained on: all except rows of the student's own text without a distribution."""
     kept = ~own | (soft.present & np.isfinite(soft.logprobs).any(axis=1))
     return slice(None) if kept.all() else torch.from_numpy(np.flatnonzero(kept))
 
 
 def in_a_row(parts: Sequence[TopK], rows: int) -> _Soft:
-    """The distributions of some conversations one after the other; ``rows`` without one if there are no parts."""
+    """The distributions of some conversations one after the other; ``rows`` empty ones for no parts."""
     if not parts:
         return _Soft(
             np.zeros((rows, 1), np.int64),

@@ -1,16 +1,16 @@
-"""When a training's loss has grown so much that it is stopped. PURE."""
+"""When a training is stopped because its loss has grown too much. PURE."""
 
 from collections import deque
 from statistics import median
 
 WINDOW = 10
-"""Steps whose median is looked at: one odd step says nothing."""
+"""Steps whose median counts, since a single odd step means nothing."""
 TIMES, MORE = 2.0, 1.0
-"""It has diverged above this many times what it was in the first steps, and this many nats."""
+"""A loss has diverged above this multiple of the first steps' loss, and this many nats more than it."""
 
 
 class Divergence:
-    """Looks at the labels' loss of each step, in nats a token, whatever lambda is."""
+    """Watches the labels' loss of each step, in nats a token, whatever lambda is."""
 
     def __init__(self) -> None:
         self.first: list[float] = []
@@ -18,7 +18,7 @@ class Divergence:
 
     @property
     def limit(self) -> float | None:
-        """Above this median the training has diverged; None until the first steps are made."""
+        """The median above which the training has diverged; None until the first steps are done."""
         return TIMES * median(self.first) + MORE if len(self.first) == WINDOW else None
 
     def has(self, label_loss: float) -> bool:

@@ -1,4 +1,4 @@
-"""Training without dropout: it is off, so that the size of a micro-batch changes nothing."""
+"""Training without dropout, so that the size of a micro-batch does not change the result."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -7,20 +7,19 @@ from torch import nn
 from transformers import PreTrainedModel
 
 WORDS = ("drop", "jitter")
-"""What the rates are called: attention_dropout, resid_pdrop, layerdrop, router_jitter_noise."""
+"""Parts of the rates' names: attention_dropout, resid_pdrop, layerdrop, router_jitter_noise."""
 
 OF_FACTORS = ".lora_dropout."
-"""Where peft has the dropout of its factors."""
+"""The part of a module's name under which peft keeps the dropout of its factors."""
 
 
 @contextmanager
 def without_dropout(model: PreTrainedModel) -> Iterator[None]:
-    """Let a model's training passes draw no random numbers; afterwards its rates and configuration are as before.
+    """Turn off a model's random numbers in training passes; afterwards its rates are as before.
 
     A dropout mask has the shape of a micro-batch: with GPT-2's 0.1 the trained weights depended on
-    ``runtime.micro_batch_tokens``. Rates are kept as numbers in modules, in `torch.nn.Dropout`, and in configurations.
-    A rate of LoRA's factors was asked for, and stays.
-    """
+    ``runtime.micro_batch_tokens``. Rates are numbers in modules, in `torch.nn.Dropout`, and in
+    configurations. The rate of LoRA's factors is a setting, and stays."""
     modules = [module for name, module in model.named_modules() if OF_FACTORS not in name]
     owners: list[object] = [*modules, model.config, model.config.get_text_config()]
     kept = [(owner, name, rate) for owner in owners for name, rate in _rates(owner)]

@@ -1,12 +1,13 @@
 # T positions of a pass, N of its rows, V vocabulary, H hidden size, A width of attention, I inner width
-"""The memory of a training: bytes of one process above what it holds before it loads a model.
+"""The memory of a training: bytes of one process beyond what it uses before it loads a model.
 
-Weights, gradients and the optimizer's state follow from the number of parameters; activations from what autograd saves of a
-layer of the usual structure (two norms, attention, a gated perceptron), as `torch.autograd.graph.saved_tensors_hooks` shows it:
+Weights, gradients and the optimizer's state follow from the number of parameters; activations from what
+autograd saves of a layer of the usual structure (two norms, attention, a gated perceptron), as
+`torch.autograd.graph.saved_tensors_hooks` shows it:
 
-    fp32   4 (6 H + 4 A + 4 I) a position and layer: norms and the inputs of linear maps; q, k, v, result; the perceptron
-    bf16   26 H + 8 A + 8 I: norms stay in fp32, and each linear map has a bf16 copy of its input
-    LoRA   2 H fewer numbers: a frozen norm does not keep its result
+    fp32   4 (6 H + 4 A + 4 I) per position and layer: norms and the inputs of linear maps; q, k, v, result;
+    the perceptron bf16   26 H + 8 A + 8 I: norms stay in fp32, and each linear map has a bf16 copy of its
+    input LoRA   2 H fewer numbers: a frozen norm does not save its result
 """
 
 from collections.abc import Mapping
@@ -23,11 +24,11 @@ NAMES = {
     "heads": ("num_attention_heads", "n_head", "num_heads"),
     "vocabulary": ("vocab_size",),
 }
-"""The keys of a configuration that give the sizes of a structure."""
+"""The keys of a configuration that contain each size."""
 FACTOR_INPUTS = 2
-"""Norms' results that a layer with frozen norms does not keep."""
+"""Results of norms that a layer with frozen norms does not save."""
 GATHERED = 3
-"""Layers that a process has whole at once: the one that computes, the next one, and a buffer."""
+"""Whole layers in a process at once: the one that computes, the next one, and a buffer."""
 NF4 = 0.53
 """Bytes of a weight in 4 bits with its scale."""
 STAND_INS = 4
@@ -38,12 +39,13 @@ class Shape(NamedTuple):
     """A model's sizes.
 
     Attributes:
-        hidden, attention, keys, inner: H; width of all heads together; of the keys'; of the perceptron, of all experts that a
+        hidden, attention, keys, inner: H; width of all heads together; of the keys'; of the perceptron, of
+        all experts that a
             token goes through.
-        layers: How many.
+        layers: The number of layers.
         vocabulary: V.
         tied: Whether embedding and head are one matrix.
-        parameters: Of the whole model; 0 to work them out.
+        parameters: Of the whole model; 0 to compute them.
     """
 
     hidden: int
@@ -57,7 +59,7 @@ class Shape(NamedTuple):
 
     @classmethod
     def of_config(cls, config: Mapping[str, object], parameters: int = 0) -> "Shape | None":
-        """The sizes that a configuration (``config.json``) has, None where it does not say them."""
+        """The sizes in a configuration (``config.json``); None if it lacks some."""
         inside = config.get("text_config")
         own = inside if isinstance(inside, dict) else config
         found = {key: next((own[n] for n in names if n in own), None) for key, names in NAMES.items()}
@@ -83,7 +85,7 @@ class Shape(NamedTuple):
 
     @property
     def size(self) -> int:
-        """Parameters, by the usual structure where they are not known."""
+        """Parameters of the model, from the usual structure where unknown."""
         one = self.hidden * (2 * self.attention + 2 * self.keys + 3 * self.inner + 2)
         return self.parameters or self.outside + self.layers * one
 
@@ -103,13 +105,15 @@ class Footprint(NamedTuple):
 
     Attributes:
         frozen: Weights that are not trained.
-        trained: Weights that are, with what bf16 weights lack, or with the copies of bf16 passes.
+        trained: Weights that are trained, with the compensations of bf16 weights or the copies of bf16
+            passes.
         gradients: Of all trained weights.
         optimizer: Its state.
         activations: What the backward pass of a full pass needs.
         loss: Logits of a chunk, and the gradients of states and head.
-        gathered: Of FSDP2, what is whole in a process.
-        ends: What the end of a backward pass, or the optimizer's step, takes instead of activations and loss.
+        gathered: What FSDP2 has whole in a process.
+            ends: What the end of a backward pass, or the optimizer's step, needs instead of activations and
+                loss.
         loading: The most before the first step.
     """
 
@@ -142,18 +146,18 @@ def footprint(
     checkpointing: bool = False,
     gpu: bool = False,
 ) -> Footprint:
-    """What a training takes where its steps have several passes.
+    """The memory of a training whose steps have several passes.
 
     Args:
         shape: Of the pivot.
         how: How it is trained.
         tokens: T, padding included.
         rows: N.
-        trained: Trained parameters; None to work them out.
-        ranks: Processes that share it.
-        sharded: Whether each holds a part (FSDP2).
-        checkpointing: Whether a layer's activations are made again in the backward pass.
-        gpu: Whether it is a GPU's memory: then logits come in larger chunks, and loading is in the host's.
+        trained: Trained parameters; None to compute them.
+            ranks: Processes that share it.
+            sharded: Whether each has a part (FSDP2).
+            checkpointing: Whether activations are computed again in the backward pass.
+            gpu: Whether it is a GPU's memory: logits then come in larger chunks, and loading uses the host's.
     """
     full, count = how.train == FULL, trained
     if count is None:
@@ -187,7 +191,7 @@ def footprint(
 
 
 def _frozen(shape: Shape, how: TrainingSettings) -> float:
-    """Bytes of the weights beside factors: of layers in fp32, in bf16, or in 4 bits."""
+    """Bytes of the frozen weights beside factors: layers in fp32, in bf16, or in 4 bits."""
     layers = shape.layer * shape.layers
     quantized = how.train != FULL and how.train.quantization is not None
     return (NF4 if quantized else 2.0 if how.half else 4.0) * layers + 4.0 * shape.outside
@@ -202,7 +206,7 @@ def _activations(shape: Shape, *, half: bool, full: bool) -> float:
 
 
 def _chunk(shape: Shape, rows: int, *, half: bool, gpu: bool) -> float:
-    """Bytes of the logits that are there at once (`fusionchat.distill.products`)."""
+    """Bytes of the logits in memory at once (`fusionchat.distill.products`)."""
     if gpu:
         return CHUNK_GPU * (6.0 if half else 4.0)
     row = shape.vocabulary * (2 if half else 4)

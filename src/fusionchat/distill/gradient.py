@@ -17,12 +17,12 @@ TINY = torch.finfo(torch.float32).tiny
 
 
 class Goal(NamedTuple):
-    """What rows of logits are trained towards, ready for `logit_gradient`.
+    """The targets of some rows of logits, ready for `logit_gradient`.
 
     Attributes:
         labels: int64 [N, 1].
         weight: [N], lambda; 1 for a row without a distribution.
-        ids: int64 [N, K]; an empty slot repeats the first filled one, so that it writes what that one writes.
+        ids: int64 [N, K]; an empty slot repeats the first filled one, so that both write the same value.
         filled: bool [N, K].
         first: int64 [N, 1], the first filled slot.
         q: [N, K], 0 in an empty slot.
@@ -53,9 +53,9 @@ def goal(
     logprobs_NK: Float[Tensor, "N K"],
     tail_N: Float[Tensor, " N"] | None,
 ) -> Goal:
-    """Labels and stored distributions as `logit_gradient` takes them; ``tail_N`` None leaves the tail out.
+    """Labels and stored distributions as `logit_gradient` takes them; without ``tail_N``, no tail.
 
-    Storage rounds to fp16, so the masses are brought back to a sum of 1: with the tail, or without it.
+    Storage rounds to fp16, so the masses are rescaled to a sum of 1, with the tail or without it.
     """
     filled = torch.isfinite(logprobs_NK)
     log_q = logprobs_NK.to(weight_N.dtype)
@@ -79,13 +79,13 @@ def goal(
 
 
 class Losses(NamedTuple):
-    """Of each row, in nats: CE of the label, and D (0 where it has no weight); and what has the largest logit.
+    """Losses of each row, in nats: CE of the label and D; and whether the largest logit is right.
 
     Attributes:
         label: CE of the label.
-        divergence: D.
-        right: Whether no token has a larger logit than the label.
-        agrees: The same of the distribution's own largest token; False where D has no weight.
+        divergence: D, 0 where it has no weight.
+            right: Whether no token has a larger logit than the label.
+            agrees: The same for the distribution's most likely token; False where D has no weight.
     """
 
     label: Float[Tensor, " N"]
@@ -102,11 +102,11 @@ class Softmax(NamedTuple):
 
 
 def softmax_(logits_NV: Float[Tensor, "N V"]) -> Softmax:
-    """What a softmax is made of; the logits become it.
+    """Log of each row's sum of exponentials, and its largest logit; the logits become the softmax.
 
-    A CPU's softmax is one vectorized pass over a row in the cache, where exponentials alone, or a logsumexp, take four
-    and eight times as long. The largest probability is at least 1/V, so that log z = max - log p_max is exact.
-    """
+    A CPU's softmax is one vectorized pass over a row in the cache; exponentials alone, or a logsumexp, take
+    four and eight times as long. The largest probability is at least 1/V, so that log z = max - log p_max is
+    exact."""
     most = logits_NV.amax(1, keepdim=True)
     if logits_NV.device.type != "cpu":
         return Softmax(exponentials_(logits_NV, most), most)
@@ -115,7 +115,9 @@ def softmax_(logits_NV: Float[Tensor, "N V"]) -> Softmax:
 
 
 def exponentials_(logits_NV: Float[Tensor, "N V"], most_N1: Float[Tensor, "N 1"]) -> Float[Tensor, "N 1"]:
-    """log z of logits that become their softmax, without another array of their size: exp(x - max) / sum."""
+    """log z of the logits, which become their softmax exp(x - max) / sum.
+
+    No other array of their size is made."""
     total = logits_NV.sub_(most_N1).exp_().sum(1, keepdim=True)
     logits_NV.div_(total)
     return most_N1 + total.log()
@@ -130,7 +132,7 @@ def logit_gradient(logits_NV: Float[Tensor, "N V"], towards: Goal, *, soft: bool
         soft: Whether any row's distribution counts.
         bucket: Whether the tail is one more entry.
     """
-    # 1. what is needed of the logits, before they are overwritten
+    # 1. read what is needed of the logits before they are overwritten
     label = logits_NV.gather(1, towards.labels)
     kept = logits_NV.gather(1, towards.ids) if soft else label
     log_z, most = softmax_(logits_NV)  # 2. p

@@ -1,4 +1,4 @@
-"""Bits per byte of held-out conversations while a student is trained, by the passes of its training."""
+"""Bits per byte of held-out conversations during a training, by the same kind of passes."""
 
 import math
 from collections.abc import Iterator, Sequence
@@ -17,7 +17,7 @@ from fusionchat.distill.parallel import place
 from fusionchat.distill.student import Student
 
 TOGETHER = 64
-"""Conversations that are cut into passes together."""
+"""Conversations whose passes are cut together."""
 
 
 class HeldOut(NamedTuple):
@@ -33,7 +33,10 @@ class HeldOut(NamedTuple):
 
 
 def passes(held: HeldOut, micro_tokens: int, pass_cost: float) -> Iterator[StudentBatch]:
-    """This process's passes over the conversations; every process has as many, since each may gather weights from all."""
+    """This process's passes over the held-out conversations.
+
+    Every process has the same number, because each pass may gather weights from all.
+    """
     rank, world = place()
     plan = plan_steps(
         [len(one.rows) for one in held.rendered],
@@ -52,7 +55,10 @@ def passes(held: HeldOut, micro_tokens: int, pass_cost: float) -> Iterator[Stude
 
 @contextmanager
 def measuring(student: Student) -> Iterator[None]:
-    """The student for passes without a gradient, by the labels alone; afterwards as it was, also where it is shared out."""
+    """Set the student up for passes without a gradient, on the labels alone; afterwards it is as before.
+
+    This holds for a student that is sharded, too.
+    """
     weight, focus, mode = student.label_weight, student.focus, student.training
     student.label_weight, student.focus = 1.0, 0.0
     student.eval()
@@ -62,7 +68,7 @@ def measuring(student: Student) -> Iterator[None]:
     finally:
         student.label_weight, student.focus = weight, focus
         student.train(mode)
-        for module in student.modules():  # what the forward has gathered is of these weights
+        for module in student.modules():  # what the forward gathered belongs to these weights
             if isinstance(module, FSDPModule):
                 module.reshard()
 

@@ -1,9 +1,9 @@
-"""LoRA: factors beside the pivot's frozen matrices, put there, checked and saved by PEFT.
+"""LoRA: factors beside the pivot's frozen matrices, added, checked and saved by PEFT.
 
     W + alpha / r * B A        (arXiv 2106.09685), B zero and A random at the start
 
-The target is an adapter: `PeftModel.from_pretrained`, vLLM and the merge read it. Which weights it belongs to is beside it.
-"""
+The target is an adapter that `PeftModel.from_pretrained`, vLLM and the merge can read. A file beside it names
+the weights that it belongs to."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -33,7 +33,10 @@ WHERE = "distill.train.lora"
 
 
 def linear_layers(model: "PreTrainedModel") -> dict[str, tuple[int, int]]:
-    """Inputs and outputs of each linear layer but the head, by its name in the model; of structures on any device."""
+    """Inputs and outputs of each linear layer except the head, by its name in the model.
+
+    The structure may be on any device.
+    """
     head = model.get_output_embeddings()
     return {
         name: _sides(module)
@@ -54,7 +57,8 @@ def chosen_layers(
     """Inputs and outputs of the linear layers that get factors, by name.
 
     Raises:
-        ModelError: A name is of no linear layer, a rank is above a matrix's, or a module to save is not there.
+        ModelError: A name matches no linear layer, a rank exceeds a matrix's, or a module to save does not
+            exist.
     """
     layers = linear_layers(model)
     known = _ends(layers)
@@ -82,10 +86,12 @@ def chosen_layers(
 
 
 def require_fitting(ref: ModelRef, how: Lora | Qlora, where: str = "distill.train") -> None:
-    """Check how a model is to be trained against its structure and this machine, before anything is captured.
+    """Check how a model is to be trained, against its structure and this machine.
+
+    This runs before anything is captured.
 
     Raises:
-        ModelError: As `chosen_layers`; or what quantizes is missing.
+        ModelError: As `chosen_layers`; or the package that quantizes is missing.
     """
     from transformers import AutoModelForCausalLM
 
@@ -96,7 +102,7 @@ def require_fitting(ref: ModelRef, how: Lora | Qlora, where: str = "distill.trai
 
 
 def require_quantizer(how: Lora | Qlora, where: str = "distill.train") -> None:
-    """Raise ModelError where the matrices are to be in 4 bits, and this machine lacks what makes them so."""
+    """Raise ModelError where the matrices are to be in 4 bits and this machine cannot quantize them."""
     if how.quantization is not None and (missing := lacks(how.quantization)):
         raise ModelError(
             f"This machine cannot train with QLoRA: {missing}",
@@ -106,7 +112,10 @@ def require_quantizer(how: Lora | Qlora, where: str = "distill.train") -> None:
 
 
 def opening_of(how: Lora | Qlora, compute: str) -> Opening:
-    """How the pivot is opened to be trained: as it is, or its linear layers quantized, computing in ``compute``."""
+    """How the pivot is loaded for training: as it is, or quantized and computing in ``compute``.
+
+    Only its linear layers are quantized.
+    """
     if how.quantization is None:
         return PLAIN
     return Opening(quantization={**how.quantization, COMPUTE: compute})
@@ -115,7 +124,7 @@ def opening_of(how: Lora | Qlora, compute: str) -> Opening:
 def _require_saved(
     model: "PreTrainedModel", settings: LoraSettings, chosen: dict[str, tuple[int, int]], where: str
 ) -> None:
-    """Raise ModelError where a module to save is not there, or has factors too."""
+    """Raise ModelError where a module to save does not exist, or has factors too."""
     modules = [name for name, module in model.named_modules() if any(True for _ in module.parameters(False))]
     for name in settings.modules_to_save:
         found = [module for module in modules if is_called(module, name)]
@@ -138,7 +147,7 @@ def _require_saved(
 
 
 def is_called(module: str, name: str) -> bool:
-    """Whether a module is meant by a name: its own, or the end of it (peft's rule)."""
+    """Whether a name matches a module: its full name, or the end of it (peft's rule)."""
     return module == name or module.endswith(f".{name}")
 
 
@@ -150,16 +159,16 @@ def _ends(names: "dict[str, tuple[int, int]] | list[str]") -> list[str]:
 def with_factors(
     model: "PreTrainedModel", settings: LoraSettings, ref: ModelRef, *, seed: int, where: str = WHERE
 ) -> "PeftModel":
-    """The model with factors beside its matrices; all else is frozen. The model itself is changed.
+    """The model, changed in place, with factors beside its matrices; everything else is frozen.
 
-    A module to save that is tied to another one (embedding and head) stays so: they are trained as one.
+    A module to save that is tied to another one (embedding and head) stays tied: both are trained as one.
 
     Args:
         model: The pivot, or a source.
         settings: Which factors.
-        ref: Where it is.
-        seed: Of the factors A.
-        where: The recipe's key of the settings, for messages.
+            ref: Where the model is.
+            seed: The seed of the factors A.
+            where: The recipe's key of the settings, for messages.
 
     Raises:
         ModelError: peft is missing, or the settings do not fit the model (`chosen_layers`).
@@ -193,18 +202,21 @@ def with_factors(
 
 
 def load_factors(adapted: "PeftModel", folder: Path) -> None:
-    """Take over the factors, and what else was trained, from an adapter that `save_adapter` wrote: a training goes on from it."""
+    """Load the factors, and what else was trained, from an adapter that `save_adapter` wrote.
+
+    A training continues from it.
+    """
     from peft import load_peft_weights, set_peft_model_state_dict
 
     set_peft_model_state_dict(adapted, load_peft_weights(str(folder), device="cpu"))
 
 
 def round_frozen(model: "PreTrainedModel", dtype: torch.dtype) -> None:
-    """Round the weights of frozen linear layers, in place, to what autocast to this dtype multiplies with.
+    """Round the weights of frozen linear layers to a dtype, in place, as autocast to it would.
 
-    Autocast rounds them in every pass, so no bit of a training changes, and they take half the memory. Weights that
-    something else reads too (a tied embedding), norms, biases and quantized weights stay as they are.
-    """
+    Autocast rounds them in every pass, so no bit of a training changes, and they need half the memory.
+    Weights that something else reads too (a tied embedding), norms, biases and quantized weights stay as they
+    are."""
     linear = {id(m.weight) for m in model.modules() if isinstance(m, nn.Linear)}
     for module in model.modules():
         if not isinstance(module, nn.Linear):
@@ -219,7 +231,10 @@ def round_frozen(model: "PreTrainedModel", dtype: torch.dtype) -> None:
 def _target_names(
     model: "PreTrainedModel", chosen: dict[str, tuple[int, int]], saved: list[str]
 ) -> list[str]:
-    """The layers as peft is to find them: by the last part of their names, or whole where another module ends so."""
+    """The layers by the names that peft looks for.
+
+    These are the last parts of their names, or full names where another module's name ends the same way.
+    """
     left = [name for name in chosen if not any(is_called(name, one) for one in saved)]
     others = [name for name, _ in model.named_modules() if name and name not in left]
     clear = {end for end in _ends(left) if not any(is_called(name, end) for name in others)}
@@ -227,7 +242,10 @@ def _target_names(
 
 
 def _saved_names(model: "PreTrainedModel", saved: list[str]) -> list[str]:
-    """Modules to save as peft is to find them, which takes ``norm`` for ``input_layernorm``, too: then by whole names."""
+    """Modules to save, by the names that peft looks for.
+
+    peft matches ``norm`` with ``input_layernorm`` too; full names are used then.
+    """
     modules = [name for name, _ in model.named_modules(remove_duplicate=False) if name]
     found = list[str]()
     for name in saved:
@@ -237,14 +255,14 @@ def _saved_names(model: "PreTrainedModel", saved: list[str]) -> list[str]:
 
 
 def save_adapter(adapted: "PeftModel", ref: ModelRef, out: Path, how: Lora | Qlora) -> None:
-    """Write an adapter into a folder: factors in fp32, what was trained whole, and which weights it belongs to."""
+    """Write an adapter: factors in fp32, modules trained whole, and which weights it belongs to."""
     adapted.save_pretrained(str(out), save_embedding_layers=False)
-    (out / README).unlink(missing_ok=True)  # a form with nothing filled in
+    (out / README).unlink(missing_ok=True)  # an empty template
     config = read_json(out / ADAPTER)
     targets = config["target_modules"]
     assert isinstance(targets, list)
     write_json(
         out / ADAPTER, config | {"target_modules": sorted(targets, key=str)}
-    )  # peft keeps them as a set
+    )  # peft stores them as a set
     quantized = None if how.quantization is None else describe(how.quantization)
     write_base(out, ref.place, trained_in=quantized)

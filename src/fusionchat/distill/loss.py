@@ -3,17 +3,17 @@
 
     L = sum_i  lambda * CE(label_i) + (1 - lambda) * D(q_i || p_i)          (section 3.2, arXiv 2402.16107v6)
 
-q is a fused distribution: K kept tokens and the mass of the rest. p is the student's softmax. With S the kept
+q is a fused distribution: K kept tokens and the mass of the rest; p is the student's softmax. With S the kept
 tokens, m = sum_S q and P = 1 - sum_S p:
 
     tail bucket:       D = sum_S q (log q - log p) + (1 - m)(log(1 - m) - log P)
     tail renormalize:  D = sum_S q/m (log(q/m) - log p)
 
-With ``focus`` g > 0 each row weighs (1 - p(label))^g, a number without a gradient: the focal weight of arXiv 1708.02002v2,
-Eq. 4, here of both terms. Rows whose label the student knows then count little.
+With ``focus`` g > 0 each row weighs (1 - p(label))^g, a number without a gradient: the focal weight of arXiv
+1708.02002v2, Eq. 4, here of both terms. Rows whose label the student already knows then count little.
 
-The logits' gradient has a closed form, so it is made in the forward pass and no [N, V] array outlives a chunk.
-"""
+The logits' gradient has a closed form, so it is made in the forward pass and no [N, V] array outlives a
+chunk."""
 
 from typing import Any, Literal, NamedTuple
 
@@ -35,23 +35,27 @@ from fusionchat.represent.select import largest
 
 Tail = Literal["bucket", "renormalize"]
 EXACT = 8
-"""Of half-precision logits these largest ones are made exact; the others' errors are many, small and of either sign."""
+"""How many of a row's largest half-precision logits are computed exactly.
+
+The errors of the others are many, small and of either sign.
+"""
 
 
 SUMS = 5
-"""What `_sums` gives of rows."""
+"""The number of sums that `_sums` returns."""
 
 
 class SoftTargets(NamedTuple):
-    """What the student is trained towards, one row a supervised token.
+    """The targets of the student, one row for each supervised token.
 
     Attributes:
         ids: int64 [N, K].
         logprobs: float [N, K], -inf in an empty slot.
         tail: float [N], log of the mass outside the kept tokens.
         labels: int64 [N].
-        present: bool [N]; a row without a distribution, or with no kept token, is trained on its label alone.
-        own: bool [N], rows of the student's own text: trained on their distributions alone, or not at all. None for no such row.
+        present: bool [N]; a row without a distribution, or without a kept token, is trained on its label
+            alone. own: bool [N], rows of the student's own text: trained on their distributions alone, or not
+            at all. None if there are none.
     """
 
     ids: Int[Tensor, "N K"]
@@ -97,23 +101,26 @@ def soft_cross_entropy(
     shape: HeadShape = PLAIN,
     chunk_rows: int | None = None,
 ) -> LossSums:
-    """Sum over rows of lambda CE(label) + (1 - lambda) D(q || p), with gradients for hidden states, head and bias.
+    """Sum over rows of lambda CE(label) + (1 - lambda) D(q || p), in nats, with gradients.
+
+    Hidden states, head and bias get gradients.
 
     Args:
         hidden_NH: The student's hidden states at the rows.
         head_VH: The head's weight; its gradient adds up in fp32 (fp64 for fp64).
         targets: Labels and fused distributions.
-        label_weight: lambda in [0, 1]; 1 is plain fine-tuning and the distributions are not looked at.
+        label_weight: lambda in [0, 1]; 1 is plain fine-tuning, which ignores the distributions.
         tail: ``bucket`` or ``renormalize``.
-        focus: The power of 1 - p(label) that each row weighs; 0 for the same weight for all.
-        bias_V: The head's bias.
-        rounded_VH: The head's weight in the dtype of the states, where it is at hand; without a graph.
+        focus: The power of 1 - p(label) that weights each row; 0 for equal weights.
+            bias_V: The head's bias.
+            rounded_VH: The head's weight in the dtype of the states, if already made; without a graph.
         shape: Scale and soft cap of the logits.
         chunk_rows: Rows at a time; by default `default_rows`.
 
     Returns:
-        Sums in fp32 (fp64 for fp64 states); with N = 0 the loss is 0 with a live graph: hidden states, head and bias
-        get gradients of 0, which ranks without supervised rows owe the others.
+        Sums in fp32 (fp64 for fp64 states); with N = 0 the loss is 0 with a graph: hidden states, head and
+        bias
+            get gradients of 0, because ranks without supervised rows must take part in the exchange.
     """
     n, v = hidden_NH.shape[0], head_VH.shape[0]
     usable = targets.present & torch.isfinite(targets.logprobs).any(dim=1)
@@ -136,7 +143,7 @@ def soft_cross_entropy(
 
 
 class _Work(NamedTuple):
-    """What a loss is made of beside what gets gradients; ``rows`` at a time.
+    """The inputs of a loss that get no gradient; ``rows`` rows are computed at a time.
 
     ``head_VH`` is the head's weight in the dtype of the states, without a graph.
     """
@@ -154,9 +161,9 @@ class _Work(NamedTuple):
     ) -> tuple[Tensor, Tensor]:
         """The gradient of some rows' head products, in the states' dtype, and the rows' sums (`_sums`).
 
-        Block by block, so that a block's logits stay in the processor's cache; a half-precision block is worked on in
-        fp32, with exact logits of the label and of the kept tokens (without any: the largest logits).
-        """
+        This goes block by block, so that a block's logits stay in the processor's cache. A half-precision
+        block is computed in fp32, with exact logits of the label and of the kept tokens (without kept tokens:
+        of the largest logits)."""
         exact, towards = wide(hidden_NH.dtype), self.towards.part(rows)
         same = in_place(hidden_NH.dtype, hidden_NH.device)
         out = raw_NV if same else torch.empty_like(raw_NV, dtype=hidden_NH.dtype)
@@ -167,7 +174,7 @@ class _Work(NamedTuple):
         for start in range(0, raw_NV.shape[0], step):
             part = slice(start, start + step)
             mine, logits = towards.part(part), raw_NV[part]
-            # 1. logits x in fp32; of a half-precision product those that weigh most are made exact
+            # 1. logits x in fp32; of a half-precision product the heaviest ones are computed exactly
             if logits.dtype != exact:
                 logits = logits.to(exact)
                 kept = mine.ids if self.soft else largest(logits, min(EXACT, logits.shape[1]))[1]
@@ -197,7 +204,10 @@ def row_weights(label_N: Float[Tensor, " N"], focus: float) -> Float[Tensor, " N
 
 
 def _sums(losses: Losses, weight_N: Tensor, share_N: Tensor | None) -> Tensor:
-    """Sums over rows: the weighted loss; of unweighted rows its label part, its divergence, and both counts of largest tokens."""
+    """Sums over rows: the weighted loss, then unweighted the label part, the divergence and both counts.
+
+    The counts are of largest tokens.
+    """
     label, divergence, right, agrees = losses
     loss = weight_N * label + (1 - weight_N) * divergence
     loss = loss if share_N is None else share_N * loss
@@ -243,7 +253,8 @@ class _SoftCrossEntropy(torch.autograd.Function):
         head_dtype, bias_dtype = ctx.dtypes
         return (
             None if grad_hidden is None else grad_hidden * upstream.to(grad_hidden.dtype),
-            # in place, so that there are never two of its size: a second backward of the same graph is an error
+            # in place, so that there are never two of its size; a second backward of the same graph is an
+            # error
             None if grad_head is None else grad_head.mul_(upstream).to(head_dtype),
             None if grad_bias is None else (grad_bias * upstream).to(bias_dtype),
             None,

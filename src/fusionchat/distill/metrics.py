@@ -1,4 +1,4 @@
-"""``metrics.jsonl``: a line for each step of a training, with what was measured in it."""
+"""``metrics.jsonl``: a line for each step of a training, with its measurements."""
 
 import json
 from collections.abc import Mapping
@@ -8,24 +8,24 @@ from typing import cast
 from fusionchat.artifacts import Json, write_text
 
 METRICS = "metrics.jsonl"
-"""In the training's folder."""
+"""The file's name in the training's folder."""
 HELD_OUT = "held_out_bits_per_byte"
 DIGITS = 7
-"""Of the numbers that are written: those of fp32."""
+"""Digits of the written numbers: those of fp32."""
 Line = dict[str, Json]
 
 
 class MetricsFile:
-    """The lines of a training, which never has two of one step.
+    """The lines of a training, with at most one for a step.
 
     Args:
         path: The file; None for none.
-        done: The step that the training goes on after; lines of later steps, which are made again, are taken away.
-        writes: Whether this process writes; others only read what is there.
+        done: The last finished step; lines of later steps, which are repeated, are removed.
+        writes: Whether this process writes; others only read the file.
 
     Attributes:
-        lines: Those that were there, up to ``done``.
-        reached: The last step that has had a line before.
+        lines: The existing lines, up to ``done``.
+        reached: The last step that had a line.
     """
 
     def __init__(self, path: Path | None, done: int, *, writes: bool = True) -> None:
@@ -49,7 +49,7 @@ def step_of(line: Mapping[str, Json]) -> int:
 
 
 def read_metrics(path: Path) -> list[Line]:
-    """The whole lines of a file, none where there is no file: a killed process leaves half of one."""
+    """The complete lines of a file, none if it does not exist; a killed process may leave half a line."""
     if not path.is_file():
         return []
     found: list[Line] = []

@@ -1,4 +1,7 @@
-"""What is watched of a training: a line of ``metrics.jsonl`` for each step, held-out text, and losses that go wrong."""
+"""What is observed during a training: metrics, held-out text, and losses that go wrong.
+
+Each step gets a line of ``metrics.jsonl``.
+"""
 
 import math
 import time
@@ -25,19 +28,19 @@ from fusionchat.errors import TrainingError
 from fusionchat.models.device import memory_held
 
 NAMED = 8
-"""Conversations that a message names at most."""
+"""The most conversations that a message names."""
 
 
 class Watched(NamedTuple):
-    """What is to be watched.
+    """What to observe.
 
     Attributes:
         metrics: The file that gets a line for each step; None for none.
-        label: What the training is called.
-        name_of: The id of a conversation, by its number; asked for where a loss goes wrong.
-        origins: Of which model each distribution is; None where all are the pivot's, or there are none.
-        held_out: What is measured from time to time; None for nothing.
-        every: Steps between two measurements; 0 for those alone that decide which step is kept.
+        label: The name of the training.
+        name_of: The id of a conversation, by its number; called where a loss goes wrong.
+        origins: The model of each distribution; None where all are the pivot's, or there are none.
+        held_out: The text that is measured from time to time; None for nothing.
+        every: Steps between two measurements; 0 for only those that decide which step is saved.
         report_to: The programs that each step is reported to, by their names in transformers.
     """
 
@@ -51,13 +54,13 @@ class Watched(NamedTuple):
 
 
 class Course(NamedTuple):
-    """What a training does in its steps.
+    """The steps of a training.
 
     Attributes:
-        plan: Part ``step * ranks + rank`` is what a rank does in a step.
+        plan: Part ``step * ranks + rank`` is for one rank and step.
         lengths: Tokens of each conversation.
-        steps: How many there are.
-        done: The step that it goes on after.
+        steps: The number of steps.
+        done: The steps that were done before it was resumed.
         soft: Whether distributions are learnt.
     """
 
@@ -68,7 +71,7 @@ class Course(NamedTuple):
     soft: bool
 
     def members(self, step: int, rank: int, world: int) -> list[list[int]]:
-        """The conversations of each pass of a rank; none where a pass fills up a rank that has fewer."""
+        """The conversations of each pass of a rank; none for a pass that is only filler."""
         part = self.plan[step * world + rank]
         return [list(micro.members) if micro.counts else [] for micro in part]
 
@@ -83,11 +86,11 @@ class Observer(TrainerCallback):
     """Watches a training; every process has one, and the first one writes.
 
     Args:
-        watched: What is to be watched.
+        watched: What to observe.
         course: The training's steps.
         file: Where lines go.
-        best: Keeps the weights of the best step; None where the last step's are the target's.
-        keep_every: Steps between two that may be kept.
+        best: Saves the weights of the best step; None where the target gets the last step's.
+        keep_every: Steps between two that may be saved.
     """
 
     def __init__(
@@ -109,18 +112,18 @@ class Observer(TrainerCallback):
         self.narrow: NarrowModel | None = None
 
     def begin(self, *, learning_rate: float, label_weight: float) -> None:
-        """A step begins, before its passes."""
+        """Called at the beginning of a step, before its passes."""
         self.passes.clear()
         self.line = {"learning_rate": learning_rate}
         if self.course.soft:
             self.line["label_weight"] = label_weight
 
     def add(self, sums: LossSums) -> None:
-        """A pass is made."""
+        """Called after each pass, with its sums."""
         self.passes.append(of_pass(sums))
 
     def made(self, step: int, device: torch.device) -> None:
-        """All passes of a step are made, before anything is changed by them; ``step`` counts from 0.
+        """Called after all passes of a step, before any weight changes; ``step`` counts from 0.
 
         Raises:
             TrainingError: The loss is not a number, or has grown too much.
@@ -153,14 +156,18 @@ class Observer(TrainerCallback):
             )
 
     def clipped(self, step: int, norm: float) -> None:
-        """The gradient's norm is known, before the optimizer's step; raises TrainingError where it is NaN or infinite."""
+        """Called before the optimizer's step, with the gradient's norm.
+
+        Raises:
+            TrainingError: The norm is NaN or infinite.
+        """
         if not math.isfinite(norm):
             members = self.course.members(step, self.rank, self.world)
             raise self._gone_wrong("The gradient is not a number", step, members)
         self.line["grad_norm"] = norm
 
     def _gone_wrong(self, what: str, step: int, members: Iterable[Sequence[int]]) -> TrainingError:
-        """The error of a step; every process makes it at the same time."""
+        """The error of a step; every process raises it at the same time."""
         names = everyones([self.watched.name_of(i) for part in members for i in part])
         more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
         return TrainingError(
@@ -173,7 +180,7 @@ class Observer(TrainerCallback):
     def on_train_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
     ) -> None:
-        """Measure the pivot itself, where nothing is trained yet."""
+        """Measure the pivot itself, if nothing is trained yet."""
         if self.watched.every and self.watched.held_out and state.global_step == 0:
             self._write({"step": 0, HELD_OUT: self.measure()})
         self.clock = time.monotonic()
@@ -181,7 +188,7 @@ class Observer(TrainerCallback):
     def on_step_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
     ) -> None:
-        """Write the step's line, and measure held-out text where it is time to."""
+        """Write the step's line, and measure held-out text if it is due."""
         step, seconds = state.global_step, time.monotonic() - self.clock
         tokens = self.course.tokens(step - 1, self.world)
         line = {"step": step, **self.line, "tokens": tokens, "seconds": seconds}
@@ -200,7 +207,7 @@ class Observer(TrainerCallback):
     def on_save(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
     ) -> None:
-        """A checkpoint is no part of the next step's time."""
+        """Leave the time of a checkpoint out of the next step's."""
         self.clock = time.monotonic()
 
     def _write(self, line: Line) -> None:

@@ -1,5 +1,5 @@
 # M models, N rows of a conversation
-"""Of which model the distributions are that a student learns: what a fusion wrote beside them."""
+"""Which model each distribution that a student learns comes from, as written by the fusion."""
 
 from collections.abc import Iterable, Sequence
 
@@ -16,7 +16,7 @@ class Origins:
     """The weight of each model in the rows of some conversations.
 
     Args:
-        store: A fusion's.
+        store: The store of a fusion.
         names: Its models, the pivot first.
     """
 
@@ -24,7 +24,7 @@ class Origins:
         self.store, self.names = store, tuple(names)
 
     def of(self, conversations: Iterable[int]) -> Float[np.ndarray, " M"]:
-        """Rows of each model; where a rule mixes models, parts of rows."""
+        """Number of rows of each model, fractional where a rule mixes models."""
         total = np.zeros(len(self.names))
         for one in conversations:
             weights: Float[np.ndarray, "N M"] = self.store.column(WEIGHTS, one, one + 1)

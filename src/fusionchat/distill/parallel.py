@@ -1,4 +1,4 @@
-"""The processes that share a training: how they meet, and part."""
+"""The processes that share a training: how they connect and disconnect."""
 
 import os
 from datetime import timedelta
@@ -9,14 +9,19 @@ import torch.distributed as dist
 from fusionchat.errors import MachineError
 
 PATIENCE = timedelta(hours=2)
-"""How long a process waits for another: one that has ended is seen sooner, and rank 0 may read or write for long."""
+"""How long a process waits for another.
+
+A process that has ended is noticed sooner, but rank 0 may read or write for long.
+"""
 
 
 def join(device: torch.device) -> None:
-    """Meet the other processes of the world that this one was started in; does nothing alone or when they have met.
+    """Connect to the other processes of the world that this one was started in.
+
+    Does nothing if there is no other or if they are connected already.
 
     Raises:
-        MachineError: They cannot meet.
+        MachineError: They cannot connect.
     """
     if int(os.environ.get("WORLD_SIZE") or 1) == 1 or dist.is_initialized():
         return
@@ -30,24 +35,24 @@ def join(device: torch.device) -> None:
 
 
 def part() -> None:
-    """End what `join` began; nothing may be exchanged any more."""
+    """Disconnect after `join`; nothing can be exchanged any more."""
     if dist.is_initialized():
         dist.destroy_process_group()
 
 
 def place() -> tuple[int, int]:
-    """This process's rank, and how many processes have met."""
+    """This process's rank, and the number of connected processes."""
     return (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
 
 
 def wait_for_all() -> None:
-    """Wait until every process of the training is here."""
+    """Wait until every process of the training has reached this call."""
     if dist.is_initialized():
         dist.barrier()
 
 
 def unreachable(error: Exception) -> MachineError:
-    """The error of processes that do not find each other."""
+    """The error of processes that cannot reach each other."""
     return MachineError(
         f"The training processes cannot connect: {str(error).splitlines()[0]}",
         where=f"{os.environ.get('MASTER_ADDR')}:{os.environ.get('MASTER_PORT')}",

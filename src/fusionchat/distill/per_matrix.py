@@ -1,4 +1,4 @@
-"""Any optimizer on bf16 matrices: it steps on one weight at a time, which is in fp32 meanwhile."""
+"""Any optimizer on bf16 matrices: it steps on one weight at a time, held in fp32 during the step."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -15,7 +15,7 @@ from fusionchat.settings import no_such
 
 WHERE = "distill.optim"
 WHOLE_MODEL = {"params", "model", "optimizer_dict"}
-"""Options of the optimizers that take a whole model apart themselves."""
+"""Options of optimizers that split a whole model into groups themselves."""
 
 
 class Kind(NamedTuple):
@@ -26,7 +26,7 @@ class Kind(NamedTuple):
 
 
 def kind_of(optim: str, model: nn.Module | None = None, arguments: TrainingArguments | None = None) -> Kind:
-    """What Trainer makes of an optimizer's name.
+    """The optimizer class and options that Trainer uses for a name.
 
     Raises:
         RecipeError: There is no such optimizer, or its package is missing.
@@ -47,7 +47,7 @@ def kind_of(optim: str, model: nn.Module | None = None, arguments: TrainingArgum
 
 
 def require_optimizer(optim: str, *, narrow: bool) -> None:
-    """Raise RecipeError where a training could not have this optimizer; ``narrow``: of bf16 weights."""
+    """Raise RecipeError where a training cannot use this optimizer; ``narrow``: with bf16 weights."""
     kind = kind_of(optim)
     if narrow and WHOLE_MODEL & kind.options.keys():
         raise RecipeError(
@@ -65,14 +65,17 @@ class Group(NamedTuple):
 
 
 class OneByOne(Optimizer):
-    """An optimizer of its own for every parameter, given an fp32 stand-in for each step; so no optimizer needs to know bf16.
+    """An optimizer of its own for every parameter, which steps on an fp32 stand-in.
 
-    Memory beside weights, gradients and the optimizers' state is that of the largest matrix, twice in fp32.
+    So no optimizer needs to support bf16.
+
+    Beside weights, gradients and the optimizers' state it needs the memory of the largest matrix, twice in
+    fp32.
 
     Args:
         groups: What is trained.
         make: Makes an optimizer of one group (torch's format) for a parameter of the model.
-        model: Holds the matrices in bf16.
+        model: Has the matrices in bf16.
     """
 
     def __init__(
@@ -92,7 +95,7 @@ class OneByOne(Optimizer):
             )
             self.own.append(make(parameter, {"params": [stand_in], "weight_decay": decay}))
         super().__init__([{"params": self.parameters}], {})
-        # The schedule sets the rate of each group: these are the optimizers' own.
+        # The schedule sets the rate of each group, so these are the optimizers' own groups.
         self.param_groups = [group for one in self.own for group in one.param_groups]
 
     def zero_grad(self, set_to_none: bool = True) -> None:
@@ -102,7 +105,7 @@ class OneByOne(Optimizer):
 
     @torch.no_grad()
     def step(self, closure: None = None) -> None:  # type: ignore[override]
-        """Step on every parameter that has a gradient, which is given up."""
+        """Step on every parameter that has a gradient, and free the gradient."""
         self.steps += 1
         for number, (parameter, optimizer) in enumerate(zip(self.parameters, self.own, strict=True)):
             if parameter.grad is None:
@@ -129,7 +132,7 @@ class OneByOne(Optimizer):
         }
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:  # type: ignore[override]
-        """Take what `state_dict` gave."""
+        """Restore what `state_dict` returned."""
         for one, held in zip(self.own, state_dict["own"], strict=True):
             one.load_state_dict(held)
         for parameter, held in zip(self.parameters, state_dict["rest"], strict=True):
@@ -145,11 +148,12 @@ class OneByOne(Optimizer):
 
 
 def one_by_one(trainer: Trainer, student: nn.Module, model: NarrowModel) -> OneByOne:
-    """The optimizer that a Trainer's arguments name, on bf16 weights; embeddings have 32-bit state, as Trainer gives it.
+    """The optimizer that a Trainer's arguments name, on bf16 weights.
 
-    bitsandbytes keeps such exceptions by a parameter's place among the groups, for all optimizers of the process: those
-    of an earlier training are forgotten.
-    """
+    Embeddings have 32-bit state, as with Trainer.
+
+    bitsandbytes stores such exceptions by a parameter's place among the groups, for all optimizers of the
+    process, so those of an earlier training are removed."""
     kind = kind_of(trainer.args.optim, student, trainer.args)
     eight_bit = kind.options.get("optim_bits") == 8
     if eight_bit:

@@ -1,4 +1,7 @@
-"""In what a target is trained: fp32, bf16 passes of fp32 weights, or bf16 weights; and the bytes that takes."""
+"""The precision of a training: fp32, bf16 passes of fp32 weights, or bf16 weights.
+
+And the bytes that it needs.
+"""
 
 from typing import Annotated, Literal
 
@@ -9,11 +12,11 @@ from fusionchat.settings import Frozen, no_such
 WEIGHTS = "bf16_weights"
 PASSES = ("bf16", "fp32")
 TAGS = ("a precision of passes", "bf16 weights")
-"""What pydantic calls the branches."""
+"""The branches' names in pydantic's messages."""
 
 
 class Rounding(Frozen):
-    """How a step's result becomes a bf16 weight: at random in either way, so that passes see small changes."""
+    """How a step's result becomes a bf16 weight: rounded at random, so that passes see small changes."""
 
     rounding: Literal["kahan", "stochastic"] = Field(
         "kahan",
@@ -37,7 +40,7 @@ def from_word(value: object) -> object:
 
 
 def branch_of(value: object) -> str:
-    """The branch that a value means, by its tag."""
+    """The tag of the branch that a value belongs to."""
     return TAGS[0] if isinstance(value, str) else TAGS[1]
 
 
@@ -52,20 +55,20 @@ MOMENTS = {
     "adamw_torch_4bit": 1.1, "adamw_torch_8bit": 2.1, "adamw_bnb_8bit": 2.1, "adamw_8bit": 2.1, "paged_adamw_8bit": 2.1,
     "lion_8bit": 1.1, "paged_lion_8bit": 1.1, "rmsprop_bnb_8bit": 1.1,
 }  # fmt: skip
-"""Bytes of an optimizer's state by parameter, where they are not AdamW's 8."""
+"""Bytes of an optimizer's state per parameter, where they differ from AdamW's 8."""
 
 
 def moments(optim: str) -> float:
-    """Bytes of an optimizer's state by parameter; of those not known, AdamW's."""
+    """Bytes of an optimizer's state per parameter; AdamW's for an unknown one."""
     return MOMENTS.get(optim, 8.0)
 
 
 def compensation(precision: Precision) -> float:
-    """Bytes beside a bf16 weight."""
+    """Bytes of the compensation of a bf16 weight."""
     return 2.0 if isinstance(precision, Bf16Weights) and precision.bf16_weights.rounding == "kahan" else 0.0
 
 
 def bytes_kept(precision: Precision, optim: str) -> float:
-    """Bytes by trained parameter of a checkpoint: weight and optimizer state."""
+    """Bytes of a checkpoint per trained parameter: weight and optimizer state."""
     weight = 2.0 + compensation(precision) if isinstance(precision, Bf16Weights) else 4.0
     return weight + moments(optim)

@@ -1,9 +1,8 @@
 # N rows of a chunk, V vocabulary, H hidden size
 """The loss's three matrix products with a head, chunk by chunk, and how long a chunk is. PURE.
 
-Half-precision products on a CPU have half-precision results; only there are `exact_logits` needed. A GPU and full
-precision give fp32 logits.
-"""
+Half-precision products on a CPU have half-precision results, so only there are `exact_logits` needed. A GPU,
+and full precision, produce fp32 logits."""
 
 import torch
 from jaxtyping import Float, Int
@@ -12,17 +11,20 @@ from torch import Tensor
 from fusionchat.models.logits import product, wide
 
 CHUNK_ROWS, CHUNK_BYTES, CHUNK_MOST = 256, 48 * 2**20, 96 * 2**20
-"""A CPU's chunk: the more rows, the less often the head's gradient is read and written, the more memory."""
+"""A CPU's chunk: its rows, the bytes it aims at, and the most bytes.
+
+With more rows, the head's gradient is read and written less often, but more memory is needed.
+"""
 CHUNK_GPU = 2**26
 """Logits of a GPU's chunk (256 MiB in fp32), which reads the head three times a chunk."""
 BLOCK = 2**18
-"""Logits that a core's cache keeps between the steps from logits to gradient."""
+"""Logits that stay in a core's cache between the steps from logits to gradient."""
 TILE = 4096
 """Rows of the head whose half-precision gradient is in the cache when it is added in fp32."""
 
 
 def default_rows(vocabulary: int, dtype: torch.dtype, device: torch.device) -> int:
-    """Rows of a chunk: 256 on a CPU, but as many as 48 MiB hold and no more than 96 MiB hold."""
+    """Rows of a chunk; on a CPU 256, but at least those of 48 MiB and at most those of 96 MiB."""
     if device.type != "cpu":
         return max(1, CHUNK_GPU // vocabulary)
     row = vocabulary * dtype.itemsize
@@ -38,7 +40,7 @@ def block_rows(vocabulary: int, device: torch.device) -> int:
 
 
 def in_place(dtype: torch.dtype, device: torch.device) -> bool:
-    """Whether the gradient is written where the logits were: they are of one dtype."""
+    """Whether the gradient overwrites the logits, because both have the same dtype."""
     return device.type == "cpu" or dtype == wide(dtype)
 
 
@@ -54,7 +56,10 @@ def raw_logits(
 def exact_logits(
     hidden_NH: Float[Tensor, "N H"], head_VH: Float[Tensor, "V H"], ids_NK: Int[Tensor, "N K"]
 ) -> Float[Tensor, "N K"]:
-    """Some of the logits as fp32 products of the same numbers: a bf16 result near 20 is off by up to 0.06."""
+    """Some of the logits as fp32 products of the same numbers.
+
+    A bf16 result near 20 is off by up to 0.06.
+    """
     return torch.einsum("nkh,nh->nk", head_VH[ids_NK].float(), hidden_NH.float())
 
 
@@ -65,7 +70,7 @@ def add_head_gradient(
     *,
     first: bool,
 ) -> None:
-    """Add G^T x to the head's gradient, which is fp32 (or fp64); the first chunk's is written without reading."""
+    """Add G^T x to the head's gradient, in fp32 (or fp64); the first chunk is written without reading."""
     if gradient_NV.dtype == total_VH.dtype:
         torch.addmm(total_VH, gradient_NV.T, hidden_NH, beta=0 if first else 1, out=total_VH)
         return

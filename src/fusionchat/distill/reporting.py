@@ -1,4 +1,4 @@
-"""The programs that show a training's course: tensorboard, wandb and others that transformers knows."""
+"""The programs that show a training's progress: tensorboard, wandb and others of transformers."""
 
 import os
 from collections.abc import Sequence
@@ -17,11 +17,11 @@ from fusionchat.settings import no_such
 
 WHERE = "runtime.training.report_to"
 TENSORBOARD = "tensorboard"
-"""The program, and the folder of its files in the training's."""
+"""The program's name, and that of its folder in the training's folder."""
 
 
 def require_reporters(names: Sequence[str]) -> None:
-    """Raise RecipeError where a program is not known, or is not installed."""
+    """Raise RecipeError where a program is unknown or not installed."""
     for name in names:
         if name not in INTEGRATION_TO_CALLBACK:
             raise RecipeError(no_such("program", name, list(INTEGRATION_TO_CALLBACK)), where=WHERE)
@@ -36,11 +36,12 @@ def require_reporters(names: Sequence[str]) -> None:
 
 
 def reporters(names: Sequence[str], folder: Path) -> list[TrainerCallback]:
-    """Trainer's callbacks that pass on what they are given.
+    """Trainer's callbacks for the programs.
 
     Args:
-        names: Of programs that are installed.
-        folder: The training's: tensorboard's files go into one of it, unless TENSORBOARD_LOGGING_DIR says where.
+        names: The names of installed programs.
+        folder: The training's; tensorboard's files go into a subfolder, unless TENSORBOARD_LOGGING_DIR is
+            set.
     """
     found = [INTEGRATION_TO_CALLBACK[name]() for name in names]
     for one in found:

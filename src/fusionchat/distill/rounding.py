@@ -1,9 +1,9 @@
-"""Weights on the bf16 grid: up or down at random, right on average; and back, bit for bit. PURE.
+"""Weights on the bf16 grid, rounded at random and right on average; and back, bit for bit. PURE.
 
-A bf16 number is the upper half of an fp32 number. Rounded to the nearest, a weight of a model published in bf16 stays
-the pivot's until it has changed by half a step of the grid, 2^-9 to 2^-8 of its size, which few weights do in a
-fine-tuning: the passes go on seeing the pivot. Rounded at random they see the change. The lower half is kept meanwhile.
-"""
+A bf16 number is the upper half of an fp32 number. Rounded to nearest, a weight of a model published in bf16
+stays the pivot's until it has changed by half a step of the grid, 2^-9 to 2^-8 of its size. Few weights
+change that much in a fine-tuning, so the passes would still see the pivot. With random rounding they see the
+change. The lower half is stored meanwhile."""
 
 import hashlib
 from collections.abc import Iterator, Sequence
@@ -14,21 +14,23 @@ from jaxtyping import BFloat16, Float32, Int16
 from torch import Tensor
 
 BLOCK = 2**18
-"""Weights that a core's cache keeps between the steps."""
+"""Weights that stay in a core's cache between the steps."""
 
 
 def draws(seed: int, step: int, part: int, device: torch.device) -> torch.Generator:
-    """A generator of a part of a step; it depends on these numbers alone, so a resumed training draws the same."""
+    """A generator for one part of a step, seeded by these numbers alone.
+
+    So a resumed training draws the same numbers."""
     digest = hashlib.blake2b(f"{seed} {step} {part}".encode(), digest_size=8).digest()
     return torch.Generator(device).manual_seed(int.from_bytes(digest))
 
 
 @torch.no_grad()
 def round_(weight: Float32[Tensor, " N"], generator: torch.Generator) -> Int16[Tensor, " N"]:
-    """Put flat weights on the bf16 grid, in place; returns the lower halves, with which `restore_` undoes it.
+    """Round flat weights to the bf16 grid, in place; returns the lower halves, which `restore_` needs.
 
-    With a weight's magnitude h + l (h on the grid, l of 2^16 equal parts up to the next) it becomes the next one with the
-    probability l / 2^16, else h. The lowest bit says which, and is nothing that rounding to bf16 sees.
+    A weight of magnitude h + l (h on the grid, l of 2^16 equal parts up to the next point) becomes the next
+    point with probability l / 2^16, else h. The lowest bit records which; rounding to bf16 does not see it.
     """
     low = torch.empty_like(weight, dtype=torch.int16)
     for start in range(0, weight.numel(), BLOCK):
@@ -56,9 +58,10 @@ def restore_(weight: Float32[Tensor, " N"], low: Int16[Tensor, " N"]) -> None:
 
 @contextmanager
 def on_grid(weights: Sequence[Tensor], *, seed: int, step: int) -> Iterator[None]:
-    """Have fp32 weights on the bf16 grid inside, and afterwards as they were; they must not be changed inside.
+    """Have fp32 weights on the bf16 grid inside the context, and restore them afterwards.
 
-    Weights of another dtype stay as they are, and so do vectors: norms and biases are not rounded by autocast either.
+    They must not be changed inside. Weights of another dtype stay as they are, and so do vectors: norms and
+    biases are not rounded by autocast either.
     """
     flat = [
         (part, weight.detach().view(-1))
@@ -78,7 +81,7 @@ def parted(
 ) -> tuple[BFloat16[Tensor, " N"], Int16[Tensor, " N"]]:
     """Flat weights as bf16 numbers, rounded at random, and what these lack; ``weight`` is overwritten.
 
-    What a weight lacks is its lower half, where the lowest bit says instead that it was rounded up.
+    What a weight lacks is its lower half, whose lowest bit says instead whether it was rounded up.
     """
     low = round_(weight, generator)
     low.bitwise_and_(-2).bitwise_or_(weight.view(torch.int32).bitwise_and(1).to(torch.int16))
@@ -87,7 +90,7 @@ def parted(
 
 @torch.no_grad()
 def joined(upper: BFloat16[Tensor, " N"], low: Int16[Tensor, " N"]) -> Float32[Tensor, " N"]:
-    """The weights of which `parted` made these, but for their lowest bit, which is 0."""
+    """The weights that `parted` split into these, except for their lowest bit, which is 0."""
     weight = upper.float()
     weight.view(torch.int32).bitwise_or_(low.bitwise_and(1))
     restore_(weight, low.bitwise_and(-2))

@@ -52,7 +52,7 @@ class TrainingSettings(Grown):
 
 
 class AdaptSettings(TrainingSettings):
-    """How sources are fine-tuned on the labels of the corpus before they are captured. Nothing of it is the paper's."""
+    """How sources are fine-tuned on the corpus's labels before they are captured (not in the paper)."""
 
     later: ClassVar[tuple[str, ...]] = (*TrainingSettings.later, "pivot")
 
@@ -74,7 +74,7 @@ class AdaptSettings(TrainingSettings):
     warmup_ratio: float = Field(0.1, ge=0, lt=1, description="share of the steps spent on warm-up")
 
     def training(self) -> TrainingSettings:
-        """What the training of a source goes by; other defaults than those of targets are written out."""
+        """The settings of a source's training, with defaults that differ from those of targets."""
         return TrainingSettings(**{name: getattr(self, name) for name in TrainingSettings.model_fields})
 
 
@@ -103,7 +103,10 @@ class SoftTrainingSettings(TrainingSettings):
 
 
 class DistillSettings(SoftTrainingSettings):
-    """How the pivot is trained on fused distributions. The defaults are the paper's (section 4.1, arXiv 2402.16107v6)."""
+    """How the pivot is trained on fused distributions.
+
+    The defaults are the paper's (section 4.1, arXiv 2402.16107v6).
+    """
 
     sweep: tuple[float, ...] = Field(
         (), description="more label weights to try; the best on validation is used"
@@ -130,10 +133,10 @@ class DistillSettings(SoftTrainingSettings):
         return (self.label_weight, *(w for w in self.sweep if w != self.label_weight))
 
     def hard(self) -> TrainingSettings:
-        """What a training on the labels alone goes by."""
+        """The settings of a training on the labels alone."""
         return TrainingSettings(**self.model_dump(include=set(TrainingSettings.model_fields)))
 
     def soft(self, label_weight: float) -> SoftTrainingSettings:
-        """What a training on distributions goes by, with a label weight of its own."""
+        """The settings of a training on distributions, with a given label weight."""
         own = self.model_dump(include=set(SoftTrainingSettings.model_fields))
         return SoftTrainingSettings(**own | {"label_weight": label_weight})

@@ -1,9 +1,8 @@
-"""FSDP2: each process holds its part of every parameter, of its gradient and of the optimizer's state.
+"""FSDP2: each process has its part of every parameter, gradient and optimizer state.
 
-A group of parameters is whole only while the module that it belongs to computes. The loss is in the root's forward, and the
-head's product in the head's, so that both see plain tensors. Trainer and accelerate are kept from wrapping the result: on a CPU
-they would ignore FSDP without a word.
-"""
+A group of parameters is whole only while the module that it belongs to computes. The loss is in the root's
+forward, and the head's product in the head's, so that both see plain tensors. Trainer and accelerate must not
+wrap the result: on a CPU they would silently ignore FSDP."""
 
 from collections.abc import Iterator
 
@@ -17,18 +16,21 @@ from torch.distributed.tensor import DTensor, distribute_tensor
 from fusionchat.distill.student import Student
 
 WHOLE = MixedPrecisionPolicy()
-"""Products of the weights' own dtype: of embedding, head and norms, as without FSDP."""
+"""Products in the weights' own dtype for embedding, head and norms, as without FSDP."""
 HALF = MixedPrecisionPolicy(torch.bfloat16, torch.float32, cast_forward_inputs=False)
-"""Blocks are gathered in bf16, and their gradients added up in fp32. Inputs stay: autocast casts them where it does elsewhere."""
+"""Blocks are gathered in bf16, and their gradients added up in fp32.
+
+Inputs are not cast here; autocast casts them as it does elsewhere.
+"""
 
 
 def shard(student: Student, device: torch.device, *, bf16: bool) -> None:
-    """Let each process hold 1/n of each parameter, frozen or trained, in place; the processes must have met.
+    """Split each parameter, frozen or trained, among the connected processes, in place: 1/n for each.
 
     Args:
         student: The same one in every process; its parameters may be in host memory still.
-        device: Where the parts are, and the computing is done.
-        bf16: Whether passes are in bf16: then the blocks' matrices are gathered in it.
+        device: The device of the parts and of the computation.
+            bf16: Whether passes are in bf16; the blocks' matrices are then gathered in it.
     """
     mesh = init_device_mesh(device.type, (dist.get_world_size(),))
     if bf16:
@@ -43,7 +45,7 @@ def shard(student: Student, device: torch.device, *, bf16: bool) -> None:
 
 
 def blocks(body: nn.Module) -> Iterator[nn.Module]:
-    """The modules that transformers never splits among devices, by the structure's own list: one layer each."""
+    """The modules that transformers never splits among devices, by the model's own list: one layer each."""
     kinds = {kind for module in body.modules() for kind in getattr(module, "_no_split_modules", None) or ()}
     yield from _outermost(body, kinds)
 
@@ -57,7 +59,7 @@ def _outermost(module: nn.Module, kinds: set[str]) -> Iterator[nn.Module]:
 
 
 def vectors_only(module: nn.Module) -> Iterator[nn.Module]:
-    """The modules inside that have parameters of their own and no matrix among them: norms."""
+    """The submodules with parameters of their own but no matrix among them: norms."""
     for one in module.modules():
         own = list(one.parameters(recurse=False))
         if own and all(p.dim() == 1 for p in own):
@@ -70,18 +72,21 @@ def own_parts(student: Student) -> list[torch.Tensor]:
 
 
 def part_of(whole: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
-    """A whole tensor as the parameter that it belongs to is held: this process's part of it, or all."""
+    """This process's part of a whole tensor, or all of it, as for the parameter ``like``."""
     if not isinstance(like, DTensor) or whole.shape != like.shape:
         return whole
     return distribute_tensor(whole.to(like.device), like.device_mesh, like.placements, src_data_rank=None)
 
 
 def gather(model: nn.Module, *, keep: bool) -> None:
-    """Make the parameters whole again in host memory, one after the other, in place; in every process at the same time.
+    """Make the parameters whole again in host memory, one after the other, in place.
+
+    Every process calls it at the same time.
 
     Args:
-        model: Sharded by `shard`; tied parameters stay tied. It cannot compute afterwards, but be saved.
-        keep: Whether this process keeps them; else they become empty ones on torch's ``meta`` device.
+        model: Sharded by `shard`; tied parameters stay tied. Afterwards it can be saved, but not run.
+            keep: Whether this process keeps them; otherwise they become empty ones on torch's ``meta``
+                device.
     """
     made: dict[int, nn.Parameter] = {}
     for module in model.modules():
@@ -93,5 +98,5 @@ def gather(model: nn.Module, *, keep: bool) -> None:
                 made[id(parameter)] = nn.Parameter(
                     whole.cpu() if keep else whole.to("meta"), requires_grad=parameter.requires_grad
                 )
-                made[-id(parameter)] = parameter  # kept alive: another could get its id
+                made[-id(parameter)] = parameter  # kept alive, so that no other can get its id
             module._parameters[name] = made[id(parameter)]

@@ -1,8 +1,10 @@
-"""Checkpoints of a training whose processes hold parts: each writes its own, and any number of processes reads them.
+"""Checkpoints of a sharded training: each process writes its own parts.
 
-torch.distributed.checkpoint keeps the place of every part, so that a training goes on with another number of processes, or in
-one. Nothing is gathered, so a checkpoint needs no memory. Checkpoints of whole tensors are read here, too.
-"""
+Any number of processes can read them.
+
+torch.distributed.checkpoint records the place of every part, so a training can continue with another number
+of processes, or in one. Nothing is gathered, so a checkpoint needs no memory. Checkpoints of whole tensors
+are read here, too."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -21,7 +23,7 @@ State = dict[str, Tensor]
 
 
 def trained(module: nn.Module) -> dict[str, nn.Parameter]:
-    """The trained parameters by name, a tied one once."""
+    """The trained parameters by name; a tied one appears once."""
     return {name: p for name, p in module.named_parameters() if p.requires_grad}
 
 
@@ -32,14 +34,14 @@ def save_weights(module: nn.Module, folder: Path) -> None:
 
 @torch.no_grad()
 def load_weights(module: nn.Module, folder: Path) -> None:
-    """Read the trained parameters, from parts or (by name, from ``model.safetensors``) from whole tensors."""
+    """Read the trained parameters from parts, or by name from the whole tensors of ``model.safetensors``."""
     if (folder / PARTS).is_dir():
         dcp.load({name: p.detach() for name, p in trained(module).items()}, checkpoint_id=folder / PARTS)
         return
     with safe_open(folder / "model.safetensors", "pt") as held:
         names = set(held.keys())
         for name, parameter in module.named_parameters(remove_duplicate=False):
-            if name in names:  # of tied parameters one is there
+            if name in names:  # the file has one of several tied parameters
                 parameter.copy_(part_of(held.get_tensor(name), parameter))
 
 
@@ -54,7 +56,7 @@ def save_optimizer(optimizer: torch.optim.Optimizer, module: nn.Module, folder: 
 
 
 def load_optimizer(optimizer: torch.optim.Optimizer, module: nn.Module, folder: Path) -> None:
-    """Read the optimizer's state, from parts or (from ``optimizer.pt``) from whole tensors."""
+    """Read the optimizer's state from parts, or from the whole tensors of ``optimizer.pt``."""
     if not (folder / MOMENTS).is_dir():
         _load_whole(optimizer, torch.load(folder / "optimizer.pt", map_location="cpu", weights_only=True))
         return
@@ -78,7 +80,10 @@ def load_optimizer(optimizer: torch.optim.Optimizer, module: nn.Module, folder: 
 def _load_whole(
     optimizer: torch.optim.Optimizer, held: Mapping[str, list[dict[str, list[int]]] | dict[int, State]]
 ) -> None:
-    """Give each parameter its part of a state that `Optimizer.state_dict` made of whole parameters in the same order."""
+    """Give each parameter its part of a state that `Optimizer.state_dict` made of whole parameters.
+
+    Both have the parameters in the same order.
+    """
     groups, state = held["param_groups"], held["state"]
     assert isinstance(groups, list) and isinstance(state, dict)
     for group, own in zip(groups, optimizer.param_groups, strict=True):

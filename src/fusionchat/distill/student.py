@@ -1,10 +1,9 @@
 # B conversations of a micro-batch, L padded length, N supervised rows, H hidden size
 """`Student`: a causal language model whose forward is the distillation loss.
 
-DDP, FSDP2 and Trainer wrap a module and see only what goes through its forward; so the loss is in it, and nothing reads
-the head's weight or calls the body from outside. The head is a module of its own, since FSDP gathers a module's weights
-for that module's forward alone.
-"""
+DDP, FSDP2 and Trainer wrap a module and see only what goes through its forward. So the loss is part of it,
+and nothing outside reads the head's weight or calls the body. The head is a module of its own, because FSDP
+gathers a module's weights only for that module's forward."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -28,9 +27,10 @@ class LossHead(nn.Module):
     """A language model's head whose forward is the chunked loss of hidden rows.
 
     Args:
-        linear: The model's own linear map: its weight is the model's parameter, tied to the embeddings where the model
-            ties it.
-        shape: What happens to the logits after the linear map.
+        linear: The model's own linear map; its weight is the model's parameter, tied to the embeddings where
+            the model
+                ties it.
+            shape: How the logits are scaled and capped after the linear map.
     """
 
     def __init__(self, linear: nn.Linear, shape: HeadShape) -> None:
@@ -40,7 +40,7 @@ class LossHead(nn.Module):
         self.kept: Tensor | None = None
 
     def rounded(self, dtype: torch.dtype) -> Float[Tensor, "V H"]:
-        """The weight's values in a dtype, without a graph; made once where they are kept."""
+        """The weight's values in a dtype, without a graph; converted once inside `Student.rounded_once`."""
         weight = self.linear.weight.detach()
         if weight.dtype == dtype:
             return weight
@@ -58,7 +58,7 @@ class LossHead(nn.Module):
         tail: Tail,
         focus: float = 0.0,
     ) -> LossSums:
-        """Sums over the rows, in nats; under autocast its products are of its dtype, and all sums fp32."""
+        """Sums over the rows, in nats; under autocast, products are in its dtype and all sums in fp32."""
         kind = hidden_NH.device.type
         dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else hidden_NH.dtype
         with torch.autocast(kind, enabled=False):
@@ -76,11 +76,12 @@ class LossHead(nn.Module):
 
 
 class Student(nn.Module):
-    """A model as body and head; a batch goes in, sums of its losses and the number of its rows come out.
+    """A model as body and head that maps a batch to the sums of its losses and the number of its rows.
 
-    The parameters are the model's own, in its order: training a Student trains the model, which is saved as ever.
-    Divide ``loss`` once by the supervised tokens of the whole step (``step_rows`` of the batch), over all micro-batches
-    and ranks; DDP and FSDP then average gradients over the ranks, so multiply by their number::
+    The parameters are the model's own, in its order: training a Student trains the model, which is saved as
+    usual. Divide ``loss`` once by the supervised tokens of the whole step (``step_rows`` of the batch), over
+    all micro-batches and ranks; DDP and FSDP then average gradients over the ranks, so multiply by their
+    number::
 
         student = Student.of(model, label_weight=0.9)
         (student(batch).loss / batch["step_rows"]).backward()
@@ -89,9 +90,9 @@ class Student(nn.Module):
         body: Everything below the head.
         head: The head, with its loss.
         config: The model's configuration.
-        label_weight: lambda: weight of the label against the distribution; a schedule sets it anew.
-        tail: What is done with the mass outside the kept tokens.
-        focus: The power of 1 - p(label) that each row weighs.
+        label_weight: lambda, the weight of the label against the distribution; a schedule may change it.
+            tail: How the mass outside the kept tokens is treated.
+            focus: The power of 1 - p(label) that weights each row.
     """
 
     def __init__(
@@ -114,7 +115,11 @@ class Student(nn.Module):
     def of(
         cls, model: "PreTrainedModel", *, label_weight: float, tail: Tail = "bucket", focus: float = 0.0
     ) -> "Student":
-        """The student that trains a model in place; raises ModelError where its head is not one that `Head` knows."""
+        """The student that trains a model in place.
+
+        Raises:
+            ModelError: Its head is not one that `Head` supports.
+        """
         head = Head.of(model)
         return cls(
             head.body,
@@ -127,16 +132,15 @@ class Student(nn.Module):
         )
 
     def factors(self) -> dict[str, nn.Parameter] | None:
-        """The parameters that are trained, by name, where others are frozen; None where all are trained."""
+        """The trained parameters by name; None where all are trained."""
         frozen = any(not one.requires_grad for one in self.parameters())
         return {n: p for n, p in self.named_parameters() if p.requires_grad} if frozen else None
 
     def hidden(self, batch: StudentBatch) -> Float[Tensor, "B L H"]:
         """Last hidden states; those of padding mean nothing.
 
-        Padding is on the right, where a body that looks back only does not see it from a real token: so that one gets
-        no mask, and attention takes its fastest way.
-        """
+        Padding is on the right, where the real tokens of a causal body do not see it, so such a body gets no
+        mask and attention takes its fastest path."""
         return hidden_states(
             self.body, batch["input_ids"], batch["attention_mask"], switch=self.switch, masked=self.masked
         )
@@ -145,10 +149,9 @@ class Student(nn.Module):
     def rounded_once(self, seed: int, step: int) -> Iterator[None]:
         """Make the bf16 copies of the weights once for all passes inside, which must not change the weights.
 
-        They are rounded at random (`on_grid`); seed and step say how. Autocast makes copies anew after every end of an
-        outermost context: as long as one counts as open, it keeps them.
-        Not for FSDP, whose weights are there during a module's forward only.
-        """
+        They are rounded at random (`on_grid`), as seed and step determine. Autocast drops its copies at the
+        end of the outermost context, so one is kept open here. Not for FSDP, whose weights exist only during
+        a module's forward."""
         torch.autocast_increment_nesting()
         self.head.keeps = True
         try:
@@ -160,7 +163,7 @@ class Student(nn.Module):
                 torch.clear_autocast_cache()
 
     def forward(self, batch: StudentBatch) -> LossSums:
-        """Sums over the supervised rows of a batch, in nats; a batch without any has loss 0 with a live graph."""
+        """Sums over the supervised rows of a batch, in nats; without rows, the loss is 0 with a graph."""
         hidden_BLH = self.hidden(batch)
         targets = SoftTargets(*(batch[name] for name in SoftTargets._fields))  # type: ignore[literal-required]
         hidden_NH = hidden_BLH.flatten(0, 1)[batch["positions"]]

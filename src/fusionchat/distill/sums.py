@@ -13,7 +13,7 @@ from fusionchat.distill.loss import LossSums
 from fusionchat.distill.parallel import place
 
 KEPT = ("loss", "label", "divergence", "right", "agrees", "soft")
-"""What is kept of `LossSums`; the number of rows comes after it."""
+"""The fields of `LossSums` that are summed; the number of rows follows them."""
 
 
 class StepSums(NamedTuple):
@@ -21,7 +21,7 @@ class StepSums(NamedTuple):
 
     Attributes:
         loss, label, divergence, right, agrees, soft: See `LossSums`.
-        rows: Rows that bear loss.
+        rows: Rows that count in the loss.
     """
 
     loss: float
@@ -33,7 +33,7 @@ class StepSums(NamedTuple):
     rows: float
 
     def means(self) -> dict[str, float | None]:
-        """What a line of `METRICS` says of them; None of distributions where none counted."""
+        """The means for a line of `METRICS`; None for the distributions' ones where no distribution counted."""
         rows, soft = max(self.rows, 1.0), self.soft
         return {
             "loss": self.loss / rows,
@@ -45,7 +45,7 @@ class StepSums(NamedTuple):
 
 
 def of_pass(sums: LossSums) -> Float[Tensor, "7"]:
-    """The sums of a pass, on its device: nothing waits for them."""
+    """The sums of a pass, left on its device, so that nothing waits for them."""
     found = [getattr(sums, name).detach() for name in KEPT]
     return torch.stack([*found, torch.full_like(found[0], sums.rows)])
 
@@ -54,9 +54,9 @@ class Shared(NamedTuple):
     """What all processes know after a step.
 
     Attributes:
-        sums: Over the passes of all processes.
-        more: Further sums, over all processes.
-        most: The largest of a number of each.
+        sums: The sums over the passes of all processes.
+        more: Further sums over all processes.
+        most: The largest of the processes' ``own`` numbers.
     """
 
     sums: StepSums
@@ -68,9 +68,9 @@ def share(passes: Float[Tensor, "P 7"], more: Sequence[float], own: float) -> Sh
     """Sums over all processes, in one exchange.
 
     Args:
-        passes: This process's, by pass.
+        passes: This process's sums, by pass.
         more: Other numbers that are added up.
-        own: A number of this process, of which the largest is wanted.
+        own: A number of this process, of which the largest over all is returned.
     """
     wide = torch.float64 if passes.device.type != "mps" else torch.float32
     rank, world = place()
@@ -86,7 +86,7 @@ def share(passes: Float[Tensor, "P 7"], more: Sequence[float], own: float) -> Sh
 
 
 def everyones(own: list[str]) -> list[str]:
-    """The words of all processes, one after the other."""
+    """The texts of all processes, in the order of their ranks."""
     found: list[list[str]] = [[] for _ in range(place()[1])]
     if len(found) == 1:
         return own

@@ -1,4 +1,4 @@
-"""What is trained of the pivot: all of its parameters, or low-rank factors beside them."""
+"""What is trained of the pivot: all its parameters, or low-rank factors beside them."""
 
 from typing import Annotated, ClassVar, Literal
 
@@ -9,11 +9,11 @@ from fusionchat.settings import Frozen, no_such
 
 FULL: Literal["full"] = "full"
 TAGS = {"full": "all parameters", "lora": "LoRA", "qlora": "QLoRA"}
-"""What pydantic calls the branches."""
+"""The branches' names in pydantic's messages."""
 
 
 class LoraSettings(Frozen):
-    """Factors B and A beside each of the chosen matrices W, which becomes W + alpha / r * B A (arXiv 2106.09685)."""
+    """Factors B and A beside each chosen matrix W, which becomes W + alpha / r * B A (arXiv 2106.09685)."""
 
     r: int = Field(16, ge=1, description="rank: columns of B and rows of A")
     alpha: float | None = Field(None, gt=0, description="the change is scaled by alpha / r; unset: 2 r")
@@ -33,12 +33,12 @@ class LoraSettings(Frozen):
 
     @property
     def scale(self) -> float:
-        """alpha, the default filled in."""
+        """alpha, or its default."""
         return 2.0 * self.r if self.alpha is None else self.alpha
 
 
 class QloraSettings(LoraSettings):
-    """The same factors, beside matrices that are held in 4 bits while they are trained (arXiv 2305.14314)."""
+    """The same factors, beside matrices that are in 4 bits during the training (arXiv 2305.14314)."""
 
     quant_type: Literal["nf4", "fp4"] = Field("nf4", description="the sixteen values of a quantized weight")
     double_quant: bool = Field(True, description="the scales of the blocks are quantized too")
@@ -70,7 +70,7 @@ class Qlora(Frozen):
 
     @property
     def quantization(self) -> dict[str, str | bool]:
-        """What the pivot's linear layers are quantized with, by transformers' names."""
+        """The quantization of the pivot's linear layers, by transformers' names."""
         return {
             METHOD: "bitsandbytes",
             "load_in_4bit": True,
@@ -94,7 +94,7 @@ def from_word(value: object) -> object:
 
 
 def branch_of(value: object) -> str:
-    """The branch that a value means, by its tag."""
+    """The tag of the branch that a value belongs to."""
     keys = value if isinstance(value, dict) else getattr(type(value), "model_fields", {})
     return TAGS.get(str(next(iter(keys), FULL)), TAGS[FULL])
 

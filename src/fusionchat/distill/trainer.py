@@ -1,4 +1,7 @@
-"""Distillation on `transformers.Trainer`: its optimizer, schedules, precision, checkpoints and resume; our loss."""
+"""Distillation with our loss on `transformers.Trainer`.
+
+Its optimizer, schedules, precision, checkpoints and resume are used.
+"""
 
 from collections.abc import Callable, Collection, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -51,13 +54,13 @@ from fusionchat.distill.sharded_checkpoints import (
 from fusionchat.distill.student import Student
 
 SCHEDULER = "scheduler.pt"
-"""The learning rate's state in a checkpoint, as Trainer calls it."""
+"""Trainer's file of the learning rate's state in a checkpoint."""
 WEIGHTS = "model.safetensors"
 """The student's weights in a checkpoint, under its own names."""
 
 
 class DistillTrainer(Trainer):
-    """A Trainer of a `Student`: its summed loss is divided once by the supervised tokens of the whole step."""
+    """A Trainer of a `Student`: the summed loss is divided once by the whole step's supervised tokens."""
 
     def __init__(
         self,
@@ -71,7 +74,7 @@ class DistillTrainer(Trainer):
     ) -> None:
         self.sharded, self.observer = sharded, observer
         if sharded:
-            # accelerate's own mark: it leaves the model as it is, where it would wrap it in DDP
+            # accelerate's own mark: it then does not wrap the model in DDP
             model._is_accelerate_prepared = True  # type: ignore[assignment]
         # A compute_loss_func tells every release of Trainer that the loss is already scaled for accumulation.
         super().__init__(model=model, compute_loss_func=self.compute_loss, **kwargs)
@@ -81,7 +84,7 @@ class DistillTrainer(Trainer):
         self.add_callback(observer)
 
     def create_optimizer(self, model: torch.nn.Module | None = None) -> torch.optim.Optimizer:
-        """Trainer's; of bf16 weights one that steps on them in fp32."""
+        """Trainer's optimizer; for bf16 weights, one that steps on them in fp32."""
         if self.narrow is None:
             return super().create_optimizer(model)
         self.optimizer = one_by_one(self, self.student, self.narrow)
@@ -90,7 +93,7 @@ class DistillTrainer(Trainer):
     def compute_loss(  # type: ignore[override]
         self, model: torch.nn.Module, inputs: StudentBatch, return_outputs: bool = False, **_: Any
     ) -> torch.Tensor:
-        """Mean loss of a step's supervised tokens, the part of one micro-batch."""
+        """One micro-batch's part of the mean loss of a step's supervised tokens."""
         sums: LossSums = model(inputs)
         self.observer.add(sums)
         return sums.loss / inputs["step_rows"] * self.accelerator.num_processes
@@ -98,9 +101,10 @@ class DistillTrainer(Trainer):
     def training_step(  # type: ignore[override]
         self, model: torch.nn.Module, inputs: list[StudentBatch], num_items_in_batch: object = None
     ) -> torch.Tensor:
-        """Forward and backward over a step's micro-batches, of which there may be another number in every step.
+        """Forward and backward over a step's micro-batches, whose number may differ from step to step.
 
-        Trainer's own accumulation takes one number for all steps. Ranks exchange gradients after the last one.
+        Trainer's own accumulation has one number for all steps. Ranks exchange gradients after the last
+        micro-batch.
         """
         model.train()
         if self.label_weight is not None:
@@ -126,7 +130,7 @@ class DistillTrainer(Trainer):
         return loss.detach()
 
     def _rounded(self) -> AbstractContextManager[None]:
-        """What the passes of a bf16 step see of the weights, or of this process's parts of them."""
+        """A context in which a bf16 step's passes see the weights, or this process's parts, rounded."""
         seed, step = self.args.seed, self.state.global_step
         if not self.args.bf16:
             return nullcontext()
@@ -135,13 +139,16 @@ class DistillTrainer(Trainer):
         return on_grid(own_parts(self.student), seed=seed + (self.args.process_index << 32), step=step)
 
     def _autocast(self) -> AbstractContextManager[object]:
-        """What accelerate wraps a model's forward in that it prepares; without copies of weights that outlive a block."""
+        """Autocast for the bf16 passes of a sharded student, where accelerate does not set it up.
+
+        It caches no copy of a weight, so none outlives its block.
+        """
         if not (self.sharded and self.args.bf16):
             return nullcontext()
         return torch.autocast(self.args.device.type, torch.bfloat16, cache_enabled=False)
 
     def _move_model_to_device(self, model: torch.nn.Module, device: torch.device) -> None:
-        if not self.sharded:  # its parts are where they belong
+        if not self.sharded:  # its parts are in place already
             super()._move_model_to_device(model, device)
 
     def _clip_grad_norm(self, model: torch.nn.Module) -> torch.Tensor:
@@ -151,7 +158,7 @@ class DistillTrainer(Trainer):
         return norm
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
-        """Trainer's own figures go to its history alone: programs get the observer's, of every step."""
+        """Record Trainer's own figures in its history only; programs get the observer's, of every step."""
         self.state.log_history.append(
             {**logs, "epoch": self.state.epoch or 0.0, "step": self.state.global_step}
         )
@@ -160,10 +167,10 @@ class DistillTrainer(Trainer):
         """Pass a step's figures on to the programs that show them."""
         asked = self.control.should_log
         self.callback_handler.on_log(self.args, self.state, self.control, logs)
-        self.control.should_log = asked  # Trainer's own log of this step is still to come
+        self.control.should_log = asked  # Trainer's own log of this step comes later
 
     def held_out_bits(self, held: HeldOut, micro_tokens: int, pass_cost: float) -> float:
-        """Bits per byte of held-out conversations, with the precision and the rounding of a training's passes."""
+        """Bits per byte of held-out conversations, with the precision and rounding of training passes."""
         batches: Any = passes(held, micro_tokens, pass_cost)
         with self._rounded(), self._autocast(), measuring(self.student):
             return bits_per_byte(self.student, map(self._prepare_inputs, batches), held.bytes)  # type: ignore[arg-type]
@@ -192,7 +199,7 @@ class DistillTrainer(Trainer):
         if self.sharded:
             save_weights(self.student, Path(output_dir or str(self.args.output_dir)))
             return
-        # Tied weights are one tensor with two names, which Trainer's own way of saving a plain module refuses.
+        # Tied weights are one tensor with two names, which Trainer refuses to save for a plain module.
         if self.args.should_save:
             folder = Path(output_dir or str(self.args.output_dir))
             folder.mkdir(parents=True, exist_ok=True)
@@ -219,7 +226,7 @@ class DistillTrainer(Trainer):
 
 
 def bare(optimizer: torch.optim.Optimizer) -> torch.optim.Optimizer:
-    """The optimizer itself, inside what accelerate has put around it."""
+    """The optimizer itself, without accelerate's wrapper."""
     return getattr(optimizer, "optimizer", optimizer)
 
 
@@ -237,11 +244,11 @@ class _Watch(TrainerCallback):
 
 
 class Trained(NamedTuple):
-    """What a training left.
+    """The result of a training.
 
     Attributes:
-        steps: How many it has made.
-        log: Trainer's.
+        steps: How many steps it has made.
+        log: Trainer's log.
         noise: The rms of what rounding added to the change of a weight.
         best: The step whose weights the model has; None for the last one.
     """
@@ -270,29 +277,32 @@ def train(
     sharded: bool = False,
     watched: Watched = Watched(),  # noqa: B008 (immutable)
 ) -> Trained:
-    """Train a model in place, without dropout; a killed training continues from its last checkpoint in ``folder``.
+    """Train a model in place, without dropout, resuming from the last checkpoint in ``folder``.
 
     Args:
-        model: The student; what is trained of it is in fp32 (or fp64): small learning rates vanish in half-precision weights.
+        model: The student; its trained parameters are in fp32 (or fp64), since half-precision weights lose
+            small changes.
         rendered: The conversations in the student's template and tokens.
         soft: Fused distributions of each conversation, None for plain fine-tuning.
         label_weight: lambda.
         settings: Schedule and optimizer.
-        seed: Order of the conversations and every other random choice.
+        seed: Determines the order of the conversations and every other random choice.
         micro_batch_tokens: Positions in one pass on one device, padding included.
         gradient_checkpointing: Whether activations are computed again in the backward pass.
         checkpoint_steps: Steps between two checkpoints.
         folder: For checkpoints.
         device: Where to train.
-        progress: Opens a progress bar of the steps that are to do.
-        own: Conversations whose answers are the student's own: they teach their distributions alone, whatever lambda is.
-        sharded: Whether each process holds a part of the model (FSDP2); afterwards it is whole in rank 0, and empty in others.
-        watched: What is watched of it.
+        progress: Opens a progress bar for the steps.
+            own: Conversations whose answers are the student's own: trained on their distributions alone,
+                whatever lambda is.
+            sharded: Whether each process has a part of the model (FSDP2); afterwards it is whole in rank 0,
+                and empty in others.
+            watched: What to observe.
 
     Raises:
         TrainingError: The loss is not a number, or has grown too much.
     """
-    # 1. the plan of all steps, of which each rank trains its part
+    # 1. the plan of all steps; each rank trains its part
     wide = (torch.float32, torch.float64)  # a list of the parameters would keep them whole under FSDP2
     assert all(p.dtype in wide for p in model.parameters() if p.requires_grad), "train in fp32"
     join(device)
@@ -318,10 +328,10 @@ def train(
     if gradient_checkpointing:
         # Renamed in transformers 5.2x; the old name is the only one that older releases have.
         getattr(model, "activation_checkpointing_enable", model.gradient_checkpointing_enable)()
-    # 3. where a killed training goes on
+    # 3. where a killed training continues
     checkpoint = last_checkpoint(folder)
     done = 0 if checkpoint is None else step_of(checkpoint)
-    # 4. lambda at each step; without distributions the loss has no use for it
+    # 4. lambda at each step; without distributions the loss does not use it
     how = settings if soft is not None and isinstance(settings, SoftTrainingSettings) else None
     last = None if how is None else how.label_weight_end
     student = Student.of(
@@ -351,7 +361,7 @@ def train(
         trainer.remove_callback(PrinterCallback)
         if watched.held_out is not None:
             observer.measure = partial(trainer.held_out_bits, watched.held_out, micro_batch_tokens, pass_cost)
-        if arguments.bf16:  # after the student's head was tried, which is done without autocast
+        if arguments.bf16:  # after the student's head was checked, which needs no autocast
             round_frozen(model, torch.bfloat16)
         with without_dropout(model):
             trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
@@ -373,7 +383,10 @@ def _observer(
 def _whole(
     student: Student, narrow: NarrowModel | None, kept: BestWeights | None, *, sharded: bool
 ) -> Best | None:
-    """Make a trained student whole and fp32, in rank 0; with the best step's weights where these were kept, which is returned."""
+    """Make a trained student whole and fp32, in rank 0; returns the step whose weights it has.
+
+    That is the best step where its weights were saved; None for the last one.
+    """
     wait_for_all()
     if sharded:
         if kept is not None:
@@ -383,5 +396,5 @@ def _whole(
         narrow.widen()
     if not sharded and kept is not None:
         kept.restore(student)
-    wait_for_all()  # rank 0 takes the checkpoints away, to which others may still write
+    wait_for_all()  # rank 0 deletes the checkpoints, which others may still be writing
     return None if kept is None else kept.best

@@ -1,9 +1,8 @@
 # M models, N rows, C conversations, T messages of the longest conversation, K kept tokens, S slots of all models
-"""Fused distributions: a model's own in each row, or a mixture of all models'. PURE.
+"""Fused distributions: in each row one model's, or a mixture of several. PURE.
 
-Section 3.2 of arXiv 2402.16107v6. A rule of `fusionchat.fuse.rules` gives each model's weight in each unit of text;
-here the weights become distributions. Model 0 is the pivot.
-"""
+Section 3.2 of arXiv 2402.16107v6. A rule of `fusionchat.fuse.rules` gives each model's weight in each unit of
+text; here the weights become distributions. Model 0 is the pivot."""
 
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
@@ -27,7 +26,7 @@ class Fused(NamedTuple):
         weights: float32 [M, N], the weight of each model in each row; columns sum to 1.
         fallback: bool [N], rows whose chosen source had no distribution there and so took the pivot's.
         shared: bool [N], rows over whose events all models were compared.
-        to_pivot: How many units the rule gave to the pivot for want of another model, by reason.
+        to_pivot: How many units the rule gave to the pivot for lack of another model, by reason.
     """
 
     topk: TopK
@@ -47,18 +46,20 @@ def fuse(
     labels: Sequence[str] = (),
     given: Float[np.ndarray, "M C"] | None = None,
 ) -> Fused:
-    """Fuse the distributions of all models, given on the pivot's rows.
+    """The fused distributions of all models, given on the pivot's rows.
 
     Args:
-        models: Distributions on the pivot's rows and vocabulary: the pivot's own capture, then each source's after
-            alignment. A row that is not ``present`` carries none.
+        models: Distributions on the pivot's rows and vocabulary: the pivot's own capture, then each source's
+            after alignment. A row that is not ``present`` has none.
         captures: The same models' own captures, whose ``label_logprob`` scores the text; for ``per: token``
-            scores come from ``models`` instead, since only those share rows.
-        rule: Gives the weights.
+            scores come from ``models`` instead, because only these share rows.
+        rule: The rule that computes the weights.
         bytes_CT: UTF-8 bytes of every message of these conversations.
-        names: What the models are called, the pivot first: for rules that name them.
-        labels: What ``rule.column`` is for each conversation, such as its domain: for rules that go by it.
-        given: Weights of the models in conversations whose text is not to decide; NaN in the others.
+        names: The models' names, the pivot first, for rules that name models.
+            labels: The value of ``rule.column`` for each conversation, such as its domain, for rules that use
+                it.
+            given: Fixed weights of the models, for conversations where the text does not decide; NaN in the
+                others.
 
     Returns:
         Rows of the pivot's width K (the largest masses are kept, the rest joins the tail).
@@ -115,7 +116,7 @@ def label_of_units(
 def fall_back(
     weights: Float[np.ndarray, "M N"], present: Bool[np.ndarray, "M N"]
 ) -> tuple[Float[np.ndarray, "M N"], Bool[np.ndarray, " N"]]:
-    """Give the weight of models that have no distribution in a row to the pivot; say where that happened."""
+    """The weights, with those of models that have no distribution in a row moved to the pivot, and where."""
     usable = np.where(present, weights, np.float32(0))
     missing = (weights - usable).sum(axis=0)
     usable[0] += missing
@@ -136,9 +137,7 @@ def _pick(models: Sequence[TopK], weights: Float[np.ndarray, "M N"]) -> TopK:
 
 
 def _mix(models: Sequence[TopK], weights: Float[np.ndarray, "M N"]) -> TopK:
-    """The k largest masses of the mixture.
-
-    Its tail is the models' own tails and the masses that were cut off.
+    """The mixture with its k largest masses; the others and the models' tails are its tail.
 
     The tails are added as stored: 1 minus a sum of masses that were rounded to fp16 is wrong by up to 2e-3.
     """
@@ -157,10 +156,11 @@ def _mix(models: Sequence[TopK], weights: Float[np.ndarray, "M N"]) -> TopK:
 def combine(
     ids: Int[np.ndarray, "N S"], mass: Float[np.ndarray, "N S"], k: int
 ) -> tuple[NDArray[np.int32], NDArray[np.float64], NDArray[np.float64]]:
-    """Add up masses that are on the same id in a row and keep the k largest, largest first.
+    """Add up the masses of the same id in a row and keep the k largest, largest first.
 
     Returns:
-        ids int32 [N, k] and masses float64 [N, k], where a slot of mass 0 is empty, and the mass cut off, float64 [N].
+        ids int32 [N, k] and masses float64 [N, k], where a slot of mass 0 is empty, and the mass cut off,
+        float64 [N].
     """
     ids = np.where(mass > 0, ids, -1)
     order = np.argsort(ids, axis=1, kind="stable")

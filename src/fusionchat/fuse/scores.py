@@ -29,7 +29,7 @@ class Compared(NamedTuple):
 
 
 def unit_of_row(events: Events, per: Per, turns: int) -> Int[np.ndarray, " N"]:
-    """The unit a row is scored with: its conversation, its turn (conversation * turns + turn), or itself."""
+    """The unit of each row: its conversation, its turn (conversation * turns + turn), or itself."""
     if per == "token":
         return np.arange(len(events.turn), dtype=np.int64)
     return events.conversation if per == "conversation" else events.conversation * turns + events.turn
@@ -60,10 +60,7 @@ def score_units(captures: Sequence[Scored], rule: BaseRule, bytes_CT: Int[np.nda
 
 
 def score_rows(aligned: Sequence[Scored], rule: BaseRule, bytes_CT: Int[np.ndarray, "C T"]) -> Compared:
-    """CE of every model on each of the pivot's rows, from their distributions there.
-
-    An unaligned row has none.
-    """
+    """CE of every model on each of the pivot's rows, from their distributions there; NaN if unaligned."""
     events = events_of(aligned[0].tokens, bytes_CT)
     rows = np.arange(len(events.turn), dtype=np.int64)
     ce_MN = np.stack([

@@ -1,5 +1,5 @@
 # N rows, K kept tokens
-"""A model's distributions at another temperature, and how sure they are. PURE."""
+"""A model's distributions at another temperature, and their entropy. PURE."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -15,9 +15,8 @@ from fusionchat.represent.topk import TopK
 def temper(topk: TopK, temperature: float) -> TopK:
     """The distributions with their kept tokens at a temperature T; the tail keeps its mass.
 
-    q_i = m p_i^(1/T) / sum_j p_j^(1/T) over the kept tokens, with m = sum_j p_j. Above 1 they are flatter, below 1 sharper.
-    Of what is in the tail only the mass is known, so nothing is moved into it or out of it.
-    """
+    q_i = m p_i^(1/T) / sum_j p_j^(1/T) over the kept tokens, with m = sum_j p_j. Above 1 they are flatter,
+    below 1 sharper. Only the mass of the tail is known, so nothing moves into it or out of it."""
     if temperature == 1:
         return topk
     logprobs = topk.logprobs.astype(np.float64)
@@ -29,7 +28,7 @@ def temper(topk: TopK, temperature: float) -> TopK:
 
 
 def log_sum(logprobs: Float[np.ndarray, "N K"]) -> Float[np.ndarray, "N 1"]:
-    """log sum exp of each row; -inf where all are."""
+    """log sum exp of each row; -inf where all values are."""
     most = np.max(logprobs, axis=1, keepdims=True)
     base = np.where(np.isfinite(most), most, 0)
     with np.errstate(divide="ignore"):
@@ -38,12 +37,10 @@ def log_sum(logprobs: Float[np.ndarray, "N K"]) -> Float[np.ndarray, "N 1"]:
 
 
 def entropy(topk: TopK) -> Float[np.ndarray, " N"]:
-    """H = -sum_i p_i log2 p_i in bits, the tail counted as one token.
+    """H = -sum_i p_i log2 p_i in bits, the tail counted as one token; NaN without a distribution.
 
-    NaN for a row without a distribution.
-
-    What is in the tail would add to it, so models are comparable where as many tokens of each are kept.
-    """
+    The tokens in the tail would add to it, so models are comparable where the same number of tokens is kept
+    of each."""
     logprobs = np.concatenate([topk.logprobs, topk.tail[:, None]], axis=1).astype(np.float64)
     mass = np.exp(logprobs)
     bits = -(mass * np.where(mass > 0, logprobs, 0)).sum(axis=1) / NATS_PER_BIT
@@ -58,10 +55,7 @@ def entropy_of_rows(topks: Sequence[TopK]) -> Float[np.ndarray, "M N"]:
 def mean_entropy(
     topks: Sequence[TopK], unit_N: Int[np.ndarray, " N"], units: int
 ) -> Float[np.ndarray, "M U"]:
-    """Mean entropy of each model in each unit over the rows in which all have a distribution.
-
-    NaN where there is none.
-    """
+    """Mean entropy of each model in each unit, over rows where all have a distribution; NaN if none."""
     shared_N = np.logical_and.reduce([topk.present for topk in topks])
     unit, rows = unit_N[shared_N], add_up(np.ones(int(shared_N.sum())), unit_N[shared_N], units)
     sums_MU = np.stack([add_up(entropy(topk)[shared_N], unit, units) for topk in topks])

@@ -1,4 +1,4 @@
-"""Adapters of peft: a model is its base with what the adapter changes, merged into the weights."""
+"""Adapters of peft: the model is its base with the adapter's changes merged into the weights."""
 
 import json
 from typing import TYPE_CHECKING, cast
@@ -19,9 +19,7 @@ NEEDS = "pip install 'fusionchat[lora]'"
 
 
 def base_of(place: Place) -> str:
-    """The model that an adapter says it was trained on.
-
-    "" where it does not say or is not on this machine.
+    """The model that an adapter names as its base; "" if it names none or is not on this machine.
 
     Raises:
         ModelError: A folder is no adapter's.
@@ -43,10 +41,10 @@ def base_of(place: Place) -> str:
 
 
 def ref_of(name: str, where: str) -> ModelRef:
-    """A model by its folder or hub id; an adapter's folder is its base model with the adapter.
+    """A model by its folder or hub id; an adapter's folder means its base model with the adapter.
 
     Raises:
-        ModelError: An adapter does not name its base, or that is not there.
+        ModelError: An adapter does not name its base, or the base does not exist.
     """
     folder = find(where).path
     if folder is None or not (folder / CONFIG).is_file() or (folder / "config.json").is_file():
@@ -65,7 +63,10 @@ def ref_of(name: str, where: str) -> ModelRef:
 
 
 def require_base(ref: ModelRef) -> None:
-    """Raise ModelError where an adapter names another base than its model, both being ids on the hub, or has its record."""
+    """Raise ModelError where an adapter names another base than its model.
+
+    Names are compared if both are ids on the hub; otherwise the adapter's record of its base is checked.
+    """
     place = ref.adapter_place
     if place is None:
         return
@@ -88,7 +89,7 @@ def with_adapter(ref: ModelRef, model: "PreTrainedModel", *, merged: bool) -> "P
     Args:
         ref: The model.
         model: The base.
-        merged: Whether the changes are put into the weights; quantized weights keep them beside.
+        merged: Whether the changes are merged into the weights; they stay separate from quantized weights.
 
     Raises:
         ModelError: peft is missing, or the adapter does not fit the base.
@@ -116,6 +117,6 @@ def with_adapter(ref: ModelRef, model: "PreTrainedModel", *, merged: bool) -> "P
 
 
 def trained_module(module: "nn.Module") -> "nn.Module":
-    """The copy of a module that peft trains whole in its place (``modules_to_save``), or the module itself."""
+    """The copy of a module that peft trains in its place (``modules_to_save``), or the module itself."""
     copies = getattr(module, "modules_to_save", None)
     return module if copies is None else cast("nn.Module", copies[module.active_adapters[0]])  # type: ignore[index]

@@ -1,4 +1,4 @@
-"""Which model an adapter belongs to: the record beside it, and its check."""
+"""Which model an adapter belongs to: a file beside the adapter, and its check."""
 
 from pathlib import Path
 
@@ -8,12 +8,12 @@ from fusionchat.hub import Place, cached_folder
 from fusionchat.models.identity import folder_identity
 
 BASE = "fusionchat_base.json"
-"""The record's name in an adapter's folder."""
+"""The file's name in an adapter's folder."""
 WEIGHTS = ("*.safetensors", "*.bin")
 
 
 def weights_identity(folder: Path) -> str:
-    """What identifies the weights of a model folder, wherever it is: its safetensors, or its pickles without any."""
+    """What identifies a model folder's weights, wherever it is: its safetensors, else its pickles."""
     kind = next((one for one in WEIGHTS if any(folder.glob(one))), WEIGHTS[0])
     return folder_identity(folder, (kind,))
 
@@ -24,7 +24,7 @@ def write_base(adapter: Path, base: Place, **more: str | None) -> None:
     Args:
         adapter: Its folder.
         base: The model; its weights are on this machine.
-        more: What else is to be said, such as what the weights were quantized with.
+        more: Further entries, such as the quantization of the weights.
     """
     folder = cached_folder(base)
     assert folder is not None, "a model that was trained on is here"
@@ -34,9 +34,9 @@ def write_base(adapter: Path, base: Place, **more: str | None) -> None:
 
 
 def require_same_weights(adapter: Path, base: Path) -> None:
-    """Raise ModelError where an adapter's record is of other weights than those of a model folder.
+    """Raise ModelError where an adapter was trained on other weights than a model folder's.
 
-    Most have none.
+    Only adapters made here have the file that says so.
     """
     record = adapter / BASE
     if not record.is_file():

@@ -25,7 +25,7 @@ class Result(NamedTuple):
 
 
 class Measured(NamedTuple):
-    """What a model was measured on, and the figures.
+    """The data that a model was measured on, and the figures.
 
     Attributes:
         model: The model's name in ``model-index``.
@@ -52,7 +52,7 @@ def card(
 
     Args:
         body: Markdown.
-        bases: Hub ids of the models that it was merged from; each is named once.
+        bases: Hub ids of the models that it was merged from; duplicates are dropped.
         tags: The hub's tags.
         pipeline: The hub's ``pipeline_tag``.
         measured: Its results; a model without figures has no ``model-index``.

@@ -1,4 +1,4 @@
-"""The device that a recipe means."""
+"""The device that a recipe names, and its memory."""
 
 from typing import TYPE_CHECKING
 
@@ -37,7 +37,7 @@ def _is_there(name: str) -> bool:
 
 
 def cuda_count() -> int:
-    """GPUs of this machine, without starting anything on one."""
+    """The number of GPUs of this machine; starts nothing on them."""
     import torch
 
     return torch.cuda.device_count() if torch.cuda.is_available() else 0
@@ -55,11 +55,11 @@ def cuda_memory() -> int:
 def rank_device(name: str, local_rank: int) -> "torch.device":
     """The device of one of the processes that share a training on this machine.
 
-    ``name`` as for `pick_device`.
+    ``name`` is as for `pick_device`.
 
     Raises:
         MachineError: There is no GPU for it.
-        RecipeError: The device is one that a single process must have to itself.
+        RecipeError: Several processes cannot share this device.
     """
     import torch
 
@@ -82,7 +82,7 @@ def rank_device(name: str, local_rank: int) -> "torch.device":
 
 
 def memory_held(device: "torch.device") -> int:
-    """Bytes: of a GPU the most that its tensors have taken so far, of a CPU what this process holds now."""
+    """Bytes in use: on a GPU the peak of its tensors so far, on a CPU what this process has now."""
     import psutil
     import torch
 
@@ -94,7 +94,10 @@ def memory_held(device: "torch.device") -> int:
 
 
 def memory_used() -> str:
-    """The memory that this process holds: ``memory 1.2 GB``, with GPUs ``memory 1.2 GB, GPU 14 GB`` (of all together)."""
+    """The memory that this process uses: ``memory 1.2 GB``, with GPUs ``memory 1.2 GB, GPU 14 GB``.
+
+    The second figure is of all GPUs together.
+    """
     import psutil
     import torch
 

@@ -1,4 +1,4 @@
-"""What transformers is asked for when it opens a model, and what is done with the model it gives."""
+"""The arguments with which transformers opens a model, and what is done to the model it returns."""
 
 import shutil
 import tempfile
@@ -29,15 +29,15 @@ def placed(
     held: Held | None,
     plain: bool,
 ) -> Asked:
-    """What `from_pretrained` is asked for besides the model: dtype, quantization, and where weights go.
+    """The arguments of `from_pretrained` besides the model: dtype, quantization, and where weights go.
 
     Args:
         ref: The model.
         opening: As for `load_model`, like the rest.
         dtype: Of plain weights; those that are stored quantized keep their own.
         device: Where they go, unless ``opening`` says it.
-        held: What the stored weights are quantized with; None for plain ones.
-        plain: Whether they are brought back to plain ones.
+        held: The quantization of the stored weights; None for plain ones.
+        plain: Whether they are dequantized.
 
     Raises:
         ModelError: The quantization is not one of transformers', or the weights have one already.
@@ -75,15 +75,15 @@ def finished(
     plain: bool,
     dtype: "torch.dtype",
 ) -> "PreTrainedModel":
-    """A model that transformers has opened: with its adapter, plain where that was asked for, its files kept.
+    """A model that transformers has opened, completed: with its adapter, plain where asked for.
 
     Args:
         ref: The model.
-        model: As it was opened.
-        missing: Its parameters that its files lack.
-        asked: What `placed` gave.
-        plain: Whether its weights are to be plain.
-        dtype: What plain weights are in.
+        model: The model as it was opened.
+            missing: Its parameters that its files lack.
+            asked: The result of `placed`.
+            plain: Whether its weights are to be plain.
+            dtype: The dtype of plain weights.
 
     Raises:
         ModelError: A GGUF file lacks weights, or the adapter does not fit.
@@ -102,7 +102,7 @@ def finished(
 
 
 def is_packed(model: "PreTrainedModel") -> bool:
-    """Whether a quantized model still has packed weights: those of bitsandbytes are only unpacked afterwards."""
+    """Whether a quantized model still has packed weights; bitsandbytes unpacks only afterwards."""
     return not getattr(getattr(model.config, "quantization_config", None), "dequantize", False)
 
 
@@ -117,7 +117,7 @@ def require_all(ref: ModelRef, missing: list[str]) -> None:
 
 
 def without_quantizer(model: "PreTrainedModel") -> None:
-    """Make a model whose weights are plain by now one like any other: with a quantizer, `save_pretrained` refuses."""
+    """Remove the quantizer from a model whose weights are plain, so that `save_pretrained` accepts it."""
     model.hf_quantizer = None  # type: ignore[assignment]
     if hasattr(model.config, "quantization_config"):
         del model.config.quantization_config

@@ -1,9 +1,8 @@
-"""GGUF files: what their header says, and which of them transformers reads.
+"""GGUF files: their headers, and which files transformers can read.
 
-The format: https://github.com/ggml-org/ggml/blob/master/docs/gguf.md, versions 2 and 3, little endian. The header is read
-here because the `gguf` package builds an object for every token of the vocabulary (3.5 s at 49 k tokens, 0.1 s here);
-the weights are read by transformers with that package.
-"""
+The format: https://github.com/ggml-org/ggml/blob/master/docs/gguf.md, versions 2 and 3, little endian. The
+header is read here because the `gguf` package builds an object for every token of the vocabulary (3.5 s at 49
+k tokens, 0.1 s here); the weights are read by transformers with that package."""
 
 import importlib.util
 import mmap
@@ -22,20 +21,23 @@ VERSIONS = (2, 3)
 ALIGNMENT = 32
 STRING, ARRAY = 8, 9
 FORMATS = {0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "f", 7: "?", 10: "Q", 11: "q", 12: "d"}
-"""Types of values that have one width, and how `struct` calls them."""
+"""The value types of fixed width, with their `struct` codes."""
 TOKENS = "tokenizer.ggml.tokens"
 FREQUENCIES = "rope_freqs.weight"
 AGAIN = "download it again"
 NEEDS = "pip install 'fusionchat[quant]'"
 SAME_TOKENS = 0.9
-"""The least share of equal spellings in a tokenizer that belongs to a file: added tokens may be spelled otherwise."""
+"""The least share of equal spellings for which a tokenizer belongs to a file.
+
+Added tokens may be spelled differently.
+"""
 
 Value = str | int | float | bool | list[str]
 
 
 @dataclass(frozen=True)
 class Tensor:
-    """A tensor of the file: its shape, its type's number, and where it begins after the header."""
+    """A tensor of the file: its shape, its type's number, and its offset after the header."""
 
     shape: tuple[int, ...]
     kind: int
@@ -43,19 +45,19 @@ class Tensor:
 
     @property
     def count(self) -> int:
-        """Its elements."""
+        """The number of its elements."""
         return prod(self.shape)
 
 
 @dataclass(frozen=True)
 class Header:
-    """What is before the weights.
+    """What comes before the weights.
 
     Attributes:
-        values: The metadata; of lists only texts are kept.
+        values: The metadata; only lists of texts are kept.
         tensors: The tensors by name.
         begin: The byte at which the weights begin.
-        size: The file's bytes.
+        size: The size of the file in bytes.
     """
 
     values: Mapping[str, Value]
@@ -65,17 +67,17 @@ class Header:
 
     @property
     def architecture(self) -> str:
-        """The structure's name, "" where the file has none."""
+        """The structure's name; "" if the file has none."""
         return str(self.values.get("general.architecture", ""))
 
     @property
     def count(self) -> int:
-        """Elements of all tensors."""
+        """The number of elements of all tensors."""
         return sum(tensor.count for tensor in self.tensors.values())
 
     @property
     def experts(self) -> int:
-        """How many experts a layer has; 0 for a model without any."""
+        """The number of experts of a layer; 0 for a model without experts."""
         found = self.values.get(f"{self.architecture}.expert_count", 0)
         return found if isinstance(found, int) else 0
 
@@ -171,7 +173,7 @@ def _read_header(path: str, size: int, _changed: int) -> Header:
 
 
 def require_whole(path: Path, header: Header) -> None:
-    """Raise ModelError where a tensor goes past the end of the file.
+    """Raise ModelError where a tensor extends past the end of the file.
 
     The types' widths are the `gguf` package's.
     """
@@ -188,11 +190,11 @@ def require_whole(path: Path, header: Header) -> None:
 
 
 def require_readable(path: Path) -> Header:
-    """The header of a GGUF file that transformers can read, whole.
+    """The header of a GGUF file, checked to be complete and readable by transformers.
 
     Raises:
-        ModelError: The `gguf` package is missing, the file is no GGUF file or cut short, or transformers does not read
-            its structure.
+        ModelError: The `gguf` package is missing, the file is no GGUF file or cut short, or transformers does
+            not read its structure.
     """
     header = read_header(path)
     if importlib.util.find_spec("gguf") is None:
@@ -205,7 +207,7 @@ def require_readable(path: Path) -> Header:
 
 
 def refuse_unread(path: Path, header: Header) -> None:
-    """Raise ModelError where transformers does not read a file's structure, or would pass over its experts."""
+    """Raise ModelError where transformers cannot read a file's structure, or would ignore its experts."""
     known = structures()
     keys = known.get(plain(header.architecture))
     if keys is None:
@@ -225,10 +227,7 @@ def refuse_unread(path: Path, header: Header) -> None:
 
 
 def structures() -> dict[str, frozenset[str]]:
-    """The structures that transformers reads from GGUF files, with the keys of each.
-
-    No keys where it does not list them.
-    """
+    """The structures that transformers reads from GGUF files, with the keys of each if it lists them."""
     from transformers import modeling_gguf_pytorch_utils as gguf
 
     listed: Mapping[str, Mapping[str, str]] = gguf.GGUF_TO_TRANSFORMERS_MAPPING["config"]  # type: ignore[assignment]
@@ -243,15 +242,12 @@ def structures() -> dict[str, frozenset[str]]:
 
 
 def plain(name: str) -> str:
-    """A structure's name as files and transformers both have it: ``qwen2moe`` for ``qwen2_moe``."""
+    """A structure's name in the spelling of GGUF files: ``qwen2moe`` for ``qwen2_moe``."""
     return re.sub("[-_]", "", name.lower())
 
 
 def same_tokens(header: Header, spellings: list[str]) -> float:
-    """The share of the file's tokens that a tokenizer spells the same at the same id.
-
-    1 where the file lists none.
-    """
+    """The share of the file's tokens that a tokenizer spells the same at the same id; 1 if it lists none."""
     own = header.values.get(TOKENS)
     if not isinstance(own, list) or not own:
         return 1.0
@@ -259,18 +255,21 @@ def same_tokens(header: Header, spellings: list[str]) -> float:
 
 
 def without_bar() -> None:
-    """Take off the progress bar that transformers shows while it reads a GGUF file: no setting of it does."""
+    """Remove the progress bar that transformers shows while it reads a GGUF file.
+
+    It has no setting for that.
+    """
     from transformers import modeling_gguf_pytorch_utils as gguf
 
     gguf.tqdm = lambda found, **_: found
 
 
 def doubts(header: Header, *, own_tokenizer: bool) -> list[str]:
-    """What transformers does not take over from a file, in sentences.
+    """What transformers ignores in a file, in sentences.
 
     Args:
-        header: The file's.
-        own_tokenizer: Whether the tokenizer is the file's, too.
+        header: The file's header.
+        own_tokenizer: Whether the tokenizer comes from the file, too.
     """
     found = []
     if own_tokenizer and (rules := unknown_rules(header)):
@@ -287,12 +286,12 @@ def doubts(header: Header, *, own_tokenizer: bool) -> list[str]:
 
 
 def unknown_rules(header: Header) -> str:
-    """The name of a byte-level tokenizer's rules for splitting text, if transformers does not know them; "" if it does."""
+    """A byte-level tokenizer's rules for splitting text, if transformers does not know them; else ""."""
     rules = str(header.values.get("tokenizer.ggml.pre", ""))
     if header.values.get("tokenizer.ggml.model") != "gpt2" or rules in ("", "default", "gpt-2", "gpt2"):
         return ""
     try:
         from transformers.integrations.gguf.gguf_tokenizer_mapping import GGUF_PRE_TOKENIZER_SPLITS
-    except ImportError:  # an earlier transformers: nothing is known of its rules
+    except ImportError:  # an earlier transformers, whose rules are unknown
         return ""
     return "" if rules in GGUF_PRE_TOKENIZER_SPLITS else rules

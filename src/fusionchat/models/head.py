@@ -1,10 +1,9 @@
 # B batch, L length, H hidden size, N rows, V vocabulary
-"""`Head`: the map from hidden states to logits, so that only rows that are needed ever reach it.
+"""`Head`: the map from hidden states to logits, applied only to the rows that are needed.
 
-Some structures bend the logits after the linear map: Gemma 2 and 3 cap them softly, Cohere scales them, Granite
-divides them. `Head.of` reads that from the configuration, compares itself with the model's own logits on a few
-tokens, and refuses by name what it cannot reproduce.
-"""
+Some structures change the logits after the linear map: Gemma 2 and 3 cap them softly, Cohere scales them,
+Granite divides them. `Head.of` reads that from the configuration, compares its logits with the model's own on
+a few tokens, and refuses a structure that it cannot reproduce, by name."""
 
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
@@ -30,10 +29,10 @@ CHECK_TOKENS = 5
 
 
 def switch_length(config: "PreTrainedConfig") -> int | None:
-    """The length past which a model takes other rotary frequencies (``longrope``), None where it never does.
+    """The length past which a model uses other rotary frequencies (``longrope``); None if it never does.
 
-    transformers looks at the longest member of a batch and takes the frequencies for all of it, so that a
-    conversation would depend on what it shares a batch with.
+    transformers looks at the longest member of a batch and uses its frequencies for all, so a conversation's
+    result would depend on the others in its batch.
     """
     rope = getattr(config, "rope_parameters", None) or {}
     kinds = [rope, *(value for value in rope.values() if isinstance(value, dict))]
@@ -59,9 +58,10 @@ def hidden_states(
         body: Everything below a model's head.
         tokens_BL: Token ids.
         mask_BL: Which of them are real.
-        switch: The body's `switch_length`: shorter and longer rows go through the body apart.
-        masked: Whether the body is given the mask. It need not be where a token's state does not depend on later ones:
-            padding comes after all real tokens. Attention without a mask has faster kernels.
+        switch: The body's `switch_length`; shorter and longer rows go through the body separately.
+            masked: Whether the body gets the mask. It needs none where a token's state does not depend on
+                later ones, because padding comes after all real tokens. Attention without a mask has faster
+                kernels.
     """
     if switch is None or tokens_BL.shape[1] <= switch:
         return _last(body, tokens_BL, mask_BL if masked else None)
@@ -94,7 +94,7 @@ class Head:
         model: The whole model.
         body: Everything below the head.
         linear: The model's own linear map; its weight may be tied to the embeddings.
-        shape: What happens to the logits after the linear map.
+        shape: How the logits are scaled and capped after the linear map.
     """
 
     model: "PreTrainedModel"
@@ -109,12 +109,12 @@ class Head:
 
     @property
     def bias(self) -> Float[Tensor, " V"] | None:
-        """The bias, None where there is none."""
+        """The bias, if there is one."""
         return self.linear.bias
 
     @classmethod
     def of(cls, model: "PreTrainedModel") -> "Head":
-        """Split a model; raises ModelError where its head is not one this class reproduces."""
+        """A model, split; raises ModelError where this class cannot reproduce its head."""
         config = model.config.get_text_config()
         linear = trained_module(model.get_output_embeddings())
         body = model.base_model
@@ -151,18 +151,18 @@ class Head:
             )
 
     def hidden(self, tokens_BL: Int[Tensor, "B L"], mask_BL: Int[Tensor, "B L"]) -> Float[Tensor, "B L H"]:
-        """See `hidden_states`; they are on the device of the head, which need not be that of the body's input."""
+        """See `hidden_states`; they are on the head's device, which may differ from the body's input."""
         return self._states(tokens_BL, mask_BL, masked=True)
 
     @cached_property
     def device(self) -> torch.device:
-        """Where token ids go."""
+        """The device of token ids."""
         return input_device(self.model)
 
     def states(self, tokens_BL: Int[Tensor, "B L"], mask_BL: Int[Tensor, "B L"]) -> Float[Tensor, "B L H"]:
-        """As `hidden`, without the mask where none is needed, which is faster.
+        """As `hidden`, but faster: without the mask where none is needed.
 
-        Equal to it up to the order of sums.
+        Both are equal up to the order of sums.
         """
         return self._states(tokens_BL, mask_BL, masked=not self.looks_back_only)
 
@@ -175,7 +175,7 @@ class Head:
 
     @cached_property
     def looks_back_only(self) -> bool:
-        """Whether a token's state is the same whatever comes after it, tried on a few tokens."""
+        """Whether a token's state is independent of what comes after it, tried on a few tokens."""
         tokens = torch.arange(CHECK_TOKENS, device=self.device)[None] % self.weight.shape[0]
         other = tokens.clone()
         other[0, -1] = 0
@@ -207,14 +207,11 @@ class Head:
             return self.shape.apply(logits if bias_V is None else logits + bias_V.to(logits.dtype))
 
     def tiles(self, hidden_NH: Float[Tensor, "N H"]) -> Iterator[Tile]:
-        """`logits` a part at a time, for who needs none of them twice; see `fusionchat.models.logits.tiles`."""
+        """`logits` a part at a time, if none is needed twice; see `fusionchat.models.logits.tiles`."""
         with lent(self.linear) as (weight_VH, bias_V):
             yield from tiles(hidden_NH, weight_VH, bias_V, self.shape, self.by_onednn)
 
     @cached_property
     def _operand(self) -> Float[Tensor, "V H"]:
-        """The weight as the product takes it.
-
-        A copy only where the CPU has half precision, which is never trained.
-        """
+        """The weight as the product takes it, copied only in half precision on a CPU, which is never trained."""
         return operand(self.weight, self.weight.dtype)

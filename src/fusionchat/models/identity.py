@@ -16,11 +16,10 @@ SAMPLES, SAMPLE_BYTES = 256, 4096
 
 
 def identity(ref: ModelRef) -> str:
-    """What identifies a model's weights, adapter and configuration: a hash of its files, or its hub commit.
+    """What identifies a model's weights, adapter and configuration: a hash of files, or a hub commit.
 
-    Files up to 256 MB are hashed whole; of larger ones the size, the first megabyte (a safetensors header)
-    and 256 blocks spread evenly are. A GGUF file holds weights and configuration.
-    """
+    Files up to 256 MB are hashed completely; for larger ones, the size, the first megabyte (a safetensors
+    header) and 256 evenly spread blocks are hashed. A GGUF file contains weights and configuration."""
     own = _identity(ref.place, with_code(ref, WEIGHT_FILES))
     adapter = ref.adapter_place
     if adapter is None:
@@ -34,7 +33,7 @@ def configuration_identity(ref: ModelRef) -> str:
 
 
 def generation_identity(ref: ModelRef) -> str:
-    """What identifies the generation settings that a model made from this one is given."""
+    """What identifies the generation settings that a model made from this one inherits."""
     return _identity(ref.place, GENERATION_FILES)
 
 
@@ -47,7 +46,7 @@ def tokenizer_identity(ref: ModelRef) -> str:
 
 
 def with_code(ref: ModelRef, patterns: tuple[str, ...]) -> tuple[str, ...]:
-    """Patterns of files, and of a model's Python files where they are run."""
+    """The patterns, plus those of a model's Python files if they are run."""
     return (*patterns, "**/*.py") if ref.own_code else patterns
 
 
@@ -60,7 +59,7 @@ def _identity(place: Place, patterns: tuple[str, ...]) -> str:
 
 
 def folder_identity(folder: Path, patterns: tuple[str, ...] = WEIGHT_FILES) -> str:
-    """What identifies a folder's files, as `identity` does; a folder that is not there yet has none."""
+    """What identifies a folder's files, as in `identity`; "" for a folder that does not exist yet."""
     files = sorted({path for pattern in patterns for path in folder.glob(pattern)})
     return hashlib.sha256(
         canonical([(path.relative_to(folder).as_posix(), file_identity(path)) for path in files]).encode()
@@ -68,7 +67,7 @@ def folder_identity(folder: Path, patterns: tuple[str, ...] = WEIGHT_FILES) -> s
 
 
 def file_identity(path: Path) -> str:
-    """What identifies a file's content, as `identity` does."""
+    """What identifies a file's content, as in `identity`."""
     size = path.stat().st_size
     if size <= WHOLE_HASH_BYTES:
         return sha256_file(path)

@@ -1,9 +1,7 @@
 """Models, their configurations and tokenizers, loaded by transformers.
 
-A tokenizer with the rules of its own file.
-
-Python files that come with a model are run only where the recipe says so (``trust_remote_code``); nobody is asked.
-"""
+A tokenizer always follows the rules of its own file. Python files that come with a model are run only where
+the recipe says so (``trust_remote_code``); there is no prompt."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -35,7 +33,7 @@ _configs: dict[tuple[object, ...], "PretrainedConfig"] = {}
 
 
 class Source(NamedTuple):
-    """What `from_pretrained` takes: a folder or hub id, its revision there, and the GGUF file in it."""
+    """The arguments of `from_pretrained`: a folder or hub id, its revision, and the GGUF file in it."""
 
     name: str
     revision: str | None = None
@@ -44,10 +42,10 @@ class Source(NamedTuple):
 
 @contextmanager
 def source_of(place: Place) -> Iterator[Source]:
-    """A place as transformers reads it. Of a GGUF file it sees the file alone, without those beside it.
+    """A place as transformers reads it; a GGUF file appears without the files beside it.
 
     Raises:
-        ModelError: A GGUF file cannot be found, or transformers does not read it.
+        ModelError: A GGUF file cannot be found, or transformers cannot read it.
     """
     if place.file is None:
         yield Source(place.name, place.revision)
@@ -63,14 +61,15 @@ def source_of(place: Place) -> Iterator[Source]:
 def load_tokenizer(ref: ModelRef) -> "PreTrainedTokenizerBase":
     """The model's fast tokenizer with the rules of its ``tokenizer.json``.
 
-    Raises ModelError where it cannot be loaded.
+    Raises:
+        ModelError: It cannot be loaded.
     """
     place = ref.tokenizer_place
     return with_template(as_its_file(open_tokenizer(ref), file_of(place)), place)
 
 
 def open_tokenizer(ref: ModelRef) -> "PreTrainedTokenizerBase":
-    """The model's tokenizer as transformers builds it: not always what its file says.
+    """The model's tokenizer as transformers builds it, which may differ from its file.
 
     Raises as `load_tokenizer`.
     """
@@ -83,7 +82,7 @@ def open_tokenizer(ref: ModelRef) -> "PreTrainedTokenizerBase":
     except ModelError:
         raise
     except Exception as error:  # transformers raises many kinds
-        if file_of(place) is not None:  # of a class that is not known, or cannot build it
+        if file_of(place) is not None:  # an unknown class, or one that cannot build it
             with suppress(Exception):
                 return PreTrainedTokenizerFast.from_pretrained(place.name, revision=place.revision or "main")
         raise ModelError(
@@ -97,7 +96,7 @@ def open_tokenizer(ref: ModelRef) -> "PreTrainedTokenizerBase":
 
 
 def _refuse_empty(ref: ModelRef, tokenizer: "PreTrainedTokenizerBase") -> None:
-    """Raise ModelError for a folder without tokens: transformers builds a tokenizer of the model's type, with none."""
+    """Raise ModelError for a folder without tokens, for which transformers builds an empty tokenizer."""
     folder, own = ref.tokenizer_place.path, tuple(tokenizer.vocab_files_names.values())
     if ref.tokenizer_place.file is not None or folder is None or not own:
         return
@@ -125,10 +124,7 @@ def _refuse_other(ref: ModelRef, tokenizer: "PreTrainedTokenizerBase") -> None:
 
 
 def declared_tokenizer(ref: ModelRef) -> "PreTrainedTokenizerBase":
-    """The tokenizer of the class that its folder declares.
-
-    Raises what transformers raises where it cannot be built.
-    """
+    """The tokenizer of the class that its folder declares; raises what transformers raises."""
     from transformers import AutoTokenizer
 
     with source_of(ref.tokenizer_place) as source:
@@ -144,7 +140,7 @@ def other_template(ref: ModelRef) -> str | None:
     """The Jinja source that replaces the tokenizer's own template, or None.
 
     Raises:
-        ModelError: The model borrows the pivot's, and that tokenizer cannot be loaded or has none to use.
+        ModelError: The model borrows the pivot's, and that tokenizer cannot be loaded or has no template.
     """
     if ref.borrows is None:
         return ref.template
@@ -154,10 +150,10 @@ def other_template(ref: ModelRef) -> str | None:
 
 
 def as_its_file(tokenizer: "PreTrainedTokenizerBase", file: Path | None) -> "PreTrainedTokenizerBase":
-    """The tokenizer where it cuts texts as its file does, else one with the file's rules.
+    """The tokenizer, if it splits texts as its file does; else one with the file's rules.
 
     Raises:
-        TokenizerError: The file is damaged, or neither is right.
+        TokenizerError: The file is damaged, or neither matches it.
     """
     return (
         tokenizer if file is None or differs_on(tokenizer, file) is None else with_rules_of(tokenizer, file)
@@ -165,9 +161,9 @@ def as_its_file(tokenizer: "PreTrainedTokenizerBase", file: Path | None) -> "Pre
 
 
 def differs_on(tokenizer: "PreTrainedTokenizerBase", file: Path) -> str | None:
-    """A text that a loaded tokenizer splits differently than its file, None if there is none.
+    """A text that a loaded tokenizer splits differently from its file; None if there is none.
 
-    Cached by file.
+    The answer is cached by file.
     """
     held = [file.parent / name for name in matching(file.parent, TOKENIZER)]
     key = tuple((str(path), path.stat().st_size, path.stat().st_mtime_ns) for path in held)
@@ -207,15 +203,15 @@ def load_config(ref: ModelRef) -> "PretrainedConfig":
         ) from error
 
     if key:
-        config.name_or_path = ""  # a folder that is gone
+        config.name_or_path = ""  # a folder that no longer exists
         _configs[key] = config
     return config
 
 
 def _stamp(place: Place) -> tuple[object, ...]:
-    """What a GGUF file is kept by while it does not change: to read its header takes seconds.
+    """A GGUF file's key in the cache, which changes with the file; empty for other models.
 
-    Nothing for others.
+    Reading the header takes seconds.
     """
     if place.file is None:
         return ()
@@ -234,14 +230,15 @@ def load_model(
 ) -> "PreTrainedModel":
     """The model in evaluation mode, its adapter merged into it.
 
-    Raises ModelError where it cannot be loaded.
-
     Args:
         ref: The model.
-        dtype: What plain weights are loaded in; those that are stored quantized keep their own.
+        dtype: The dtype of plain weights; those that are stored quantized keep their own.
         device: Where it goes, unless ``opening`` says it. Weights are placed as they are read.
-        opening: How its weights are brought into memory.
-        plain: Whether weights that are stored quantized are brought back to plain ones.
+        opening: How its weights are loaded.
+        plain: Whether weights that are stored quantized are dequantized.
+
+    Raises:
+        ModelError: It cannot be loaded.
     """
     from transformers import AutoModelForCausalLM
 
@@ -272,7 +269,7 @@ def load_model(
 
 
 def opened_otherwise(ref: ModelRef, opening: Opening) -> tuple[str, str]:
-    """Where a recipe says that a model is opened in another way than the usual one, and what to do if that fails."""
+    """Where a recipe asks for an unusual way to load a model, and what to do if that fails."""
     names = [name for name in type(opening).model_fields if getattr(opening, name) is not None]
     return (
         f"{ref.where}.capture: {', '.join(names)}",

@@ -1,5 +1,5 @@
 # N rows, H hidden size, V vocabulary, T tokens of a tile, M rows of a tile
-"""From hidden states to logits in fp32, with what some structures do to them. PURE."""
+"""Logits in fp32 from hidden states, scaled and capped as some structures do. PURE."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,19 +16,22 @@ from fusionchat.models.onednn import linear
 MIXED = ("cuda",)
 """Kinds of device that multiply half-precision matrices into an fp32 result."""
 TILE_TOKENS, TILE_ROWS = 2048, 512
-"""The size of a CPU's tile: 4 MiB of logits, and as much of a weight, stay in the second and third cache.
+"""The size of a CPU's tile: 4 MiB of logits, and 4 MiB of a weight, fit in the L2 and L3 cache.
 
-Measured with an AVX-512 processor, one core, in us a row at V = 49,152 and H = 576, processor time, least of six
-(fp32; bf16 inputs with fp32 output): 512 x 2,048 take 536 and 245; 128 x 4,096 take 587 and 267; 1,024 x 1,024 take
-241 for bf16. The size hardly matters; that the weight is read once for many rows, and the buffer reused, does.
-"""
+Measured with an AVX-512 processor, one core, in us a row at V = 49,152 and H = 576, processor time, least of
+six (fp32; bf16 inputs with fp32 output): 512 x 2,048 take 536 and 245; 128 x 4,096 take 587 and 267; 1,024 x
+1,024 take 241 for bf16. The size hardly matters; what matters is that the weight is read once for many rows,
+and the buffer reused. """
 DEVICE_ELEMENTS = 2**26
-"""Logits at once on other devices: 256 MiB."""
+"""Logits in memory at once on other devices: 256 MiB."""
 
 
 @dataclass(frozen=True)
 class HeadShape:
-    """What happens to the logits after the linear map: z = softcap * tanh(scale * x / softcap), softcap 0 for none."""
+    """How logits change after the linear map: z = softcap * tanh(scale * x / softcap).
+
+    A softcap of 0 means none.
+    """
 
     scale: float = 1.0
     softcap: float = 0.0
@@ -61,13 +64,15 @@ def wide(dtype: torch.dtype) -> torch.dtype:
 
 
 def operand(weight_VH: Float[Tensor, "V H"], dtype: torch.dtype) -> Float[Tensor, "V H"]:
-    """The head's weight as `product` takes it for hidden states of ``dtype``: converted once, not once a chunk."""
+    """The head's weight as `product` takes it for states of ``dtype``: converted once, not per chunk."""
     rounded = weight_VH.to(dtype)
     return rounded if rounded.device.type in MIXED else rounded.to(wide(dtype))
 
 
 def product(hidden_NH: Float[Tensor, "N H"], operand_VH: Float[Tensor, "V H"]) -> Float[Tensor, "N V"]:
-    """x W^T in fp32 (fp64 for an fp64 operand): products and sums are fp32, and the result is never rounded to bf16.
+    """x W^T in fp32 (fp64 for an fp64 operand); the result is never rounded to bf16.
+
+    Products and sums are fp32.
 
     A bf16 result has 8 bits: logits near 20 move by up to 0.06, which costs 4e-4 nats of KL divergence a row.
     """
@@ -104,16 +109,16 @@ def tiles(
     shape: HeadShape,
     by_onednn: bool = False,
 ) -> Iterator[Tile]:
-    """fp32 logits of hidden states, a part at a time; for every row the tokens come in rising order.
+    """fp32 logits of hidden states, a part at a time; for every row the tokens come in ascending order.
 
-    On a CPU a tile stays in the cache, and of a half-precision weight only a tile's part is ever converted, once for
-    all rows. On other devices a tile has all tokens of a row. No gradient flows through.
+    On a CPU a tile stays in the cache, and of a half-precision weight only a tile's part is ever converted,
+    once for all rows. On other devices a tile has all tokens of a row. No gradient flows through.
 
     Args:
         hidden_NH: Hidden states.
-        weight_VH: Of the head.
-        bias_V: Of the head.
-        shape: What happens to the logits after the linear map.
+        weight_VH: The head's weight.
+            bias_V: The head's bias.
+            shape: How the logits are scaled and capped after the linear map.
         by_onednn: Whether a CPU's float32 products are oneDNN's; see `fusionchat.models.onednn`.
     """
     weight_VH, hidden_NH = weight_VH.detach(), hidden_NH.detach()
@@ -152,11 +157,13 @@ def tiles(
 
 @contextmanager
 def _exact_in_bf16(half: bool) -> Iterator[None]:
-    """While it lasts, fp32 products on a CPU may round their inputs to bf16, which changes nothing where they were bf16.
+    """Let fp32 products on a CPU round their inputs to bf16 in this context.
 
-    Products and sums stay fp32: the error is that of an fp32 product (1.5e-6 of the largest logit), and a processor
-    with AMX or AVX-512 BF16 needs two to seven times less time. The setting is one for the process, so it is put back.
-    """
+    Inputs that came from bf16 do not change.
+
+    Products and sums stay fp32: the error is that of an fp32 product (1.5e-6 of the largest logit), and a
+    processor with AMX or AVX-512 BF16 needs two to seven times less time. The setting is global, so it is
+    restored."""
     if not half:
         yield
         return

@@ -1,8 +1,8 @@
-"""Weights that accelerate keeps on another device or on the disk, while they are needed.
+"""Access to weights that accelerate keeps on another device or on the disk.
 
-accelerate hangs a hook on every module that it places: its `execution_device` is where the module computes, and where
-`offload` is set, the weights are there only between `pre_forward` and `post_forward` (accelerate 1.15, hooks.py).
-"""
+accelerate attaches a hook to every module that it places: `execution_device` is where the module computes,
+and with `offload` the weights are there only between `pre_forward` and `post_forward` (accelerate 1.15,
+hooks.py)."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -23,13 +23,13 @@ class Lent(NamedTuple):
 
 
 class Hook(Protocol):
-    """What is used of accelerate's hooks."""
+    """The part of accelerate's hooks that is used here."""
 
     execution_device: int | str | torch.device | None
     offload: bool
 
     def pre_forward(self, module: nn.Module) -> object:
-        """Bring the weights to where they are computed."""
+        """Bring the weights to the device that computes."""
         ...
 
     def post_forward(self, module: nn.Module, output: None) -> object:
@@ -38,20 +38,20 @@ class Hook(Protocol):
 
 
 def hook_of(module: nn.Module) -> Hook | None:
-    """The hook with which accelerate places a module, None where it does not."""
+    """The hook with which accelerate places a module; None if it does not."""
     found = getattr(module, "_hf_hook", None)
     hooks = getattr(found, "hooks", (found,))
     return next((hook for hook in hooks if hasattr(hook, "execution_device")), None)
 
 
 def device_of(module: nn.Module) -> torch.device:
-    """Where a module with a weight computes, wherever its weight is."""
+    """The device on which a module computes, wherever its weight is."""
     place = getattr(hook_of(module), "execution_device", None)
     return module.get_parameter("weight").device if place is None else torch.device(place)
 
 
 def input_device(model: "PreTrainedModel") -> torch.device:
-    """Where a model's token ids go."""
+    """The device of a model's token ids."""
     embeddings = model.get_input_embeddings()
     assert isinstance(embeddings, nn.Module)
     return device_of(embeddings)
@@ -59,7 +59,7 @@ def input_device(model: "PreTrainedModel") -> torch.device:
 
 @contextmanager
 def lent(linear: nn.Linear) -> Iterator[Lent]:
-    """A linear map's weight and bias where it computes, for as long as they are needed."""
+    """A linear map's weight and bias on the device where it computes, within this context."""
     hook = hook_of(linear)
     if hook is None or not hook.offload:
         yield Lent(linear.weight, linear.bias)
@@ -72,7 +72,7 @@ def lent(linear: nn.Linear) -> Iterator[Lent]:
 
 
 def is_placed(model: nn.Module) -> bool:
-    """Whether a model is where its opening has put it, and `to` would refuse or undo that: spread, or quantized."""
+    """Whether a model is placed for good, spread or quantized, so that `to` would refuse or undo that."""
     return (
         getattr(model, "hf_device_map", None) is not None or getattr(model, "hf_quantizer", None) is not None
     )

@@ -1,11 +1,12 @@
 # N rows, I inputs, O outputs of a linear map
-"""float32 linear maps by oneDNN instead of MKL, where MKL leaves half of the processor's speed. PURE.
+"""float32 linear maps by oneDNN instead of MKL, where MKL uses only half the processor's speed. PURE.
 
-PyTorch gives float32 products on x86 to MKL, which uses AVX2 at most on processors that are not Intel's. oneDNN, which
-PyTorch has for other dtypes, uses AVX-512 on all. Measured on an AMD EPYC of family 26, one core, 4,096 x 576 by
-576 x 1,536: MKL 104 Gflop/s, oneDNN 226; a body of SmolLM2's shape takes 0.55 of the time.
+PyTorch uses MKL for float32 products on x86, which uses AVX2 at most on processors of other makers than
+Intel. oneDNN, which PyTorch uses for other dtypes, uses AVX-512 on all of them. Measured on an AMD EPYC of
+family 26, one core, 4,096 x 576 by 576 x 1,536: MKL 104 Gflop/s, oneDNN 226; a body of SmolLM2's shape takes
+0.55 of the time.
 
-Products and sums are float32 in both, in another order.
+Products and sums are float32 in both, but in a different order.
 """
 
 from collections.abc import Mapping, Sequence
@@ -20,9 +21,10 @@ from torch.overrides import TorchFunctionMode
 
 @cache
 def is_faster() -> bool:
-    """Whether this CPU is one of those: it has AVX-512 BF16, as AMD's since Zen 4, and no AMX, as Intel's since then.
+    """Whether this CPU is one of those: it has AVX-512 BF16 (AMD since Zen 4) but no AMX.
 
-    Intel's of before have no AVX-512 BF16, but for one. False, too, where PyTorch has no such operation.
+    Intel's processors with AVX-512 BF16 have AMX too, except for one. False where PyTorch lacks the
+    operation.
     """
     bf16, amx = (
         getattr(torch.cpu, name, bool)() for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
@@ -39,7 +41,7 @@ def linear(
 
 
 class LinearMaps(TorchFunctionMode):
-    """While it lasts, the float32 linear maps that this thread makes on a CPU are made by oneDNN."""
+    """A context in which this thread's float32 linear maps on a CPU use oneDNN."""
 
     def __torch_function__(
         self,
@@ -63,7 +65,7 @@ def _named(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> tuple[T
 
 
 def _are_plain(given: Sequence[Tensor]) -> bool:
-    """Whether all are float32 in host memory, of no other kind of tensor, and no gradient is asked for."""
+    """Whether all are ordinary float32 tensors in host memory, and no gradient is needed."""
     return (
         all(type(x) in (Tensor, nn.Parameter) and x.dtype == torch.float32 for x in given)
         and all(x.device.type == "cpu" for x in given)

@@ -1,6 +1,6 @@
-"""`Opening`: how a model's weights are brought into memory, as `capture:` of a recipe says it.
+"""`Opening`: how a model's weights are loaded, as a recipe's `capture:` says.
 
-Light: no torch.
+This file does not import torch.
 """
 
 import re
@@ -17,7 +17,7 @@ SIZE = re.compile(r"\d+(\.\d+)?\s*[KMG]i?B", re.IGNORECASE)
 
 
 def with_known_map(value: object) -> object:
-    """A `device_map`; raises ValueError where it is none."""
+    """A valid `device_map`; raises ValueError otherwise."""
     if isinstance(value, dict) and all(isinstance(one, int | str) for one in value.values()):
         return value
     if value is not None and value not in get_args(Maps):
@@ -26,9 +26,10 @@ def with_known_map(value: object) -> object:
 
 
 def with_sizes(value: object) -> object:
-    """A `max_memory` whose devices are texts: numbers of devices are numbers in YAML.
+    """A valid `max_memory` with devices as texts (YAML reads device numbers as numbers).
 
-    Raises ValueError for no sizes.
+    Raises:
+        ValueError: A size is not valid.
     """
     if not isinstance(value, dict):
         return value
@@ -44,12 +45,12 @@ Sizes = Annotated[dict[str, int | str], BeforeValidator(with_sizes)]
 
 
 class Opening(Frozen):
-    """How weights are brought into memory: as they are on one device, unless something else is asked for.
+    """How weights are loaded: unchanged on one device, unless the settings say otherwise.
 
     Attributes:
-        quantization: The method and its settings, by the names that transformers gives them.
-        device_map: Where modules go: a way to find it out, or the device of each.
-        max_memory: The most that a device may hold, by its number or ``cpu``; bytes, or with a unit.
+        quantization: The method and its settings, by transformers' names.
+        device_map: Where modules go: a strategy, or the device of each.
+        max_memory: The most memory of a device, by its number or ``cpu``; in bytes, or with a unit.
     """
 
     quantization: dict[str, JsonValue] | None = None
@@ -72,4 +73,4 @@ class Opening(Frozen):
 
 
 PLAIN = Opening()
-"""As it is, on one device."""
+"""Unchanged, on one device."""

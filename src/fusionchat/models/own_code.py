@@ -9,11 +9,11 @@ from fusionchat.models.ref import ModelRef
 
 MAPPED = ("config.json", "tokenizer_config.json")
 ELSEWHERE = "--"
-"""Between a repository and a class in it: ``owner/name--file.Class``."""
+"""The separator between a repository and a class in it: ``owner/name--file.Class``."""
 
 
 def require_pinned(place: Place, where: str) -> None:
-    """Raise ModelError where code would be taken from a hub id without a commit, or from yet another repository."""
+    """Raise ModelError where code would come from a hub id without a commit, or from another repository."""
     if place.path is None and not COMMIT.fullmatch(place.revision or ""):
         raise ModelError(
             f"trust_remote_code runs Python files of {place.name}, which may change from one day to the next",
@@ -30,9 +30,7 @@ def require_pinned(place: Place, where: str) -> None:
 
 
 def trusted(ref: ModelRef, place: Place) -> bool:
-    """Whether Python files of a model (or of its tokenizer's place) are run.
-
-    Before that, whether they are pinned.
+    """Whether Python files of a model (or of its tokenizer) are run, after checking that they are pinned.
 
     Raises:
         ModelError: As `require_pinned`, or its configuration cannot be downloaded.
@@ -46,7 +44,7 @@ def trusted(ref: ModelRef, place: Place) -> bool:
 
 
 def named(place: Place) -> list[str]:
-    """The classes that a model's configuration files name in its own Python files, sorted: ``modeling_x.XForCausalLM``."""
+    """The Python classes that a model's configuration files name, sorted: ``modeling_x.XForCausalLM``."""
     folder, found = cached_folder(place), set[str]()
     for file in MAPPED:
         path = None if folder is None else folder / file
@@ -54,7 +52,7 @@ def named(place: Place) -> list[str]:
             continue
         try:
             mapped = json.loads(path.read_text(encoding="utf-8")).get("auto_map") or {}
-        except (ValueError, AttributeError):  # loading says what is wrong with it
+        except (ValueError, AttributeError):  # loading reports what is wrong with it
             continue
         for value in mapped.values() if isinstance(mapped, dict) else ():
             found |= {str(one) for one in (value if isinstance(value, list) else [value]) if one}

@@ -1,4 +1,4 @@
-"""Which models are no ordinary folders of plain weights, and whether they can be made one."""
+"""Which models are not ordinary folders of plain weights, and whether they can be unpacked."""
 
 from fusionchat.errors import ModelError
 from fusionchat.models.quantization import can_be_plain, describe, held_quantization
@@ -11,7 +11,7 @@ def packed(ref: ModelRef) -> bool:
 
 
 def require_unpackable(ref: ModelRef) -> None:
-    """Raise ModelError where a pivot's weights are quantized in a way that transformers does not bring back."""
+    """Raise ModelError where a pivot is quantized in a way that transformers cannot undo."""
     held = held_quantization(ref)
     if held is not None and not can_be_plain(held):
         raise ModelError(

@@ -1,4 +1,4 @@
-"""Dtypes by name, and what ``auto`` is on this machine."""
+"""Dtypes by name, and what ``auto`` means on this machine."""
 
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
@@ -9,17 +9,20 @@ if TYPE_CHECKING:
     import torch
 
 NATIVE_BF16 = 8
-"""The least major compute capability of an NVIDIA GPU that has bfloat16 (before, it is emulated and slow)."""
+"""The least major compute capability of an NVIDIA GPU with bfloat16; older ones emulate it slowly."""
 
 
 SMALL = 20_000_000
-"""Parameters under which a capture on a CPU stays in float32: bfloat16 is faster there, too (two to three times with AVX-512
-BF16 at 0.6 to 40 million parameters), but it is minutes either way, and so a small run is the same on every processor.
-For the same reason its products stay PyTorch's own (`Head.by_onednn`)."""
+"""Parameters below which a capture on a CPU stays in float32.
+
+bfloat16 is faster there, too (two to three times with AVX-512 BF16 at 0.6 to 40 million parameters), but it
+is minutes either way, and a small run is then the same on every processor. For the same reason its products
+stay PyTorch's own (`Head.by_onednn`).
+"""
 
 
 def device_here(device: str) -> str:
-    """What a recipe's ``runtime.device`` is on this machine: ``auto`` resolved."""
+    """A recipe's ``runtime.device`` on this machine, with ``auto`` resolved."""
     import torch
 
     if device != "auto":
@@ -28,11 +31,10 @@ def device_here(device: str) -> str:
 
 
 def dtype_here(device: str) -> str:
-    """What ``auto`` is for a recipe's ``runtime.device`` on this machine.
+    """The dtype that ``auto`` means for a recipe's ``runtime.device`` on this machine.
 
-    It is float32 on a CPU, and bfloat16 on a GPU that has it. A GPU that is named and not there counts as one that has:
-    the plan of a run may be looked at elsewhere.
-    """
+    It is float32 on a CPU, and bfloat16 on a GPU that has it. A named GPU that does not exist counts as one
+    that has it, because a run may be planned on another machine."""
     import torch
 
     device = device_here(device)
@@ -47,9 +49,10 @@ def dtype_here(device: str) -> str:
 
 
 def capture_dtype_here(device: str, parameters: Iterable[int | None]) -> str:
-    """What ``auto`` is for a capture: as `dtype_here`, and bfloat16 on a CPU that multiplies it (AMX, AVX-512 BF16).
+    """The dtype that ``auto`` means for a capture: as `dtype_here`, but bfloat16 on a capable CPU.
 
-    There it is float32 where every model is known to have under `SMALL` parameters.
+    A CPU is capable with AMX or AVX-512 BF16. It uses float32 all the same where every model is known to have
+    fewer than `SMALL` parameters.
     """
     from fusionchat.models.logits import cpu_multiplies_bf16
 
@@ -61,7 +64,7 @@ def capture_dtype_here(device: str, parameters: Iterable[int | None]) -> str:
 
 
 def auto_dtype(device: "torch.device") -> "torch.dtype":
-    """What ``auto`` is on a device of this machine, where there is no run that keeps it."""
+    """The dtype that ``auto`` means on a device of this machine, outside a run."""
     import torch
 
     dtype: torch.dtype = getattr(torch, dtype_here(str(device)))
@@ -69,7 +72,7 @@ def auto_dtype(device: "torch.device") -> "torch.dtype":
 
 
 def torch_dtype(name: str, device: "torch.device", *, where: str) -> "torch.dtype":
-    """A dtype by its name, tried on the device.
+    """A dtype by its name, tested on the device.
 
     Raises:
         MachineError: The device cannot compute in it.

@@ -1,7 +1,7 @@
-"""Quantized models: those that are quantized on the disk, and those that are when they are opened.
+"""Quantized models: stored that way, or quantized when they are loaded.
 
-Methods and their settings are transformers' own, by their names. What this machine lacks for one, transformers says.
-"""
+Methods and settings have transformers' names, and transformers itself reports what this machine lacks for
+one."""
 
 import inspect
 import json
@@ -35,15 +35,12 @@ NAMED_BITS = {
     "bitsandbytes_4bit": 4,
     "bitsandbytes_8bit": 8,
 }
-"""Bits of methods that their names tell."""
+"""Bits of the methods whose names imply them."""
 INSTALL = "pip install 'fusionchat[quant]' has bitsandbytes; other methods need their own packages"
 
 
 def held_quantization(ref: ModelRef) -> Held | None:
-    """``quantization_config`` of a model's config.json.
-
-    None where it has none, or is not on this machine.
-    """
+    """The ``quantization_config`` in a model's config.json; None without one, or if not on this machine."""
     place = ref.place
     folder = None if place.file is not None else cached_folder(place)
     path = None if folder is None else folder / "config.json"
@@ -52,7 +49,7 @@ def held_quantization(ref: ModelRef) -> Held | None:
     try:
         config = json.loads(path.read_text(encoding="utf-8"))
         held = config.get("quantization_config") or config.get("text_config", {}).get("quantization_config")
-    except (ValueError, AttributeError, OSError):  # loading says what is wrong with it
+    except (ValueError, AttributeError, OSError):  # loading reports what is wrong with it
         return None
     return held if isinstance(held, dict) and held else None
 
@@ -68,7 +65,7 @@ def describe(held: Held) -> str:
 
 
 def bits_of(held: Held) -> int | None:
-    """Bits of a weight, None where the settings do not say."""
+    """Bits of a weight; None if the settings do not say."""
     if held.get("load_in_4bit") or held.get("load_in_8bit"):
         return 4 if held.get("load_in_4bit") else 8
     found = next((value for name in BITS if isinstance(value := held.get(name), int)), None)
@@ -96,12 +93,13 @@ def configured(wanted: Held, *, dtype: str, where: str) -> "QuantizationConfigMi
 
     Args:
         wanted: The method and its settings.
-        dtype: What bitsandbytes computes 4-bit layers in, where the settings do not say.
-        where: Where the recipe has it.
+        dtype: The dtype in which bitsandbytes computes 4-bit layers, unless the settings say it.
+            where: Its path in the recipe.
 
     Raises:
-        ModelError: There is no such method or setting, it quantizes nothing itself, a package is missing, or a value is
-            wrong.
+        ModelError: There is no such method or setting, the method cannot quantize by itself, a package is
+            missing, or a value is
+                wrong.
     """
     given = {name: value for name, value in wanted.items() if name != METHOD}
     method, known = str(wanted[METHOD]), methods()
@@ -146,7 +144,10 @@ def settings_of(kind: type["QuantizationConfigMixin"]) -> list[str]:
 
 
 def lacks(held: Held, *, stored: bool = True) -> str:
-    """What this machine lacks to open a model that is quantized, or is to be, as transformers says it; "" for nothing."""
+    """What this machine lacks to load a quantized model, in transformers' words; "" for nothing.
+
+    With ``stored`` False, the model is yet to be quantized.
+    """
     from transformers.quantizers.auto import AutoHfQuantizer
 
     try:
@@ -158,13 +159,13 @@ def lacks(held: Held, *, stored: bool = True) -> str:
 
 
 _ARRANGES = "support_avx512bf16_for_cpu"
-"""What bitsandbytes calls a layer's permission to arrange its weights anew, see `keep_layout`."""
+"""The attribute of bitsandbytes that lets a layer rearrange its weights, see `keep_layout`."""
 ARRANGED_ROWS = 32
-"""bitsandbytes 0.50 packs this number of rows together (`functional._convert_weight_packed_for_cpu`)."""
+"""Rows that bitsandbytes 0.50 packs together (`functional._convert_weight_packed_for_cpu`)."""
 
 
 def keep_odd_layouts(model: "PreTrainedModel") -> None:
-    """`keep_layout` for the layers alone that bitsandbytes cannot arrange anew, and would stop at: odd sizes."""
+    """`keep_layout` only for layers of odd sizes, which bitsandbytes cannot rearrange and would fail on."""
     for module in model.modules():
         state = getattr(getattr(module, "weight", None), "quant_state", None)
         if not hasattr(module, _ARRANGES) or state is None:
@@ -174,21 +175,17 @@ def keep_odd_layouts(model: "PreTrainedModel") -> None:
 
 
 def keep_layout(model: "PreTrainedModel") -> None:
-    """Let bitsandbytes leave a model's 4-bit weights as they are on a CPU.
+    """Make bitsandbytes keep the layout of a model's 4-bit weights on a CPU.
 
-    On one with AVX-512 BF16 an evaluation's first pass arranges them anew for another kernel, for good: scales rounded to
-    bfloat16, products in it. A training would go on with these.
-    """
+    With AVX-512 BF16, the first pass in evaluation mode permanently rearranges them for another kernel, with
+    scales rounded to bfloat16 and products in it. A training would continue with these."""
     for module in model.modules():
         if hasattr(module, _ARRANGES):
             setattr(module, _ARRANGES, False)
 
 
 def dequantized(held: Held) -> "QuantizationConfigMixin | None":
-    """The configuration with which transformers dequantizes a model while it reads it.
-
-    None where it cannot.
-    """
+    """The configuration with which transformers dequantizes a model on loading; None if it cannot."""
     kind = methods().get(str(held.get(METHOD)))
     if kind is None or "dequantize" not in settings_of(kind):
         return None
@@ -196,7 +193,7 @@ def dequantized(held: Held) -> "QuantizationConfigMixin | None":
 
 
 def can_be_plain(held: Held) -> bool:
-    """Whether transformers brings a quantized model back to plain weights: while it reads it, or afterwards."""
+    """Whether transformers can dequantize a model, on loading or afterwards."""
     method = str(held.get(METHOD))
     if method == BITSANDBYTES:
         return True

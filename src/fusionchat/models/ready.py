@@ -1,4 +1,4 @@
-"""Before transformers reads a model: files checked, the hub asked once, output quiet."""
+"""What happens before transformers reads a model: files checked, hub asked once, output silenced."""
 
 import logging
 import warnings
@@ -6,15 +6,15 @@ import warnings
 from fusionchat.damage import verified_folder
 from fusionchat.hub import Place, ask_the_hub_once
 
-for _name in ("bitsandbytes", "accelerate.big_modeling"):  # peft imports the first wherever it is installed
+for _name in ("bitsandbytes", "accelerate.big_modeling"):  # peft imports the first one if it is installed
     logging.getLogger(_name).setLevel(logging.ERROR)
 
 OWN_CODE = "trust_remote_code"
-"""What transformers' refusal to run a model's own files names."""
+"""The setting that transformers names when it refuses to run a model's own files."""
 
 
 def ready(place: Place, endings: tuple[str, ...]) -> None:
-    """Before a model is read: a run's own files of these endings are as they were written, or the hub was asked for."""
+    """Check a run's own files of these endings before a model is read, or ask the hub for them."""
     quiet()
     if place.path is not None:
         verified_folder(place.path, endings=endings)
@@ -23,7 +23,7 @@ def ready(place: Place, endings: tuple[str, ...]) -> None:
 
 
 def quiet() -> None:
-    """Progress bars and warnings of transformers would tear ours; errors still pass."""
+    """Silence transformers' progress bars and warnings, which would break ours; errors still appear."""
     from huggingface_hub.utils import logging as hub_logging
     from transformers.utils import logging as transformers_logging
 
@@ -36,7 +36,7 @@ def quiet() -> None:
 
 
 def first_line(error: Exception) -> str:
-    """What an error of transformers says, in one line."""
+    """The message of an error of transformers, in one line."""
     if OWN_CODE in str(error):
         return "it needs Python files that come with it, and these are run only with `trust_remote_code`"
     return (str(error).strip() or type(error).__name__).splitlines()[0]

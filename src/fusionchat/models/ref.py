@@ -1,6 +1,6 @@
 """Which model a recipe means: a folder or a hub id, its tokenizer, its template.
 
-Nothing is decided from a model's name but what `hub.find` does.
+Nothing is decided from a model's name except in `hub.find`.
 """
 
 from collections.abc import Mapping
@@ -25,12 +25,12 @@ class ModelRef:
     Attributes:
         name: Its name in the run: "pivot" or the source's.
         model: A folder, a GGUF file or a hub id, as `find` takes it.
-        tokenizer: The same.
+        tokenizer: The same for its tokenizer.
         revision: The revision on the hub.
         template: Jinja source that replaces the tokenizer's own template, or None.
         borrows: The model whose template it uses instead, or None.
-        thinking: Whether it sees the thoughts that the corpus keeps.
-        variables: What its chat template is given besides the conversation.
+        thinking: Whether it sees the thoughts in the corpus.
+            variables: What its chat template gets besides the conversation.
         adapter: A peft adapter on top of it: a folder or a hub id, with ``@REVISION``; None for none.
         own_code: Whether the Python files that come with it are run.
     """
@@ -58,7 +58,7 @@ class ModelRef:
 
     @property
     def where(self) -> str:
-        """Where a recipe has it."""
+        """Its path in a recipe."""
         return self.name if self.name == "pivot" else f"sources.{self.name}"
 
     @property
@@ -76,10 +76,10 @@ def resolve(specs: Mapping[str, ModelSpec], folder: str) -> dict[str, ModelRef]:
 
     Args:
         specs: The pivot first, then the sources.
-        folder: What paths are relative to: the recipe's folder.
+            folder: The recipe's folder, which paths are relative to.
 
-    Raises:
-        ModelError: A path that looks like a folder is not there, or a template file cannot be read.
+        Raises:
+            ModelError: A path that looks like a folder does not exist, or a template file cannot be read.
     """
     refs: dict[str, ModelRef] = {}
     for name, spec in specs.items():
@@ -112,7 +112,7 @@ def resolve(specs: Mapping[str, ModelSpec], folder: str) -> dict[str, ModelRef]:
 
 
 def made_of(pivot: ModelRef, folder: Path, name: str) -> ModelRef:
-    """A model or an adapter in a run's folder that was made of the pivot, with the tokenizer beside it."""
+    """A model or an adapter in a run's folder that was made from the pivot, with the tokenizer beside it."""
     place = str(folder)
     if (folder / ADAPTER).is_file():
         return replace(pivot, name=name, adapter=place, tokenizer=place)
@@ -120,15 +120,18 @@ def made_of(pivot: ModelRef, folder: Path, name: str) -> ModelRef:
 
 
 def trained_as(ref: ModelRef, folder: Path, *, adapter: bool) -> ModelRef:
-    """A model with what a training of it saves into a folder: an adapter, or all weights.
+    """A model with the result of its training in a folder: an adapter, or all weights.
 
-    Its tokenizer is its own.
+    It keeps its own tokenizer.
     """
     return replace(ref, adapter=str(folder)) if adapter else replace(ref, model=str(folder))
 
 
 def locate(name: str, folder: str, *, where: str) -> str:
-    """The folder or GGUF file a name means (relative to the recipe's), or the name itself if it can be a hub id."""
+    """The folder or GGUF file that a name means, or the name itself if it can be a hub id.
+
+    Paths are relative to the recipe's folder.
+    """
     place = find(name, folder)
     if place.file is None and name.endswith(GGUF):
         raise ModelError(

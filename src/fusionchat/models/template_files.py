@@ -2,10 +2,9 @@
 
 Processors of multimodal models are published with them.
 
-A tokenizer reads its template from ``chat_template.jinja``, ``additional_chat_templates/`` and ``tokenizer_config.json``;
-``chat_template.json`` only a processor reads (transformers 5.24, `processing_utils.py`). The text model is the same, and so
-is its template: it is taken where the tokenizer has none.
-"""
+A tokenizer reads its template from ``chat_template.jinja``, ``additional_chat_templates/`` and
+``tokenizer_config.json``; only a processor reads ``chat_template.json`` (transformers 5.24,
+`processing_utils.py`). The text model is the same, so this template is used where the tokenizer has none."""
 
 import json
 from pathlib import Path
@@ -35,10 +34,10 @@ def with_template(tokenizer: "PreTrainedTokenizerBase", place: Place) -> "PreTra
 
 
 def read_template(path: Path) -> Templates:
-    """The template in a file: Jinja, or JSON that holds it.
+    """The template in a file: Jinja, or JSON that contains it.
 
     Raises:
-        ModelError: It is JSON that holds none.
+        ModelError: It is JSON without a template.
         OSError, UnicodeDecodeError: It cannot be read as text.
     """
     return read_json_template(path) if path.suffix == ".json" else path.read_text(encoding="utf-8-sig")

@@ -1,4 +1,4 @@
-"""A tokenizer's files: copied into another model, and whether transformers reads them."""
+"""A tokenizer's files: how they are copied to another model, and whether transformers reads them."""
 
 import shutil
 from pathlib import Path
@@ -20,14 +20,14 @@ from fusionchat.tokens.own_file import FLAGS, read_file
 
 FILE, CONFIG, TEMPLATE = "tokenizer.json", "tokenizer_config.json", "chat_template.jinja"
 GENERAL = "PreTrainedTokenizerFast"
-"""The class that every version of transformers opens ``tokenizer.json`` with as it is."""
+"""The class with which every version of transformers reads ``tokenizer.json`` unchanged."""
 
 
 def copy_tokenizer(ref: ModelRef, folder: Path) -> None:
-    """Put a model's tokenizer files, byte for byte, and its generation settings into a folder.
+    """Copy a model's tokenizer files, byte for byte, and its generation settings into a folder.
 
-    What differs is written over them: the template where another one is used, and the tokenizer's class where
-    transformers would build another tokenizer from it than ``tokenizer.json`` says.
+    Differences are written over them: the template if another one is used, and the tokenizer's class if
+    transformers would build a tokenizer from it that differs from ``tokenizer.json``.
     """
 
     for name in matching(folder, TOKENIZER):
@@ -44,7 +44,7 @@ def copy_tokenizer(ref: ModelRef, folder: Path) -> None:
 
 
 def _copy_files(ref: ModelRef, folder: Path) -> None:
-    """The files of a tokenizer that has files of its own, and what differs from them."""
+    """Copy the files of a tokenizer that has its own, and write what differs from them."""
     source = local_folder(ref.tokenizer_place, TOKENIZER)
     for name in matching(source, TOKENIZER):
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
@@ -62,9 +62,9 @@ def _copy_files(ref: ModelRef, folder: Path) -> None:
 
 
 def template_to_save(ref: ModelRef) -> str | None:
-    """The template for a model made from this one, its variables as defaults.
+    """The template for a model made from this one, with its variables as defaults.
 
-    None where the files' own will do.
+    None where the files' own template suffices.
 
     Raises:
         ModelError: There is none to use.
@@ -78,7 +78,7 @@ def template_to_save(ref: ModelRef) -> str | None:
 
 
 def rebuilt_on(ref: ModelRef) -> str | None:
-    """A text that transformers splits differently than ``tokenizer.json`` says, None if there is none."""
+    """A text that transformers splits differently from ``tokenizer.json``; None if there is none."""
 
     file = file_of(ref.tokenizer_place)
     return None if file is None else differs_on(open_tokenizer(ref), file)
@@ -95,7 +95,7 @@ def opens_as_declared(ref: ModelRef) -> bool:
 
 
 def added_tokens(folder: Path) -> dict[str, Json]:
-    """The config's list of added tokens with the flags that ``tokenizer.json`` gives them, if the config has one."""
+    """The config's list of added tokens, if any, with the flags that ``tokenizer.json`` gives them."""
     listed = _read(folder / CONFIG).get("added_tokens_decoder")
     if not isinstance(listed, dict):
         return {}
@@ -110,7 +110,7 @@ def added_tokens(folder: Path) -> dict[str, Json]:
 
 
 def put_template(folder: Path, template: str) -> None:
-    """Make a template the only one of a folder's tokenizer."""
+    """Write a template as the only one of a folder's tokenizer."""
     for name in ("chat_template.json", *matching(folder, ("additional_chat_templates/*.jinja",))):
         (folder / name).unlink(missing_ok=True)
     write_text(folder / TEMPLATE, template)

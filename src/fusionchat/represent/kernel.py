@@ -1,17 +1,20 @@
 # N rows, T tokens of a tile, K kept tokens
-"""The loops of `fusionchat.represent.select`: the largest logits of a row and the sum of the others, in one pass. PURE.
+"""The loops of `fusionchat.represent.select`: one pass over the logits of a row. PURE.
 
-A row's K + 1 largest logits so far are a heap with the worst at its root. Whatever is larger than the root changes
-places with it, so that a tile, once scanned, holds the rest and nothing else; and no element of the rest is larger
-than the root. The root is therefore the reference of the rest's sum, ``1 + sum of exp(x - root)``, which is exact
-however small the rest is beside the kept: it is never a difference.
+They find a row's largest logits and the sum of the others.
 
-The heap has one more than is kept because its root belongs to the rest: with that it has the rest's largest logit.
+A row's K + 1 largest logits so far are a heap with the worst at its root. A logit larger than the root is
+swapped with it, so that a tile, once scanned, holds exactly the rest, and no element of the rest is larger
+than the root. The root is therefore the reference of the rest's sum, ``1 + sum of exp(x - root)``, which is
+exact however small the rest is beside the kept: it is never a difference.
 
-Sums are in a fixed order (`sum_exp`), and numba is given no licence to change the arithmetic: the machine code is kept on
-disk, and gives the same bits whether it was loaded or compiled afresh, on every processor.
+The heap has one entry more than is kept: its root is the largest logit of the rest.
 
-Ties are broken by the lower id. NaN is never larger than anything; it stays in the tile and makes the sum NaN.
+Sums are in a fixed order (`sum_exp`), and numba may not reorder the arithmetic: the machine code, loaded from
+disk or compiled afresh, gives the same bits on every processor.
+
+Ties are broken by the lower id. NaN is never larger than anything; it stays in the tile and makes the sum
+NaN.
 """
 
 from typing import Any, NamedTuple
@@ -25,34 +28,42 @@ from numpy.typing import NDArray
 from fusionchat.compiled import njit
 
 SPAN = 4096
-"""Tokens that are scanned and then summed: 16 KiB, which the first-level cache holds."""
+"""Tokens that are scanned and then summed: 16 KiB, which fit in the first-level cache."""
 BLOCK = 64
-"""Tokens that are compared with the root at a time; few blocks have one that is larger."""
+"""Tokens that are compared with the root at a time; few blocks have a larger one."""
 LANES, NARROW = 64, 8
-"""Sums that are kept side by side, so that the compiler needs not reorder them to use vectors: four of AVX-512 at a time."""
+"""Sums that are kept side by side: four AVX-512 vectors at a time.
+
+With them, the compiler can use vectors without reordering the additions.
+"""
 
 _LOG2E = np.float32(1.4426950408889634)
 _SHIFT, _MANTISSA = np.float32(1.5 * 2**23), np.int32(23)
 _LEAST = np.float32(-87.0)
-"""exp of anything less is taken as exp(-87) = 1.6e-38: beside a sum of at least 1 it is nothing."""
+"""exp of anything less is taken as exp(-87) = 1.6e-38, negligible beside a sum of at least 1."""
 _ZERO, _ONE = np.float32(0.0), np.float32(1.0)
 _C1, _C2, _C3, _C4, _C5 = (
     np.float32(c)
     for c in (0.6931470036506653, 0.24022242426872253, 0.05550733581185341, 0.009671512991189957, 0.001326472731307149)
 )  # fmt: skip
-"""2^g = 1 + g (C1 + ...) for g in [-1/2, 1/2]: least largest relative error, 9.2e-8 (found by reweighted least squares)."""
+"""2^g = 1 + g (C1 + ...) for g in [-1/2, 1/2], with the least largest relative error, 9.2e-8.
+
+The coefficients were found by reweighted least squares.
+"""
 
 
 class Best(NamedTuple):
-    """What is known of rows whose tokens have been seen in part.
+    """The state of rows whose tokens have been seen in part.
 
     Attributes:
-        values: fp32 [N, K + 1], the largest logits, a heap: the root is the worst. -inf where nothing was larger.
+        values: fp32 [N, K + 1], the largest logits, a heap: the root is the worst. -inf where nothing was
+            larger.
         ids: int32 [N, K + 1], their tokens.
         sums: fp64 [N], the sum of exp(x - root) over all others that were seen.
         labels: int64 [N], the tokens that follow.
         own: fp32 [N], their logits.
-        padding: fp64 [N, 2], the largest logit m past the tokenizer's tokens and the sum of exp(x - m) over those.
+        padding: fp64 [N, 2], the largest logit m past the tokenizer's tokens and the sum of exp(x - m) over
+            those.
     """
 
     values: NDArray[np.float32]
@@ -64,7 +75,10 @@ class Best(NamedTuple):
 
 
 def _multiply_add(_: Any, a: Any, b: Any, c: Any) -> Any:
-    """a b + c, rounded once: one instruction, and the same bits whatever the compiler makes of the code around it."""
+    """a b + c, rounded once.
+
+    One instruction, with the same bits whatever the compiler makes of the code around it.
+    """
 
     def generate(_: Any, builder: ir.IRBuilder, __: Any, arguments: Any) -> Any:
         return builder.fma(*arguments)
@@ -79,9 +93,8 @@ _fma: Any = intrinsic(_multiply_add)
 def exp_under(x: np.float32, reference: np.float32) -> np.float32:
     """exp(x - reference) for x at most the reference, in fp32; NaN for NaN.
 
-    exp(t) = 2^n 2^g with n the whole number next to t / ln 2; 2^n by way of the exponent's bits. The relative error
-    is under 2e-7 + 8e-8 |t|. There is no branch and no call, so that a loop of it is vectorised.
-    """
+    exp(t) = 2^n 2^g with n the integer nearest to t / ln 2; 2^n is made from the exponent's bits. The
+    relative error is under 2e-7 + 8e-8 |t|. Without branches and calls, a loop over it is vectorised."""
     t = x - reference
     t = _LEAST if t < _LEAST else t  # NaN stays
     m = t * _LOG2E
@@ -94,7 +107,7 @@ def exp_under(x: np.float32, reference: np.float32) -> np.float32:
 
 @njit(nogil=True, error_model="numpy", inline="always")
 def add_lanes(x_T: NDArray[np.float32], reference: np.float32, lanes: NDArray[np.float32]) -> int:
-    """Add exp(x_i - reference) to lane i mod L, for as many x as L lanes divide: their number."""
+    """Add exp(x_i - reference) to lane i mod L; returns how many x were added, a multiple of L."""
     whole = x_T.size // lanes.size * lanes.size
     for at in range(0, whole, lanes.size):
         part = x_T[at : at + lanes.size]
@@ -105,7 +118,10 @@ def add_lanes(x_T: NDArray[np.float32], reference: np.float32, lanes: NDArray[np
 
 @njit(nogil=True, error_model="numpy")
 def fold(lanes: NDArray[np.float32], size: int) -> np.float32:
-    """The sum of the first ``size`` lanes, a power of two: the upper half is added to the lower, again and again."""
+    """The sum of the first ``size`` lanes, a power of two.
+
+    The upper half is added to the lower until one lane is left.
+    """
     half = size // 2
     while half:
         for i in range(half):
@@ -118,9 +134,8 @@ def fold(lanes: NDArray[np.float32], size: int) -> np.float32:
 def sum_exp(x_T: NDArray[np.float32], reference: np.float32) -> np.float32:
     """The sum of exp(x - reference) for x at most the reference, in fp32; NaN where one is NaN.
 
-    In an order that is fixed: 64 lanes, what is left in 8, what is left of that one by one. It is the order in which
-    LLVM added with AVX-512 when it had a free hand, so that captures of before stay what they were.
-    """
+    The order is fixed: 64 lanes, then 8 for what is left, then one by one. It is the order that LLVM chose
+    for AVX-512 when it could reorder, so that older captures keep their bits."""
     lanes = np.zeros(LANES, np.float32)
     # 1. the lanes as four vectors of 16, which are added up one after the other
     done, quarter = add_lanes(x_T, reference, lanes), LANES // 4
@@ -141,7 +156,7 @@ def sum_exp(x_T: NDArray[np.float32], reference: np.float32) -> np.float32:
 
 @njit(nogil=True, error_model="numpy")
 def next_larger(x_T: NDArray[np.float32], begin: int, least: np.float32) -> int:
-    """The begin of the first block at or after ``begin`` that has an element over ``least``; T if there is none."""
+    """The start of the first block at or after ``begin`` with an element over ``least``; T if none."""
     for at in range(begin, x_T.size, BLOCK):
         block = x_T[at : at + BLOCK]
         found = np.int32(0)
@@ -154,13 +169,13 @@ def next_larger(x_T: NDArray[np.float32], begin: int, least: np.float32) -> int:
 
 @njit(nogil=True, error_model="numpy", inline="always")
 def is_worse(value: float, token: int, other: float, other_token: int) -> bool:
-    """Whether a token is kept after another: it is less likely, or as likely with a higher id."""
+    """Whether a token ranks below another: it is less likely, or as likely with a higher id."""
     return value < other or (value == other and token > other_token)
 
 
 @njit(nogil=True, error_model="numpy")
 def sink(values: NDArray[np.float32], ids: NDArray[np.int32], size: int) -> None:
-    """Put the root of a heap of ``size`` entries where it belongs."""
+    """Sift the root of a heap of ``size`` entries down to its place."""
     value, token, at = values[0], ids[0], 0
     while 2 * at + 1 < size:
         below = 2 * at + 1
@@ -177,7 +192,7 @@ def sink(values: NDArray[np.float32], ids: NDArray[np.int32], size: int) -> None
 def exchange(
     x_T: NDArray[np.float32], begin: int, first: int, values: NDArray[np.float32], ids: NDArray[np.int32]
 ) -> None:
-    """Let the elements of the block at ``begin`` that are larger than the heap's root change places with it."""
+    """Swap the elements of the block at ``begin`` that are larger than the heap's root with it."""
     for i in range(begin, min(begin + BLOCK, x_T.size)):
         if x_T[i] > values[0]:
             x_T[i], values[0] = values[0], x_T[i]
@@ -187,16 +202,16 @@ def exchange(
 
 @njit(nogil=True, error_model="numpy")
 def add_tokens(x_T: NDArray[np.float32], first: int, row: int, best: Best) -> None:
-    """Take the logits of tokens first..first + T - 1 into a row; the tile holds the rest afterwards."""
+    """Add the logits of tokens first..first + T - 1 to a row; the tile then holds the rest."""
     values, ids = best.values[row], best.ids[row]
     for begin in range(0, x_T.size, SPAN):
         span, root = x_T[begin : begin + SPAN], values[0]
-        # 1. what is larger than the root changes places with it
+        # 1. swap elements that are larger than the root with it
         at = next_larger(span, 0, values[0])
         while at < span.size:
             exchange(span, at, first + begin, values, ids)
             at = next_larger(span, at + BLOCK, values[0])
-        # 2. the sum's reference is the new root; while that is -inf, the rest holds -inf and NaN only
+        # 2. the sum's reference is the new root; while that is -inf, the rest has only -inf and NaN
         if values[0] > root:
             best.sums[row] *= np.exp(np.float64(root) - np.float64(values[0]))
         reference = values[0] if values[0] > -np.inf else np.float32(0.0)
@@ -208,7 +223,7 @@ def add_tokens(x_T: NDArray[np.float32], first: int, row: int, best: Best) -> No
 
 @njit(nogil=True, error_model="numpy")
 def add_padding(x_T: NDArray[np.float32], row: int, best: Best) -> None:
-    """Take logits that pad the head past the tokenizer into a row's tail."""
+    """Add the logits of the head's padding past the tokenizer to a row's tail."""
     largest, total = best.padding[row]
     for x in x_T:
         if x > largest:
@@ -222,14 +237,14 @@ def add_padding(x_T: NDArray[np.float32], row: int, best: Best) -> None:
 def add_rows(
     logits_NT: NDArray[np.float32], first: int, vocabulary: int, rows: tuple[int, int], best: Best
 ) -> None:
-    """Take a tile into the rows low..high-1 of ``best``; row 0 of the tile is row ``low``.
+    """Add a tile to the rows low..high-1 of ``best``; row 0 of the tile is row ``low``.
 
     Args:
         logits_NT: Logits of the tokens first..first + T - 1; written to.
         first: The tile's first token.
         vocabulary: Tokens of the tokenizer.
         rows: low and high.
-        best: What is known of all rows; updated.
+        best: The state of all rows; updated.
     """
     low, high = rows
     inside = min(max(vocabulary - first, 0), logits_NT.shape[1])
@@ -244,7 +259,7 @@ def add_rows(
 
 @njit(nogil=True, error_model="numpy")
 def finish(best: Best, rows: tuple[int, int], tail: NDArray[np.float32], label: NDArray[np.float32]) -> None:
-    """Make the heaps of the rows low..high-1 lists, best first, of log-probabilities; write the tail and the label's.
+    """Turn the heaps of rows low..high-1 into sorted log-probabilities; write tails and labels.
 
     In fp64, rounded once: with the kept values v_j, the root r and the sum s of the others, the tail is
     log(exp(r) (1 + s)), to which padding adds, and log Z = log(sum of exp(v_j) + the tail).
@@ -264,7 +279,7 @@ def finish(best: Best, rows: tuple[int, int], tail: NDArray[np.float32], label: 
         kept = 0.0
         for j in range(values.size - 1):
             kept += np.exp(values[j] - peak)
-        # 3. the tail by itself, so that it is exact where exp(root - peak) is 0
+        # 3. the tail on its own, so that it is exact where exp(root - peak) is 0
         log_z = peak + np.log(kept + rest)
         log_root = root + np.log1p(best.sums[row]) if root > -np.inf else root + best.sums[row]
         log_padding = padding[0] + np.log(padding[1]) if padding[0] > -np.inf else padding[0] + padding[1]

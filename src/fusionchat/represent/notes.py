@@ -1,9 +1,8 @@
 # N supervised rows, M sampled rows, V vocabulary, H hidden size
-"""What a capture notes besides distributions: entropy of some rows, and batch sizes.
+"""What a capture records besides distributions: the entropy of some rows, and batch sizes.
 
-Entropy and the number of tokens that hold 99 % of the mass cannot be worked out from K kept tokens, so they are measured
-on `SAMPLE` rows while their logits are there.
-"""
+Entropy and the number of tokens with 99 % of the mass cannot be computed from K kept tokens, so they are
+measured on `SAMPLE` rows while their logits are in memory."""
 
 from dataclasses import dataclass, field
 
@@ -19,7 +18,7 @@ from fusionchat.represent.bits import NATS_PER_BIT
 SAMPLE, SEED = 1000, 0
 MASS = 0.99
 AT_ONCE = 16
-"""Rows whose logits are held whole: 16 MB at 262,144 tokens."""
+"""Rows whose full logits are in memory at once: 16 MB at 262,144 tokens."""
 
 
 @dataclass
@@ -27,11 +26,11 @@ class Notes:
     """The notes of one shard.
 
     Attributes:
-        rows: int64 [M], rising: the shard's rows whose softmax is to be measured.
-        entropy: Bits of each of them, by row; empty for a backend that has no logits.
-        needed: How many tokens hold `MASS` of each, by row.
-        batch_tokens: Most padded tokens of a forward pass; 0 for a backend that makes none.
-        halved: How often that had to be halved for want of memory.
+        rows: int64 [M], ascending: the shard's rows whose softmax is to be measured.
+            entropy: Bits of each of them, by row; empty for a backend without logits.
+            needed: The least number of tokens with `MASS` of each, by row.
+            batch_tokens: Most padded tokens of a forward pass; 0 for a backend without one.
+            halved: How often that was halved for lack of memory.
     """
 
     rows: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
@@ -41,11 +40,11 @@ class Notes:
     halved: int = 0
 
     def begin(self, rows: NDArray[np.int64]) -> None:
-        """Start with a shard."""
+        """Start a shard, whose rows ``rows`` are measured."""
         self.__init__(rows)  # type: ignore[misc]
 
     def measure(self, head: Head, hidden_NH: Float[Tensor, "N H"], rows_N: NDArray[np.int64]) -> None:
-        """Note down those of some rows that are to be measured."""
+        """Measure the rows among ``rows_N`` that are in the sample."""
         chosen = np.flatnonzero(np.isin(rows_N, self.rows))
         for first in range(0, len(chosen), AT_ONCE):
             some = chosen[first : first + AT_ONCE]
@@ -55,7 +54,7 @@ class Notes:
 
 
 def sample(total: int) -> NDArray[np.int64]:
-    """Which of ``total`` rows are measured: `SAMPLE` of them, drawn by a fixed seed, rising."""
+    """Which of ``total`` rows are measured: `SAMPLE` of them, drawn with a fixed seed, ascending."""
     drawn = np.random.default_rng(SEED).choice(total, min(SAMPLE, total), replace=False)
     return np.sort(drawn).astype(np.int64)
 
@@ -69,7 +68,10 @@ def whole(head: Head, hidden_MH: Float[Tensor, "M H"]) -> Float[Tensor, "M V"]:
 
 
 def spread(logits_MV: Float[Tensor, "M V"]) -> list[tuple[float, int]]:
-    """The entropy of each row in bits, -sum of p log2 p, and the least number of tokens that hold `MASS` of it."""
+    """The entropy of each row in bits, and the least number of tokens with `MASS` of it.
+
+    The entropy is -sum of p log2 p.
+    """
     logp_MV = logits_MV.double().log_softmax(1).sort(dim=1, descending=True).values
     p_MV = logp_MV.exp()
     bits = -(p_MV * logp_MV.clamp(min=torch.finfo(torch.float64).min)).sum(1) / NATS_PER_BIT

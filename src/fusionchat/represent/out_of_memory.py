@@ -1,4 +1,4 @@
-"""What to do when memory does not suffice: the same again with smaller batches."""
+"""What to do when memory runs out: try again with smaller batches."""
 
 from collections.abc import Callable
 from typing import TypeVar
@@ -16,16 +16,18 @@ SAID = ("can't allocate memory", "not enough memory", "out of memory")
 def with_less(
     make: Callable[[int], Result], batch_tokens: int, *, least: int, label: str
 ) -> tuple[Result, int]:
-    """What ``make`` makes of a number of padded tokens a batch, halved as often as memory asks for; and how often.
+    """The result of ``make`` for a number of padded tokens a batch, and how often that was halved.
+
+    It is halved after every out-of-memory error.
 
     Args:
-        make: Makes it; called again after an out-of-memory error.
-        batch_tokens: What it is called with first.
-        least: With no more than this every batch has one conversation: less would not help.
-        label: What is made, for the warning.
+        make: Called with padded tokens a batch, and again after an out-of-memory error.
+            batch_tokens: The number of the first call.
+            least: With at most this number every batch has one conversation, so less would not help.
+            label: What is made, for the warning.
 
-    Raises:
-        MachineError: Memory does not suffice for one conversation at a time either.
+        Raises:
+            MachineError: There is not enough memory even for one conversation at a time.
     """
     halved = 0
     while True:
@@ -41,20 +43,20 @@ def with_less(
                     do="free some memory, lower corpus.max_tokens, or open the model otherwise (`capture: {device_map: auto}`, "
                     "`quantization`)",
                 ) from error
-        # Outside the handler: the error holds the frames, and they hold what is to be freed.
+        # Outside the handler: the error references the frames, and they reference what is to be freed.
         free()
         halved, batch_tokens = halved + 1, max(batch_tokens // 2, least)
         warn(f"{label}: out of memory; tried again with {batch_tokens} padded tokens in one forward pass")
 
 
 def is_out_of_memory(error: Exception) -> bool:
-    """Whether an error is one of memory, the host's or a device's."""
+    """Whether an error means that the host or a device is out of memory."""
     if isinstance(error, MemoryError | torch.OutOfMemoryError):
         return True
     return isinstance(error, RuntimeError) and any(said in str(error).lower() for said in SAID)
 
 
 def free() -> None:
-    """Give back what torch keeps of a device's memory."""
+    """Release the device memory that torch caches."""
     if torch.cuda.is_available():
         torch.cuda.empty_cache()

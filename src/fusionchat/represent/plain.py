@@ -1,8 +1,8 @@
 # N supervised rows, C candidates of a row, L tokens of a conversation, V vocabulary
-"""Conversations scored by plain transformers, to compare a capture with (`probe`).
+"""Conversations scored by plain transformers, as a reference for a capture (`probe`).
 
-No batches, no padding, no head of ours, no selection: ``model(input_ids).logits``, log-softmax in float32, ``topk``.
-"""
+No batches, no padding, no head of ours, no selection: ``model(input_ids).logits``, log-softmax in float32,
+``topk``."""
 
 from typing import NamedTuple
 
@@ -21,11 +21,11 @@ from fusionchat.represent.out_of_memory import is_out_of_memory
 
 WEIGHTS = ("*.safetensors", "*.bin", "*.gguf")
 ROOM = 2e9
-"""Bytes beside the weights: a conversation's logits, and activations."""
+"""Bytes needed beside the weights: a conversation's logits, and activations."""
 
 
 class Plain(NamedTuple):
-    """What transformers gives the supervised tokens.
+    """The log-probabilities of the supervised tokens according to transformers.
 
     Attributes:
         label_logprob: float32 [N], of the tokens themselves.
@@ -39,12 +39,12 @@ class Plain(NamedTuple):
 
 
 def why_not(ref: ModelRef, *, parameters: int | None, downloads: bool) -> str:
-    """Why transformers cannot score a model here; "" where it can.
+    """Why transformers cannot score a model on this machine; "" if it can.
 
     Args:
         ref: The model.
         parameters: Elements of its tensors; None for unknown.
-        downloads: Whether a model of the hub may be downloaded for it: its weights are read here anyway.
+        downloads: Whether a model of the hub may be downloaded: its weights are read here anyway.
     """
     folder = cached_folder(ref.place)
     here = ref.place.path is not None and ref.place.path.is_file()
@@ -64,7 +64,9 @@ def free_memory() -> float:
 def score_plainly(
     ref: ModelRef, rendered: RenderedPart, *, candidates: int, vocabulary: int, device: str
 ) -> Plain | str:
-    """What transformers gives the supervised tokens in float32, on the device if it fits there, else on the CPU.
+    """The supervised tokens' float32 log-probabilities, or why transformers cannot compute them.
+
+    The model runs on the device if it fits there, else on the CPU.
 
     Args:
         ref: The model.
@@ -72,9 +74,6 @@ def score_plainly(
         candidates: C, cut to the vocabulary's size.
         vocabulary: Tokens of the tokenizer; rows of the head past them are no candidates.
         device: As `runtime.device` of a recipe.
-
-    Returns:
-        Why it cannot, where it cannot.
     """
     wanted, reason = pick_device(device), ""
     for where in dict.fromkeys((wanted, torch.device("cpu"))):
@@ -82,7 +81,7 @@ def score_plainly(
             model = load_model(ref, dtype=torch.float32, device=where)
             return _score(model, rendered, candidates=candidates, vocabulary=vocabulary)
         except (FusionChatError, MemoryError, RuntimeError) as error:
-            # What ends the loading of a model is an error of ours, whose cause says whether it was memory.
+            # A model that fails to load raises an error of ours, whose cause tells whether memory ran out.
             cause = error.__cause__ if isinstance(error, FusionChatError) else error
             if isinstance(cause, Exception) and is_out_of_memory(cause):
                 reason = f"it does not fit into the memory of {where} in float32"

@@ -3,10 +3,9 @@
 
 It runs before the first shard.
 
-A capture that is wrong in a way that nothing reports (a batch that is padded wrongly, a server with other weights, rows
-that are off by one) is seen here. Where transformers cannot score the model on this machine, the bits per byte are all
-there is to look at: no chat model needs more than `MOST_BITS` for text in its own template.
-"""
+It catches a capture that is silently wrong: a batch that is padded wrongly, a server with other weights, rows
+that are off by one. Where transformers cannot score the model on this machine, only the bits per byte are
+checked: no chat model needs more than `MOST_BITS` for text in its own template."""
 
 import numpy as np
 from jaxtyping import Float
@@ -19,33 +18,33 @@ from fusionchat.settings import Frozen
 
 CONVERSATIONS = 16
 SHORT = 512
-"""Most tokens of a conversation of the probe, where there are enough of such."""
+"""Most tokens of a conversation of the probe, where the corpus has enough of that length."""
 SEED = 0
 MOST_BITS = 2.0
 BOUNDS = {"float32": 1e-3, "float16": 0.02, "bfloat16": 0.1}
 OTHER_BOUND = 0.3
-"""Of what is quantized, and of a server whose dtype nobody knows."""
+"""The bound for quantized models, and for a server whose dtype is unknown."""
 STORED = 4e-3
-"""Nats by which a kept log-probability is off because it is stored in float16: half a step between 8 and 16."""
+"""The largest error of a log-probability stored in float16, in nats: half a step between 8 and 16."""
 
 
 class Difference(Frozen):
-    """How far log-probabilities are from those of transformers, in nats."""
+    """How far log-probabilities are from transformers' own, in nats."""
 
     mean: float
     worst: float
 
 
 class Probe(Frozen):
-    """What came of a probe.
+    """The result of a probe.
 
     Attributes:
         conversations, tokens: How many were scored, and their supervised tokens.
         bits_per_byte: Of their text, by the backend.
         bound: Nats by which `label` may differ on average.
-        label: Of the tokens themselves; None where transformers could not score them.
-        kept: Of the kept tokens, those of each rank and those of each id, whichever is further.
-        unchecked: Why transformers could not; "" where it did.
+        label: The difference of the tokens themselves; None where transformers could not score them.
+            kept: The difference of the kept tokens, by rank or by id, whichever is larger.
+            unchecked: Why transformers could not score them; "" if it did.
     """
 
     conversations: int
@@ -58,7 +57,10 @@ class Probe(Frozen):
 
 
 def choose(lengths: NDArray[np.int64]) -> list[int]:
-    """Which conversations are scored: drawn by a fixed seed among the short ones, filled up with the shortest others."""
+    """The conversations of the probe: short ones, drawn with a fixed seed.
+
+    Where there are too few, the shortest of the others join them.
+    """
     order = np.random.default_rng(SEED).permutation(len(lengths))
     short = order[lengths[order] <= SHORT][:CONVERSATIONS]
     others = np.setdiff1d(order, short)
@@ -67,22 +69,24 @@ def choose(lengths: NDArray[np.int64]) -> list[int]:
 
 
 def candidates(k: int) -> int:
-    """C, how many of transformers' most likely tokens are kept to compare K kept tokens with."""
+    """C, the number of transformers' most likely tokens that K kept tokens are compared with."""
     return 4 * k + 16
 
 
 def bound_of(precision: str, own: float | None) -> float:
-    """Nats by which label log-probabilities may differ on average: the recipe's own, else by what is computed in."""
+    """Nats by which the label's log-probabilities may differ on average.
+
+    The recipe's own bound, else the one of the precision.
+    """
     return BOUNDS.get(precision, OTHER_BOUND) if own is None else own
 
 
 def compare(plain: Plain, scored: Scored) -> tuple[Difference, Difference]:
-    """How far a backend is from transformers: on the tokens themselves, and on the kept tokens.
+    """How far a backend is from transformers, on the tokens themselves and on the kept tokens.
 
-    The k-th kept log-probability is compared with transformers' k-th, which shows a token that was missed, and with
-    transformers' own of that id, which shows a wrong id. An id that is not among the candidates counts with the least
-    of them: it is less likely still.
-    """
+    The k-th kept log-probability is compared with transformers' k-th, which reveals a missed token, and with
+    transformers' value for that id, which reveals a wrong id. An id that is not among the candidates counts
+    as the least likely of them, although it is less likely still."""
     label_N = np.abs(scored.label_logprob.astype(np.float64) - plain.label_logprob)
     kept_NK = scored.topk.logprobs.astype(np.float64)
     held_NK = kept_NK > -np.inf
@@ -98,7 +102,7 @@ def compare(plain: Plain, scored: Scored) -> tuple[Difference, Difference]:
 def look_up(plain: Plain, ids_NK: NDArray[np.int32]) -> Float[np.ndarray, "N K"]:
     """Transformers' log-probabilities of some ids of each row.
 
-    The least candidate's for those that are none.
+    An id that is no candidate gets the least candidate's.
     """
     rows_N1 = np.arange(len(ids_NK), dtype=np.int64)[:, None]
     size = 1 + int(max(plain.ids.max(initial=0), ids_NK.max(initial=0)))
@@ -121,10 +125,11 @@ def require_close(probe: Probe, *, backend: str, place: str) -> None:
     Args:
         probe: The probe.
         backend: The backend's name.
-        place: Where the recipe says how the model is captured.
+        place: The path of the model's `capture` in the recipe.
 
     Raises:
-        ModelError: The backend is too far from transformers; or its bits per byte are too many for any chat model.
+        ModelError: The backend is too far from transformers; or its bits per byte are too many for any chat
+            model.
     """
     if probe.label is not None and probe.kept is not None:
         if probe.label.mean <= probe.bound and probe.kept.mean <= probe.bound + STORED:

@@ -20,7 +20,7 @@ from fusionchat.represent.kernel import Best, add_rows, finish
 
 BLOCK = 64
 LEAST_WORK = 1 << 16
-"""Logits under which a second thread costs more than it helps."""
+"""The fewest logits for which a second thread pays."""
 
 
 class Selected(NamedTuple):
@@ -91,7 +91,7 @@ class Selection:
         _share(part, len(tile), tile.size)
 
     def finish(self) -> Selected:
-        """The result, once every row has had every token; the selection is used up."""
+        """The result, once every row has got every token; the selection cannot be used again."""
         best = self._best
         n = len(best.labels)
         tail, label = np.empty(n, np.float32), np.empty(n, np.float32)
@@ -108,7 +108,7 @@ class Selection:
 def _share(part: Callable[[int, int], None], rows: int, work: int) -> None:
     """Call ``part(low, high)`` for all rows, on torch's number of threads.
 
-    What a row gives does not depend on it.
+    The number of threads does not change a row's result.
     """
     threads = min(torch.get_num_threads(), rows)
     if threads <= 1 or work < LEAST_WORK:
@@ -126,10 +126,11 @@ def _pool(threads: int) -> ThreadPoolExecutor:
 def select_on_device(
     logits: Float[Tensor, "N V"], labels: Int[Tensor, " N"], k: int, *, vocabulary: int | None = None
 ) -> Selected:
-    """`select` with torch's operations: one pass for block maxima and one for the sum, where torch can compile it.
+    """`select` with torch's operations: a pass for block maxima, and one for the sum if compiled.
 
-    With r the largest logit of the rest, the tail is log(sum of exp(x - r)) + r over the rest alone; a difference of
-    1 and the kept masses would be lost under 1e-7. Which of several tokens that are equally likely are kept is up to `topk`.
+    With r the largest logit of the rest, the tail is log(sum of exp(x - r)) + r over the rest alone; a
+    difference of 1 and the kept masses would be noise under 1e-7. Which of several equally likely tokens are
+    kept depends on `topk`.
     """
     inside = logits[:, :vocabulary]
     values, ids = largest(inside, min(k + 1, inside.shape[1]))
@@ -145,7 +146,7 @@ def select_on_device(
 
 
 def largest(values: Float[Tensor, "N V"], k: int) -> tuple[Float[Tensor, "N K"], Int[Tensor, "N K"]]:
-    """``values.topk(k)`` by way of block maxima: the k largest are in the k blocks with the largest maxima."""
+    """``values.topk(k)`` from block maxima: the k largest are in the k blocks with the largest maxima."""
     n, v = values.shape
     blocks = v // BLOCK
     if blocks < 4 * k:
@@ -172,10 +173,12 @@ def _log_sum(rest: Float[Tensor, "N V"], reference: Float[Tensor, "N 1"]) -> Flo
 
 @cache
 def _sum_exp(device: str) -> Callable[[Tensor, Tensor], Tensor]:
-    """The sum of exp(x - reference) of each row: one pass where torch can compile for the device, five elsewhere.
+    """A function for the sum of exp(x - reference) of each row.
 
-    Compiling takes a C compiler and Python's headers, which a machine with a GPU may lack: that is tried once, on two rows.
-    """
+    It makes one pass where torch can compile for the device, five elsewhere.
+
+    Compiling needs a C compiler and Python's headers, which a machine with a GPU may lack; it is tried once,
+    on two rows."""
     from torch.utils._triton import has_triton  # torch does not import it by itself
 
     if device != "cuda" or not has_triton():  # type: ignore[no-untyped-call]

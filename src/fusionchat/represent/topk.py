@@ -1,11 +1,9 @@
 # N supervised rows, K kept tokens
-"""`TopK`: what a model thinks of supervised tokens. PURE.
+"""`TopK`: a model's distributions for supervised tokens; `Scored`: the tokens with them. PURE.
 
-`Scored`: with the tokens, and their own log-probabilities.
-
-Row i of a TopK is the distribution *for* supervised token i, made from the context before it. Which tokens these are,
-`SupervisedTokens` says: the model's own for its capture; the pivot's for what is aligned to it or fused.
-"""
+Row i of a TopK is the distribution *for* supervised token i, given the context before it. The tokens are in
+`SupervisedTokens`: the model's own for its capture; the pivot's for distributions that are aligned to it or
+fused."""
 
 from dataclasses import dataclass, replace
 from typing import NamedTuple
@@ -18,7 +16,10 @@ from fusionchat.corpus.supervised import SupervisedTokens
 
 EMPTY_LOGPROB = np.float16(-np.inf)
 LEAST_LOGPROB = -65504.0
-"""The least that float16 has. Some models exclude a token by a logit of -3e38 and not -inf: both are probability 0."""
+"""The least finite float16; anything less is stored as -inf.
+
+Some models exclude a token by a logit of -3e38 instead of -inf: both are probability 0.
+"""
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,7 +30,7 @@ class TopK:
     gathered. A row with ``present`` False carries no distribution at all (an unaligned row).
 
     Attributes:
-        ids: int32 [N, K], token ids of the kept tokens, most likely first; uint16 as a store keeps them.
+        ids: int32 [N, K], token ids of the kept tokens, most likely first; uint16 in a store where they fit.
         logprobs: float16 [N, K], natural log-probabilities (log-softmax in fp32 before the cut).
         tail: float16 [N], log of the mass outside the kept tokens, -inf for none.
         present: bool [N].
@@ -63,13 +64,13 @@ class TopK:
 
 
 class Scored(NamedTuple):
-    """Supervised tokens scored by a model: by its capture, or by what alignment made of that for the pivot's tokens.
+    """Supervised tokens scored by a model: by its capture, or by its alignment to the pivot's tokens.
 
     Attributes:
         tokens: The tokens.
         topk: The model's distributions, one for each of them.
-        label_logprob: float32 [N], the natural log-probability that the model gives the token itself (NaN where
-            unknown). It is not rounded to fp16, and known for tokens that are not among the K.
+        label_logprob: float32 [N], the natural log-probability that the model gives the token itself (NaN
+            where unknown). It is not rounded to fp16, and is known even for tokens that are not kept.
     """
 
     tokens: SupervisedTokens
@@ -85,7 +86,7 @@ class Scored(NamedTuple):
 
 
 def as_kept(logprobs: Float[np.ndarray, "..."]) -> NDArray[np.float16]:
-    """Log-probabilities as they are kept: float16, -inf for what is under `LEAST_LOGPROB`."""
+    """Log-probabilities as they are stored: float16, and -inf below `LEAST_LOGPROB`."""
     with np.errstate(over="ignore"):
         return logprobs.astype(np.float16)
 

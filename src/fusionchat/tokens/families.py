@@ -1,6 +1,6 @@
-"""What a tokenizer's parts say about its pieces: alphabet, space, byte fallback, prefix.
+"""How a tokenizer spells its pieces: alphabet, space, byte fallback, prefix.
 
-Read from the object, never a name.
+All of it is read from the tokenizer object, never from a name.
 """
 
 import json
@@ -18,7 +18,7 @@ BYTE_PIECE = re.compile(r"<0x([0-9A-Fa-f]{2})>")
 
 Part = dict[str, object]
 Spell = Callable[[str], bytes | None]
-"""The bytes of a piece, None where it stands for no bytes."""
+"""The bytes of a piece; None if it represents no bytes."""
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class Family:
         name: For messages and reports.
         spell: The bytes of a piece.
         prefix: Whether a space is put before a stretch of text.
-        blank: The character that stands for a space in the pieces, None where there is none.
+            blank: The character that represents a space in the pieces; None if there is none.
     """
 
     name: str
@@ -40,14 +40,17 @@ class Family:
 
 @cache
 def byte_alphabet() -> dict[str, int]:
-    """The byte of each character of GPT-2's byte-level alphabet: printable bytes stand for themselves, the rest for 256..."""
+    """The byte of each character of GPT-2's byte-level alphabet.
+
+    Printable bytes are themselves; the others have the characters from 256 on.
+    """
     plain = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
     others = [byte for byte in range(256) if byte not in set(plain)]
     return {chr(byte): byte for byte in plain} | {chr(256 + i): byte for i, byte in enumerate(others)}
 
 
 def spell_byte_level(piece: str) -> bytes | None:
-    """Bytes of a byte-level piece; a character outside the alphabet stands for its own UTF-8."""
+    """Bytes of a byte-level piece; a character outside the alphabet is its own UTF-8."""
     alphabet = byte_alphabet()
     try:
         return bytes(alphabet[character] for character in piece)
@@ -76,13 +79,13 @@ def leaves(part: Part | None) -> Iterator[Part]:
 
 
 def text_pattern(part: Part) -> str | None:
-    """The plain string that a Replace part looks for, None for a regular expression."""
+    """The plain string that a Replace part looks for; None for a regular expression."""
     pattern = part.get("pattern")
     return pattern.get("String") if isinstance(pattern, dict) else None
 
 
 def find_blank(tokenizer: Tokenizer) -> str | None:
-    """The character that stands for a space in the pieces (SentencePiece's U+2581), None where there is none."""
+    """The character for a space in the pieces (SentencePiece's U+2581); None if there is none."""
     for part in [*parts(tokenizer.pre_tokenizer), *parts(tokenizer.decoder)]:
         if part["type"] == "Metaspace":
             return str(part.get("replacement", "▁"))
@@ -96,7 +99,7 @@ def find_blank(tokenizer: Tokenizer) -> str | None:
 
 
 def find_prefix(tokenizer: Tokenizer, blank: str | None) -> Prefix:
-    """Whether a space is put before the text: by a normalizer (always), by a pre-tokenizer (where it is missing)."""
+    """Whether a space is put before the text: by a normalizer always, by a pre-tokenizer if it is missing."""
     for part in parts(tokenizer.normalizer):
         if part["type"] == "Prepend" and part.get("prepend") in (blank, " "):
             return "always"
@@ -110,7 +113,7 @@ def find_prefix(tokenizer: Tokenizer, blank: str | None) -> Prefix:
 
 
 def spell_metaspace(blank: str, *, bytes_too: bool) -> Spell:
-    """Bytes of SentencePiece pieces: ``blank`` is a space, ``<0xNN>`` a byte where the model falls back to bytes."""
+    """Bytes of SentencePiece pieces: ``blank`` is a space, ``<0xNN>`` a byte under byte fallback."""
 
     def spell(piece: str) -> bytes | None:
         found = BYTE_PIECE.fullmatch(piece) if bytes_too else None
@@ -120,7 +123,7 @@ def spell_metaspace(blank: str, *, bytes_too: bool) -> Spell:
 
 
 def spell_word_piece(prefix: str) -> Spell:
-    """Bytes of WordPiece pieces: one that begins a word has a space in front, a continuation has not."""
+    """Bytes of WordPiece pieces: one that begins a word has a leading space, a continuation has none."""
 
     def spell(piece: str) -> bytes | None:
         if prefix and piece.startswith(prefix) and len(piece) > len(prefix):
@@ -134,7 +137,7 @@ def family_of(tokenizer: Tokenizer) -> Family:
     """How the pieces of a fast tokenizer are spelled.
 
     Raises:
-        TokenizerError: Its pieces do not tell their bytes.
+        TokenizerError: Its pieces do not determine their bytes.
     """
     model = tokenizer.model
     kind = type(model).__name__

@@ -1,9 +1,9 @@
-"""A tokenizer as its ``tokenizer.json`` says, where transformers builds another one from parts of it.
+"""A tokenizer that follows its ``tokenizer.json``, where transformers would build a different one.
 
-transformers 5 rebuilds tokenizers of some classes (``GPT2Tokenizer``, ``LlamaTokenizer``) from vocabulary and merges,
-with the class's own rules in place of the file's: digits are no longer split, spaces are joined otherwise, and a model
-sees ids that it never saw in training. Both are tried on probe texts; where they differ, the file's rules are used.
-"""
+transformers 5 rebuilds tokenizers of some classes (``GPT2Tokenizer``, ``LlamaTokenizer``) from vocabulary and
+merges, with the class's own rules instead of the file's: digits are no longer split, spaces are joined
+differently, and a model gets ids that it never saw in training. Both are tried on probe texts; where they
+differ, the file's rules are used."""
 
 import json
 from collections.abc import Iterator
@@ -29,7 +29,10 @@ PROBES = (
     "$5 €6 £7 50% #1 @me a+b=c ~/.x \\n \\\\", "ALL CAPS Mixed lower", "!!! ??? ... ---- ____ ==== ****",
     "Ĝ Ġ Ċ ▁ ▁▁ <0x0A> ##ing",
 )  # fmt: skip
-"""Texts on which rules of tokenizers differ: digits, spaces, code, contractions, forms of characters, scripts, emoji."""
+"""Texts on which the rules of tokenizers differ.
+
+Digits, spaces, code, contractions, character forms, scripts, emoji.
+"""
 _TOGETHER = 16
 _CONFIG = "tokenizer_config.json"
 FLAGS = ("special", "normalized", "lstrip", "rstrip", "single_word")
@@ -46,7 +49,7 @@ def probes(file: "Tokenizer") -> Iterator[str]:
 
 
 def read_file(path: Path) -> "Tokenizer":
-    """The tokenizer of a ``tokenizer.json`` without the limits of length that some hold.
+    """The tokenizer of a ``tokenizer.json``, without the length limits that some files set.
 
     Raises:
         TokenizerError: It cannot be read.
@@ -65,12 +68,12 @@ def read_file(path: Path) -> "Tokenizer":
 
 
 def first_difference(tokenizer: "PreTrainedTokenizerBase", file: "Tokenizer") -> str | None:
-    """The first probe that a loaded tokenizer cuts into other ids than its file does, None where there is none."""
+    """The first probe that a loaded tokenizer and its file cut into different ids; None if there is none."""
     return next((text for text in probes(file) if _ids(tokenizer, text) != _ids_of_file(file, text)), None)
 
 
 def _ids(tokenizer: "PreTrainedTokenizerBase", text: str) -> list[int] | None:
-    """None where it cannot, as where its class needs a token that its vocabulary lacks."""
+    """The ids of a text; None if it fails, as where its class needs a token that the vocabulary lacks."""
     try:
         return list(tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"])
     except Exception:  # the library raises plain Exception
@@ -90,7 +93,7 @@ def with_rules_of(tokenizer: "PreTrainedTokenizerBase", path: Path) -> "PreTrain
     Tokens that only ``tokenizer_config.json`` names are added under their ids.
 
     Raises:
-        TokenizerError: They cannot be, so that neither is right.
+        TokenizerError: They cannot be added, so neither tokenizer is right.
     """
     from transformers import PreTrainedTokenizerFast
 
@@ -126,7 +129,7 @@ def with_rules_of(tokenizer: "PreTrainedTokenizerBase", path: Path) -> "PreTrain
 
 
 def _roles(tokenizer: "PreTrainedTokenizerBase", file: "Tokenizer", folder: Path) -> dict[str, str]:
-    """The special tokens by role, without those that a class names by default and the file does not have."""
+    """The special tokens by role, without a class's defaults that the file does not have."""
     named = json.dumps(_config(folder), ensure_ascii=False)
     return {
         role: token

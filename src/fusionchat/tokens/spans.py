@@ -16,17 +16,19 @@ from numpy.typing import NDArray
 from fusionchat.compiled import njit
 
 Array = NDArray[Any]
-"""An array in the signature of a compiled loop, which reads its type at run time."""
+"""An array in the signature of a compiled loop, which determines its type at run time."""
 
 Prefix = Literal["none", "always", "if_missing"]
-"""Whether a space is put before a stretch of text: never, always (SentencePiece), or where none is there."""
+"""Whether a space is put before a stretch of text: never, always (SentencePiece), or if none is there."""
 
 Ends = tuple[int | None, int | None]
-"""End-of-turn tokens: after a last turn, and before a user's."""
+"""End-of-turn tokens: the one after a last turn, and the one before a user's turn."""
 
 ADDED, LSTRIP, RSTRIP, UNKNOWN, FALLBACK = 1, 2, 4, 8, 16
-"""Bits of `ByteTable.flags`: an added token, one that swallows spaces on its left or right, the unknown token,
-a byte-fallback piece."""
+"""Bits of `ByteTable.flags`.
+
+An added token, one that swallows spaces on its left or right, the unknown token, a byte-fallback piece.
+"""
 
 FITS, UNKNOWN_TOKEN, MISMATCH, TOO_SHORT, TOO_LONG, OUT_OF_RANGE = range(6)
 REASONS = {
@@ -41,9 +43,9 @@ REASONS = {
 class Spans(NamedTuple):
     """Byte spans of a text's tokens.
 
-    ``end[i] - begin[i]`` is the number of bytes of token i; where the tokenizer put a space before a stretch of text,
-    ``begin`` of the stretch's first token is one byte before the stretch, also where an added token ends there. Added
-    tokens span the spaces they swallow.
+    ``end[i] - begin[i]`` is the number of bytes of token i; where the tokenizer put a space before a stretch
+    of text, ``begin`` of the stretch's first token is one byte before the stretch, even where an added token
+    ends there. Added tokens span the spaces that they swallow.
 
     Attributes:
         begin, end: int32 [N].
@@ -54,9 +56,9 @@ class Spans(NamedTuple):
 
     @property
     def text_begin(self) -> NDArray[np.int32]:
-        """The first byte of the text that each token stands for, int32 [N]: ``begin`` without the space put before.
+        """The first byte of text that each token covers, int32 [N]: ``begin`` without an added space.
 
-        A token that is only that space stands for no byte.
+        A token that is only that space covers no byte.
         """
         return np.maximum(self.begin, np.concatenate([[np.int32(0)], self.end[:-1]])[: len(self.begin)])
 
@@ -84,12 +86,13 @@ class ByteTable:
     Attributes:
         data: uint8 [B], bytes of all tokens, one after the other.
         offsets: int64 [V + 1], token v is data[offsets[v]:offsets[v + 1]].
-        in_text: bool [V], False for control tokens and unused rows; those have no bytes in a text.
+        in_text: bool [V], False for control tokens and unused rows, which have no bytes in a text.
         flags: uint8 [V], see `ADDED` and its neighbours.
         prefix: Whether the tokenizer puts a space before a stretch of text.
         bos, eos: Ids by role, None where the tokenizer has none.
-        ends: The first token after an assistant's turn in the model's template: after a last turn, and before a user's.
-            None where the template writes none.
+        ends: The first token after an assistant's turn in the model's template: after a last turn, and before
+            a user's;
+                None where the template writes none.
     """
 
     data: NDArray[np.uint8]
@@ -129,7 +132,7 @@ class ByteTable:
         return state.hexdigest()
 
     def same_text_tokens(self, other: "ByteTable") -> bool:
-        """Whether both give the same bytes to the same ids, control tokens and unused rows aside."""
+        """Whether both have the same bytes for the same ids, ignoring control tokens and unused rows."""
         low = min(self.size, other.size)
         if self.in_text[low:].any() or other.in_text[low:].any():
             return False
@@ -144,7 +147,7 @@ class ByteTable:
     def starts_with_tokens(
         self, ids: NDArray[np.integer], other: "ByteTable", other_ids: NDArray[np.integer]
     ) -> NDArray[np.bool_]:
-        """Whether each of this table's tokens ``ids`` begins with the other table's token beside it, bool [N]."""
+        """Whether each token of ``ids`` begins with the other table's token in ``other_ids``, bool [N]."""
         begins: NDArray[np.bool_] = begin_with(self.words, ids, other.words, other_ids)
         return begins
 
@@ -191,7 +194,7 @@ def make_table(
 
 @njit(nogil=True)
 def gather(data: Array, offsets: Array, ids: Array) -> Array:
-    """The bytes of tokens ``ids`` one after the other, uint8."""
+    """The concatenated bytes of the tokens ``ids``, uint8."""
     total = 0
     for token in ids:
         total += offsets[token + 1] - offsets[token]
@@ -206,7 +209,7 @@ def gather(data: Array, offsets: Array, ids: Array) -> Array:
 
 @njit(nogil=True)
 def begin_with(words: Words, ids: Array, words_W: Words, ids_W: Array) -> Array:
-    """Whether each token of one vocabulary begins with the token of another beside it."""
+    """Whether each token in ``ids`` begins with the token of another vocabulary in ``ids_W``, bool."""
     data, offsets, data_W, offsets_W = words.data, words.offsets, words_W.data, words_W.offsets
     out = np.zeros(len(ids), np.bool_)
     for i in range(len(ids)):
@@ -256,9 +259,9 @@ def skip_blanks(text: Array, at: int) -> int:
 def match_run(
     text: Array, at: int, ids: Array, first: int, last: int, data: Array, offsets: Array, skip: int
 ) -> int:
-    """Where tokens first..last-1, less ``skip`` leading bytes, end in the text.
+    """Where tokens first..last-1, without ``skip`` leading bytes, end in the text.
 
-    -1 - token where they differ.
+    -1 - token if they differ at that token.
     """
     for i in range(first, last):
         for source in range(offsets[ids[i]], offsets[ids[i] + 1]):
@@ -275,7 +278,7 @@ def match_run(
 
 @njit(nogil=True)
 def literal(text: Array, at: int, token: int, data: Array, offsets: Array) -> bool:
-    """Whether the spelling of ``token`` is in the text at ``at``."""
+    """Whether the text at ``at`` is the spelling of ``token``."""
     low, high = offsets[token], offsets[token + 1]
     same = low < high and at + high - low <= len(text)
     while same and low < high:
@@ -304,7 +307,7 @@ def match_either(
     always: bool,
     allowed: bool,
 ) -> tuple[int, int]:
-    """Match a run plainly or with a space put before it: (where it ends or `match_run`'s failure, the space's bytes)."""
+    """Match a run with or without a space before it: (end or `match_run`'s failure, the space's bytes)."""
     skip = 1 if always else 0
     stop = match_run(text, at, ids, first, last, data, offsets, skip)
     if stop < 0 and allowed:
@@ -316,7 +319,7 @@ def match_either(
 
 @njit(nogil=True)
 def match_added(text: Array, at: int, token: int, data: Array, offsets: Array, flags: Array) -> int:
-    """Where an added token and the spaces it swallows end, -1 where it is not at ``at``."""
+    """Where an added token and the spaces that it swallows end; -1 if it is not at ``at``."""
     if flags[token] & 2:
         at = skip_blanks(text, at)
     if not literal(text, at, token, data, offsets):
@@ -342,7 +345,8 @@ def tile_text(
             return begin, end, 5, i, 0
     at, i = 0, 0
     while i < count:
-        # 2. tokens up to the next added one: their bytes are the text's, perhaps behind one space of the tokenizer's own
+        # 2. tokens up to the next added one: their bytes are the text's, perhaps after a space that the
+        # tokenizer adds
         last = run_end(ids, i, flags)
         if last > i:
             stop, skip = match_either(text, at, ids, i, last, data, offsets, always, allowed)
@@ -353,7 +357,7 @@ def tile_text(
                 begin[j] = at
                 at += offsets[ids[j] + 1] - offsets[ids[j]]
                 end[j] = at
-        # 3. the added token, with the spaces that it takes in
+        # 3. the added token, with the spaces that it swallows
         if last < count:
             stop = match_added(text, at, ids[last], data, offsets, flags)
             if stop < 0:
@@ -361,7 +365,7 @@ def tile_text(
             begin[last], end[last], at = at, stop, stop
             last += 1
         i = last
-    # 4. nothing of the text is left over
+    # 4. no text may be left over
     if at != len(text):
         return begin, end, (3 if at < len(text) else 4), count, at
     return begin, end, 0, count, at

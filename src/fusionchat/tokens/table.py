@@ -1,4 +1,4 @@
-"""`TokenTable`: token id -> bytes, for any tokenizer, worked out from the tokenizer object."""
+"""`TokenTable`: token id -> bytes, for any tokenizer, derived from the tokenizer object."""
 
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -16,15 +16,14 @@ if TYPE_CHECKING:
 
 
 class TokenTable(ByteTable):
-    """The bytes of every token of a tokenizer, made from the tokenizer alone; see `ByteTable`."""
+    """The bytes of every token of a tokenizer, derived from the tokenizer alone; see `ByteTable`."""
 
     @classmethod
     def from_tokenizer(cls, tokenizer: "PreTrainedTokenizerBase") -> "TokenTable":
-        """The table of any tokenizer whose pieces tell their bytes.
+        """The table of any tokenizer whose pieces determine their bytes.
 
-        Added tokens that are special, and the unknown token, are out of the text; other added tokens are text, until a
-        template gives them another role (`fusionchat.corpus.roles`).
-        Ids that no token has are unused rows.
+        Special added tokens and the unknown token are not text; other added tokens are text, until a
+        template gives them another role (`fusionchat.corpus.roles`). Ids without a token are unused rows.
 
         Raises:
             TokenizerError: The tokenizer cannot be expressed in bytes; the message says why.
@@ -79,7 +78,7 @@ class TokenTable(ByteTable):
         for index in unknown_ids(tokenizer):
             in_text[index] = False
             flags[index] |= UNKNOWN
-        # 3. one run of bytes, and where each token's begin
+        # 3. one run of bytes, and where each token begins in it
         lengths = np.array([len(token) for token in tokens], dtype=np.int64)
         return cls(
             data=np.frombuffer(b"".join(tokens), dtype=np.uint8),
@@ -93,11 +92,11 @@ class TokenTable(ByteTable):
 
 
 def added_pieces(tokenizer: "PreTrainedTokenizerBase", family: Family) -> dict[int, str]:
-    """Added tokens of a fast tokenizer that are ordinary pieces of text, as Gemma's runs of spaces ``▁▁`` are, by id.
+    """Added tokens that are ordinary pieces of text, by id, such as Gemma's runs of spaces ``▁▁``.
 
-    In a SentencePiece tokenizer these meet the text after its spaces have become ``▁``: the model writes them, whose
-    pieces they are as well, or they are matched as normalized tokens. Other added tokens stand for their own spelling.
-    """
+    In a SentencePiece tokenizer these match the text after its spaces have become ``▁``: either they are also
+    pieces of the model, or they are matched as normalized tokens. Other added tokens are matched by their own
+    spelling."""
     if family.blank is None:
         return {}
     backend = tokenizer.backend_tokenizer
@@ -121,7 +120,7 @@ def control_ids(tokenizer: "PreTrainedTokenizerBase") -> set[int]:
 
 
 def unknown_ids(tokenizer: "PreTrainedTokenizerBase") -> list[int]:
-    """The ids the tokenizer puts where it does not know a character (none for byte-complete models)."""
+    """The ids that the tokenizer uses for unknown characters (none for byte-complete models)."""
     backend = getattr(tokenizer, "backend_tokenizer", None)
     if backend is not None:
         kind = type(backend.model).__name__
@@ -136,7 +135,9 @@ def unknown_ids(tokenizer: "PreTrainedTokenizerBase") -> list[int]:
 def slow_pieces(
     tokenizer: "PreTrainedTokenizerBase",
 ) -> tuple[Family, dict[int, bytes | None], set[int], set[int]]:
-    """Pieces of a tokenizer without a fast back end (one id a byte, or a SentencePiece model), as `_build` takes them.
+    """Pieces of a tokenizer without a fast back end, as `_build` takes them.
+
+    It has one id a byte, or a SentencePiece model.
 
     Raises:
         TokenizerError: It is none of these.
@@ -163,7 +164,7 @@ def sentencepiece_pieces(
 ) -> tuple[Family, dict[int, bytes | None], set[int], set[int]]:
     """Pieces of a slow SentencePiece tokenizer.
 
-    Whether it puts a space first is seen from what it makes of one letter.
+    Whether it puts a space first shows in how it tokenizes a single letter.
     """
     model = tokenizer.sp_model
     spelled: dict[int, bytes | None] = {}

@@ -16,7 +16,7 @@ from fusionchat.tokens.spans import Array, ByteTable, Words
 
 
 class Candidates(NamedTuple):
-    """A vocabulary's text tokens by length: their ids, where each length begins, the `class_mask` of each."""
+    """A vocabulary's text tokens by length: ids, where each length begins, and each one's `class_mask`."""
 
     ids: NDArray[np.int64]
     starts: NDArray[np.int64]
@@ -147,7 +147,7 @@ def distance(
 
 @njit(nogil=True)
 def fill_masks(peq: Array, data: Array, low: int, high: int) -> None:
-    """Set the match masks of data[low:high], at most 64 bytes, in ``peq`` (uint64 [256], all zero before)."""
+    """Set the match masks of data[low:high] in ``peq`` (uint64 [256], all zero before); at most 64 bytes."""
     for at in range(low, min(high, low + 64)):
         peq[data[at]] |= np.uint64(1) << np.uint64(at - low)
 

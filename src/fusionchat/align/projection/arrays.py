@@ -18,7 +18,7 @@ source token.
 
 
 class Side(NamedTuple):
-    """The arrays of a source that the loops read: its places, and its distributions with halves as their bits."""
+    """The arrays of a source for the loops: its places, and its distributions with halves as bits."""
 
     ids: NDArray[np.int32]
     logprobs: NDArray[np.uint16]

@@ -70,7 +70,7 @@ def text_entries(scratch: Entries, count: int, words: Words) -> int:
 def condition(
     scratch: Entries, count: int, label: int, words: Words, low: int, source_prefix: int
 ) -> tuple[int, int, float]:
-    """Keep the text tokens that begin with a prefix: (entries left, index of the label or -1, their mass).
+    """Keep the text tokens with a prefix: (entries left, index of the label or -1, their mass).
 
     The prefix is data[low:low + source_prefix].
     """

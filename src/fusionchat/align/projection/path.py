@@ -123,7 +123,7 @@ def observe_inside(
     lookup: Lookup,
     rules: Rules,
 ) -> tuple[int, float, float]:
-    """The observed path for a label that ends inside the source's token: (entries, its mass, tail mass used).
+    """The observed path if the label ends inside the source's token: (entries, its mass, tail mass used).
 
     All tokens that share their first ``length`` bytes with the source's label go to ``pivot_label``.
     """
@@ -155,7 +155,7 @@ def observe_whole(
     lookup: Lookup,
     rules: Rules,
 ) -> tuple[int, float]:
-    """The observed path for a label that covers the source's token: (entries, its chain-rule mass or NaN)."""
+    """The observed path if the label covers the source's token: (entries, chain-rule mass or NaN)."""
     first = scratch.mass[label]
     if end == source.end[j]:
         if rules.observed_path or not words.in_text[source.labels[j]]:

@@ -1,6 +1,6 @@
 """The fusion rules, one per file.
 
-A new file here with a `Rule` (or a `BaseRule`) in it is a new rule: nothing else to touch.
+A new file here with a `Rule` (or a `BaseRule`) in it is a new rule; nothing else changes.
 
 `FuseRule` is the union of their settings, chosen by the field ``method``.
 """

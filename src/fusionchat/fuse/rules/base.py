@@ -11,20 +11,20 @@ from jaxtyping import Float
 Per = Literal["conversation", "turn", "token"]
 Unit = Literal["bits_per_byte", "nats_per_token"]
 Column = Literal["domain", "id"]
-"""What a rule can go by, of what the corpus keeps of a conversation beside its turns."""
+"""What a rule can use of a conversation besides its turns."""
 STRICT: dict[str, str] = {"extra": "forbid"}
 PIVOT = "pivot"
 
 
 class Units(NamedTuple):
-    """What is known of the units of text that a rule weighs as one.
+    """The units of text that a rule weighs, each as one.
 
     Attributes:
         ce: [M, U], cross-entropy in the rule's unit, smaller is better; NaN where a model is not compared.
         names: The models, the pivot first.
-        labels: What the rule's ``column`` is for each unit's conversation, "" where it has none.
-        entropy: [M, U], in bits: of a token, or the mean of the rows in which all models have a distribution; NaN where
-            there is none. Only for a rule that asks for it.
+        labels: The value of the rule's ``column`` for each unit's conversation, "" where it has none.
+            entropy: [M, U], in bits: of a token, or the mean of the rows in which all models have a
+                distribution; NaN where there is none. None unless the rule asks for it.
     """
 
     ce: Float[np.ndarray, "M U"]
@@ -35,14 +35,14 @@ class Units(NamedTuple):
 
 @dataclass(frozen=True)
 class BaseRule:
-    """What all rules have; each has a ``method`` of its own.
+    """The base of all rules; each has its own ``method``.
 
-    Rules that compare scores are made of `Rule`.
+    Rules that compare scores derive from `Rule`.
 
     Attributes:
         method: The rule's name in a recipe.
-        temperatures: The temperature of a model's distributions by its name, see `fusionchat.fuse.temper`; 1 for others.
-            Scores are not changed.
+        temperatures: The temperature of each named model's distributions, see `fusionchat.fuse.temper`; 1 for
+            others. Scores do not change.
     """
 
     method: str
@@ -60,17 +60,17 @@ class BaseRule:
 
     @property
     def per(self) -> Per:
-        """What is weighed as one."""
+        """The unit of text that is weighed as one."""
         return "conversation"
 
     @property
     def unit(self) -> Unit:
-        """What CE is measured in."""
+        """The unit of CE."""
         return "bits_per_byte"
 
     @property
     def column(self) -> Column:
-        """What it goes by, where it goes by what is known of a conversation."""
+        """The column of the corpus that the rule uses, if it uses one."""
         return "domain"
 
     def weigh(self, units: Units) -> Float[np.ndarray, "M U"]:
@@ -78,12 +78,12 @@ class BaseRule:
         raise NotImplementedError
 
     def to_pivot(self, units: Units) -> Mapping[str, int]:
-        """How many units the pivot has for want of another model, by reason."""
+        """How many units go to the pivot for lack of another model, by reason."""
         return {}
 
     @property
     def models(self) -> dict[str, str]:
-        """The models that its settings name, by the key that names them: the recipe must have them."""
+        """The models that its settings name, by the key that names them; the recipe must have them."""
         return {f"temperatures.{name}": name for name in self.temperatures}
 
     @property
@@ -108,15 +108,17 @@ class Rule(BaseRule):
     unit: Unit = "bits_per_byte"
 
     def weigh(self, units: Units) -> Float[np.ndarray, "M U"]:
-        """Weights from the scores alone."""
+        """Weight of each model in each unit, float32, from the scores alone."""
         return self.weights(units.ce)
 
     def weights(self, ce_MU: Float[np.ndarray, "M U"]) -> Float[np.ndarray, "M U"]:
         """Weight of each model in each unit, float32, columns summing to 1.
 
         Args:
-            ce_MU: Cross-entropy in the rule's unit, smaller is better; NaN where a model is not compared. Scores are
-                compared in fp32; a NaN never wins; ties, and units that nobody scored, go to model 0, the pivot.
+            ce_MU: Cross-entropy in the rule's unit, smaller is better; NaN where a model is not compared.
+                Scores are
+                    compared in fp32; a NaN never wins; ties, and units without a score, go to model 0, the
+                    pivot.
         """
         raise NotImplementedError
 

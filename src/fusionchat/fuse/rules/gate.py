@@ -1,5 +1,5 @@
 # M models, U units
-"""Gate: a source is let through only where it is clearly better on the text. PURE."""
+"""Gate: a source counts only where it is clearly better on the text. PURE."""
 
 from dataclasses import dataclass
 from typing import ClassVar, Literal
@@ -12,7 +12,7 @@ from fusionchat.fuse.rules.base import Per, Rule, comparable, take_least
 
 @dataclass(frozen=True)
 class Gate(Rule):
-    """The pivot's distribution, but where the best source beats the pivot's CE by more than ``margin``: then a mixture.
+    """The pivot's distribution, or a mixture where the best source beats its CE by more than ``margin``.
 
     With ``margin: 0, weight: 1`` it is MinCE.
 
@@ -20,7 +20,7 @@ class Gate(Rule):
         per: What is compared and taken as one; by default each token, by the probability of the label.
         unit: As for `MinCE`.
         margin: By how much a source must be better, in the unit of CE.
-        weight: The weight of that source there; the rest is the pivot's.
+        weight: The weight of that source in the mixture; the pivot has the rest.
     """
 
     method: Literal["gate"] = "gate"
@@ -44,7 +44,7 @@ class Gate(Rule):
         scores = comparable(ce_MU)
         best = take_least(np.where(np.arange(len(scores))[:, None] > 0, scores, np.float32(np.nan)))
         least_U = np.min(scores[1:], axis=0, initial=np.inf)
-        with np.errstate(invalid="ignore"):  # neither is scored: no difference
+        with np.errstate(invalid="ignore"):  # neither is scored: inf - inf
             open_U = scores[0] - least_U > np.float32(self.margin)
         taken = np.where(open_U, best * np.float32(self.weight), np.float32(0))
         taken[0] = 1 - taken[1:].sum(axis=0)

@@ -1,5 +1,5 @@
 # M models, U units
-"""AvgCE: all models mixed, the better ones more. PURE."""
+"""AvgCE: a mixture of all models, where better ones weigh more. PURE."""
 
 from dataclasses import dataclass
 from typing import ClassVar, Literal
@@ -12,7 +12,9 @@ from fusionchat.fuse.rules.base import Rule, comparable
 
 @dataclass(frozen=True)
 class MeanCE(Rule):
-    """A mixture of all models' distributions with weights softmax(-CE / temperature) (AvgCE, section 3.2).
+    """A mixture of all models' distributions, weighted by softmax(-CE / temperature).
+
+    This is AvgCE of arXiv 2402.16107v6, section 3.2.
 
     Attributes:
         per: What is scored as one.
@@ -34,10 +36,10 @@ class MeanCE(Rule):
             raise ValueError("temperature must be greater than 0")
 
     def weights(self, ce_MU: Float[np.ndarray, "M U"]) -> Float[np.ndarray, "M U"]:
-        """softmax(-CE / temperature) over the best models; a unit that nobody scored is the pivot's."""
+        """softmax(-CE / temperature) over the best models; a unit without a score goes to the pivot."""
         scores = comparable(ce_MU)
         if self.most is not None:
-            # Of equal models the first is better.
+            # Of equally good models the first counts as better.
             rank_MU = np.argsort(np.argsort(scores, axis=0, kind="stable"), axis=0)
             scores = np.where(rank_MU < self.most, scores, np.float32(np.inf))
         best = scores.min(axis=0)

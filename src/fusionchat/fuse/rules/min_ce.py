@@ -1,5 +1,5 @@
 # M models, U units
-"""MinCE: the model with the least cross-entropy takes all. PURE."""
+"""MinCE: the model with the least cross-entropy wins. PURE."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -12,11 +12,13 @@ from fusionchat.fuse.rules.base import Rule, take_least
 
 @dataclass(frozen=True)
 class MinCE(Rule):
-    """The distribution of the model with the least cross-entropy (MinCE, section 3.2 of arXiv 2402.16107v6).
+    """The distribution of the model with the least cross-entropy.
+
+    This is MinCE of arXiv 2402.16107v6, section 3.2.
 
     Attributes:
-        per: What is compared and taken as one: the whole conversation (the paper), a turn, or a token; over the text
-            that all models score.
+        per: What is compared and taken as one: the whole conversation (the paper), a turn, or a token; over
+            the text that all models score.
         unit: ``bits_per_byte`` compares what tokenizers cannot change; ``nats_per_token`` is the paper's
             and favours finer tokenizers.
     """

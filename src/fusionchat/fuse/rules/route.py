@@ -1,5 +1,5 @@
 # M models, U units
-"""Route: the recipe says which model a conversation takes, by its domain or its id. PURE."""
+"""Route: the recipe says which model a conversation gets, by its domain or its id. PURE."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -14,14 +14,17 @@ from fusionchat.fuse.rules.base import PIVOT, BaseRule, Column, Units
 
 @dataclass(frozen=True)
 class Route(BaseRule):
-    """The distribution of the model that ``map`` names for the conversation's domain (or id): for sources that are experts.
+    """The distribution of the model that ``map`` names for the conversation's domain or id.
 
-    A conversation that is not in ``map``, or whose model is not among those that a target is made from, takes the pivot's
+    This suits sources that are experts.
+
+    A conversation that is not in ``map``, or whose model does not take part in the target, gets the pivot's
     distribution; these are counted.
 
     Attributes:
-        column: ``domain``, which a corpus entry's ``domain`` takes from any column of the file, or ``id``, for a choice
-            that was made elsewhere for each conversation.
+        column: ``domain``, which a corpus entry's ``domain`` takes from any column of the file, or ``id``,
+            for a choice
+                that was made elsewhere, conversation by conversation.
         map: The source (or ``pivot``) for each domain or id.
     """
 
@@ -35,13 +38,16 @@ class Route(BaseRule):
             raise ValueError(f"map must name a source for at least one {self.column}")
 
     def weigh(self, units: Units) -> Float[np.ndarray, "M U"]:
-        """1 for the model that the map has for the unit, 0 for the others."""
+        """1 for the model that the map names for the unit, 0 for the others."""
         place = {name: i for i, name in enumerate(units.names)}
         chosen_U = np.array([place.get(self.map.get(one, PIVOT), 0) for one in units.labels], np.int64)
         return (np.arange(len(units.names))[:, None] == chosen_U).astype(np.float32)
 
     def to_pivot(self, units: Units) -> Mapping[str, int]:
-        """Conversations without a model, by domain (all ids are one reason), and of models that are not fused here."""
+        """How many conversations have no model, by domain, or a model that is not fused here.
+
+        All ids count as one reason.
+        """
         counts = Counter[str]()
         for label in units.labels:
             model = self.map.get(label)
@@ -55,7 +61,7 @@ class Route(BaseRule):
 
     @property
     def models(self) -> dict[str, str]:
-        """The models of the map, and those with a temperature."""
+        """The models in the map, and those with a temperature."""
         return super().models | {f"map.{label}": model for label, model in self.map.items()}
 
     @property

@@ -1,4 +1,1 @@
-"""The store: distributions of conversations in small files with checksums.
-
-They are looked up by conversation.
-"""
+"""The store: distributions in small files with checksums, looked up by conversation."""

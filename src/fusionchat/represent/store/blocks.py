@@ -1,4 +1,4 @@
-"""Blocks: the pieces of a column that have a checksum each, and are compressed each."""
+"""Blocks: the pieces of a column; each has a checksum and is compressed on its own."""
 
 import math
 from collections.abc import Iterator
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from pyarrow import Codec
 
 BLOCK = 2**16
-"""Bytes of a block of the widest column, about."""
+"""Approximate bytes of a block of the widest column."""
 LEVEL = 3
 """zstd's level: 9 makes blocks 2 % smaller and takes four times as long."""
 Compression = Literal["none", "zstd"]
@@ -45,7 +45,9 @@ def _zstd() -> "Codec":
 
 
 def pack(values: NDArray[np.generic], compression: Compression, *, falls: bool = False) -> Bytes:
-    """A block's values as they are written: their bytes, or those sorted by place and compressed, one zstd frame.
+    """A block's values as they are written: as they are, or compressed as one zstd frame.
+
+    To be compressed, their bytes are sorted by place.
 
     ``falls``: values fall along a row; their differences are compressed.
     """
@@ -60,7 +62,7 @@ def unpack(
     """The values of a compressed block.
 
     Raises:
-        OSError, ValueError: It is no frame of ``count`` values.
+        OSError, ValueError: It is no frame of that shape.
     """
     planes = _zstd().decompress(frame, math.prod(shape) * dtype.itemsize)
     values = by_value(np.frombuffer(planes, np.uint8), dtype).reshape(shape)

@@ -1,11 +1,11 @@
 # N rows, K kept tokens, B bytes of a value
-"""How values are kept: log-probabilities as 8-bit codes. PURE.
+"""How values are stored: log-probabilities as 8-bit codes, and what helps compression. PURE.
 
-Before compression, as differences, their bytes sorted.
+An 8-bit code is the rounded square root of -log p, in steps of `STEP`: likely tokens are stored more finely
+than unlikely ones. The root is off by half a step at most, so log p by at most STEP * sqrt(-log p) + STEP^2 /
+4, plus the rounding of the code's value to float16 (2^-11 of it). An unlikely token's error weighs little.
 
-An 8-bit code is the rounded square root of -log p, in steps of `STEP`: likely tokens are kept finer than unlikely ones. The
-root is off by half a step, so log p by at most STEP * sqrt(-log p) + STEP^2 / 4, and by what float16 rounds the code's value
-(2^-11 of it). An unlikely token's error weighs little.
+For compression, values become differences, and their bytes are sorted.
 """
 
 import numpy as np
@@ -13,7 +13,7 @@ from jaxtyping import Float16, Shaped, UInt8
 from numpy.typing import NDArray
 
 LEAST = -16.0
-"""The least log-probability that has a code; what is less, but for -inf, gets its code."""
+"""The least log-probability with a code of its own; anything less, except -inf, gets the same code."""
 NONE = 255
 """The code of -inf."""
 STEP = float(np.sqrt(-LEAST) / (NONE - 1))
@@ -42,9 +42,9 @@ ENCODED = _table()
 
 
 def differences(values: Shaped[np.ndarray, "N K"]) -> Shaped[np.ndarray, "N K"]:
-    """Each value's bits less those of the one before it in its row, modulo 2^bits; the first as it is.
+    """Each value's bits minus those of the one before it in its row, modulo 2^bits; the first as it is.
 
-    Log-probabilities fall along a row, so that neighbours are alike.
+    Log-probabilities fall along a row, so neighbours are alike.
     """
     bits = np.ascontiguousarray(values).view(f"u{values.itemsize}")
     changes = bits.copy()
@@ -55,13 +55,16 @@ def differences(values: Shaped[np.ndarray, "N K"]) -> Shaped[np.ndarray, "N K"]:
 def sums(changes: Shaped[np.ndarray, "N K"], dtype: np.dtype[np.generic]) -> Shaped[np.ndarray, "N K"]:
     """The values whose `differences` these are."""
     bits = changes.view(f"u{dtype.itemsize}")
-    for k in range(1, bits.shape[1]):  # in place: a sum along short rows costs more by cumsum
+    for k in range(1, bits.shape[1]):  # in place: cumsum is slower along short rows
         bits[:, k] += bits[:, k - 1]
     return bits.view(dtype)
 
 
 def by_place(values: NDArray[np.generic]) -> NDArray[np.uint8]:
-    """The first bytes of all values, then the second bytes, and so on: bytes of one place are alike, and compress better."""
+    """The first bytes of all values, then the second bytes, and so on.
+
+    Bytes of one place are alike, so they compress better.
+    """
     flat = np.ascontiguousarray(values).reshape(-1)
     return np.ascontiguousarray(flat.view(np.uint8).reshape(len(flat), flat.itemsize).T).reshape(-1)
 

@@ -1,22 +1,24 @@
 # C conversations
-"""Where a store is cut into shards: by rows, so that one is minutes of work for any model. PURE."""
+"""Where a store is cut into shards: by rows, so that a shard takes minutes for any model. PURE."""
 
 import numpy as np
 from numpy.typing import NDArray
 
 WORK = 2**44
-"""Rows times parameters of a shard. A row of the corpus needs about three tokens' pass (the prompt's too) of two
-operations a parameter: a processor that does 1e11 a second has a shard after 18 minutes, whatever the model's size."""
+"""Rows times parameters of a shard: 18 minutes on a processor with 1e11 operations a second.
+
+A row of the corpus needs the pass of about three tokens (the prompt's included) with two operations a
+parameter. """
 FEWEST, MOST = 2**13, 2**16
-"""Rows of a shard: fewer make batches that are not full on a GPU, more make no file better."""
+"""Rows of a shard: with fewer, batches on a GPU are not full; more has no advantage."""
 USUAL = 2**14
-"""Rows of a shard of a model whose size is not known."""
+"""Rows of a shard of a model of unknown size."""
 
 
 def shard_rows(parameters: int | None) -> int:
-    """Rows of a shard of a model with ``parameters`` parameters, a power of two: clip(WORK / parameters, FEWEST, MOST).
+    """Rows of a shard of a model: clip(WORK / parameters, FEWEST, MOST), as a power of two.
 
-    A power of two, so that a few parameters more or less (a head that is counted or not) change no cut.
+    With a power of two, a few parameters more or less (a head that is counted or not) do not move the cuts.
     """
     if not parameters:
         return USUAL
@@ -25,9 +27,7 @@ def shard_rows(parameters: int | None) -> int:
 
 
 def cut(offsets: NDArray[np.int64], rows: int) -> list[range]:
-    """Conversations in ranges of at most ``rows`` rows, one conversation at least.
-
-    Together they are all, in order.
+    """All conversations, in order, in ranges of at most ``rows`` rows but at least one conversation.
 
     Args:
         offsets: int64 [C + 1], rows of conversation c are offsets[c]:offsets[c + 1].

@@ -1,13 +1,12 @@
 # N rows, K kept tokens, C conversations, B blocks
-"""The head of a shard file: what is in it, and where.
+"""The head of a shard file: what is in the file, and where.
 
-A shard is a safetensors file; docs/formats.md has it byte by byte.
+A shard is a safetensors file; docs/formats.md describes it byte by byte.
 
     8 bytes, header | offsets, NAME.ends, checksums | root | columns
 
-``root`` is the checksum of everything before it, and ``checksums`` has one for each block of each column: so every byte of the
-file is under a checksum, and opening a shard reads its head alone.
-"""
+``root`` is the checksum of everything before it, and ``checksums`` has one for each block of each column: so
+a checksum covers every byte of the file, and opening a shard reads only its head."""
 
 import json
 import math
@@ -24,7 +23,7 @@ SHARDS = "shard-*.safetensors"
 LOGPROBS, LABEL_LOGPROB = "logprobs", "label_logprob"
 FORMAT = "fusionchat store 1"
 KEY = "store"
-"""The one entry of the header's metadata: safetensors' own writer keeps several in no fixed order."""
+"""The only key of the header's metadata, because safetensors' own writer orders several arbitrarily."""
 OFFSETS, CHECKSUMS, ROOT, ENDS = "offsets", "checksums", "root", ".ends"
 ALIGNMENT = 64
 DTYPES = {
@@ -44,12 +43,12 @@ def shard_path(folder: Path, index: int) -> Path:
 
 @dataclass(frozen=True)
 class Encoding:
-    """How distributions are kept.
+    """How distributions are stored.
 
     Attributes:
-        vocabulary: Ids are smaller: they have 16 bits where these are enough.
-        logprobs: ``float16``, or ``uint8`` codes (`fusionchat.represent.store.codes`); the tail's too.
-        compression: Of the blocks.
+        vocabulary: An upper bound of the ids, which have 16 bits where these are enough.
+        logprobs: ``float16``, or ``uint8`` codes (`fusionchat.represent.store.codes`); the tail too.
+        compression: The compression of the blocks.
     """
 
     vocabulary: int
@@ -64,11 +63,11 @@ class Encoding:
 
 @dataclass(frozen=True)
 class Column:
-    """One value or several of each row.
+    """One or several values of each row.
 
     Attributes:
-        name: Of the tensor.
-        dtype: Of its values, as safetensors names it, before compression.
+        name: The tensor's name.
+        dtype: The dtype of its values before compression, as safetensors names it.
         width: Values of a row; 0 for a flat tensor.
     """
 
@@ -78,11 +77,11 @@ class Column:
 
     @property
     def falls(self) -> bool:
-        """Whether its values fall along a row: where it is compressed, it is kept as differences."""
+        """Whether its values fall along a row, so that it is compressed as differences."""
         return self.name == LOGPROBS
 
     def shape(self, rows: int) -> tuple[int, ...]:
-        """The shape of this many rows."""
+        """The shape of ``rows`` rows."""
         return (rows, self.width) if self.width else (rows,)
 
     @property
@@ -93,15 +92,15 @@ class Column:
 
 @dataclass(frozen=True)
 class About:
-    """What a shard is of.
+    """What a shard contains.
 
     Attributes:
         made_by: The fingerprint of the job that wrote it.
-        shard: Its number, and how many there are.
-        conversations: The first, the one after the last, and how many there are.
-        rows: The same of rows.
+        shard: Its number, and the number of shards.
+        conversations: The first, the one after the last, and the number of all.
+        rows: The same for rows.
         block_rows: Rows of a block.
-        encoding: How its distributions are kept.
+        encoding: How its distributions are stored.
         columns: Its columns, in the order of ``checksums`` and of the file.
     """
 
@@ -129,7 +128,7 @@ class About:
 
 
 class Tensor(NamedTuple):
-    """A tensor of the file: its name in the header, its dtype there, its shape, and the bytes [begin, end) of the file."""
+    """A tensor of the file: its name and dtype in the header, its shape, and its bytes [begin, end)."""
 
     name: str
     dtype: str
@@ -147,7 +146,7 @@ class Head(NamedTuple):
 
 
 def make_header(about: About, tensors: list[tuple[Tensor, int]]) -> bytes:
-    """The 8 bytes and the header of a file with these tensors, each with its bytes, one after the other."""
+    """The 8 bytes and the header of a file of consecutive tensors, given with their sizes in bytes."""
     entries: dict[str, object] = {"__metadata__": {KEY: about.text()}}
     at = 0
     for tensor, size in tensors:
@@ -163,15 +162,15 @@ def make_header(about: About, tensors: list[tuple[Tensor, int]]) -> bytes:
 
 
 def header_end(start: bytes) -> int:
-    """Where the header ends, by a file's first 8 bytes."""
+    """Where the header ends, from a file's first 8 bytes."""
     return 8 + int.from_bytes(start[:8], "little")
 
 
 def read_header(data: bytes) -> Head:
-    """What `make_header` wrote, from the file's bytes as far as the header's end.
+    """What `make_header` wrote, from the file's bytes up to the header's end.
 
     Raises:
-        ValueError, KeyError, TypeError, ArithmeticError: It is not that. (1e999 is a number of JSON, and no place.)
+        ValueError, KeyError, TypeError, ArithmeticError: It is no such header. (JSON's 1e999 is no offset.)
     """
     entries = json.loads(data[8:])
     held = json.loads(entries.pop("__metadata__")[KEY])

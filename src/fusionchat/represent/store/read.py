@@ -28,10 +28,10 @@ class Piece(NamedTuple):
 
 
 class Tokens(Protocol):
-    """Supervised tokens of all conversations: `SupervisedTokens`, or as the corpus keeps them, `StoredPart`."""
+    """Supervised tokens of all conversations: `SupervisedTokens`, or the corpus's `StoredPart`."""
 
     def slice(self, first: int, last: int) -> SupervisedTokens:
-        """Those of the conversations first..last-1."""
+        """The supervised tokens of the conversations first..last-1."""
         ...
 
 
@@ -43,16 +43,17 @@ class DistributionStore(Sequence[TopK]):
         store.slice(0, 1000)     # of the first thousand
         for members, topk in store.shards(): ...
 
-    Opening it looks for its files alone. A shard's head is read when a conversation of it is asked for, and each block of about
-    64 KiB is compared with its checksum when this process first touches it. Of a local file, arrays that are not compressed are
-    views of the mapped file.
+    Opening it only lists its files. A shard's head is read when one of its conversations is asked for, and
+    each block of about 64 KiB is compared with its checksum when this process first touches it. Arrays of a
+    local file that are not compressed are views of the mapped file.
 
     Args:
-        path: A folder with shards, or the URL of one that fsspec can read (``hf://datasets/...``, ``s3://...``).
+        path: A folder with shards, or the URL of one that fsspec can read (``hf://datasets/...``,
+            ``s3://...``).
 
     Raises:
         ArtifactError: There are no shards.
-        DamagedError: A shard is missing; also when one that is not what was written is read.
+        DamagedError: A shard is missing; raised later where a shard that is read is not what was written.
     """
 
     def __init__(self, path: str | Path) -> None:
@@ -71,22 +72,22 @@ class DistributionStore(Sequence[TopK]):
 
     @property
     def size(self) -> int:
-        """Bytes of its files."""
+        """The size of its files in bytes."""
         return sum(source.size for source in self._sources)
 
     @property
     def k(self) -> int:
-        """K, most slots of a row."""
+        """K, the most slots of a row."""
         return max(shard.k for shard in self._heads())
 
     @property
     def without(self) -> int:
-        """Rows that have no distribution; reads the column that says so, which most stores lack."""
+        """How many rows have no distribution, from the column ``present``, which most stores lack."""
         return sum(shard.without for shard in self._heads())
 
     @property
     def encoding(self) -> Encoding:
-        """How its distributions are kept."""
+        """How its distributions are stored."""
         return self.shard(0).about.encoding
 
     @property
@@ -132,11 +133,12 @@ class DistributionStore(Sequence[TopK]):
         return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
     def scored(self, tokens: Tokens, first: int, last: int) -> Scored:
-        """The conversations first..last-1 with the tokens that their rows are of; ids are int32.
+        """The conversations first..last-1 with the tokens of their rows; ids are int32.
 
         Args:
-            tokens: The supervised tokens of all conversations: the model's own, or the pivot's for an alignment.
-            first: Of the conversations.
+            tokens: The supervised tokens of all conversations: the model's own, or the pivot's for an
+                alignment.
+            first: The first conversation.
             last: The one after the last.
 
         Raises:
@@ -149,7 +151,7 @@ class DistributionStore(Sequence[TopK]):
         return Scored(own, replace(topk, ids=topk.ids.astype(np.int32, copy=False)), label_logprob)
 
     def require(self, offsets: NDArray[np.int64]) -> "DistributionStore":
-        """This store, whose conversations have these rows; reads the head of every shard.
+        """This store, checked to have these rows in every conversation; reads the head of every shard.
 
         Args:
             offsets: int64 [C + 1], see `SupervisedTokens.offsets`.

@@ -1,8 +1,5 @@
 # N rows, K kept tokens, B blocks
-"""One file of a store, read: its head when opened, its blocks when touched.
-
-Each is checked then.
-"""
+"""One file of a store: its head is read and checked when opened, its blocks when touched."""
 
 from pathlib import Path
 from typing import NoReturn
@@ -29,15 +26,18 @@ from fusionchat.represent.store.source import LocalFile, Source
 from fusionchat.represent.topk import TopK
 
 START = 2**16
-"""Bytes of the first request: most heads are smaller."""
+"""Bytes of the first request; most heads are smaller."""
 NOT_WRITTEN = "its content has changed since it was written"
 
 
 class Shard:
-    """A shard; raises ArtifactError (of a file of this machine: DamagedError) wherever its bytes are not those written.
+    """One shard of a store.
+
+    Reading bytes that are not what was written raises ArtifactError, or DamagedError for a file of this
+    machine.
 
     Attributes:
-        about: What it is of.
+        about: What it contains.
         offsets: int64, rows of each of its conversations, from 0.
     """
 
@@ -71,13 +71,13 @@ class Shard:
 
     @property
     def without(self) -> int:
-        """Rows that have no distribution."""
+        """How many rows have no distribution."""
         if "present" not in self._columns:
             return 0
         return self.about.count - int(np.count_nonzero(self.column("present", 0, self.about.count)))
 
     def column(self, name: str, low: int, high: int) -> NDArray[np.generic]:
-        """The rows low..high-1 of a column, as it is kept; a view of the file unless it is compressed."""
+        """The rows low..high-1 of a column, as stored; a view of the file unless it is compressed."""
         place, column = self._columns[name]
         size = self.about.block_rows
         first, last = low // size, -(-high // size)
@@ -90,7 +90,7 @@ class Shard:
         return values[low - first * size : high - first * size]
 
     def topk(self, low: int, high: int) -> TopK:
-        """The rows low..high-1; ids have the width that they are kept in."""
+        """The distributions of the rows low..high-1; ids have the width that they are stored in."""
         coded = self.about.encoding.logprobs == "uint8"
         ids, logprobs, tail = (self.column(name, low, high) for name in ("ids", LOGPROBS, "tail"))
         return TopK(
@@ -130,12 +130,12 @@ class Shard:
 
 
 def read_shard(path: Path) -> Shard:
-    """A shard of a folder on its own; raises DamagedError if its head is not what was written."""
+    """A single shard of a folder; raises DamagedError if its head is not what was written."""
     return Shard(LocalFile(path))
 
 
 def _open(source: Source) -> tuple[Head, Bytes]:
-    """A file's head, and its bytes as far as ``root``, which have been compared with it."""
+    """A file's head, and its bytes up to ``root``, checked against it."""
     size = source.size
 
     def refuse(why: str = NOT_WRITTEN) -> NoReturn:

@@ -1,6 +1,6 @@
-"""A job's distributions on the Hugging Face hub, as a data set.
+"""A job's distributions on the Hugging Face hub, as a data set: upload and download.
 
-Shards, manifest and a card; and back from there.
+The data set has shards, manifest and a card.
 """
 
 import shutil
@@ -38,9 +38,9 @@ The corpus is not in it: which tokens the rows are of, the run's `corpus` job ha
 
 
 def push(folder: Path, repo: str, *, private: bool = True) -> str:
-    """Upload a finished job's store to a data set of the hub, which is made if it is not there.
+    """Upload a finished job's store to a data set of the hub; returns its URL.
 
-    Returns its URL.
+    The data set is created if it does not exist.
 
     Raises:
         ArtifactError: The folder is no finished job with shards, a file in it is damaged, or the hub refuses.
@@ -73,7 +73,7 @@ def push(folder: Path, repo: str, *, private: bool = True) -> str:
 
 
 def pull(repo: str, folder: Path, *, revision: str | None = None) -> Manifest:
-    """Download what `push` uploaded into a folder that is not there yet.
+    """Download what `push` uploaded into a new folder; returns its manifest.
 
     The folder appears whole or not at all.
 
@@ -85,7 +85,9 @@ def pull(repo: str, folder: Path, *, revision: str | None = None) -> Manifest:
     if folder.exists():
         raise ArtifactError("This folder already exists", where=str(folder), do="remove it, or give another")
     make_folder(folder.parent)
-    coming = folder.with_name(f".{folder.name}.coming")  # kept where it is cut off: a second call goes on
+    coming = folder.with_name(
+        f".{folder.name}.coming"
+    )  # kept after an interruption, so that a second call continues
     try:
         snapshot_download(
             repo, repo_type="dataset", revision=revision, local_dir=coming, ignore_patterns=[CARD, ".git*"]
@@ -95,18 +97,18 @@ def pull(repo: str, folder: Path, *, revision: str | None = None) -> Manifest:
             f"{repo} cannot be downloaded from the hub: {first_line(error)}",
             do="check the id, the network and your login (`hf auth login`)",
         ) from error
-    shutil.rmtree(coming / ".cache", ignore_errors=True)  # the client's notes
+    shutil.rmtree(coming / ".cache", ignore_errors=True)  # the client's own files
     manifest = require_whole(coming, name=repo)
     coming.rename(folder)
     return manifest
 
 
 def require_whole(folder: Path, *, name: str = "") -> Manifest:
-    """The manifest of a finished job's store, all of whose files are as they were written.
+    """The manifest of a finished job's store, after checking that all its files are as written.
 
     Args:
-        folder: The job's.
-        name: What messages call it; the folder if there is none.
+        folder: The job's folder.
+        name: What messages call it; by default the folder.
 
     Raises:
         ArtifactError: It is not finished, has no shards, or a file is damaged.

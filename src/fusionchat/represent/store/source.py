@@ -13,11 +13,11 @@ from fusionchat.represent.store.layout import SHARDS, shard_path
 
 
 class Source(Protocol):
-    """A file.
+    """A file of a store.
 
     Attributes:
         name: Its path or URL.
-        stays: Whether bytes that were looked at once need no second look.
+        stays: Whether bytes that were checked once need no second check.
     """
 
     name: str
@@ -29,7 +29,7 @@ class Source(Protocol):
         ...
 
     def read(self, begin: int, end: int) -> Bytes:
-        """The bytes [begin, end); fewer where the file ends before."""
+        """The bytes [begin, end); fewer where the file ends earlier."""
         ...
 
     def damaged(self, why: str) -> ArtifactError:
@@ -38,11 +38,10 @@ class Source(Protocol):
 
 
 class LocalFile:
-    """A file of this machine, mapped when it is first read: what is not touched is not read.
+    """A file of this machine, mapped when it is first read, so that only touched pages are loaded.
 
-    The mapping is private: what is written to an array is in no file. No handle stays open, so that any number of files can
-    be mapped.
-    """
+    The mapping is private: writing to an array changes no file. No handle stays open, so any number of files
+    can be mapped."""
 
     stays = True
 
@@ -65,7 +64,7 @@ class LocalFile:
         return self._mapped[begin:end]
 
     def _map(self) -> Bytes:
-        import torch  # it maps a file without keeping a handle
+        import torch  # maps a file without keeping a handle
 
         if self.path.is_dir():
             raise self.damaged("it is a folder")
@@ -76,12 +75,12 @@ class LocalFile:
         return mapped
 
     def damaged(self, why: str) -> ArtifactError:
-        """The error by which its job makes it again."""
+        """The error that makes its job run again."""
         return DamagedError(f"This shard is damaged: {why}", path=self.path, folder=self.path.parent)
 
 
 class RemoteFile:
-    """A file that fsspec reads, piece by piece; what comes is checked each time."""
+    """A file that fsspec reads, piece by piece; every piece is checked each time."""
 
     stays = False
 
@@ -90,7 +89,7 @@ class RemoteFile:
         self.name = files.unstrip_protocol(path)  # type: ignore[attr-defined]
 
     def read(self, begin: int, end: int) -> Bytes:
-        """One request; none for no bytes, which not every file system can be asked for."""
+        """The bytes [begin, end) in one request; none for no bytes, which some file systems refuse."""
         end = min(end, self.size)
         if begin >= end:
             return np.zeros(0, np.uint8)
@@ -99,7 +98,7 @@ class RemoteFile:
         return np.frombuffer(data, np.uint8)
 
     def damaged(self, why: str) -> ArtifactError:
-        """An error that says where it is."""
+        """The error for a damaged remote file."""
         return ArtifactError(f"This shard is damaged: {why}", where=self.name, do="restore it")
 
 
@@ -107,8 +106,8 @@ def sources(place: str) -> list[Source]:
     """The shards of a folder or URL, in order.
 
     Raises:
-        ArtifactError: There are none, or fsspec cannot look there.
-        DamagedError: One is missing between others.
+        ArtifactError: There are none, or fsspec cannot list them.
+            DamagedError: One is missing between others.
     """
     found = _remote(place) if "://" in place else _local(Path(place))
     if not found:
@@ -123,7 +122,7 @@ def sources(place: str) -> list[Source]:
 
 
 def missing(found: list[Source], name: str) -> ArtifactError:
-    """The error for a shard that is not there, beside those that are."""
+    """The error for a missing shard among existing ones."""
     beside = found[0]
     if isinstance(beside, LocalFile):
         path = beside.path.with_name(name)
@@ -148,7 +147,7 @@ def _remote(url: str) -> list[Source]:
 
 @contextmanager
 def _asked(where: str) -> Iterator[None]:
-    """Turn what a file system of fsspec raises into one clear error: each has kinds of its own."""
+    """Turn what a file system of fsspec raises into one clear error; each raises its own types."""
     try:
         yield
     except Exception as error:

@@ -1,7 +1,7 @@
 # N rows of a shard, K kept tokens, C conversations of the whole store, B blocks
 """Writing a store shard by shard.
 
-Each file appears whole or not at all: written beside its name, flushed, renamed.
+Each file appears whole or not at all: it is written under a temporary name, flushed and renamed.
 """
 
 from collections.abc import Mapping, Sequence
@@ -44,10 +44,10 @@ class StoreWriter:
     """Writes the shards of a store, in any order; several processes may.
 
     Attributes:
-        folder: Where they go.
+        folder: The folder of the store.
         offsets: int64 [C + 1], rows of conversation c are offsets[c]:offsets[c + 1].
         ranges: The conversations of each shard: all of them, in order.
-        encoding: How distributions are kept.
+        encoding: How distributions are stored.
         made_by: The fingerprint of the job that writes them.
     """
 
@@ -62,23 +62,21 @@ class StoreWriter:
         return shard_path(self.folder, index)
 
     def missing(self) -> list[int]:
-        """The shards that are not there."""
+        """The shards that do not exist yet."""
         return [index for index in range(len(self.ranges)) if not self.has(index)]
 
     def has(self, index: int) -> bool:
-        """Whether a shard is there."""
+        """Whether a shard exists."""
         return self.path(index).is_file()
 
     def keep_own(self) -> list[int]:
-        """Remove shards that another job wrote, that have another's name or whose head is damaged.
-
-        Returns the missing.
+        """Remove shards that are foreign, misnamed or damaged in the head; returns the missing ones.
 
         Raises:
             ArtifactError: A folder has the name of a shard.
         """
         for path in self.folder.glob(SHARDS):
-            if path.is_dir():  # what somebody put there is theirs
+            if path.is_dir():  # not ours to delete
                 raise ArtifactError(
                     "A folder has the name of a shard", where=str(path), do="move it, and run again"
                 )
@@ -99,7 +97,7 @@ class StoreWriter:
             MachineError: The disk is full, or the folder cannot be written.
         """
         held = {**encoded(topk, self.encoding), **(columns or {})}
-        # Wide values first: so each is at a multiple of its size.
+        # Wide values first, so that each is aligned to its size.
         held = dict(sorted(held.items(), key=lambda one: (-one[1].itemsize, one[0])))
         about = self._about(index, held)
         assert topk.rows == about.count, "one distribution a supervised token"
@@ -144,7 +142,7 @@ def write_store(folder: Path, scored: Scored, *, rows: int, encoding: Encoding) 
 
 
 def encoded(topk: TopK, encoding: Encoding) -> dict[str, NDArray[np.generic]]:
-    """Distributions as columns; ``present`` is left out where all rows are, and an empty slot's id is 0."""
+    """Distributions as columns; ``present`` is omitted where all rows are, and an empty slot's id is 0."""
     logprobs, tail = topk.logprobs, topk.tail
     empty = np.ascontiguousarray(logprobs).view(np.uint16) == EMPTY_BITS
     ids = np.where(empty, 0, topk.ids)  # an empty slot's id means nothing
@@ -158,7 +156,7 @@ def encoded(topk: TopK, encoding: Encoding) -> dict[str, NDArray[np.generic]]:
 
 
 def _buffers(about: About, held: Columns, offsets: NDArray[np.int64]) -> list[bytes | memoryview]:
-    """A file's bytes in pieces."""
+    """The pieces of a file's bytes, in order."""
     compression, rows = about.encoding.compression, list(blocks_of(about.count, about.block_rows))
     packed = {
         column.name: [pack(held[column.name][part], compression, falls=column.falls) for part in rows]

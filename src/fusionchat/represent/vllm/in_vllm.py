@@ -1,11 +1,10 @@
 """The part of a capture that runs inside vLLM's own environment.
 
-It imports the standard library, numpy and vllm, nothing else.
+It imports only the standard library, numpy and vllm.
 
-It is started as a script. Frames come on stdin and go out on stdout, each a line of JSON and the bytes of arrays: first
-what `vllm.LLM` is made with, then conversations, which are answered by the entries of their supervised tokens, in parts.
-Whatever vLLM prints goes to stderr.
-"""
+It is started as a script. It reads frames from stdin and writes frames to stdout, each a line of JSON and the
+bytes of arrays: first the arguments of `vllm.LLM`, then conversations, which it answers with the entries of
+their supervised tokens, in parts. Whatever vLLM prints goes to stderr."""
 
 import json
 import os
@@ -24,11 +23,14 @@ Head = dict[str, object]
 Arrays = dict[str, NDArray[np.generic]]
 
 PART_TOKENS = 2**16
-"""Tokens of the conversations that are answered at once: what vLLM gives for them is Python's own numbers, 1 KB a token."""
+"""Tokens of the conversations that are answered at once.
+
+vLLM returns Python numbers for them, 1 KB a token.
+"""
 
 
 class Flat(Protocol):
-    """vLLM's ``FlatLogprobs``: the entries of all places of a prompt one after another, and where those of each are."""
+    """vLLM's ``FlatLogprobs``: the entries of all places of a prompt, and where each place's are."""
 
     start_indices: Sequence[int]
     end_indices: Sequence[int]
@@ -52,7 +54,7 @@ class Engine(Protocol):
 
 
 def send(stream: IO[bytes], head: Mapping[str, object], arrays: Mapping[str, NDArray[np.generic]]) -> None:
-    """Write one frame: ``head`` goes to JSON, the arrays by name after it."""
+    """Write one frame: ``head`` as JSON, then the arrays by name."""
     arrays = {name: np.ascontiguousarray(value) for name, value in arrays.items()}
     about = [[name, value.dtype.str, list(value.shape)] for name, value in arrays.items()]
     stream.write(json.dumps([head, about]).encode() + b"\n")
@@ -62,7 +64,7 @@ def send(stream: IO[bytes], head: Mapping[str, object], arrays: Mapping[str, NDA
 
 
 def receive(stream: IO[bytes]) -> tuple[Head, Arrays]:
-    """The next frame: its head and its arrays; raises EOFError where there is none, or not all of one."""
+    """The next frame: its head and its arrays; raises EOFError where there is none, or only part of one."""
     line = stream.readline()
     if not line.endswith(b"\n"):
         raise EOFError
@@ -78,7 +80,7 @@ def receive(stream: IO[bytes]) -> tuple[Head, Arrays]:
 
 
 def parts(starts: NDArray[np.integer]) -> Iterator[tuple[int, int]]:
-    """Conversations in parts of at most `PART_TOKENS` tokens, one conversation at least: (first, end)."""
+    """Conversations in parts (first, end) of at most `PART_TOKENS` tokens, but at least one each."""
     first = 0
     while first < len(starts) - 1:
         end = max(first + 1, int(np.searchsorted(starts, starts[first] + PART_TOKENS, side="right")) - 1)
@@ -89,7 +91,7 @@ def parts(starts: NDArray[np.integer]) -> Iterator[tuple[int, int]]:
 def entries(
     flat: Flat, rows: NDArray[np.integer]
 ) -> tuple[NDArray[np.int64], NDArray[np.float32], NDArray[np.int64]]:
-    """The entries of some places of a prompt in vLLM's ``FlatLogprobs``: ids, log-probabilities, how many of each row."""
+    """The entries of some places in a ``FlatLogprobs``: ids, log-probabilities, how many of each row."""
     begin, end = np.asarray(flat.start_indices)[rows], np.asarray(flat.end_indices)[rows]
     counts = end - begin
     at = np.repeat(begin - np.concatenate([[0], np.cumsum(counts)[:-1]]), counts) + np.arange(counts.sum())
@@ -115,7 +117,7 @@ def answer(
 
 
 def end_with(parent: int) -> None:
-    """Wait until the parent is gone, then end this process and those that vLLM started."""
+    """Wait until the parent has ended, then end this process and those that vLLM started."""
     while os.getppid() == parent:
         time.sleep(0.5)
     kill_all()
@@ -127,9 +129,9 @@ def kill_all() -> None:
 
 
 def main() -> None:
-    """Open the model and answer until the end is asked for.
+    """Open the model and answer until a frame asks for the end.
 
-    Where stdin ends before, whoever started this is gone.
+    If stdin ends earlier, the process that started this one is gone.
     """
     parent = os.getppid()
     source, sink = os.fdopen(os.dup(0), "rb"), os.fdopen(os.dup(1), "wb")
@@ -158,7 +160,7 @@ def main() -> None:
     except (EOFError, BrokenPipeError):
         kill_all()
     except Exception as error:
-        traceback.print_exc()  # before the frame: then it is in the log when that is read
+        traceback.print_exc()  # before the frame, so that it is in the log when the log is read
         send(sink, {"error": f"{type(error).__name__}: {error}"}, {})
         sys.exit(1)
 

@@ -1,6 +1,6 @@
 """vLLM in a process of its own, with another interpreter, connected by pipes.
 
-It ends with this process.
+The process ends with this one.
 """
 
 import os
@@ -28,13 +28,13 @@ from fusionchat.represent.vllm.in_vllm import Arrays, Head, receive, send
 SCRIPT = Path(__file__).with_name("in_vllm.py")
 LAST_LINES = 12
 GRACE_S = 20.0
-"""How long vLLM may take to end after its last answer."""
+"""Seconds that vLLM may take to end after its last answer."""
 FIND_VERSION = (
     "import importlib.metadata as m, importlib.util as u; names = m.packages_distributions().get('vllm'); "
     "print(m.version(names[0]) if names else 'unknown' if u.find_spec('vllm') else '')"
 )
 OTHERS = ("PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV")
-"""Variables of this environment that would bring its packages into vLLM's."""
+"""Variables of this environment that would make its packages visible in vLLM's."""
 
 
 def environment() -> dict[str, str]:
@@ -45,10 +45,12 @@ def environment() -> dict[str, str]:
 
 @cache
 def version_in(python: str) -> str:
-    """The version of vLLM that an interpreter finds, "unknown" where it has no metadata (a checkout), "" for none.
+    """The version of vLLM in an interpreter's environment: "" for none, "unknown" without metadata.
+
+    A checkout, for example, has no metadata.
 
     Raises:
-        OSError: It cannot be started.
+        OSError: The interpreter cannot be started.
     """
     done = subprocess.run(
         [python, "-c", FIND_VERSION], capture_output=True, text=True, check=False, env=environment()
@@ -61,11 +63,11 @@ class Worker:
 
     Args:
         python: The interpreter of vLLM's environment.
-        engine: What `vllm.LLM` is made with.
+        engine: The arguments of `vllm.LLM`.
         asked: What is captured.
 
     Raises:
-        ModelError: vLLM does not open it; its own words and the last lines of its log are in the message.
+        ModelError: vLLM cannot open it; its own message and the last lines of its log are included.
     """
 
     def __init__(self, python: str, engine: dict[str, JsonValue], asked: Asked) -> None:
@@ -127,7 +129,7 @@ class Worker:
         self._log.close()
 
     def _send(self, head: Mapping[str, object], **arrays: NDArray[np.generic]) -> None:
-        with suppress(BrokenPipeError):  # its last words are in the log: reading fails next
+        with suppress(BrokenPipeError):  # the next read fails and reports the end of the log
             send(self._source, head, arrays)
 
     def _receive(self) -> tuple[Head, Arrays]:
