@@ -1,4 +1,4 @@
-"""Settings of how the work is done; they never change a result, and no fingerprint holds them."""
+"""Settings of how the work is done; they never change a result and are part of no fingerprint."""
 
 from typing import Literal
 

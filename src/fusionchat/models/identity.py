@@ -59,7 +59,7 @@ def _identity(place: Place, patterns: tuple[str, ...]) -> str:
 
 
 def folder_identity(folder: Path, patterns: tuple[str, ...] = WEIGHT_FILES) -> str:
-    """What identifies a folder's files, as in `identity`; "" for a folder that does not exist yet."""
+    """What identifies a folder's files, as in `identity`; a folder that does not exist has no files."""
     files = sorted({path for pattern in patterns for path in folder.glob(pattern)})
     return hashlib.sha256(
         canonical([(path.relative_to(folder).as_posix(), file_identity(path)) for path in files]).encode()

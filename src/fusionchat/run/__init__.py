@@ -1,1 +1,1 @@
-"""What is done, what is stale, and who does it where."""
+"""Which jobs are done or stale, and which process on which machine makes the others."""

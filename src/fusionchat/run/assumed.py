@@ -1,4 +1,4 @@
-"""What a plan assumes of models and a corpus that are not here, so that their jobs have costs."""
+"""What a plan assumes of missing models and a missing corpus, to estimate their jobs' costs."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -11,7 +11,7 @@ TOKENS = "tokens"
 
 
 class Assumed(NamedTuple):
-    """Tokens of the training part, and parameters of models by name; None and nothing where nothing is assumed."""
+    """Tokens of the training part, and parameters of models by name; None and nothing by default."""
 
     tokens: float | None = None
     parameters: Mapping[str, float] = {}
@@ -21,13 +21,13 @@ _assumed: ContextVar[Assumed] = ContextVar("assumed", default=Assumed())  # noqa
 
 
 def assumed() -> Assumed:
-    """What is assumed now."""
+    """The assumptions in effect."""
     return _assumed.get()
 
 
 @contextmanager
 def assuming(found: Assumed) -> Iterator[None]:
-    """Let costs be worked out with this while the block runs."""
+    """Compute costs under these assumptions while the block runs."""
     before = _assumed.set(found)
     try:
         yield
@@ -36,10 +36,10 @@ def assuming(found: Assumed) -> Iterator[None]:
 
 
 def parse(texts: tuple[str, ...], models: tuple[str, ...]) -> Assumed:
-    """``tokens=63e6`` and ``MODEL=7e9`` as what is assumed.
+    """The assumptions in texts such as ``tokens=63e6`` and ``MODEL=7e9``.
 
     Raises:
-        RecipeError: It is no number above 0, or there is no such model.
+        RecipeError: A value is no number above 0, or there is no such model.
     """
     found = dict[str, float]()
     for text in texts:

@@ -1,9 +1,9 @@
-"""Who has worked on a job, and on each shard of one: node, process and attempt.
+"""Who has worked on a job, and on each of its shards: node, process and attempt.
 
-Every process keeps a file of its own, ``RUN/jobs/STAGE/NAME/attempts-HOST-PID.jsonl``, with a line where it begins and one
-where it ends well: so nobody writes into another's file, also on a network file system. The files are of the run, not of its
-artifacts: no fingerprint and no checksum has them. What they say of a finished job goes into its manifest.
-"""
+Every process has a file of its own, ``RUN/jobs/STAGE/NAME/attempts-HOST-PID.jsonl``, with a line when it
+begins and one when it succeeds, so that no process writes into another's file, even on a network file system.
+The files belong to the run, not to its artifacts: no fingerprint or checksum covers them. Their content for a
+finished job goes into its manifest."""
 
 import os
 import time
@@ -19,7 +19,7 @@ from fusionchat.run.order import ORDERS
 from fusionchat.settings import Frozen
 
 NODE = "FUSIONCHAT_NODE"
-"""The environment variable in which an engine says what it calls the node of a process."""
+"""The environment variable with an engine's name for the node of a process."""
 
 
 class Attempt(Frozen):
@@ -28,11 +28,11 @@ class Attempt(Frozen):
     Attributes:
         mark: The job's fingerprint.
         shard: Which shard; None for the job itself.
-        attempt: 1 for the first time that somebody began it, 2 for the second ...
-        node: Where.
-        process: Its pid there.
-        began: Unix time.
-        seconds: How long it took; None until it has ended well.
+        attempt: 1 for the first time that a process began it, 2 for the second ...
+            node: The node of the process.
+            process: Its pid there.
+            began: Unix time.
+            seconds: How long it took; None until it has succeeded.
     """
 
     mark: str
@@ -45,7 +45,7 @@ class Attempt(Frozen):
 
     @property
     def who(self) -> dict[str, Json]:
-        """What a manifest says of it."""
+        """The attempt as a manifest records it."""
         return {
             "node": self.node,
             "process": self.process,
@@ -56,14 +56,15 @@ class Attempt(Frozen):
 
 
 def node_here() -> str:
-    """What this process's node is called: by its engine, else by its host's name."""
+    """The name of this process's node: the engine's, else the host's."""
     return os.environ.get(NODE) or this_host()
 
 
 class Record:
-    """The attempts at a job with a fingerprint and at its shards, as their files say them; a line is read once.
+    """The attempts at a job and its shards, read from their files; each line is read once.
 
-    Keep it for as long as one process works on the job: whoever asks before each shard has read them all once at the end.
+    Use one record for as long as a process works on the job, so that each line is parsed only once in all
+    queries.
 
     Args:
         run: The run's folder.
@@ -74,18 +75,18 @@ class Record:
     def __init__(self, run: Path, job_id: str, mark: str) -> None:
         self.folder, self.mark = run / ORDERS / job_id, mark
         self._read = dict[Path, int]()
-        """Bytes of each file that were read: whole lines."""
+        """Bytes of each file that were read, in complete lines."""
         self._found = dict[tuple[int, int, str, int], Attempt]()
         self._last = dict[int | None, int]()
 
     def attempts(self) -> list[Attempt]:
-        """All, each once, by shard and attempt."""
+        """All attempts, each once, by shard and attempt."""
         self._go_on()
         return [self._found[key] for key in sorted(self._found)]
 
     @contextmanager
     def attempted(self, shard: int | None = None) -> Iterator[Attempt]:
-        """Note that this process begins the job or a shard, and where the block ends well that it has made it."""
+        """Record that this process begins the job or a shard, and, if the block succeeds, that it made it."""
         self._go_on()
         mine = Attempt(
             mark=self.mark,
@@ -102,7 +103,7 @@ class Record:
         _append(path, mine.model_copy(update={"seconds": round(time.monotonic() - begun, 3)}))
 
     def _go_on(self) -> None:
-        """Read what was written since the last time, but for a line that is being written."""
+        """Read what was written since the last call, except for an unfinished line."""
         for path in sorted(self.folder.glob("attempts-*.jsonl")):
             with path.open("rb") as file:
                 file.seek(self._read.get(path, 0))
@@ -141,7 +142,10 @@ def last_attempt(run: Path, job_id: str, mark: str) -> Attempt | None:
 
 
 def makers(run: Path, job_id: str, mark: str) -> dict[str, Json]:
-    """Who made a job, as its manifest says it, with ``shards`` by their index where it has any; empty where nobody noted it."""
+    """Who made a job, as its manifest says it; empty where nothing was recorded.
+
+    ``shards`` has the same by index, if the job has shards.
+    """
     made = {one.shard: one.who for one in attempts(run, job_id, mark) if one.seconds is not None}
     if None not in made:
         return {}

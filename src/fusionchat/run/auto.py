@@ -1,8 +1,7 @@
-"""What ``auto`` is in a run: chosen by the machine that starts the run, and kept in the run's folder.
+"""What ``auto`` means in a run: chosen by the machine that starts it, and saved in the run's folder.
 
-Another machine that continues the run uses what is kept, even where it would choose another: a dtype and a plan of batches
-change the result, so they are settings.
-"""
+Another machine that continues the run uses the saved values, even if it would choose others: a dtype and a
+plan of batches change the result, so they are settings."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -26,9 +25,9 @@ class Resolved(NamedTuple):
     """The settings of a recipe that may be ``auto``.
 
     Attributes:
-        values: What each of them is, ``auto`` resolved.
-        kept: What was found in the run's folder of those that are ``auto`` in the recipe.
-        here: What this machine would choose, of each that is ``auto`` in the recipe.
+        values: The value of each, with ``auto`` resolved.
+            kept: The values in the run's folder, of settings that are ``auto`` in the recipe.
+            here: The values that this machine would choose, of settings that are ``auto`` in the recipe.
     """
 
     values: Mapping[str, Value]
@@ -36,7 +35,7 @@ class Resolved(NamedTuple):
     here: Mapping[str, Value]
 
     def dtype(self, setting: Dtype) -> str:
-        """The dtype of a setting."""
+        """The value of a setting that is a dtype."""
         return str(self.values[setting])
 
     @property
@@ -54,7 +53,7 @@ class Resolved(NamedTuple):
         ]
 
     def describe(self) -> str:
-        """The settings that are auto with what they are, in one line; "" where nothing is auto."""
+        """The settings that are auto with their values, in one line; "" if there are none."""
         return ", ".join(
             f"{key}: auto = {self.values[key]}{' (as when the run was started)' if key in self.kept else ''}"
             for key in self.here
@@ -62,7 +61,7 @@ class Resolved(NamedTuple):
 
 
 def resolve(recipe: Recipe) -> Resolved:
-    """The settings of a recipe: as given, else as kept in the run's folder, else what suits this machine."""
+    """The settings of a recipe: as given, else as saved in the run's folder, else chosen here."""
     given: dict[str, Value] = {
         "represent.dtype": recipe.represent.dtype,
         BATCH: recipe.represent.batch_tokens,
@@ -77,7 +76,7 @@ def resolve(recipe: Recipe) -> Resolved:
 
 
 def _choose(key: str, recipe: Recipe) -> Value:
-    """What this machine chooses for a setting."""
+    """The value that this machine chooses for a setting."""
     device = recipe.runtime.device
     if key == BATCH:
         return batch_tokens_on(device_here(device))
@@ -87,7 +86,7 @@ def _choose(key: str, recipe: Recipe) -> Value:
 
 
 def keep(folder: Path, resolved: Resolved) -> None:
-    """Write down what ``auto`` is in this run, where that is not written yet."""
+    """Save what ``auto`` means in this run, unless it is saved already."""
     if resolved.here.keys() - resolved.kept.keys():
         held: dict[str, Json] = dict(_kept(folder))
         write_json(folder / RESOLVED, held | {key: resolved.values[key] for key in resolved.here})

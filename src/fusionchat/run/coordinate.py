@@ -1,7 +1,7 @@
-"""The coordinator: it runs the jobs of a run that are not done, and has damaged files made again.
+"""The coordinator: it runs the jobs that are not done, and those whose files are damaged again.
 
-Only it (or whoever else holds a job's lease) begins and finishes a job. What carries jobs to processes is an engine's.
-"""
+Only the coordinator (or another holder of a job's lease) begins and finishes a job. An engine brings jobs to
+processes."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -25,15 +25,17 @@ def carry_out(
     then: Callable[[Run], None] | None = None,
     before: Callable[[Run, list[Job]], None] | None = None,
 ) -> Run:
-    """Run the selected jobs that are not done.
+    """Run the selected jobs that are not done; returns the run as last planned.
 
     Args:
         planned: The run as it is planned now.
         again: Plans it again, with the identities of models that are known.
         select: The jobs to run.
         announce: Called before each job with its status.
-        then: Called with the finished run; what it finds damaged is made again, and it is called again.
-        before: Called before jobs that read models, with those that are selected: what would stop them later is found now.
+        then: Called with the finished run; jobs whose files it finds damaged run again, and it is called
+            again.
+        before: Called with the selected jobs before those that read models, to find early what would stop
+            them later.
     """
     seen: set[Path] = set()
     while True:
@@ -57,10 +59,10 @@ def pass_once(
     announce: Announce | None,
     before: Callable[[Run, list[Job]], None] | None,
 ) -> Run:
-    """Run what is not done yet; returns the run as it was planned last."""
+    """Run the jobs that are not done yet; returns the run as last planned."""
     first = [job for job in select(planned) if job.stands_for]
     advance(planned, first, announce)
-    # What they made may be what was there before: then nothing that follows is stale.
+    # They may have produced the same files as before, so that nothing that follows is stale.
     planned = again(planned.identities)
     rest = [job for job in select(planned) if job.id not in {done.id for done in first}]
     if before is not None:
@@ -86,13 +88,13 @@ def advance(planned: Run, jobs: Sequence[Job], announce: Announce | None) -> Non
 
 
 def _owner(planned: Run, error: DamagedError) -> Job | None:
-    """The job of this run that wrote a damaged file, None where it is of another run."""
-    folder = error.folder.absolute()  # a worker's path is
+    """The job of this run that wrote a damaged file; None if another run did."""
+    folder = error.folder.absolute()  # a worker's path is absolute
     return next((job for job in planned.jobs.values() if planned.path(job.id).absolute() == folder), None)
 
 
 def require_done(planned: Run, job_id: str) -> Job:
-    """A job by its id, whose needs are done.
+    """A job by its id, after checking that the jobs it needs are done.
 
     Raises:
         RecipeError: There is no such job, or a job that it needs is not done.

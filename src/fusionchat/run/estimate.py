@@ -1,4 +1,7 @@
-"""Rough costs of jobs before anything has run: parameters from checkpoint headers, tokens from the corpus's size."""
+"""Rough costs of jobs before anything has run.
+
+They are estimated from the headers of checkpoints and the size of the corpus.
+"""
 
 import gzip
 import zlib
@@ -33,28 +36,28 @@ from fusionchat.run.structure import CONFIG, Tensors, configuration, count, stru
 BYTES_A_TOKEN = 4.0
 COMPRESSION = 3.0
 RECORD_TOKENS = 660.0
-"""Of a dialogue: the paper's 95,000 have 63 million."""
+"""Tokens of a dialogue: the paper's 95,000 dialogues have 63 million."""
 LOOKED_AT = 1 << 18
-"""Bytes of a corpus file from which the size of a record is taken."""
+"""Bytes of a corpus file from which the size of a record is estimated."""
 DISK_RATE = 200e6
 """Bytes a second that a job without a GPU is assumed to write."""
 CHECKPOINTS = 2
-"""One is kept, and another is written before it goes."""
+"""One is kept, and the next is written before it is deleted."""
 OVERHEAD = 2e9
 """Bytes of a process with torch, and of its activations at a usual batch: a rough guess."""
 ROW_BYTES = 7
-"""Of a row beside its slots: the tail, the label's log-probability, a column of an alignment."""
+"""Bytes of a row beside its slots: the tail, the label's log-probability, a column of an alignment."""
 ID_BYTES, LOGPROB_BYTES = 4, {"float16": 2, "uint8": 1}
-"""Of a slot; ids of a vocabulary up to 65,536 have two bytes less."""
+"""Bytes of a slot; ids of a vocabulary of up to 65,536 need two bytes less."""
 COMPRESSED = {"none": 1.0, "zstd": 0.6}
 RENDERED_BYTES = 6
-"""A token of a rendering: its id, and where it is supervised."""
+"""Bytes of a token of a rendering: its id, and whether it is supervised."""
 
 
 def parameters(ref: ModelRef) -> int | None:
-    """Elements of a model's tensors, dequantized, from the headers of its files, or from the hub; None if neither is there.
+    """Elements of a model's tensors, dequantized, from file headers or the hub; None if unknown.
 
-    Where its configuration is all that is here, they are those of the structure.
+    With only a configuration on this machine, they are those of the structure.
     """
     place = ref.place
     if ref.name in assumed().parameters:
@@ -69,7 +72,7 @@ def parameters(ref: ModelRef) -> int | None:
 
 
 def used_parameters(ref: ModelRef) -> float | None:
-    """Parameters that one token goes through: all but the experts that are not asked; None if not known."""
+    """Parameters that one token goes through, without experts that it does not use; None if unknown."""
     size = parameters(ref)
     if size is None or ref.name in assumed().parameters:
         return size
@@ -78,7 +81,7 @@ def used_parameters(ref: ModelRef) -> float | None:
 
 
 def tensors_of(ref: ModelRef) -> Tensors | None:
-    """Shapes of a model's tensors, dequantized, by name; None where neither its weights nor its configuration are here."""
+    """Shapes of a model's tensors, dequantized, by name, from weights or configuration; None without."""
     folder = None if ref.place.file is not None else configuration_folder(ref.place)
     if folder is None:
         return None
@@ -88,7 +91,10 @@ def tensors_of(ref: ModelRef) -> Tensors | None:
 
 
 Stamps = tuple[tuple[str | int, ...], ...]
-"""Name, size and time of some files: while they stay, headers need no second look. A plan asks for a model's five times."""
+"""Name, size and time of some files, as the key of a cache.
+
+While they are unchanged, headers are not read again; a plan needs a model's five times.
+"""
 
 
 def _stamps(folder: Path) -> Stamps:
@@ -111,7 +117,7 @@ def _tensors(folder: Path, stamps: Stamps) -> Tensors | None:
 
 
 def train_tokens(recipe: Recipe) -> float | None:
-    """Tokens of the training part, by the sizes of its files; None where a hub dataset is among them."""
+    """Tokens of the training part, from the sizes of its files; None if a hub dataset is among them."""
     return part_tokens(recipe, "train")
 
 
@@ -122,7 +128,10 @@ def corpus_size(recipe: Recipe) -> float | None:
 
 
 def part_tokens(recipe: Recipe, part: str) -> float | None:
-    """Tokens of a part that is not drawn, by the sizes of its files; what filters and limits leave out is not known."""
+    """Tokens of a part that is not drawn, from the sizes of its files; None if unknown.
+
+    What filters and limits will remove is not known.
+    """
     if part == "train" and assumed().tokens is not None:
         return assumed().tokens
     return total(_tokens(entry, recipe.folder) for entry in recipe.corpus.entries(part).values())
@@ -145,7 +154,7 @@ def _tokens(entry: CorpusFile, folder: str) -> float | None:
 
 
 def _record_tokens(entry: CorpusFile, folder: str) -> float:
-    """Tokens of an entry's conversations, by its first ones; where these do not say, of a usual one."""
+    """Tokens of an entry's average conversation, from the first ones; a typical number if these fail."""
     try:
         found = locate(entry.path, folder, entry.revision)
     except CorpusError:  # the run says what is wrong with it
@@ -155,7 +164,7 @@ def _record_tokens(entry: CorpusFile, folder: str) -> float:
 
 
 def _line_bytes(file: Path) -> float | None:
-    """Bytes of a record of a file that has one per line, by its first ones; None for other files."""
+    """Bytes of a record of a file with one per line, from its first ones; None for other files."""
     if ".jsonl" not in file.suffixes:
         return None
     try:
@@ -167,28 +176,32 @@ def _line_bytes(file: Path) -> float | None:
 
 
 def capture_cost(recipe: Recipe, ref: ModelRef) -> Cost:
-    """One forward pass over the corpus (2 operations a parameter and token), and its shards."""
+    """The cost of one forward pass over the corpus (2 operations per parameter and token) and its shards."""
     tokens, size = train_tokens(recipe), used_parameters(ref)
     return Cost(shards(recipe), None if tokens is None or size is None else 2.0 * size * tokens)
 
 
 def capture_memory(ref: ModelRef, dtype: str, opening: Opening = PLAIN) -> float | None:
-    """Bytes of a model's weights in a dtype, or as they are quantized, and room for its activations."""
+    """Bytes of a model's weights in a dtype, or as quantized, and of its activations."""
     size = parameters(ref)
     return None if size is None else size * weight_bytes(ref, dtype, opening) + OVERHEAD
 
 
 def weight_bytes(ref: ModelRef, dtype: str, opening: Opening = PLAIN) -> float:
-    """Bytes of a weight in memory: by its bits where it is quantized, with a twentieth for scales and plain layers."""
+    """Bytes of a weight in memory; for a quantized one from its bits.
+
+    A twentieth is added for scales and layers that are not quantized.
+    """
     held = opening.quantization or (None if ref.name == "pivot" else held_quantization(ref))
     bits = None if held is None else bits_of(held)
     return (4.0 if dtype == "float32" else 2.0) if bits is None else 1.05 * bits / 8
 
 
 def trained_parameters(recipe: Recipe, pivot: ModelRef, how: TrainingSettings | None = None) -> int | None:
-    """Parameters that are trained: all, or those of the factors and of what is trained whole; None if not known.
+    """Parameters that are trained: all, or those of factors and modules trained whole; None if unknown.
 
-    A matrix of P x Q in the layers has r (P + Q) in its factors (arXiv 2106.09685); its name ends in a target's.
+    A matrix of P x Q in the layers has r (P + Q) in its factors (arXiv 2106.09685); its name ends in a
+    target's.
     """
     part, tensors = (how or recipe.distill).train, tensors_of(pivot)
     if part == FULL:
@@ -220,9 +233,9 @@ def shards(recipe: Recipe) -> float | None:
 
 
 def training_cost(recipe: Recipe, pivot: ModelRef, how: TrainingSettings | None = None) -> Cost:
-    """Forward and backward for every epoch, what is saved of a target in fp32, and its checkpoints.
+    """The cost of a training: forward and backward passes, the saved target in fp32, and its checkpoints.
 
-    6 operations a parameter and token; 4 where weights are frozen, which have no gradient of their own.
+    6 operations per parameter and token; 4 for frozen weights, which have no gradient of their own.
     """
     tokens, size, trained = (
         train_tokens(recipe),
@@ -239,7 +252,7 @@ def training_cost(recipe: Recipe, pivot: ModelRef, how: TrainingSettings | None 
 
 
 def merge_cost(recipe: Recipe, pivot: ModelRef) -> Cost:
-    """One model in the fused dtype; a few operations an element."""
+    """The cost of a merge: one model in the fused dtype, and a few operations per element."""
     size = parameters(pivot)
     if size is None:
         return Cost()
@@ -248,7 +261,7 @@ def merge_cost(recipe: Recipe, pivot: ModelRef) -> Cost:
 
 
 def part_size(recipe: Recipe, part: str) -> PartSize | None:
-    """How large a part is, about; None where a hub dataset is among its files."""
+    """The approximate size of a part; None if a hub dataset is among its files."""
     own = getattr(recipe.corpus, part)
     if isinstance(own, float):
         train = part_size(recipe, "train")
@@ -265,7 +278,7 @@ def evaluation_cost(
     tasks: Sequence[Task] = ALWAYS,
     files: Mapping[str, Path] = {},
 ) -> Cost:
-    """The passes of tasks over a held-out part; ``files`` are those that they read, by ``TASK.SETTING``."""
+    """The cost of tasks over a held-out part; ``files`` are those that they read, by ``TASK.SETTING``."""
     held, size = part_size(recipe, part), used_parameters(ref)
     if held is None or size is None:
         return Cost(0.0, None)
@@ -276,7 +289,7 @@ def evaluation_cost(
 
 
 def most_disk(costs: Sequence[Cost]) -> float | None:
-    """Bytes that a run needs at most: all that stays, and the most that one job needs besides; None if not known."""
+    """The most bytes on disk that a run needs: all that stays, plus the most of one job; None if unknown."""
     scratch = [cost.scratch for cost in costs]
     known = [part for part in scratch if part is not None]
     kept = total(cost.disk for cost in costs)
@@ -284,7 +297,7 @@ def most_disk(costs: Sequence[Cost]) -> float | None:
 
 
 def total(parts: Iterable[float | None]) -> float | None:
-    """The sum, None if a part is unknown."""
+    """The sum; None if a part is unknown."""
     known = list(parts)
     return None if None in known else float(sum(part or 0.0 for part in known))
 

@@ -1,4 +1,4 @@
-"""One job is executed here: begun, worked on, finished. The manifest is written last."""
+"""One job is executed in this process: begun, worked on, finished; the manifest comes last."""
 
 import os
 import time
@@ -42,7 +42,7 @@ def make(job: Job, run: Path, stages: Mapping[str, Stage], ctx: Context) -> None
 
 
 def do_work(job: Job, run: Path, stages: Mapping[str, Stage], ctx: Context) -> Summary:
-    """Do a job's work in the folder that was begun for it: here, or in ranks where the job has them."""
+    """Do a job's work in the folder that was begun for it: here, or in ranks if the job has them."""
     if job.resources.parallel == "ranks" and ctx.world == 1:
         world = world_here()
         if world.size > 1:
@@ -53,18 +53,18 @@ def do_work(job: Job, run: Path, stages: Mapping[str, Stage], ctx: Context) -> S
 
 
 def lead_work(job: Job, run: Path, stages: Mapping[str, Stage], ctx: Context) -> Summary:
-    """Do a job's work as rank 0 of processes that somebody else has started."""
+    """Do a job's work as rank 0 of processes that were started elsewhere."""
     summon(run, job)
     try:
         return work_here(job, run, stages, ctx)
-    except DamagedError as error:  # made again, it would be read by this process alone
+    except DamagedError as error:  # made again, it would be read only by this process
         raise ArtifactError(
             error.what, where=error.where, do="run `fusionchat run --verify` once, which makes it again"
         ) from error
 
 
 def work_here(job: Job, run: Path, stages: Mapping[str, Stage], ctx: Context) -> Summary:
-    """Do a job's work, or a rank's part of it, in this process; rank 0 says how far it is."""
+    """Do a job's work, or a rank's part of it, in this process; rank 0 shows the progress."""
     folder = run / job.id
     threads = job.resources.threads
     set_threads(threads if ctx.world == 1 else share_of_threads(threads, world_here().local_size))
@@ -74,7 +74,7 @@ def work_here(job: Job, run: Path, stages: Mapping[str, Stage], ctx: Context) ->
 
 @contextmanager
 def seen(job: Job, run: Path, ctx: Context) -> Iterator[None]:
-    """Print how long the work takes, note who does it, and say to who looks from outside how far it is."""
+    """Print how long the work takes, record who does it, and publish its progress for other processes."""
     attempt = nullcontext() if ctx.helps else Record(run, job.id, job.fingerprint).attempted()
     with working(job.label), attempt as noted:
         number = noted.attempt if noted is not None else 0
@@ -108,5 +108,5 @@ def write_manifest(job: Job, run: Path, summary: Summary, seconds: float) -> Non
 
 @cache
 def versions() -> dict[str, str]:
-    """The versions of `PACKAGES`, looked up once: it reads their metadata."""
+    """The versions of `PACKAGES`, looked up once, since that reads their metadata."""
     return {name: version(name) for name in PACKAGES}

@@ -1,4 +1,7 @@
-"""Memory and time of jobs that compute without a GPU: the corpus, alignments, fusions, merges, the report."""
+"""Memory and time of jobs that compute without a GPU.
+
+These are the corpus, alignments, fusions, merges and the report.
+"""
 
 import os
 from collections.abc import Mapping
@@ -12,21 +15,30 @@ from fusionchat.run.job import Job
 from fusionchat.run.training_memory import PROCESS
 
 TALK = 11.0
-"""Bytes of a token of conversations that are read: text and what Python holds around it (9 MB of dialogues took 24)."""
+"""Bytes per token of conversations that are read: the text and Python's objects around it.
+
+9 MB of dialogues took 24 MB.
+"""
 MADE = 18.0
-"""Bytes of a token of a model's renderings while the corpus is made (2.2 million tokens for three models took 117 MB)."""
+"""Bytes per token of a model's renderings while the corpus is made.
+
+2.2 million tokens for three models took 117 MB.
+"""
 SLOT = 128
-"""Bytes of a slot of a shard that is projected or fused: 16 numbers of float64. A rough guess."""
+"""Bytes of a slot of a shard that is projected or fused: 16 numbers of float64, a rough guess."""
 RENDERED = 250e3
 """Tokens a second that one processor core renders (2.2 million in 8.6 s of processor time)."""
 ROWS = 300e3
-"""Rows a second of an alignment or fusion, shards to shard: docs/results/alignment_benchmark.md has 540,000."""
+"""Rows per second of an alignment or fusion, shards to shard.
+
+docs/results/alignment_benchmark.md has 540,000.
+"""
 COPIES = 2
-"""Shards that are held at once: the one that is read and the one that is made."""
+"""Shards in memory at once: the one that is read and the one that is made."""
 
 
 def host_memory(job: Job, recipe: Recipe, refs: Mapping[str, ModelRef]) -> float | None:
-    """Bytes of the process that makes a job on the host; None if not known."""
+    """Bytes of the process that makes a job on the host; None if unknown."""
     if job.resources.memory is not None:
         return job.resources.memory
     tokens = train_tokens(recipe)
@@ -41,7 +53,7 @@ def host_memory(job: Job, recipe: Recipe, refs: Mapping[str, ModelRef]) -> float
 
 
 def host_seconds(job: Job, recipe: Recipe, refs: Mapping[str, ModelRef]) -> float | None:
-    """How long a job takes on the host, without waiting for a server; None if not known."""
+    """Seconds that a job takes on the host, without waiting for a server; None if unknown."""
     tokens = train_tokens(recipe)
     if job.stage == "represent":  # what another program computes
         return 0.0
@@ -52,7 +64,7 @@ def host_seconds(job: Job, recipe: Recipe, refs: Mapping[str, ModelRef]) -> floa
 
 
 def _of_merge(job: Job, recipe: Recipe) -> float:
-    """Its blocks, where one has as many targets as there are sources, and rows are no longer than a block."""
+    """Bytes of a merge's blocks, with one target for each source, and rows no longer than a block."""
     width = 4 if recipe.fused.dtype == "float32" else 2
     threads = job.resources.threads or os.cpu_count() or 1
     targets = max(len(recipe.sources), recipe.sft_seeds)

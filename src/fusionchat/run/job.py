@@ -1,8 +1,8 @@
 """`Job`: one unit of work with one folder, as data; and the `Stage` that does it.
 
-A job's ``settings`` are both what is hashed and all that its work is given, so that a fingerprint cannot forget a
-setting. What it reads is named by digests, which are hashed, and by places, which are not: a moved run stays done.
-"""
+A job's ``settings`` are both what is hashed and all that its work gets, so that a fingerprint cannot miss a
+setting. Its inputs are named by digests, which are hashed, and by places, which are not: a moved run stays
+done."""
 
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
@@ -22,12 +22,12 @@ Parallel = Literal["one", "shards", "ranks"]
 
 
 class Cost(NamedTuple):
-    """A rough estimate; None where the inputs are not here yet.
+    """A rough estimate; None where the inputs do not exist yet.
 
     Attributes:
-        disk: Bytes on disk that it leaves.
+        disk: Bytes on disk of its results.
         flops: Floating-point operations.
-        scratch: Bytes on disk that it needs besides while it runs.
+        scratch: Further bytes on disk that it needs while it runs.
     """
 
     disk: float | None = None
@@ -46,11 +46,11 @@ class Resources(Frozen):
     """What a job needs of a machine.
 
     Attributes:
-        threads: CPU threads; 0 for all cores. They are the job's, not the engine's: so no engine changes a bit.
-        gpus: GPUs, where the machine has any.
-        memory: Bytes of host memory, or of a GPU's where it runs on one; None where the inputs are not here yet.
-        parallel: Who can work on it: one process, any number that take shards, or a world of ranks.
-        processes: Of a world of ranks: how many; auto where that depends on the machine.
+        threads: CPU threads; 0 for all cores. They belong to the job, so the engine does not change a bit of
+            its result. gpus: GPUs, if the machine has any. memory: Bytes of host memory, or of a GPU's if it
+            runs on one; None where the inputs do not exist yet. parallel: Who can work on it: one process,
+            any number of processes by shards, or a world of ranks. processes: The number of ranks; auto if it
+            depends on the machine.
     """
 
     threads: int = 0
@@ -60,36 +60,36 @@ class Resources(Frozen):
     processes: Literal["auto"] | int = 1
 
     def processes_on(self, gpus: int) -> int:
-        """How many processes there are on machines with so many GPUs each: ``auto`` is one for each GPU of one machine."""
+        """The number of processes on machines with ``gpus`` GPUs each; ``auto`` is one per GPU of a machine."""
         if self.processes != "auto":
             return self.processes
         return max(1, gpus) if self.gpus else 1
 
     def gpus_on(self, gpus: int) -> int:
-        """The GPUs of all processes on machines with so many GPUs each."""
+        """The GPUs of all processes on machines with ``gpus`` GPUs each."""
         return self.gpus * (self.processes_on(gpus) if self.processes == "auto" else 1)
 
 
 class Job(Frozen):
-    """One unit of work with one folder. It goes to JSON and back, see `to_json` and `Stage.settings_of`.
+    """One unit of work with one folder, which can be written as JSON (`to_json`, `Stage.settings_of`).
 
     Attributes:
         stage: The verb it belongs to.
         name: Unique within the stage; may contain slashes.
-        version: Of its stage's code.
-        settings: Everything that changes its output: hashed, and given to its work.
-        inputs: Fingerprints of what it reads, by name: hashed. Those of jobs are named by their ids.
-        needs: Ids of the jobs whose artifacts it reads.
-        reads: The files that it reads of those of them that are followed file by file.
-        models: The models it reads, by name: where they are. Not hashed.
-        files: Other files it reads, by name: where they are. Not hashed.
-        means: Settings that change none of its output, by name. Not hashed.
-        resources: What it needs of a machine.
-        cost: A rough estimate for `plan`.
-        rewritten: Files of its folder that a later job may write again; they are not checksummed.
-        stands_for: Files whose content alone, once it is done, decides whether later jobs are stale: each follows those
-            that it reads. Empty for a job that they follow by its fingerprint.
-        parts: What its files are called that are made one by one; those that are there are not made again.
+        version: The version of its stage's code.
+            settings: Everything that changes its output: hashed, and passed to its work.
+            inputs: Fingerprints of what it reads, by name: hashed. Those of jobs are named by their ids.
+            needs: Ids of the jobs whose artifacts it reads.
+            reads: Which files it reads, of those needed jobs that have `stands_for` files.
+            models: The places of the models that it reads, by name. Not hashed.
+            files: The places of other files that it reads, by name. Not hashed.
+            means: Settings that change none of its output, by name. Not hashed.
+            resources: What it needs of a machine.
+            cost: A rough estimate for `plan`.
+            rewritten: Files of its folder that a later job may write again; they are not checksummed.
+            stands_for: Files whose content alone, once the job is done, decides whether later jobs are stale:
+                each depends on those that it reads. Empty for a job on whose fingerprint they depend.
+            parts: The name of its files that are made one by one; existing ones are not made again.
     """
 
     stage: str
@@ -115,12 +115,12 @@ class Job(Frozen):
 
     @property
     def label(self) -> str:
-        """What it is called where its progress is said: ``represent qwen``, ``corpus``."""
+        """Its name in progress messages: ``represent qwen``, ``corpus``."""
         return self.stage if self.name == self.stage else f"{self.stage} {self.name}"
 
     @property
     def hashed(self) -> dict[str, Json]:
-        """The settings as they are hashed and kept in the manifest."""
+        """The settings as they are hashed and saved in the manifest."""
         return self.settings.model_dump(mode="json")
 
     @property
@@ -129,17 +129,17 @@ class Job(Frozen):
         return fingerprint({"settings": self.hashed, "version": self.version}, self.inputs)
 
     def with_threads(self, threads: int) -> "Job":
-        """The job with this many CPU threads where it leaves them open; its fingerprint is the same."""
+        """The job with ``threads`` CPU threads if it leaves them open; its fingerprint is the same."""
         if self.resources.threads or not threads:
             return self
         return self.model_copy(update={"resources": self.resources.model_copy(update={"threads": threads})})
 
     def digest(self, manifest: Manifest | None, files: Collection[str] = ()) -> str:
-        """What represents it in a job that needs it: its fingerprint, or once it is done what it wrote.
+        """The digest of the job in one that needs it: its fingerprint, or once it is done of what it wrote.
 
         Args:
-            manifest: Of its folder.
-            files: Those of its `stands_for` files that the other job reads; all of them if there are none.
+            manifest: The manifest of its folder.
+            files: Those of its `stands_for` files that the other job reads; by default all of them.
         """
         assert set(files) <= set(self.stands_for), f"{self.id} is not followed by {files}"
         if not self.stands_for or manifest is None or manifest.fingerprint != self.fingerprint:
@@ -148,7 +148,7 @@ class Job(Frozen):
 
 
 def content_digest(manifest: Manifest, files: Collection[str]) -> str:
-    """What some files of a finished job are, as one digest."""
+    """The digest of the content of some files of a finished job."""
     return fingerprint({}, {name: manifest.files.get(name, "") for name in files})
 
 
@@ -186,13 +186,13 @@ class Inputs:
 
 @dataclass(frozen=True)
 class Context:
-    """What a job's work is given besides: nothing in it changes a result.
+    """What a job's work gets besides its settings and inputs; nothing in it changes a result.
 
     Attributes:
         runtime: How the work is done.
         rank: Which of `world` processes this is.
-        world: How many processes do this job together.
-        helps: Whether another process has begun the job and finishes it.
+        world: The number of processes that do this job together.
+        helps: Whether another process has begun the job and will finish it.
     """
 
     runtime: RuntimeSettings
@@ -202,27 +202,27 @@ class Context:
 
 
 class Stage(Protocol):
-    """What a stage's module has. `fusionchat.stages.STAGES` lists them."""
+    """The interface of a stage's module; `fusionchat.stages.STAGES` lists the stages."""
 
     VERSION: int
-    """Raised when the same settings and inputs give another output."""
+    """Raised whenever the same settings and inputs give a different output."""
 
     def settings_of(self, held: Mapping[str, Json]) -> Frozen:
         """A job's settings from their JSON."""
         ...
 
     def work(self, settings: Any, inputs: Inputs, out: Path, ctx: Context) -> Summary:
-        """Write into ``out``; returns figures for the report."""
+        """Write the job's files into ``out``; returns figures for the report."""
         ...
 
     def so_far(self, settings: Any, inputs: Inputs, out: Path) -> str:
-        """How far an unfinished job is whose folder this is; "" where nothing is kept of one."""
+        """The progress of the unfinished job in a folder; "" if nothing of it was saved."""
         ...
 
 
 @dataclass(frozen=True)
 class Content:
-    """Things from outside a run that a job reads: digests that are hashed, and places that are not."""
+    """What a job reads from outside its run: digests that are hashed, and places that are not."""
 
     digests: Mapping[str, str] = field(default_factory=dict)
     models: Mapping[str, ModelRef] = field(default_factory=dict)
@@ -237,7 +237,11 @@ class Content:
 
 
 class Status(NamedTuple):
-    """Whether a job is done; what changed for a stale one, which files of a damaged one, and how far a begun one is."""
+    """Whether a job is done, and if not, why.
+
+    It has what changed for a stale job, which files of a damaged one are damaged, and the progress of a begun
+    one.
+    """
 
     state: State
     changed: tuple[str, ...] = ()

@@ -1,6 +1,8 @@
-"""A job's order: the job as JSON, with all that another process needs to make it: ``RUN/jobs/STAGE/NAME.json``.
+"""A job's order: the job as JSON, with everything that another process needs to make it.
 
-The coordinator writes the orders; a worker reads one, and no recipe.
+The file is ``RUN/jobs/STAGE/NAME.json``.
+
+The coordinator writes the orders; a worker reads an order, not the recipe.
 """
 
 import os
@@ -27,17 +29,17 @@ class Order(NamedTuple):
 
 
 def order_path(run: Path, job_id: str) -> Path:
-    """Where a job's order is; the lease and the outcome of a job have the same name with other endings."""
+    """The file of a job's order; its lease and outcome have the same name with other endings."""
     return run / ORDERS / f"{job_id}.json"
 
 
 def lease_path(run: Path, job_id: str) -> Path:
-    """Where a job's lease is."""
+    """The file of a job's lease."""
     return run / ORDERS / f"{job_id}.lease"
 
 
 def outcome_path(run: Path, job_id: str) -> Path:
-    """Where a worker writes the result of a job for the coordinator that started it."""
+    """The file of a job's result, which a worker writes for the coordinator that started it."""
     return run / ORDERS / f"{job_id}.outcome"
 
 
@@ -47,17 +49,17 @@ def failure_path(run: Path, job_id: str) -> Path:
 
 
 def helper_path(run: Path, job_id: str, pid: int) -> Path:
-    """Where a worker writes the result of its help with a job."""
+    """The file of the result of a worker's help with a job."""
     return run / ORDERS / job_id / f"helper-{pid}.outcome"
 
 
 def ranks_path(run: Path, job_id: str) -> Path:
-    """The folder in which the ranks of a job leave their outcomes and logs."""
+    """The folder of the outcomes and logs of a job's ranks."""
     return run / ORDERS / job_id / "ranks"
 
 
 def write_order(run: Path, job: Job, runtime: RuntimeSettings) -> None:
-    """Write a job's order, unless it is there already."""
+    """Write a job's order, unless the same one exists already."""
     held = {
         "job": job.model_dump(mode="json"),
         "runtime": runtime.model_dump(mode="json"),
@@ -74,7 +76,7 @@ def read_order(run: Path, job_id: str, stages: Mapping[str, Stage]) -> Order:
     """A job's order.
 
     Raises:
-        ArtifactError: There is none, or it is of another version of FusionChat.
+        ArtifactError: There is none, or another version of FusionChat wrote it.
     """
     path = order_path(run, job_id)
     if not path.is_file():
@@ -103,6 +105,6 @@ def job_of(held: Json, stages: Mapping[str, Stage]) -> Job:
 
 
 def enter(directory: Path) -> None:
-    """Let relative paths start from where they did for the coordinator."""
+    """Change to the coordinator's working directory, so that relative paths mean the same."""
     if directory.is_dir():
         os.chdir(directory)

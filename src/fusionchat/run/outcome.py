@@ -1,4 +1,4 @@
-"""Errors as JSON: what a worker or a rank leaves for the process that started it."""
+"""Errors as JSON, which a worker or a rank leaves for the process that started it."""
 
 from collections.abc import Mapping
 from pathlib import Path

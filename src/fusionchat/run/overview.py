@@ -1,4 +1,4 @@
-"""What a run is doing, as its folder shows it to anybody who can read it: a line for each job, and for who helps with one."""
+"""What a run is doing, read from its folder: a line for each job, and for each helper."""
 
 import time
 from collections.abc import Mapping, Sequence
@@ -26,12 +26,12 @@ class Line(NamedTuple):
     Attributes:
         job: Its id.
         state: waiting: it is begun, and no worker has it yet. stopped: it is begun, and nobody works on it.
-            failed: the same, and its last attempt has met an error.
-        node: Where; "" for nowhere.
-        process: Its pid there; 0 for none.
-        attempt: Which attempt; 0 for none, and for who helps.
+            failed: the same, and its last attempt ended with an error.
+        node: The node that works on it; "" for none.
+        process: The pid there; 0 for none.
+        attempt: Which attempt; 0 for none, and for a helper.
         seconds: How long it took, or has taken so far; None for none.
-        words: How far it is, or the error that it has met.
+        words: Its progress in words, or the error of its last attempt.
     """
 
     job: str
@@ -44,7 +44,7 @@ class Line(NamedTuple):
 
 
 def keep_plan(run: Path, jobs: Mapping[str, Job]) -> None:
-    """Write down the jobs of a run in their order with their fingerprints, for those who look from outside."""
+    """Save a run's jobs in order with their fingerprints, for those who look from outside."""
     path = run / ORDERS / PLAN
     held = {"jobs": {name: job.fingerprint for name, job in jobs.items()}}
     with suppress(ArtifactError):  # a damaged one is written again
@@ -54,10 +54,10 @@ def keep_plan(run: Path, jobs: Mapping[str, Job]) -> None:
 
 
 def overview(run: Path) -> list[Line]:
-    """A line for each job of a run in the order in which they are planned.
+    """A line for each job of a run, in the order of the plan.
 
     Raises:
-        ArtifactError: The folder is of no run.
+        ArtifactError: The folder is not a run's.
     """
     path = run / ORDERS / PLAN
     if not path.is_file():
@@ -115,7 +115,7 @@ def _int(value: object) -> int:
 
 
 def _is_held(run: Path, job_id: str) -> bool:
-    """Whether somebody holds the job's lease, who has touched it lately."""
+    """Whether some process holds the job's lease and has renewed it recently."""
     with suppress(OSError):
         return time.time() - lease_path(run, job_id).stat().st_mtime < EXPIRES
     return False

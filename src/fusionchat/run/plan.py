@@ -42,8 +42,8 @@ class Run:
         resolved: The settings that may be ``auto``.
         threads: CPU threads of a job; 0 for all cores.
         jobs: The jobs planned so far, by id.
-        identities: What identifies each model, so that it is worked out once.
-        verify: Whether all files of finished jobs are read and compared with their checksums.
+        identities: What identifies each model, so that it is computed once.
+            verify: Whether all files of finished jobs are read and compared with their checksums.
         unpacked: The jobs that write a model as an ordinary folder, by the model's name.
         adapted: The jobs that fine-tune a source before it is captured, by its name.
     """
@@ -61,7 +61,7 @@ class Run:
     adapted: dict[str, str] = field(default_factory=dict)
 
     def read(self, name: str) -> ModelRef:
-        """A model as jobs read its weights: where it is unpacked, the folder that is made of it."""
+        """A model as jobs read its weights; if it is unpacked, the folder with the result."""
         ref = self.refs[name]
         if name not in self.unpacked:
             return ref
@@ -70,7 +70,7 @@ class Run:
         return replace(ref, model=folder, tokenizer=own, adapter=None)
 
     def teacher(self, name: str) -> Content:
-        """A model as it is captured: fine-tuned, where a job does that, which is then one that the capture needs."""
+        """A model as it is captured: fine-tuned, if a job does that, which the capture then needs."""
         content = self.model(name)
         if name not in self.adapted or self.recipe.adapt is None:
             return content
@@ -78,15 +78,15 @@ class Run:
         return content | Content(models={name: trained_as(self.read(name), folder, adapter=adapter)})
 
     def model(self, name: str) -> Content:
-        """A model and its tokenizer, to be read by a job."""
+        """A model and its tokenizer, for a job that reads them."""
         return self.tokenizer(name) | self._content(f"model {name}", name, "model")
 
     def tokenizer(self, name: str) -> Content:
-        """A model's tokenizer and template, to be read by a job."""
+        """A model's tokenizer and template, for a job that reads them."""
         return self._content(f"tokenizer, template or thinking of {name}", name, "tokenizer")
 
     def configuration(self, name: str) -> Content:
-        """A model's configuration without its weights, to be read by a job."""
+        """A model's configuration without its weights, for a job that reads it."""
         return self._content(f"configuration of {name}", name, "configuration")
 
     def generation(self, name: str) -> Content:
@@ -94,7 +94,7 @@ class Run:
         return self._content(f"generation settings of {name}", name, "generation")
 
     def follows(self, name: str) -> Content:
-        """A model that a job reads and that changes none of its output but through the jobs that it needs."""
+        """A model that a job reads, and that affects its output only through the jobs that it needs."""
         return Content(models={name: self.read(name)})
 
     def _content(self, words: str, name: str, what: What) -> Content:
@@ -125,9 +125,8 @@ class Run:
     ) -> Job:
         """Plan a job; the jobs it needs must be planned already.
 
-        Of a job that it ``reads``, it follows these files alone. ``on_device``: it computes on `runtime.device`; where
-        that is a GPU, on ``gpus`` of them in each process. See `Job` for the rest.
-        """
+        Of a job in ``reads``, it depends on these files alone. ``on_device`` means that it computes on
+        `runtime.device`; if that is a GPU, on ``gpus`` of them in each process. See `Job` for the rest."""
         assert set(reads) <= set(needs), f"{stage}/{name} reads what it does not need"
         made = (job for model, job in self.unpacked.items() if content.models.get(model) == self.read(model))
         needs = tuple(dict.fromkeys((*needs, *made)))
@@ -202,7 +201,10 @@ class Run:
 
 
 def changes(manifest: Manifest, job: Job) -> tuple[str, ...]:
-    """What differs between a manifest and a job, in words; what only follows other jobs where nothing else does."""
+    """What differs between a manifest and a job, in words.
+
+    Differences that only follow from other jobs are reported if there are no others.
+    """
     found = []
     if manifest.version != job.version:
         found.append(f"{job.stage}: version {manifest.version} -> {job.version}")
@@ -217,7 +219,7 @@ def changes(manifest: Manifest, job: Job) -> tuple[str, ...]:
 
 
 def differences(before: Mapping[str, Json], now: Mapping[str, Json]) -> list[str]:
-    """What differs between two flat settings, in words; an entry of a list that only one has is one line."""
+    """What differs between two flat settings, in words; a list entry that only one has is one line."""
     one_sided = {key for key in before.keys() ^ now.keys() if key.rpartition(".")[2].isdecimal()}
     found = []
     for key in sorted(before.keys() | now.keys()):
@@ -230,7 +232,7 @@ def differences(before: Mapping[str, Json], now: Mapping[str, Json]) -> list[str
 
 
 def _flat(settings: Mapping[str, Json], prefix: str = "") -> dict[str, Json]:
-    """Settings by their paths; mappings in a list by their places, each with a key of its own."""
+    """Settings by their paths; mappings in a list have their indices as keys."""
     flat: dict[str, Json] = {}
     for key, value in settings.items():
         if isinstance(value, dict):

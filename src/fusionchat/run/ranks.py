@@ -1,7 +1,9 @@
-"""The ranks of a training on this machine, started by torch's elastic agent: what ``torchrun --standalone`` does.
+"""The ranks of a training on this machine, started by torch's elastic agent.
 
-Each rank is ``fusionchat worker RUN JOB --as-rank FINGERPRINT``. Rank 0 has our stderr; what the others print goes to files
-that are removed when all is well. Each leaves an outcome: rank 0 the summary, one that fails its error.
+This is what ``torchrun --standalone`` does.
+
+Each rank is ``fusionchat worker RUN JOB --as-rank FINGERPRINT``. Rank 0 has our stderr; the others print to
+files that are removed after a success. Each writes an outcome: rank 0 the summary, a failed rank its error.
 """
 
 import os
@@ -26,24 +28,27 @@ if TYPE_CHECKING:
     from torch.distributed.elastic.multiprocessing.errors import ProcessFailure
 
 PROGRAM = ("-m", "fusionchat")
-"""What Python runs as a rank."""
+"""Python's arguments for a rank."""
 LAST_LINES = 8
 GRACE = 10
-"""Seconds that the other ranks have to end when one has failed: most wait for it in an exchange and hear no signal."""
+"""Seconds that the other ranks have to end when one has failed.
+
+Most wait for it in an exchange and do not react to a signal.
+"""
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT)
 MEMORY = ("OutOfMemoryError", "MemoryError")
 
 
 def processes_of(runtime: RuntimeSettings, gpus: Callable[[], int]) -> int:
-    """How many processes share a training.
+    """The number of processes that share a training.
 
     Args:
         runtime: With ``training.processes`` and ``device``.
-        gpus: How many GPUs this process may use.
+        gpus: Counts the GPUs that this process may use.
 
     Raises:
-        RecipeError: Several processes, and a device that only one can have.
-        MachineError: More processes than GPUs.
+        RecipeError: There are several processes, and a device that only one can have.
+        MachineError: There are more processes than GPUs.
     """
     wanted, device = runtime.training.processes, runtime.device
     shared = device in ("auto", "cuda")
@@ -67,10 +72,11 @@ def processes_of(runtime: RuntimeSettings, gpus: Callable[[], int]) -> int:
 
 
 def launch(run: Path, job: Job, count: int) -> Summary:
-    """Make a job in ranks of this machine, whose order is written; returns its summary.
+    """Make a job, whose order is written, in ranks on this machine; returns its summary.
 
     Raises:
-        FusionChatError: That of the rank that failed first; a MachineError where it was killed or out of memory.
+        FusionChatError: The error of the rank that failed first; a MachineError if it was killed or out of
+            memory.
     """
     from torch.distributed.elastic.multiprocessing import DefaultLogsSpecs, Std
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
@@ -88,7 +94,7 @@ def launch(run: Path, job: Job, count: int) -> Summary:
         rdzv_backend="c10d",
         rdzv_endpoint="localhost:0",  # a port that is free
         local_addr="127.0.0.1",
-        max_restarts=0,  # a rank that died once is for the user to see
+        max_restarts=0,  # the user should see why a rank died
         logs_specs=DefaultLogsSpecs(str(folder), redirects),
         shutdown_timeout=GRACE,
     )
@@ -106,7 +112,7 @@ def launch(run: Path, job: Job, count: int) -> Summary:
 
 
 def outcome_path(folder: Path, rank: int) -> Path:
-    """Where a rank writes the result of its work."""
+    """The file of a rank's result."""
     return folder / f"rank-{rank}.outcome"
 
 
@@ -127,12 +133,12 @@ def leave_outcome(folder: Path, rank: int, work: Callable[[], Summary]) -> bool:
 
 
 def failure_of(job: Job, folder: Path, failures: "Mapping[int, ProcessFailure]") -> FusionChatError:
-    """The error of the rank that failed first: the others fail because it is gone.
+    """The error of the rank that failed first; the others fail because of it.
 
     Args:
         job: The job.
-        folder: With the ranks' outcomes and logs.
-        failures: Of torch's agent, by rank; negative exit codes are signals.
+        folder: The folder of the ranks' outcomes and logs.
+        failures: Those of torch's agent, by rank; negative exit codes are signals.
     """
     for rank, failure in failures.items():
         code = failure.exitcode
@@ -174,18 +180,18 @@ def ended(job: Job, folder: Path, rank: int, how: str, lines: list[str], *, memo
 
 
 def environment(threads: int, count: int) -> dict[str, str]:
-    """What ranks are started with: their share of the CPU threads (0 for as many as torch starts with)."""
+    """The environment of ranks, with their share of the CPU threads (0 for torch's default)."""
     import torch
 
     return {
         "OMP_NUM_THREADS": str(share_of_threads(threads or torch.get_num_threads(), count)),
-        "TORCH_CPP_LOG_LEVEL": "ERROR",  # DDP warns that it looks for experts that no token has reached
+        "TORCH_CPP_LOG_LEVEL": "ERROR",  # DDP warns that it searches for experts that no token has reached
     }
 
 
 @contextmanager
 def started_with(variables: Mapping[str, str]) -> Iterator[None]:
-    """Let processes that are started inside have these environment variables."""
+    """Set environment variables for processes that are started inside the block."""
     before = {name: os.environ.get(name) for name in variables}
     os.environ.update(variables)
     try:
@@ -199,13 +205,16 @@ def started_with(variables: Mapping[str, str]) -> Iterator[None]:
 
 
 def share_of_threads(threads: int, count: int) -> int:
-    """CPU threads of each of some processes of a machine; 0 stays 0."""
+    """CPU threads of each of ``count`` processes of a machine; 0 stays 0."""
     return max(1, threads // count) if threads else 0
 
 
 @contextmanager
 def own_signals() -> Iterator[None]:
-    """Keep this process's signal handlers: torch's agent sets its own, and leaves them; what they raise is passed to ours."""
+    """Keep this process's signal handlers, which torch's agent replaces and does not restore.
+
+    What the agent's handlers raise is passed to ours.
+    """
     from torch.distributed.elastic.multiprocessing import SignalException
 
     before = {number: signal.getsignal(number) for number in SIGNALS}

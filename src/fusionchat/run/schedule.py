@@ -1,9 +1,9 @@
-"""When the jobs of a run are done on machines that are alike: list scheduling over jobs whose length is known.
+"""When the jobs of a run are done on identical machines: list scheduling with known durations.
 
-Whenever GPUs become free, the job that is ready and has the longest way to the end is placed first (critical-path list
-scheduling, R. L. Graham, SIAM J. Appl. Math. 17, 1969: at most twice as long as the best order). GPUs that no job is ready for
-help with jobs that have shards, in proportion; they go to the next job that becomes ready, as between two shards.
-"""
+Whenever GPUs become free, the ready job with the longest path to the end is placed first (critical-path list
+scheduling, R. L. Graham, SIAM J. Appl. Math. 17, 1969: at most twice as long as the best order). GPUs without
+a ready job help with jobs that have shards, in proportion, and move to the next job that becomes ready, as
+between two shards."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -18,10 +18,10 @@ class Task(NamedTuple):
     Attributes:
         name: Its id.
         seconds: How long it takes on its own GPUs.
-        gpus: How many it needs; 0 for one that runs on CPUs, of which there are enough.
-        needs: The tasks before it.
-        shards: Whether other GPUs can help, as many at a time as it needs itself.
-        spreads: Whether its GPUs may be of several nodes.
+        gpus: How many it needs; 0 for one that runs on CPUs, of which there are always enough.
+            needs: The tasks that must end before it.
+            shards: Whether other GPUs can help, in groups of the size that it needs itself.
+            spreads: Whether its GPUs may be on several nodes.
     """
 
     name: str
@@ -33,7 +33,7 @@ class Task(NamedTuple):
 
 
 class Placed(NamedTuple):
-    """When a task begins and ends, in seconds from the start, and how many GPU-seconds it takes."""
+    """When a task begins and ends, in seconds from the start, and its GPU-seconds."""
 
     name: str
     begin: float
@@ -42,15 +42,15 @@ class Placed(NamedTuple):
 
 
 class Schedule(NamedTuple):
-    """What came of it.
+    """A schedule.
 
     Attributes:
         placed: Every task in the order of its end.
         length: Seconds until all are done.
-        critical: The chain of tasks that no number of such machines makes shorter.
-        critical_seconds: Its length, with all GPUs for each of its tasks that has shards.
-        gpu_seconds: Of all tasks.
-        idle: Share of the GPUs' time in which they have nothing to do.
+        critical: The chain of tasks that more machines cannot shorten.
+        critical_seconds: Its length, with all GPUs for each of its tasks with shards.
+        gpu_seconds: GPU-seconds of all tasks.
+        idle: Share of the GPUs' time in which they are idle.
     """
 
     placed: tuple[Placed, ...]
@@ -90,7 +90,7 @@ def schedule(tasks: Sequence[Task], nodes: int, gpus: int) -> Schedule:
 
 
 def _shortest(task: Task, nodes: int, gpus: int) -> float:
-    """Seconds of a task that has all GPUs."""
+    """Seconds of a task with the help of all GPUs."""
     if not task.gpus or not task.shards:
         return task.seconds
     groups = nodes * gpus // task.gpus if task.spreads else nodes * (gpus // task.gpus)
@@ -98,7 +98,10 @@ def _shortest(task: Task, nodes: int, gpus: int) -> float:
 
 
 def ways_to_end(tasks: Sequence[Task], seconds: Mapping[str, float]) -> dict[str, float]:
-    """The longest way from the begin of each task to the end of all; tasks come after those that they need."""
+    """The longest path from the begin of each task to the end of all, in seconds.
+
+    ``tasks`` come after those that they need.
+    """
     ways = {task.name: seconds[task.name] for task in tasks}
     for task in reversed(tasks):
         for need in task.needs:
@@ -108,7 +111,7 @@ def ways_to_end(tasks: Sequence[Task], seconds: Mapping[str, float]) -> dict[str
 
 
 def critical_path(tasks: Sequence[Task], ways: Mapping[str, float]) -> tuple[str, ...]:
-    """The tasks of the longest way, from the first."""
+    """The tasks of the longest path, in order."""
     chain = list[str]()
     open_tasks = [task.name for task in tasks if not set(task.needs) & ways.keys()]
     while open_tasks:
@@ -120,15 +123,15 @@ def critical_path(tasks: Sequence[Task], ways: Mapping[str, float]) -> tuple[str
 
 @dataclass
 class _Running:
-    """A task under way.
+    """A running task.
 
     Attributes:
         task: The task.
-        left: Seconds that it still takes on its own GPUs alone.
+        left: Seconds that it still needs on its own GPUs alone.
         begin: When it began.
         held: Its own GPUs by node.
-        groups: How many times its GPUs work on it now, with those that help.
-        gpu_seconds: What it has taken so far.
+        groups: How many groups of its size work on it now, helpers included.
+        gpu_seconds: GPU-seconds that it has used so far.
     """
 
     task: Task
@@ -173,7 +176,7 @@ class _Machines:
         return placed
 
     def _help(self, free: dict[int, int]) -> None:
-        """Let free GPUs help: each time the task with the fewest helpers, of these the one with the longest way."""
+        """Let free GPUs help the task with the fewest helpers, of equal ones that with the longest path."""
         for one in self.running:
             one.groups = 1
         open_to_help = [one for one in self.running if one.task.shards and one.task.gpus]
@@ -195,7 +198,10 @@ class _Machines:
 
 
 def take(task: Task, free: dict[int, int]) -> dict[int, int] | None:
-    """Take a task's GPUs from those that are free, by node: from the fullest node that has enough; None for too few."""
+    """A task's GPUs by node, chosen from the free ones; None if there are too few.
+
+    They come from the fullest node that has enough.
+    """
     if not task.gpus:
         return {}
     fit = [node for node, count in free.items() if count >= task.gpus]

@@ -1,4 +1,4 @@
-"""Workers that share a job: each shard is made by whoever takes its lease first."""
+"""Workers that share a job: whoever takes a shard's lease first makes the shard."""
 
 import time
 from collections.abc import Callable
@@ -10,7 +10,7 @@ from fusionchat.run.order import lease_path
 
 
 def shard_lease(run: Path, job_id: str, index: int) -> Path:
-    """Where the lease of a job's shard is."""
+    """The file of the lease of a job's shard."""
     return lease_path(run, f"{job_id}/shard-{index}")
 
 
@@ -22,16 +22,16 @@ def make_shares(
     *,
     helps: bool,
 ) -> None:
-    """Make shards until none is left that nobody makes; who does not only help waits until all are made.
+    """Make shards until every one is made or being made; a process that does not only help waits for all.
 
-    A shard whose worker has died is made by another: its lease ends with the worker. Each round looks at every shard once,
-    and once more at those whose lease it takes; only what others make meanwhile needs another round.
+    If a worker dies, its lease ends, and another makes the shard. Each round looks at every shard once,
+    and once more at those whose lease it takes; only shards that others are making need another round.
 
     Args:
-        count: How many shards the job has.
-        is_made: Whether a shard is there.
+        count: The number of shards.
+        is_made: Whether a shard exists.
         make: Makes one.
-        lease_of: Where the lease of a shard is; its folder is made.
+        lease_of: The file of a shard's lease; its folder is created.
         helps: Whether another process finishes the job. A helper begins at the other end.
     """
     leases: dict[int, Lease] = {}
@@ -44,7 +44,7 @@ def make_shares(
             if leases[index].take() is not None:
                 continue
             try:
-                if not is_made(index):  # by another, before the lease was taken
+                if not is_made(index):  # another may have made it before the lease was taken
                     make(index)
                     made += 1
             finally:

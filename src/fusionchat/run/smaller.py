@@ -1,4 +1,4 @@
-"""What to change where a training does not fit: the first settings with which it does, in words."""
+"""What to change if a training does not fit: the first settings with which it does, in words."""
 
 from collections.abc import Iterator, Sequence
 
@@ -19,27 +19,27 @@ CHANGES: dict[str, dict[str, object]] = {
     NARROW[0]: {"precision": Bf16Weights()}, NARROW[1]: {"optim": "adamw_bnb_8bit"}, LORA[0]: {"train": Lora()},
     QLORA[0]: {"train": Qlora()},
 }  # fmt: skip
-"""What the settings of a training among them are."""
+"""The training's settings among them."""
 WAYS = (
     CHECKPOINTING, FSDP2, CHECKPOINTING + FSDP2, NARROW, CHECKPOINTING + NARROW, LORA, CHECKPOINTING + LORA, QLORA,
     CHECKPOINTING + QLORA,
 )  # fmt: skip
-"""What makes a training smaller, what changes its result least first."""
+"""Ways to make a training smaller; those that change its result least come first."""
 
 
 def smaller(
     recipe: Recipe, ref: ModelRef, how: TrainingSettings, where: str, *, ranks: int, gpu: bool, has: float
 ) -> str:
-    """The first of `WAYS` with which a training fits, in words; what else can be done where none does.
+    """The first of `WAYS` with which a training fits, in words; if none does, what else can be done.
 
     Args:
         recipe: The recipe.
         ref: The model that is trained.
-        how: Its settings.
+        how: The settings of the training.
         where: The recipe's key of these.
-        ranks: Processes.
+        ranks: The number of processes.
         gpu: Whether the memory is a GPU's.
-        has: Bytes that each of them has.
+        has: Bytes of memory of each of them.
     """
     for words, changed, trained in changes(recipe, how, ranks):
         needs = training_memory(changed, ref, trained, ranks=ranks, gpu=gpu)
@@ -53,7 +53,10 @@ def smaller(
 def changes(
     recipe: Recipe, how: TrainingSettings, ranks: int
 ) -> Iterator[tuple[Sequence[str], Recipe, TrainingSettings]]:
-    """Settings to try, as they are written, the recipe with them and the training's; shorter passes go first."""
+    """Settings to try, as written in a recipe, with the recipe and the training's settings.
+
+    Shorter passes come first.
+    """
     longest = recipe.corpus.max_tokens
     short = recipe.model_copy(
         update={"runtime": recipe.runtime.model_copy(update={"micro_batch_tokens": longest})}
@@ -75,7 +78,7 @@ def changes(
 def with_settings(
     recipe: Recipe, how: TrainingSettings, way: Sequence[str]
 ) -> tuple[Recipe, TrainingSettings] | None:
-    """The recipe and a training with settings of `WAYS`; None where they have them, or they do not go together."""
+    """The recipe and training with settings of `WAYS`; None if they have them already or they conflict."""
     runtime, first = recipe.runtime, (recipe.runtime, how)
     for setting in way:
         if setting in CHECKPOINTING:

@@ -1,4 +1,7 @@
-"""A model's tensors by its configuration, where its weights are not here, and the share of them that a token goes through."""
+"""A model's tensors from its configuration, and the share of them that one token goes through.
+
+This is used where the weights are not on this machine.
+"""
 
 import json
 from collections.abc import Mapping
@@ -11,14 +14,14 @@ from fusionchat.models.ready import quiet
 
 CONFIG = "config.json"
 EXPERTS = ("num_local_experts", "num_experts", "n_routed_experts")
-"""The keys of a configuration that say how many experts a layer has."""
+"""The keys of a configuration for the number of experts of a layer."""
 USED = "num_experts_per_tok"
 Tensors = Mapping[str, tuple[int, ...]]
 """Shapes of tensors by name."""
 
 
 def configuration(folder: Path | None) -> Mapping[str, object]:
-    """A folder's ``config.json``; empty where there is none that can be read."""
+    """A folder's ``config.json``; empty if it cannot be read."""
     path = None if folder is None else folder / CONFIG
     if path is None or not path.is_file():
         return {}
@@ -30,7 +33,7 @@ def configuration(folder: Path | None) -> Mapping[str, object]:
 
 
 def structure(folder: Path) -> Tensors | None:
-    """The parameters that transformers makes of a folder's configuration; None where it makes none of it."""
+    """The parameters of the model that transformers builds from a folder's configuration; None if none."""
     path = folder / CONFIG
     return _structure(folder, *stamp_of(path)) if path.is_file() else None
 
@@ -52,12 +55,15 @@ def _structure(folder: Path, size: int, time: int) -> Tensors | None:
 
 
 def count(tensors: Tensors) -> int:
-    """Elements of all tensors."""
+    """The number of elements of all tensors."""
     return sum(map(prod, tensors.values()))
 
 
 def used_share(tensors: Tensors, config: Mapping[str, object]) -> float:
-    """The share of the parameters that one token goes through: a layer with experts uses some of them for each."""
+    """The share of the parameters that one token goes through.
+
+    A layer with experts uses some of them for each token.
+    """
     inside = config.get("text_config")
     own = inside if isinstance(inside, dict) else config
     experts, used = next((own[key] for key in EXPERTS if key in own), None), own.get(USED)

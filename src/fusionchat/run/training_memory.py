@@ -1,4 +1,4 @@
-"""The memory that each process of a recipe's trainings takes, by its settings and the pivot's configuration."""
+"""The memory of each process of a recipe's trainings, from settings and the pivot's configuration."""
 
 import json
 
@@ -10,11 +10,11 @@ from fusionchat.recipe.schema import Recipe
 from fusionchat.run.estimate import parameters, trained_parameters
 
 PROCESS = 0.7e9
-"""Bytes of a process with torch, or what CUDA holds of a GPU, before a model is loaded."""
+"""Bytes of a process with torch, or of CUDA on a GPU, before a model is loaded."""
 
 
 def shape_of(pivot: ModelRef) -> Shape | None:
-    """The sizes of a model by its configuration; None if the configuration is missing or lacks one of them."""
+    """The sizes of a model from its configuration; None if that is missing or lacks one of them."""
     folder = configuration_folder(pivot.place)
     path = None if folder is None else folder / "config.json"
     if path is None or not path.is_file():
@@ -27,7 +27,7 @@ def shape_of(pivot: ModelRef) -> Shape | None:
 
 
 def pass_tokens(recipe: Recipe, how: TrainingSettings) -> int:
-    """Positions of the largest pass: a conversation that is longer than a pass is one alone."""
+    """Positions of the largest pass; a conversation that is longer than a pass is one by itself."""
     longest = recipe.corpus.max_tokens
     return min(max(recipe.runtime.micro_batch_tokens, longest), how.batch_size * longest)
 
@@ -35,7 +35,7 @@ def pass_tokens(recipe: Recipe, how: TrainingSettings) -> int:
 def training_footprint(
     recipe: Recipe, pivot: ModelRef, how: TrainingSettings | None = None, *, ranks: int, gpu: bool
 ) -> Footprint | None:
-    """What one of some processes takes of a GPU's memory, or of the host's; None where the pivot is not here."""
+    """The memory of one of ``ranks`` processes, on a GPU or the host; None if the pivot is not here."""
     how = how or recipe.distill
     shape, tokens = shape_of(pivot), pass_tokens(recipe, how)
     if shape is None:
@@ -61,13 +61,13 @@ def training_memory(
     ranks: int | None = None,
     gpu: bool = False,
 ) -> float | None:
-    """Bytes of one process, its own included; None where the model is not here.
+    """Bytes of one training process, including the libraries; None if the model is not on this machine.
 
     Args:
         recipe: The recipe.
-        pivot: What is trained.
-        how: How; None for `recipe.distill`.
-        ranks: Processes; None for as many as the recipe says, one where it leaves that to the machine.
+        pivot: The model that is trained.
+        how: The training's settings; None for `recipe.distill`.
+        ranks: The number of processes; None for the recipe's, or one if it leaves that to the machine.
         gpu: Whether the memory is a GPU's.
     """
     asked = recipe.runtime.training.processes

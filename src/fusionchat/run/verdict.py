@@ -1,4 +1,4 @@
-"""Whether each job fits the devices that it would get, what to change where it does not, and how long it takes."""
+"""Whether each job fits its devices, what to change if it does not, and how long it takes."""
 
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
@@ -20,7 +20,7 @@ from fusionchat.run.training_memory import training_memory
 from fusionchat.units import size
 
 USABLE = 0.95
-"""Of a device's memory: the rest is lost between allocations."""
+"""The usable share of a device's memory; the rest is lost between allocations."""
 FOUR_BITS = 0.55
 """Bytes of a weight in 4 bits, with scales."""
 TRAININGS = ("distill", "adapt")
@@ -29,13 +29,14 @@ HOST_WORK = ("corpus", "unpack", "align", "fuse", "report")
 
 
 class Devices(NamedTuple):
-    """What a run is to be made on.
+    """The devices that a run would use.
 
     Attributes:
-        machines: How many, with how many GPUs of how much memory; without a GPU one machine, whose memory it is.
+        machines: The number of machines, of GPUs in each, and their memory; without GPUs, one machine and its
+            memory.
         gpu: Whether they are GPUs.
-        tflops: 10^12 operations a second that a job reaches on each; None if not known.
-        host: Bytes of a machine's own memory; 0 for as much as its GPUs have together.
+        tflops: 10^12 operations a second that a job reaches on each; None if unknown.
+        host: Bytes of a machine's own memory; 0 for the total of its GPUs.
     """
 
     machines: Machines
@@ -59,13 +60,14 @@ class Verdict(NamedTuple):
 
     Attributes:
         job: Its id.
-        needs: Bytes of one device's memory (of those that a capture spreads over, together); None if not known.
+        needs: Bytes of one device's memory (for a capture that spreads over several, their total); None if
+            unknown.
         has: Bytes that it would get.
-        hours: How long it computes; None if not known.
-        change: What to change where it does not fit; "" where it does, or where that is not known.
-        on_host: Whether it is the host's memory.
-        besides: Bytes of host memory that a job on GPUs needs for a while.
-        lacks: What would have to be known to say what it needs; "" where it is known.
+        hours: How long it computes; None if unknown.
+        change: What to change if it does not fit; "" if it does, or if that is unknown.
+        on_host: Whether the memory is the host's.
+        besides: Bytes of host memory that a job on GPUs needs temporarily.
+        lacks: What must be known to determine ``needs``; "" if it is known.
     """
 
     job: str
@@ -79,17 +81,17 @@ class Verdict(NamedTuple):
 
     @property
     def fits(self) -> bool | None:
-        """Whether it fits; None if not known."""
+        """Whether it fits; None if unknown."""
         return False if self.change else None if self.needs is None else True
 
 
 def devices_of(named: str | None, device: str, tflops: float) -> Devices:
-    """The GPUs that are named, or else what this machine has.
+    """The named GPUs, or else this machine's devices.
 
     Args:
         named: Words for `parse_machines`; None for this machine.
         device: `runtime.device`.
-        tflops: What a GPU reaches.
+        tflops: 10^12 operations a second that a GPU reaches.
 
     Raises:
         RecipeError: The words describe no devices, or the recipe works on the CPU.
@@ -112,9 +114,9 @@ def devices_of(named: str | None, device: str, tflops: float) -> Devices:
 
 
 def ranks_on(recipe: Recipe, devices: Devices) -> int:
-    """The processes of a training there: as many as the recipe says, or one for each GPU that the job may use.
+    """The number of processes of a training there: the recipe's, or one for each GPU that it may use.
 
-    Of `runtime.workers` each has one GPU; elsewhere a training has those of one machine.
+    With `runtime.workers` each worker has one GPU; otherwise a training has those of one machine.
     """
     asked, own = (
         recipe.runtime.training.processes,
@@ -151,7 +153,7 @@ def _hours(job: Job, devices: Devices, count: int) -> float | None:
 
 
 def _on_host(job: Job, recipe: Recipe, refs: Mapping[str, ModelRef], devices: Devices) -> Verdict:
-    """Of a job that computes without a GPU."""
+    """The verdict for a job that computes without a GPU."""
     needs, has, seconds = host_memory(job, recipe, refs), devices.host_memory, host_seconds(job, recipe, refs)
     change = ""
     if needs is not None and needs > has:
@@ -182,7 +184,7 @@ def _training(job: Job, recipe: Recipe, ref: ModelRef, how: TrainingSettings, de
 
 
 def lacking(ref: ModelRef) -> str:
-    """What is not known of a model whose training's memory is not."""
+    """What must be known of a model to compute its training's memory."""
     config = configuration(configuration_folder(ref.place))
     if not config:
         return f"the memory of a training follows from config.json: give a folder with it (--set {ref.where}.model=FOLDER)"
@@ -193,7 +195,10 @@ def lacking(ref: ModelRef) -> str:
 
 
 def _other(job: Job, recipe: Recipe, refs: Mapping[str, ModelRef], devices: Devices) -> Verdict:
-    """Of a job with an open model: in one process, on as many GPUs as it spreads its model over; workers share captures."""
+    """The verdict for a job that runs a model in one process, on the GPUs that it spreads over.
+
+    Workers share captures.
+    """
     spread = min(max(1, job.resources.gpus), devices.machines.gpus) if devices.gpu else 1
     has = USABLE * devices.machines.memory * spread
     needs, change = job.resources.memory, ""
@@ -210,7 +215,7 @@ def _elsewhere(
     name = job.name.rpartition("/")[2]
     of_pivot = job.stage == "evaluate" and name == "pivot"
     weights = parameters(refs[name]) if name in refs and not of_pivot else None
-    if weights is None:  # the pivot's own size: a trained row, a merge, a target that answers
+    if weights is None:  # the pivot's size, as for a trained row, a merge, or a target that answers
         return _narrower(job, recipe, needs, has)
     machines, ways = devices.machines, list[str]()
     where = f"{'pivot' if name == 'pivot' else f'sources.{name}'}.capture"
@@ -226,7 +231,7 @@ def _elsewhere(
 
 
 def _narrower(job: Job, recipe: Recipe, needs: float, has: float) -> str:
-    """To compute in half the bytes, where that fits."""
+    """Advice to compute in a dtype of half the size, if that fits; else ""."""
     where = "represent" if job.stage == "answer" else "evaluate"
     dtype, half = getattr(recipe, where).dtype, (needs - OVERHEAD) / 2 + OVERHEAD
     if dtype in ("auto", "float32") and half <= has:

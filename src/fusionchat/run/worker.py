@@ -1,9 +1,8 @@
 """A worker: it makes one job in a process of its own, from the job's order and its inputs alone.
 
-Started by an engine, it does the work of a job whose lease the engine holds and leaves an outcome. Started by a user, it
-takes the lease itself: then it begins and finishes the job, too. Where somebody else holds the lease, it helps with the
-shards of a job that has shards.
-"""
+Started by an engine, it does the work of a job whose lease the engine holds, and writes an outcome. Started
+by a user, it takes the lease itself, so it begins and finishes the job, too. If another process holds the
+lease, it helps with the job's shards, if it has shards."""
 
 import os
 import signal
@@ -36,21 +35,21 @@ class Did(Enum):
 
 
 READY = "ready"
-"""What a worker says to its engine when it waits for a job."""
+"""A worker's message to its engine that it waits for a job."""
 HELPS = "helps"
-"""What an engine says after a job that another worker has."""
+"""An engine's mark after a job that another worker has."""
 GRACE = 30.0
-"""Seconds that a worker without a coordinator has to end."""
+"""Seconds that a worker whose coordinator has died has to end."""
 
 
 def serve(run: Path, stages: Mapping[str, Stage]) -> None:
-    """Be a worker of the engine that started this process, over stdin and stdout, and end with it."""
+    """Work for the engine that started this process, over stdin and stdout, and end with it."""
     Thread(target=end_with, args=(os.getppid(),), daemon=True).start()
     work_for_engine(run, sys.stdin, take_stdout(), stages)
 
 
 def end_with(parent: int) -> None:
-    """Wait until the parent is gone, then end this process: another coordinator may begin its job again."""
+    """Wait until the parent has ended, then end this process, since its job may begin again elsewhere."""
     while os.getppid() == parent:
         time.sleep(0.5)
     os.kill(os.getpid(), signal.SIGTERM)
@@ -61,9 +60,9 @@ def end_with(parent: int) -> None:
 def work_for_engine(
     run: Path, lines: Iterable[str], say: Callable[[str], None], stages: Mapping[str, Stage]
 ) -> None:
-    """Do the work of jobs that an engine has begun and leave the outcome of each; `READY` before each.
+    """Do the work of jobs that an engine has begun, write each outcome, and say `READY` before each job.
 
-    A line is a job's id and fingerprint, and `HELPS` where another worker has it: then it makes some of its shards.
+    A line is a job's id and fingerprint, and `HELPS` if another worker has it and only shards are to be made.
     """
     run = run.absolute()
     say(READY)
@@ -85,7 +84,10 @@ def make_outcome(
 def outcome_of(
     run: Path, job_id: str, mark: str, *, stages: Mapping[str, Stage], helps: bool = False, threads: int = 0
 ) -> dict[str, Json]:
-    """Do the work of a job, or help with it; returns its ``summary`` or the ``error``. ``threads``: as for `marked_order`."""
+    """Do the work of a job, or help with it; returns its ``summary`` or the ``error``.
+
+    ``threads`` is as for `marked_order`.
+    """
     try:
         order = marked_order(run, job_id, mark, stages, threads=threads)
         return {"summary": do_work(order.job, run, stages, Context(order.runtime, helps=helps))}
@@ -96,17 +98,18 @@ def outcome_of(
 def marked_order(
     run: Path, job_id: str, mark: str, stages: Mapping[str, Stage], *, threads: int = 0
 ) -> Order:
-    """The order of a job, whose paths start from here now.
+    """The order of a job, after changing to the working directory of its paths.
 
     Args:
         run: The run's folder.
         job_id: The job.
-        mark: Its fingerprint, as whoever asks knows it.
+        mark: The job's expected fingerprint.
         stages: The stages by name.
-        threads: CPU threads of a job that leaves them open, where not all cores are its own.
+        threads: CPU threads of a job that leaves them open, if it may not use all cores.
 
     Raises:
-        ArtifactError: There is none, or the job has another fingerprint: two recipes share the folder.
+        ArtifactError: There is none, or the job has another fingerprint, because two recipes share the
+            folder.
     """
     order = read_order(run, job_id, stages)
     if order.job.fingerprint != mark:
@@ -122,14 +125,20 @@ def marked_order(
 def work_as_rank(
     run: Path, job_id: str, mark: str, stages: Mapping[str, Stage], *, threads: int = 0
 ) -> Summary:
-    """Do the work of a job as one rank of the world that this process is in; ``threads``: of all ranks, as for `marked_order`."""
+    """Do the work of a job as one rank of the world that this process is in.
+
+    ``threads`` are those of all ranks, as for `marked_order`.
+    """
     world = world_here()
     order = marked_order(run, job_id, mark, stages, threads=threads)
     return do_work(order.job, run, stages, Context(order.runtime, world.rank, world.size))
 
 
 def serve_rank(run: Path, job_id: str, mark: str, stages: Mapping[str, Stage]) -> bool:
-    """Be a rank that `fusionchat.run.ranks.launch` has started, and end with it; returns whether all went well."""
+    """Run a rank that `fusionchat.run.ranks.launch` has started; returns whether it succeeded.
+
+    The process ends with the one that started it.
+    """
     run = run.absolute()
     Thread(target=end_with, args=(os.getppid(),), daemon=True).start()
     folder = ranks_path(run, job_id)
@@ -142,11 +151,11 @@ def serve_rank(run: Path, job_id: str, mark: str, stages: Mapping[str, Stage]) -
 
 
 def work_alone(run: Path, job_id: str, stages: Mapping[str, Stage]) -> Did:
-    """Make a job, or help whoever makes it.
+    """Make a job, or help the process that is making it.
 
     Raises:
         ArtifactError: A job that it needs is not done, or has changed since the order was written.
-        HeldError: Another process makes it, and it has no shards.
+        HeldError: Another process is making it, and it has no shards.
     """
     run = run.absolute()
     order = read_order(run, job_id, stages)
@@ -173,10 +182,10 @@ def work_alone(run: Path, job_id: str, stages: Mapping[str, Stage]) -> Did:
 
 
 def require_inputs(run: Path, job: Job) -> None:
-    """Check that what a job needs is done, and is what its order was written for.
+    """Check that the jobs that a job needs are done, and unchanged since its order was written.
 
     Raises:
-        ArtifactError: It is not.
+        ArtifactError: They are not.
     """
     for need in job.needs:
         manifest = read_manifest(run / need)

@@ -1,11 +1,13 @@
-"""The processes that torchrun, accelerate launch or Slurm has started: rank 0 plans and writes, the others follow it.
+"""The processes that torchrun, accelerate launch or Slurm has started.
+
+Rank 0 plans and writes; the others follow it.
 
     with leading(runtime):       # rank 0: carries out the run
         summon(run, job)         # the others begin this job, too
     follow(make)                 # any other rank: makes what rank 0 summons it to, until rank 0 ends
 
-They talk through the key-value store at ``MASTER_ADDR:MASTER_PORT`` that torch's process group uses, too.
-"""
+They communicate through the key-value store at ``MASTER_ADDR:MASTER_PORT`` that torch's process group uses,
+too."""
 
 import json
 import os
@@ -25,13 +27,13 @@ if TYPE_CHECKING:
 
 POLL = 0.1
 PATIENCE = 30.0
-"""Seconds that rank 0 waits for the others to hear that all is done."""
+"""Seconds that rank 0 waits until the others know that all is done."""
 FOREIGN = ("ACCELERATE_USE_FSDP", "ACCELERATE_USE_DEEPSPEED", "ACCELERATE_USE_MEGATRON_LM")
-"""What `accelerate launch` may be configured to do, which would wrap the model once more."""
+"""Configurations of `accelerate launch` that would wrap the model once more."""
 
 
 class World(NamedTuple):
-    """Which of how many processes this is: of all of them, and of those on this machine."""
+    """This process's rank and the number of processes, among all and on this machine."""
 
     rank: int = 0
     size: int = 1
@@ -40,7 +42,7 @@ class World(NamedTuple):
 
 
 def world_here(environment: Mapping[str, str] = os.environ) -> World:
-    """The world that this process was started in, by the variables that torchrun sets.
+    """The world that this process was started in, from the variables that torchrun sets.
 
     Raises:
         RecipeError: Some of them are missing.
@@ -62,7 +64,7 @@ def world_here(environment: Mapping[str, str] = os.environ) -> World:
 
 
 def require_fitting(runtime: RuntimeSettings, world: World, environment: Mapping[str, str]) -> None:
-    """Raise RecipeError where the settings ask for something else than the processes that were started."""
+    """Raise RecipeError where the settings contradict the processes that were started."""
     processes = runtime.training.processes
     if processes not in ("auto", world.size):
         raise RecipeError(
@@ -87,7 +89,7 @@ def require_fitting(runtime: RuntimeSettings, world: World, environment: Mapping
 
 @contextmanager
 def leading(runtime: RuntimeSettings) -> Iterator[None]:
-    """Let the other ranks follow while the block runs; does nothing where there are none.
+    """Lead the other ranks while the block runs; does nothing if there are none.
 
     Raises:
         RecipeError: As `require_fitting`.
@@ -106,9 +108,11 @@ def leading(runtime: RuntimeSettings) -> Iterator[None]:
 
 
 def end(others: int, *, well: bool) -> None:
-    """Let the other ranks end, and wait until they know: the store may be this process's, and ends with it.
+    """Let the other ranks end, and wait until they know.
 
-    After an error they may wait for this process in an exchange: its end is what they hear.
+    The store may belong to this process and end with it.
+
+    After an error they may wait for this process in an exchange, which its end interrupts.
     """
     _tell({"end": well})
     until = time.monotonic() + (PATIENCE if well else 0.0)
@@ -122,13 +126,13 @@ def summon(run: Path, job: Job) -> None:
 
 
 def follow(make: Callable[[Path, str, str], object]) -> None:
-    """Make the jobs that rank 0 summons this rank to, until it ends.
+    """Make the jobs that rank 0 summons this rank to, until rank 0 ends.
 
     Args:
         make: Makes a job of a run, given its folder, the job's id and its fingerprint.
 
     Raises:
-        FusionChatError: Rank 0 has stopped with an error of its own, which it says.
+        FusionChatError: Rank 0 has stopped with an error, which is in its output.
     """
     while "end" not in (said := _heard()):
         make(Path(said["run"]), said["job"], said["mark"])
@@ -137,7 +141,7 @@ def follow(make: Callable[[Path, str, str], object]) -> None:
 
 
 def _heard() -> dict[str, str]:
-    """The next order of rank 0, "end" where it has ended."""
+    """The next order of rank 0; "end" if it has ended."""
     from torch.distributed import DistError
 
     key = f"order-{_next()}"
@@ -161,7 +165,7 @@ _said = 0
 
 
 def _next() -> int:
-    """The number of the next order: every rank counts all of them."""
+    """The number of the next order; every rank counts all of them."""
     global _said  # noqa: PLW0603 (one store, one count)
     _said += 1
     return _said
@@ -169,7 +173,7 @@ def _next() -> int:
 
 @cache
 def _store() -> "Store":
-    """The store, which whoever started the processes or rank 0 holds; raises MachineError where it cannot be reached."""
+    """The store, which rank 0 or the launcher provides; raises MachineError if it cannot be reached."""
     from torch.distributed import DistError, PrefixStore, rendezvous
 
     from fusionchat.distill.parallel import unreachable

@@ -99,7 +99,7 @@ def find_blank(tokenizer: Tokenizer) -> str | None:
 
 
 def find_prefix(tokenizer: Tokenizer, blank: str | None) -> Prefix:
-    """Whether a space is put before the text: by a normalizer always, by a pre-tokenizer if it is missing."""
+    """Whether a space is put before the text: a normalizer always does, a pre-tokenizer if it is missing."""
     for part in parts(tokenizer.normalizer):
         if part["type"] == "Prepend" and part.get("prepend") in (blank, " "):
             return "always"

@@ -19,7 +19,7 @@ Array = NDArray[Any]
 """An array in the signature of a compiled loop, which determines its type at run time."""
 
 Prefix = Literal["none", "always", "if_missing"]
-"""Whether a space is put before a stretch of text: never, always (SentencePiece), or if none is there."""
+"""Whether a space is put before a stretch of text: never, always (SentencePiece), or if missing."""
 
 Ends = tuple[int | None, int | None]
 """End-of-turn tokens: the one after a last turn, and the one before a user's turn."""

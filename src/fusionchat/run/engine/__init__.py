@@ -1,1 +1,1 @@
-"""Engines: what carries jobs to processes and machines, and nothing else."""
+"""Engines bring jobs to processes and machines, and do nothing else."""

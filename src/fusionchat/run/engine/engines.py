@@ -1,4 +1,4 @@
-"""The engines by their names: each carries jobs to machines, and nothing else."""
+"""The engines by name."""
 
 from collections.abc import Sequence
 
@@ -11,7 +11,7 @@ def run_jobs(planned: Run, jobs: Sequence[Job], announce: Announce | None) -> No
     """Run jobs that are not done with the recipe's engine, each after those that it needs.
 
     Raises:
-        FusionChatError: The first that a job met.
+        FusionChatError: The first error of a job.
     """
     if planned.recipe.runtime.engine == "ray":
         from fusionchat.run.engine.ray.cluster import require_ray

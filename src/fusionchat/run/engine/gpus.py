@@ -1,4 +1,4 @@
-"""GPUs of this machine by the names that ``CUDA_VISIBLE_DEVICES`` has for them, and which worker gets which."""
+"""This machine's GPUs by their names in ``CUDA_VISIBLE_DEVICES``, and which worker gets which."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
@@ -8,12 +8,12 @@ Gpus = tuple[str, ...]
 
 
 def gpus_here(device: str, environment: Mapping[str, str], count: Callable[[], int]) -> Gpus:
-    """The GPUs to share out among workers; none where work goes to the CPU, or all of it to one named GPU.
+    """The GPUs to share among workers; none where work goes to the CPU, or to one named GPU.
 
     Args:
         device: As `runtime.device` of a recipe.
-        environment: Where ``CUDA_VISIBLE_DEVICES`` may already say which GPUs are ours: it names them up to the first -1.
-        count: How many there are where it says nothing.
+        environment: Its ``CUDA_VISIBLE_DEVICES`` may already limit the GPUs: it names them up to the first
+            -1. count: Counts the GPUs if it is not set.
     """
     if device not in ("auto", "cuda"):
         return ()
@@ -26,22 +26,22 @@ def gpus_here(device: str, environment: Mapping[str, str], count: Callable[[], i
 
 
 def first_groups(gpus: Gpus, workers: int) -> list[Gpus]:
-    """One GPU for each worker, as far as there are any."""
+    """One GPU for each worker, as long as there are any."""
     return [(gpus[i],) if i < len(gpus) else () for i in range(workers)]
 
 
 class Choice(NamedTuple):
-    """Which of the idle workers takes a job, and the GPUs that it has then."""
+    """Which of the idle workers gets a job, and the GPUs that it then has."""
 
     worker: int
     gpus: Gpus
 
 
 def choose(need: int, idle: Sequence[Gpus], free: Gpus) -> Choice | None:
-    """An idle worker for a job that needs some GPUs; None where too few are free or with idle workers.
+    """An idle worker for a job that needs some GPUs; None if free and idle workers' GPUs are too few.
 
-    A worker that already has as many is taken as it is: it need not be started again. Else the one with the most gets
-    more, its own first, then free ones, then those of other idle workers.
+    A worker that already has exactly that number is chosen, since it need not restart. Otherwise the one with
+    the most gets more: its own first, then free ones, then those of other idle workers.
 
     Args:
         need: GPUs of the job.

@@ -1,4 +1,4 @@
-"""A job's lease, and whether the job is left to do once it is held."""
+"""A job's lease, and whether the job still has to be done once the lease is held."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,7 +12,7 @@ from fusionchat.run.plan import Run
 
 @contextmanager
 def job_lease(planned: Run, job: Job) -> Iterator[None]:
-    """Hold a job's lease: whoever has it begins and finishes the job."""
+    """Hold a job's lease; its holder begins and finishes the job."""
     path = lease_path(planned.folder, job.id)
     make_folder(path.parent)
     with lease(path, f"Another process is working on {job.id}"):
@@ -20,7 +20,10 @@ def job_lease(planned: Run, job: Job) -> Iterator[None]:
 
 
 def is_left(planned: Run, job: Job, announce: Announce | None) -> bool:
-    """Whether a job whose lease is held is left to do: another process may have made it since it was planned."""
+    """Whether a job whose lease is held still has to be done.
+
+    Another process may have made it since it was planned.
+    """
     status = planned.status(job)
     if announce is not None:
         announce(job, status)

@@ -1,9 +1,9 @@
-"""The local engine: jobs in this process one after another, or side by side in worker processes of this machine.
+"""The local engine: jobs in this process, or side by side in worker processes of this machine.
 
-With ``runtime.workers`` more than 1 that many workers (``fusionchat worker RUN --for-engine``) make one job after another,
-each with the threads that it names and GPUs of its own, as soon as the jobs that it needs are done. Workers that have none
-make shards of captures that others have begun. The results are the same bits.
-"""
+With ``runtime.workers`` more than 1, that number of workers (``fusionchat worker RUN --for-engine``) make one
+job after another, each with the job's threads and GPUs of its own, as soon as the jobs that it needs are
+done. Workers without a job make shards of captures that others have begun. The results are the same bit for
+bit."""
 
 import os
 from collections.abc import Sequence
@@ -22,8 +22,8 @@ def run_jobs(planned: Run, jobs: Sequence[Job], announce: Announce | None) -> No
     """Run jobs that are not done, each after those that it needs.
 
     Raises:
-        FusionChatError: The first that a job met; those that run beside it are finished first.
-        MachineError: A job needs more GPUs than there are.
+        FusionChatError: The first error of a job; jobs that run beside it are finished first.
+            MachineError: A job needs more GPUs than there are.
     """
     runtime = planned.recipe.runtime
     for job in planned.jobs.values():

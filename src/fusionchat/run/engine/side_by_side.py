@@ -1,4 +1,4 @@
-"""Jobs in worker processes of this machine, side by side; workers that have none help with captures."""
+"""Jobs side by side in worker processes of this machine; idle workers help with captures."""
 
 from collections.abc import Sequence
 from queue import SimpleQueue
@@ -12,14 +12,14 @@ from fusionchat.run.plan import Run
 
 
 class SideBySide:
-    """Jobs in worker processes, in order as far as what they need allows.
+    """Jobs in worker processes, in order as far as their needs allow.
 
     Args:
         planned: The run.
-        jobs: Jobs that are not done; what they need besides each other is.
+        jobs: Jobs that are not done; all others that they need are done.
         announce: Called before each job with its status.
-        workers: How many processes.
-        gpus: The GPUs that are shared out among them; none where there are none, or where all work goes to one.
+        workers: The number of processes.
+        gpus: The GPUs that they share; none where there are none, or where all work goes to one.
     """
 
     def __init__(
@@ -36,14 +36,14 @@ class SideBySide:
         self.hands: list[Worker] = []
         self.idle: list[Worker] = []
         self.shared: set[str] = set()
-        """Jobs with which a worker has helped: nothing is left of them for another."""
+        """Jobs that have had help, so that no shards of them are left for another worker."""
         self.failed: FusionChatError | None = None
 
     def run(self) -> None:
         """Run the jobs; after an error no more are begun.
 
         Raises:
-            FusionChatError: The first.
+            FusionChatError: The first error of a job.
         """
         self._require_gpus()
         try:
@@ -84,7 +84,7 @@ class SideBySide:
         return hand
 
     def _hear(self, event: Event) -> None:
-        """A worker has finished its job or has ended."""
+        """Handle a worker that has finished its job or has ended."""
         hand = event.worker
         if hand not in self.hands:  # it was ended for its GPUs
             return
@@ -113,7 +113,7 @@ class SideBySide:
             note(f"{job.id}: a worker that helped has stopped: {error}")
 
     def _hand_out(self) -> None:
-        """Give jobs to those workers that have none."""
+        """Give jobs to idle workers."""
         while self.idle and self.failed is None:
             found = next(
                 ((job, choice) for job in self.waiting if (choice := self._choice(job)) is not None), None
@@ -122,7 +122,7 @@ class SideBySide:
                 return
             job, choice = found
             hand = self._take(choice)
-            if hand is None:  # it is started again with these GPUs, and says when it is ready
+            if hand is None:  # it restarts with these GPUs, and reports when it is ready
                 return
             self.waiting.remove(job)
             try:
@@ -134,18 +134,21 @@ class SideBySide:
                 self.failed = error
 
     def _choice(self, job: Job) -> Choice | None:
-        """The idle worker that can begin a job now, and with which GPUs."""
+        """The idle worker that can begin a job now, and its GPUs; None if there is none."""
         return None if self.unfinished & set(job.needs) else self._placed(job)
 
     def _placed(self, job: Job) -> Choice | None:
         held = {gpu for hand in self.hands for gpu in hand.gpus}
         free = tuple(gpu for gpu in self.gpus if gpu not in held)
         need = job.resources.gpus if self.gpus else 0
-        # The last that became idle first: it has the model's libraries in memory.
+        # The one that became idle last comes first: it has the model's libraries in memory.
         return choose(need, [hand.gpus for hand in reversed(self.idle)], free)
 
     def _take(self, choice: Choice) -> Worker | None:
-        """The chosen worker where it has these GPUs; else it and the idle ones that have some of them start again."""
+        """The chosen worker if it has these GPUs; otherwise None, and workers restart.
+
+        The chosen one restarts with these GPUs, and so do the idle ones that lose some.
+        """
         idle = self.idle[::-1]
         hand = idle[choice.worker]
         if hand.gpus == choice.gpus:
@@ -167,7 +170,7 @@ class SideBySide:
         hand.close()
 
     def _let_help(self) -> None:
-        """Let workers that no job is for make shards of captures that others have begun."""
+        """Have workers without a job make shards of captures that others have begun."""
         while self.idle and self.failed is None:
             running = [hand.job for hand in self.hands if hand.job is not None]
             open_to_help = [

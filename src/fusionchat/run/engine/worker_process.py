@@ -1,4 +1,7 @@
-"""What an engine holds of a worker process: which job it has, and what it says. The process itself is `fusionchat.run.worker`."""
+"""An engine's handle of a worker process: which job it has, and what it reports.
+
+The process itself is `fusionchat.run.worker`.
+"""
 
 import os
 import signal
@@ -29,7 +32,7 @@ GRACE = 30.0
 
 
 class Event(NamedTuple):
-    """A worker is ready for its next job, or (``ended``) its process is no more."""
+    """A worker is ready for its next job, or its process has ``ended``."""
 
     worker: "Worker"
     ended: bool
@@ -40,9 +43,9 @@ class Worker:
 
     Args:
         planned: The run.
-        threads: What OpenMP is started with; 0 for all cores.
-        events: Where it says that it is ready for a job, or has ended.
-        gpus: The GPUs that it sees; None where nobody shares them out.
+        threads: OpenMP's threads; 0 for all cores.
+            events: Where it reports that it is ready for a job, or has ended.
+            gpus: The GPUs that it sees; None if GPUs are not shared.
     """
 
     def __init__(
@@ -62,28 +65,28 @@ class Worker:
             stdin=pipe,
             stdout=pipe,
             stderr=pipe,
-            process_group=0,  # Ctrl-C is for the coordinator: it stops them
+            process_group=0,  # Ctrl-C goes to the coordinator, which stops them
         )
         self.readers = [Thread(target=self._hear, daemon=True), Thread(target=self._pass_on, daemon=True)]
         for reader in self.readers:
             reader.start()
 
     def _hear(self) -> None:
-        """Wait for the lines that say that it is ready."""
+        """Wait for the lines that report that it is ready."""
         assert self.process.stdout is not None
         for _ in self.process.stdout:
             self.events.put(Event(self, ended=False))
         self.events.put(Event(self, ended=True))
 
     def _pass_on(self) -> None:
-        """Print its progress and warnings, but not that it was stopped."""
+        """Print its progress and warnings, except that it was stopped."""
         assert self.process.stderr is not None
         for line in self.process.stderr:
             if not self.stopped:
                 note(line.rstrip().removeprefix("  "))
 
     def give(self, job: Job, announce: Announce | None) -> bool:
-        """Begin a job and hand it over; returns whether it was left to do."""
+        """Begin a job and hand it over; returns False if it is done already."""
         with ExitStack() as held:
             held.enter_context(job_lease(self.planned, job))
             if not is_left(self.planned, job, announce):
@@ -95,13 +98,13 @@ class Worker:
         return True
 
     def help(self, job: Job) -> None:
-        """Let it make shards of a job that another worker has."""
+        """Have it make shards of a job that another worker has."""
         self.helping = job
         self._tell(f"{job.id} {job.fingerprint} {HELPS}")
 
     def _tell(self, line: str) -> None:
         assert self.process.stdin is not None
-        with suppress(OSError):  # it has ended: that is an event, too
+        with suppress(OSError):  # it has ended, which is an event too
             self.process.stdin.write(f"{line}\n")
             self.process.stdin.flush()
 
@@ -109,7 +112,7 @@ class Worker:
         """Finish the job that it had; returns it.
 
         Raises:
-            FusionChatError: The worker's own, or that it ended without an outcome.
+            FusionChatError: The worker's own error, or that it ended without an outcome.
         """
         job, self.job = self.job, None
         assert job is not None
@@ -128,7 +131,10 @@ class Worker:
         return job
 
     def helped(self) -> str:
-        """End its help; returns the error that it met, which is that of the job's own worker to find; "" for none."""
+        """End its help; returns its error, "" for none.
+
+        The job's own worker will run into the same error.
+        """
         job, self.helping = self.helping, None
         assert job is not None
         path = helper_path(self.planned.folder, job.id, self.process.pid)
@@ -139,7 +145,7 @@ class Worker:
         return str(error["what"]) if isinstance(error, dict) else ""
 
     def stop(self) -> None:
-        """Let the process end."""
+        """Ask the process to end."""
         self.stopped = True
         assert self.process.stdin is not None
         with suppress(OSError):  # it has ended
@@ -148,7 +154,7 @@ class Worker:
             self.process.terminate()
 
     def close(self) -> None:
-        """Wait until the stopped process has ended, and let go of its job."""
+        """Wait until the stopped process has ended, and release its job."""
         try:
             self.process.wait(GRACE)
         except subprocess.TimeoutExpired:
@@ -162,13 +168,16 @@ class Worker:
 
 
 def environment(threads: int, gpus: Gpus | None) -> dict[str, str]:
-    """What a worker's process is started with: ours, its threads, and the GPUs that it sees."""
+    """The environment of a worker's process: ours, its threads, and the GPUs that it sees."""
     own = dict(os.environ) | ({"OMP_NUM_THREADS": str(threads)} if threads else {})
     return own if gpus is None else own | {VISIBLE: ",".join(gpus)}
 
 
 def lost(job: Job, folder: Path, code: int) -> FusionChatError:
-    """The error of a worker that ended without an outcome: its exit code goes on, and a kill is the machine's fault."""
+    """The error for a worker that ended without an outcome.
+
+    Its exit code is passed on; a kill is the machine's error.
+    """
     if code < 0:
         name = signal.Signals(-code).name
         what, do = (

@@ -1,1 +1,4 @@
-"""The Ray engine: jobs as Ray tasks, captures and evaluations by pools of actors, ranks of a training by an actor each."""
+"""The Ray engine: jobs as Ray tasks, pools of actors for captures and evaluations.
+
+Each rank of a training is an actor.
+"""

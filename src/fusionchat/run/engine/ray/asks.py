@@ -1,4 +1,4 @@
-"""What a job asks of a Ray cluster, and whether a cluster has it."""
+"""What a job requests from a Ray cluster, and whether a cluster has it."""
 
 from collections.abc import Mapping, Sequence
 from fnmatch import fnmatchcase
@@ -9,11 +9,11 @@ from fusionchat.runtime import RuntimeSettings
 from fusionchat.units import size
 
 CPU, GPU, MEMORY = "CPU", "GPU", "memory"
-"""What Ray calls them."""
+"""Ray's names of resources."""
 
 
 class Node(NamedTuple):
-    """A node of a cluster that is alive: what it is called, Ray's id of it, and its resources by name, used or not."""
+    """A live node of a cluster: its name, Ray's id, and its resources by name, used or not."""
 
     name: str
     id: str
@@ -26,9 +26,9 @@ class Ask(NamedTuple):
     Attributes:
         cpus: CPU threads.
         gpus: GPUs.
-        memory: Bytes of host memory; 0 where nothing is known of it.
-        custom: Resources that somebody has named, by name.
-        processes: How many such processes there are, at once.
+        memory: Bytes of host memory; 0 if unknown.
+            custom: Custom resources of the cluster, by name.
+            processes: The number of such processes, at once.
     """
 
     cpus: int
@@ -39,7 +39,7 @@ class Ask(NamedTuple):
 
     @property
     def resources(self) -> dict[str, float]:
-        """All of one process, by the names that Ray has for them."""
+        """All resources of one process, by Ray's names."""
         held = {CPU: float(self.cpus), GPU: float(self.gpus), MEMORY: float(self.memory), **dict(self.custom)}
         return {name: amount for name, amount in held.items() if amount}
 
@@ -55,13 +55,13 @@ class Ask(NamedTuple):
 
 
 def ask_of(job: Job, runtime: RuntimeSettings, nodes: Sequence[Node]) -> Ask:
-    """What a job asks of a cluster.
+    """What a job requests from a cluster.
 
-    GPUs are asked for where there are any, or where ``runtime.device`` is one. A job that takes all cores where it runs
-    (``threads: 0``) asks for those of the smallest node that it can run on, or for a GPU's share of them: its threads, and
-    so its bits, are the same on every node. The memory of a job on a GPU is the GPU's, of which Ray knows nothing.
-    A training whose processes are ``auto`` has one for each GPU of a node, as on a machine without Ray.
-    """
+    GPUs are requested where there are any, or where ``runtime.device`` is one. A job that uses all cores of
+    its machine (``threads: 0``) requests those of the smallest node that it can run on, or a GPU's share of
+    them, so that its threads, and so its bits, are the same on every node. The memory of a job on a GPU is
+    the GPU's, which Ray does not manage. A training whose processes are ``auto`` has one for each GPU of a
+    node, as on a machine without Ray."""
     resources = job.resources
     there = min((int(node.has[GPU]) for node in nodes if node.has.get(GPU, 0.0) >= 1), default=0)
     several = resources.processes_on(there)
@@ -82,14 +82,14 @@ def ask_of(job: Job, runtime: RuntimeSettings, nodes: Sequence[Node]) -> Ask:
 
 
 def cores(nodes: Sequence[Node], gpus: int, processes: int) -> int:
-    """CPU threads of each process of a job that takes all cores of the smallest node, or its GPUs' share of them."""
+    """CPU threads of each process of a job that uses all cores of the smallest node, or its GPUs' share."""
     fit = [node for node in nodes if node.has.get(GPU, 0.0) >= gpus and node.has.get(CPU, 0.0) >= 1]
     shares = [node.has[CPU] * (gpus / node.has[GPU] if gpus else 1 / processes) for node in fit]
     return max(1, int(min(shares, default=1.0)))
 
 
 def lacking(ask: Ask, nodes: Sequence[Node]) -> str:
-    """What a cluster has too little of for a job, in words; "" where it has all, used or not."""
+    """What a cluster has too little of for a job, in words; "" if it has enough, used or not."""
     wanted = ask.resources
     for name, amount in wanted.items():
         most = max((node.has.get(name, 0.0) for node in nodes), default=0.0)
@@ -105,7 +105,10 @@ def lacking(ask: Ask, nodes: Sequence[Node]) -> str:
 
 
 def is_room(ask: Ask, used: Sequence[Ask], nodes: Sequence[Node]) -> bool:
-    """Whether a cluster has what some processes use and another one, all nodes together: then that one is not in their way."""
+    """Whether a cluster has what some processes use and another one, all nodes together.
+
+    If so, the other one is not in their way.
+    """
     for name, amount in ask.resources.items():
         total = sum(node.has.get(name, 0.0) for node in nodes)
         if total < amount + sum(one.resources.get(name, 0.0) * one.processes for one in used):

@@ -1,4 +1,4 @@
-"""A Ray cluster: joined for a run, its nodes, and the proof that each of them sees the run's folder."""
+"""A Ray cluster: joining it for a run, its nodes, and a check that each sees the run's folder."""
 
 import importlib.util
 import logging
@@ -18,17 +18,20 @@ from fusionchat.units import counted
 
 NEEDS = "pip install 'fusionchat[ray]'"
 PROBE_S = 60.0
-"""Seconds that a node has to answer the probe; a worker process is started for it."""
+"""Seconds that a node has to answer the probe, for which it starts a worker process."""
 
 
 ANSWER_S = 10.0
 """Seconds that a cluster's address has to answer."""
 TRIES = "RAY_NUM_REDIS_GET_RETRIES"
-"""How often Ray asks what answers at an address whether it is a cluster, 40 seconds each: 20 times, if it is not set."""
+"""How often Ray asks at an address whether a cluster answers, 40 seconds each: by default 20 times."""
 
 
 def require_ray() -> None:
-    """Raise RecipeError where the package is absent; else see to it that it gives up soon. Call it before the import."""
+    """Raise RecipeError where the package is absent; otherwise limit how long Ray tries to connect.
+
+    Call it before the import.
+    """
     if importlib.util.find_spec("ray") is None:
         raise RecipeError("runtime.engine: ray needs the package ray", where="runtime.engine", do=NEEDS)
     os.environ.setdefault(TRIES, "2")
@@ -55,7 +58,7 @@ def no_cluster(why: str) -> MachineError:
 
 @contextmanager
 def joined(settings: RayRuntime) -> Iterator[None]:
-    """Be part of a cluster while the block runs; what has joined one already stays in it.
+    """Join a cluster while the block runs; a process that has joined one already stays in it.
 
     Raises:
         MachineError: There is no cluster at the address.
@@ -71,7 +74,7 @@ def joined(settings: RayRuntime) -> Iterator[None]:
     try:
         ray.init(
             address=settings.address,
-            log_to_driver=False,  # what workers print is in the run's folder
+            log_to_driver=False,  # workers print into the run's folder
             logging_level=logging.ERROR,
             include_dashboard=False,
             configure_logging=False,
@@ -85,7 +88,7 @@ def joined(settings: RayRuntime) -> Iterator[None]:
 
 
 def nodes_now() -> list[Node]:
-    """The nodes of the cluster that are alive, by name."""
+    """The live nodes of the cluster, by name."""
     import ray
 
     from fusionchat.run.engine.ray.remote import name_of
@@ -98,7 +101,7 @@ def nodes_now() -> list[Node]:
 
 
 def probe(run: Path, nodes: Sequence[Node]) -> None:
-    """Prove that every node sees the run's folder: each reads what is written there now.
+    """Check that every node sees the run's folder: each reads a file that is written there now.
 
     Raises:
         MachineError: Nodes do not see it, or do not answer; it names them.
@@ -128,12 +131,12 @@ def probe(run: Path, nodes: Sequence[Node]) -> None:
                     answers[name] = ray.get(ref)
     finally:
         path.unlink(missing_ok=True)
-    there = {node.name for node in nodes_now()}  # one that died a moment ago is found out by asking it
+    there = {node.name for node in nodes_now()}  # asking reveals one that died a moment ago
     require_seen(run, token, {name: read for name, read in answers.items() if name in there})
 
 
 def require_seen(run: Path, token: str, answers: Mapping[str, str | None]) -> None:
-    """Raise MachineError where a node has read something else, or (None) has not answered."""
+    """Raise MachineError where a node has read something else, or has not answered (None)."""
     blind = [name for name, read in answers.items() if read is not None and read != token]
     silent = [name for name, read in answers.items() if read is None]
     if blind:

@@ -1,13 +1,13 @@
-"""Jobs on a Ray cluster: each as soon as what it needs is done, wherever Ray finds room for it.
+"""Jobs on a Ray cluster: each runs as soon as the jobs it needs are done, wherever Ray finds room.
 
 - A job is a Ray task with its CPUs, GPUs, memory and custom resources (`asks`).
-- A capture or an evaluation is given to a hand: an actor whose libraries and model stay loaded (`pool`). Hands that nothing
-  else has room to wait for make shards of captures that others have begun.
+- A capture or an evaluation goes to a hand: an actor whose libraries and model stay loaded (`pool`). Hands
+  that block no other job's resources make shards of captures that others have begun.
 - A training in several processes has an actor for each, in a placement group (`ranks`).
 
-What a dead worker or node had is given out again; the shards and checkpoints that it left stay. This process alone begins and
-finishes jobs, and holds their leases. When it dies, Ray ends its workers, and the same command goes on.
-"""
+The work of a dead worker or node is assigned again; its finished shards and checkpoints are used. Only this
+process begins and finishes jobs, and it holds their leases. When it dies, Ray ends its workers, and the same
+command continues the run."""
 
 import time
 from collections import Counter
@@ -40,19 +40,21 @@ from fusionchat.run.plan import Run
 
 TICK = 1.0
 POOLED = ("represent", "evaluate")
-"""Stages whose jobs load a model and are alike: they are given to hands."""
+"""Stages whose jobs load a model and are alike, so that they go to hands."""
 FAILURES = 2
-"""How often a job may fail for its own reason: the second time counts."""
+"""How often a job fails for a reason of its own before its error counts."""
 LOSSES = 5
-"""How often the worker of a job may die before it counts as the job's fault."""
+"""How often the worker of a job dies before that counts as the job's fault."""
 
 
 def run_jobs(planned: Run, jobs: Sequence[Job], announce: Announce | None) -> None:
     """Run jobs that are not done on the cluster that the recipe names.
 
     Raises:
-        FusionChatError: The first that a job met twice; all jobs that do not need it are finished first.
-        MachineError: There is no cluster, a node does not see the run's folder, or no node has what a job needs.
+        FusionChatError: The first error that a job had twice; all jobs that do not need it are finished
+            first.
+        MachineError: There is no cluster, a node does not see the run's folder, or no node has what a job
+            needs.
     """
     if not jobs:
         return
@@ -65,17 +67,17 @@ def run_jobs(planned: Run, jobs: Sequence[Job], announce: Announce | None) -> No
 
 
 class Work:
-    """A job that is under way, or help with it.
+    """A running job, or help with it.
 
     Attributes:
         job: The job.
         ask: What it needs.
         hand: The actor that has it; None for a task, and for ranks.
-        helps: Whether another has begun the job.
-        stopped: Set where nobody waits for it any more.
-        ref: Of the task or the actor's call.
-        outcome: What came of it, once it is over.
-        error: What stopped it: Ray's where its worker died.
+            helps: Whether another has begun the job.
+            stopped: Set once nobody waits for it any more.
+            ref: Ray's reference of the task or of the actor's call.
+            outcome: Its outcome, once it is over.
+            error: The error that stopped it: Ray's if its worker died.
     """
 
     def __init__(self, job: Job, ask: Ask, hand: Hand | None = None, *, helps: bool = False) -> None:
@@ -91,7 +93,7 @@ class RayEngine:
 
     Args:
         planned: The run.
-        jobs: Jobs that are not done; what they need besides each other is.
+        jobs: Jobs that are not done; all others that they need are done.
         announce: Called before each job with its status.
     """
 
@@ -106,16 +108,16 @@ class RayEngine:
         self.started = dict[str, float]()
         self.failures, self.losses = Counter[str](), Counter[str]()
         self.shared = set[str]()
-        """Jobs with which somebody has helped: nothing is left of them for another."""
+        """Jobs that have had help, so that no shards of them are left for another hand."""
         self.lacks = dict[str, float]()
         self.nodes: list[Node] = nodes_now()
         self.failed: FusionChatError | None = None
 
     def run(self) -> None:
-        """Run the jobs; after an error those that do not need the failed one are still made.
+        """Run the jobs; after an error, those that do not need the failed one still run.
 
         Raises:
-            FusionChatError: The first.
+            FusionChatError: The first error of a job.
         """
         self._require_room(self.waiting)
         try:
@@ -127,7 +129,7 @@ class RayEngine:
             raise self.failed
 
     def _table(self, width: int) -> list[str]:
-        """What is shown meanwhile: in one line how much is done, and then who works on what."""
+        """The progress table: how much is done in one line, then who works on what."""
         lines = overview(self.planned.folder)
         busy = [line for line in lines if line.state not in ("done", "to do")]
         return [summary(lines), *(table(busy, width) if busy else [])]
@@ -159,7 +161,7 @@ class RayEngine:
             self.pool.let_go()
 
     def _begin(self, job: Job) -> None:
-        """Take a job's lease, begin it, and send it."""
+        """Take a job's lease, begin the job, and send it."""
         try:
             with ExitStack() as held:
                 held.enter_context(job_lease(self.planned, job))
@@ -174,7 +176,7 @@ class RayEngine:
         self._send(job)
 
     def _send(self, job: Job) -> None:
-        """Let a job that is begun be made."""
+        """Send a job that is begun to a task, a hand or ranks."""
         ask = self._ask(job)
         if job.stage in POOLED:
             self.for_hands.append(job)
@@ -193,7 +195,7 @@ class RayEngine:
         self._watch(work, lambda: ray.get(work.ref))
 
     def _let_help(self) -> None:
-        """Let idle hands, and new ones where there is room for them, make shards of captures."""
+        """Have idle hands, and new ones if there is room for them, make shards of captures."""
         open_to_help = [
             work.job
             for work in self.out
@@ -235,14 +237,16 @@ class RayEngine:
         Thread(target=wait, daemon=True).start()
 
     def _finish(self, job: Job, outcome: Outcome) -> None:
-        """Write the manifest of a job whose work is done: its files are read for that, beside other jobs."""
+        """Write the manifest of a job whose work is done.
+
+        This reads the job's files, in a thread so that other jobs do not wait."""
         summary: Summary = outcome["summary"]  # type: ignore[assignment]
         write_manifest(job, self.planned.folder, summary, time.monotonic() - self.started[job.id])
 
     # What is heard
 
     def _hear(self, event: Work | Hand) -> None:
-        """A job is over or its worker has died, or a hand is ready or has died."""
+        """Handle an event: a job is over or its worker has died, or a hand is ready or has died."""
         if isinstance(event, Hand):
             self.pool.hear(event)
             return
@@ -266,7 +270,7 @@ class RayEngine:
             self.held.pop(event.job.id).close()
 
     def _lost(self, job: Job, error: Exception) -> None:
-        """The worker of a job has died: it is made again, on another node or process."""
+        """Handle the death of a job's worker: the job runs again, on another node or process."""
         if not isinstance(error, RayError):
             self._fail(job, error if isinstance(error, FusionChatError) else _bug(job, error))
             return
@@ -283,7 +287,7 @@ class RayEngine:
         self._send(job)
 
     def _erred(self, job: Job, error: FusionChatError) -> None:
-        """A job has failed for its own reason: it is tried once more."""
+        """Handle a job's own error: the job is tried once more."""
         self.failures[job.id] += 1
         if isinstance(error, DamagedError) or self.failures[job.id] >= FAILURES:
             self._fail(job, error)
@@ -315,7 +319,7 @@ class RayEngine:
                 self.nodes = nodes_now()
 
     def _give_up(self) -> None:
-        """Give up jobs that no node has had room for since a while: one was lost."""
+        """Give up jobs that no node has had room for in a while, because one was lost."""
         now, patience = time.monotonic(), self.planned.recipe.runtime.ray.patience
         begun = [*(work.job for work in self.out if not work.helps), *self.for_hands]
         for job in begun:
@@ -341,7 +345,7 @@ class RayEngine:
                 ray.cancel(work.ref, force=True)
 
     def _stop(self) -> None:
-        """End what is under way, and let go of all leases."""
+        """End all running work, and release all leases."""
         for work in self.out:
             self._end(work)
         self.pool.close()
@@ -350,7 +354,7 @@ class RayEngine:
 
 
 def no_room(job: Job, lack: str, nodes: Sequence[Node]) -> MachineError:
-    """The error of a job that no node has room for."""
+    """The error for a job that no node has room for."""
     return MachineError(
         f"{job.id} needs {lack}",
         where=f"Ray cluster of {len(nodes)} nodes: {', '.join(node.name for node in nodes)}",
@@ -360,7 +364,7 @@ def no_room(job: Job, lack: str, nodes: Sequence[Node]) -> MachineError:
 
 
 def _line(error: Exception) -> str:
-    """The first sentence of an error: Ray's go on with all that may have happened."""
+    """The first sentence of an error; Ray's continue with everything that may have happened."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return lines[0].partition(". ")[0].rstrip(".") if lines else type(error).__name__
 

@@ -1,4 +1,7 @@
-"""The hands of a Ray engine: actors that stay, each of one shape of resources, and take one job after another."""
+"""The hands of a Ray engine: actors that stay and make one job after another.
+
+Each has one shape of resources.
+"""
 
 from collections.abc import Sequence
 from queue import SimpleQueue
@@ -18,9 +21,9 @@ class Hand:
     Attributes:
         ask: The resources that it has.
         actor: Its handle.
-        ready: Whether it can be given a job: until then Ray looks for room.
-        busy: Whether it has a job.
-        lost: Whether it has died before it was ready.
+        ready: Whether it can get a job; until then Ray looks for room.
+            busy: Whether it has a job.
+            lost: Whether it died before it was ready.
     """
 
     def __init__(self, ask: Ask) -> None:
@@ -32,7 +35,7 @@ class Pool:
     """Hands of all shapes.
 
     Args:
-        events: Where a hand goes when it is ready, or has died before.
+        events: Where a hand is put when it is ready, or has died before.
     """
 
     def __init__(self, events: "SimpleQueue[Any]") -> None:
@@ -40,15 +43,15 @@ class Pool:
 
     @property
     def starting(self) -> list[Hand]:
-        """Those that are not ready."""
+        """The hands that are not ready yet."""
         return [hand for hand in self.hands if not hand.ready]
 
     def idle(self, ask: Ask) -> Hand | None:
-        """A hand of a shape that is ready and has no job."""
+        """A hand of a shape that is ready and has no job, if there is one."""
         return next((hand for hand in self.hands if hand.ready and not hand.busy and hand.ask == ask), None)
 
     def start(self, wanted: Sequence[Ask]) -> None:
-        """Have as many hands starting as jobs wait for one of their shape."""
+        """Start hands until there is one starting for each job that waits for its shape."""
         starting = [hand.ask for hand in self.starting]
         for ask in wanted:
             if ask in starting:
@@ -66,27 +69,27 @@ class Pool:
         self.events.put(hand)
 
     def hear(self, hand: Hand) -> None:
-        """A hand is ready, or has died before."""
+        """Note that a hand is ready, or has died before it was."""
         hand.ready = not hand.lost
         if hand.lost:
             self.forget(hand)
 
     def let_go(self) -> None:
-        """End those that have no job: others need the room."""
+        """End the hands without a job, because others need the room."""
         for hand in [one for one in self.hands if one.ready and not one.busy]:
             self.end(hand)
 
     def end(self, hand: Hand) -> None:
-        """End a hand, whatever it does."""
+        """End a hand, whatever it is doing."""
         self.forget(hand)
         ray.kill(hand.actor)
 
     def forget(self, hand: Hand) -> None:
-        """Leave out a hand that has died."""
+        """Remove a hand that has died."""
         if hand in self.hands:
             self.hands.remove(hand)
 
     def close(self) -> None:
-        """End all."""
+        """End all hands."""
         for hand in list(self.hands):
             self.end(hand)

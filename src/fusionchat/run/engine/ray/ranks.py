@@ -1,4 +1,7 @@
-"""The ranks of a training on a Ray cluster: one actor each, in a placement group, so that all of them have room or none."""
+"""The ranks of a training on a Ray cluster: one actor each, in a placement group.
+
+The group gets room for all of them, or none.
+"""
 
 import time
 from collections.abc import Sequence
@@ -17,20 +20,23 @@ if TYPE_CHECKING:
 
 POLL = 0.5
 GRACE = 10.0
-"""Seconds that the other ranks have to say what is wrong when one has failed: most wait for it in an exchange."""
+"""Seconds that the other ranks have to report an error when one has failed.
+
+Most of them wait for the failed one in an exchange.
+"""
 
 
 class StoppedRanksError(Exception):
-    """The engine has no use for them any more."""
+    """The engine does not need the ranks any more."""
 
 
 def make_in_ranks(errand: Errand, ask: Ask, stopped: Event) -> Outcome:
-    """Make a job in ranks; returns the outcome of rank 0, or the error of the rank that said it first.
+    """Make a job in ranks; returns the outcome of rank 0, or the error that a rank reported first.
 
     Args:
         errand: The job.
-        ask: What a rank needs, and how many there are.
-        stopped: Set where nobody waits for it any more.
+        ask: What a rank needs, and the number of ranks.
+        stopped: Set once nobody waits for it any more.
 
     Raises:
         RayError: A rank has died.
@@ -64,7 +70,10 @@ def _start(group: PlacementGroup, ask: Ask, index: int) -> Any:
 
 
 def world_of(rank: int, size: int, address: str, port: int) -> dict[str, str]:
-    """The world of a rank, as torchrun says it: every rank has its own GPUs and its share of the job's threads."""
+    """The environment of a rank, as torchrun sets it.
+
+    Every rank has its own GPUs and its share of the job's threads.
+    """
     return {
         "RANK": str(rank),
         "WORLD_SIZE": str(size),

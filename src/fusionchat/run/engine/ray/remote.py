@@ -1,6 +1,8 @@
-"""What runs on the nodes of a Ray cluster: the same worker as everywhere (`fusionchat.run.worker`), as a task or an actor.
+"""What runs on the nodes of a Ray cluster: the usual worker, as a task or an actor.
 
-It is given where the run is and which job to do; what came of it goes back as JSON. What it prints goes into the run folder.
+The worker is `fusionchat.run.worker`.
+
+It gets the run's folder and the job to do, and returns the outcome as JSON. It prints into the run folder.
 """
 
 import os
@@ -36,9 +38,10 @@ class Errand(NamedTuple):
         run: The run's folder.
         job_id: The job.
         mark: Its fingerprint.
-        threads: CPU threads, where the job leaves them open.
-        stages: The stages by name, pickled: modules by their names, which are imported where the job is done.
-        helps: Whether another process has begun the job: then only its shards are made.
+        threads: CPU threads, if the job leaves them open.
+            stages: The stages by name, pickled: modules by their names, which are imported where the job is
+                done.
+            helps: Whether another process has begun the job, so that only shards of it are made.
     """
 
     run: str
@@ -50,13 +53,13 @@ class Errand(NamedTuple):
 
 
 def packed(stages: Mapping[str, Stage]) -> bytes:
-    """Stages as an errand has them."""
+    """Stages, pickled for an errand."""
     found: bytes = cloudpickle.dumps(dict(stages))
     return found
 
 
 def unpacked(stages: bytes) -> dict[str, Stage]:
-    """The stages of an errand, with all that they import."""
+    """The stages of an errand, imported here."""
     found: dict[str, Stage] = cloudpickle.loads(stages)
     return found
 
@@ -83,7 +86,10 @@ def do(errand: Errand) -> Outcome:
 
 
 def unforeseen(error: Exception, job_id: str, log: Path) -> FusionChatError:
-    """An error that is no `FusionChatError`, with its traceback printed: memory that ran out is the machine's."""
+    """The `FusionChatError` for any other error, whose traceback is printed.
+
+    Running out of memory becomes the machine's error.
+    """
     traceback.print_exception(error)
     sys.stderr.flush()
     kind, text = type(error).__name__, (str(error).strip() or "no message").splitlines()[0]
@@ -101,23 +107,23 @@ def unforeseen(error: Exception, job_id: str, log: Path) -> FusionChatError:
 
 
 def node_name() -> str:
-    """What the node of this process is called: its host, and the first digits of Ray's id of it."""
+    """The name of this process's node: its host, and the first digits of its Ray id."""
     return name_of(socket.gethostname(), ray.get_runtime_context().get_node_id())
 
 
 def name_of(host: str, node_id: str) -> str:
-    """What a node is called, whose Ray id this is."""
+    """The name of a node with a Ray id."""
     return f"{host}.{node_id[:6]}"
 
 
 def log_path(run: Path, job_id: str) -> Path:
-    """Where this process prints to while it does a job."""
+    """The file that this process prints to while it does a job."""
     return run / ORDERS / job_id / f"log-{this_host()}-{os.getpid()}.txt"
 
 
 @contextmanager
 def printed_to(path: Path) -> Iterator[None]:
-    """Let all that this process and its libraries print go to the end of a file while the block runs."""
+    """Append everything that this process and its libraries print to a file while the block runs."""
     make_folder(path.parent)
     sys.stdout.flush()
     sys.stderr.flush()
@@ -136,7 +142,7 @@ def printed_to(path: Path) -> Iterator[None]:
 
 
 def read_probe(path: str) -> str:
-    """What a node sees of the file by which the coordinator proves that it sees the run; "" for nothing."""
+    """What a node reads in the coordinator's probe file; "" if it does not see the file."""
     try:
         return Path(path).read_text(encoding="utf-8")
     except OSError:
@@ -144,10 +150,10 @@ def read_probe(path: str) -> str:
 
 
 class Hand:
-    """A worker that stays: it makes one job after another, and its libraries and the model it has stay loaded meanwhile."""
+    """A worker that stays and makes one job after another, with libraries and model kept loaded."""
 
     def ready(self) -> str:
-        """Where it is."""
+        """The name of its node."""
         return node_name()
 
     def do(self, errand: Errand) -> Outcome:
