@@ -51,7 +51,7 @@ def plan_steps(
         epochs: May be a fraction; every full epoch sees every conversation once.
         batch_size: Conversations a step (the last step may have fewer).
         micro_tokens: Positions of a micro-batch, padding included; a longer conversation is one by itself.
-            pass_cost: The fixed cost of a pass, in positions.
+        pass_cost: The fixed cost of a pass, in positions.
         ranks: Processes that share a step.
         seed: Determines the order of the conversations.
     """

@@ -112,8 +112,8 @@ class Footprint(NamedTuple):
         activations: What the backward pass of a full pass needs.
         loss: Logits of a chunk, and the gradients of states and head.
         gathered: What FSDP2 has whole in a process.
-            ends: What the end of a backward pass, or the optimizer's step, needs instead of activations and
-                loss.
+        ends: What the end of a backward pass, or the optimizer's step, needs instead of activations and
+            loss.
         loading: The most before the first step.
     """
 
@@ -154,10 +154,10 @@ def footprint(
         tokens: T, padding included.
         rows: N.
         trained: Trained parameters; None to compute them.
-            ranks: Processes that share it.
-            sharded: Whether each has a part (FSDP2).
-            checkpointing: Whether activations are computed again in the backward pass.
-            gpu: Whether it is a GPU's memory: logits then come in larger chunks, and loading uses the host's.
+        ranks: Processes that share it.
+        sharded: Whether each has a part (FSDP2).
+        checkpointing: Whether activations are computed again in the backward pass.
+        gpu: Whether it is a GPU's memory: logits then come in larger chunks, and loading uses the host's.
     """
     full, count = how.train == FULL, trained
     if count is None:

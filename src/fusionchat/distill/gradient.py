@@ -84,8 +84,8 @@ class Losses(NamedTuple):
     Attributes:
         label: CE of the label.
         divergence: D, 0 where it has no weight.
-            right: Whether no token has a larger logit than the label.
-            agrees: The same for the distribution's most likely token; False where D has no weight.
+        right: Whether no token has a larger logit than the label.
+        agrees: The same for the distribution's most likely token; False where D has no weight.
     """
 
     label: Float[Tensor, " N"]

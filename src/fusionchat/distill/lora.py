@@ -166,9 +166,9 @@ def with_factors(
     Args:
         model: The pivot, or a source.
         settings: Which factors.
-            ref: Where the model is.
-            seed: The seed of the factors A.
-            where: The recipe's key of the settings, for messages.
+        ref: Where the model is.
+        seed: The seed of the factors A.
+        where: The recipe's key of the settings, for messages.
 
     Raises:
         ModelError: peft is missing, or the settings do not fit the model (`chosen_layers`).

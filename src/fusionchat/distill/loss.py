@@ -112,8 +112,8 @@ def soft_cross_entropy(
         label_weight: lambda in [0, 1]; 1 is plain fine-tuning, which ignores the distributions.
         tail: ``bucket`` or ``renormalize``.
         focus: The power of 1 - p(label) that weights each row; 0 for equal weights.
-            bias_V: The head's bias.
-            rounded_VH: The head's weight in the dtype of the states, if already made; without a graph.
+        bias_V: The head's bias.
+        rounded_VH: The head's weight in the dtype of the states, if already made; without a graph.
         shape: Scale and soft cap of the logits.
         chunk_rows: Rows at a time; by default `default_rows`.
 

@@ -30,7 +30,7 @@ def shard(student: Student, device: torch.device, *, bf16: bool) -> None:
     Args:
         student: The same one in every process; its parameters may be in host memory still.
         device: The device of the parts and of the computation.
-            bf16: Whether passes are in bf16; the blocks' matrices are then gathered in it.
+        bf16: Whether passes are in bf16; the blocks' matrices are then gathered in it.
     """
     mesh = init_device_mesh(device.type, (dist.get_world_size(),))
     if bf16:
@@ -85,8 +85,8 @@ def gather(model: nn.Module, *, keep: bool) -> None:
 
     Args:
         model: Sharded by `shard`; tied parameters stay tied. Afterwards it can be saved, but not run.
-            keep: Whether this process keeps them; otherwise they become empty ones on torch's ``meta``
-                device.
+        keep: Whether this process keeps them; otherwise they become empty ones on torch's ``meta``
+            device.
     """
     made: dict[int, nn.Parameter] = {}
     for module in model.modules():

@@ -30,7 +30,7 @@ class LossHead(nn.Module):
         linear: The model's own linear map; its weight is the model's parameter, tied to the embeddings where
             the model
                 ties it.
-            shape: How the logits are scaled and capped after the linear map.
+        shape: How the logits are scaled and capped after the linear map.
     """
 
     def __init__(self, linear: nn.Linear, shape: HeadShape) -> None:

@@ -293,11 +293,11 @@ def train(
         folder: For checkpoints.
         device: Where to train.
         progress: Opens a progress bar for the steps.
-            own: Conversations whose answers are the student's own: trained on their distributions alone,
-                whatever lambda is.
-            sharded: Whether each process has a part of the model (FSDP2); afterwards it is whole in rank 0,
-                and empty in others.
-            watched: What to observe.
+        own: Conversations whose answers are the student's own: trained on their distributions alone,
+            whatever lambda is.
+        sharded: Whether each process has a part of the model (FSDP2); afterwards it is whole in rank 0,
+            and empty in others.
+        watched: What to observe.
 
     Raises:
         TrainingError: The loss is not a number, or has grown too much.

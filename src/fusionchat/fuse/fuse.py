@@ -56,10 +56,10 @@ def fuse(
         rule: The rule that computes the weights.
         bytes_CT: UTF-8 bytes of every message of these conversations.
         names: The models' names, the pivot first, for rules that name models.
-            labels: The value of ``rule.column`` for each conversation, such as its domain, for rules that use
-                it.
-            given: Fixed weights of the models, for conversations where the text does not decide; NaN in the
-                others.
+        labels: The value of ``rule.column`` for each conversation, such as its domain, for rules that use
+            it.
+        given: Fixed weights of the models, for conversations where the text does not decide; NaN in the
+            others.
 
     Returns:
         Rows of the pivot's width K (the largest masses are kept, the rest joins the tail).

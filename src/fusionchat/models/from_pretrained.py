@@ -80,10 +80,10 @@ def finished(
     Args:
         ref: The model.
         model: The model as it was opened.
-            missing: Its parameters that its files lack.
-            asked: The result of `placed`.
-            plain: Whether its weights are to be plain.
-            dtype: The dtype of plain weights.
+        missing: Its parameters that its files lack.
+        asked: The result of `placed`.
+        plain: Whether its weights are to be plain.
+        dtype: The dtype of plain weights.
 
     Raises:
         ModelError: A GGUF file lacks weights, or the adapter does not fit.

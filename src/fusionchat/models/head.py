@@ -59,9 +59,9 @@ def hidden_states(
         tokens_BL: Token ids.
         mask_BL: Which of them are real.
         switch: The body's `switch_length`; shorter and longer rows go through the body separately.
-            masked: Whether the body gets the mask. It needs none where a token's state does not depend on
-                later ones, because padding comes after all real tokens. Attention without a mask has faster
-                kernels.
+        masked: Whether the body gets the mask. It needs none where a token's state does not depend on
+            later ones, because padding comes after all real tokens. Attention without a mask has faster
+            kernels.
     """
     if switch is None or tokens_BL.shape[1] <= switch:
         return _last(body, tokens_BL, mask_BL if masked else None)

@@ -117,8 +117,8 @@ def tiles(
     Args:
         hidden_NH: Hidden states.
         weight_VH: The head's weight.
-            bias_V: The head's bias.
-            shape: How the logits are scaled and capped after the linear map.
+        bias_V: The head's bias.
+        shape: How the logits are scaled and capped after the linear map.
         by_onednn: Whether a CPU's float32 products are oneDNN's; see `fusionchat.models.onednn`.
     """
     weight_VH, hidden_NH = weight_VH.detach(), hidden_NH.detach()

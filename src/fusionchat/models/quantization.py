@@ -94,7 +94,7 @@ def configured(wanted: Held, *, dtype: str, where: str) -> "QuantizationConfigMi
     Args:
         wanted: The method and its settings.
         dtype: The dtype in which bitsandbytes computes 4-bit layers, unless the settings say it.
-            where: Its path in the recipe.
+        where: Its path in the recipe.
 
     Raises:
         ModelError: There is no such method or setting, the method cannot quantize by itself, a package is

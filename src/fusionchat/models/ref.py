@@ -30,7 +30,7 @@ class ModelRef:
         template: Jinja source that replaces the tokenizer's own template, or None.
         borrows: The model whose template it uses instead, or None.
         thinking: Whether it sees the thoughts in the corpus.
-            variables: What its chat template gets besides the conversation.
+        variables: What its chat template gets besides the conversation.
         adapter: A peft adapter on top of it: a folder or a hub id, with ``@REVISION``; None for none.
         own_code: Whether the Python files that come with it are run.
     """
@@ -76,10 +76,10 @@ def resolve(specs: Mapping[str, ModelSpec], folder: str) -> dict[str, ModelRef]:
 
     Args:
         specs: The pivot first, then the sources.
-            folder: The recipe's folder, which paths are relative to.
+        folder: The recipe's folder, which paths are relative to.
 
-        Raises:
-            ModelError: A path that looks like a folder does not exist, or a template file cannot be read.
+    Raises:
+        ModelError: A path that looks like a folder does not exist, or a template file cannot be read.
     """
     refs: dict[str, ModelRef] = {}
     for name, spec in specs.items():

@@ -26,11 +26,11 @@ class Asked:
         vocabulary: Tokens of its tokenizer; ids past them are never kept.
         k: Tokens kept of each distribution.
         dtype: The dtype that the model is loaded in.
-            device: As `runtime.device` of a recipe; in no fingerprint.
+        device: As `runtime.device` of a recipe; in no fingerprint.
         batch_tokens: Most padded tokens of one forward pass.
         longest: Tokens of the longest conversation.
         samples: Some texts of the corpus, to check that a backend has the model's tokenizer.
-            notes: What a backend that has all logits records of the current shard; None for nothing.
+        notes: What a backend that has all logits records of the current shard; None for nothing.
     """
 
     ref: ModelRef

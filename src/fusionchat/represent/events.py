@@ -54,7 +54,7 @@ class Events(NamedTuple):
         conversation: int64 [N].
         turn: int32 [N], message of the conversation.
         begin, end: int32 [N], the events, without bytes outside the turn (`text_begins`).
-            bytes: int32 [N], how many of the events are bytes.
+        bytes: int32 [N], how many of the events are bytes.
     """
 
     conversation: NDArray[np.int64]

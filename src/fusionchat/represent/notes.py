@@ -27,10 +27,10 @@ class Notes:
 
     Attributes:
         rows: int64 [M], ascending: the shard's rows whose softmax is to be measured.
-            entropy: Bits of each of them, by row; empty for a backend without logits.
-            needed: The least number of tokens with `MASS` of each, by row.
-            batch_tokens: Most padded tokens of a forward pass; 0 for a backend without one.
-            halved: How often that was halved for lack of memory.
+        entropy: Bits of each of them, by row; empty for a backend without logits.
+        needed: The least number of tokens with `MASS` of each, by row.
+        batch_tokens: Most padded tokens of a forward pass; 0 for a backend without one.
+        halved: How often that was halved for lack of memory.
     """
 
     rows: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))

@@ -22,12 +22,12 @@ def with_less(
 
     Args:
         make: Called with padded tokens a batch, and again after an out-of-memory error.
-            batch_tokens: The number of the first call.
-            least: With at most this number every batch has one conversation, so less would not help.
-            label: What is made, for the warning.
+        batch_tokens: The number of the first call.
+        least: With at most this number every batch has one conversation, so less would not help.
+        label: What is made, for the warning.
 
-        Raises:
-            MachineError: There is not enough memory even for one conversation at a time.
+    Raises:
+        MachineError: There is not enough memory even for one conversation at a time.
     """
     halved = 0
     while True:

@@ -29,10 +29,10 @@ class Attempt(Frozen):
         mark: The job's fingerprint.
         shard: Which shard; None for the job itself.
         attempt: 1 for the first time that a process began it, 2 for the second ...
-            node: The node of the process.
-            process: Its pid there.
-            began: Unix time.
-            seconds: How long it took; None until it has succeeded.
+        node: The node of the process.
+        process: Its pid there.
+        began: Unix time.
+        seconds: How long it took; None until it has succeeded.
     """
 
     mark: str

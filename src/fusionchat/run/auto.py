@@ -26,8 +26,8 @@ class Resolved(NamedTuple):
 
     Attributes:
         values: The value of each, with ``auto`` resolved.
-            kept: The values in the run's folder, of settings that are ``auto`` in the recipe.
-            here: The values that this machine would choose, of settings that are ``auto`` in the recipe.
+        kept: The values in the run's folder, of settings that are ``auto`` in the recipe.
+        here: The values that this machine would choose, of settings that are ``auto`` in the recipe.
     """
 
     values: Mapping[str, Value]

@@ -77,19 +77,19 @@ class Job(Frozen):
         stage: The verb it belongs to.
         name: Unique within the stage; may contain slashes.
         version: The version of its stage's code.
-            settings: Everything that changes its output: hashed, and passed to its work.
-            inputs: Fingerprints of what it reads, by name: hashed. Those of jobs are named by their ids.
-            needs: Ids of the jobs whose artifacts it reads.
-            reads: Which files it reads, of those needed jobs that have `stands_for` files.
-            models: The places of the models that it reads, by name. Not hashed.
-            files: The places of other files that it reads, by name. Not hashed.
-            means: Settings that change none of its output, by name. Not hashed.
-            resources: What it needs of a machine.
-            cost: A rough estimate for `plan`.
-            rewritten: Files of its folder that a later job may write again; they are not checksummed.
-            stands_for: Files whose content alone, once the job is done, decides whether later jobs are stale:
-                each depends on those that it reads. Empty for a job on whose fingerprint they depend.
-            parts: The name of its files that are made one by one; existing ones are not made again.
+        settings: Everything that changes its output: hashed, and passed to its work.
+        inputs: Fingerprints of what it reads, by name: hashed. Those of jobs are named by their ids.
+        needs: Ids of the jobs whose artifacts it reads.
+        reads: Which files it reads, of those needed jobs that have `stands_for` files.
+        models: The places of the models that it reads, by name. Not hashed.
+        files: The places of other files that it reads, by name. Not hashed.
+        means: Settings that change none of its output, by name. Not hashed.
+        resources: What it needs of a machine.
+        cost: A rough estimate for `plan`.
+        rewritten: Files of its folder that a later job may write again; they are not checksummed.
+        stands_for: Files whose content alone, once the job is done, decides whether later jobs are stale:
+            each depends on those that it reads. Empty for a job on whose fingerprint they depend.
+        parts: The name of its files that are made one by one; existing ones are not made again.
     """
 
     stage: str

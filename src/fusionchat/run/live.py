@@ -31,10 +31,10 @@ class Live(Frozen):
 
     Attributes:
         node: The node of the process.
-            process: Its pid there.
-            attempt: Which attempt at the job this is; 0 for a helper, which makes shards.
-            began: Unix time.
-            words: Its progress in words.
+        process: Its pid there.
+        attempt: Which attempt at the job this is; 0 for a helper, which makes shards.
+        began: Unix time.
+        words: Its progress in words.
     """
 
     node: str

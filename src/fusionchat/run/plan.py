@@ -43,7 +43,7 @@ class Run:
         threads: CPU threads of a job; 0 for all cores.
         jobs: The jobs planned so far, by id.
         identities: What identifies each model, so that it is computed once.
-            verify: Whether all files of finished jobs are read and compared with their checksums.
+        verify: Whether all files of finished jobs are read and compared with their checksums.
         unpacked: The jobs that write a model as an ordinary folder, by the model's name.
         adapted: The jobs that fine-tune a source before it is captured, by its name.
     """

@@ -19,9 +19,9 @@ class Task(NamedTuple):
         name: Its id.
         seconds: How long it takes on its own GPUs.
         gpus: How many it needs; 0 for one that runs on CPUs, of which there are always enough.
-            needs: The tasks that must end before it.
-            shards: Whether other GPUs can help, in groups of the size that it needs itself.
-            spreads: Whether its GPUs may be on several nodes.
+        needs: The tasks that must end before it.
+        shards: Whether other GPUs can help, in groups of the size that it needs itself.
+        spreads: Whether its GPUs may be on several nodes.
     """
 
     name: str

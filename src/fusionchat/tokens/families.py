@@ -29,7 +29,7 @@ class Family:
         name: For messages and reports.
         spell: The bytes of a piece.
         prefix: Whether a space is put before a stretch of text.
-            blank: The character that represents a space in the pieces; None if there is none.
+        blank: The character that represents a space in the pieces; None if there is none.
     """
 
     name: str

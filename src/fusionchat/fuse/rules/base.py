@@ -23,8 +23,8 @@ class Units(NamedTuple):
         ce: [M, U], cross-entropy in the rule's unit, smaller is better; NaN where a model is not compared.
         names: The models, the pivot first.
         labels: The value of the rule's ``column`` for each unit's conversation, "" where it has none.
-            entropy: [M, U], in bits: of a token, or the mean of the rows in which all models have a
-                distribution; NaN where there is none. None unless the rule asks for it.
+        entropy: [M, U], in bits: of a token, or the mean of the rows in which all models have a
+            distribution; NaN where there is none. None unless the rule asks for it.
     """
 
     ce: Float[np.ndarray, "M U"]

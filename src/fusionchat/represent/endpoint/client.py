@@ -37,8 +37,8 @@ class Limits(NamedTuple):
 
     Attributes:
         timeout: Seconds to wait for one answer.
-            retries: How often a request is retried.
-            concurrency: The most requests at once.
+        retries: How often a request is retried.
+        concurrency: The most requests at once.
     """
 
     timeout: float

@@ -23,8 +23,8 @@ class Prompts:
     Args:
         server: The server.
         model: The model's name on the server.
-            asked: What is captured.
-            concurrency: The most requests at once.
+        asked: What is captured.
+        concurrency: The most requests at once.
     """
 
     def __init__(self, server: Server, model: str, asked: Asked, concurrency: int) -> None:

@@ -107,7 +107,7 @@ def sources(place: str) -> list[Source]:
 
     Raises:
         ArtifactError: There are none, or fsspec cannot list them.
-            DamagedError: One is missing between others.
+        DamagedError: One is missing between others.
     """
     found = _remote(place) if "://" in place else _local(Path(place))
     if not found:

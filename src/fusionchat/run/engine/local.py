@@ -23,7 +23,7 @@ def run_jobs(planned: Run, jobs: Sequence[Job], announce: Announce | None) -> No
 
     Raises:
         FusionChatError: The first error of a job; jobs that run beside it are finished first.
-            MachineError: A job needs more GPUs than there are.
+        MachineError: A job needs more GPUs than there are.
     """
     runtime = planned.recipe.runtime
     for job in planned.jobs.values():

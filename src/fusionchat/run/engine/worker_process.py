@@ -44,8 +44,8 @@ class Worker:
     Args:
         planned: The run.
         threads: OpenMP's threads; 0 for all cores.
-            events: Where it reports that it is ready for a job, or has ended.
-            gpus: The GPUs that it sees; None if GPUs are not shared.
+        events: Where it reports that it is ready for a job, or has ended.
+        gpus: The GPUs that it sees; None if GPUs are not shared.
     """
 
     def __init__(

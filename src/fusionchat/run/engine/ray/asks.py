@@ -27,8 +27,8 @@ class Ask(NamedTuple):
         cpus: CPU threads.
         gpus: GPUs.
         memory: Bytes of host memory; 0 if unknown.
-            custom: Custom resources of the cluster, by name.
-            processes: The number of such processes, at once.
+        custom: Custom resources of the cluster, by name.
+        processes: The number of such processes, at once.
     """
 
     cpus: int

@@ -39,9 +39,9 @@ class Errand(NamedTuple):
         job_id: The job.
         mark: Its fingerprint.
         threads: CPU threads, if the job leaves them open.
-            stages: The stages by name, pickled: modules by their names, which are imported where the job is
-                done.
-            helps: Whether another process has begun the job, so that only shards of it are made.
+        stages: The stages by name, pickled: modules by their names, which are imported where the job is
+            done.
+        helps: Whether another process has begun the job, so that only shards of it are made.
     """
 
     run: str
