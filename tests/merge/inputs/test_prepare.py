@@ -300,3 +300,14 @@ def test_an_adapter_is_not_merged_into_other_weights_than_its_own(tmp_path):
     merged(pivot, {"a": folder}, Linear(), tmp_path / "out")
     with pytest.raises(ModelError, match="has other weights"):
         merged(targets["t0"], {"a": folder}, Linear(), tmp_path / "no")
+
+
+@pytest.mark.parametrize("shape", [(0, 16), (16, 0)])
+def test_a_tensor_without_elements_needs_no_merging(tmp_path, shape):
+    """Whatever its types: it is the pivot's. It was once refused as not a floating-point tensor where they differ."""
+    shapes = {**SHAPES, "model.layers.0.mlp.none.weight": shape}
+    pivot, _ = family(tmp_path / "narrow", 0, dtype="bfloat16", shapes=shapes)
+    _, targets = family(tmp_path / "wide", 2, shapes=shapes)
+    result, report = merged(pivot, targets, Ties(density=1.0), tmp_path / "out")
+    assert result["model.layers.0.mlp.none.weight"].shape == shape
+    assert report.copied == ["model.layers.0.mlp.none.weight"]

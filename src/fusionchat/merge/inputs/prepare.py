@@ -170,9 +170,12 @@ def _job(name: str, sources: list[Source], targets: list[str], base: str, buffer
                 do=_STRUCTURE + hint,
             )
     job = TensorJob(name, first.shape, tuple(sources), exact=base in buffers.moved)
-    if all(source.is_float for source in sources) and job.count:
+    odd = next((source for source in sources if not source.is_float), None)
+    if odd is None and job.count:
         return job
-    odd = next((source for source in sources if not source.is_float), first)
+    if odd is None:  # without elements there is nothing to merge
+        assert isinstance(first, Stored), "only tensors of a file can have no elements"
+        return TensorJob(name, first.shape, copied=first)
     assert isinstance(odd, Stored), "only tensors of a file can be whole numbers"
     for source in sources:
         if not isinstance(source, Stored) or source.dtype != odd.dtype or source.raw() != odd.raw():

@@ -22,6 +22,9 @@ from fusionchat.merge.stream.memory import SCRATCH, Spare
 from fusionchat.merge.stream.result import TensorReport
 from fusionchat.merge.stream.tally import Made, Tally
 
+_LARGE = 2.0**58
+"""Above it the squares of a span's changes might add up to more than float32 holds."""
+
 ChunkMap = Callable[[Callable[[int], Any], int], Iterator[Any]]
 """Runs a function on the chunks 0 .. n-1, perhaps at the same time, and yields the results in order."""
 
@@ -162,20 +165,26 @@ class TensorWork:
         )
 
     def _refuse(self) -> None:
-        """Say which input is not finite; where all are, the values are too large to merge or to store."""
+        """Raise MergeError that names the input which is not finite or too large to be squared, or else the result."""
         for source in (*self.job.sources, *self.job.auxiliary):
             for begin, end in Cut(self.cut.size, self.cut.size, BLOCK).blocks(0):
                 out = np.empty(end - begin, np.float32)
                 source.decode(begin, out)
-                if not np.isfinite(out).all():
-                    at = begin + int(np.argmin(np.isfinite(out)))
+                fits = np.abs(out) < _LARGE
+                if not fits.all():
+                    at = begin + int(np.argmin(fits))
+                    value = out[at - begin]
+                    wrong = f"{value:.3g} at element {at}, which is too large to be squared"
                     raise MergeError(
-                        f"Tensor {self.job.name} has a value that is not finite ({out[at - begin]}) at element {at}",
+                        f"Tensor {self.job.name} has a value "
+                        + (wrong if np.isfinite(value) else f"that is not finite ({value}) at element {at}"),
                         where=source.origin,
                         do="repair or retrain this model; nothing was written",
                     )
         raise MergeError(
-            f"The values of tensor {self.job.name} are too large to be merged or stored as {self.dtype}",
+            f"The merged values of tensor {self.job.name} are too large to be stored as {self.dtype}",
             where=self.job.sources[0].origin,
-            do="store the fused model as bfloat16 or float32",
+            do="store the fused model as bfloat16 or float32"
+            if self.dtype == "float16"
+            else "lower the method's weights or its scale",
         )
