@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from fusionchat.align.baselines.min_edit import clear_masks, distance, fill_masks
+from fusionchat.align.baselines.min_edit import clear_masks, distance, make_pattern
 from fusionchat.align.trie import MIX
 from fusionchat.compiled import njit
 from fusionchat.tokens.spans import Array, ByteTable, Words
@@ -97,26 +97,25 @@ def _partners(words: Words, words_W: Words, counts: PairCounts) -> Array:
     data, offsets = words.data, words.offsets
     data_W, offsets_W, text_W = words_W.data, words_W.offsets, words_W.in_text
     out = np.full(len(offsets) - 1, -1, np.int32)
-    peq = np.zeros(256, np.uint64)
+    masks = np.zeros(256, np.uint64)
     first = 0
     while first < len(left):
+        # 1. the pairs of one source token, and how often the most frequent of them was seen
         token = left[first]
         last, most = first, 0
         while last < len(left) and left[last] == token:
             if text_W[right[last]]:
                 most = max(most, count[last])
             last += 1
-        low, high = offsets[token], offsets[token + 1]
-        fill_masks(peq, data, low, high)
+        # 2. of those seen as often, the pivot token at the least edit distance; ties to the lower id, which comes first
+        pattern = make_pattern(masks, data, offsets[token], offsets[token + 1])
         best = 1 << 40
         for pair in range(first, last):
             other = right[pair]
             if count[pair] == most and text_W[other]:
-                found = distance(
-                    peq, high - low, data, low, data_W, offsets_W[other], offsets_W[other + 1], best
-                )
+                found = distance(pattern, data_W, offsets_W[other], offsets_W[other + 1], best)
                 if found < best:
                     best, out[token] = found, other
-        clear_masks(peq, data, low, high)
+        clear_masks(pattern)
         first = last
     return out

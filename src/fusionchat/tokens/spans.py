@@ -79,6 +79,22 @@ class Words(NamedTuple):
     in_text: NDArray[np.bool_]
 
 
+class Tiles(NamedTuple):
+    """What of a `ByteTable` decides whether tokens tile a text.
+
+    Attributes:
+        data, offsets, flags: The table's.
+        always: Whether a run of tokens is tried with a space put before it first.
+        allowed: Whether it is also tried the other way where that fails.
+    """
+
+    data: NDArray[np.uint8]
+    offsets: NDArray[np.int64]
+    flags: NDArray[np.uint8]
+    always: bool
+    allowed: bool
+
+
 @dataclass(frozen=True, eq=False)
 class ByteTable:
     """The bytes of every row of a vocabulary.
@@ -117,6 +133,11 @@ class ByteTable:
     def words(self) -> Words:
         """Its arrays, for compiled loops."""
         return Words(self.data, self.offsets, self.in_text)
+
+    @cached_property
+    def _tiles(self) -> Tiles:
+        always, allowed = self.prefix == "always", self.prefix != "none"
+        return Tiles(self.data, self.offsets, self.flags, always, allowed)
 
     def token(self, index: int | np.integer) -> bytes:
         """The bytes of one token (of a control token: its spelling)."""
@@ -160,9 +181,7 @@ class ByteTable:
         """
         tokens = np.ascontiguousarray(ids, dtype=np.int64)
         raw = np.frombuffer(text, dtype=np.uint8)
-        begin, end, code, token, byte = tile_text(
-            raw, tokens, self.data, self.offsets, self.flags, self.prefix == "always", self.prefix != "none"
-        )
+        begin, end, code, token, byte = tile_text(raw, tokens, self._tiles)
         if code != FITS:
             return Untiled(REASONS[code], int(token), int(byte))
         return Spans(begin, end)
@@ -256,15 +275,14 @@ def skip_blanks(text: Array, at: int) -> int:
 
 
 @njit(nogil=True)
-def match_run(
-    text: Array, at: int, ids: Array, first: int, last: int, data: Array, offsets: Array, skip: int
-) -> int:
+def match_run(text: Array, at: int, run: Array, tiles: Tiles, skip: int) -> int:
     """Where tokens first..last-1, without ``skip`` leading bytes, end in the text.
 
     -1 - token if they differ at that token.
     """
-    for i in range(first, last):
-        for source in range(offsets[ids[i]], offsets[ids[i] + 1]):
+    data, offsets = tiles.data, tiles.offsets
+    for i in range(len(run)):
+        for source in range(offsets[run[i]], offsets[run[i] + 1]):
             if skip > 0:
                 if data[source] != 32:
                     return -1 - i
@@ -277,9 +295,9 @@ def match_run(
 
 
 @njit(nogil=True)
-def literal(text: Array, at: int, token: int, data: Array, offsets: Array) -> bool:
+def literal(text: Array, at: int, token: int, tiles: Tiles) -> bool:
     """Whether the text at ``at`` is the spelling of ``token``."""
-    low, high = offsets[token], offsets[token + 1]
+    data, low, high = tiles.data, tiles.offsets[token], tiles.offsets[token + 1]
     same = low < high and at + high - low <= len(text)
     while same and low < high:
         same = text[at] == data[low]
@@ -296,48 +314,36 @@ def run_end(ids: Array, first: int, flags: Array) -> int:
 
 
 @njit(nogil=True)
-def match_either(
-    text: Array,
-    at: int,
-    ids: Array,
-    first: int,
-    last: int,
-    data: Array,
-    offsets: Array,
-    always: bool,
-    allowed: bool,
-) -> tuple[int, int]:
+def match_either(text: Array, at: int, run: Array, tiles: Tiles) -> tuple[int, int]:
     """Match a run with or without a space before it: (end or `match_run`'s failure, the space's bytes)."""
-    skip = 1 if always else 0
-    stop = match_run(text, at, ids, first, last, data, offsets, skip)
-    if stop < 0 and allowed:
-        other = match_run(text, at, ids, first, last, data, offsets, 1 - skip)
+    skip = 1 if tiles.always else 0
+    stop = match_run(text, at, run, tiles, skip)
+    if stop < 0 and tiles.allowed:
+        other = match_run(text, at, run, tiles, 1 - skip)
         if other >= 0:
             return other, 1 - skip
     return stop, skip
 
 
 @njit(nogil=True)
-def match_added(text: Array, at: int, token: int, data: Array, offsets: Array, flags: Array) -> int:
+def match_added(text: Array, at: int, token: int, tiles: Tiles) -> int:
     """Where an added token and the spaces that it swallows end; -1 if it is not at ``at``."""
-    if flags[token] & 2:
+    if tiles.flags[token] & 2:
         at = skip_blanks(text, at)
-    if not literal(text, at, token, data, offsets):
+    if not literal(text, at, token, tiles):
         return -1
-    at += offsets[token + 1] - offsets[token]
-    return skip_blanks(text, at) if flags[token] & 4 else at
+    at += tiles.offsets[token + 1] - tiles.offsets[token]
+    return skip_blanks(text, at) if tiles.flags[token] & 4 else at
 
 
 @njit(nogil=True)
-def tile_text(
-    text: Array, ids: Array, data: Array, offsets: Array, flags: Array, always: bool, allowed: bool
-) -> tuple[Array, Array, int, int, int]:
+def tile_text(text: Array, ids: Array, tiles: Tiles) -> tuple[Array, Array, int, int, int]:
     """Spans of the tokens of a text: (begin, end, code, token, byte); see `ByteTable.tile`.
 
     Between added tokens, the bytes of a run of tokens must equal the text, after one space put before it
-    where the tokenizer does so (``always``: tried first; ``allowed``: tried where the plain match fails).
+    where the tokenizer does so.
     """
-    count = len(ids)
+    count, offsets, flags = len(ids), tiles.offsets, tiles.flags
     begin, end = np.zeros(count, np.int32), np.zeros(count, np.int32)
     # 1. ids beyond the vocabulary have no bytes to compare
     for i in range(count):
@@ -349,9 +355,9 @@ def tile_text(
         # tokenizer adds
         last = run_end(ids, i, flags)
         if last > i:
-            stop, skip = match_either(text, at, ids, i, last, data, offsets, always, allowed)
+            stop, skip = match_either(text, at, ids[i:last], tiles)
             if stop < 0:
-                return begin, end, 2, -1 - stop, at
+                return begin, end, 2, i - 1 - stop, at
             at -= skip
             for j in range(i, last):
                 begin[j] = at
@@ -359,7 +365,7 @@ def tile_text(
                 end[j] = at
         # 3. the added token, with the spaces that it swallows
         if last < count:
-            stop = match_added(text, at, ids[last], data, offsets, flags)
+            stop = match_added(text, at, ids[last], tiles)
             if stop < 0:
                 return begin, end, (1 if flags[ids[last]] & 8 else 2), last, at
             begin[last], end[last], at = at, stop, stop

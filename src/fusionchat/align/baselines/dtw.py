@@ -12,7 +12,7 @@ computed once."""
 import numpy as np
 from numpy.typing import NDArray
 
-from fusionchat.align.baselines.min_edit import clear_masks, distance, fill_masks
+from fusionchat.align.baselines.min_edit import clear_masks, distance, make_pattern
 from fusionchat.align.positions import Attached
 from fusionchat.compiled import njit
 from fusionchat.corpus.supervised import SupervisedTokens
@@ -66,14 +66,14 @@ def _bare(data: Array, offsets: Array, token: int) -> tuple[int, int]:
 def _distances(words_N: Words, ids_N: Array, words_M: Words, ids_M: Array) -> Array:
     data_N, offsets_N, data_M, offsets_M = words_N.data, words_N.offsets, words_M.data, words_M.offsets
     costs = np.zeros((len(ids_N), len(ids_M)), np.int32)
-    peq = np.zeros(256, np.uint64)
+    masks = np.zeros(256, np.uint64)
     for i in range(len(ids_N)):
         low, high = _bare(data_N, offsets_N, ids_N[i])
-        fill_masks(peq, data_N, low, high)
+        pattern = make_pattern(masks, data_N, low, high)
         for j in range(len(ids_M)):
             first, last = _bare(data_M, offsets_M, ids_M[j])
-            costs[i, j] = distance(peq, high - low, data_N, low, data_M, first, last, 1 << 40)
-        clear_masks(peq, data_N, low, high)
+            costs[i, j] = distance(pattern, data_M, first, last, 1 << 40)
+        clear_masks(pattern)
     return costs
 
 

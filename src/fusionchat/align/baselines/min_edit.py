@@ -23,6 +23,15 @@ class Candidates(NamedTuple):
     classes: NDArray[np.uint64]
 
 
+class Pattern(NamedTuple):
+    """Bytes data[low:high] to measure distances from, and where each byte value is among the first 64 of them, as bits."""
+
+    masks: NDArray[np.uint64]
+    data: NDArray[np.uint8]
+    low: int
+    high: int
+
+
 def nearest_tokens(
     source: ByteTable,
     pivot: ByteTable,
@@ -89,18 +98,19 @@ def class_masks(data: Array, offsets: Array, ids: Array) -> Array:
 
 
 @njit(nogil=True)
-def myers(peq: Array, size: int, data: Array, low: int, high: int, most: int) -> int:
-    """Edit distance of a pattern of ``size`` <= 64 bytes, given its match masks, to data[low:high].
+def myers(pattern: Pattern, data: Array, low: int, high: int, most: int) -> int:
+    """Edit distance of a pattern of at most 64 bytes to data[low:high].
 
     Gives up, with a distance above ``most``, as soon as ``most`` cannot be reached.
     """
+    masks, size = pattern.masks, pattern.high - pattern.low
     if size == 0:
         return high - low
     positive, negative, score = ~np.uint64(0), np.uint64(0), size
     top = np.uint64(1) << np.uint64(size - 1)
     one = np.uint64(1)
     for at in range(low, high):
-        match = peq[data[at]]
+        match = masks[data[at]]
         vertical = match | negative
         horizontal = (((match & positive) + positive) ^ positive) | match
         up = negative | ~(horizontal | positive)
@@ -119,44 +129,40 @@ def myers(peq: Array, size: int, data: Array, low: int, high: int, most: int) ->
 
 
 @njit(nogil=True)
-def plain_distance(left: Array, low: int, high: int, right: Array, first: int, last: int) -> int:
-    """Edit distance of left[low:high] and right[first:last] by the recursion, two rows at a time."""
-    width = last - first
+def plain_distance(pattern: Pattern, data: Array, low: int, high: int) -> int:
+    """Edit distance of a pattern to data[low:high] by the recursion, two rows at a time."""
+    left, first, width = pattern.data, pattern.low, high - low
     row = np.arange(width + 1)
-    for i in range(high - low):
+    for i in range(pattern.high - first):
         diagonal, row[0] = row[0], i + 1
         for j in range(width):
-            change = diagonal + (left[low + i] != right[first + j])
+            change = diagonal + (left[first + i] != data[low + j])
             diagonal = row[j + 1]
             row[j + 1] = min(change, row[j] + 1, row[j + 1] + 1)
     return row[width]
 
 
 @njit(nogil=True)
-def distance(
-    peq: Array, size: int, left: Array, low: int, right: Array, first: int, last: int, most: int
-) -> int:
-    """Edit distance of left[low:low + size] and right[first:last].
-
-    ``peq`` holds the match masks of the left one if it is short.
-    """
-    if size <= 64:
-        return myers(peq, size, right, first, last, most)
-    return plain_distance(left, low, low + size, right, first, last)
+def distance(pattern: Pattern, data: Array, low: int, high: int, most: int) -> int:
+    """Edit distance of a pattern to data[low:high]; some number above ``most`` where it is more than that."""
+    if pattern.high - pattern.low <= 64:
+        return myers(pattern, data, low, high, most)
+    return plain_distance(pattern, data, low, high)
 
 
 @njit(nogil=True)
-def fill_masks(peq: Array, data: Array, low: int, high: int) -> None:
-    """Set the match masks of data[low:high] in ``peq`` (uint64 [256], all zero before); at most 64 bytes."""
+def make_pattern(masks: Array, data: Array, low: int, high: int) -> Pattern:
+    """The pattern data[low:high]; ``masks`` (uint64 [256], all zero) becomes its masks."""
     for at in range(low, min(high, low + 64)):
-        peq[data[at]] |= np.uint64(1) << np.uint64(at - low)
+        masks[data[at]] |= np.uint64(1) << np.uint64(at - low)
+    return Pattern(masks, data, low, high)
 
 
 @njit(nogil=True)
-def clear_masks(peq: Array, data: Array, low: int, high: int) -> None:
-    """Undo `fill_masks`."""
-    for at in range(low, min(high, low + 64)):
-        peq[data[at]] = np.uint64(0)
+def clear_masks(pattern: Pattern) -> None:
+    """Set a pattern's masks to zero, so that the next one can use them."""
+    for at in range(pattern.low, min(pattern.high, pattern.low + 64)):
+        pattern.masks[pattern.data[at]] = np.uint64(0)
 
 
 @njit(nogil=True)
@@ -164,13 +170,13 @@ def _nearest(tokens: Array, within: Array, words: Words, words_W: Words, among: 
     data, offsets, data_W, offsets_W = words.data, words.offsets, words_W.data, words_W.offsets
     candidates, starts, classes = among
     out = np.full(len(tokens), -1, np.int32)
-    peq = np.zeros(256, np.uint64)
+    masks = np.zeros(256, np.uint64)
     longest = len(starts) - 2
     for t in range(len(tokens)):
         low, high = offsets[tokens[t]], offsets[tokens[t] + 1]
         size = high - low
         mask = class_mask(data, low, high)
-        fill_masks(peq, data, low, high)
+        pattern = make_pattern(masks, data, low, high)
         # 1. candidates by their difference in length, a lower bound of their distance
         best, best_id = within[t], 1 << 40
         for difference in range(max(size, longest) + 1):
@@ -188,11 +194,9 @@ def _nearest(tokens: Array, within: Array, words: Words, words_W: Words, among: 
                     if bound > best or (bound == best and index > best_id):
                         continue
                     # 3. the distance itself, given up beyond the best; ties to the lower id
-                    found = distance(
-                        peq, size, data, low, data_W, offsets_W[index], offsets_W[index + 1], best
-                    )
+                    found = distance(pattern, data_W, offsets_W[index], offsets_W[index + 1], best)
                     if found < best or (found == best and index < best_id):
                         best, best_id = found, index
-        clear_masks(peq, data, low, high)
+        clear_masks(pattern)
         out[t] = best_id
     return out

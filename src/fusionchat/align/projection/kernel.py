@@ -190,6 +190,7 @@ def emit(
     i: int,
 ) -> None:
     """Write the largest output entries, the label among them, to row i; masses are divided by ``scale``."""
+    # 1. what is beyond the last slot joins the tail, but for the label
     most = out.ids.shape[1]
     for s in range(most, slots):
         if scratch.slot[s] == pivot_label:  # it takes the last slot, whose mass joins the tail
@@ -201,6 +202,7 @@ def emit(
             )
         else:
             tail += scratch.slot_mass[s]
+    # 2. each kept mass over the scale; a log-probability that nothing was added to stays bit by bit
     kept, label = 0.0, np.float32(np.nan)
     for s in range(min(slots, most)):
         mass = scratch.slot_mass[s] / scale
@@ -212,6 +214,7 @@ def emit(
         out.ids[i, s], out.logprobs[i, s] = scratch.slot[s], logprob
         if scratch.slot[s] == pivot_label:
             label = logprob
+    # 3. kept mass, tail and the label's log-probability
     tail /= scale
     out.kept[i] = kept
     out.tail[i] = np.log(tail) if tail > 0.0 else -np.inf

@@ -36,6 +36,7 @@ def fisher_diagonal(
     """
     import torch
 
+    # 1. every parameter's gradient is squared, added and freed as soon as it is there
     totals = {
         name: torch.zeros_like(p, dtype=torch.float32, device="cpu") for name, p in model.named_parameters()
     }
@@ -52,6 +53,7 @@ def fisher_diagonal(
             labels = batch["labels"]
             if labels.shape[0] != 1:
                 raise MergeError(f"A batch holds {labels.shape[0]} examples", do="give one example at a time")
+            # 2. L = -log p(labels): the mean over the predicted tokens, times their number
             loss = model(**batch).loss * (labels[:, 1:] != -100).sum()
             if not math.isfinite(loss.item()):
                 raise MergeError(
@@ -67,6 +69,7 @@ def fisher_diagonal(
         raise MergeError(
             "There are no examples to compute the Fisher information from", do="give at least one"
         )
+    # 3. F = mean over examples of (dL/dtheta)^2
     for name, total in totals.items():
         if not total.div_(count).isfinite().all():
             raise MergeError(
