@@ -4,6 +4,7 @@ import json
 import multiprocessing
 import time
 from collections.abc import Callable
+from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Any
 
@@ -93,21 +94,45 @@ def _end(one: Attempt) -> float:
     return one.began + (one.seconds or 0.0)
 
 
-def bare(workers: int) -> int:
-    """Forward passes of some processes at once."""
+def bare(workers: int, work: Callable[..., None] | None = None) -> int:
+    """Forward passes of some processes at once.
+
+    Raises:
+        RuntimeError: One of the processes has died.
+    """
     context = multiprocessing.get_context("spawn")
-    made, ready = context.Queue(), context.Barrier(workers)
-    processes = [context.Process(target=passes, args=(BARE_S, made, ready)) for _ in range(workers)]
-    for process in processes:
-        process.start()
-    counts = [made.get() for _ in processes]
-    for process in processes:
-        process.join()
-    return sum(counts)
+    ready, ends, processes = context.Barrier(workers), [], []
+    try:
+        for _ in range(workers):
+            end, its = context.Pipe(duplex=False)
+            processes.append(context.Process(target=work or passes, args=(BARE_S, its, ready), daemon=True))
+            processes[-1].start()
+            its.close()  # so that its end is the only one: it closes when the process dies
+            ends.append(end)
+        return sum(heard(ends))
+    finally:
+        for process in processes:  # one that has said its count has nothing left to do
+            process.kill()
+            process.join()
 
 
-def passes(seconds: float, made: Any, ready: Any) -> None:
-    """Forward passes of the capture's model until the time is over, beside the other processes from the first."""
+def heard(ends: "list[Connection[Any, int]]") -> list[int]:
+    """What comes through the ends of some pipes, once each; raises RuntimeError where one closes before."""
+    left, counts = list(ends), list[int]()
+    while left:
+        for end in wait(left):
+            try:
+                counts.append(end.recv())  # type: ignore[union-attr]
+            except EOFError as error:
+                raise RuntimeError(
+                    "A process of the bare forward passes has died; see its error above"
+                ) from error
+            left.remove(end)  # type: ignore[arg-type]
+    return counts
+
+
+def passes(seconds: float, end: "Connection[int, Any]", ready: Any) -> None:
+    """Say how many forward passes of the capture's model the time has room for, beside the other processes from the first."""
     import torch
     from transformers import AutoModelForCausalLM
 
@@ -121,4 +146,4 @@ def passes(seconds: float, made: Any, ready: Any) -> None:
         while time.monotonic() < until:
             model(ids)
             count += 1
-    made.put(count)
+    end.send(count)

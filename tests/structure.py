@@ -84,7 +84,7 @@ OF_SEVERAL_FILES = (
     "cli/test_commands.py", "corpus/test_added.py", "distill/test_ranks.py",
     "distill/test_trainer_precision.py", "merge/methods/test_properties.py",
     "recipe/test_light.py",
-    "represent/endpoint/test_record.py", "represent/endpoint/test_server.py", "run/engine/ray/test_two_nodes.py",
+    "represent/endpoint/test_record.py", "represent/endpoint/test_server.py", "run/engine/ray/test_real_cluster.py",
     "run/test_settings_property.py",
     "stages/test_cuts.py", "stages/test_represent_endpoint.py",
 )  # fmt: skip

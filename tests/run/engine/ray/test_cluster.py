@@ -1,4 +1,4 @@
-"""Joining a cluster, and the nodes that do not see the run's folder; see test_two_nodes.py for a real one."""
+"""Joining a cluster, and the nodes that do not see the run's folder; see test_real_cluster.py for a real one."""
 
 import socket
 from pathlib import Path

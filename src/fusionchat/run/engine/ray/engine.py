@@ -207,8 +207,16 @@ class RayEngine:
             hand = self.pool.idle(ask)
             if hand is not None:
                 self._give(job, hand, helps=True)
-            elif not self.pool.starting and is_room(ask, self._used(), self.nodes):
-                self.pool.start([ask])
+            else:
+                self._start_more(ask, helped[job.id] + 1)
+
+    def _start_more(self, ask: Ask, at_work: int) -> None:
+        """Start as many hands as are at work, as far as there is room: their number doubles while there are shards."""
+        starting = sum(hand.ask == ask for hand in self.pool.starting)
+        used, more = self._used(), 0
+        while starting + more < at_work and is_room(ask, [*used, *[ask] * more], self.nodes):
+            more += 1
+        self.pool.start([ask] * (starting + more))
 
     def _used(self) -> list[Ask]:
         """What tasks, ranks and hands use, or wait for."""
