@@ -2,7 +2,8 @@
 """How often source and pivot tokens meet at the corpus's aligned positions. PURE.
 
 These are FuseChat's mapping statistics (arXiv 2402.16107v6, section 3.2.1): a source token goes to the pivot
-token that it meets most often."""
+token that it meets most often.
+"""
 
 from typing import NamedTuple
 

@@ -4,7 +4,8 @@
 For pivot token i the context ends at byte c, where its text begins (`text_begins`). Of the source's tokens of
 the same turn, row b is the last one whose text begins at or before c and that covers c; the residual
 [begin_b, c) is the part of the source token before c. A pivot token with bytes of its own before c takes the
-first of the rows that begin at c: if any has such bytes too, it is that one (docs/alignment.md)."""
+first of the rows that begin at c: if any has such bytes too, it is that one (docs/alignment.md).
+"""
 
 from typing import NamedTuple
 

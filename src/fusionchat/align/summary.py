@@ -13,7 +13,8 @@ distributions. Both are counted on the same bytes, those of the rows that were a
 the bookkeeping, not the map. ``map_retention = path_bits / map_bits`` is the map's own merit. Neither covers
 the rows that were not aligned: ``aligned_bytes`` shows their share, and ``text_retention`` compares the whole
 text that both models score: the source's bits against those of what fusion will use, the pivot's own
-distribution in place of unaligned rows."""
+distribution in place of unaligned rows.
+"""
 
 from dataclasses import asdict, dataclass, fields
 

@@ -2,7 +2,8 @@
 """Which token of a vocabulary is the longest prefix of some bytes: a byte trie in flat arrays. PURE.
 
 The children of all nodes are in one open-addressed hash table with the key node * 256 + byte. Of two tokens
-with the same bytes, a regular piece is preferred to a byte-fallback piece, then the lower id."""
+with the same bytes, a regular piece is preferred to a byte-fallback piece, then the lower id.
+"""
 
 from functools import lru_cache
 from typing import NamedTuple

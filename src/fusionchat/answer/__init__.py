@@ -1,1 +1,1 @@
-"""A model answers prompts in its own chat template; a conversation comes of each."""
+"""A model answers prompts in its own chat template; each becomes a conversation."""

@@ -1,5 +1,8 @@
 # B answers of a batch, T tokens of an answer, V vocabulary
-"""Drawing the tokens of answers: each answer by random numbers of its own, whatever shares its batch. PURE."""
+"""Drawing the tokens of answers: each answer has random numbers of its own. PURE.
+
+So an answer does not depend on the others in its batch.
+"""
 
 import hashlib
 
@@ -11,7 +14,7 @@ from torch import Tensor
 
 
 def uniforms(seed: int, name: str, count: int) -> NDArray[np.float64]:
-    """``count`` numbers in [0, 1) that depend on the seed and the answer's name alone, float64."""
+    """``count`` numbers in [0, 1) that depend only on the seed and the answer's name, float64."""
     key = hashlib.sha256(f"{seed}\n{name}".encode()).digest()[:16]
     return np.random.Generator(np.random.Philox(key=int.from_bytes(key, "big"))).random(count)
 
@@ -19,20 +22,24 @@ def uniforms(seed: int, name: str, count: int) -> NDArray[np.float64]:
 def pick(
     logits_BV: Float[Tensor, "B V"], uniform_B: Float[Tensor, " B"], *, temperature: float, top_p: float
 ) -> Int[Tensor, " B"]:
-    """A token for each row, drawn from softmax(logits / temperature) by inverting its sums at ``uniform_B``.
+    """A token for each row, drawn from softmax(logits / temperature) by inverting its cumulative sum.
 
-    With ``top_p`` the draw is among the fewest tokens whose mass is at least that (nucleus sampling, arXiv 1904.09751v2,
-    section 3.1). One number makes a draw, so it is the same on every device but for the rounding of the logits.
+    The inverse is taken at ``uniform_B``.
+
+    With ``top_p`` the draw is among the fewest tokens whose mass is at least that (nucleus sampling, arXiv
+    1904.09751v2, section 3.1). A draw needs one number, so it is the same on every device except for the
+    rounding of the logits.
     """
-    # 1. p = softmax(x / T); wide, since the sums of a large vocabulary's small masses decide
+    # 1. p = softmax(x / T), in fp64 if possible, since sums of a large vocabulary's small masses decide
     wide = torch.float32 if logits_BV.device.type == "mps" else torch.float64
     mass_BV = torch.softmax(logits_BV.to(wide) / temperature, dim=1)
     order_BV = None
-    # 2. a token is in the nucleus where those before it have less than top_p
+    # 2. a token is in the nucleus if the tokens before it have less than top_p
     if top_p < 1:
         mass_BV, order_BV = mass_BV.sort(dim=1, descending=True, stable=True)
         mass_BV = mass_BV.masked_fill(mass_BV.cumsum(1) - mass_BV >= top_p, 0.0)
-    # 3. the first token whose sum exceeds u times the whole mass; rounding never leads past the last one with mass
+    # 3. the first token whose sum exceeds u times the total mass; rounding never leads past the last one with
+    # mass
     sums_BV = mass_BV.cumsum(1)
     whole_B1 = sums_BV[:, -1:].contiguous()
     point_B1 = uniform_B.to(wide)[:, None] * whole_B1
@@ -43,7 +50,7 @@ def pick(
 
 
 class Draw:
-    """A logits processor that leaves the drawn token alone finite, so that greedy decoding takes it.
+    """A logits processor that leaves only the drawn token finite, so that greedy decoding chooses it.
 
     Args:
         uniform_BT: A number for each token that an answer may have.
@@ -58,7 +65,7 @@ class Draw:
         self.temperature, self.top_p, self.step = temperature, top_p, 0
 
     def __call__(self, _ids: Tensor, scores_BV: Tensor) -> Tensor:
-        """The scores of the next step; called once for each."""
+        """The scores of the next step; called once per step."""
         uniform_B = self.uniform_BT[:, self.step].to(scores_BV.device)
         self.step += 1
         token_B = pick(

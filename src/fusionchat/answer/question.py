@@ -1,4 +1,4 @@
-"""What a model is asked, and the conversations that come of its answers."""
+"""What a model is asked, and the conversations made from its answers."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -16,10 +16,10 @@ class Question(NamedTuple):
 
     Attributes:
         id: Its conversation's, and so the answer's.
-        domain: Its conversation's.
-        before: What was said before the first question; assistant turns in it bear no loss.
-        asks: User turns; each is answered after the answers to those before.
-        answer: The checkable answer to the last of them, None if there is none.
+        domain: Its conversation's domain.
+        before: The turns before the first question; assistant turns in it are not trained on.
+        asks: User turns; each is answered after the answers to the earlier ones.
+        answer: The checkable answer to the last of them; None if there is none.
     """
 
     id: str
@@ -30,19 +30,19 @@ class Question(NamedTuple):
 
 
 class Asked(NamedTuple):
-    """A prompt: a dialogue that ends in a user turn, and a name that no other prompt has."""
+    """A prompt: a dialogue that ends in a user turn, and a unique name."""
 
     name: str
     messages: tuple[Message, ...]
 
 
 class Reply(NamedTuple):
-    """What came of a prompt.
+    """The reply to a prompt.
 
     Attributes:
         text: The answer.
-        cut: Whether it ends where no more tokens were allowed, and not where the model ended it.
-        fault: Why there is no answer, "" if there is one.
+        cut: Whether it was cut at the most tokens, and not ended by the model.
+        fault: Why there is no answer; "" if there is one.
     """
 
     text: str = ""
@@ -55,7 +55,7 @@ Ask = Callable[[Sequence[Asked]], list[Reply]]
 
 
 def question_of(conversation: Conversation, turns: AnswerTurns) -> Question | Reject:
-    """A conversation without the answers that are to be given, or why there is nothing to answer."""
+    """A conversation without the answers that a model will give, or why there is nothing to answer."""
     messages = conversation.messages
     asks = [place for place, one in enumerate(messages) if one.role == "user"]
     if not asks:
@@ -74,8 +74,8 @@ def question_of(conversation: Conversation, turns: AnswerTurns) -> Question | Re
 def answer_all(questions: Sequence[Question], ask: Ask) -> list[Conversation | Reject]:
     """The dialogues with the model's answers, in order, or why one has none.
 
-    A dialogue ends early where an answer is cut, is empty or cannot be had. A cut answer is marked incomplete: its end is
-    not the model's.
+    A dialogue ends early if an answer is cut, empty or unavailable. A cut answer is marked incomplete, since
+    the model did not end it.
     """
     said = [list(one.before) for one in questions]
     faults: dict[int, str] = {}
@@ -95,7 +95,7 @@ def answer_all(questions: Sequence[Question], ask: Ask) -> list[Conversation | R
 
 
 def made(question: Question, messages: tuple[Message, ...], fault: str) -> Conversation | Reject:
-    """The conversation of a question, or a reject where nothing of it was answered."""
+    """The conversation of a question, or a reject if nothing of it was answered."""
     if len(messages) == len(question.before):
         return Reject(question.id, fault)
     whole = len(messages) == len(question.before) + 2 * len(question.asks) and messages[-1].complete

@@ -1,4 +1,4 @@
-"""A model on a server, answering: each prompt is one request, and the server makes its own batches."""
+"""A model on a server that answers: each prompt is one request, and the server forms its own batches."""
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
@@ -17,21 +17,21 @@ if TYPE_CHECKING:
     from fusionchat.corpus.render import Renderer
 
 ENDS = {"stop": False, "length": True}
-"""What servers call the end of an answer, and whether it is cut there."""
+"""Servers' names for the end of an answer, and whether it is cut there."""
 
 
 class Served:
     """A model on a server that answers.
 
-    Another release of the server may draw other tokens from the same seed.
+    Another release of the server may draw different tokens from the same seed.
 
     Args:
         server: The server.
-        model: Its name there.
+        model: The model's name there.
         renderer: Its chat template, in which prompts are sent as ids.
         sampling: How tokens are drawn.
-        seed: Of the draws.
-        concurrency: Requests under way at once.
+        seed: The seed of the draws.
+        concurrency: The most requests at once.
         advance: Called with the number of prompts done.
     """
 
@@ -69,7 +69,7 @@ class Served:
         return replies
 
     def room(self, prompt: int) -> int:
-        """Tokens that the answer to a prompt of that many tokens may have."""
+        """The most tokens of the answer to a prompt of ``prompt`` tokens."""
         most = self.sampling.max_new_tokens
         return most if self.window is None else max(0, min(most, self.window - prompt))
 
@@ -96,7 +96,10 @@ def seed_of(seed: int, name: str) -> int:
 def request(
     model: str, prompt: Sequence[int], room: int, sampling: Sampling, *, seed: int
 ) -> Mapping[str, Json]:
-    """What is sent. Whatever would change the draws is set: what is unset comes from the model's folder there."""
+    """The body of a request, with everything set that would change the draws.
+
+    Otherwise the server would take it from the model's folder.
+    """
     return {
         "model": model,
         "prompt": [list(prompt)],

@@ -1,4 +1,4 @@
-"""Settings of answers: how their tokens are drawn, where they are cut, and what of a dialogue is answered."""
+"""Settings of answers: how tokens are drawn, where answers are cut, what of a dialogue is answered."""
 
 from typing import ClassVar, Literal
 

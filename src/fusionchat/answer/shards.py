@@ -1,4 +1,4 @@
-"""Answers in files of some questions each: a file that is there is whole, and its questions are not asked again."""
+"""Answers in files of some questions each; an existing file is complete and not asked again."""
 
 import json
 from collections.abc import Sequence
@@ -10,7 +10,10 @@ from fusionchat.corpus.conversation import Conversation, Reject
 from fusionchat.corpus.read import from_record, to_record
 
 SHARD = 128
-"""Questions of a file. Batches are made within one, so that it is the same whenever and by whomever it is made."""
+"""Questions of a file.
+
+Batches are formed within a file, so that it is the same whenever and wherever it is made.
+"""
 FILES = "answers-*.jsonl"
 
 
@@ -20,12 +23,12 @@ def shards(count: int) -> list[range]:
 
 
 def shard_path(folder: Path, index: int) -> Path:
-    """Where a file of answers is."""
+    """The path of a file of answers."""
     return folder / FILES.replace("*", f"{index:05d}")
 
 
 def make_shard(folder: Path, index: int, questions: Sequence[Question], ask: Ask) -> None:
-    """Ask the questions of one file and write what came of them."""
+    """Ask the questions of one file and write the results."""
     members = shards(len(questions))[index]
     found = answer_all(questions[members.start : members.stop], ask)
     lines = [
@@ -37,7 +40,7 @@ def make_shard(folder: Path, index: int, questions: Sequence[Question], ask: Ask
 
 
 def read_shard(folder: Path, index: int) -> list[Conversation | Reject]:
-    """What came of the questions of one file."""
+    """The conversations or rejects of the questions of one file."""
     lines = shard_path(folder, index).read_text(encoding="utf-8").split("\n")
     held = [json.loads(line) for line in lines if line]
     return [Reject(**one["reject"]) if "reject" in one else from_record(one["answer"]) for one in held]

@@ -1,4 +1,4 @@
-"""A model whose weights are on this machine, answering in batches of neighbouring lengths."""
+"""A model whose weights are on this machine, which answers in batches of similar lengths."""
 
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
@@ -36,13 +36,13 @@ def prompt_or_none(renderer: "Renderer", messages: Sequence[Message]) -> list[in
 class Weights:
     """A loaded model that answers.
 
-    The same prompt has the same answer in every call, but for rounding in its batch.
+    The same prompt gets the same answer in every call, except for rounding in its batch.
 
     Args:
         model: The model.
         renderer: Its chat template.
         sampling: How tokens are drawn.
-        seed: Of the draws.
+        seed: The seed of the draws.
         batch_tokens: Positions of a batch, answers and padding included.
         advance: Called with the number of prompts done.
     """
@@ -88,7 +88,7 @@ class Weights:
         return replies
 
     def draw(self, members: Sequence[int], names: Sequence[str]) -> "Watch":
-        """What draws the tokens of a batch of prompts."""
+        """The logits processor that draws the tokens of a batch of prompts."""
         import numpy as np
         import torch
 

@@ -1,4 +1,4 @@
-"""A conversation that every template shows unchanged: edits of one template are made for all models."""
+"""A conversation that every template shows unchanged: one template's edits apply to all models."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -30,7 +30,7 @@ class Note(NamedTuple):
 
 
 class Fitted(NamedTuple):
-    """A conversation that all models can take, and what was done to it or is different for a model."""
+    """A conversation that all models can use, and what was changed in it or differs for a model."""
 
     conversation: Conversation
     notes: tuple[Note, ...] = ()
@@ -54,9 +54,9 @@ def agree_all(conversation: Conversation, renderers: Sequence[Renderer]) -> Fitt
 
 
 def respace(conversation: Conversation, renderers: Sequence[Renderer]) -> tuple[Conversation, list[Note]]:
-    """The conversation with the spaces of the first template that changes those of thoughts.
+    """The conversation with the spaces of the first template that changes the spaces of thoughts.
 
-    The pivot's is first.
+    The pivot's template comes first.
     """
     if not thoughtful(conversation):
         return conversation, []
@@ -76,8 +76,8 @@ def respace(conversation: Conversation, renderers: Sequence[Renderer]) -> tuple[
 def agree(renderer: Renderer, conversation: Conversation) -> Fitted | Reject:
     """The conversation with its assistant turns as one model's template shows them.
 
-    Trimmed spaces are taken out of the content itself, so that every model sees the same bytes; the result is proven
-    by rendering it.
+    Trimmed spaces are removed from the content itself, so that every model sees the same bytes; rendering the
+    result proves it.
     """
     notes: list[Note] = []
     for _ in range(3):
@@ -129,7 +129,7 @@ def shown_as(conversation: Conversation, spans: Sequence[tuple[int, int]]) -> Co
 
 
 def differences(renderer: Renderer, conversation: Conversation) -> list[Note]:
-    """Where a model sees something else than the conversation, or than its template alone would show."""
+    """Where a model sees something other than the conversation, or than its template alone would show."""
     roles = {m.role for m in conversation.messages} & renderer.template.hidden_roles
     found = [LEAVES_OUT.format(role=role) for role in sorted(roles)]
     if renderer.encoder.spells(conversation.messages):
@@ -148,5 +148,5 @@ def differences(renderer: Renderer, conversation: Conversation) -> list[Note]:
 
 
 def thoughtful(conversation: Conversation) -> bool:
-    """Whether an assistant turn has a thought, or tags of one."""
+    """Whether an assistant turn has a thought, or tags of a thought."""
     return any(m.role == "assistant" and needs_care(m.content) for m in conversation.messages)

@@ -1,12 +1,12 @@
 """Chat templates: rendering a conversation to text, and where each assistant turn's content is in it.
 
-The content is found by construction: the conversation is rendered once as it is and once with a mark in place of
-every assistant content. What is between the marks is the template's own text; the real rendering must be that
-text with the contents, or a known edit of them (trimmed), in place of the marks.
+The content is found by construction: the conversation is rendered once unchanged and once with a mark in
+place of every assistant content. The text between the marks is the template's own; the real rendering must be
+that text with the contents, or a known edit of them (trimmed), in place of the marks.
 
-Thoughts (``<think> ... </think>``) are where published templates differ most: some show them, some write them with
-other spaces, some leave them out, always or in earlier turns. Where a template does not show a thought unchanged, the
-whole turn is put in the place of its answer: the model reads what it would itself have written.
+Published templates differ most in thoughts (``<think> ... </think>``): some show them, some write them with
+other spaces, some omit them, always or in earlier turns. Where a template does not show a thought unchanged,
+the whole turn is put in place of its answer: the model reads what it would itself have written.
 """
 
 import re
@@ -34,12 +34,12 @@ WANTS_PARTS = "the chat template takes content as a list of parts, not as text"
 
 
 class Shown(NamedTuple):
-    """A conversation in a template's words.
+    """A conversation as a template writes it.
 
     Attributes:
         text: The rendering.
         places: Where the assistant turns are in it.
-        hidden: Messages whose thought the template leaves out; it is put back.
+        hidden: Messages whose thought the template omits; it is put back.
         respaced: Messages whose thought the template writes with other spaces, and how it writes them.
     """
 
@@ -50,12 +50,13 @@ class Shown(NamedTuple):
 
 
 class _Turn(NamedTuple):
-    """An assistant turn on its way into the text.
+    """An assistant turn while it is being rendered.
 
     Attributes:
-        form: What takes the place of the content in the rendering with marks.
-        pattern: How the form shows there, if the template changes it.
-        natural: Whether the template is given the content itself; else it is given the form, which is replaced afterwards.
+        form: The text in place of the content in the rendering with marks.
+        pattern: How the form appears there, if the template changes it.
+        natural: Whether the template gets the content itself; otherwise it gets the form, which is replaced
+            afterwards.
     """
 
     form: str
@@ -64,12 +65,12 @@ class _Turn(NamedTuple):
 
 
 class ChatTemplate:
-    """A chat template and the special tokens it may spell out.
+    """A chat template and the special tokens that it may spell out.
 
     Args:
         source: Jinja source.
         special_tokens: Spelling of ``bos_token``, ``eos_token`` and the like.
-        variables: What else the template is given.
+        variables: Other variables of the template.
 
     Raises:
         ModelError: The template is not valid Jinja.
@@ -82,7 +83,7 @@ class ChatTemplate:
         self.special_tokens = dict(special_tokens)
         self.tools: list[object] | None = None
         compiled(source)
-        if isinstance(self.write(PROBE), Refusal):  # made for tools only: show it a conversation without any
+        if isinstance(self.write(PROBE), Refusal):  # made only for tools: render a conversation without tools
             self.tools = []
             if isinstance(self.write(PROBE), Refusal):
                 self.tools = None
@@ -92,7 +93,7 @@ class ChatTemplate:
 
         Args:
             messages: The turns.
-            generate: Add what comes before an assistant's answer.
+            generate: Whether to add the text that comes before an assistant's answer.
         """
         return self._render([{"role": m.role, "content": m.content} for m in messages], generate)
 
@@ -105,12 +106,12 @@ class ChatTemplate:
         }
         try:
             return compiled(self.source).render({**self.variables, **self.special_tokens, **own})
-        except Exception as error:  # a template is a foreign program: whatever it raises is its refusal
+        except Exception as error:  # a template is foreign code: anything it raises is its refusal
             return Refusal("the chat template refuses the conversation", str(error))
 
     @cached_property
     def wants_parts(self) -> bool:
-        """Whether content is shown only as a list of parts, as templates of vision models may ask for."""
+        """Whether content must be a list of parts, as templates of vision models may require."""
         marks = make_marks(2, [])
         roles = ("user", "assistant")
         plain = self._render([{"role": r, "content": m} for r, m in zip(roles, marks, strict=True)])
@@ -124,7 +125,7 @@ class ChatTemplate:
 
     @cached_property
     def hidden_roles(self) -> frozenset[Role]:
-        """The roles, of system and user, whose turns the template leaves out without an error."""
+        """Those of the roles system and user whose turns the template omits without an error."""
         mark = make_marks(1, [])[0]
         probes: dict[Role, tuple[Message, ...]] = {
             "system": (Message("system", mark), *PROBE),
@@ -136,8 +137,8 @@ class ChatTemplate:
     def show(self, messages: Sequence[Message]) -> Shown | Refusal:
         """The text of a conversation and where the content of every assistant turn is in it.
 
-        Returns a refusal where the template leaves out, repeats, reorders or rewrites a turn; thoughts it leaves out
-        or rewrites are put back.
+        Returns a refusal where the template omits, repeats, reorders or rewrites a turn; thoughts that it
+        omits or rewrites are put back.
         """
         if self.wants_parts:
             return Refusal(WANTS_PARTS)
@@ -158,7 +159,7 @@ class ChatTemplate:
     def _care(
         self, messages: Sequence[Message], marks: Mapping[int, str]
     ) -> tuple[dict[int, _Turn], dict[int, str]]:
-        """How to look for each turn, by what the template does to its thought; and the thoughts with other spaces."""
+        """How to find each turn, depending on how its thought is shown; and the thoughts with other spaces."""
         turns = {i: thinking_turn(messages[i].content, mark) for i, mark in marks.items()}
         skeleton = self.write(with_contents(messages, {i: t.form for i, t in turns.items()}))
         respaced: dict[int, str] = {}

@@ -12,7 +12,7 @@ SYSTEM_COLUMNS = ("system", "system_prompt", "system_message")
 
 
 def with_system(said: Mapping[str, object], turns: Turns) -> Turns:
-    """The turns with the system prompt of a system column in front."""
+    """The turns, after the system prompt of a system column."""
     for column in SYSTEM_COLUMNS:
         if column in said and turns.messages:
             text = column_text(said[column], column)
@@ -25,7 +25,7 @@ def with_system(said: Mapping[str, object], turns: Turns) -> Turns:
 
 
 def with_answer(said: Mapping[str, object], turns: Turns, columns: Sequence[str]) -> Turns:
-    """The turns with the answer of the first of some columns: to a question, or the chosen one of a preference."""
+    """The turns with the answer of the first existing column: a question's, or a preference's chosen one."""
     for column in columns:
         if column in said:
             answer = answer_turns(said[column], column)
@@ -48,7 +48,7 @@ def answer_turns(value: object, column: str) -> Turns:
 
 
 def joined(before: tuple[Message, ...], answer: tuple[Message, ...]) -> tuple[Message, ...] | None:
-    """The turns with an answer that follows them or repeats them, None where it does neither."""
+    """The turns with an answer that follows them or repeats them; None if it does neither."""
     system = before[:1] if before and before[0].role == "system" else ()
     if answer and answer[0].role == "assistant" and len(before) > len(system):
         if before[-1].role == "user":
@@ -70,12 +70,12 @@ def same_texts(a: Sequence[Message], b: Sequence[Message]) -> bool:
 
 
 def inside(part: Sequence[Message], whole: Sequence[Message]) -> bool:
-    """Whether a run of turns is met in another."""
+    """Whether a run of turns occurs in another."""
     return any(same_texts(part, whole[i : i + len(part)]) for i in range(len(whole) - len(part) + 1))
 
 
 def repeats(value: object, messages: Sequence[Message]) -> bool:
-    """Whether a column only says again what the turns say: the text of one, or a run of them."""
+    """Whether a column only repeats the turns: the text of one, or a run of them."""
     if isinstance(value, str):
         return any(value.strip() == m.content.strip() for m in messages)
     if isinstance(value, list) and value:

@@ -1,10 +1,11 @@
 # N supervised tokens (rows) of some conversations, R runs, E escapes
-"""Where supervised tokens are, in about a byte each. PURE.
+"""The places of supervised tokens, in about a byte each. PURE.
 
-Most rows continue the row before: the next token of the same turn, which begins where the last one ended and is a few bytes long.
-So places and turns are kept as **runs** of such tokens, and a row's bytes as its **size** alone, which adds up to begin and end.
-A row that does not begin where the row before it in its run ended (the first: at 0), or is not 0 to 254 bytes long, has size 255:
-its begin and end are the next **escape**. Any integers come back as they were, if only few of them as cheaply.
+Most rows continue the row before: the next token of the same turn, which begins where the last one ended and
+is a few bytes long. So places and turns are stored as **runs** of such tokens, and a row's bytes as its
+**size**; sizes add up to begin and end. A row that does not begin where the row before it in its run ended
+(the first: at 0), or is not 0 to 254 bytes long, has size 255: its begin and end are the next **escape**. Any
+integers can be stored without loss, but unusual ones need more bytes.
 """
 
 from typing import NamedTuple
@@ -44,7 +45,7 @@ def pack(
     end: Int[np.ndarray, " N"],
     offsets: NDArray[np.int64],
 ) -> Compact:
-    """Rows made compact; rows of conversation c are offsets[c]:offsets[c + 1]."""
+    """The rows in compact form; rows of conversation c are offsets[c]:offsets[c + 1]."""
     n = len(places)
     first = np.ones(n, bool)
     first[1:] = (turn[1:] != turn[:-1]) | (np.diff(places.astype(np.int64)) != 1)

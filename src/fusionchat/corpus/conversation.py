@@ -1,10 +1,10 @@
-"""`Conversation`: the one form a dialogue has inside FusionChat, whatever file it came from."""
+"""`Conversation`: the only form of a dialogue inside FusionChat, whatever file it came from."""
 
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 PARAGRAPH = r"([^\n]+)"
-"""What a conversation is in plain text, if nothing else is said: a line that is not empty."""
+"""The default pattern of a conversation in plain text: a line that is not empty."""
 
 SHOWN_DETAIL = 100
 Role = Literal["system", "user", "assistant"]
@@ -17,8 +17,8 @@ class Message:
     Attributes:
         role: Who speaks.
         content: The text.
-        complete: False where a long conversation was cut inside the turn: its end is then not supervised.
-        train: False where the corpus asks that the turn bears no loss; it is context for later turns only.
+        complete: False if a long conversation was cut inside the turn; its end is then not supervised.
+        train: False if the corpus excludes the turn from the loss; it is then only context for later turns.
     """
 
     role: Role
@@ -40,8 +40,8 @@ class Conversation:
         id: Unique within its corpus; the file's own id (with the record's number where another has it), or
             ``<file stem>-<record number>``.
         messages: The turns; at least one of them is the assistant's.
-        domain: A label for reports, "" if there is none.
-        answer: The checkable answer to the last user turn, None if there is none.
+        domain: A label for reports; "" if there is none.
+        answer: The checkable answer to the last user turn; None if there is none.
     """
 
     id: str
@@ -51,7 +51,7 @@ class Conversation:
 
     @property
     def supervised_bytes(self) -> int:
-        """UTF-8 bytes of the turns that bear loss: the denominator of bits per byte."""
+        """UTF-8 bytes of the supervised turns: the denominator of bits per byte."""
         return sum(len(m.content.encode()) for m in self.messages if m.supervised)
 
     @property
@@ -61,7 +61,7 @@ class Conversation:
 
 
 class Reject(NamedTuple):
-    """A record that could not be used: its id, a short reason to count by, the detail, the model (if one)."""
+    """A record that cannot be used: its id, a short reason to count by, the detail, the model (if any)."""
 
     id: str
     reason: str

@@ -15,11 +15,12 @@ TRIES = 32
 
 
 def fit(conversation: Conversation, renderers: Sequence[tuple[Renderer, int]]) -> Fitted | Reject:
-    """The conversation edited as the models' templates edit it and cut to their lengths, or why it cannot be.
+    """The conversation as edited by the templates and cut to every model's length, or why it cannot be.
 
-    A conversation that fits is returned untouched. A longer one is cut at the largest byte of an assistant turn
-    where every model has a token boundary and no more than its maximum number of tokens; the turn that was cut is
-    marked incomplete, later turns are dropped, and an answer is kept only if the last user turn is.
+    A conversation that fits is returned untouched. A longer one is cut at the largest byte of an assistant
+    turn where every model has a token boundary and no more than its maximum number of tokens; the turn that
+    was cut is marked incomplete, later turns are dropped, and an answer is kept only if the last user turn
+    is.
 
     Args:
         conversation: The conversation.
@@ -62,9 +63,9 @@ def fits(rendered: Sequence[Rendered], renderers: Sequence[tuple[Renderer, int]]
 def shared_cuts(
     conversation: Conversation, rendered: Sequence[Rendered], renderers: Sequence[tuple[Renderer, int]]
 ) -> list[tuple[int, int]]:
-    """(message, byte) where every model's tokens end within its maximum length, the latest first.
+    """The (message, byte) pairs where every model's tokens end within its maximum length, the last first.
 
-    The byte one past a content means the whole turn with its end.
+    One byte past a content means the whole turn with its end.
     """
     shared: NDArray[np.int64] | None = None
     for one, (_, most) in zip(rendered, renderers, strict=True):

@@ -1,4 +1,4 @@
-"""Text to ids for one model; control tokens that a turn spells out are read as text."""
+"""Token ids of a text for one model; control tokens that a turn spells out are read as text."""
 
 import re
 from collections.abc import Callable, Sequence
@@ -27,24 +27,24 @@ Write = Callable[[Sequence[Message]], "str | Refusal"]
 class Encoder:
     """Encodes renderings.
 
-    Where a turn spells out a control token ("what does <|im_end|> do?"), the text is cut inside that spelling and the
-    pieces are encoded one by one, so that the tokenizer finds no control token there. The bytes are the same for a model
-    that has the token and for one that has not.
+    Where a turn spells out a control token ("what does <|im_end|> do?"), the text is cut inside that spelling
+    and the pieces are encoded one by one, so that the tokenizer finds no control token there. The bytes are
+    the same for a model with the token and for one without.
 
     Args:
         tokenizer: The model's tokenizer.
-        table: Its bytes; tokens out of the text are control tokens.
+        table: Its bytes; tokens that are not text are control tokens.
     """
 
     def __init__(self, tokenizer: "PreTrainedTokenizerBase", table: ByteTable) -> None:
         self.tokenizer, self.table = tokenizer, table
 
     def ids(self, text: str, cuts: Sequence[int] = ()) -> NDArray[np.int64]:
-        """Ids of a text; control tokens are spelled out in it, none are added.
+        """Ids of a text in which control tokens are spelled out; none are added.
 
         Args:
             text: The text.
-            cuts: Characters before which a piece ends: no token goes over them.
+            cuts: Characters before which a piece ends, so that no token crosses them.
         """
         bounds = [0, *cuts, len(text)]
         pieces = [text[a:b] for a, b in pairwise(bounds)]
@@ -55,7 +55,7 @@ class Encoder:
         return np.asarray(encoded["input_ids"], dtype=np.int64)
 
     def _inner(self, piece: str) -> NDArray[np.int64]:
-        """Ids of a piece that follows another: without the space that some tokenizers put first."""
+        """Ids of a piece that follows another, without the space that some tokenizers put first."""
         if self.table.prefix != "none":
             for guard in GUARDS:
                 before, both = self._plain(guard), self._plain(guard + piece)
@@ -76,7 +76,7 @@ class Encoder:
         return any(self._control.search(m.content) for m in messages)
 
     def turns(self, messages: Sequence[Message], text: str, write: Write) -> NDArray[np.int64] | Refusal:
-        """Ids of ``text``, which ``write`` makes of the messages; all its control tokens are the template's."""
+        """Ids of ``text``, made by ``write`` from the messages; all its control tokens are the template's."""
         if not self.spells(messages):
             return self.ids(text)
         mark = next(chr(c) for c in PRIVATE_USE if chr(c) not in text)

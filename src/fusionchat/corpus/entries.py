@@ -1,6 +1,6 @@
 """The entries of one part of a corpus, with every record accounted for.
 
-They are read one after the other, and their shares are drawn.
+They are read in order, and their shares are drawn.
 """
 
 from collections import Counter
@@ -19,14 +19,14 @@ NOT_DRAWN = "not drawn"
 
 
 class Account(NamedTuple):
-    """What one entry gave. Its records are those that are used, rejected or left out.
+    """What became of an entry's records: used, rejected or left out.
 
     Attributes:
-        place: Where the recipe has it: ``train.1``.
+        place: Its path in the recipe: ``train.1``.
         name: Its file, pattern or data set.
-        used: Conversations that it gives to its part.
+        used: Conversations that it contributes to its part.
         rejected: Records that could not be used.
-        left: Records that its own settings leave out, by reason; None where the number is not known.
+        left: Records that its own settings leave out, by reason; None if the number is unknown.
     """
 
     place: str
@@ -37,7 +37,7 @@ class Account(NamedTuple):
 
     @property
     def records(self) -> int:
-        """How many records it has, as far as they were counted."""
+        """The number of its records, as far as they were counted."""
         return self.used + self.rejected + sum(count or 0 for count in self.left.values())
 
     def __str__(self) -> str:
@@ -50,7 +50,7 @@ class Account(NamedTuple):
 
 
 class ReadEntries(NamedTuple):
-    """The conversations of a part, as those of `ReadCorpus`, and what each entry gave."""
+    """The conversations of a part, as in `ReadCorpus`, and the account of each entry."""
 
     conversations: list[Conversation]
     rejects: list[Reject]
@@ -62,10 +62,10 @@ class ReadEntries(NamedTuple):
 def read_entries(
     part: str, entries: Mapping[str, CorpusFile], folder: str, *, seed: int, thinking: Thinking = "keep"
 ) -> ReadEntries:
-    """All conversations of a part, under ids of their own: an id that another entry has gets a number.
+    """All conversations of a part, under unique ids: an id that another entry has gets a number.
 
     Raises:
-        CorpusError: An entry cannot be read or gives nothing; the message names it.
+        CorpusError: An entry cannot be read or has no usable record; the message names it.
     """
     conversations, rejects, accounts = list[Conversation](), list[Reject](), list[Account]()
     unused, notes = Counter[str](), Counter[str]()
@@ -98,7 +98,7 @@ def read_entry(
     The arguments are those of `read_corpus`.
 
     Raises:
-        CorpusError: As `read_corpus`, with the entry's place in the recipe.
+        CorpusError: As `read_corpus`, with the entry's path in the recipe.
     """
     try:
         read = read_corpus(entry, folder, sample=sample)
@@ -110,15 +110,15 @@ def read_entry(
 def under_own_ids(
     place: str, entry: CorpusFile, conversations: list[Conversation], seen: dict[str, Conversation]
 ) -> tuple[list[Conversation], list[Reject]]:
-    """An entry's conversations under ids that no other entry has given, and a reject for each that another has given.
+    """An entry's conversations under unique ids, and a reject for each that another entry has given.
 
     Args:
         place, entry: The entry.
         conversations: Its conversations.
-        seen: Those of the entries before it, by id; its own are added.
+        seen: The conversations of earlier entries, by id; this entry's are added.
 
     Raises:
-        CorpusError: Others have given all of them.
+        CorpusError: Other entries have given all of them.
     """
     taken, again = list[Conversation](), list[Reject]()
     for number, conversation in enumerate(conversations):
@@ -138,7 +138,7 @@ def under_own_ids(
 
 
 def at(place: str, error: CorpusError) -> CorpusError:
-    """The error with the place of the entry in the recipe before the file."""
+    """The error with the entry's path in the recipe before the file."""
     return CorpusError(error.what, where=f"corpus.{place}: {error.where}", do=error.do)
 
 
@@ -153,14 +153,14 @@ def draw_share(
 
 
 def open_thoughts(read: ReadCorpus) -> ReadCorpus:
-    """What was read with every thought from its opening tag on."""
+    """The conversations as read, with every thought beginning at its opening tag."""
     opened = [with_openings(conversation) for conversation in read.conversations]
     count = sum(new is not old for new, old in zip(opened, read.conversations, strict=True))
     return read._replace(conversations=opened, notes={OPENED: count} if count else {})
 
 
 def drop_thoughts(read: ReadCorpus) -> ReadCorpus:
-    """What was read without thoughts; a conversation that has nothing else is a reject."""
+    """The conversations as read, without thoughts; one that has nothing else is a reject."""
     kept: list[Conversation] = []
     rejects, count = list(read.rejects), 0
     for conversation in read.conversations:

@@ -1,4 +1,4 @@
-"""Records of a corpus file or a hub dataset, in order and as the file holds them, whatever they mean."""
+"""Records of a corpus file or a hub dataset, in order and as stored, whatever they mean."""
 
 import gzip
 import json
@@ -38,7 +38,7 @@ WRAPPERS = ("data", "rows", "records", "examples", "instances", "items", "conver
 
 
 class BrokenLine(str):
-    """A line that is not JSON; counted as a reject, since the lines around it are whole."""
+    """A line that is not JSON; it is counted as a reject, since other lines are valid."""
 
     __slots__ = ()
 
@@ -48,7 +48,7 @@ def read_records(file: Path, *, text: bool, split: str, pattern: str) -> Iterato
 
     Args:
         file: The file.
-        text: Take the file for plain text whatever its ending.
+        text: Whether to read the file as plain text, whatever its ending.
         split: The key of the records in a JSON object.
         pattern: A regular expression; its group 1 is the text of a conversation.
 
@@ -84,7 +84,7 @@ def read_records(file: Path, *, text: bool, split: str, pattern: str) -> Iterato
 
 
 def read_text(file: Path) -> str:
-    """A file's text: unpacked if it is gzip, decoded as UTF-8, -16 or -32, whichever its first bytes show."""
+    """A file's text: unpacked if it is gzip, decoded as UTF-8, -16 or -32, as its first bytes show."""
     raw = file.read_bytes()
     if raw.startswith(GZIP):
         raw = gzip.decompress(raw)
@@ -110,9 +110,10 @@ def plain_texts(text: str, pattern: str) -> Iterator[object]:
 def json_records(text: str, path: str, *, lines: bool, split: str) -> Iterable[object]:
     """The records of a JSON file, or of one with a record a line.
 
-    The ending decides only where the text leaves it open: a list in a .jsonl file and lines in a .json file are read.
+    The ending decides only where the text is ambiguous: a list in a .jsonl file and lines in a .json file are
+    read.
     """
-    text = text.removeprefix("\ufeff")  # a second mark, of a text that was encoded twice
+    text = text.removeprefix("\ufeff")  # a second byte order mark, of a text that was encoded twice
     if not lines or text.lstrip().startswith("["):
         try:
             return listed(json.loads(text), path, split)
@@ -134,7 +135,7 @@ def json_records(text: str, path: str, *, lines: bool, split: str) -> Iterable[o
 
 
 def json_values(text: str) -> list[object] | None:
-    """JSON values one after the other, each over several lines; None where the text is something else."""
+    """Consecutive JSON values, each over several lines; None if the text is something else."""
     decoder, values, at = json.JSONDecoder(), list[object](), 0
     text = text.strip()
     while at < len(text):
@@ -158,7 +159,7 @@ def starts_with_a_line_of_json(text: str) -> bool:
 
 
 def json_lines(text: str) -> Iterator[object]:
-    """One record a line; empty lines are passed over, a mark where files were put together is dropped."""
+    """One record per line, without empty lines and the byte order marks of concatenated files."""
     for line in text.split("\n"):
         bare = line.strip().removeprefix("\ufeff")
         if bare:
@@ -204,7 +205,7 @@ def parquet_rows(file: Path) -> Iterator[object]:
 
 
 def hub_records(place: Place, split: str, subset: str | None) -> Iterator[object]:
-    """The records of a hub dataset, streamed, of the commit that `hub_commit` says."""
+    """The records of a hub dataset, streamed, at the commit that `hub_commit` returns."""
     try:
         import datasets
     except ImportError as error:
@@ -228,17 +229,17 @@ def hub_records(place: Place, split: str, subset: str | None) -> Iterator[object
 
 
 def hub_size(place: Place, split: str, subset: str | None) -> int | None:
-    """How many records a hub dataset has, as its page says; None where it does not say."""
+    """The number of records of a hub dataset according to its page; None if it does not say."""
     try:
         import datasets
 
         builder = datasets.load_dataset_builder(place.name, subset, revision=pinned(place))
         return int(builder.info.splits[split].num_examples)
-    except Exception:  # the count is for the report only, and many kinds are raised
+    except Exception:  # the count is only for the report, and many types are raised
         return None
 
 
 def pinned(place: Place) -> str | None:
-    """The commit of a hub dataset, or the revision as given where the commit is not known."""
+    """The commit of a hub dataset, or the given revision if the commit is unknown."""
     commit = hub_commit(place)
     return commit if COMMIT.fullmatch(commit) else place.revision

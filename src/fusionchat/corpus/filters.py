@@ -10,10 +10,7 @@ SHOWN_CHARACTERS = 40
 
 
 def passes(record: object, wanted: Filter) -> bool:
-    """Whether each of the filter's columns has the value that is wanted, or one of them.
-
-    An absent one is null.
-    """
+    """Whether each of the filter's columns has the wanted value, or one of them; an absent one is null."""
     said = record if isinstance(record, dict) else {}
     return all(
         any(equal(said.get(column), one) for one in (value if isinstance(value, tuple) else (value,)))
@@ -22,7 +19,7 @@ def passes(record: object, wanted: Filter) -> bool:
 
 
 def equal(value: object, wanted: Scalar) -> bool:
-    """Whether two values are the same: 5 is 5.0, but neither "5" nor true."""
+    """Whether two values are equal: 5 is 5.0, but neither "5" nor true."""
     return isinstance(value, bool) == isinstance(wanted, bool) and value == wanted
 
 

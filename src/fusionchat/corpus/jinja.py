@@ -1,7 +1,8 @@
-"""The Jinja environment of chat templates, as transformers has it, on a fixed day.
+"""The Jinja environment of chat templates, as in transformers, with a fixed date.
 
-transformers 5.24, `utils/chat_template_utils.py`: an immutable sandbox with `trim_blocks` and `lstrip_blocks`, loop
-controls, `{% generation %}`, `tojson` without escapes for HTML, `raise_exception` and `strftime_now`.
+As in transformers 5.24, `utils/chat_template_utils.py`, it is an immutable sandbox with `trim_blocks` and
+`lstrip_blocks`, loop controls, `{% generation %}`, `tojson` without escapes for HTML, `raise_exception` and
+`strftime_now`.
 """
 
 from collections.abc import Callable, Mapping
@@ -20,11 +21,11 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 from fusionchat.errors import ModelError
 
 RENDERING_DAY = datetime(2024, 7, 26)
-"""Templates that print today's date print this one, so that a capture made tomorrow is the same."""
+"""The date that templates print as today's, so that a capture made tomorrow is the same."""
 
 
 class Generation(Extension):
-    """The ``{% generation %}`` block of training templates: its body, as it is."""
+    """The ``{% generation %}`` block of training templates, which renders its body unchanged."""
 
     tags = {"generation"}  # noqa: RUF012
 
@@ -39,7 +40,7 @@ class Generation(Extension):
 
 
 def refuse(message: str) -> NoReturn:
-    """What templates call to refuse a conversation."""
+    """Refuse a conversation; templates call this as `raise_exception`."""
     raise TemplateError(message)
 
 
@@ -56,7 +57,7 @@ def to_json(
 
 @lru_cache(maxsize=64)
 def compiled(source: str) -> Template:
-    """A template in an immutable sandbox with what the hub's chat templates use.
+    """A template in an immutable sandbox with the extensions that the hub's chat templates use.
 
     Raises:
         ModelError: It is not valid Jinja.
@@ -84,7 +85,7 @@ class HasTemplate(Protocol):
 
 
 def own_template(tokenizer: HasTemplate, where: str) -> str:
-    """The Jinja source of a tokenizer's chat template; of several by name, the one called ``default``.
+    """The Jinja source of a tokenizer's chat template; of several, the one named ``default``.
 
     Raises:
         ModelError: There is none, or several and none of them is the default.
@@ -93,10 +94,7 @@ def own_template(tokenizer: HasTemplate, where: str) -> str:
 
 
 def pick(found: object, where: str) -> str:
-    """The template itself, or of several by name the one called ``default``.
-
-    Raises ModelError as `own_template` does.
-    """
+    """The template itself, or of several the one named ``default``; raises as `own_template`."""
     names: list[str] = []
     if isinstance(found, Mapping):
         names = sorted(map(str, found))

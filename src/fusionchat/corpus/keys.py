@@ -1,7 +1,7 @@
 """What keys of records and turns mean: harmless, unsupported, or switches of the loss.
 
-A key that is in no list here and that nothing reads is never passed over: the record is used, and the key is counted
-by name for `check` and the report.
+A key that is in no list here and that nothing reads is never ignored silently: the record is used, and the
+key is counted by name for `check` and the report.
 """
 
 import math
@@ -21,7 +21,7 @@ toxic toxicity redacted moderation openai_moderation detoxify_moderation detoxif
 metadata meta stats avatar avatar_url avatarUrl
 """
 HARMLESS = frozenset(NAMES_AND_ORIGIN.split() + SUBJECT_AND_QUALITY.split())
-"""Keys that say something about a text and change nothing of it."""
+"""Keys that describe a text without changing it."""
 
 LABEL = re.compile(r"(^|[_-])(id|hash|model)$")
 """Names of labels, if their value is one: `prompt_id`, `conversation_hash`, `chosen-model`."""
@@ -32,10 +32,10 @@ MEASURE = re.compile(
 """Names of measures, if their value is a number: `num_turns`, `score_chosen`, `prompt_tokens`."""
 
 SWITCHES = re.compile(r"train|loss|mask|weight|skip|ignore|only")
-"""Names that may switch something, whatever else is in them: `train_on_last_turn`, `mask_tokens`."""
+"""Parts of names that may switch something: `train_on_last_turn`, `mask_tokens`."""
 
 FLAGS = frozenset(["custom_instruction", "skip_prompt_formatting"])
-"""Keys that are harmless if they only say yes or no."""
+"""Keys that are harmless if their value is a boolean."""
 
 BEYOND_TEXT = """
 tools functions function_call function_calls tool_calls tool_call_id available_tools tool_choice
@@ -43,22 +43,25 @@ image images image_url video videos audio audios
 """
 
 REFUSED_RECORD = frozenset([*BEYOND_TEXT.split(), "documents"])
-"""Keys of a record that put something into the dialogue which is not among its turns."""
+"""Keys of a record that add something to the dialogue beside its turns."""
 
 REFUSED_TURN = frozenset([*BEYOND_TEXT.split(), "train_detail", "training_detail"])
 """Keys of a turn that make it more than its text, or that train on parts of it."""
 
 LOSS_ON = ("train", "training", "trainable", "train_on_turn", "loss", "loss_mask", "weight", "loss_weight")
-"""Switches that let a turn bear loss: 1 or true does, 0 or false does not (OpenAI, Mistral, axolotl, ms-swift)."""
+"""Switches that include a turn in the loss (1 or true) or exclude it (0 or false).
+
+They are those of OpenAI, Mistral, axolotl and ms-swift.
+"""
 
 LOSS_OFF = ("masked", "mask", "mask_loss", "ignore_loss")
-"""Switches that take a turn out of the loss: true does (torchtune)."""
+"""Switches that exclude a turn from the loss if true (torchtune)."""
 
 UNWANTED = ("label", "kto_tag")
-"""Keys that are false where an answer is one that nobody wants (TRL's and LLaMA-Factory's KTO)."""
+"""Keys that are false for an undesired answer (KTO in TRL and LLaMA-Factory)."""
 
 THOUGHTS = ("reasoning_content", "reasoning", "thinking")
-"""Keys of an assistant turn that hold the thoughts before its content."""
+"""Keys of an assistant turn with the thoughts before its content."""
 
 SWITCH = {"true": True, "1": True, "1.0": True, "false": False, "0": False, "0.0": False}
 
@@ -72,7 +75,7 @@ class Unusable(Exception):
 
 
 def missing(value: object) -> bool:
-    """Whether a value says nothing: null, NaN, empty, or a mapping of these, as tables fill absent cells."""
+    """Whether a value is missing: null, NaN, empty, or a mapping of these, as tables fill absent cells."""
     if isinstance(value, float):
         return math.isnan(value)
     if isinstance(value, dict):
@@ -81,24 +84,24 @@ def missing(value: object) -> bool:
 
 
 def given(record: Mapping[object, object]) -> dict[str, object]:
-    """The keys of a record that say something, with their values."""
+    """The keys of a record that are not missing, with their values."""
     return {str(key): value for key, value in record.items() if not missing(value)}
 
 
 def refuse(record: Mapping[str, object], refused: frozenset[str]) -> None:
-    """Raise Unusable where a record or turn has a key that cannot be followed."""
+    """Raise Unusable where a record or turn has an unsupported key."""
     for key in sorted(refused & record.keys()):
         if record[key] not in (False, "[]", "{}", "null"):  # lists are also stored as JSON text
             raise Unusable(f"key `{key}` cannot be followed")
 
 
 def unused(record: Mapping[str, object], used: frozenset[str]) -> list[str]:
-    """Keys that say something, that nothing reads and that are not known to be harmless."""
+    """Keys with a value that nothing reads and that are not known to be harmless."""
     return sorted(key for key in record.keys() - used if not harmless(key, record[key]))
 
 
 def harmless(key: str, value: object) -> bool:
-    """Whether a key only says something about the text."""
+    """Whether a key only describes the text."""
     if key in HARMLESS:
         return True
     if key in FLAGS:
@@ -111,16 +114,16 @@ def harmless(key: str, value: object) -> bool:
 
 
 def bears_loss(record: Mapping[str, object]) -> bool | None:
-    """What the switches of a record or turn say of its loss, None where there are none.
+    """Whether the switches of a record or turn include it in the loss; None if there are none.
 
     Raises:
-        Unusable: A switch is neither on nor off (a weight of 0.5, say), or two of them disagree.
+        Unusable: A switch is neither on nor off (a weight of 0.5, for example), or two of them disagree.
     """
     said: dict[bool, str] = {}
     for key in (*LOSS_ON, *LOSS_OFF):
         if key in record:
             state = SWITCH.get(str(record[key]).strip().lower())
-            counts = not (key == "mask" and not isinstance(record[key], bool))  # a mask of 1 means either
+            counts = not (key == "mask" and not isinstance(record[key], bool))  # a mask of 1 is ambiguous
             if state is None or not counts:
                 raise Unusable(f"`{key}` is neither on nor off", str(record[key])[:80])
             said[state if key in LOSS_ON else not state] = key

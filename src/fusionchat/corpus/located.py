@@ -11,7 +11,7 @@ from fusionchat.hub import Place, find, hub_commit
 
 
 class Located(NamedTuple):
-    """What the path of an entry means here.
+    """What the path of an entry refers to.
 
     Attributes:
         path: The path, relative to the working directory; or the id of a data set.
@@ -25,15 +25,15 @@ class Located(NamedTuple):
 
 
 def locate(path: str, folder: str = ".", revision: str | None = None) -> Located:
-    """The file of this name, or else the files of this pattern in order, or else the data set of this id on the hub.
+    """The file of this name, else the files of this pattern in order, else the data set on the hub.
 
     Args:
-        path: As a recipe has it.
-        folder: The recipe's.
-        revision: Of a data set.
+        path: The path in the recipe.
+        folder: The recipe's folder.
+        revision: The revision of a data set.
 
     Raises:
-        CorpusError: It is a folder, no file is like this, or a file that is not there.
+        CorpusError: It is a folder, no file matches, or the file does not exist.
     """
     place = find(path, folder, revision, kind="datasets")
     if place.path is not None and place.path.is_dir():
@@ -70,18 +70,21 @@ def _matched(path: str, folder: str) -> Located:
 
 
 def is_a_file_s(ending: str) -> bool:
-    """Whether an ending is that of a file; that of `org/OpenHermes-2.5` is not."""
+    """Whether an ending is a file's, unlike the one of `org/OpenHermes-2.5`."""
     return ending[1:].isalpha() or ending == ".7z"
 
 
 def example(folder: Path) -> str:
-    """A pattern for the files of a folder, by the ending that most of them have."""
+    """A pattern for the files of a folder, with the ending that most of them have."""
     endings = [one.suffix for one in sorted(folder.iterdir()) if one.is_file() and one.suffix]
     return f"*{max(endings, key=endings.count)}" if endings else "*.jsonl"
 
 
 def content_of(path: str, revision: str | None) -> str:
-    """What identifies the content of an entry: a file's checksum, those of several with their names, or a data set's commit."""
+    """What identifies the content of an entry: the checksums of its files, or a data set's commit.
+
+    Several files are identified with their names.
+    """
     found = locate(path, "", revision)
     if found.hub is not None:
         return f"hub:{found.path}@{hub_commit(found.hub)}"

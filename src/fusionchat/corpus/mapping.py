@@ -1,4 +1,4 @@
-"""Columns of any name, read as those that formats know.
+"""Columns of any name, read as the columns that formats know.
 
 `columns: {prompt: problem, completion: solution}`.
 """
@@ -14,7 +14,7 @@ from fusionchat.corpus.keys import harmless
 from fusionchat.corpus.turns import ROLE_KEYS, TEXT_KEYS
 
 IN_TURNS = {ROLE_KEYS[0]: ROLE_KEYS, TEXT_KEYS[0]: TEXT_KEYS}
-"""Roles of keys of turns, each with the keys that are read without a map."""
+"""The roles of keys of turns, each with the keys that are read without a mapping."""
 
 OF_FORMATS = [name for one in FORMATS.values() for name in (*one.columns, *one.answers)]
 ROLES = tuple(
@@ -26,12 +26,12 @@ ROLES = tuple(
 
 
 class Names(NamedTuple):
-    """What the columns of a corpus are called.
+    """The names of a corpus's columns.
 
     Attributes:
-        columns: The column for each role that has another name than its own.
+        columns: The column for each role whose name differs.
         domain: The domain of all records.
-        domain_column: The column that holds the domain.
+        domain_column: The column with the domain.
     """
 
     columns: Mapping[str, str] = {}
@@ -45,14 +45,15 @@ class Names(NamedTuple):
         return named | ({"domain.column": self.domain_column} if self.domain_column is not None else {})
 
     def format(self, asked: FormatName) -> FormatName:
-        """The format of the roles that are mapped, where the recipe asks for none."""
+        """The format of the mapped roles, if the recipe names none."""
         fitting = (name for name, one in FORMATS.items() if self.columns.keys() & set(one.columns))
         return next(fitting, asked) if asked == "auto" else asked
 
     def read(self, record: Mapping[str, object]) -> dict[str, object]:
         """A record with every mapped column under its role.
 
-        A column that has the name of a role which another column has is not read; it stays under a name that is counted.
+        A column whose name is a role that another column has is not read; it is kept under a name that is
+        counted.
         """
         columns = {role: column for role, column in self.columns.items() if role not in IN_TURNS}
         taken = set(columns.values())
@@ -89,7 +90,7 @@ TURN_SETTINGS = frozenset(f"columns.{role}" for role in IN_TURNS)
 
 
 def keys_of_turns(record: object) -> Iterator[str]:
-    """The keys of what a record's values hold, or of the turns that it is a list of."""
+    """The keys of the objects in a record's values, or of the turns if the record is a list."""
     values = record.values() if isinstance(record, dict) else [record]
     for value in values:
         turns = value if isinstance(value, list) else [value]

@@ -1,19 +1,21 @@
 """Text that two parts of a corpus share, in either direction.
 
-A conversation is a list of exchanges: an assistant turn with the user turn before it. System turns are no part of it,
-since many dialogues share one. A thought is compared apart from its answer: the same answer after another thought is the
-same exchange. A conversation repeats a held-out part where
+A conversation is a list of exchanges: an assistant turn with the user turn before it. System turns do not
+count, since many dialogues share one. A thought is compared separately from its answer: the same answer after
+another thought is the same exchange. A conversation repeats a held-out part if
 
 1. all of its exchanges are in that part, or all exchanges of a conversation of that part are in it;
 2. it has an exchange of that part, with more than a few words;
-3. it has an answer of more than 8 words of which that part has more than half of the runs of 8 words, or it has more
+3. it has an answer of more than 8 words, and that part has more than half of the answer's runs of 8 words, or
+  it has more
    than half of the runs of such an answer of that part;
-4. it asks a question of that part that has more than 8 words.
+4. it asks a question of that part with more than 8 words.
 
-A short answer alone is no evidence ("Yes."). Neither is what many conversations have: 2 and 4 do not count what is in
-more than a hundredth of all conversations that differ, 3 does not count runs in the answers to as many different questions
-(a template, "As an AI language model ..."). In a small corpus a hundredth is one or two: there, what up to ten conversations
-have is a repetition (a problem in ten wordings), unless that is more than a tenth of the corpus.
+A short answer alone is no evidence ("Yes."). Neither is what many conversations share: 2 and 4 ignore what is
+in more than a hundredth of all different conversations, 3 ignores runs in the answers to as many different
+questions (a template, "As an AI language model ..."). In a small corpus a hundredth is one or two; there,
+what up to ten conversations share is a repetition (a problem in ten wordings), unless that is more than a
+tenth of the corpus.
 """
 
 from collections import Counter
@@ -39,11 +41,11 @@ class Exchange(NamedTuple):
 
     Attributes:
         pair: Hash of both.
-        question: Hash of the question, 0 where there is none.
-        trivial: Whether both together have no more than 4 words.
+        question: Hash of the question; 0 if there is none.
+        trivial: Whether both together have at most 4 words.
         asks: Whether the question has more than 8 words.
-        runs: Hashes of the answer's runs of 8 words, none where it has no more than 8 words. An answer after a thought
-            makes two exchanges, that of the thought differs in its runs only.
+        runs: Hashes of the answer's runs of 8 words; none if it has at most 8 words. An answer after a
+            thought makes two exchanges; the thought's differs only in its runs.
     """
 
     pair: int
@@ -81,12 +83,12 @@ Talk = tuple[Exchange, ...]
 
 
 def most_repeated(size: int) -> int:
-    """In how many of ``size`` conversations a text may be that is a repetition and not common."""
+    """The most of ``size`` conversations that may share a text for it to be a repetition and not common."""
     return max(FEWEST, min(REPEATED, size // TENTH), size // COMMON)
 
 
 class Index:
-    """What a held-out part holds, by hash, and which of it is common in the whole corpus.
+    """The content of a held-out part, by hash, and which of it is common in the whole corpus.
 
     Args:
         held: The held-out part.
@@ -104,7 +106,7 @@ class Index:
         self._index_answers(every)
 
     def _count(self, corpus: Sequence[Talk]) -> None:
-        """Find the pairs, questions and runs that are common, over different conversations and different questions."""
+        """Find the common pairs, questions and runs, counted over different conversations and questions."""
         counts = np.zeros(len(self.runs), np.int32)
         pairs, questions = Counter[int](), Counter[int]()
         talks, asked = set[tuple[int, ...]](), set[int]()
@@ -123,7 +125,7 @@ class Index:
         self.common_runs = counts > self.most
 
     def _index_answers(self, every: Sequence[Exchange]) -> None:
-        """For each run the long answers that have it, common runs left out; and how many runs each answer has."""
+        """Index the long answers by their runs, without common ones, and count the runs of each answer."""
         distinct = {exchange.runs.tobytes(): exchange.runs for exchange in every if len(exchange.runs)}
         rare = [self.rare(self.find(runs)) for runs in distinct.values()]
         self.sizes = np.array([len(runs) for runs in rare], np.int64)
@@ -133,7 +135,7 @@ class Index:
         self.first = np.searchsorted(run[order], np.arange(len(self.runs) + 1))
 
     def find(self, runs: NDArray[np.uint64]) -> NDArray[np.int64]:
-        """Positions among the held-out runs of those that are there."""
+        """Positions among the held-out runs of those in ``runs`` that are held out."""
         if not len(self.runs) or not len(runs):
             return np.zeros(0, np.int64)
         at = np.searchsorted(self.runs, runs)
@@ -141,11 +143,11 @@ class Index:
         return at[self.runs[at] == runs]
 
     def rare(self, found: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Those of the found runs that are not common."""
+        """The found runs that are not common."""
         return found[~self.common_runs[found]]
 
     def shares(self, talk: Talk) -> str | None:
-        """What a conversation shares with the held-out part, None for nothing."""
+        """What a conversation shares with the held-out part; None for nothing."""
         pairs = {exchange.pair for exchange in talk}
         if (
             pairs <= self.pairs
@@ -181,7 +183,7 @@ class Index:
 
 
 def anchors(held: Iterable[Talk]) -> dict[int, list[frozenset[int]]]:
-    """Each held-out conversation as the set of its pairs, filed under the pair that fewest of them have."""
+    """Each held-out conversation as the set of its pairs, under the pair that fewest of them have."""
     wholes = sorted({frozenset(exchange.pair for exchange in talk) for talk in held}, key=sorted)
     counts = Counter(pair for whole in wholes for pair in whole)
     filed: dict[int, list[frozenset[int]]] = {}

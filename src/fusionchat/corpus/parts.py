@@ -1,4 +1,4 @@
-"""The three parts of a corpus as read, before any model has looked at them."""
+"""The three parts of a corpus as read, before any template is applied."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -32,7 +32,7 @@ class ReadParts(NamedTuple):
         rejects: Records that could not be used.
         unused: How many records have a key that nothing reads, by key.
         notes: How many conversations were changed, by what was done.
-        accounts: What each entry gave.
+        accounts: The account of each entry.
     """
 
     parts: Parts
@@ -43,17 +43,17 @@ class ReadParts(NamedTuple):
 
 
 class Item(NamedTuple):
-    """A conversation and its exchanges, by which it is compared."""
+    """A conversation and its exchanges, for comparison."""
 
     conversation: Conversation
     talk: Talk
 
 
 def read_parts(settings: CorpusSettings, folder: str, *, seed: int) -> ReadParts:
-    """Read the three parts and draw those that are shares of train; none of them repeats text of another.
+    """The three parts, where shares of train are drawn and no part repeats text of another.
 
-    Test has priority: what repeats its text leaves validation and train, what repeats validation's leaves train.
-    Every conversation that leaves is counted, with what it shares and with which part.
+    Test has priority: conversations that repeat its text are removed from validation and train, and those
+    that repeat validation's from train. Each of them is counted, with what it shares and with which part.
     """
     entries = {part: settings.entries(part) for part in PARTS}
     read = {
@@ -120,7 +120,7 @@ def separate(items: Sequence[Item], index: Index, held: str) -> tuple[list[Item]
 
 
 def count_rejects(rejects: Sequence[Reject]) -> dict[str, int]:
-    """How many rejects have each reason, with the model it is true of."""
+    """How many rejects have each reason, with the model that it concerns."""
     return dict(sorted(Counter(reject.cause for reject in rejects).items()))
 
 

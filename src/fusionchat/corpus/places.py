@@ -1,6 +1,6 @@
 """Where a conversation's contents are in its rendering. PURE.
 
-They are found with a second rendering of marks.
+They are found with a second rendering that has marks.
 """
 
 from collections.abc import Sequence
@@ -27,7 +27,7 @@ class Place(NamedTuple):
         message: Index of the message.
         begin, end: Character span in the rendered text.
         kept: Character span of the message's content that the template shows.
-        closed: Whether text of the template itself follows (else there is no end of turn).
+        closed: Whether text of the template itself follows; otherwise there is no end of turn.
     """
 
     message: int
@@ -40,7 +40,7 @@ class Place(NamedTuple):
 def between_marks(skeleton: str, marks: Sequence[str]) -> list[str] | Refusal:
     """The template's text before, between and after the marks.
 
-    A refusal if one is not there exactly once.
+    A refusal if a mark does not occur exactly once.
     """
     found = [skeleton.find(mark) for mark in marks]
     once = all(skeleton.count(mark) == 1 for mark in marks)

@@ -1,6 +1,6 @@
-"""Prompts: records of a corpus of which the questions are wanted.
+"""Prompts: records of a corpus whose questions are to be answered.
 
-Answers in them are no obstacle and no need.
+They may have answers, but need none.
 """
 
 from collections.abc import Sequence
@@ -26,14 +26,14 @@ def read_prompts(source: CorpusFile | str, folder: str = ".") -> ReadCorpus:
 
 
 def as_question(conversation: Conversation) -> Conversation:
-    """A conversation in which the assistant's turns are a user's: plain text is read as the former."""
+    """The conversation with all turns as a user's; plain text is read as an assistant's."""
     return replace(conversation, messages=tuple(replace(one, role="user") for one in conversation.messages))
 
 
 def check_prompt(messages: Sequence[Message]) -> None:
     """Raise Unusable where turns ask nothing.
 
-    User turns may follow each other, where their answers are gone.
+    User turns may follow each other if their answers were removed.
     """
     asks = [m for m in messages if m.role == "user"]
     plain = len(messages) == 1 and messages[0].role == "assistant"

@@ -16,19 +16,19 @@ from fusionchat.corpus.turns import printable
 from fusionchat.errors import CorpusError
 
 STREAMED_FOR_A_SAMPLE = 10_000
-"""Records of a hub data set that are looked at for a sample, where its filter passes few."""
+"""The most records of a hub data set that are read for a sample if its filter passes few."""
 SHOWN_REASONS = 8
 
 
 class ReadCorpus(NamedTuple):
-    """Conversations in file order, the records that could not be used, and what was not read of the others.
+    """Conversations in file order, the records that could not be used, and what was not read.
 
     Attributes:
         conversations: In file order.
         rejects: Records that could not be used.
         unused: How many of the conversations have a key that nothing reads, by key.
         notes: How many of the conversations were changed, by what was done.
-        left: How many records the entry's own settings leave out, by reason; None where the number is not known.
+        left: How many records the entry's own settings leave out, by reason; None if the number is unknown.
     """
 
     conversations: list[Conversation]
@@ -41,16 +41,17 @@ class ReadCorpus(NamedTuple):
 def read_corpus(
     source: CorpusFile | str, folder: str = ".", *, sample: int | None = None, check: Check | None = None
 ) -> ReadCorpus:
-    """Read one entry of a corpus, without drawing its share.
+    """The conversations of one entry of a corpus, without drawing its share.
 
     Args:
-        source: The entry as a recipe has it, or its path alone.
+        source: The entry of a recipe, or its path alone.
         folder: The recipe's folder.
-        sample: Take at most this many records, and do not count those behind them.
-        check: Looks at the turns of a record; by default they must be such as can be trained on.
+        sample: Read at most this many records, and do not count later ones.
+        check: Checks the turns of a record; by default it must be possible to train on them.
 
     Raises:
-        CorpusError: The entry is missing or unreadable, has no column that it names, or no record of it can be used.
+        CorpusError: The entry is missing or unreadable, lacks a column that it names, or no record of it can
+            be used.
     """
     entry = CorpusFile.model_validate(source)
     found = locate(entry.path, folder, entry.revision)
@@ -90,7 +91,7 @@ def read_corpus(
 def _records(
     entry: CorpusFile, found: Located, selection: Selection, sample: int | None
 ) -> Iterator[tuple[int, str, object]]:
-    """The records that are read, each with its number and an id; nothing is streamed that is not needed."""
+    """The records that are read, each with its number and an id; only what is needed is streamed."""
     sources = [(file.name, read_file(entry, file)) for file in found.files]
     if found.hub is not None:
         sources = [(Path(found.path).name, hub_records(found.hub, entry.split, entry.subset))]
@@ -112,7 +113,10 @@ def read_file(entry: CorpusFile, file: Path) -> Iterator[object]:
 
 
 def _left(entry: CorpusFile, found: Located, selection: Selection) -> dict[str, int | None]:
-    """What the selection left. A data set on the hub is not read beyond the limit: its page says how many records it has."""
+    """How many records the selection left out, by reason.
+
+    A data set on the hub is not read beyond the limit: its page says how many records it has.
+    """
     left: dict[str, int | None] = dict(selection.left)
     if found.hub is not None and entry.limit is not None and selection.taken == entry.limit:
         size = hub_size(found.hub, entry.split, entry.subset)
@@ -123,10 +127,7 @@ def _left(entry: CorpusFile, found: Located, selection: Selection) -> dict[str, 
 def with_own_id(
     conversation: Conversation, seen: Mapping[str, Conversation], number: int
 ) -> Conversation | Reject:
-    """The conversation under an id that no other has.
-
-    A reject where it is the same as the one with that id.
-    """
+    """The conversation under a unique id; a reject if it equals the one with its id."""
     same = seen.get(conversation.id)
     if same is None:
         return conversation
@@ -150,7 +151,7 @@ def _reasons(rejects: list[Reject]) -> str:
 
 
 class MessageRecord(TypedDict):
-    """A message as the corpus stage writes it; switches are there only where they are false."""
+    """A message as the corpus stage writes it; switches are written only if they are false."""
 
     role: Role
     content: str

@@ -1,4 +1,4 @@
-"""One record of a corpus as a `Conversation`: which columns hold its turns, and what the others mean."""
+"""One record of a corpus as a `Conversation`: which columns have its turns, and what the others mean."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -30,7 +30,7 @@ ALWAYS_USED = REFUSED_RECORD.union(["id", "domain", "answer"], UNWANTED, LOSS_ON
 
 
 class Parsed(NamedTuple):
-    """A conversation or why there is none, and the keys of a usable record that nothing reads."""
+    """A conversation, or why there is none, and the keys of a usable record that nothing reads."""
 
     found: Conversation | Reject
     unused: tuple[str, ...] = ()
@@ -50,9 +50,10 @@ def parse_record(
 ) -> Parsed:
     """One record as a conversation, or why it cannot be one.
 
-    The turns are read by a format (`fusionchat.corpus.formats`); a system prompt beside them becomes the first turn, an
-    answer in a column of its own the last one. Any other key is known to be harmless, makes the record a reject, or is
-    handed back as unused. ``check`` looks at the turns; by default they must be such as can be trained on.
+    The turns are read by a format (`fusionchat.corpus.formats`); a system prompt beside them becomes the
+    first turn, an answer in a column of its own the last one. Any other key is known to be harmless, makes
+    the record a reject, or is returned as unused. ``check`` checks the turns; by default it must be possible
+    to train on them.
     """
     if isinstance(record, list) and record and all(looks_like_turn(turn) for turn in record):
         record = {"messages": record}
@@ -82,15 +83,15 @@ def parse_columns(
     empty: bool,
     check: Check,
 ) -> Parsed:
-    """The conversation of a record whose absent values are gone; raises Unusable.
+    """The conversation of a record without its absent values; raises Unusable.
 
     Args:
         said: The record.
         identifier: Its id.
         format: The format of its turns.
-        first: Columns whose answer is taken before that of another.
-        empty: Whether it has a column for turns, with nothing in it.
-        check: Looks at the turns.
+        first: Columns whose answer is preferred to others'.
+        empty: Whether it has an empty column for turns.
+        check: Checks the turns.
     """
     lists = {key: value for key in (*LOSS_ON, *LOSS_OFF) if isinstance(value := said.get(key), list)}
     odd = check_switches({key: value for key, value in said.items() if key not in lists})
@@ -118,9 +119,10 @@ def parse_columns(
 
 
 def format_of(said: Mapping[str, object], name: FormatName) -> Format | None:
-    """The format of that name; for ``auto`` the first that fits the record, None where none does.
+    """The format of that name; for ``auto`` the first that fits the record, None if none does.
 
-    Where none does, a `chosen` answer may still hold the whole dialogue. The records of ``text`` are made as messages.
+    If none does, a `chosen` answer may still contain the whole dialogue. Records of ``text`` have the form of
+    messages.
     """
     if name in FORMATS:
         return FORMATS[name]
@@ -128,10 +130,11 @@ def format_of(said: Mapping[str, object], name: FormatName) -> Format | None:
 
 
 def check_switches(said: dict[str, object]) -> list[str]:
-    """Switches of a whole record that say something else than on or off; raises Unusable where it is off.
+    """Switches of a whole record that are neither on nor off; raises Unusable if the record is off.
 
-    A number beside them is a sampling weight or a measured loss: no change of the text, so it is only counted. The
-    `label` of KTO data is false for an answer that nobody wants; `mask: User` takes out the user's turns, as always.
+    Any other number is a sampling weight or a measured loss, which does not change the text, so it is only
+    counted. The `label` of KTO data is false for an undesired answer; `mask: User` excludes the user's turns,
+    as always.
     """
     odd = []
     for key in (*LOSS_ON, *LOSS_OFF):
@@ -153,10 +156,10 @@ def check_switches(said: dict[str, object]) -> list[str]:
 
 
 def switched_by(key: str, values: list[object], messages: tuple[Message, ...]) -> tuple[Message, ...] | None:
-    """The turns with the switches of a list that has one for each (for each but the system's, for each answer).
+    """The turns with the switches of a list that has one for each turn; None if its length differs.
 
-    None where it has another length, as a mask of tokens has.
-    """
+    The list may have one for each turn except the system's, or for each answer. A mask of tokens, for
+    example, has a different length."""
     every = range(len(messages))
     choices = (
         list(every),
@@ -177,7 +180,7 @@ def switched_by(key: str, values: list[object], messages: tuple[Message, ...]) -
 
 
 def check_messages(messages: Sequence[Message]) -> None:
-    """Raise Unusable where turns cannot be trained on; trailing turns without an answer are no obstacle."""
+    """Raise Unusable where turns cannot be trained on; trailing turns without an answer are allowed."""
     turns = messages
     if not any(m.role == "assistant" for m in turns):
         raise Unusable("no assistant turn")

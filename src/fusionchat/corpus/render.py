@@ -34,15 +34,15 @@ SWALLOWED = "a control token takes in spaces of a turn"
 class Rendered(NamedTuple):
     """A conversation as one model sees it.
 
-    The ids end with the last supervised token: what comes after it bears no loss.
+    The ids end with the last supervised token, since later tokens have no loss.
 
     Attributes:
         input_ids: int32 [L].
         rows: int32 [N], index in ``input_ids`` of each supervised token; it is predicted from ``rows - 1``.
-        turn: int32 [N], index of the message it belongs to.
+        turn: int32 [N], index of the message that it belongs to.
         begin, end: int32 [N], its byte span in that message's content; the end-of-turn event is
-            [len, len + 1); a negative begin counts template bytes in the token, one before the end of the token before
-            counts the space that the tokenizer puts after an added token.
+            [len, len + 1); a negative begin counts template bytes in the token, and a begin before the end of
+            the previous token counts the space that the tokenizer puts after an added token.
     """
 
     input_ids: NDArray[np.int32]
@@ -57,12 +57,12 @@ class Renderer:
 
     Args:
         tokenizer: The model's tokenizer.
-        template: Jinja source of the chat template, None for the tokenizer's own.
-        variables: What the template is given besides the conversation.
-        thinking: Whether the model sees the thoughts of a conversation. Spans count the bytes of a thought that it
-            does not see, so that they are the same for all models.
+        template: Jinja source of the chat template; None for the tokenizer's own.
+        variables: What the template gets besides the conversation.
+        thinking: Whether the model sees the thoughts of a conversation. Spans count the bytes of a thought
+            even if it does not see them, so that they are the same for all models.
         name: The model's name, for messages.
-        rows: How many tokens the model has rows for, None if that is not to be checked.
+        rows: The number of tokens that the model has rows for; None to skip the check.
 
     Raises:
         ModelError: There is no chat template, it is not valid Jinja, or a variable is a special token's.
@@ -102,8 +102,9 @@ class Renderer:
     def render(self, conversation: Conversation) -> Rendered | Reject:
         """The ids of a conversation and the spans of its supervised tokens, or why it cannot be used.
 
-        A conversation whose content the template edits (trims, say) is rejected: `fit` makes the same edit
-        for all models first. The last rendering is kept, since `fit` and its caller ask for the same one.
+        A conversation whose content the template edits (by trimming, for example) is rejected, since `fit`
+        makes the same edit for all models first. The last rendering is cached, because `fit` and its caller
+        ask for the same one.
         """
         last = self._last
         if last is None or last[0] != conversation:
@@ -111,7 +112,7 @@ class Renderer:
         return last[1]
 
     def seen(self, messages: Sequence[Message]) -> tuple[Message, ...]:
-        """The messages as this model is to see them: without thoughts where ``thinking`` is ``drop``."""
+        """The messages as this model sees them: without thoughts if ``thinking`` is ``drop``."""
         if self.thinking == "keep":
             return tuple(messages)
         return tuple(replace(m, content=without(m.content)) if m.role == "assistant" else m for m in messages)
@@ -206,7 +207,7 @@ class Renderer:
             strays = np.flatnonzero(~self.table.in_text[ids[first:last]])
             swallowed = all(begin[i] < 0 or end[i] > size for i in strays)
             return Refusal(SWALLOWED if swallowed else SPELLS, f"message {place.message}")
-        # Spaces of the template that a tag of a thought takes in are not of the turn.
+        # Spaces of the template that a tag of a thought swallows do not belong to the turn.
         wide = end - begin > np.diff(self.table.offsets)[ids[first:last]]
         begin, end = np.where(wide, np.maximum(begin, 0), begin), np.where(wide, np.minimum(end, size), end)
         closed = complete and place.closed
@@ -223,7 +224,7 @@ class Renderer:
         rows, end = np.arange(first, last), np.minimum(end, size + 1)
         if first > 0:
             return rows, begin, end
-        # Nothing predicts the first token, and what shares its bytes has lost its neighbour.
+        # Nothing predicts the first token; tokens that share its bytes cannot be scored without it.
         kept = 1 + int(np.argmin(np.append(spans.begin[1:last] < text[1:last], False)))
         return rows[kept:], begin[kept:], end[kept:]
 
@@ -256,18 +257,18 @@ class Renderer:
 
     @cached_property
     def opening(self) -> str:
-        """The opening tag of a thought that ends the template's generation prompt, "" where it has none."""
+        """The opening tag of a thought that ends the template's generation prompt; "" if none does."""
         prompt = self.template.write((Message("user", "Hi"),), generate=True)
         return opening(prompt) if isinstance(prompt, str) else ""
 
     def text(self, ids: Sequence[int]) -> str:
-        """What a model wrote, without control tokens; tags of thoughts are text, whatever their flags say."""
+        """The text of a model's output, without control tokens but with the tags of thoughts."""
         text = [i for i in ids if i < self.table.size and self.table.in_text[i]]
         return str(self.tokenizer.decode(text, skip_special_tokens=False))
 
     @cached_property
     def stop_ids(self) -> list[int]:
-        """Ids that end an answer: the first control token the template puts after one, and the tokenizer's eos."""
+        """Ids that end an answer: the first control token after one in the template, and the tokenizer's eos."""
         mark, after = make_marks(2, [])
         opening = (Message("user", "Hi"), Message("assistant", mark))
         stops = []
@@ -304,8 +305,8 @@ def unseen_bytes(messages: Sequence[Message], seen: Sequence[Message]) -> NDArra
 def moved(rendered: Rendered, unseen: NDArray[np.int32]) -> Rendered:
     """The rendering with spans counted from the ``unseen`` bytes that come first in each content.
 
-    A token that carries template bytes into the answer after a thought bears no loss: those bytes are not the
-    thought's.
+    A token with template bytes at the beginning of the answer after a thought is not supervised, because
+    those bytes do not belong to the thought.
     """
     if not unseen.any():
         return rendered

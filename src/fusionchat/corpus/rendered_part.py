@@ -1,7 +1,7 @@
 # C conversations, L tokens of all of them, N supervised tokens
 """A part of the corpus as one model sees it.
 
-`RenderedPart` is in memory, `StoredPart` as the corpus stage keeps it.
+`RenderedPart` is in memory, `StoredPart` in the corpus stage's file.
 """
 
 from collections.abc import Sequence
@@ -19,7 +19,7 @@ from fusionchat.errors import DamagedError
 
 
 class RenderedPart(Sequence[Rendered]):
-    """The renderings of some conversations in flat arrays; each of them is a `Rendered` of views.
+    """The renderings of some conversations in flat arrays; each is a `Rendered` of views.
 
     Args:
         input_ids: int32 [L].
@@ -39,7 +39,7 @@ class RenderedPart(Sequence[Rendered]):
         assert starts[0] == 0 and starts[-1] == len(input_ids), "starts must cover all ids"
         assert len(places) == supervised.rows, "places must be [N]"
         self.input_ids, self.starts, self.places, self.supervised = input_ids, starts, places, supervised
-        # As Python's own integers: a training looks up millions of them one by one.
+        # As Python integers, since a training looks up millions of them one by one.
         self._starts, self._offsets = starts.tolist(), supervised.offsets.tolist()
 
     def __len__(self) -> int:
@@ -53,7 +53,7 @@ class RenderedPart(Sequence[Rendered]):
     def __getitem__(self, index: slice) -> "RenderedPart": ...
 
     def __getitem__(self, index: int | slice) -> "Rendered | RenderedPart":
-        """A conversation, or conversations that follow each other, as views."""
+        """A conversation, or a range of conversations, as views."""
         if isinstance(index, slice):
             first, last, step = index.indices(len(self))
             assert step == 1, "conversations that follow each other"
@@ -92,15 +92,15 @@ class RenderedPart(Sequence[Rendered]):
 
 
 class StoredPart(Sequence[Rendered]):
-    """A part in about a byte a supervised token beside the ids; what is asked for is made of it then.
+    """A part in about a byte per supervised token beside the ids; renderings are made on demand.
 
-    The arrays are views of a mapped file: what is not asked for is not read, and needs no memory.
+    The arrays are views of a mapped file: unused parts are not read and need no memory.
 
     Args:
         input_ids: uint16 or int32 [L].
         starts: int64 [C + 1], ids of conversation c are starts[c]:starts[c + 1].
         offsets: int64 [C + 1], rows of conversation c are offsets[c]:offsets[c + 1].
-        compact: Where the rows are.
+        compact: The places of the rows.
     """
 
     def __init__(
@@ -125,7 +125,7 @@ class StoredPart(Sequence[Rendered]):
     def __getitem__(self, index: slice) -> RenderedPart: ...
 
     def __getitem__(self, index: int | slice) -> Rendered | RenderedPart:
-        """A conversation, or conversations that follow each other."""
+        """A conversation, or a range of conversations."""
         if isinstance(index, slice):
             first, last, step = index.indices(len(self))
             assert step == 1, "conversations that follow each other"
@@ -186,7 +186,7 @@ def write_rendered(path: Path, part: RenderedPart) -> None:
 
 
 def read_rendered(path: Path) -> StoredPart:
-    """Read what `write_rendered` wrote, memory-mapped; raises DamagedError if it is not that."""
+    """What `write_rendered` wrote, memory-mapped; raises DamagedError if it is something else."""
     arrays = map_arrays(path)
     try:
         own = {name: arrays.pop(name) for name in ("input_ids", "starts", "offsets")}

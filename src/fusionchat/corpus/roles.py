@@ -25,9 +25,10 @@ PROBES = (
 def with_roles(
     table: TokenTable, template: ChatTemplate, encode: Callable[[str], NDArray[np.int64]]
 ) -> TokenTable:
-    """The table in which tokens that a template writes around turns are no text, and tags of thoughts are.
+    """The table in which tokens that a template writes around turns are not text.
 
-    Spaces and words that a template writes are text, and so are the tags of thoughts, which are part of an answer.
+    Spaces and words that a template writes are text, and so are the tags of thoughts, which belong to an
+    answer.
     """
     in_text = table.in_text.copy()
     texts = [template.write(messages) for messages in PROBES]
@@ -44,6 +45,6 @@ def with_roles(
 
 
 def is_plain(raw: bytes) -> bool:
-    """Whether a token is spaces, a word, or a tag of a thought: text, though a template writes it too."""
+    """Whether a token is spaces, a word, or a tag of a thought: text, although templates write it too."""
     spelling = raw.decode(errors="replace").strip()
     return not spelling or spelling.isalnum() or spelling in SPELLINGS

@@ -12,17 +12,17 @@ from fusionchat.errors import CorpusError
 
 FILTERED, OVER = "filtered out", "over the limit"
 MOST_VALUES = 1000
-"""Different values of a filter's column that are kept for a message."""
+"""The most different values of a filter's column that are remembered for a message."""
 SHOWN_COLUMNS = 20
 
 
 class Selection:
-    """Takes records one after the other, and counts those that it leaves.
+    """Selects records one after the other, and counts those that it leaves out.
 
     Args:
         wanted: The values that columns must have.
-        limit: Take at most this many.
-        named: The columns that the recipe names, by the setting that names them: each must be in some record.
+        limit: The most records that are selected.
+        named: The columns that the recipe names, by the setting that names them; each must be in some record.
     """
 
     def __init__(self, wanted: Filter, limit: int | None, named: Mapping[str, str]) -> None:
@@ -34,7 +34,7 @@ class Selection:
         self.values: defaultdict[str, Counter[str]] = defaultdict(Counter)
 
     def takes(self, record: object) -> bool:
-        """Whether a record is read; a line that is not JSON passes every filter, to be counted as what it is."""
+        """Whether a record is read; a line that is not JSON passes every filter, to be counted as such."""
         self.looked += 1
         if self.unseen:
             self._look(record)
@@ -49,7 +49,7 @@ class Selection:
         return True
 
     def _look(self, record: object) -> None:
-        """Note what a record has of what was not seen so far."""
+        """Note which of the columns not seen so far a record has."""
         own = {str(key): None for key in record} if isinstance(record, dict) else {}
         inner = dict.fromkeys(keys_of_turns(record) if TURN_SETTINGS & self.unseen.keys() else ())
         if len(self.columns) < SHOWN_COLUMNS:
@@ -62,11 +62,11 @@ class Selection:
 
     @property
     def full(self) -> bool:
-        """Whether no further record would be taken."""
+        """Whether no further record would be selected."""
         return self.limit is not None and self.taken >= self.limit
 
     def _remember(self, record: object) -> None:
-        """Keep what a filter has found instead, until one record has passed."""
+        """Remember the values that a filter has found, until a record has passed."""
         for column in self.wanted if not self.taken else ():
             found = self.values[column]
             value = word(record.get(column) if isinstance(record, dict) else None)
@@ -74,7 +74,7 @@ class Selection:
                 found[value] += 1
 
     def check(self) -> None:
-        """Raise CorpusError where a column that the recipe names is in no record, or the filter leaves none."""
+        """Raise CorpusError if a column that the recipe names is in no record, or nothing passes the filter."""
         for setting, column in self.unseen.items() if self.looked else ():
             raise CorpusError(
                 f"None of the {self.looked} records has a column {column!r}",

@@ -29,7 +29,7 @@ class Domain(Named):
 
 
 def plain_values(value: object) -> object:
-    """The values of a filter, if each is a value or a list of them; else a ValueError that names the column."""
+    """The values of a filter, each a value or a list; raises a ValueError that names the column."""
     for column, wanted in value.items() if isinstance(value, dict) else ():
         for one in wanted if isinstance(wanted, list | tuple) else [wanted]:
             if not isinstance(one, str | int | float | None):
@@ -114,7 +114,7 @@ class CorpusFile(Named):
 
     @property
     def names(self) -> Names:
-        """What its columns are called."""
+        """The names of its columns."""
         if self.domain is None:
             return Names(self.columns)
         return Names(self.columns, self.domain.name, self.domain.column)
@@ -124,14 +124,14 @@ ONE, MANY, DRAWN = "an entry", "a list of entries", "a share"
 
 
 def kind_of(value: object) -> str:
-    """Which kind of part a value gives: pydantic then says only what is wrong with that one."""
+    """The kind of part that a value means, so that pydantic reports only what is wrong with that kind."""
     if isinstance(value, list | tuple):
         return MANY
     return ONE if isinstance(value, str | Mapping | CorpusFile) else DRAWN
 
 
 def kind_of_train(value: object) -> str:
-    """The same where no share can be drawn."""
+    """The same for train, of which no share can be drawn."""
     return MANY if isinstance(value, list | tuple) else ONE
 
 
@@ -173,7 +173,7 @@ class CorpusSettings(Frozen):
         return value
 
     def entries(self, part: str) -> dict[str, CorpusFile]:
-        """The entries of a part by place: `train`, or `train.0`, `train.1` ... of a list; none of a part that is drawn."""
+        """The entries of a part by path: `train`, or `train.0`, `train.1` ... of a list; none if drawn."""
         given = getattr(self, part)
         if isinstance(given, tuple):
             return {f"{part}.{i}": entry for i, entry in enumerate(given)}

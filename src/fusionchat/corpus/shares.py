@@ -10,8 +10,8 @@ from fusionchat.corpus.conversation import Conversation
 def draw(conversations: Sequence[Conversation], size: int, *, seed: int, part: str) -> list[int]:
     """Positions of ``size`` conversations, in order, every domain with its share of them.
 
-    The draw depends on the conversations, the seed and the part's name, not on the order of the file. Of conversations
-    that are the same one is drawn before any is drawn again.
+    The draw depends on the conversations, the seed and the part's name, not on the order of the file.
+    Repeated conversations are drawn again only after all others.
     """
     domains = defaultdict[str, list[int]](list)
     for i, conversation in enumerate(conversations):
@@ -26,7 +26,7 @@ def draw(conversations: Sequence[Conversation], size: int, *, seed: int, part: s
 def apportion(counts: dict[str, int], size: int, salt: str) -> dict[str, int]:
     """How many of ``size`` each domain gets: its share rounded down, the rest by largest remainder.
 
-    Ties are broken by a hash of the name, so that the alphabet decides nothing.
+    Ties are broken by a hash of the name, so that the alphabet has no influence.
     """
     total = sum(counts.values())
     size = min(size, total)
@@ -38,7 +38,7 @@ def apportion(counts: dict[str, int], size: int, salt: str) -> dict[str, int]:
 
 
 def shuffled(conversations: Sequence[Conversation], positions: Sequence[int], salt: str) -> list[int]:
-    """The positions in an order that the conversations' own texts give, repeated texts last."""
+    """The positions in an order that depends only on the conversations' texts, repeated texts last."""
     keys = [digest(salt, *(part for m in c.messages for part in (m.role, m.content))) for c in conversations]
     seen = defaultdict[bytes, int](int)
     ranked = []

@@ -1,7 +1,7 @@
 # N supervised tokens (rows), C conversations
-"""`SupervisedTokens`: which tokens of some conversations are scored and trained. One per model. PURE.
+"""`SupervisedTokens`: which tokens of some conversations are scored and trained on, per model. PURE.
 
-What a model thinks of them is a `fusionchat.represent.topk.TopK`, one row for each of these rows.
+A model's distributions for them are a `fusionchat.represent.topk.TopK`, with one row for each of these rows.
 """
 
 from dataclasses import dataclass, fields
@@ -16,10 +16,11 @@ class SupervisedTokens:
 
     Attributes:
         labels: int32 [N], the tokens.
-        turn: int32 [N], index of the message the token belongs to.
+        turn: int32 [N], index of the message that the token belongs to.
         begin, end: int32 [N], its byte span in that message's content; the end-of-turn event is
-            [len, len + 1). A negative begin means that template bytes are part of the token; one before the end of
-            the row before, that a space of the tokenizer's own is (see `fusionchat.represent.events.text_begins`).
+            [len, len + 1). A negative begin means that the token contains template bytes; a begin before the
+            end of the previous row, that it contains a space that the tokenizer added (see
+            `fusionchat.represent.events.text_begins`).
         offsets: int64 [C + 1], rows of conversation c are offsets[c]:offsets[c + 1].
     """
 

@@ -8,7 +8,7 @@ from typing import Literal, NamedTuple
 from fusionchat.corpus.conversation import Conversation
 
 Thinking = Literal["keep", "drop"]
-"""What becomes of the thoughts of assistant turns."""
+"""Whether the thoughts of assistant turns are kept or dropped."""
 
 TAGS = (
     ("<think>", "</think>"),
@@ -30,10 +30,10 @@ class Thought(NamedTuple):
     """An assistant's turn in parts that add up to it.
 
     Attributes:
-        opening: The tag that begins the thought with the spaces around it; "" where the turn begins inside a thought,
-            as a model writes it whose prompt ends with the tag.
+        opening: The tag that begins the thought, with the spaces around it; "" if the turn begins inside a
+            thought, as it does where the prompt ends with the tag.
         words: The thought.
-        closing: The tag that ends it with the spaces around it; "" where the turn was cut inside the thought.
+        closing: The tag that ends it, with the spaces around it; "" if the turn was cut inside the thought.
         answer: The rest.
         tags: The pair of tags.
     """
@@ -46,9 +46,9 @@ class Thought(NamedTuple):
 
 
 def split(content: str) -> Thought | None:
-    """The parts of a turn that begins with a thought, None for any other.
+    """The parts of a turn that begins with a thought; None for any other.
 
-    Without the opening tag, a closing one on a line of its own ends a thought that began in the prompt.
+    Without an opening tag, a closing one on a line of its own ends a thought that began in the prompt.
     """
     for tags in TAGS:
         begin, end = tags
@@ -69,7 +69,7 @@ def split(content: str) -> Thought | None:
 
 
 def without(content: str) -> str:
-    """A turn without the thought it begins with."""
+    """A turn without the thought that it begins with."""
     found = split(content)
     return content if found is None else found.answer
 
@@ -77,14 +77,14 @@ def without(content: str) -> str:
 def opening(prompt: str) -> str:
     """The opening tag that ends a prompt, with the spaces after it.
 
-    "" where an answer does not begin inside a thought.
+    "" if answers do not begin inside a thought.
     """
     found = (re.search(rf"{re.escape(begin)}\s*\Z", prompt) for begin, _ in TAGS)
     return next((match.group() for match in found if match), "")
 
 
 def spoken(prompt: str, reply: str) -> str | None:
-    """What a model says after its thought, None where the reply ends inside it.
+    """What a model says after its thought; None if the reply ends inside it.
 
     Args:
         prompt: `opening` of the prompt.
@@ -97,23 +97,23 @@ def spoken(prompt: str, reply: str) -> str | None:
 
 
 def with_opening(content: str) -> str:
-    """A turn with the tag of the thought that it begins inside of."""
+    """A turn, with the opening tag of the thought that it begins inside of."""
     found = split(content)
     return content if found is None or found.opening.strip() else f"{TAGS[0][0]}\n{content.lstrip()}"
 
 
 def needs_care(content: str) -> bool:
-    """Whether a template may treat a turn otherwise because of a thought in it, or of the tags of one."""
+    """Whether a template may treat a turn differently because of a thought in it, or a thought's tags."""
     return any(end in content for _, end in TAGS) or split(content) is not None
 
 
 def without_thoughts(conversation: Conversation) -> Conversation:
-    """The conversation with no thoughts in its assistant turns."""
+    """The conversation without thoughts in its assistant turns."""
     return _answers(conversation, without)
 
 
 def with_openings(conversation: Conversation) -> Conversation:
-    """The conversation in which no assistant turn begins inside a thought."""
+    """The conversation with opening tags added, so that no assistant turn begins inside a thought."""
     return _answers(conversation, with_opening)
 
 

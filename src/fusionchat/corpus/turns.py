@@ -1,4 +1,4 @@
-"""One turn of a record as a `Message`: role, text, and whether it bears loss."""
+"""One turn of a record as a `Message`: role, text, and whether it is trained on."""
 
 from collections.abc import Mapping
 from typing import NamedTuple
@@ -52,7 +52,7 @@ ROLES: dict[str, Role] = {
 
 
 class Turn(NamedTuple):
-    """A message, and the keys of its turn that say something and that nothing reads."""
+    """A message, and the keys of its turn that have a value but that nothing reads."""
 
     message: Message
     unused: tuple[str, ...] = ()
@@ -62,7 +62,7 @@ def read_turn(turn: object) -> Turn:
     """A turn from an object like ``{"role", "content"}`` or ``{"from", "value"}``.
 
     Raises:
-        Unusable: It has no role or text, or holds what no text can carry (images, tool calls).
+        Unusable: It has no role or text, or contains what text cannot represent (images, tool calls).
     """
     if not isinstance(turn, dict):
         raise Unusable("a turn is not an object", str(turn)[:80])
@@ -112,7 +112,7 @@ def text_of(turn: Mapping[object, object]) -> tuple[str, list[str]]:
 def as_text(value: object) -> tuple[str, list[str]]:
     """A content as text: a string, a whole number, or a list of text parts, which are joined.
 
-    A number with a fraction may have been written in other digits (4.50), so it is no text.
+    A number with a fraction is not accepted, since its original digits are unknown (4.50).
     """
     if isinstance(value, str):
         return encodable(value), []
@@ -149,17 +149,20 @@ def part_text(part: object) -> tuple[str, list[str]]:
 
 
 def as_list(value: object) -> list[object]:
-    """A list as it is, nothing for anything else."""
+    """A list as it is; an empty list for anything else."""
     return value if isinstance(value, list) else []
 
 
 def is_thought(part: object) -> bool:
-    """Whether a part of a content is a thought: `{"type": "thinking", "thinking": ...}` (Anthropic, Mistral)."""
+    """Whether a part of a content is a thought, as `{"type": "thinking", "thinking": ...}`.
+
+    Anthropic and Mistral use this form.
+    """
     return isinstance(part, dict) and part.get("type") in THOUGHT_PARTS
 
 
 def thought_text(part: Mapping[object, object]) -> tuple[str, list[str]]:
-    """A thought, which is text or a list of parts, as a `<think>` block; and its keys that nothing reads."""
+    """A thought (a text or a list of parts) as a `<think>` block, and its keys that nothing reads."""
     said = given(part)
     values = [said[key] for key in (*THOUGHT_PARTS, "text") if key in said]
     if len(values) > 1 or not all(isinstance(value, str | list) for value in values):
@@ -177,7 +180,7 @@ def think_block(thought: str) -> str:
 
 
 def with_thoughts(content: str, turn: Mapping[str, object]) -> str:
-    """The content with the thoughts that a turn holds in a key of their own in front, as `<think>` blocks."""
+    """The content after the thoughts that a turn has in a key of their own, as `<think>` blocks."""
     thoughts = {
         encodable(value) for key in THOUGHTS if isinstance(value := turn.get(key), str) and value.strip()
     }
@@ -199,7 +202,7 @@ def printable(text: str) -> str:
 
 
 def encodable(text: str) -> str:
-    """The text, if it can be written as UTF-8: it has no lone surrogate."""
+    """The text, if it can be written as UTF-8; raises Unusable if it has a lone surrogate."""
     try:
         text.encode()
     except UnicodeEncodeError as error:

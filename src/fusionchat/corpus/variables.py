@@ -1,6 +1,4 @@
-"""A chat template's own variables (``enable_thinking``).
-
-Which names are free, which the template reads, and defaults.
+"""A chat template's own variables (``enable_thinking``): free names, names it reads, defaults.
 
 Values are JSON. What the renderer sets itself (the messages, the special tokens) cannot be set.
 """
@@ -25,12 +23,12 @@ CONSTANTS = ("true", "false", "none", "True", "False", "None")
 WORDS = frozenset(
     ("and", "caller", "else", "if", "in", "is", "loop", "not", "or", "self", "super", *CONSTANTS)
 )
-"""Names that mean something in Jinja itself."""
+"""Names with a meaning in Jinja itself."""
 TAKEN = SET_BY_THE_RENDERER | SPECIAL_TOKENS | WORDS | frozenset(DEFAULT_NAMESPACE)
 
 
 def refuse_names(names: Iterable[str], taken: Iterable[str] = TAKEN) -> None:
-    """Raise ValueError where a name cannot be a variable's: it is no word, or something else has it."""
+    """Raise ValueError where a name cannot be a variable's: it is not a word, or is taken."""
     held = frozenset(taken)
     for name in names:
         if not (name.isascii() and name.isidentifier()):
@@ -43,9 +41,9 @@ def refuse_names(names: Iterable[str], taken: Iterable[str] = TAKEN) -> None:
 
 @lru_cache(maxsize=64)
 def read_by(source: str) -> frozenset[str]:
-    """The names that a template takes from outside, those that the renderer sets included.
+    """The undeclared names that a template reads, including those that the renderer sets.
 
-    It must be valid Jinja.
+    The template must be valid Jinja.
     """
     sandbox = Environment(extensions=[loopcontrols, Generation])
     return frozenset(meta.find_undeclared_variables(sandbox.parse(source)))
@@ -62,10 +60,10 @@ def free_names(source: str) -> list[str]:
 
 
 def with_defaults(source: str, variables: Variables) -> str:
-    """The template with values for variables that its caller does not give: so a model's folder says how it was trained.
+    """The template with default values for variables, so that a model's folder says how it was trained.
 
-    A line in front does it. Its line end is the one that every reader of chat templates drops after a block
-    (``trim_blocks``), so the rest reads as before.
+    They apply where the caller sets none. They are in a line of their own at the top, whose line end every
+    reader of chat templates drops after a block (``trim_blocks``), so the rest reads as before.
     """
     if not variables:
         return source

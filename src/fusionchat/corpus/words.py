@@ -1,8 +1,8 @@
 # N words of a text, S shingles
 """Texts as words, and hashes of their runs that are the same in every process.
 
-Case, width (NFKC), punctuation and spacing are no part of a word. Scripts that put no spaces between words (Chinese,
-Japanese, Thai ...) give one word a character.
+Case, width (NFKC), punctuation and spacing are ignored. In scripts without spaces between words (Chinese,
+Japanese, Thai ...) every character is a word.
 """
 
 import re
@@ -31,13 +31,13 @@ LETTERS_OF_SYLLABLES = ((0x0E00, 0x0FFF), (0x1000, 0x109F), (0x1780, 0x17FF))
 
 OPERATOR = re.compile(r"(?<=[\d)])\s*([-*/])\s*(?=[\d(])")
 OPERATORS = {"-": "\u2212", "*": "\u00d7", "/": "\u00f7"}
-"""Between numbers these three are mathematics and change the meaning; elsewhere they are punctuation."""
+"""Between numbers these three are operators and change the meaning; elsewhere they are punctuation."""
 
 BASE = np.uint64(0x9E3779B97F4A7C15)
 
 
 class _Characters(dict[int, str]):
-    """What each character becomes before a text is split at spaces."""
+    """The replacement of each character before a text is split at spaces."""
 
     def __missing__(self, code: int) -> str:
         character, kind = chr(code), unicodedata.category(chr(code))
@@ -64,7 +64,7 @@ def words(text: str) -> list[str]:
 
 
 def share_of_word(character: str) -> float:
-    """Which part of a word one character is, in a script without spaces; 1 in any other."""
+    """The part of a word that one character is, in a script without spaces; 1 in any other."""
     code = ord(character)
     if any(first <= code <= last for first, last in LETTERS_OF_WORDS):
         return 0.5
@@ -74,7 +74,7 @@ def share_of_word(character: str) -> float:
 
 
 def length(found: Sequence[str]) -> float:
-    """How many words there are, characters of scripts without spaces counted as parts of words."""
+    """The number of words, where characters of scripts without spaces count as parts of words."""
     return sum(1.0 if len(word) > 1 or word.isascii() else share_of_word(word) for word in found)
 
 
@@ -90,9 +90,10 @@ def text_hash(found: Sequence[str]) -> int:
 
 
 def shingles(found: Sequence[str]) -> NDArray[np.uint64]:
-    """uint64 [S], sorted: hashes of all runs of 8 words, each once; none for fewer words.
+    """Hashes of all runs of 8 words, each once, sorted: uint64 [S]; none for fewer words.
 
-    The hash of words w is sum of h(w_i) B^(7-i) mod 2^64 with B odd, a polynomial in hashes that are random themselves.
+    The hash of words w is sum of h(w_i) B^(7-i) mod 2^64 with B odd, a polynomial in hashes that are random
+    themselves.
     """
     count = len(found) - RUN + 1
     if count < 1:

@@ -12,7 +12,8 @@ class OneDevice(TrainingArguments):
     """Arguments of a training on one device.
 
     By itself Trainer takes the first GPU, whichever was asked for; with several GPUs it joins one batch for
-    each and splits the result among them. Ours are whole micro-batches that must not be joined."""
+    each and splits the result among them. Ours are whole micro-batches that must not be joined.
+    """
 
     chosen: torch.device | None = None
 

@@ -78,7 +78,8 @@ def pass_positions(parameters: int, *, gpu: bool) -> float:
 
     Every pass reads and writes weights and gradients, which takes the time of about 24 positions for any
     model. Starting the operations takes some 15 ms on a CPU (a position 6 * parameters operations at 1e11 a
-    second), 30 ms on a GPU (2e14)."""
+    second), 30 ms on a GPU (2e14).
+    """
     return PASS + (PASS_GPU if gpu else PASS_CPU) / max(parameters, 1)
 
 
@@ -99,7 +100,8 @@ def cut(
     """Conversations (longest first) in micro-batches of neighbours, cut at the least total cost.
 
     cost = padded positions + passes * pass_cost. The best cut of the first j conversations follows from the
-    best cuts of fewer (dynamic programming)."""
+    best cuts of fewer (dynamic programming).
+    """
     n = len(members)
     least, start = [0.0] + [np.inf] * n, [0] * (n + 1)
     for j in range(1, n + 1):

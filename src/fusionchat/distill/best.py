@@ -29,7 +29,7 @@ class BestWeights:
     Args:
         checkpoints: The folder of the training's checkpoints.
         sharded: Whether each process has a part of the student.
-            writes: Whether this process writes what only one process writes.
+        writes: Whether this process writes what only one process writes.
     """
 
     def __init__(self, checkpoints: Path, *, sharded: bool, writes: bool) -> None:

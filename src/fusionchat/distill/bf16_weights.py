@@ -7,7 +7,8 @@ What a weight lacks of fp32 is stored beside it, or lost to random rounding:
 
 Both round at random in every step, so that passes see changes smaller than a step of bf16
 (`fusionchat.distill.rounding`). A compensation in bf16, as in Kahan's summation, would have only 8 of these
-16 bits. Vectors (norms, biases) stay in fp32."""
+16 bits. Vectors (norms, biases) stay in fp32.
+"""
 
 from collections.abc import Iterator
 from typing import NamedTuple

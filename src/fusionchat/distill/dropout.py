@@ -19,7 +19,8 @@ def without_dropout(model: PreTrainedModel) -> Iterator[None]:
 
     A dropout mask has the shape of a micro-batch: with GPT-2's 0.1 the trained weights depended on
     ``runtime.micro_batch_tokens``. Rates are numbers in modules, in `torch.nn.Dropout`, and in
-    configurations. The rate of LoRA's factors is a setting, and stays."""
+    configurations. The rate of LoRA's factors is a setting, and stays.
+    """
     modules = [module for name, module in model.named_modules() if OF_FACTORS not in name]
     owners: list[object] = [*modules, model.config, model.config.get_text_config()]
     kept = [(owner, name, rate) for owner in owners for name, rate in _rates(owner)]

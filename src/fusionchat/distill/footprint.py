@@ -39,9 +39,8 @@ class Shape(NamedTuple):
     """A model's sizes.
 
     Attributes:
-        hidden, attention, keys, inner: H; width of all heads together; of the keys'; of the perceptron, of
-        all experts that a
-            token goes through.
+        hidden, attention, keys, inner: H; width of all heads together; of the keys'; of the
+            perceptron, of all experts that a token goes through.
         layers: The number of layers.
         vocabulary: V.
         tied: Whether embedding and head are one matrix.

@@ -3,7 +3,8 @@
 glibc asks the system for each large block and returns it when it is freed. Large means 128 KiB at first, but
 every such block that is freed raises this bound to its own size, up to 32 MiB. Soon activations, gradients
 and FSDP2's layers share one heap, where memory that is freed between used blocks stays with the process. A
-LoRA training of 135 M parameters had 0.94 GB in use and 1.3 GB resident (docs/results/training.md)."""
+LoRA training of 135 M parameters had 0.94 GB in use and 1.3 GB resident (docs/results/training.md).
+"""
 
 import ctypes
 import os

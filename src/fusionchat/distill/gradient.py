@@ -106,7 +106,8 @@ def softmax_(logits_NV: Float[Tensor, "N V"]) -> Softmax:
 
     A CPU's softmax is one vectorized pass over a row in the cache; exponentials alone, or a logsumexp, take
     four and eight times as long. The largest probability is at least 1/V, so that log z = max - log p_max is
-    exact."""
+    exact.
+    """
     most = logits_NV.amax(1, keepdim=True)
     if logits_NV.device.type != "cpu":
         return Softmax(exponentials_(logits_NV, most), most)
@@ -117,7 +118,8 @@ def softmax_(logits_NV: Float[Tensor, "N V"]) -> Softmax:
 def exponentials_(logits_NV: Float[Tensor, "N V"], most_N1: Float[Tensor, "N 1"]) -> Float[Tensor, "N 1"]:
     """log z of the logits, which become their softmax exp(x - max) / sum.
 
-    No other array of their size is made."""
+    No other array of their size is made.
+    """
     total = logits_NV.sub_(most_N1).exp_().sum(1, keepdim=True)
     logits_NV.div_(total)
     return most_N1 + total.log()

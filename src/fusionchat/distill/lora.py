@@ -3,7 +3,8 @@
     W + alpha / r * B A        (arXiv 2106.09685), B zero and A random at the start
 
 The target is an adapter that `PeftModel.from_pretrained`, vLLM and the merge can read. A file beside it names
-the weights that it belongs to."""
+the weights that it belongs to.
+"""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -216,7 +217,8 @@ def round_frozen(model: "PreTrainedModel", dtype: torch.dtype) -> None:
 
     Autocast rounds them in every pass, so no bit of a training changes, and they need half the memory.
     Weights that something else reads too (a tied embedding), norms, biases and quantized weights stay as they
-    are."""
+    are.
+    """
     linear = {id(m.weight) for m in model.modules() if isinstance(m, nn.Linear)}
     for module in model.modules():
         if not isinstance(module, nn.Linear):

@@ -13,7 +13,8 @@ With ``focus`` g > 0 each row weighs (1 - p(label))^g, a number without a gradie
 1708.02002v2, Eq. 4, here of both terms. Rows whose label the student already knows then count little.
 
 The logits' gradient has a closed form, so it is made in the forward pass and no [N, V] array outlives a
-chunk."""
+chunk.
+"""
 
 from typing import Any, Literal, NamedTuple
 
@@ -163,7 +164,8 @@ class _Work(NamedTuple):
 
         This goes block by block, so that a block's logits stay in the processor's cache. A half-precision
         block is computed in fp32, with exact logits of the label and of the kept tokens (without kept tokens:
-        of the largest logits)."""
+        of the largest logits).
+        """
         exact, towards = wide(hidden_NH.dtype), self.towards.part(rows)
         same = in_place(hidden_NH.dtype, hidden_NH.device)
         out = raw_NV if same else torch.empty_like(raw_NV, dtype=hidden_NH.dtype)

@@ -153,7 +153,8 @@ def one_by_one(trainer: Trainer, student: nn.Module, model: NarrowModel) -> OneB
     Embeddings have 32-bit state, as with Trainer.
 
     bitsandbytes stores such exceptions by a parameter's place among the groups, for all optimizers of the
-    process, so those of an earlier training are removed."""
+    process, so those of an earlier training are removed.
+    """
     kind = kind_of(trainer.args.optim, student, trainer.args)
     eight_bit = kind.options.get("optim_bits") == 8
     if eight_bit:

@@ -2,7 +2,8 @@
 """The loss's three matrix products with a head, chunk by chunk, and how long a chunk is. PURE.
 
 Half-precision products on a CPU have half-precision results, so only there are `exact_logits` needed. A GPU,
-and full precision, produce fp32 logits."""
+and full precision, produce fp32 logits.
+"""
 
 import torch
 from jaxtyping import Float, Int

@@ -3,7 +3,8 @@
 A bf16 number is the upper half of an fp32 number. Rounded to nearest, a weight of a model published in bf16
 stays the pivot's until it has changed by half a step of the grid, 2^-9 to 2^-8 of its size. Few weights
 change that much in a fine-tuning, so the passes would still see the pivot. With random rounding they see the
-change. The lower half is stored meanwhile."""
+change. The lower half is stored meanwhile.
+"""
 
 import hashlib
 from collections.abc import Iterator, Sequence
@@ -20,7 +21,8 @@ BLOCK = 2**18
 def draws(seed: int, step: int, part: int, device: torch.device) -> torch.Generator:
     """A generator for one part of a step, seeded by these numbers alone.
 
-    So a resumed training draws the same numbers."""
+    So a resumed training draws the same numbers.
+    """
     digest = hashlib.blake2b(f"{seed} {step} {part}".encode(), digest_size=8).digest()
     return torch.Generator(device).manual_seed(int.from_bytes(digest))
 

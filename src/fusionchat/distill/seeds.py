@@ -21,7 +21,8 @@ def seed_of(seed: int, number: int) -> int:
     """The recipe's seed for the first training; for the others 31 bits of SHA-256 of it and the number.
 
     Not seed + 1: two runs with neighbouring seeds, made to see how much runs differ, would then share
-    trainings."""
+    trainings.
+    """
     if number == FIRST:
         return seed
     return int.from_bytes(hashlib.sha256(f"{seed}#{number}".encode()).digest()[:4], "big") >> 1

@@ -2,7 +2,8 @@
 
 A group of parameters is whole only while the module that it belongs to computes. The loss is in the root's
 forward, and the head's product in the head's, so that both see plain tensors. Trainer and accelerate must not
-wrap the result: on a CPU they would silently ignore FSDP."""
+wrap the result: on a CPU they would silently ignore FSDP.
+"""
 
 from collections.abc import Iterator
 

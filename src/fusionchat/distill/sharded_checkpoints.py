@@ -4,7 +4,8 @@ Any number of processes can read them.
 
 torch.distributed.checkpoint records the place of every part, so a training can continue with another number
 of processes, or in one. Nothing is gathered, so a checkpoint needs no memory. Checkpoints of whole tensors
-are read here, too."""
+are read here, too.
+"""
 
 from collections.abc import Mapping
 from pathlib import Path

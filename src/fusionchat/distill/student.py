@@ -3,7 +3,8 @@
 
 DDP, FSDP2 and Trainer wrap a module and see only what goes through its forward. So the loss is part of it,
 and nothing outside reads the head's weight or calls the body. The head is a module of its own, because FSDP
-gathers a module's weights only for that module's forward."""
+gathers a module's weights only for that module's forward.
+"""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -91,8 +92,8 @@ class Student(nn.Module):
         head: The head, with its loss.
         config: The model's configuration.
         label_weight: lambda, the weight of the label against the distribution; a schedule may change it.
-            tail: How the mass outside the kept tokens is treated.
-            focus: The power of 1 - p(label) that weights each row.
+        tail: How the mass outside the kept tokens is treated.
+        focus: The power of 1 - p(label) that weights each row.
     """
 
     def __init__(
@@ -140,7 +141,8 @@ class Student(nn.Module):
         """Last hidden states; those of padding mean nothing.
 
         Padding is on the right, where the real tokens of a causal body do not see it, so such a body gets no
-        mask and attention takes its fastest path."""
+        mask and attention takes its fastest path.
+        """
         return hidden_states(
             self.body, batch["input_ids"], batch["attention_mask"], switch=self.switch, masked=self.masked
         )
@@ -151,7 +153,8 @@ class Student(nn.Module):
 
         They are rounded at random (`on_grid`), as seed and step determine. Autocast drops its copies at the
         end of the outermost context, so one is kept open here. Not for FSDP, whose weights exist only during
-        a module's forward."""
+        a module's forward.
+        """
         torch.autocast_increment_nesting()
         self.head.keeps = True
         try:

@@ -2,7 +2,8 @@
 """Fused distributions: in each row one model's, or a mixture of several. PURE.
 
 Section 3.2 of arXiv 2402.16107v6. A rule of `fusionchat.fuse.rules` gives each model's weight in each unit of
-text; here the weights become distributions. Model 0 is the pivot."""
+text; here the weights become distributions. Model 0 is the pivot.
+"""
 
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple

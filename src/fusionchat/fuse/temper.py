@@ -16,7 +16,8 @@ def temper(topk: TopK, temperature: float) -> TopK:
     """The distributions with their kept tokens at a temperature T; the tail keeps its mass.
 
     q_i = m p_i^(1/T) / sum_j p_j^(1/T) over the kept tokens, with m = sum_j p_j. Above 1 they are flatter,
-    below 1 sharper. Only the mass of the tail is known, so nothing moves into it or out of it."""
+    below 1 sharper. Only the mass of the tail is known, so nothing moves into it or out of it.
+    """
     if temperature == 1:
         return topk
     logprobs = topk.logprobs.astype(np.float64)
@@ -40,7 +41,8 @@ def entropy(topk: TopK) -> Float[np.ndarray, " N"]:
     """H = -sum_i p_i log2 p_i in bits, the tail counted as one token; NaN without a distribution.
 
     The tokens in the tail would add to it, so models are comparable where the same number of tokens is kept
-    of each."""
+    of each.
+    """
     logprobs = np.concatenate([topk.logprobs, topk.tail[:, None]], axis=1).astype(np.float64)
     mass = np.exp(logprobs)
     bits = -(mass * np.where(mass > 0, logprobs, 0)).sum(axis=1) / NATS_PER_BIT

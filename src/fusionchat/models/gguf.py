@@ -2,7 +2,8 @@
 
 The format: https://github.com/ggml-org/ggml/blob/master/docs/gguf.md, versions 2 and 3, little endian. The
 header is read here because the `gguf` package builds an object for every token of the vocabulary (3.5 s at 49
-k tokens, 0.1 s here); the weights are read by transformers with that package."""
+k tokens, 0.1 s here); the weights are read by transformers with that package.
+"""
 
 import importlib.util
 import mmap

@@ -3,7 +3,8 @@
 
 Some structures change the logits after the linear map: Gemma 2 and 3 cap them softly, Cohere scales them,
 Granite divides them. `Head.of` reads that from the configuration, compares its logits with the model's own on
-a few tokens, and refuses a structure that it cannot reproduce, by name."""
+a few tokens, and refuses a structure that it cannot reproduce, by name.
+"""
 
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext

@@ -19,7 +19,8 @@ def identity(ref: ModelRef) -> str:
     """What identifies a model's weights, adapter and configuration: a hash of files, or a hub commit.
 
     Files up to 256 MB are hashed completely; for larger ones, the size, the first megabyte (a safetensors
-    header) and 256 evenly spread blocks are hashed. A GGUF file contains weights and configuration."""
+    header) and 256 evenly spread blocks are hashed. A GGUF file contains weights and configuration.
+    """
     own = _identity(ref.place, with_code(ref, WEIGHT_FILES))
     adapter = ref.adapter_place
     if adapter is None:

@@ -1,7 +1,8 @@
 """Models, their configurations and tokenizers, loaded by transformers.
 
 A tokenizer always follows the rules of its own file. Python files that come with a model are run only where
-the recipe says so (``trust_remote_code``); there is no prompt."""
+the recipe says so (``trust_remote_code``); there is no prompt.
+"""
 
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress

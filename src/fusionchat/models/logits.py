@@ -21,7 +21,8 @@ TILE_TOKENS, TILE_ROWS = 2048, 512
 Measured with an AVX-512 processor, one core, in us a row at V = 49,152 and H = 576, processor time, least of
 six (fp32; bf16 inputs with fp32 output): 512 x 2,048 take 536 and 245; 128 x 4,096 take 587 and 267; 1,024 x
 1,024 take 241 for bf16. The size hardly matters.
-What matters is that the weight is read once for many rows, and the buffer reused. """
+What matters is that the weight is read once for many rows, and the buffer reused.
+"""
 DEVICE_ELEMENTS = 2**26
 """Logits in memory at once on other devices: 256 MiB."""
 
@@ -163,7 +164,8 @@ def _exact_in_bf16(half: bool) -> Iterator[None]:
 
     Products and sums stay fp32: the error is that of an fp32 product (1.5e-6 of the largest logit), and a
     processor with AMX or AVX-512 BF16 needs two to seven times less time. The setting is global, so it is
-    restored."""
+    restored.
+    """
     if not half:
         yield
         return

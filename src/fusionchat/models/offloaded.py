@@ -2,7 +2,8 @@
 
 accelerate attaches a hook to every module that it places: `execution_device` is where the module computes,
 and with `offload` the weights are there only between `pre_forward` and `post_forward` (accelerate 1.15,
-hooks.py)."""
+hooks.py).
+"""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

@@ -34,7 +34,8 @@ def dtype_here(device: str) -> str:
     """The dtype that ``auto`` means for a recipe's ``runtime.device`` on this machine.
 
     It is float32 on a CPU, and bfloat16 on a GPU that has it. A named GPU that does not exist counts as one
-    that has it, because a run may be planned on another machine."""
+    that has it, because a run may be planned on another machine.
+    """
     import torch
 
     device = device_here(device)

@@ -1,7 +1,8 @@
 """Quantized models: stored that way, or quantized when they are loaded.
 
 Methods and settings have transformers' names, and transformers itself reports what this machine lacks for
-one."""
+one.
+"""
 
 import inspect
 import json
@@ -178,7 +179,8 @@ def keep_layout(model: "PreTrainedModel") -> None:
     """Make bitsandbytes keep the layout of a model's 4-bit weights on a CPU.
 
     With AVX-512 BF16, the first pass in evaluation mode permanently rearranges them for another kernel, with
-    scales rounded to bfloat16 and products in it. A training would continue with these."""
+    scales rounded to bfloat16 and products in it. A training would continue with these.
+    """
     for module in model.modules():
         if hasattr(module, _ARRANGES):
             setattr(module, _ARRANGES, False)

@@ -4,7 +4,8 @@ Processors of multimodal models are published with them.
 
 A tokenizer reads its template from ``chat_template.jinja``, ``additional_chat_templates/`` and
 ``tokenizer_config.json``; only a processor reads ``chat_template.json`` (transformers 5.24,
-`processing_utils.py`). The text model is the same, so this template is used where the tokenizer has none."""
+`processing_utils.py`). The text model is the same, so this template is used where the tokenizer has none.
+"""
 
 import json
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Adding a source to a recipe file without touching the rest of it: every other byte stays."""
+"""Adding a source to a recipe file without changing any other byte."""
 
 import re
 from pathlib import Path
@@ -15,11 +15,12 @@ from fusionchat.yaml import entries, parse_yaml
 def insert_source(path: Path, source: str, template: str, settings: tuple[str, ...] = ()) -> str:
     """Write ``NAME=MODEL`` as the last entry under ``sources:``; returns the name.
 
-    The file is left as it is unless the new recipe, with ``settings`` over it, is valid, and differs by the source alone.
+    The file does not change unless the new recipe, with ``settings`` applied, is valid and differs only in
+    the source.
 
     Raises:
         RecipeError: The recipe is broken, has a source of this name, or takes its sources from an alias.
-        ModelError: The new source or its template is not there.
+        ModelError: The new source or its template does not exist.
     """
     name, equals, model = source.partition("=")
     if not equals or not NAME.fullmatch(name) or not model:
@@ -60,7 +61,7 @@ def _differs_by(name: str, before: dict[str, object], after: dict[str, object]) 
 
 
 def with_source(text: str, entry: str) -> str | None:
-    """A recipe's text with one more entry under ``sources``, None where they are an alias of something else."""
+    """A recipe's text with one more entry under ``sources``; None if ``sources`` is an alias."""
     text = text.removeprefix("\ufeff")
     root = entries(text)
     if not isinstance(root, MappingNode):
@@ -77,7 +78,7 @@ def with_source(text: str, entry: str) -> str | None:
 
 
 def _in_braces(text: str, sources: MappingNode, entry: str) -> str:
-    """``{a: ..., b: ...}`` with one more, right after the last value."""
+    """``{a: ..., b: ...}`` with one more entry, right after the last value."""
     if not sources.value:
         at = text.index("{", sources.start_mark.index) + 1
         return f"{text[:at]}{entry}{text[at:]}"
@@ -86,7 +87,7 @@ def _in_braces(text: str, sources: MappingNode, entry: str) -> str:
 
 
 def _end(text: str, key: Node, value: Node) -> int:
-    """Where a value ends; the node of an alias is that of its anchor, with the anchor's place."""
+    """Where a value ends; the node of an alias is its anchor's, at the anchor's place."""
     if value.start_mark.index >= key.end_mark.index:
         return int(value.end_mark.index)
     alias = re.compile(r"\*[^\s,\[\]{}]+").search(text, key.end_mark.index)
@@ -95,7 +96,7 @@ def _end(text: str, key: Node, value: Node) -> int:
 
 
 def _on_a_line(text: str, sources: MappingNode, following: int, entry: str) -> str:
-    """A line after the last one, comments included, that is indented like the entries, before the next key."""
+    """The text with a line for the entry, indented like the others, after the last one and its comments."""
     first = sources.value[0][0].start_mark
     indent = " " * first.column
     at = text.index("\n", first.index) + 1 if "\n" in text[first.index :] else len(text)

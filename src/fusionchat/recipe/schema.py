@@ -1,7 +1,7 @@
 """The recipe: one YAML file, read into frozen, validated models; errors name the YAML path.
 
-Settings that change a result live beside the stage they belong to. Settings that only change how fast it is
-reached live under ``runtime`` and never make an artifact stale.
+Settings that change a result are next to the stage they belong to. Settings that only change how fast it is
+reached are under ``runtime`` and never make an artifact stale.
 """
 
 import re
@@ -49,7 +49,7 @@ NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 NAME_RULE = "use letters, digits, '.', '_' and '-' only, a letter or digit first, and at most 100 characters"
 ROUND = re.compile(r"round[0-9]+", re.IGNORECASE)
 RESERVED = frozenset({"pivot", "sft", "all"})
-"""What no source can be called: FusionChat knows or makes models of these names."""
+"""Names that no source may have, since FusionChat has models of these names."""
 
 
 def vocabulary_from_name(value: object) -> object:
@@ -68,7 +68,7 @@ AnyFuse = Annotated[FuseRule, Field(discriminator="method"), BeforeValidator(met
 
 
 class CapturedModel(ModelSpec):
-    """A model: a folder (relative to the recipe) or a hub id, how its chat template is found, how it is captured."""
+    """A model: a folder (relative to the recipe) or a hub id, its chat template, and its capture."""
 
     capture: AnyCapturer = Field(
         DEFAULT, description="the program that captures it; a word is short for `{backend: ...}`"
@@ -76,7 +76,7 @@ class CapturedModel(ModelSpec):
 
 
 class CompareSettings(Frozen):
-    """Further models that are made only to be compared with; the fused model needs none of them."""
+    """Further models that are made only for comparison; the fused model needs none of them."""
 
     sft: bool = Field(True, description="the pivot fine-tuned on the labels alone, as `distill` says")
     sft_epochs: float | None = Field(
@@ -150,7 +150,7 @@ class Recipe(Grown):
                 raise ValueError(f"{name!r}: {NAME_RULE}")
             if name.lower() in RESERVED:
                 raise ValueError(f"{name!r} is taken: it names a model that FusionChat makes or knows")
-            if name.lower() in seen:  # one folder where file names do not tell them apart
+            if name.lower() in seen:  # the same folder on a file system that ignores case
                 raise ValueError(
                     f"{seen[name.lower()]!r} and {name!r} differ by case alone; rename one of them"
                 )
@@ -173,7 +173,7 @@ class Recipe(Grown):
 
     @model_validator(mode="after")
     def _merges_fit(self) -> "Recipe":
-        """Every source becomes a target: a merge that cannot take that many is refused before any is trained."""
+        """Refuse a merge that cannot take one target for each source, before any is trained."""
         merges = {"merge": self.merge}
         merges |= {f"compare.merges.{i}": method for i, method in enumerate(self.compare.merges)}
         wrong = []
@@ -248,11 +248,11 @@ class Recipe(Grown):
 
     @classmethod
     def load(cls, path: str | Path, settings: Sequence[str] = ()) -> "Recipe":
-        """The recipe in a YAML file, with ``path.to.key=value`` settings over it; raises RecipeError."""
+        """The recipe in a YAML file, with ``path.to.key=value`` settings applied; raises RecipeError."""
         return load_recipe(path, tuple(settings))
 
     def refs(self) -> dict[str, ModelRef]:
-        """The models with every path resolved, by name, the pivot first; raises ModelError where one is not there."""
+        """The models with every path resolved, by name, the pivot first; raises ModelError if one is missing."""
         return resolve(self.models, self.folder)
 
     @property
@@ -262,7 +262,7 @@ class Recipe(Grown):
 
 
 def load_recipe(path: str | Path, settings: tuple[str, ...] = ()) -> Recipe:
-    """Read a recipe file and put ``path.to.key=value`` settings over it.
+    """The recipe in a file, with ``path.to.key=value`` settings applied.
 
     Raises:
         RecipeError: The file is missing or broken, a key is unknown, a value is out of range.
@@ -291,7 +291,7 @@ def _explained(error: ValidationError) -> str:
 
 
 def merge_method(name: str, settings: tuple[str, ...]) -> MergeMethod:
-    """A merge method's settings from its name and ``key=value`` settings; raises RecipeError like a recipe's."""
+    """A merge method's settings from its name and ``key=value`` settings; raises RecipeError."""
     tree: dict[str, Any] = {"method": name}
     apply_settings(tree, settings, AnyMerge)
     try:

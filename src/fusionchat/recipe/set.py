@@ -1,6 +1,6 @@
-"""``--set path.to.key=value``: settings put over a recipe before it is validated.
+"""``--set path.to.key=value``: settings applied to a recipe before it is validated.
 
-The recipe's types say what is at a path where the file leaves it out or gives it in short: a method's name or its
+The recipe's types say what is at a path that the file omits or abbreviates: a method's name or its
 default, a model's name, a corpus's path. So ``merge.granularity=layer`` is a setting of the default method.
 """
 
@@ -17,19 +17,20 @@ from fusionchat.yaml import parse_value
 Tree = dict[str, Any]
 METHOD = "method"
 KINDS = (METHOD, "backend")
-"""Keys that say which of several types, each with keys of its own, a mapping is."""
+"""Keys that determine which of several types, each with its own keys, a mapping is."""
 
 
 def apply_settings(tree: Tree, settings: Sequence[str], root: Any) -> None:
-    """Put settings into a recipe's tree, a method before its own settings and else in the order given.
+    """Put settings into a recipe's tree in the given order, but a method before its own settings.
 
     Args:
-        tree: What the file says; it is changed.
+        tree: The content of the file; it is changed.
         settings: Each ``path.to.key=value``; the value is read as YAML, lists are counted from 0.
         root: The type of the whole tree.
 
     Raises:
-        RecipeError: There is no ``=``, the value is not YAML, or the path leads through something without keys.
+        RecipeError: There is no ``=``, the value is not YAML, or the path leads through something without
+            keys.
     """
     for setting in _methods_first(settings):
         path, equals, text = setting.partition("=")
@@ -51,7 +52,7 @@ def apply_settings(tree: Tree, settings: Sequence[str], root: Any) -> None:
 
 
 def _methods_first(settings: Sequence[str]) -> list[str]:
-    """Another method or backend has settings of its own: it is put in place before any of them."""
+    """The settings, with methods and backends first, since each has settings of its own."""
     ordered: list[str] = []
     for setting in settings:
         path = setting.partition("=")[0].strip()
@@ -66,7 +67,7 @@ def _methods_first(settings: Sequence[str]) -> list[str]:
 def _put(
     node: Tree | list[Any], names: list[str], value: object, *, kinds: list[Any], where: str, at: str
 ) -> None:
-    """Put a value where ``names`` lead from ``node``, which is at ``at`` and of one of ``kinds``."""
+    """Put a value where ``names`` lead from ``node``, which is at ``at`` and has one of ``kinds``."""
     count = _words(node, names, kinds)
     name, rest = ".".join(names[:count]), names[count:]
     here = f"{at}.{name}" if at else name
@@ -89,19 +90,19 @@ def _put(
 
 
 def _entries(given: object, kinds: list[Any], default: object) -> list[Any] | None:
-    """A list for the one value that the file has; None where that is no entry."""
+    """A list with the file's single value; None if that is not an entry."""
     opened = [] if given is None else _opened(given, kinds, default)
     return [opened] if isinstance(opened, dict) else opened
 
 
 def _one_or_many(kinds: list[Any]) -> bool:
-    """Whether one value may be given for a list of it: `corpus.train.0` is then the only one."""
+    """Whether a single value may stand for a list, so that `corpus.train.0` is the only one."""
     lists = [kind for kind in kinds if get_origin(kind) in (tuple, list)]
     return any(entry in kinds for kind in lists for entry in alternatives(get_args(kind)[0]))
 
 
 def _words(node: Tree | list[Any], names: list[str], kinds: list[Any]) -> int:
-    """How many of the names are one key: a source may be called ``qwen2.5``."""
+    """How many of the names form one key, since a source may be named ``qwen2.5``."""
     named = next((kind for kind in kinds if get_origin(kind) is dict), None)
     if named is None:
         return 1
@@ -117,7 +118,7 @@ def _words(node: Tree | list[Any], names: list[str], kinds: list[Any]) -> int:
 
 
 def _index(node: list[Any], name: str, where: str, at: str) -> int:
-    """A place in a list; the one after its last entry is made."""
+    """An index of a list; one past its last entry adds an entry."""
     if not name.isdecimal() or int(name) > len(node):
         last = f"0 to {len(node)}; the last is a new one" if node else "0, a new one"
         raise RecipeError(f"{at} is a list, and has no entry {name!r}", where=where, do=f"give {last}")
@@ -127,7 +128,7 @@ def _index(node: list[Any], name: str, where: str, at: str) -> int:
 
 
 def _opened(child: object, kinds: list[Any], default: object) -> Tree | list[Any] | None:
-    """A value with keys (or entries) of its own for what the file has; None where there can be none."""
+    """The file's value as one with keys (or entries) of its own; None if it can have none."""
     if isinstance(child, dict | list):
         return child
     if child is None:
@@ -140,7 +141,7 @@ def _opened(child: object, kinds: list[Any], default: object) -> Tree | list[Any
 
 
 def alternatives(annotation: Any) -> list[Any]:
-    """The types that an annotation allows: unions and ``Annotated`` taken apart."""
+    """The types that an annotation allows, with unions and ``Annotated`` unpacked."""
     origin = get_origin(annotation)
     if origin is Annotated:
         return alternatives(get_args(annotation)[0])
@@ -166,13 +167,13 @@ def keys(kind: Any) -> dict[str, tuple[Any, object]]:
 
 
 def short_key(kind: Any) -> str | None:
-    """The key that one word stands for where a type is given in short, None where there is none."""
+    """The key that a single word sets in an abbreviated type; None if there is none."""
     word = getattr(kind, "short", None)
     return word if isinstance(word, str) else METHOD if METHOD in keys(kind) else None
 
 
 def below(kinds: list[Any], name: str) -> tuple[list[Any], object]:
-    """The types that may stand at a key of any of these types, and the default there."""
+    """The types that are allowed at a key of any of these types, and the default there."""
     found: list[Any] = []
     default: object = None
     for kind in kinds:

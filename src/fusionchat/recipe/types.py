@@ -1,7 +1,7 @@
-"""A recipe's tree before it is validated: default methods filled in, and values of another type marked.
+"""A recipe's tree before it is validated: default methods added, values of wrong types marked.
 
-pydantic would take ``true`` for 1, ``"5"`` for 5 and ``1`` for true. In a recipe such a value is a mistake: a word put in the
-wrong place, or a YAML that does not say what its writer means.
+pydantic would accept ``true`` for 1, ``"5"`` for 5 and ``1`` for true. In a recipe such a value is a mistake:
+a word in the wrong place, or YAML that does not mean what its writer thinks.
 """
 
 import math
@@ -17,13 +17,13 @@ SCALARS = (str, int, float, bool, NoneType)
 
 
 def prepare(node: object, kinds: list[Any], default: object = None) -> Any:
-    """The same tree for validation.
+    """The tree, ready for validation.
 
     Args:
-        node: What the recipe says.
-        kinds: The types that may be there.
-        default: What would be there if the recipe said nothing; a mapping without ``method`` is for its method, one without
-            ``backend`` for its backend.
+        node: The recipe's value.
+        kinds: The types that are allowed there.
+        default: The default value there; a mapping without ``method`` belongs to its method, one without
+            ``backend`` to its backend.
     """
     if isinstance(node, dict):
         own = {key: value for key in KINDS if (value := getattr(default, key, None)) is not None}
@@ -38,7 +38,7 @@ def prepare(node: object, kinds: list[Any], default: object = None) -> Any:
 
 
 def _chosen(kinds: list[Any], tree: Tree) -> list[Any]:
-    """Of methods and backends the one that the tree names, of other types all."""
+    """The method or backend that the tree names; of other types all."""
     named = [
         kind
         for kind in kinds
@@ -49,7 +49,7 @@ def _chosen(kinds: list[Any], tree: Tree) -> list[Any]:
 
 
 def _fits(value: object, kinds: list[Any]) -> bool:
-    """Whether a value that is no mapping and no list may be where these types are; dates and such are not judged."""
+    """Whether a value that is no mapping or list is allowed for these types; dates and such always are."""
     known = {kind for kind in kinds if kind in SCALARS}
     known |= {type(word) for kind in kinds if get_origin(kind) is Literal for word in get_args(kind)}
     for kind in kinds:

@@ -17,7 +17,8 @@ ON_CPU, ON_DEVICE = 2048, 16384
 """Padded tokens of a forward pass that are fastest on each kind of device.
 
 On a CPU the activations of a batch should stay near the caches (measured in docs/results/capture.md); a GPU
-needs many rows at once. """
+needs many rows at once.
+"""
 
 
 def batch_tokens_on(device: str) -> int:

@@ -2,7 +2,8 @@
 
 **Bits per byte**, everywhere: the bits of the scored events (`fusionchat.represent.events`), ends of turns
 included, over the UTF-8 bytes among them. An end of turn adds bits and no byte. Where there is no byte (a row
-that is an end of turn), the length counts as 1."""
+that is an end of turn), the length counts as 1.
+"""
 
 import math
 

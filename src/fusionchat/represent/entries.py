@@ -4,7 +4,8 @@
 For each token of a prompt they return the log-probability of the token itself and of the k most likely. The
 tail is the rest: 1 minus the kept masses, in fp64. Each log-probability is rounded to fp32, by up to 6e-8 of
 its size, so a tail under about 1e-6 is noise. It is at least `LEAST`, and at least the label's own mass where
-the label is not kept. Our own capture sums the rest itself and has no such limit."""
+the label is not kept. Our own capture sums the rest itself and has no such limit.
+"""
 
 from typing import NamedTuple
 

@@ -8,7 +8,8 @@ first token of a rendering, a template may write no end of turn, a turn may be c
 **Models are compared over the events that all of them score.** Probabilities belong to whole tokens, so
 events are included or excluded by region: the smallest stretch of a turn whose bounds no row of any model
 straddles. A region is common if the rows of every model tile it. A row without a counterpart in another model
-is in no common region, and changes no comparison."""
+is in no common region, and changes no comparison.
+"""
 
 from collections.abc import Sequence
 from typing import NamedTuple, Protocol, runtime_checkable
@@ -82,7 +83,8 @@ def text_begins(rows: Rows) -> NDArray[np.int32]:
 
     It is after ``begin`` where the token begins with bytes outside the turn: bytes of the template before the
     turn, or the space that some tokenizers put after an added token, which then overlaps the row before. A
-    row that is only that space covers no byte."""
+    row that is only that space covers no byte.
+    """
     before = np.zeros(len(rows.turn), np.int32)
     before[1:] = np.where(rows.turn[1:] == rows.turn[:-1], rows.end[:-1], 0)
     first = rows.offsets[:-1]
@@ -147,7 +149,8 @@ def mark_common(
 
     A region begins where no earlier row reaches. Rows of one model never overlap, so they tile a region if
     their lengths add up to its length. An empty row belongs to the region that begins at its place. Without
-    ``unit``, all rows are in one."""
+    ``unit``, all rows are in one.
+    """
     models, good = len(compared_MU), np.zeros(bounds[-1], np.bool_)
     # 1. every model's first row, and of all rows the one that begins first
     last, head = bounds[:-1].copy(), np.empty(models, np.int64)

@@ -94,7 +94,8 @@ def exp_under(x: np.float32, reference: np.float32) -> np.float32:
     """exp(x - reference) for x at most the reference, in fp32; NaN for NaN.
 
     exp(t) = 2^n 2^g with n the integer nearest to t / ln 2; 2^n is made from the exponent's bits. The
-    relative error is under 2e-7 + 8e-8 |t|. Without branches and calls, a loop over it is vectorised."""
+    relative error is under 2e-7 + 8e-8 |t|. Without branches and calls, a loop over it is vectorised.
+    """
     t = x - reference
     t = _LEAST if t < _LEAST else t  # NaN stays
     m = t * _LOG2E
@@ -135,7 +136,8 @@ def sum_exp(x_T: NDArray[np.float32], reference: np.float32) -> np.float32:
     """The sum of exp(x - reference) for x at most the reference, in fp32; NaN where one is NaN.
 
     The order is fixed: 64 lanes, then 8 for what is left, then one by one. It is the order that LLVM chose
-    for AVX-512 when it could reorder, so that older captures keep their bits."""
+    for AVX-512 when it could reorder, so that older captures keep their bits.
+    """
     lanes = np.zeros(LANES, np.float32)
     # 1. the lanes as four vectors of 16, which are added up one after the other
     done, quarter = add_lanes(x_T, reference, lanes), LANES // 4

@@ -2,7 +2,8 @@
 """What a capture records besides distributions: the entropy of some rows, and batch sizes.
 
 Entropy and the number of tokens with 99 % of the mass cannot be computed from K kept tokens, so they are
-measured on `SAMPLE` rows while their logits are in memory."""
+measured on `SAMPLE` rows while their logits are in memory.
+"""
 
 from dataclasses import dataclass, field
 

@@ -2,7 +2,8 @@
 """Conversations scored by plain transformers, as a reference for a capture (`probe`).
 
 No batches, no padding, no head of ours, no selection: ``model(input_ids).logits``, log-softmax in float32,
-``topk``."""
+``topk``.
+"""
 
 from typing import NamedTuple
 

@@ -5,7 +5,8 @@ It runs before the first shard.
 
 It catches a capture that is silently wrong: a batch that is padded wrongly, a server with other weights, rows
 that are off by one. Where transformers cannot score the model on this machine, only the bits per byte are
-checked: no chat model needs more than `MOST_BITS` for text in its own template."""
+checked: no chat model needs more than `MOST_BITS` for text in its own template.
+"""
 
 import numpy as np
 from jaxtyping import Float
@@ -86,7 +87,8 @@ def compare(plain: Plain, scored: Scored) -> tuple[Difference, Difference]:
 
     The k-th kept log-probability is compared with transformers' k-th, which reveals a missed token, and with
     transformers' value for that id, which reveals a wrong id. An id that is not among the candidates counts
-    as the least likely of them, although it is less likely still."""
+    as the least likely of them, although it is less likely still.
+    """
     label_N = np.abs(scored.label_logprob.astype(np.float64) - plain.label_logprob)
     kept_NK = scored.topk.logprobs.astype(np.float64)
     held_NK = kept_NK > -np.inf

@@ -178,7 +178,8 @@ def _sum_exp(device: str) -> Callable[[Tensor, Tensor], Tensor]:
     It makes one pass where torch can compile for the device, five elsewhere.
 
     Compiling needs a C compiler and Python's headers, which a machine with a GPU may lack; it is tried once,
-    on two rows."""
+    on two rows.
+    """
     from torch.utils._triton import has_triton  # torch does not import it by itself
 
     if device != "cuda" or not has_triton():  # type: ignore[no-untyped-call]

@@ -3,7 +3,8 @@
 
 Row i of a TopK is the distribution *for* supervised token i, given the context before it. The tokens are in
 `SupervisedTokens`: the model's own for its capture; the pivot's for distributions that are aligned to it or
-fused."""
+fused.
+"""
 
 from dataclasses import dataclass, replace
 from typing import NamedTuple

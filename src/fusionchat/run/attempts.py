@@ -3,7 +3,8 @@
 Every process has a file of its own, ``RUN/jobs/STAGE/NAME/attempts-HOST-PID.jsonl``, with a line when it
 begins and one when it succeeds, so that no process writes into another's file, even on a network file system.
 The files belong to the run, not to its artifacts: no fingerprint or checksum covers them. Their content for a
-finished job goes into its manifest."""
+finished job goes into its manifest.
+"""
 
 import os
 import time

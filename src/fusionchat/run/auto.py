@@ -1,7 +1,8 @@
 """What ``auto`` means in a run: chosen by the machine that starts it, and saved in the run's folder.
 
 Another machine that continues the run uses the saved values, even if it would choose others: a dtype and a
-plan of batches change the result, so they are settings."""
+plan of batches change the result, so they are settings.
+"""
 
 from collections.abc import Mapping
 from pathlib import Path

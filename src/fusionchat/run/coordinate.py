@@ -1,7 +1,8 @@
 """The coordinator: it runs the jobs that are not done, and those whose files are damaged again.
 
 Only the coordinator (or another holder of a job's lease) begins and finishes a job. An engine brings jobs to
-processes."""
+processes.
+"""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path

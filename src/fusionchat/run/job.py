@@ -2,7 +2,8 @@
 
 A job's ``settings`` are both what is hashed and all that its work gets, so that a fingerprint cannot miss a
 setting. Its inputs are named by digests, which are hashed, and by places, which are not: a moved run stays
-done."""
+done.
+"""
 
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field

@@ -3,7 +3,8 @@
 The file is ``RUN/jobs/STAGE/NAME/live-HOST-PID.status``.
 
 It is rewritten every few seconds during the work, and removed at its end. A file that was not written for
-`SILENT` seconds belongs to a process that has died."""
+`SILENT` seconds belongs to a process that has died.
+"""
 
 import os
 import time

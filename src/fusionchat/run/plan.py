@@ -126,7 +126,8 @@ class Run:
         """Plan a job; the jobs it needs must be planned already.
 
         Of a job in ``reads``, it depends on these files alone. ``on_device`` means that it computes on
-        `runtime.device`; if that is a GPU, on ``gpus`` of them in each process. See `Job` for the rest."""
+        `runtime.device`; if that is a GPU, on ``gpus`` of them in each process. See `Job` for the rest.
+        """
         assert set(reads) <= set(needs), f"{stage}/{name} reads what it does not need"
         made = (job for model, job in self.unpacked.items() if content.models.get(model) == self.read(model))
         needs = tuple(dict.fromkeys((*needs, *made)))

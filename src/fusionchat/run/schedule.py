@@ -3,7 +3,8 @@
 Whenever GPUs become free, the ready job with the longest path to the end is placed first (critical-path list
 scheduling, R. L. Graham, SIAM J. Appl. Math. 17, 1969: at most twice as long as the best order). GPUs without
 a ready job help with jobs that have shards, in proportion, and move to the next job that becomes ready, as
-between two shards."""
+between two shards.
+"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field

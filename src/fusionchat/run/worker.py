@@ -2,7 +2,8 @@
 
 Started by an engine, it does the work of a job whose lease the engine holds, and writes an outcome. Started
 by a user, it takes the lease itself, so it begins and finishes the job, too. If another process holds the
-lease, it helps with the job's shards, if it has shards."""
+lease, it helps with the job's shards, if it has shards.
+"""
 
 import os
 import signal

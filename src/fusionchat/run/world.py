@@ -7,7 +7,8 @@ Rank 0 plans and writes; the others follow it.
     follow(make)                 # any other rank: makes what rank 0 summons it to, until rank 0 ends
 
 They communicate through the key-value store at ``MASTER_ADDR:MASTER_PORT`` that torch's process group uses,
-too."""
+too.
+"""
 
 import json
 import os

@@ -2,5 +2,5 @@
 
     corpus -> represent -> align -> fuse -> distill -> merge -> evaluate -> report
 
-`pipeline` lists and runs them; `names` says what their jobs are called, `rows` what a recipe makes.
+`pipeline` lists and runs them; `names` has the names of their jobs, `variants` what a recipe makes.
 """

@@ -1,8 +1,11 @@
-"""Stage `adapt`: teachers are fine-tuned on the labels before they are captured. One job a model, where the recipe asks for it.
+"""Stage `adapt`: teachers are fine-tuned on the labels before their capture, if the recipe says so.
 
-A source that has never seen the corpus's style is a poor teacher of it, however much it knows: see docs/results/real_chat.md.
-The published source is not changed; its capture has the adapter on top. So it is with the pivot (`adapt.pivot`), whose
-distributions are learned as a source's are; targets still begin with the published pivot.
+There is one job for each model.
+
+A source that has never seen the corpus's style is a poor teacher of it, however much it knows: see
+docs/results/real_chat.md. The published source does not change; its capture has the adapter on top. The same
+holds for the pivot (`adapt.pivot`), whose distributions are learned as a source's are; targets still begin
+with the published pivot.
 """
 
 from collections.abc import Mapping
@@ -27,7 +30,7 @@ so_far, work = distill.so_far, distill.work
 
 
 class Settings(distill.Settings):
-    """All that changes the training of a source but the corpus and the source."""
+    """Everything that changes the training of a source except the corpus and the source."""
 
     where: ClassVar[str] = "adapt"
 
@@ -38,7 +41,7 @@ def settings_of(held: Mapping[str, Json]) -> Settings:
 
 
 def plan(run: Run) -> None:
-    """Plan one training for each model that is adapted; from then on it is captured with what that saves."""
+    """Plan one training for each model that is adapted; its capture then uses the result."""
     recipe, how = run.recipe, run.recipe.adapt
     if how is None:
         return
@@ -68,7 +71,7 @@ def plan(run: Run) -> None:
 
 
 def require_captured_here(recipe: Recipe, how: AdaptSettings) -> None:
-    """Raise RecipeError where a model that is to be fine-tuned is not captured by transformers, or none is."""
+    """Raise RecipeError where transformers does not capture a model to be fine-tuned, or captures none."""
     for name in (*how.sources, *(["pivot"] if how.pivot else [])):
         backend = recipe.models[name].capture.backend
         if backend != DEFAULT.backend:
@@ -86,7 +89,7 @@ def require_captured_here(recipe: Recipe, how: AdaptSettings) -> None:
 
 
 def require_trainable(ref: ModelRef) -> None:
-    """Raise RecipeError where a source cannot be fine-tuned: a GGUF file, or a model that has an adapter already."""
+    """Raise RecipeError where a source cannot be fine-tuned: a GGUF file, or a model with an adapter."""
     if ref.place.file is None and ref.adapter is None:
         return
     reason = "has an adapter already" if ref.adapter is not None else "is a GGUF file"

@@ -1,4 +1,7 @@
-"""Stage `align`: carry every source's distributions over to the pivot's rows and vocabulary. One job a source."""
+"""Stage `align`: carry every source's distributions over to the pivot's rows and vocabulary.
+
+There is one job for each source.
+"""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -32,7 +35,7 @@ MAP = "vocabulary_map.safetensors"
 
 
 class Settings(Grown):
-    """All that changes an alignment but the captures.
+    """Everything that changes an alignment except the captures.
 
     Attributes:
         source: The source's name.
@@ -72,14 +75,14 @@ def plan_alignments(run: Run, sources: Sequence[str], of: Trained | None = None)
 
 
 def so_far(settings: Settings, inputs: Inputs, out: Path) -> str:
-    """Nothing: an unfinished alignment is made anew."""
+    """Nothing, since an unfinished alignment starts over."""
     return ""
 
 
 def work(settings: Settings, inputs: Inputs, out: Path, ctx: Context) -> Summary:
-    """Build the vocabulary map and project in the shards of the pivot's capture, in its encoding.
+    """Build the vocabulary map and project, in the shards and the encoding of the pivot's capture.
 
-    ``kind`` and ``kept`` of each row go with the shards.
+    The shards also have ``kind`` and ``kept`` of each row.
     """
     tables = make_renderer(inputs.model("pivot")).table, make_renderer(inputs.model(settings.source)).table
     corpus = inputs.folder(corpus_of(settings.of))
@@ -122,7 +125,10 @@ def make_map(
     pivot_table: TokenTable,
     source_table: TokenTable,
 ) -> VocabularyMap:
-    """The recipe's vocabulary map for a pair; methods that use partners count them over the whole corpus first."""
+    """The recipe's vocabulary map for a pair of tokenizers.
+
+    Methods that use partners count them over the whole corpus first.
+    """
     counts: PairCounts | None = None
     same = source_table.same_text_tokens(pivot_table)
     if isinstance(settings.vocabulary, BytePrefix | Statistics) and not same:
@@ -132,6 +138,6 @@ def make_map(
 
 
 def save_map(mapping: VocabularyMap, folder: Path) -> None:
-    """Keep the map as an artifact; one metadata entry, since safetensors writes several in no fixed order."""
+    """Save the map as an artifact, with one metadata entry, since safetensors orders several arbitrarily."""
     with atomic_path(folder / MAP) as partial:
         save_file(mapping.arrays(), partial, metadata={"map": canonical(mapping.labels())})

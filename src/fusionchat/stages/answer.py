@@ -1,7 +1,9 @@
-"""Stage `answer`: before a later round each target answers questions of the corpus. One job per target and round.
+"""Stage `answer`: before a later round, each target answers questions of the corpus.
 
-Its folder is a corpus as the stage `corpus` leaves one, of the training part alone: the conversations that were drawn have the
-target's own answers, the others are as they were, all in their old places.
+There is one job for each target and round.
+
+Its folder is a corpus as the stage `corpus` writes it, of the training part alone: conversations that were
+drawn have the target's own answers, the others are unchanged, all in their old places.
 """
 
 from collections.abc import Mapping, Sequence
@@ -43,13 +45,13 @@ OWN = "own.json"
 
 
 class Settings(Frozen):
-    """All that changes the answers but the corpus and the target.
+    """Everything that changes the answers except the corpus and the target.
 
     Attributes:
         of: The target in the round that its answers are for.
         sources: The models that will score its answers, beside the pivot.
-        share: Of the training part, what is answered.
-        draws: How tokens are drawn, and which questions.
+        share: The share of the training part that is answered.
+        draws: How tokens are sampled, and which questions are drawn.
         max_tokens: The longest conversation, in each model's tokens.
     """
 
@@ -93,7 +95,7 @@ def plan_answers(run: Run, of: Trained, sources: tuple[str, ...], seed: int) -> 
 
 
 def so_far(settings: Settings, inputs: Inputs, out: Path) -> str:
-    """How many files of answers there are."""
+    """The number of finished files of answers, in words."""
     return counted(len(list(out.glob(FILES))), "file") + " of answers"
 
 
@@ -101,9 +103,9 @@ class Taken(NamedTuple):
     """The training part of a later round.
 
     Attributes:
-        conversations: In their old places.
+        conversations: The conversations, in their old places.
         rendered: Their renderings by model.
-        own: Which have the target's own answers.
+        own: Which of them have the target's own answers.
     """
 
     conversations: list[Conversation]
@@ -112,7 +114,7 @@ class Taken(NamedTuple):
 
 
 def work(settings: Settings, inputs: Inputs, out: Path, ctx: Context) -> Summary:
-    """Ask, file by file, and write the training part with the answers, ``own.json`` and the files of answers."""
+    """Answer the questions, file by file, and write the training part with the answers, and ``own.json``."""
     conversations = read_part(inputs.folder(CORPUS), "train")
     chosen, questions, rejects = drawn(settings, conversations)
     ask_missing(settings, questions, inputs, out, ctx)
@@ -136,7 +138,7 @@ def work(settings: Settings, inputs: Inputs, out: Path, ctx: Context) -> Summary
 def drawn(
     settings: Settings, conversations: Sequence[Conversation]
 ) -> tuple[list[int], list[Question], list[Reject]]:
-    """Which conversations are answered anew, the questions of these, and those of the drawn that ask nothing."""
+    """Which conversations are answered anew, their questions, and the drawn ones without a question."""
     size = max(1, round(settings.share * len(conversations)))
     places = draw(conversations, size, seed=settings.draws.seed, part=f"round {settings.of.round}")
     chosen, questions, rejects = list[int](), list[Question](), list[Reject]()
@@ -153,7 +155,7 @@ def drawn(
 def ask_missing(
     settings: Settings, questions: Sequence[Question], inputs: Inputs, out: Path, ctx: Context
 ) -> None:
-    """Make the files of answers that are not there; the target is loaded where there are such."""
+    """Make the missing files of answers; the target is loaded only if some are missing."""
     ranges = shards(len(questions))
     missing = [index for index in range(len(ranges)) if not shard_path(out, index).is_file()]
     if not missing:
@@ -175,7 +177,7 @@ def take(
     replies: Mapping[int, Conversation | Reject],
     inputs: Inputs,
 ) -> tuple[Taken, list[Reject]]:
-    """The training part with the answers that every model can take, and why others were not taken."""
+    """The training part with the answers that every model can use, and why others were rejected."""
     names = ("pivot", *settings.sources)
     renderers = [renderer_of(name, settings, inputs) for name in names]
     before = {name: read_tokens(inputs.folder(CORPUS), "train", name) for name in names}
@@ -206,7 +208,7 @@ def renderer_of(name: str, settings: Settings, inputs: Inputs) -> tuple[Renderer
 
 
 def own_answers(corpus: Path) -> set[int]:
-    """The conversations of a training part whose answers are a target's own; none in the corpus's own folder."""
+    """The conversations whose answers are a target's own; none in the folder of the corpus itself."""
     if not (corpus / OWN).is_file():
         return set()
     held = read_json(verified(corpus / OWN))["own"]

@@ -1,4 +1,4 @@
-"""Answers of one model to a file of prompts, as a corpus; a killed call goes on where it was."""
+"""Answers of one model to a file of prompts, as a corpus; a killed call continues where it stopped."""
 
 import json
 import shutil
@@ -39,19 +39,19 @@ from fusionchat.stages.answering import Draws, answering
 from fusionchat.stages.names import FUSED, Trained, distilled
 from fusionchat.stages.variants import targets
 
-VERSION = 1  # raised when the same settings and inputs give other answers
+VERSION = 1  # raised when the same settings and inputs give different answers
 ABOUT = "answers.json"
 TARGET = "target"
-"""What the target of a recipe with one source may be called."""
+"""The name that may be used for the target of a recipe with one source."""
 
 
 class Written(NamedTuple):
-    """What a file of answers holds, and what is not in it.
+    """What a file of answers contains, and what was left out.
 
     Attributes:
         path: The file.
         answers: Conversations in it.
-        cut: Answers that were cut at the most tokens; they are not in it, since they have no end.
+        cut: Answers that were cut at the most tokens; they are left out, since they have no end.
         rejects: Prompts without an answer, by reason.
     """
 
@@ -77,14 +77,15 @@ def write_answers(
         recipe: Its models, and how they are opened.
         model: As `model_of` takes it.
         prompts: A file, pattern or data set as `corpus.train` of a recipe takes it, with or without answers.
-        output: The file that is written. Until it is, what is finished is in a folder beside it.
+        output: The file that is written. Until then, finished answers are in a folder beside it.
         sampling: How tokens are drawn.
         samples: Answers to each prompt; those after the first have ``#2``, ``#3`` ... in their ids.
-        seed: Of the draws: an answer depends on it, on its prompt's id and on the model.
+        seed: The seed of the draws: an answer depends on it, on its prompt's id and on the model.
 
     Raises:
         RecipeError: There is no such model.
-        ArtifactError: It is not trained yet, the file exists, or the folder beside it is of another call.
+        ArtifactError: It is not trained yet, the file exists, or the folder beside it belongs to another
+            call.
         CorpusError: No prompt can be used, or nothing was answered.
     """
     folder = output.with_name(f"{output.name}.parts")
@@ -123,7 +124,7 @@ Opened = Callable[..., AbstractContextManager[Ask]]
 
 
 def ask_missing(folder: Path, questions: Sequence[Question], model: str, opened: Opened) -> None:
-    """Make the files that are not there; the model is opened where there are such."""
+    """Make the missing files; the model is opened only if some are missing."""
     ranges = shards(len(questions))
     missing = [index for index in range(len(ranges)) if not shard_path(folder, index).is_file()]
     total = sum(len(questions[i].asks) for index in missing for i in ranges[index])
@@ -170,7 +171,7 @@ def model_of(recipe: Recipe, name: str) -> tuple[ModelRef, AnyCapturer]:
 def questions_of(
     conversations: Sequence[Conversation], sampling: Sampling, samples: int
 ) -> tuple[list[Question], list[Reject]]:
-    """The questions, each as often as it is asked, and the conversations that ask nothing."""
+    """The questions, each repeated for its samples, and the conversations without a question."""
     questions, rejects = list[Question](), list[Reject]()
     for conversation in conversations:
         question = question_of(conversation, sampling.turns)
@@ -182,7 +183,7 @@ def questions_of(
 
 
 def require_same(folder: Path, held: dict[str, Json]) -> None:
-    """Raise ArtifactError where a folder holds answers of another call."""
+    """Raise ArtifactError where a folder has the answers of another call."""
     if (folder / ABOUT).is_file() and read_json(folder / ABOUT) != held:
         raise ArtifactError(
             "This folder holds answers of another model, of other prompts or of other settings",
@@ -194,7 +195,7 @@ def require_same(folder: Path, held: dict[str, Json]) -> None:
 def write_found(
     output: Path, found: Sequence[Conversation | Reject], model: str, rejects: Sequence[Reject]
 ) -> Written:
-    """Write the whole answers; raises CorpusError where there are none."""
+    """Write the complete answers; raises CorpusError if there are none."""
     answers = [one for one in found if isinstance(one, Conversation)]
     whole = [one for one in answers if one.messages[-1].complete]
     refused = count_rejects([*rejects, *(one for one in found if isinstance(one, Reject))])

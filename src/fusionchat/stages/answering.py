@@ -1,4 +1,4 @@
-"""A model of a run that is open to answer: its weights here, or on the server that its recipe names."""
+"""A model of a run, open to answer: loaded here, or on the server that its recipe names."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -17,12 +17,12 @@ from fusionchat.stages.corpus import make_renderer
 
 
 class Draws(Frozen):
-    """All that changes answers but the model and the questions.
+    """Everything that changes answers except the model and the questions.
 
     Attributes:
         sampling: How tokens are drawn.
-        seed: Of the draws.
-        dtype: What weights are loaded in.
+        seed: The seed of the draws.
+        dtype: The dtype that weights are loaded in.
     """
 
     sampling: Sampling
@@ -45,7 +45,7 @@ def answering(
         ref: The model.
         draws: How it answers.
         runtime: Device, and positions of a batch.
-        capturer: How the recipe has it captured: from a server, or with its weights opened in some way.
+        capturer: How the recipe captures it: from a server, or how its weights are loaded.
         advance: Called with the number of prompts done.
     """
     from fusionchat.models.device import pick_device

@@ -1,7 +1,7 @@
-"""The figures of a capture: how well the model knows the text, how peaked it is, how fast it was scored.
+"""The figures of a capture: how well the model predicts the text, how peaked it is, and the speed.
 
-What only the capture itself can see is noted beside each shard, before the shard is written, as ``shard-NNNNN.notes.json``: so it
-is there whoever made the shard and whoever finishes the job.
+What only the capture itself can measure is saved beside each shard, before the shard is written, as
+``shard-NNNNN.notes.json``, so it exists whoever made the shard and whoever finishes the job.
 """
 
 from collections import Counter, defaultdict
@@ -30,7 +30,7 @@ UNNAMED = "(none)"
 
 
 class ShardNotes(Frozen):
-    """`Notes` as they are kept, in the order of the rows."""
+    """`Notes` as they are saved, in the order of the rows."""
 
     batch_tokens: int
     halved: int
@@ -39,14 +39,14 @@ class ShardNotes(Frozen):
 
 
 class Speed(NamedTuple):
-    """What this process captured, and in how many seconds."""
+    """What this process captured, and the seconds that it took."""
 
     tokens: int = 0
     seconds: float = 0.0
 
 
 def notes_path(out: Path, index: int) -> Path:
-    """The notes of a shard."""
+    """The file of a shard's notes."""
     return shard_path(out, index).with_suffix(NOTES)
 
 
@@ -62,7 +62,10 @@ def keep_notes(out: Path, index: int, notes: Notes) -> None:
 
 
 def drop_halves(out: Path) -> None:
-    """Remove notes whose shard is not there: they may be of another job; and shards whose notes are lost or damaged."""
+    """Remove notes without their shard, and shards whose notes are missing or damaged.
+
+    Notes without a shard may belong to another job.
+    """
     for path in out.glob(f"shard-*{NOTES}"):
         if not path.with_name(path.name.removesuffix(NOTES) + SHARD).is_file():
             path.unlink(missing_ok=True)
@@ -72,12 +75,12 @@ def drop_halves(out: Path) -> None:
 
 
 def read_notes(out: Path, index: int) -> ShardNotes | None:
-    """The notes of a shard; None where they are not there or damaged."""
+    """The notes of a shard; None if they are missing or damaged."""
     return _read(notes_path(out, index))
 
 
 def _read(path: Path) -> ShardNotes | None:
-    with suppress(ArtifactError, ValueError):  # a file that is not there is an ArtifactError, too
+    with suppress(ArtifactError, ValueError):  # a missing file is an ArtifactError, too
         return ShardNotes.model_validate(read_json(path))
     return None
 
@@ -85,9 +88,9 @@ def _read(path: Path) -> ShardNotes | None:
 def summarize(
     out: Path, rendered: StoredPart, conversations: Sequence[Conversation], speed: Speed
 ) -> Summary:
-    """The figures of a finished capture. None for what was not measured.
+    """The figures of a finished capture; None for what was not measured.
 
-    ``entropy`` (bits), ``k99_median`` and ``k99_p95`` are of ``sampled_rows`` rows; the others of all.
+    ``entropy`` (bits), ``k99_median`` and ``k99_p95`` are of ``sampled_rows`` rows; the others of all rows.
     """
     store = DistributionStore(out).require(rendered.offsets)
     nats, sizes = defaultdict[str, float](float), Counter[str]()
@@ -121,7 +124,7 @@ def _bits(nats: float, size: int) -> float:
 
 
 def _noted(shards: Sequence[ShardNotes | None]) -> Summary:
-    """What the notes of all shards say together."""
+    """The figures from the notes of all shards."""
     found = [notes for notes in shards if notes is not None]
     entropy = [bits for notes in found for bits in notes.entropy]
     needed = [count for notes in found for count in notes.needed]

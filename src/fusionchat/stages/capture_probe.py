@@ -1,6 +1,6 @@
-"""The probe of a capture and its result, kept beside the shards as ``probe.json``.
+"""The probe of a capture and its result, saved beside the shards as ``probe.json``.
 
-Whoever finishes a capture probes it, before the first shard; helpers do not.
+The process that will finish a capture probes it, before the first shard; helpers do not.
 """
 
 from collections.abc import Sequence
@@ -26,12 +26,12 @@ PROBE = "probe.json"
 
 
 class Probing(NamedTuple):
-    """Conversations to be scored by a backend, and what transformers gives them.
+    """Conversations to be scored by a backend, and their scores by transformers.
 
     Attributes:
-        rendered: The conversations.
-        members: The same as the corpus has them.
-        plain: What transformers gives them, or why it cannot.
+        rendered: The renderings of the conversations.
+        members: The conversations in the corpus.
+        plain: Their scores by transformers, or why it cannot score them.
     """
 
     rendered: RenderedPart
@@ -42,7 +42,10 @@ class Probing(NamedTuple):
 def prepare(
     asked: Asked, capturer: Capturer, rendered: StoredPart, conversations: Sequence[Conversation]
 ) -> Probing:
-    """Score the probe by transformers: before the backend is opened, so that the memory is free for it again."""
+    """Score the probe by transformers.
+
+    This comes before the backend is opened, so that the memory is free again for it.
+    """
     chosen = choose(rendered.lengths)
     part, members = join([rendered[i] for i in chosen]), [conversations[i] for i in chosen]
     plain: Plain | str = why_not(
@@ -54,7 +57,7 @@ def prepare(
 
 
 def probe(probing: Probing, capture: Capture, capturer: Capturer, asked: Asked, out: Path) -> None:
-    """Score the probe by the backend and keep the result; raises ModelError where that is not good."""
+    """Score the probe by the backend and save the result; raises ModelError where it is too far off."""
     names = [c.id for c in probing.members]
     scored = capture(probing.rendered, names=names, advance=lambda _: None)
     events = events_of(scored.tokens, message_bytes([c.message_bytes for c in probing.members]))
@@ -76,12 +79,12 @@ def probe(probing: Probing, capture: Capture, capturer: Capturer, asked: Asked, 
 
 
 def probed(out: Path) -> bool:
-    """Whether a capture has been probed; what came of it is damaged where not: no shard is lost for that."""
+    """Whether a capture has been probed, and its result can be read."""
     with suppress(ArtifactError):
         return bool(read_probe(out))
     return False
 
 
 def read_probe(out: Path) -> Summary:
-    """What a capture was made by, and its probe, for the job's summary."""
+    """What made a capture, and its probe, for the job's summary."""
     return dict(read_json(out / PROBE))

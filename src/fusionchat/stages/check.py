@@ -1,6 +1,7 @@
-"""`fusionchat check`: what tokenizers, configurations and a sample of the corpus say about a recipe.
+"""`fusionchat check`: what tokenizers, configurations and a sample of the corpus show of a recipe.
 
-No weights are loaded. What cannot be looked at (a hub that does not answer) is reported, never passed over.
+No weights are loaded. What cannot be checked (a hub that does not answer) is reported, never skipped
+silently.
 """
 
 from collections import Counter
@@ -35,7 +36,7 @@ from fusionchat.stages.variants import adapted, opened_sources
 
 
 class ModelCheck(NamedTuple):
-    """What is known of one model: structure and vocabulary, "?" where they could not be looked at."""
+    """What is known of one model: structure and vocabulary, "?" if they could not be read."""
 
     name: str
     structure: str
@@ -50,25 +51,27 @@ class Check(NamedTuple):
     """Everything `check` found.
 
     Attributes:
-        models: One entry a model.
+        models: One entry for each model.
         records: Records of train that were read.
         rejects: How many of them cannot be used, by reason.
         unused_keys: How many of the others have a key that nothing reads, by key.
-        corpus: The same in lines, by entry, with those of validation and test where they have any to count.
-        previews: One entry a source whose tokenizer and the pivot's could be looked at.
+        corpus: The same in lines, by entry, with those of validation and test if they have any.
+        previews: One entry for each source whose tokenizer could be read, as could the pivot's.
         renderings: The first records of each entry as each model sees them.
-        retention: For each source whose alignment an earlier run has finished: its figures (see `AlignSummary`).
-        disk, flops: Rough total cost of the run, None where models or corpus are not here.
-        unseen: What could not be looked at, and why.
+        retention: The figures of each source whose alignment an earlier run has finished (see
+            `AlignSummary`).
+        disk, flops: Rough total cost of the run; None if models or corpus are not on this machine.
+        unseen: What could not be checked, and why.
         resolved: The settings that may be ``auto``.
-        opens: How models are opened and shown text, for those that need more than a folder of weights.
-        doubts: Settings of models that do nothing, or that deserve a second look.
+        opens: How models are loaded and prompted, for those that need more than a folder of weights.
+        doubts: Settings of models that have no effect, or that deserve a second look.
         pivot: Notes on the pivot's tensors.
-        rebuilt: Models whose tokenizer transformers would not build as its file says, and a text that shows it.
-        backends: Programs and servers that a capture needs and that are not here.
-        unfit: The search's candidates that cannot merge this many targets, and why.
+        rebuilt: Models whose tokenizer transformers would build differently from its file, and a text that
+            shows it.
+        backends: Programs and servers that a capture needs and that were not found.
+        unfit: The search's candidates that cannot merge this number of targets, and why.
         usable: For each model that cannot use all of the sample, how much it can use, and why not the rest.
-        notes: In how many conversations a template or tokenizer makes a difference, by what it does.
+        notes: How many conversations each peculiarity of a template or tokenizer affects.
     """
 
     models: list[ModelCheck]
@@ -94,10 +97,10 @@ class Check(NamedTuple):
 
 
 def check(recipe: Recipe, *, sample: int = 200) -> Check:
-    """Look at a recipe's models and at the first ``sample`` records of each part of its corpus.
+    """Check a recipe's models and the first ``sample`` records of each part of its corpus.
 
     Raises:
-        FusionChatError: Something that is here is broken: a folder, a template, the corpus.
+        FusionChatError: Something on this machine is broken: a folder, a template, the corpus.
     """
     refs, unseen = recipe.refs(), list[str]()
     opens = openings(recipe, refs)
@@ -168,7 +171,7 @@ def check(recipe: Recipe, *, sample: int = 200) -> Check:
 
 
 def _rehearsed(ref: ModelRef, unseen: list[str]) -> list[str]:
-    """What the merge's own checks say about the pivot; none where its weights are not here, which is noted."""
+    """What the merge's own checks say about the pivot; if its weights are not here, that is noted."""
     from fusionchat.merge.inputs.rehearsal import rehearse
 
     place = ref.place
@@ -186,7 +189,10 @@ def _rehearsed(ref: ModelRef, unseen: list[str]) -> list[str]:
 
 
 def _trainable(how: TrainingSettings, ref: ModelRef, unseen: list[str], where: str) -> None:
-    """Check `train` of some settings against a model's structure; one that is not here is noted where it is looked at."""
+    """Check some settings' `train` against a model's structure.
+
+    A model that is not on this machine is noted in ``unseen``.
+    """
     try:
         if how.train != FULL:
             load_config(ref)
@@ -197,7 +203,7 @@ def _trainable(how: TrainingSettings, ref: ModelRef, unseen: list[str], where: s
 
 
 def _closed(source: ModelRef) -> str:
-    """Why the headers of a source's weights cannot be read, "" where they can or the model is not on this machine."""
+    """Why the headers of a source's weights cannot be read; "" if they can, or if it is not here."""
     try:
         require_weights(source)
     except ModelError as error:
@@ -217,7 +223,7 @@ def _unfit(recipe: Recipe) -> list[str]:
 
 
 def _retention(planned: Run, source: str) -> dict[str, float]:
-    """The figures of an alignment that an earlier run has finished, none where it has not."""
+    """The figures of an alignment that an earlier run has finished; none if it has not."""
     job = planned.jobs[aligned(source)]
     if planned.status(job).state != "done":
         return {}
@@ -244,7 +250,7 @@ def _look(ref: ModelRef, renderers: dict[str, Renderer], unseen: list[str]) -> M
 
 
 def _unless_here(place: Place, error: FusionChatError, unseen: list[str]) -> None:
-    """A folder that is here and broken is an error; a hub that does not answer is noted."""
+    """Raise the error of a broken folder on this machine; note a hub that does not answer."""
     if place.path is not None:
         raise error
     unseen.append(f"{place.name}: {error.what}")

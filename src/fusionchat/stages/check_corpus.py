@@ -1,4 +1,4 @@
-"""What `check` sees of a corpus: the first records of every entry, and what they say."""
+"""What `check` finds in a corpus: the first records of every entry."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -23,7 +23,7 @@ class Sample(NamedTuple):
     """The first records of one entry.
 
     Attributes:
-        name: What it is called: ``train.1 data.jsonl``, or ``train`` where the part has no other.
+        name: Its name: ``train.1 data.jsonl``, or ``train`` if it is the part's only entry.
         part: Its part.
         read: The records.
     """
@@ -34,7 +34,7 @@ class Sample(NamedTuple):
 
 
 class Shown(NamedTuple):
-    """A record as each model sees it, after the edits that are made for all."""
+    """A record as each model sees it, after the edits that apply to all models."""
 
     entry: str
     id: str
@@ -46,7 +46,7 @@ def sample_entries(recipe: Recipe, sample: int, unseen: list[str]) -> list[Sampl
     """The first records of every entry; ``sample`` of each part.
 
     Raises:
-        CorpusError: A file that is here cannot be read, or nothing of its sample can be used.
+        CorpusError: A file on this machine cannot be read, or nothing of its sample can be used.
     """
     found = []
     for part in PARTS:
@@ -88,7 +88,7 @@ def _on_the_hub(entry: CorpusFile, folder: str) -> bool:
 
 
 def describe(sample: Sample) -> list[str]:
-    """What was looked at of an entry, what was rejected and which keys are not used, in lines."""
+    """What was read of an entry, what was rejected and which keys are not used, in lines."""
     name, read = "Corpus" if sample.name == "train" else f"Corpus, {sample.name}", sample.read
     rejects = count_rejects(read.rejects)
     records = counted(len(read.conversations) + len(read.rejects), "record")

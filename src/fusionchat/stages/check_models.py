@@ -1,4 +1,4 @@
-"""What `check` says about how each model is opened and shown text, in lines, before anything is opened."""
+"""What `check` says about how each model is loaded and prompted, before anything is loaded."""
 
 import json
 from collections.abc import Mapping
@@ -31,10 +31,10 @@ def openings(recipe: Recipe, refs: Mapping[str, ModelRef]) -> list[str]:
 
 
 def opening_lines(ref: ModelRef, opening: Opening) -> list[str]:
-    """How a model is opened and shown text, where it is not the usual way: at most a line for each.
+    """How a model is loaded and prompted, if not in the usual way: at most one line for each.
 
     Raises:
-        ModelError: It cannot be opened in this way.
+        ModelError: It cannot be loaded in this way.
     """
     require_openable(ref, opening)
     size = parameters(ref) if ref.name == "pivot" and packed(ref) else None
@@ -46,7 +46,7 @@ def opening_lines(ref: ModelRef, opening: Opening) -> list[str]:
 
 
 def stored_part(ref: ModelRef) -> str:
-    """What a model's stored weights are quantized with; "" for plain ones."""
+    """The quantization of a model's stored weights; "" for plain ones."""
     held = held_quantization(ref)
     if held is None:
         return ""
@@ -56,7 +56,7 @@ def stored_part(ref: ModelRef) -> str:
 
 
 def wanted_part(ref: ModelRef, opening: Opening) -> str:
-    """What a model is quantized with when it is opened; "" for nothing."""
+    """The quantization of a model when it is loaded; "" for none."""
     wanted = opening.quantization
     if wanted is None:
         return ""
@@ -68,7 +68,7 @@ def wanted_part(ref: ModelRef, opening: Opening) -> str:
 
 
 def adapter_part(ref: ModelRef) -> str:
-    """Which adapter is put on a model; "" for none."""
+    """The adapter of a model; "" for none."""
     place = ref.adapter_place
     if place is None:
         return ""
@@ -76,7 +76,7 @@ def adapter_part(ref: ModelRef) -> str:
 
 
 def map_part(opening: Opening) -> str:
-    """Where a model's weights go; "" for one device."""
+    """The devices of a model's weights; "" for one device."""
     if opening.device_map is None:
         return ""
     how = opening.device_map if isinstance(opening.device_map, str) else "as device_map says"
@@ -85,7 +85,7 @@ def map_part(opening: Opening) -> str:
 
 
 def file_part(ref: ModelRef) -> str:
-    """What a GGUF file holds and what is made of it; "" for other models."""
+    """What a GGUF file contains and how it is used; "" for other models."""
     place = ref.place
     if place.file is None:
         return ""
@@ -106,7 +106,7 @@ def file_part(ref: ModelRef) -> str:
 
 
 def variables_line(ref: ModelRef) -> str:
-    """The variables that a model's template is given, in one line; "" for none."""
+    """The variables that a model's template gets, in one line; "" for none."""
     if not ref.variables:
         return ""
     given = (f"{name} = {json.dumps(value, ensure_ascii=False)}" for name, value in ref.variables.items())
@@ -114,7 +114,7 @@ def variables_line(ref: ModelRef) -> str:
 
 
 def file_doubts(ref: ModelRef) -> list[str]:
-    """What transformers does not take over from a model's GGUF file, a line for each."""
+    """What transformers ignores in a model's GGUF file, a line for each."""
     path = here(ref.place)
     if path is None:
         return []

@@ -11,7 +11,7 @@ TOGETHER = "all models together"
 
 
 class Usable(NamedTuple):
-    """How many conversations of ``of`` a model can use, and the reasons of the others with their numbers."""
+    """How many of ``of`` conversations a model can use, and why not the others, with numbers."""
 
     model: str
     used: int
@@ -25,7 +25,7 @@ class Usable(NamedTuple):
 
     @property
     def few(self) -> bool:
-        """Whether it is less than half: then check does not say that nothing is wrong."""
+        """Whether it is less than half, in which case `check` does not say that all is well."""
         return 2 * self.used < self.of
 
 
@@ -45,7 +45,7 @@ def usable(previews: Sequence[PairPreview]) -> list[Usable]:
 
 
 def together(previews: Sequence[PairPreview], each: Mapping[str, Usable]) -> list[Usable]:
-    """What all models can use, where that is less than each of them can: a run keeps what every model takes."""
+    """What all models together can use, if less than each of them: a run keeps what every model can use."""
     causes = {reject.id: reject.cause for pair in previews for reject in pair.rejects}
     size = max((pair.conversations for pair in previews), default=0)
     used = size - len(causes)
@@ -55,7 +55,7 @@ def together(previews: Sequence[PairPreview], each: Mapping[str, Usable]) -> lis
 
 
 def notes(previews: Sequence[PairPreview]) -> dict[str, int]:
-    """What templates and tokenizers do to the sample's conversations, and to how many."""
+    """How many of the sample's conversations each peculiarity of a template or tokenizer affects."""
     found: dict[str, int] = {}
     for pair in previews:
         for note, count in pair.notes.items():

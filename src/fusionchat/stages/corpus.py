@@ -1,7 +1,9 @@
-"""Stage `corpus`: read, hold out, keep the parts apart, cut to what every model can take, and render. One job.
+"""Stage `corpus`: read, hold out, keep the parts apart, cut to every model's limit, and render.
 
-Each later job follows those files that it reads, see `part_file` and `tokens_file`: so what another model's tokens are
-makes no capture stale.
+There is one job.
+
+Each later job depends only on the files that it reads, see `part_file` and `tokens_file`, so another model's
+tokens make no capture stale.
 """
 
 import json
@@ -37,10 +39,10 @@ VERSION = 6  # raised when the same settings and inputs give another output
 
 
 class FilePart(Frozen):
-    """An entry of the corpus: what is read of it. Where it is does not change what is read.
+    """What is read of an entry of the corpus; its place does not matter.
 
     Attributes:
-        name: The name of its file or pattern: it is in the ids that are made up, and its ending says what format it is.
+        name: The name of its file or pattern: it is part of generated ids, and its ending is the format.
     """
 
     name: str
@@ -56,7 +58,7 @@ class FilePart(Frozen):
 
 
 class Parts(Frozen):
-    """What the corpus is made of, and what is kept of it. A number draws that share of train."""
+    """What the corpus is made of, and what is kept of it; a number means that share of train."""
 
     train: FilePart | tuple[FilePart, ...]
     validation: FilePart | tuple[FilePart, ...] | float
@@ -66,11 +68,11 @@ class Parts(Frozen):
 
 
 class Settings(Frozen):
-    """All that changes the corpus but its content.
+    """Everything that changes the corpus except its content.
 
     Attributes:
         corpus: Its parts.
-        seed: Draws the shares; None where nothing is drawn: then another seed changes nothing.
+        seed: Draws the shares; None if nothing is drawn, so that another seed changes nothing.
     """
 
     corpus: Parts
@@ -87,7 +89,9 @@ def plan(run: Run) -> None:
     settings = run.recipe.corpus
     content = Content()
     for name in run.refs:
-        content |= run.tokenizer(name) | run.configuration(name)  # of the latter, the length it was built for
+        content |= run.tokenizer(name) | run.configuration(
+            name
+        )  # the configuration has the length it was built for
     parts: dict[str, FilePart | tuple[FilePart, ...] | float] = {}
     for part in PARTS:
         entries = settings.entries(part)
@@ -111,7 +115,7 @@ def plan(run: Run) -> None:
 
 
 def entry_content(place: str, entry: CorpusFile, folder: str) -> Content:
-    """What an entry is and where; raises CorpusError with its place in the recipe where it is not there."""
+    """What an entry is and where; raises CorpusError with its path in the recipe if it does not exist."""
     try:
         path = locate(entry.path, folder, entry.revision).path
         digest = content_of(path, entry.revision)
@@ -142,7 +146,7 @@ def files_of(part: str, *models: str) -> tuple[str, ...]:
 
 
 def so_far(settings: Settings, inputs: Inputs, out: Path) -> str:
-    """Nothing: an unfinished corpus is made anew."""
+    """Nothing, since an unfinished corpus starts over."""
     return ""
 
 
@@ -174,10 +178,14 @@ def corpus_settings(settings: Settings, inputs: Inputs) -> CorpusSettings:
 
 
 def work(settings: Settings, inputs: Inputs, out: Path, ctx: Context) -> Summary:
-    """Write the parts (``train.jsonl`` ...) and each model's renderings of them (``tokens/MODEL/train.safetensors`` ...),
+    """Write the parts, each model's renderings of them, and what was rejected.
+
+    These are ``train.jsonl`` ..., ``tokens/MODEL/train.safetensors`` ... and ``rejects.jsonl``, with the
+    counts of rejects, unused keys and notes.
+
     ``rejects.jsonl``, and the counts of rejects, unused keys and notes.
     """
-    # First the models: what is wrong with one is said before a large corpus is read.
+    # First the models, so that an error of one is reported before a large corpus is read.
     renderers = [
         (make_renderer(ref, rows=head_rows(ref)), limit) for ref, limit in token_limits(settings, inputs)
     ]
@@ -224,7 +232,7 @@ def work(settings: Settings, inputs: Inputs, out: Path, ctx: Context) -> Summary
 
 
 def entry_json(account: Account) -> Json:
-    """An account for the stage's report."""
+    """An entry's account for the stage's report."""
     return {**account._asdict(), "left": dict(account.left), "records": account.records}
 
 
@@ -233,7 +241,7 @@ def _line(record: Mapping[str, object]) -> str:
 
 
 def reasons(rejects: list[Reject], size: int) -> str:
-    """Why conversations cannot be used, with the model that cannot, an example, and how many of ``size``."""
+    """Why conversations cannot be used, with the model, an example, and how many of ``size``."""
     first = {r.cause: r.example if not r.model else f"{r.model}: {r.example}" for r in reversed(rejects)}
     return "; ".join(f"{first[cause]} ({count} of {size})" for cause, count in count_rejects(rejects).items())
 
@@ -245,7 +253,7 @@ def _fit_all(
     notes: Counter[str],
     advance: Advance,
 ) -> tuple[list[Conversation], dict[str, list[Rendered]]]:
-    """What is kept, with its renderings by model."""
+    """The conversations that are kept, with their renderings by model."""
     kept: list[Conversation] = []
     renderings: dict[str, list[Rendered]] = {renderer.name: [] for renderer, _ in renderers}
     for conversation in conversations:
@@ -277,24 +285,24 @@ def make_renderer(ref: ModelRef, *, rows: int | None = None) -> Renderer:
 
 
 def head_rows(ref: ModelRef) -> int | None:
-    """How many tokens a model has rows for, by its configuration."""
+    """The number of tokens that a model has rows for, from its configuration."""
     size = getattr(load_config(ref).get_text_config(), "vocab_size", None)
     return size if isinstance(size, int) else None
 
 
 def token_limits(settings: Settings, inputs: Inputs) -> list[tuple[ModelRef, int]]:
-    """Each model and the most tokens a conversation may have for it: the recipe's, or what it was built for."""
+    """Each model and its most tokens of a conversation: the recipe's, or those that it was built for."""
     return [(ref, limit_of(ref, settings.corpus.max_tokens)) for ref in inputs.job.models.values()]
 
 
 def limit_of(ref: ModelRef, wanted: int) -> int:
-    """The most tokens of a conversation for a model: what is wanted, or what it was built for if that is less."""
+    """The most tokens of a conversation for a model: ``wanted``, or less if it was built for less."""
     built_for = getattr(load_config(ref).get_text_config(), "max_position_embeddings", None)
     return min(wanted, built_for) if built_for else wanted
 
 
 def part_text(conversations: Sequence[Conversation]) -> str:
-    """What a part's file holds, a conversation a line."""
+    """The content of a part's file, one conversation per line."""
     return "".join(_line(to_record(one)) for one in conversations)
 
 

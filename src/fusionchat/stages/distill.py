@@ -1,4 +1,7 @@
-"""Stage `distill`: copies of the pivot learn fused distributions or (SFT) labels; one job per model and seed."""
+"""Stage `distill`: copies of the pivot learn fused distributions or (SFT) labels.
+
+There is one job for each model and seed.
+"""
 
 import gc
 import shutil
@@ -50,14 +53,14 @@ CHECKPOINTS = "checkpoints"
 
 
 class Settings(Grown):
-    """All that changes a training but the corpus, the pivot and the distributions.
+    """Everything that changes a training except the corpus, the pivot and the distributions.
 
     Attributes:
-        distill: How it is trained; with label weight and tail where it learns distributions.
+        distill: How it is trained, with label weight and tail if it learns distributions.
         learns: The job whose distributions it learns; None for the labels alone.
-        seed: Order of the conversations and every other random choice.
-        micro_batch_tokens: Positions of a pass, where the factors' dropout draws a mask for each; else None.
-        of: The target in a later round, which it goes on from; None for a training from the pivot.
+        seed: Determines the order of the conversations and every other random choice.
+        micro_batch_tokens: Positions of a pass, if the factors' dropout draws a mask for each; else None.
+        of: The target of the round before, which it continues; None for a training from the pivot.
         model: The model that is trained, by its name in the run.
     """
 
@@ -85,7 +88,7 @@ def plan(run: Run) -> None:
 
 
 def plan_training(run: Run, training: Training) -> None:
-    """Plan one training; a later round's goes on from the target of the round before."""
+    """Plan one training; a later round's continues the target of the round before."""
     recipe, of = run.recipe, training.trained if training.trained.round > 1 else None
     corpus, how = corpus_of(of), how_trained(recipe, training)
     run.add(
@@ -99,7 +102,7 @@ def plan_training(run: Run, training: Training) -> None:
             of=of,
         ),
         needs=(
-            CORPUS,  # of which the validation part is
+            CORPUS,  # the validation part is one of them
             corpus,
             *([training.learns] if training.learns else []),
             *([distilled(of.before)] if of else []),
@@ -114,7 +117,7 @@ def plan_training(run: Run, training: Training) -> None:
 
 
 def how_trained(recipe: Recipe, training: Training) -> TrainingSettings | SoftTrainingSettings:
-    """What a training goes by; later rounds have epochs of their own."""
+    """The settings of a training; later rounds have their own number of epochs."""
     if training.learns is None:
         return recipe.sft
     own = recipe.distill.soft(training.label_weight)
@@ -122,42 +125,45 @@ def how_trained(recipe: Recipe, training: Training) -> TrainingSettings | SoftTr
 
 
 def held_out_files(how: TrainingSettings, model: str = "pivot") -> tuple[str, ...]:
-    """The files of the corpus that decide which step is a target, none where the last one is."""
+    """The files of the corpus that decide which step is the target; none if the last step is."""
     return () if how.keep_best is None else files_of("validation", model)
 
 
 def draws_masks(how: TrainingSettings) -> bool:
-    """Whether passes draw random numbers: factors with dropout do."""
+    """Whether passes draw random numbers, as factors with dropout do."""
     return how.train != FULL and how.train.factors.dropout > 0
 
 
 def so_far(settings: Settings, inputs: Inputs, out: Path) -> str:
-    """How far a training is whose folder this is."""
+    """The progress of the training in a folder."""
     return "trained" if (out / TRAINING).is_file() else describe(out / CHECKPOINTS)
 
 
 def work(settings: Settings, inputs: Inputs, out: Path, ctx: Context) -> Summary:
-    """Train, save the target (a model, or an adapter) in fp32 with its tokenizer, and take the checkpoints away.
+    """Train, and save the target (a model, or an adapter) in fp32 with its tokenizer.
 
-    ``training.json`` says that the target is saved: checkpoints that a kill left half removed are never gone on from.
+    The checkpoints are deleted.
+
+    ``training.json`` records that the target is saved, so that half-deleted checkpoints are never resumed
+    after a kill.
     """
     if not (out / TRAINING).is_file():
         train_target(settings, inputs, out, ctx)
         gc.collect()  # Trainer and model refer to each other; the next job needs their memory
     if ctx.rank:
         return {}
-    shutil.rmtree(out / CHECKPOINTS, ignore_errors=True)  # they serve a killed training only
+    shutil.rmtree(out / CHECKPOINTS, ignore_errors=True)  # they only serve to resume a killed training
     saved = read_json(out / TRAINING)
     return {"steps": saved["steps"], "loss": saved["loss"], "processes": saved.get("processes", 1)}
 
 
 def started_from(of: Trained, inputs: Inputs) -> Path:
-    """The folder of the target that a later round goes on from: a model or an adapter."""
+    """The folder of the target that a later round continues: a model or an adapter."""
     return verified_folder(inputs.folder(distilled(of.before)) / "model")
 
 
 def require_shareable(how: TrainingSettings, ctx: Context, where: str = "distill") -> None:
-    """Raise RecipeError where processes cannot hold parts of what is trained."""
+    """Raise RecipeError where the training cannot be split among processes."""
     if ctx.runtime.training.strategy == "fsdp2" and ctx.world > 1 and isinstance(how.train, Qlora):
         raise RecipeError(
             "Processes cannot hold parts of a model in 4 bits",
@@ -193,7 +199,7 @@ def train_target(settings: Settings, inputs: Inputs, out: Path, ctx: Context) ->
     require_shareable(how, ctx, where)
     opening = PLAIN if part == FULL else opening_of(part, "bfloat16" if how.half else "float32")
     sharded = ctx.world > 1 and ctx.runtime.training.strategy == "fsdp2"
-    # Shared out, it is read into host memory, since no device need hold all of it.
+    # A sharded model is read into host memory, since it need not fit on any device.
     place = torch.device("cpu") if sharded else device
     start = None if settings.of is None else started_from(settings.of, inputs)
     first = made_of(ref, start, ref.name) if start is not None and part == FULL else ref
@@ -242,7 +248,7 @@ def train_target(settings: Settings, inputs: Inputs, out: Path, ctx: Context) ->
 
 
 def watched(settings: Settings, inputs: Inputs, out: Path, ctx: Context) -> "Watched":
-    """What is watched of a training; the corpus's text is read only where it is needed."""
+    """What to observe of a training; the corpus's text is read only if needed."""
     from fusionchat.distill.observer import Watched
 
     trained, shown = inputs.folder(corpus_of(settings.of)), ctx.runtime.training
@@ -259,7 +265,7 @@ def watched(settings: Settings, inputs: Inputs, out: Path, ctx: Context) -> "Wat
 
 
 def origins_of(learns: str | None, inputs: Inputs) -> "Origins | None":
-    """Of which models the distributions are that a training learns; None where they are no fusion's."""
+    """The models of the distributions that a training learns; None if no fusion made them."""
     from fusionchat.distill.origins import WEIGHTS, Origins
 
     if learns is None:
@@ -272,7 +278,7 @@ def origins_of(learns: str | None, inputs: Inputs) -> "Origins | None":
 
 
 def held_out(corpus: Path, model: str, where: str = "distill") -> "HeldOut":
-    """The validation part as a model sees it; raises CorpusError where it is empty."""
+    """The validation part as a model sees it; raises CorpusError if it is empty."""
     from fusionchat.distill.held_out import HeldOut
 
     rendered = read_tokens(corpus, "validation", model)

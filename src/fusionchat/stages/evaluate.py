@@ -1,4 +1,4 @@
-"""Stage `evaluate`: what the tasks measure, one job per model."""
+"""Stage `evaluate`: the tasks' measurements, one job per model."""
 
 import shutil
 from collections.abc import Callable, Mapping, Sequence
@@ -36,16 +36,17 @@ VERSION = 5  # raised when the same settings and inputs give another output
 
 
 class Settings(Grown):
-    """All that changes an evaluation but the corpus and the model.
+    """Everything that changes an evaluation except the corpus and the model.
 
     Attributes:
         part: The part of the corpus.
         row: The model.
         evaluate: What is measured, and the dtype, ``auto`` resolved.
-        label_weights: Those that the sweep chose among, the recipe's own first; empty where the row has its own.
-        opening: How a source's weights are brought into memory, as they are for its capture.
-        trained_in: How the pivot's weights were while an adapter was trained, where they were others than its own: it is
-            measured on those too.
+        label_weights: The label weights of the sweep, the recipe's own first; empty if the row has a fixed
+            one.
+        opening: How a source's weights are loaded, as for its capture.
+        trained_in: How the pivot's weights were loaded while an adapter was trained, if not unchanged: the
+            adapter is measured on those too.
     """
 
     later: ClassVar[tuple[str, ...]] = ("trained_in",)
@@ -63,7 +64,7 @@ def settings_of(held: Mapping[str, Json]) -> Settings:
 
 
 def plan(run: Run) -> None:
-    """Plan one job per row of the results; the files that tasks read are looked at first."""
+    """Plan one job per row of the results, after checking the files that tasks read."""
     evaluate = run.recipe.evaluate
     evaluate.refuse(task_files(evaluate, run.recipe.folder))
     for row in rows(run.recipe):
@@ -71,7 +72,7 @@ def plan(run: Run) -> None:
 
 
 def read_by_tasks(run: Run) -> Content:
-    """The files that tasks read, to be read by a job."""
+    """The files that tasks read, for a job that reads them."""
     paths = task_files(run.recipe.evaluate, run.recipe.folder)
     return Content(
         {f"evaluate.{key}": sha256_known(path) or sha256_file(path) for key, path in paths.items()},
@@ -80,7 +81,7 @@ def read_by_tasks(run: Run) -> Content:
 
 
 def task_files(settings: EvaluateSettings, folder: str) -> dict[str, Path]:
-    """Where the files are that tasks read, by ``TASK.SETTING``; raises CorpusError where one is not here."""
+    """The paths of the files that tasks read, by ``TASK.SETTING``; raises CorpusError if one is missing."""
     found = {}
     for key, path in settings.reads.items():
         place = find(path, folder, kind="datasets").path
@@ -137,7 +138,10 @@ def add_row(run: Run, part: Part, row: Row) -> None:
 
 
 def trained_in(run: Run, row: Row) -> Opening | None:
-    """How the pivot's weights were while a row's adapter was trained; None for its own weights, and for other rows."""
+    """How the pivot's weights were loaded while a row's adapter was trained; None if unchanged.
+
+    None for rows that are no adapters, too.
+    """
     how = run.recipe.distill.train
     if how == FULL or how.quantization is None or row.kind not in ("sft", "self", "target"):
         return None
@@ -145,12 +149,12 @@ def trained_in(run: Run, row: Row) -> Opening | None:
 
 
 def so_far(settings: Settings, inputs: Inputs, out: Path) -> str:
-    """Nothing: an unfinished evaluation is made anew."""
+    """Nothing, since an unfinished evaluation starts over."""
     return ""
 
 
 def template_of(row: Row) -> str:
-    """The model whose tokens and template a row has: targets and merges have the pivot's."""
+    """The model whose tokens and template a row uses; targets and merges use the pivot's."""
     return row.base if row.kind in TEACHERS else "pivot"
 
 
@@ -163,7 +167,7 @@ def model_of(row: Row, weight: float | None, inputs: Inputs) -> ModelRef:
 
 
 def work(settings: Settings, inputs: Inputs, out: Path, ctx: Context) -> Summary:
-    """Score one model; where the sweep chose the recipe's own label weight, its scores are taken over."""
+    """Score one model; if the sweep chose the recipe's own label weight, its scores are copied."""
     row = settings.row
     weight = (
         None
@@ -205,7 +209,10 @@ def as_trained(
     ref: ModelRef,
     runtime: RuntimeSettings,
 ) -> float:
-    """Bits per byte of an adapter on the weights that it was trained on: what is published has the pivot's own."""
+    """Bits per byte of an adapter on the weights that it was trained on.
+
+    The published adapter is used with the pivot's own weights.
+    """
     subject = subjects(settings.evaluate, conversations, rendered, ref, runtime, opening=opening)(ref)
     keep_layout(subject.model)
     return loss(subject, settings.evaluate.task_of(PRIMARY.name), PRIMARY)
@@ -220,7 +227,10 @@ def subjects(
     *,
     opening: Opening = PLAIN,
 ) -> Callable[[ModelRef], Subject]:
-    """What opens a model, to be measured on the conversations as they are rendered in the template of ``ref``."""
+    """A function that opens a model to be measured on the conversations.
+
+    These are rendered in the template of ``ref``.
+    """
     from fusionchat.models.device import pick_device
     from fusionchat.models.load import load_model
 
@@ -237,7 +247,7 @@ def subjects(
 def validation_score(
     settings: EvaluateSettings, metric: str, corpus: Path, pivot: ModelRef, runtime: RuntimeSettings
 ) -> Callable[[Path], float]:
-    """A function that scores a model folder on the validation part by any metric; less is better.
+    """A function that scores a model folder on the validation part by a metric; less is better.
 
     Raises:
         CorpusError: No conversation of the validation part can be measured by the metric.

@@ -1,4 +1,4 @@
-"""Distributions of a run as files for other trainers; what was written before is not written again."""
+"""Distributions of a run as files for other trainers; existing files are not written again."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,12 +13,12 @@ from fusionchat.represent.store.cut import cut
 from fusionchat.stages.stored import open_stored, stored_jobs
 
 ROWS = 2**17
-"""Supervised tokens of a file, about."""
+"""Approximate number of supervised tokens of a file."""
 ABOUT = "fusionchat_export.json"
 
 
 class Exported(NamedTuple):
-    """What was written of a job: its folder, and how many conversations and supervised tokens are in it."""
+    """What was written of a job: its folder, and its numbers of conversations and supervised tokens."""
 
     job: str
     folder: Path
@@ -34,11 +34,11 @@ def export(run: Path, form: str, out: Path, jobs: Sequence[str] = ()) -> list[Ex
     Args:
         run: The run's folder.
         form: A name of `FORMATS`.
-        out: Where to.
-        jobs: Their ids; all finished jobs of ``fuse`` if there are none.
+        out: The folder to write to.
+        jobs: Their ids; by default all finished jobs of ``fuse``.
 
     Raises:
-        ArtifactError: A job is not done or holds no distributions, or ``out`` holds an export of something else.
+        ArtifactError: A job is not done or has no distributions, or ``out`` has an export of something else.
     """
     chosen = list(jobs) or stored_jobs(run, "fuse")
     if not chosen:
@@ -51,7 +51,7 @@ def export(run: Path, form: str, out: Path, jobs: Sequence[str] = ()) -> list[Ex
 
 
 def export_job(run: Path, job: str, form: str, folder: Path) -> Exported:
-    """Write the distributions of one job; files that are there are kept."""
+    """Write the distributions of one job; existing files are kept."""
     stored, written = open_stored(run, job), FORMATS[form]
     about = stored.about()
     held = {"format": form, **vars(about)}
@@ -71,10 +71,10 @@ def export_job(run: Path, job: str, form: str, folder: Path) -> Exported:
 
 
 def require_same(folder: Path, held: dict[str, object]) -> None:
-    """Check that a folder holds this export or nothing.
+    """Check that a folder is empty or has this export.
 
     Raises:
-        ArtifactError: It holds something else.
+        ArtifactError: It has something else.
     """
     path = folder / ABOUT
     if not folder.exists() or (path.is_file() and read_json(path) == held):

@@ -1,4 +1,7 @@
-"""Stage `fuse`: one set of fused distributions a target. A target has one source, or (``all``) every source."""
+"""Stage `fuse`: one set of fused distributions for each target.
+
+A target has one source, or (``all``) every source.
+"""
 
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
@@ -29,14 +32,14 @@ from fusionchat.stages.variants import targets
 
 VERSION = 4  # raised when the same settings and inputs give another output
 NAMED = 5
-"""Domains or ids that one message names at most."""
+"""The most domains or ids that one message names."""
 
 
 class Settings(Grown):
-    """All that changes fused distributions but the captures and their alignments.
+    """Everything that changes fused distributions except the captures and their alignments.
 
     Attributes:
-        sources: Which models are fused with the pivot, in order: of equal ones the first is taken.
+        sources: The models that are fused with the pivot, in order; of equal ones the first wins.
         fuse: The rule.
         of: The target whose own answers were captured; None for the corpus alone.
     """
@@ -74,12 +77,12 @@ def plan_fusion(run: Run, target: str, of: Trained | None = None) -> None:
 
 
 def so_far(settings: Settings, inputs: Inputs, out: Path) -> str:
-    """Nothing: an unfinished fusion is made anew."""
+    """Nothing, since an unfinished fusion starts over."""
     return ""
 
 
 def work(settings: Settings, inputs: Inputs, out: Path, ctx: Context) -> Summary:
-    """Fuse shard by shard; count the models that conversations took, and the text they were compared over."""
+    """Fuse shard by shard; count the models that conversations got, and the text that was compared."""
     sources = settings.sources
     names = ("pivot", *sources)
     corpus, of = inputs.folder(corpus_of(settings.of)), settings.of
@@ -148,10 +151,11 @@ def work(settings: Settings, inputs: Inputs, out: Path, ctx: Context) -> Summary
 def given_weights(
     inputs: Inputs, of: Trained, corpus: Path, shard: range, models: int
 ) -> NDArray[np.float32]:
-    """The weights of the models in the conversations of a shard whose answers are the target's own; NaN in others. [M, C].
+    """The weights of the models in the conversations with the target's own answers: [M, C], else NaN.
 
-    They are the mean weights that the models had in the same conversation with the corpus's answer. Scores of a target's
-    own answer would say which model is most like the target, which is the pivot that it was made of.
+    They are the mean weights of the models in the same conversation with the corpus's answer. Scores of a
+    target's own answer would show which model is most like the target, which is the pivot that it was made
+    from.
     """
     store, given = (
         DistributionStore(inputs.folder(fused(of.base))),
@@ -164,7 +168,10 @@ def given_weights(
 
 
 def _say(settings: Settings, seen: Collection[str], to_pivot: Mapping[str, int], total: int) -> None:
-    """Say which conversations the rule gave to the pivot for want of another model, and what no conversation has."""
+    """Say which conversations the rule gave to the pivot for lack of another model.
+
+    Say also which of the rule's domains or ids no conversation has.
+    """
     label = f"fuse {'+'.join(settings.sources)}"
     unseen = [repr(one) for one in settings.fuse.labels if one not in seen]
     if unseen:
@@ -177,7 +184,7 @@ def _say(settings: Settings, seen: Collection[str], to_pivot: Mapping[str, int],
 
 
 class Coverage(NamedTuple):
-    """Bytes and ends of turns over which all models were compared, and the ends that at least one scores."""
+    """Bytes and ends of turns over which all models were compared, and ends that at least one scores."""
 
     bytes: int = 0
     ends: int = 0
@@ -188,7 +195,7 @@ class Coverage(NamedTuple):
 
 
 def coverage(captures: Sequence[Scored], fused: Fused, bytes_CT: np.ndarray) -> Coverage:
-    """What the models of a shard were compared over."""
+    """The bytes and ends of turns over which the models of a shard were compared."""
     models = [events_of(scored.tokens, bytes_CT) for scored in captures]
     shared = Events(*(part[fused.shared] for part in models[0]))
     return Coverage(int(shared.bytes.sum()), shared.ends, max(model.ends for model in models))

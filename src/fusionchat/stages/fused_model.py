@@ -19,7 +19,7 @@ from fusionchat.yaml import to_yaml
 
 
 def kept_recipe(recipe: Recipe) -> dict[str, Json]:
-    """The recipe as it is kept beside a model and in the report: defaults included, without ``runtime``."""
+    """The recipe as saved with a model and in the report: with defaults, without ``runtime``."""
     value: dict[str, Json] = json.loads(recipe.model_dump_json(exclude={"runtime", "output"}))
     return value
 
@@ -37,7 +37,7 @@ class Finish(Frozen):
 
     Attributes:
         merge: The name of the recipe's own merge.
-        recipe: All of the recipe but how the work is done: it is put beside the model.
+        recipe: The whole recipe except how the work is done; it is saved beside the model.
     """
 
     kind: Literal["fused"] = "fused"
@@ -46,12 +46,13 @@ class Finish(Frozen):
 
 
 def finish(settings: Finish, inputs: Inputs, out: Path) -> Summary:
-    """Put the chosen merge into ``model/`` (hard links where they can be), with the recipe."""
+    """Write the chosen merge into ``model/`` (with hard links if possible), with the recipe."""
     weight = selected(inputs.folder(SELECTION)).label_weight
     last = Trained(base=settings.merge, weight=weight, round=settings.recipe.rounds.n)
     made = SEARCH if settings.recipe.search else merged(last)
     chosen = inputs.folder(made) / "model"
-    # Weights first: a link changes their inode, and the merge's report of their checksums has to be younger than they are.
+    # Weights first: a link changes their inode, and the merge's report of their checksums must be younger
+    # than they are.
     files = [p for p in verified_folder(chosen).rglob("*") if p.is_file()]
     for source in sorted(files, key=lambda p: (p.suffix != ".safetensors", p)):
         target = out / "model" / source.relative_to(chosen)

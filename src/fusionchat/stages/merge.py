@@ -1,7 +1,9 @@
-"""Stage `merge`: the targets of each label weight and seed become one model; the best on validation is the fused model.
+"""Stage `merge`: the targets of each label weight and seed become one model.
 
-Only the first seed's merges are chosen among and published. Those of other seeds, and the soup of the SFT models, are
-made to be compared with; so are those of rounds before the last.
+The best on validation is the fused model.
+
+Only one of the first seed's merges is chosen and published. Those of other seeds, of rounds before the last,
+and the soup of the SFT models, are for comparison.
 """
 
 from collections.abc import Mapping
@@ -33,12 +35,12 @@ VERSION = 3  # raised when the same settings and inputs give another output
 
 
 class Merge(Frozen):
-    """All that changes a merge but the models.
+    """Everything that changes a merge except the models.
 
     Attributes:
         merge: The method.
         fused: How the model is stored.
-        targets: Name and job of each model that is merged, in the order of their weights.
+        targets: Name and job of each merged model, in the order of their weights.
     """
 
     kind: Literal["merge"] = "merge"
@@ -115,7 +117,7 @@ def plan_merge(run: Run, made: Trained, method: MergeMethod, targets: Mapping[st
 
 
 def so_far(settings: Frozen, inputs: Inputs, out: Path) -> str:
-    """How far an unfinished search is; another merge is made anew."""
+    """The progress of an unfinished search; any other merge starts over."""
     return (
         trials_so_far(out / "trials", len(settings.search.candidates)) if isinstance(settings, Search) else ""
     )

@@ -1,4 +1,4 @@
-"""What the merging stages share: what every merge reads, and one merge of targets with the pivot."""
+"""What the merging stages share: the inputs of every merge, and a merge of targets with the pivot."""
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -48,7 +48,7 @@ def merge_into(
         threads=runtime.threads,
         overwrite=True,
         embeddings="rows",
-        allow_pickle=True,  # transformers has opened the pivot's, in the same way
+        allow_pickle=True,  # transformers has opened the pivot's in the same way
         progress=advance,
     )
     copy_tokenizer(pivot, out / "model")
@@ -61,6 +61,6 @@ def models_in(folders: Mapping[str, Path]) -> dict[str, Path]:
 
 
 def merged_from(place: Place) -> Path:
-    """The folder of a model with all that a merge reads, downloaded if need be."""
+    """The folder of a model with everything that a merge reads, downloaded if necessary."""
     folder = folder_of(place, allow_pickle=True)
-    return verified_folder(folder) if place.path is not None else folder  # it may be of another run
+    return verified_folder(folder) if place.path is not None else folder  # it may belong to another run

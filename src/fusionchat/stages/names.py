@@ -1,7 +1,7 @@
-"""What jobs are called, in one place: their ids, and the types behind names that carry a label weight or a seed.
+"""The names of jobs, and the types behind names that carry a label weight or a seed.
 
-Nothing parses a name: what a job is about is in its settings. No source is called as a model that is made: the recipe refuses
-these names (`RESERVED` in `fusionchat.recipe.schema`).
+Nothing parses a name: what a job is about is in its settings. No source has the name of a model that is made
+here, because the recipe refuses these names (`RESERVED` in `fusionchat.recipe.schema`).
 """
 
 from typing import ClassVar, Literal
@@ -17,11 +17,11 @@ FUSED = "merge/fused"
 REPORT = "report/report"
 SFT = "sft"
 SELF = "pivot"
-"""A target that learns from the pivot itself."""
+"""The target that learns from the pivot itself."""
 ALL = "all"
 """The target of all sources at once."""
 SOUP = "sft#soup"
-"""No other name has a '#' but that of a seed."""
+"""The soup of SFT models; otherwise only the names of seeds have a '#'."""
 BEST: Literal["best"] = "best"
 
 Part = Literal["validation", "test"]
@@ -32,20 +32,20 @@ FOLDERS: dict[Kind, str] = {
     "target": "targets/",
     "self": "targets/",
 }
-"""Evaluations of sources and targets are apart from those of merges: a source may be called as a merge is."""
+"""The folders of evaluations; sources and targets have their own, since one may share a merge's name."""
 PUBLISHED: frozenset[Kind] = frozenset({"pivot", "source"})
 TEACHERS = PUBLISHED | {"adapted"}
-"""Rows with tokens and a template of their own; all others have the pivot's. Nothing here trained the published ones."""
+"""Rows with tokens and a template of their own; all others have the pivot's."""
 
 
 class Trained(Grown):
-    """A training of a copy of the pivot, or a merge of such: what it is of, its label weight, which seed, which round.
+    """A training of a copy of the pivot, or a merge of such: its base, label weight, seed and round.
 
     Attributes:
         base: The target's or the merge's name, or ``sft``.
-        weight: The label weight; None where it has none.
-        number: Which of those that differ in their seeds alone.
-        round: How often it was trained further, counted from 1.
+        weight: The label weight; None if it has none.
+        number: Which of those that differ only in their seeds.
+        round: The round, counted from 1.
     """
 
     later: ClassVar[tuple[str, ...]] = ("round",)
@@ -61,12 +61,12 @@ class Trained(Grown):
 
     @property
     def before(self) -> "Trained":
-        """The same in the round before, which a later round goes on from."""
+        """The same in the round before, which a later round continues."""
         return self.model_copy(update={"round": self.round - 1})
 
 
 def in_round(name: str, number: int) -> str:
-    """The name of what a round makes: later rounds have a folder each."""
+    """The name of a job in a round; later rounds have a folder each."""
     return name if number == 1 else f"round{number}/{name}"
 
 
@@ -76,9 +76,9 @@ class Row(Grown):
     Attributes:
         kind: What it is.
         base: Its name without label weight and seed.
-        weight: Its label weight; None where it has none, "best" where the sweep decides it.
-        number: Which of the trainings that differ in their seeds alone it is, or was merged from.
-        round: Of the training, or of those that it was merged from.
+        weight: Its label weight; None if it has none, "best" if the sweep decides it.
+        number: Which of the trainings that differ only in their seeds it is, or was merged from.
+        round: The round of the training, or of those that it was merged from.
     """
 
     later: ClassVar[tuple[str, ...]] = ("round",)
@@ -90,7 +90,7 @@ class Row(Grown):
 
     @property
     def name(self) -> str:
-        """What its evaluation is called."""
+        """The name of its evaluation."""
         if self.weight == BEST:
             own = in_round(nth(f"{self.base}@{BEST}", self.number), self.round)
             return f"{FOLDERS.get(self.kind, '')}{own}"
@@ -107,12 +107,12 @@ class Row(Grown):
 
 
 def answered(of: Trained) -> str:
-    """The job in which a later round's target answers, as it was before that round."""
+    """The job in which a target, as it was before a later round, answers for that round."""
     return f"answer/{of}"
 
 
 def corpus_of(of: Trained | None) -> str:
-    """The job whose training part is scored and learned: the corpus, or that with a later round's own answers."""
+    """The job whose training part is scored and learned: the corpus, or the answers of a later round."""
     return CORPUS if of is None else answered(of)
 
 

@@ -1,4 +1,4 @@
-"""Targets whose change has noise of rounding in it: how far off that makes VaRM's shares."""
+"""Targets whose change contains rounding noise, and how far off that makes VaRM's shares."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,15 +11,15 @@ from fusionchat.merge.stream.result import REPORT
 from fusionchat.merge.weights import most_moved
 
 TRAINING = "training.json"
-"""What a training notes, in its job's folder."""
+"""The file of a training's figures in its job's folder."""
 NOISE = "rounding_noise"
-"""Its key for the rms of what rounding added to the change of a weight; absent where that is nothing."""
+"""Its key for the rms of what rounding added to the change of a weight; absent if nothing."""
 TRUSTED = 0.02
-"""Shares that may be further off than this are not to be trusted."""
+"""Shares that may be off by more than this are not to be trusted."""
 
 
 def noise_of(model: Path) -> float:
-    """The rounding noise of a target in its job's folder, 0 where nothing is noted."""
+    """The rounding noise of a target in its job's folder; 0 if none is recorded."""
     noted = model.parent / TRAINING
     found = read_json(noted).get(NOISE, 0.0) if noted.is_file() else 0.0
     assert isinstance(found, float | int)
@@ -27,7 +27,7 @@ def noise_of(model: Path) -> float:
 
 
 def warn_of_noise(method: MergeMethod, targets: Mapping[str, Path], merged: Path) -> float:
-    """Warn where noise may have moved VaRM's shares by more than `TRUSTED`; returns the most by which it may have."""
+    """The largest shift of VaRM's shares by noise; warns if it exceeds `TRUSTED`."""
     noise = [noise_of(model) for model in targets.values()]
     if not isinstance(method, Varm) or not any(noise):
         return 0.0

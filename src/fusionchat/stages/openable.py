@@ -1,4 +1,7 @@
-"""Whether a model can be opened as the recipe says, from configurations and headers: before anything is run."""
+"""Whether a model can be loaded as the recipe says, from configurations and headers.
+
+This is checked before anything runs.
+"""
 
 from contextlib import closing
 
@@ -16,11 +19,11 @@ from fusionchat.models.ref import ModelRef
 
 
 def require_openable(ref: ModelRef, opening: Opening) -> None:
-    """Check how a model is to be opened, as far as its files are here.
+    """Check how a model is to be loaded, as far as its files are on this machine.
 
     Raises:
-        ModelError: A GGUF file is none that transformers reads, a quantization method or setting is unknown, a pivot
-            cannot be unpacked, own code is not pinned, or an adapter is of another base.
+        ModelError: transformers cannot read a GGUF file, a quantization method or setting is unknown, a pivot
+            cannot be unpacked, own code is not pinned, or an adapter has another base.
     """
     path = here(ref.place)
     if path is not None:
@@ -38,7 +41,10 @@ def require_openable(ref: ModelRef, opening: Opening) -> None:
 
 
 def require_fitting(ref: ModelRef) -> None:
-    """Raise ModelError where an adapter's tensors are not of its model's shapes; both must be here and in safetensors."""
+    """Raise ModelError where an adapter's tensors do not fit its model's shapes.
+
+    Both must be on this machine and in safetensors.
+    """
     place, folder = ref.adapter_place, cached_folder(ref.place)
     adapter = None if place is None else cached_folder(place)
     if adapter is None or folder is None or ref.place.file is not None or held_quantization(ref) is not None:

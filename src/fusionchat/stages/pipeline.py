@@ -1,4 +1,4 @@
-"""The pipeline: its stages in order, what of a run is done, and running the rest.
+"""The pipeline: its stages in order, which jobs of a run are done, and running the others.
 
 corpus -> (unpack -> adapt ->) represent -> align -> fuse -> distill -> merge -> evaluate -> report
 
@@ -51,7 +51,7 @@ STAGES: Mapping[str, Stage] = {
 }
 
 BEFORE = ("represent", "align", "fuse")
-"""Stages before the first training that later rounds have again."""
+"""Stages before the first training that later rounds repeat."""
 
 
 class Planned(NamedTuple):
@@ -66,7 +66,7 @@ def open_run(recipe: Recipe, identities: dict[str, str] | None = None, *, verify
 
     Args:
         recipe: The recipe.
-        identities: Those of an earlier call, so that models are not hashed twice.
+        identities: The identities from an earlier call, so that models are not hashed twice.
         verify: Whether all files of finished jobs are read and compared with their checksums.
 
     Raises:
@@ -89,7 +89,10 @@ def open_run(recipe: Recipe, identities: dict[str, str] | None = None, *, verify
 
 
 def plan(recipe: Recipe, *, verify: bool = False) -> list[Planned]:
-    """Every job of a recipe with its state, in the order they run; with ``verify``, by the checksums of all files."""
+    """Every job of a recipe with its state, in the order they run.
+
+    With ``verify``, all files are compared with their checksums.
+    """
     run = open_run(recipe, verify=verify)
     return [Planned(job, run.status(job)) for job in run.jobs.values()]
 
@@ -102,20 +105,21 @@ def run(
     then: Callable[[Run], None] | None = None,
     verify: bool = False,
 ) -> Run:
-    """Run what is not done yet, up to and including a stage (all of it by default).
+    """Run the jobs that are not done yet, up to and including a stage (by default all); returns the run.
 
-    Killed at any moment and started again, it continues where it stopped and ends with the same result. A damaged file is made
-    again: it is found as `faults` says, or when it is read.
+    Killed at any moment and started again, it continues where it stopped and ends with the same result. A
+    damaged file is made again: it is found as `faults` describes, or when it is read.
 
     Args:
         recipe: The recipe.
-        until: A stage of `STAGES`; only it and what it needs are run.
+        until: A stage of `STAGES`; only it and the jobs that it needs are run.
         announce: Called before each job with its status.
         verify: Whether all files of finished jobs are read and compared with their checksums first.
-        then: Called with the finished run; what it finds damaged is made again, and it is called again.
+        then: Called with the finished run; jobs whose files it finds damaged run again, and it is called
+            again.
 
     Raises:
-        FusionChatError: With what is wrong, where, and what to do.
+        FusionChatError: It says what is wrong, where, and what to do.
     """
     if world_here().rank:
         return follow_rank_0(recipe)
@@ -144,7 +148,7 @@ def lead(
 
 
 def run_job(recipe: Recipe, job_id: str, announce: Announce | None = None) -> Run:
-    """Run one job of a recipe, whose needs are done: for those who place the jobs themselves.
+    """Run one job of a recipe whose needs are done, for users who place the jobs themselves.
 
     Raises:
         RecipeError: There is no such job, or a job that it needs is not done.
@@ -163,13 +167,13 @@ def run_job(recipe: Recipe, job_id: str, announce: Announce | None = None) -> Ru
 
 
 def follow_rank_0(recipe: Recipe) -> Run:
-    """Do this rank's part of the trainings that rank 0 makes; returns the run as it is then."""
+    """Do this rank's part of the trainings that rank 0 runs; returns the run as it is afterwards."""
     follow(lambda run, job_id, mark: work_as_rank(run, job_id, mark, STAGES))
     return open_run(recipe)
 
 
 def begin_run(recipe: Recipe, *, verify: bool = False) -> Run:
-    """The planned run, with its folder made, and notices of what another machine chose."""
+    """The planned run, after creating its folder and printing what another machine chose."""
     planned = open_run(recipe, verify=verify)
     for line in planned.resolved.notices():
         warn(line)
@@ -178,10 +182,10 @@ def begin_run(recipe: Recipe, *, verify: bool = False) -> Run:
 
 
 def needed(planned: Run, until: str | None) -> list[Job]:
-    """The jobs of a stage and all that they need, in order; every job for None."""
+    """The jobs of a stage and all jobs that they need, in order; all jobs for None."""
     if until is None:
         return list(planned.jobs.values())
-    # What later rounds capture is not asked for by the verbs that end before a training.
+    # Verbs that end before a training do not need the captures of later rounds.
     wanted = {
         job.id
         for job in planned.jobs.values()

@@ -1,6 +1,8 @@
-"""What a run looks at after the corpus, before its first capture: whatever is cheap to know and would stop it hours later.
+"""Cheap checks after the corpus and before the first capture.
 
-The corpus needs no weights; what is wrong with a template or a record can be seen before the weights are here.
+They find what would otherwise stop the run hours later.
+
+The corpus needs no weights, so a broken template or record can be found before the weights are downloaded.
 """
 
 import shutil
@@ -30,10 +32,11 @@ REHEARSED = ("represent", "align", "fuse", "distill", "answer", "merge")
 
 
 def rehearse(run: Run, jobs: Sequence[Job]) -> None:
-    """Look at the weights that the jobs will read, at the merge after the training, and at the room on the disk.
+    """Check the weights that the jobs will read, the merge after the training, and the free disk space.
 
     Raises:
-        ModelError: A model's weights are missing, cut short or damaged, or `distill.train` does not fit the pivot.
+        ModelError: A model's weights are missing, cut short or damaged, or `distill.train` does not fit the
+            pivot.
         RecipeError: The optimizer, or a program that a training reports to, is not available.
         MergeError: What is trained of the pivot could not be merged.
     """
@@ -61,7 +64,7 @@ def rehearse(run: Run, jobs: Sequence[Job]) -> None:
 
 
 def require_trainable(how: TrainingSettings, report_to: Sequence[str]) -> None:
-    """Raise RecipeError where an optimizer, or a program that a training reports to, is not known or not installed."""
+    """Raise RecipeError where an optimizer, or a program that a training reports to, is not available."""
     if report_to:
         from fusionchat.distill.reporting import require_reporters
 
@@ -81,7 +84,7 @@ def require_factors(how: TrainingSettings, ref: ModelRef, where: str) -> None:
 
 
 def rehearse_when_unpacked(run: Run) -> None:
-    """Look at the merge after the training; a pivot that is to be unpacked is looked at when it is."""
+    """Check the merge after the training; a pivot that must be unpacked is checked once it is."""
     unpacking = run.unpacked.get("pivot")
     if unpacking is None or run.status(run.jobs[unpacking]).state == "done":
         rehearse_pivot(run.read("pivot"))
@@ -95,7 +98,7 @@ def rehearse_pivot(pivot: ModelRef) -> list[str]:
 def require_weights(ref: ModelRef) -> None:
     """Check that transformers can find and read a local model's weights, from the headers of its files.
 
-    A model on the hub is not looked at. Types that only a merge cannot read are no fault.
+    A model on the hub is not checked. Dtypes that only a merge cannot read are no error.
 
     Raises:
         ModelError: There are no weights, a file is missing, cut short or damaged.

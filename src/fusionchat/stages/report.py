@@ -1,4 +1,4 @@
-"""Stage `report`: gather the figures of all jobs, write the report, and put the results on the model card."""
+"""Stage `report`: gather the figures of all jobs, write the report, and fill in the model card."""
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -64,10 +64,10 @@ VERSION = 6  # raised when the same settings and inputs give another output
 
 
 class Settings(Frozen):
-    """What a report is made for.
+    """The settings of a report.
 
     Attributes:
-        recipe: All of the recipe but how the work is done.
+        recipe: The whole recipe except how the work is done.
     """
 
     recipe: KeptRecipe
@@ -79,8 +79,10 @@ def settings_of(held: Mapping[str, Json]) -> Settings:
 
 
 def plan(run: Run) -> None:
-    """Plan the report: it reads every job."""
-    content = Content({"rejects": run.jobs[CORPUS].fingerprint})  # not among what the corpus stands for
+    """Plan the report, which reads every job."""
+    content = Content(
+        {"rejects": run.jobs[CORPUS].fingerprint}
+    )  # not among the files that later jobs depend on
     for name in run.refs:
         content |= run.follows(name)
     run.add(
@@ -94,7 +96,7 @@ def plan(run: Run) -> None:
 
 
 def so_far(settings: Settings, inputs: Inputs, out: Path) -> str:
-    """Nothing: an unfinished report is made anew."""
+    """Nothing, since an unfinished report starts over."""
     return ""
 
 
@@ -114,7 +116,7 @@ def work(settings: Settings, inputs: Inputs, out: Path, ctx: Context) -> Summary
 
 
 def show(run: Run) -> None:
-    """Print tables, headline and notes of a finished run, whose fused model and report are as they were written."""
+    """Print tables, headline and notes of a finished run, after checking its fused model and report."""
     from fusionchat.report.advice import advice
     from fusionchat.report.sections import headline
     from fusionchat.report.terminal import CONTINUED, paragraph, terminal_tables
@@ -194,7 +196,7 @@ def gather(recipe: Recipe, inputs: Inputs) -> Report:
 
 
 def as_trained_note(recipe: Recipe, inputs: Inputs) -> str:
-    """What adapters have beside the quantized weights that they were trained on, "" where none were."""
+    """How adapters score on the quantized weights that they were trained on; "" if there were none."""
     if recipe.distill.train == FULL or recipe.distill.train.quantization is None:
         return ""
     found = []
@@ -210,14 +212,14 @@ def as_trained_note(recipe: Recipe, inputs: Inputs) -> str:
 
 
 def manifests(inputs: Inputs) -> list[tuple[str, Manifest]]:
-    """Every finished job but the report with its manifest."""
+    """Every finished job except the report, with its manifest."""
     return [(job, inputs.manifest(job)) for job in inputs.job.needs]
 
 
 def evaluations(recipe: Recipe, inputs: Inputs) -> tuple[list[Trained], tuple[str, ...]]:
-    """Every model's scores as they may be compared, in the order of the table, and what was left out.
+    """Every model's comparable scores, in the order of the table, and what was left out.
 
-    Models that differ in their seeds alone are one.
+    Models that differ only in their seeds count as one.
     """
     shown = {nth(title(inputs, m), m.number): m for m in rows(recipe) if not _repeats(recipe, inputs, m)}
     shared, notes = comparable(
@@ -246,7 +248,7 @@ def _repeats(recipe: Recipe, inputs: Inputs, model: Row) -> bool:
 
 
 def title(inputs: Inputs, model: Row) -> str:
-    """What a row is called, whatever the seed: ``varm, λ 0.9``; the sweep's choice by its value."""
+    """The title of a row without its seed: ``varm, λ 0.9``; the sweep's choice has its value."""
     if model.kind in TEACHERS:
         return model.base if model.kind in PUBLISHED else f"{model.base}, adapted"
     if model.kind in ("sft", "soup"):

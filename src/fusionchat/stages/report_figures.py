@@ -1,4 +1,4 @@
-"""What a finished run's jobs left in figures, for the report."""
+"""The figures of a finished run's jobs, for the report."""
 
 from collections.abc import Mapping
 from typing import cast
@@ -43,7 +43,7 @@ from fusionchat.units import weight_text
 
 
 def make_captured(inputs: Inputs, model: str, k: int) -> Captured:
-    """By what a model was captured, and how peaked it is, from its job's summary."""
+    """What captured a model, and how peaked its distributions are, from its job's summary."""
     summary = inputs.manifest(captured(model)).summary
     probe = Probe.model_validate(summary["probe"])
     known = cast(Mapping[str, float | None], summary)
@@ -97,7 +97,7 @@ def make_choice(recipe: Recipe, inputs: Inputs, target: str, sources: tuple[str,
 
 
 def make_entries(inputs: Inputs) -> tuple[CorpusEntry, ...]:
-    """What each entry of the corpus gave."""
+    """How many conversations each entry of the corpus contributed."""
     held = cast(list[dict[str, Json]], inputs.manifest(CORPUS).summary["entries"])
     return tuple(
         CorpusEntry(
@@ -112,7 +112,7 @@ def make_entries(inputs: Inputs) -> tuple[CorpusEntry, ...]:
 
 
 def make_rejects(inputs: Inputs) -> tuple[Reject, ...]:
-    """Rejected records by reason, keys that nothing reads, and what templates do to the other records."""
+    """Rejected records by reason, keys that nothing reads, and how templates change other records."""
     counts = read_counts(inputs.folder(CORPUS), "rejects")
     keys = read_counts(inputs.folder(CORPUS), "unused")
     parts = cast(dict[str, dict[str, int]], inputs.manifest(CORPUS).summary)
@@ -177,5 +177,5 @@ def make_files(inputs: Inputs) -> tuple[MergeFile, ...]:
 
 
 def merge_report(inputs: Inputs) -> MergeReport:
-    """What the fused model's merge left beside it."""
+    """The report that the fused model's merge wrote beside it."""
     return MergeReport.from_json(read_json(verified(inputs.folder(FUSED) / "model" / MERGE_REPORT)))

@@ -1,4 +1,4 @@
-"""Sentences of a report that say what answers and fusions left out."""
+"""Sentences of a report about what answers and fusions left out."""
 
 from collections.abc import Mapping
 from typing import cast
@@ -12,7 +12,7 @@ from fusionchat.units import counted
 
 
 def answers_note(inputs: Inputs, of: Target) -> str:
-    """What a target answered for a later round, and what is not among what was learned."""
+    """What a target answered for a later round, and which answers were not learned."""
     summary = inputs.manifest(answered(of)).summary
     rejects = cast(Mapping[str, int], summary["rejects"])
     left = f"; without an answer: {count_words(rejects)}" if rejects else ""
@@ -23,7 +23,7 @@ def answers_note(inputs: Inputs, of: Target) -> str:
 
 
 def fusion_note(inputs: Inputs, target: str) -> str:
-    """What a fusion's models could not be compared over, and what the pivot has for want of another, "" for nothing."""
+    """What a fusion's models could not be compared over, and what went to the pivot; "" for nothing."""
     summary = inputs.manifest(fused(target)).summary
     missing, ends = int(str(summary["unscored_bytes"])), int(str(summary["unscored_ends"]))
     said = []

@@ -1,4 +1,4 @@
-"""Stage `represent`: capture every model's distributions over the training part. One job a model."""
+"""Stage `represent`: capture every model's distributions over the training part, one job per model."""
 
 import time
 from collections.abc import Mapping, Sequence
@@ -37,18 +37,18 @@ from fusionchat.units import counted
 
 VERSION = 6  # raised when the same settings and inputs give another output
 SAMPLES, SAMPLE = 16, 400
-"""Texts that a backend is given to show its tokenizer, and characters of each."""
+"""The number of texts with which a backend's tokenizer is checked, and the characters of each."""
 
 
 class Settings(Grown):
-    """All that changes a capture but the corpus and the model.
+    """Everything that changes a capture except the corpus and the model.
 
     Attributes:
         model: The model's name.
         represent: What is kept of each distribution, the dtype and the size of a batch, ``auto`` resolved.
         capture: The program that captures.
-        rows: Of a shard, at most.
-        of: The target with whose own answers the corpus is captured; None for the corpus alone.
+        rows: The most rows of a shard.
+        of: The target whose own answers are captured; None for the corpus itself.
     """
 
     later: ClassVar[tuple[str, ...]] = ("of",)
@@ -111,7 +111,7 @@ def plan_captures(run: Run, names: Sequence[str], of: Trained | None = None) -> 
 
 
 def so_far(settings: Settings, inputs: Inputs, out: Path) -> str:
-    """How far a capture is whose folder this is: its shards say how many there are."""
+    """The progress of the capture in a folder, from its shards."""
     made = sorted(out.glob(SHARDS))
     if not made:
         return counted(0, "shard")
@@ -123,17 +123,17 @@ def so_far(settings: Settings, inputs: Inputs, out: Path) -> str:
 
 
 def work(settings: Settings, inputs: Inputs, out: Path, ctx: Context) -> Summary:
-    """Capture shard by shard; those that are there are not made again, whoever made them."""
+    """Capture shard by shard; existing shards are not made again, whoever made them."""
     corpus = inputs.folder(corpus_of(settings.of))
     conversations, rendered = read_part(corpus, "train"), read_tokens(corpus, "train", settings.model)
     offsets, kept = rendered.offsets, settings.represent
     ranges = cut(offsets, settings.rows)
     if ctx.helps and len(ranges) < 2:
-        return {}  # whoever has begun it makes the only shard
+        return {}  # the process that has begun it makes the only shard
     asked = ask(settings, inputs, rendered, conversations, ctx)
     encoding = Encoding(asked.vocabulary, kept.logprobs, kept.compression)
     writer = StoreWriter(out, offsets, ranges, encoding, inputs.job.fingerprint)
-    # Only who has begun the folder clears it: a helper's order may be older than what is there.
+    # Only the process that has begun the folder clears it: a helper's order may be older than the files.
     if not ctx.helps:
         drop_halves(out)
     missing = writer.missing() if ctx.helps else writer.keep_own()
@@ -144,7 +144,7 @@ def work(settings: Settings, inputs: Inputs, out: Path, ctx: Context) -> Summary
         )
     else:
         speed = Speed()
-    # Whoever finishes it has probed it, and reports the result.
+    # The process that finishes it has probed it, and reports the result.
     return {} if ctx.helps else {**summarize(out, rendered, conversations, speed), **read_probe(out)}
 
 
@@ -155,7 +155,7 @@ def ask(
     conversations: list[Conversation],
     ctx: Context,
 ) -> Asked:
-    """What a backend is asked for."""
+    """The request to a backend."""
     ref = inputs.model(settings.model)
     renderer = make_renderer(ref)
     texts = [c.messages[-1].content[:SAMPLE] for c in conversations[:SAMPLES]]
@@ -182,7 +182,7 @@ def capture_shards(
     inputs: Inputs,
     helps: bool,
 ) -> Speed:
-    """Probe, and capture the missing shards but those that another worker makes in the meantime; returns how fast."""
+    """Probe, and capture the missing shards except those that another worker makes; returns the speed."""
     missing, names, out = writer.missing(), [c.id for c in conversations], writer.folder
     if helps and all(holder(shard_lease(inputs.run, inputs.job.id, i)) for i in missing):
         return Speed()
@@ -224,16 +224,16 @@ def capture_shards(
 
 
 def rows_of(rows: NDArray[np.int64], rendered: StoredPart, members: range) -> NDArray[np.int64]:
-    """Those of ``rows``, rows of all conversations, that are of some conversations, counted from the first of these."""
+    """Those of ``rows`` that are in the conversations ``members``, counted from the first of these."""
     low, high = (int(rendered.offsets[at]) for at in (members.start, members.stop))
     return rows[(rows >= low) & (rows < high)] - low
 
 
 def require_begun(out: Path, mark: str) -> None:
-    """Check that a folder is still the one that was begun: a recipe that was changed may have cleared it.
+    """Check that a folder is still the one that was begun; a changed recipe may have cleared it.
 
     Raises:
-        ArtifactError: Another job, or nobody, works there now.
+        ArtifactError: Another job uses the folder now, or none.
     """
     if not is_begun(out, mark):
         raise ArtifactError(

@@ -1,8 +1,10 @@
-"""Later rounds: each target's answers, their captures by the pivot and its sources, alignment, fusion, and the next training.
+"""Later rounds: each target's answers, captures, alignments, fusion, and the next training.
 
-    answer/round2/qwen@0.9 -> represent/round2/qwen@0.9/pivot, .../qwen -> align/... -> fuse/... -> distill/round2/qwen@0.9
+    answer/round2/qwen@0.9 -> represent/round2/qwen@0.9/pivot, .../qwen -> align/... -> fuse/... ->
+    distill/round2/qwen@0.9
 
-The stages are those of the first round; what they read is in the folder of the answers. Why: docs/decisions/0009-rounds.md.
+The stages are those of the first round, but read the folder of the answers; docs/decisions/0009-rounds.md
+says why.
 """
 
 from fusionchat.run.plan import Run

@@ -1,4 +1,4 @@
-"""The search among merges of the same targets, and what it finds for the targets of other seeds."""
+"""The search among merges of the same targets, and its result applied to other seeds' targets."""
 
 from dataclasses import asdict
 from pathlib import Path
@@ -26,7 +26,7 @@ from fusionchat.units import counted
 
 
 class SearchTried(Frozen):
-    """What a search tries, for how long, and how a trial is scored."""
+    """What a search has tried, in how many seconds, and how a trial is scored."""
 
     candidates: tuple[AnyMerge, ...]
     metric: str
@@ -34,7 +34,7 @@ class SearchTried(Frozen):
 
 
 class Search(Grown):
-    """All that changes a search but the models.
+    """Everything that changes a search except the models.
 
     Attributes:
         search: What is tried.
@@ -57,7 +57,7 @@ class Found(Grown):
     """The merge that a search found, of the targets of another seed.
 
     Attributes:
-        number: Which seed.
+        number: The number of the seed.
         candidates: What the search tried.
         fused: How the model is stored.
         targets: The sources whose targets are merged, in the order of their weights.
@@ -74,7 +74,7 @@ class Found(Grown):
 
 
 def candidates(recipe: Recipe) -> tuple[MergeMethod, ...]:
-    """What a search tries, in order: the recipe's own merge first, of equal ones one."""
+    """What a search tries, in order: the recipe's own merge first, without duplicates."""
     from fusionchat.merge.search import default_candidates
 
     assert recipe.search is not None
@@ -82,7 +82,7 @@ def candidates(recipe: Recipe) -> tuple[MergeMethod, ...]:
 
 
 def plan_search(run: Run) -> None:
-    """Plan the search among merges of the first seed's targets, and what it finds for the targets of other seeds."""
+    """Plan the search among merges of the first seed's targets, and its result for the other seeds."""
     recipe = run.recipe
     assert recipe.search is not None
     weights, cost, tried = (
@@ -139,21 +139,21 @@ def plan_search(run: Run) -> None:
 
 
 def trials_so_far(folder: Path, total: int) -> str:
-    """How far a search is whose trials are in this folder."""
+    """The progress of the search in a folder."""
     from fusionchat.merge.search import kept_trials
 
     return f"{kept_trials(folder)} of {counted(total, 'trial')}"
 
 
 def target_folders(inputs: Inputs, sources: tuple[str, ...], number: int, turn: int) -> dict[str, Path]:
-    """Where the targets of the chosen label weight, of a seed and a round are, by source."""
+    """The folders of the targets of the chosen label weight, a seed and a round, by source."""
     weight = selected(inputs.folder(SELECTION)).label_weight
     jobs = targets_of(sources, weight, number, turn)
     return models_in({source: inputs.folder(job) for source, job in jobs.items()})
 
 
 def search(settings: Search, inputs: Inputs, out: Path, ctx: Context) -> Summary:
-    """Try merges of the chosen label weight's targets on the validation part; the best is made into ``model/``."""
+    """Try merges of the chosen label weight's targets on validation, and write the best into ``model/``."""
     from fusionchat.merge.search import describe
     from fusionchat.merge.search import search as try_merges
 
@@ -187,7 +187,7 @@ def search(settings: Search, inputs: Inputs, out: Path, ctx: Context) -> Summary
 
 
 def merge_found(settings: Found, inputs: Inputs, out: Path, ctx: Context) -> Summary:
-    """Merge the targets of another seed by what the search found for the first seed's."""
+    """Merge the targets of another seed with the method that the search found for the first seed's."""
     best = canonical(read_json(verified(inputs.folder(SEARCH) / "search.json"))["best"])
     method = next(m for m in settings.candidates if canonical(asdict(m)) == best)
     targets = target_folders(inputs, settings.targets, settings.number, settings.round)

@@ -18,9 +18,9 @@ class Select(Grown):
     """The choice among label weights.
 
     Attributes:
-        label_weights: Those to choose among, the recipe's own first.
-        compared: The merge by which they are compared on validation; None where there is nothing to choose.
-        round: Of these merges.
+        label_weights: The label weights to choose among, the recipe's own first.
+        compared: The merge by which they are compared on validation; None if there is no choice.
+        round: The round of these merges.
     """
 
     later: ClassVar[tuple[str, ...]] = ("round",)
@@ -38,7 +38,7 @@ class Selection(NamedTuple):
 
 
 def select(settings: Select, inputs: Inputs, out: Path) -> Summary:
-    """Take the label weight whose merge has the least bits per byte on the validation part; ties to the first."""
+    """Choose the label weight whose merge has the least validation bits per byte; ties to the first."""
     trials: dict[str, float] = {}
     for weight in settings.label_weights if settings.compared else ():
         row = Row(kind="merge", base=settings.compared or "", weight=weight, round=settings.round)

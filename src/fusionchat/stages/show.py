@@ -1,4 +1,4 @@
-"""What is in an artifact: a run, a job's folder, a store of distributions, a model, a file; and a conversation, decoded."""
+"""What an artifact contains: a run, a job, a store, a model, a file; and a decoded conversation."""
 
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -25,7 +25,7 @@ GET_AGAIN = "get it again from where it comes: it is in no run, which could make
 
 
 def describe(place: str) -> Shown:
-    """What is at a path or URL.
+    """A description of what is at a path or URL.
 
     Raises:
         ArtifactError: There is nothing, or nothing that FusionChat knows, or it is damaged.
@@ -42,7 +42,7 @@ def describe(place: str) -> Shown:
 
 
 def describe_path(path: Path) -> Shown:
-    """What is at a path; raises as `describe`."""
+    """A description of what is at a path; raises as `describe`."""
     if path.is_file():
         return describe_file(path)
     if not path.is_dir():
@@ -115,7 +115,7 @@ def describe_job(path: Path, manifest: Manifest) -> Shown:
 
 
 def store_facts(store: DistributionStore) -> dict[str, str]:
-    """What a store holds."""
+    """What a store contains."""
     about, total = store.shard(0).about, store.size
     columns = ", ".join(f"{c.name} {c.dtype}{f' x {c.width}' if c.width else ''}" for c in about.columns)
     return {
@@ -129,7 +129,7 @@ def store_facts(store: DistributionStore) -> dict[str, str]:
 
 
 def describe_model(path: Path) -> Shown:
-    """A model folder, by its configuration and the heads of its files."""
+    """A model folder, from its configuration and the headers of its files."""
     config = read_value(path / "config.json", (path / "config.json").read_bytes())
     shapes: dict[str, tuple[int, ...]] = {}
     for file in sorted(path.glob("*.safetensors")):
@@ -142,12 +142,12 @@ def describe_model(path: Path) -> Shown:
 
 
 def is_url(place: str) -> bool:
-    """Whether a place is at a URL, and not a path."""
+    """Whether a place is a URL and not a path."""
     return "://" in place
 
 
 def run_of(path: Path) -> Path | None:
-    """The run that a path is in, None for none."""
+    """The run that contains a path; None if none does."""
     return next((run for run in path.absolute().parents if (run / ORDERS).is_dir()), None)
 
 
@@ -155,7 +155,7 @@ def find_stored(place: str) -> Stored:
     """The distributions in a job's folder, with their conversations.
 
     Raises:
-        ArtifactError: The folder is not that of a job of a run that holds distributions.
+        ArtifactError: The folder is not that of a job with distributions in a run.
     """
     path = Path(place).absolute()
     run = None if is_url(place) else run_of(path)
@@ -169,7 +169,7 @@ def find_stored(place: str) -> Stored:
 
 
 def show_conversation(place: str, wanted: str) -> Shown:
-    """A conversation of a job's distributions: each supervised token with the tokens that were most likely there.
+    """A conversation of a job's distributions: each supervised token and its most likely alternatives.
 
     Args:
         place: The job's folder.
@@ -199,7 +199,7 @@ def show_conversation(place: str, wanted: str) -> Shown:
 
 
 def number_of(stored: Stored, wanted: str) -> int:
-    """A conversation's number by its id, or by itself."""
+    """A conversation's number, given by its id or by the number itself."""
     ids = [conversation.id for conversation in stored.conversations]
     if wanted in ids:
         return ids.index(wanted)
@@ -215,7 +215,7 @@ def number_of(stored: Stored, wanted: str) -> int:
 def token_rows(
     stored: Stored, index: int, topk: TopK, text: Callable[[int], str]
 ) -> Iterator[tuple[str, ...]]:
-    """A row for each supervised token: the token, its probability, the most likely tokens, the mass of those not kept."""
+    """A row for each supervised token: its text, its probability, the most likely tokens, and the tail."""
     shown = min(SHOWN_TOP, topk.k)
     labels = stored.rendered.slice(index, index + 1).labels
     known = LABEL_LOGPROB in stored.store.shard(0).columns
@@ -234,7 +234,7 @@ def token_rows(
 
 
 def percent(logprob: float | np.floating) -> str:
-    """A probability by its logarithm, in %: ``97.3``, ``0.02``, ``-`` where it is not known."""
+    """A probability in %, from its logarithm: ``97.3``, ``0.02``, ``-`` if unknown."""
     value = float(logprob)
     if np.isnan(value):
         return "-"
@@ -243,6 +243,6 @@ def percent(logprob: float | np.floating) -> str:
 
 
 def visible(token: bytes) -> str:
-    """A token's text with its spaces and line ends to be seen: ``·the``, ``⏎``; parts of characters as ``\\xe2``."""
+    """A token's text with visible spaces and line ends: ``·the``, ``⏎``; partial characters as ``\\xe2``."""
     text = token.decode("utf-8", errors="backslashreplace")
     return text.replace(" ", "·").replace("\n", "⏎").replace("\t", "⇥") or "∅"

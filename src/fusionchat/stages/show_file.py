@@ -1,4 +1,4 @@
-"""What is in one file: a shard, arrays, a GGUF file, records, JSON; and how it is said: facts by name, tables."""
+"""What a file contains: a shard, arrays, a GGUF file, records, JSON; as facts by name and tables."""
 
 import json
 from collections.abc import Mapping
@@ -15,9 +15,9 @@ from fusionchat.represent.store.shard import read_shard
 from fusionchat.units import counted, size
 
 NESTED = 3
-"""Levels of settings that are written out."""
+"""Levels of nested settings that are shown one by one."""
 MOST = 500
-"""Characters that are shown of a value."""
+"""The most characters that are shown of a value."""
 Rows = list[tuple[str, ...]]
 
 
@@ -32,7 +32,7 @@ class Table:
 
 @dataclass(frozen=True)
 class Shown:
-    """What there is to say of an artifact: one line, facts by name, tables."""
+    """The description of an artifact: one line, facts by name, tables."""
 
     what: str
     facts: Mapping[str, str] = field(default_factory=dict)
@@ -40,7 +40,7 @@ class Shown:
 
 
 def flat(tree: Mapping[str, Json], above: str = "", levels: int = NESTED) -> dict[str, str]:
-    """A tree's values by their paths; what is deeper than ``levels`` as JSON."""
+    """A tree's values by their paths; values deeper than ``levels`` are JSON."""
     found: dict[str, str] = {}
     for key, value in tree.items():
         if isinstance(value, dict) and value and levels > 1:
@@ -51,13 +51,13 @@ def flat(tree: Mapping[str, Json], above: str = "", levels: int = NESTED) -> dic
 
 
 def in_part(value: Json) -> str:
-    """A value as JSON, of a long one the beginning."""
+    """A value as JSON; of a long one, the beginning."""
     text = json.dumps(value, ensure_ascii=False)
     return text if len(text) <= MOST else f"{text[:MOST]} ... ({len(text):,} characters)"
 
 
 def describe_file(path: Path) -> Shown:
-    """A file by what it is: a shard, arrays, records, JSON, a GGUF file.
+    """The description of a file by its kind: a shard, arrays, records, JSON, a GGUF file.
 
     Raises:
         ArtifactError: It is damaged, or none of these.
@@ -101,7 +101,7 @@ def describe_file(path: Path) -> Shown:
 
 
 def first_and_count(path: Path) -> tuple[bytes, int]:
-    """The first line of a file that is not empty, and how many there are."""
+    """The first non-empty line of a file, and the number of such lines."""
     first, count = b"", 0
     with path.open("rb") as file:
         for line in file:
@@ -111,13 +111,13 @@ def first_and_count(path: Path) -> tuple[bytes, int]:
 
 
 def json_facts(path: Path, text: bytes) -> dict[str, str]:
-    """What a JSON text of a file holds; raises as `read_value`."""
+    """What a file's JSON text contains; raises as `read_value`."""
     value = read_value(path, text)
     return flat(value) if isinstance(value, dict) else {"JSON": in_part(value)}
 
 
 def read_value(path: Path, text: bytes) -> Json:
-    """The value of a JSON text of a file; raises ArtifactError where it is none."""
+    """The value of a file's JSON text; raises ArtifactError if it is not JSON."""
     try:
         value: Json = json.loads(text.decode("utf-8"))
     except ValueError as error:

@@ -1,4 +1,4 @@
-"""The distributions of a run's job, with the conversations and tokens that they are of."""
+"""The distributions of a run's job, with their conversations and tokens."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -20,18 +20,18 @@ from fusionchat.stages.names import CORPUS, corpus_of
 from fusionchat.stages.pipeline import STAGES
 
 HOLD = ("represent", "align", "fuse")
-"""Stages whose jobs leave distributions."""
+"""Stages whose jobs store distributions."""
 
 
 @dataclass(frozen=True)
 class Stored:
-    """What a job has stored, and what it is of.
+    """The distributions that a job has stored, with their text.
 
     Attributes:
-        job: Its id.
-        manifest: Of its folder.
+        job: The job's id.
+        manifest: The manifest of its folder.
         store: The distributions.
-        conversations: Of the training part.
+        conversations: The conversations of the training part.
         rendered: The same in the tokens that the distributions are for.
         ref: The model whose tokens these are: the pivot, or the captured model.
     """
@@ -44,7 +44,7 @@ class Stored:
     ref: ModelRef
 
     def example(self, index: int) -> Example:
-        """A conversation, to be exported."""
+        """A conversation as it is exported."""
         own, conversation = self.rendered[index], self.conversations[index]
         return Example(
             conversation.id,
@@ -55,11 +55,11 @@ class Stored:
         )
 
     def examples(self, members: range) -> Iterator[Example]:
-        """Conversations, to be exported."""
+        """Some conversations as they are exported."""
         return map(self.example, members)
 
     def about(self) -> About:
-        """What holds for all of them."""
+        """What all of them have in common."""
         tokenizer = load_tokenizer(self.ref)
         end = tokenizer.eos_token_id
         pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else end
@@ -79,7 +79,7 @@ def open_stored(run: Path, job_id: str) -> Stored:
     """The distributions of a finished job.
 
     Raises:
-        ArtifactError: There is no such job, it is not done, or it leaves no distributions.
+        ArtifactError: There is no such job, it is not done, or it stores no distributions.
     """
     order = read_order(run, job_id, STAGES)
     if order.job.stage not in HOLD:
@@ -100,6 +100,6 @@ def open_stored(run: Path, job_id: str) -> Stored:
 
 
 def stored_jobs(run: Path, stage: str) -> list[str]:
-    """The jobs of a stage that are done, by their ids."""
+    """The ids of a stage's finished jobs."""
     folders = sorted(path.parent for path in (run / stage).glob(f"*/{MANIFEST}"))
     return [folder.relative_to(run).as_posix() for folder in folders]

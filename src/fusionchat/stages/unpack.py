@@ -1,7 +1,7 @@
-"""Stage `unpack`: a pivot that is no ordinary folder of weights becomes one, once. One job, where there is such a pivot.
+"""Stage `unpack`: a pivot that is no ordinary folder of weights becomes one, in one job.
 
-Everything after reads that folder: a merge reads weights by the headers of safetensors, and a training in fp32 needs
-plain weights. See docs/decisions/0008-unpacked-pivot.md.
+All later jobs read that folder: a merge reads weights by the headers of safetensors, and a training in fp32
+needs plain weights. See docs/decisions/0008-unpacked-pivot.md.
 """
 
 from collections.abc import Mapping
@@ -23,15 +23,15 @@ from fusionchat.stages.corpus import make_renderer
 
 VERSION = 1  # raised when the same settings and inputs give another output
 DTYPE: Literal["float32"] = "float32"
-"""Exact for every kind of weights that is unpacked, and what targets are trained and saved in."""
+"""Exact for all kinds of unpacked weights, and the dtype in which targets are trained and saved."""
 
 
 class Settings(Frozen):
-    """All that changes an unpacked model but its files.
+    """Everything that changes an unpacked model except its files.
 
     Attributes:
         model: The model's name.
-        dtype: What its weights are saved in.
+        dtype: The dtype of the saved weights.
     """
 
     model: str
@@ -44,7 +44,7 @@ def settings_of(held: Mapping[str, Json]) -> Settings:
 
 
 def plan(run: Run) -> None:
-    """Plan the job where the pivot is packed; from then on jobs that read the pivot read what it makes."""
+    """Plan the job if the pivot is packed; later jobs then read its result as the pivot."""
     ref = run.refs["pivot"]
     if not packed(ref):
         return
@@ -61,12 +61,12 @@ def plan(run: Run) -> None:
 
 
 def so_far(settings: Settings, inputs: Inputs, out: Path) -> str:
-    """Nothing: an unfinished model is unpacked anew."""
+    """Nothing, since an unfinished model is unpacked from the start."""
     return ""
 
 
 def work(settings: Settings, inputs: Inputs, out: Path, ctx: Context) -> Summary:
-    """Write ``model/``: plain fp32 weights, with the tokenizer; what a merge would refuse is refused here."""
+    """Write ``model/``: plain fp32 weights, with the tokenizer; raises what a merge would raise."""
     import torch
 
     from fusionchat.merge.inputs.rehearsal import rehearse
@@ -83,7 +83,7 @@ def work(settings: Settings, inputs: Inputs, out: Path, ctx: Context) -> Summary
 
 
 def require_same_words(ref: ModelRef, saved: ModelRef) -> None:
-    """Raise ModelError where a saved tokenizer is not the one that the corpus is rendered with."""
+    """Raise ModelError where a saved tokenizer differs from the one that renders the corpus."""
     if make_renderer(ref).table.digest != make_renderer(saved).table.digest:
         raise ModelError(
             f"transformers does not save the tokenizer of {ref.name!r} as it reads it",

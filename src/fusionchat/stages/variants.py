@@ -1,4 +1,4 @@
-"""What a recipe makes: targets, trainings, merges, and the rows of the results. All of it follows from the recipe."""
+"""What a recipe makes: targets, trainings, merges, and the rows of the results."""
 
 from collections.abc import Iterable
 from typing import Literal, NamedTuple
@@ -11,7 +11,7 @@ from fusionchat.stages.names import ALL, BEST, SELF, SFT, SOUP, Kind, Row, Train
 
 
 def targets(recipe: Recipe) -> dict[str, tuple[str, ...]]:
-    """The targets and the sources of each: one target per source, and ``all`` if the recipe compares with it."""
+    """The targets with the sources of each: one target per source, and ``all`` if the recipe says so."""
     sources = tuple(recipe.sources)
     pairs = {name: (name,) for name in sources}
     return pairs | ({ALL: sources} if recipe.compare.all_sources else {})
@@ -21,8 +21,8 @@ class Training(NamedTuple):
     """One training of a copy of the pivot.
 
     Attributes:
-        trained: What it is called.
-        seed: Order of the conversations and every other random choice.
+        trained: What is trained; its name follows from it.
+        seed: Determines the order of the conversations and every other random choice.
         learns: The job whose distributions it learns; None for the labels alone.
         label_weight: lambda.
     """
@@ -34,7 +34,7 @@ class Training(NamedTuple):
 
 
 def trainings(recipe: Recipe) -> list[Training]:
-    """Every training in the order of the jobs: all of the first seed, then those of the next."""
+    """Every training in the order of the jobs: all of the first seed, then those of the next one."""
     teachers = {target: fused(target) for target in targets(recipe)}
     found = []
     for number in range(1, max(recipe.sft_seeds, recipe.distill.seeds) + 1):
@@ -55,7 +55,7 @@ def trainings(recipe: Recipe) -> list[Training]:
 
 
 def later_trainings(recipe: Recipe) -> list[Training]:
-    """The trainings of the rounds after the first: every target goes on, at each label weight and with each seed."""
+    """The trainings of later rounds: every target continues, at each label weight and with each seed."""
     return [
         Training(of, seed_of_round(seed_of(recipe.seed, number), turn), fused(name, of), weight)
         for turn in range(2, recipe.rounds.n + 1)
@@ -67,7 +67,7 @@ def later_trainings(recipe: Recipe) -> list[Training]:
 
 
 def adapted(recipe: Recipe) -> list[str]:
-    """The models that are fine-tuned before they are captured: sources, and the pivot where the recipe asks for it."""
+    """The models that are fine-tuned before their capture: sources, and the pivot if the recipe says so."""
     how = recipe.adapt
     if how is None:
         return []
@@ -77,7 +77,7 @@ def adapted(recipe: Recipe) -> list[str]:
 
 
 def merges(recipe: Recipe) -> dict[str, MergeMethod]:
-    """The recipe's merge first, then those it is compared with, by name; a method met again gets a number."""
+    """The recipe's merge, then those it is compared with, by name; a repeated method gets a number."""
     named: dict[str, MergeMethod] = {}
     for method in (recipe.merge, *recipe.compare.merges):
         name, number = method.method, 2
@@ -101,7 +101,7 @@ def targets_of(sources: Iterable[str], weight: float, number: int, turn: int = 1
 
 
 def opened_sources(recipe: Recipe) -> list[str]:
-    """The sources whose weights are on this machine by the recipe: a server's cannot be evaluated."""
+    """The sources whose weights the recipe loads on this machine; a server's cannot be evaluated."""
     return [name for name, spec in recipe.sources.items() if spec.capture.reads_weights]
 
 

@@ -3,7 +3,8 @@
 transformers 5 rebuilds tokenizers of some classes (``GPT2Tokenizer``, ``LlamaTokenizer``) from vocabulary and
 merges, with the class's own rules instead of the file's: digits are no longer split, spaces are joined
 differently, and a model gets ids that it never saw in training. Both are tried on probe texts; where they
-differ, the file's rules are used."""
+differ, the file's rules are used.
+"""
 
 import json
 from collections.abc import Iterator

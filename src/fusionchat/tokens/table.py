@@ -96,7 +96,8 @@ def added_pieces(tokenizer: "PreTrainedTokenizerBase", family: Family) -> dict[i
 
     In a SentencePiece tokenizer these match the text after its spaces have become ``▁``: either they are also
     pieces of the model, or they are matched as normalized tokens. Other added tokens are matched by their own
-    spelling."""
+    spelling.
+    """
     if family.blank is None:
         return {}
     backend = tokenizer.backend_tokenizer

@@ -4,7 +4,8 @@
 Levenshtein's distance between byte strings, by Myers' bit-parallel algorithm (G. Myers, A fast bit-vector
 algorithm for approximate string matching, J. ACM 46, 1999). Candidates are tried in the order of their
 difference in length, and measured only if two lower bounds allow it: the difference in length, and the number
-of byte classes that only one has."""
+of byte classes that only one has.
+"""
 
 from typing import NamedTuple
 

@@ -9,7 +9,8 @@ largest are kept.
 
 Functions that are called for each row take many arguments on purpose: with all arrays in one tuple, a row
 took 1.7 times as long, because numba copies the tuple and counts a reference to each of its arrays at every
-call."""
+call.
+"""
 
 import numpy as np
 

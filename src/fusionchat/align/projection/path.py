@@ -2,7 +2,8 @@
 """The observed path: what the source's own tokens say of the pivot's label, by the chain rule. PURE.
 
 docs/alignment.md has the rule. Where a prefix ends inside a token, all tokens that begin with it count, and
-so does their even share of the tail (docs/decisions/alignment_tail.md)."""
+so does their even share of the tail (docs/decisions/alignment_tail.md).
+"""
 
 import numpy as np
 

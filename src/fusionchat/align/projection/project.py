@@ -16,7 +16,8 @@ With T the source's known probabilities (its k tokens and its label) and U its t
 u is M + t: M = sum of T over the known tokens that begin with u, t = U times the share of the vocabulary's
 other tokens that do. Conditioned, a known token has T / (M + t) and the tail t / (M + t); where M / (M + t)
 is under ``min_mass`` the row is unaligned. With the whole distribution known, t = 0 and this is the plain
-conditional (docs/decisions/alignment_tail.md says why the tail has its share)."""
+conditional (docs/decisions/alignment_tail.md says why the tail has its share).
+"""
 
 from functools import cache
 from typing import NamedTuple

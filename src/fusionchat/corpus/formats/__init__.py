@@ -1,9 +1,9 @@
 """The shapes of records, one per file.
 
-A new file here with a `Format` in it is a new format: nothing else to touch.
+A new file here with a `Format` in it is a new format; nothing else changes.
 
-`FormatName` is what a recipe's ``format`` may be: ``auto`` takes the first format that fits each record, and ``text`` is no
-shape of records but a file of plain text (`fusionchat.corpus.files`).
+`FormatName` has the values of a recipe's ``format``: ``auto`` uses the first format that fits each record,
+and ``text`` is not a shape of records but a file of plain text (`fusionchat.corpus.files`).
 """
 
 from typing import TYPE_CHECKING, Literal

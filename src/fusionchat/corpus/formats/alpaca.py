@@ -1,4 +1,4 @@
-"""Instructions with their input, as in Alpaca, Dolly and their heirs.
+"""Instructions with their input, as in Alpaca, Dolly and their derivatives.
 
 `{"instruction": ..., "input": ..., "output": ...}`.
 """
@@ -19,10 +19,10 @@ class Alpaca(Format):
     answers: ClassVar[tuple[str, ...]] = ANSWER_COLUMNS
 
     def fits(self, record: Mapping[str, object]) -> bool:
-        """Whether there is an instruction: an input beside another question is that question's context."""
+        """Whether there is an instruction; an input beside another question is that question's context."""
         return "instruction" in record
 
     def turns(self, record: Mapping[str, object]) -> Turns:
-        """The instruction with its input, which is all where the instruction is empty."""
+        """The instruction with its input, or the input alone if the instruction is empty."""
         column = self.column(record)
         return question(record, column)

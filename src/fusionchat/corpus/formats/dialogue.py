@@ -1,6 +1,6 @@
 """A list of turns under another name: `{"conversation": [...]}`.
 
-As in WildChat, LMSYS-Chat, Capybara and XTuner.
+This is the shape of WildChat, LMSYS-Chat, Capybara and XTuner.
 """
 
 from collections.abc import Mapping
@@ -11,18 +11,18 @@ from fusionchat.corpus.formats.lists import read_turns
 
 
 class Dialogue(Format):
-    """A column by one of these names that holds a list; a text there is no dialogue."""
+    """A column with one of these names and a list in it; a text is no dialogue."""
 
     name: ClassVar[str] = "dialogue"
     priority: ClassVar[int] = 30
     columns: ClassVar[tuple[str, ...]] = ("conversation", "dialogue", "dialog", "turns")
 
     def fits(self, record: Mapping[str, object]) -> bool:
-        """Whether one of the columns holds a list."""
+        """Whether one of the columns has a list."""
         return any(isinstance(record.get(column), list) for column in self.columns)
 
     def turns(self, record: Mapping[str, object]) -> Turns:
-        """The turns of the first list, else of the first of the columns."""
+        """The turns of the first list, else of the first column."""
         lists = [column for column in self.columns if isinstance(record.get(column), list)]
         column = lists[0] if lists else self.column(record)
         return read_turns(record[column], column)

@@ -8,7 +8,7 @@ from fusionchat.corpus.formats.questions import question
 
 
 class InputOutput(Format):
-    """An Alpaca record whose instruction is empty is one, too; so this is tried last."""
+    """An input and its output; tried last, since Alpaca records with an empty instruction fit, too."""
 
     name: ClassVar[str] = "input_output"
     priority: ClassVar[int] = 70

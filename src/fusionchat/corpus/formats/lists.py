@@ -46,7 +46,7 @@ def read_turns(value: object, column: str) -> Turns:
 def of_pair(value: object) -> list[object]:
     """The turns of a question with its answer (and a system prompt) in one object.
 
-    Any other value is one turn.
+    Any other value is a single turn.
     """
     if isinstance(value, dict) and not any(key in value for key in ROLE_KEYS):
         for asked, answered in PAIRS:
@@ -60,7 +60,7 @@ def of_pair(value: object) -> list[object]:
 
 
 def absent(turn: object) -> bool:
-    """Whether a turn is a system prompt that is null, as tables have it where a dialogue has none."""
+    """Whether a turn is a null system prompt, as tables have for a dialogue without one."""
     return (
         isinstance(turn, dict)
         and any(turn.get(key) == "system" for key in ROLE_KEYS)
@@ -70,7 +70,7 @@ def absent(turn: object) -> bool:
 
 
 def rows(columns: Mapping[object, object]) -> list[object]:
-    """Turns from one list per key, as `datasets` gives them; raises Unusable where lengths differ."""
+    """Turns from one list per key, as `datasets` returns them; raises Unusable if lengths differ."""
     cells = [column for column in columns.values() if isinstance(column, list)]
     if len({len(column) for column in cells}) > 1:
         raise Unusable("roles and texts of turns differ in number")

@@ -8,7 +8,7 @@ from fusionchat.corpus.formats.lists import read_turns
 
 
 class Messages(Format):
-    """OpenAI's and the Hugging Face hub's shape; turns may be written in ShareGPT's keys, too."""
+    """OpenAI's and the Hugging Face hub's shape; turns may have ShareGPT's keys, too."""
 
     name: ClassVar[str] = "messages"
     priority: ClassVar[int] = 10

@@ -1,6 +1,6 @@
 """A question and its answer: `{"question": ..., "answer": ...}`.
 
-As in GSM8K, OpenOrca and MetaMath (`query`).
+This is the shape of GSM8K, OpenOrca and MetaMath (`query`).
 """
 
 from collections.abc import Mapping
@@ -11,7 +11,7 @@ from fusionchat.corpus.formats.questions import question
 
 
 class QuestionAnswer(Format):
-    """Where another column holds the response, `answer` is what a reply is checked by."""
+    """A question; if another column has the response, `answer` is for checking replies."""
 
     name: ClassVar[str] = "question_answer"
     priority: ClassVar[int] = 60

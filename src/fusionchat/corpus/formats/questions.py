@@ -1,4 +1,4 @@
-"""The turns of a question in a column of its own, with its context and what was said before it."""
+"""The turns of a question in its own column, with its context and history."""
 
 from collections.abc import Mapping
 
@@ -12,7 +12,7 @@ CONTEXT_COLUMNS = ("input", "context")
 
 
 def question(said: Mapping[str, object], column: str) -> Turns:
-    """The user turn of a question column, with its context under it and `history` (pairs of texts) before it."""
+    """The user turn of a question column, with its context below and `history` (pairs of texts) before."""
     value = said[column]
     if isinstance(value, list) and all(looks_like_turn(turn) for turn in value):
         return read_turns(value, column)
@@ -23,7 +23,7 @@ def question(said: Mapping[str, object], column: str) -> Turns:
 
 
 def history(value: object) -> list[Message]:
-    """The turns of a `history`: a list of turns, or Alpaca's, of pairs of a question and its answer."""
+    """The turns of a `history`: a list of turns, or Alpaca's list of pairs of question and answer."""
     turns = list[Message]()
     if isinstance(value, list) and value and all(looks_like_turn(turn) for turn in value):
         return list(read_turns(value, "history").messages)
@@ -36,7 +36,7 @@ def history(value: object) -> list[Message]:
 
 
 def column_text(value: object, column: str) -> str:
-    """The text of a column that is a text."""
+    """The text of a column; raises Unusable if it is not a text."""
     if isinstance(value, list | dict):
         raise Unusable(f"`{column}` is not text", str(value)[:80])
     return as_text(value)[0]

@@ -3,7 +3,8 @@
 A new file here with a `Capturer` in it is a new backend; nothing else changes.
 
 `AnyCapturer` is the union of their settings, discriminated by the field ``backend``; a word is short for
-``{backend: WORD}``."""
+``{backend: WORD}``.
+"""
 
 from typing import TYPE_CHECKING, Annotated, Union
 

@@ -84,7 +84,8 @@ class Vllm(Capturer):
         """The version of vLLM in the interpreter's environment.
 
         Raises:
-            RecipeError: It has no vLLM, or is no interpreter."""
+            RecipeError: It has no vLLM, or is no interpreter.
+        """
         from fusionchat.represent.vllm.worker import version_in
 
         python, where = self._interpreter(place), f"{place}.python"

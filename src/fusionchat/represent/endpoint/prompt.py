@@ -42,7 +42,8 @@ def read(answer: Mapping[str, Json], model: str, rendered: Rendered) -> Answered
     """The entries of the supervised tokens in an answer.
 
     Each element of ``prompt_logprobs`` maps ids to log-probabilities; the first is null. Equal ids prove only
-    that nothing was added or cut, because they are the ids that were sent."""
+    that nothing was added or cut, because they are the ids that were sent.
+    """
     nothing = Entries(np.zeros(0, np.int64), np.zeros(0), np.zeros(0, np.int64))
     choices = answer.get("choices")
     if not isinstance(choices, list) or len(choices) != 1 or not isinstance(choices[0], dict):

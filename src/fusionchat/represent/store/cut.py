@@ -8,7 +8,8 @@ WORK = 2**44
 """Rows times parameters of a shard: 18 minutes on a processor with 1e11 operations a second.
 
 A row of the corpus needs the pass of about three tokens (the prompt's included) with two operations a
-parameter. """
+parameter.
+"""
 FEWEST, MOST = 2**13, 2**16
 """Rows of a shard: with fewer, batches on a GPU are not full; more has no advantage."""
 USUAL = 2**14

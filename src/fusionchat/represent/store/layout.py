@@ -6,7 +6,8 @@ A shard is a safetensors file; docs/formats.md describes it byte by byte.
     8 bytes, header | offsets, NAME.ends, checksums | root | columns
 
 ``root`` is the checksum of everything before it, and ``checksums`` has one for each block of each column: so
-a checksum covers every byte of the file, and opening a shard reads only its head."""
+a checksum covers every byte of the file, and opening a shard reads only its head.
+"""
 
 import json
 import math

@@ -41,7 +41,8 @@ class LocalFile:
     """A file of this machine, mapped when it is first read, so that only touched pages are loaded.
 
     The mapping is private: writing to an array changes no file. No handle stays open, so any number of files
-    can be mapped."""
+    can be mapped.
+    """
 
     stays = True
 

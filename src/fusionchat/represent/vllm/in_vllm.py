@@ -4,7 +4,8 @@ It imports only the standard library, numpy and vllm.
 
 It is started as a script. It reads frames from stdin and writes frames to stdout, each a line of JSON and the
 bytes of arrays: first the arguments of `vllm.LLM`, then conversations, which it answers with the entries of
-their supervised tokens, in parts. Whatever vLLM prints goes to stderr."""
+their supervised tokens, in parts. Whatever vLLM prints goes to stderr.
+"""
 
 import json
 import os

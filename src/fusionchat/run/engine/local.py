@@ -3,7 +3,8 @@
 With ``runtime.workers`` more than 1, that number of workers (``fusionchat worker RUN --for-engine``) make one
 job after another, each with the job's threads and GPUs of its own, as soon as the jobs that it needs are
 done. Workers without a job make shards of captures that others have begun. The results are the same bit for
-bit."""
+bit.
+"""
 
 import os
 from collections.abc import Sequence

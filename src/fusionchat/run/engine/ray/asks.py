@@ -61,7 +61,8 @@ def ask_of(job: Job, runtime: RuntimeSettings, nodes: Sequence[Node]) -> Ask:
     its machine (``threads: 0``) requests those of the smallest node that it can run on, or a GPU's share of
     them, so that its threads, and so its bits, are the same on every node. The memory of a job on a GPU is
     the GPU's, which Ray does not manage. A training whose processes are ``auto`` has one for each GPU of a
-    node, as on a machine without Ray."""
+    node, as on a machine without Ray.
+    """
     resources = job.resources
     there = min((int(node.has[GPU]) for node in nodes if node.has.get(GPU, 0.0) >= 1), default=0)
     several = resources.processes_on(there)

@@ -7,7 +7,8 @@
 
 The work of a dead worker or node is assigned again; its finished shards and checkpoints are used. Only this
 process begins and finishes jobs, and it holds their leases. When it dies, Ray ends its workers, and the same
-command continues the run."""
+command continues the run.
+"""
 
 import time
 from collections import Counter
@@ -73,11 +74,11 @@ class Work:
         job: The job.
         ask: What it needs.
         hand: The actor that has it; None for a task, and for ranks.
-            helps: Whether another has begun the job.
-            stopped: Set once nobody waits for it any more.
-            ref: Ray's reference of the task or of the actor's call.
-            outcome: Its outcome, once it is over.
-            error: The error that stopped it: Ray's if its worker died.
+        helps: Whether another has begun the job.
+        stopped: Set once nobody waits for it any more.
+        ref: Ray's reference of the task or of the actor's call.
+        outcome: Its outcome, once it is over.
+        error: The error that stopped it: Ray's if its worker died.
     """
 
     def __init__(self, job: Job, ask: Ask, hand: Hand | None = None, *, helps: bool = False) -> None:
@@ -247,7 +248,8 @@ class RayEngine:
     def _finish(self, job: Job, outcome: Outcome) -> None:
         """Write the manifest of a job whose work is done.
 
-        This reads the job's files, in a thread so that other jobs do not wait."""
+        This reads the job's files, in a thread so that other jobs do not wait.
+        """
         summary: Summary = outcome["summary"]  # type: ignore[assignment]
         write_manifest(job, self.planned.folder, summary, time.monotonic() - self.started[job.id])
 

@@ -22,8 +22,8 @@ class Hand:
         ask: The resources that it has.
         actor: Its handle.
         ready: Whether it can get a job; until then Ray looks for room.
-            busy: Whether it has a job.
-            lost: Whether it died before it was ready.
+        busy: Whether it has a job.
+        lost: Whether it died before it was ready.
     """
 
     def __init__(self, ask: Ask) -> None:
