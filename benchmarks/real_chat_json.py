@@ -21,7 +21,7 @@ from typing import NamedTuple, TypedDict, cast
 
 import numpy as np
 
-from benchmarks.real_chat import VARIANTS, Study, final_recipe
+from benchmarks.real_chat import BY_HAND, VARIANTS, Study, final_recipe
 from fusionchat import console
 from fusionchat.evaluate.noise import Gain, Gains
 from fusionchat.evaluate.scores import Items, Scores, read_scores
@@ -150,7 +150,7 @@ def result(recipe: Recipe, rivals: Sequence[str], commit: str, train_tokens: int
         "fused": fused,
         "seeds": recipe.distill.seeds,
         "train_tokens": train_tokens,
-        "variants": len(VARIANTS),
+        "variants": len(VARIANTS) + len(BY_HAND),
         "gain": {over: as_json(gain.overall) for over, gain in found.items()},
         "domains": {
             name: {over: as_json(gain.domains[name]) for over, gain in found.items()}

@@ -5,6 +5,7 @@ import math
 import pytest
 import torch
 from peft import PeftModel
+from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM
 
 from fusionchat.artifacts import read_json
@@ -69,7 +70,7 @@ def test_the_pivot_may_be_a_teacher_that_knows_the_corpus(copied):
     """Its capture, and what learns from it, changes; what begins with the published pivot does not. Teachers have rows."""
     jobs = [
         open_run(load_recipe("recipe.yaml", (ADAPT, "compare.self_distillation=true", *more))).jobs
-        for more in ((), ("adapt.pivot=true",))
+        for more in ((), ("adapt.pivot={}",))
     ]
     assert jobs[0].keys() | {"adapt/pivot", "evaluate/test/adapted/pivot"} == jobs[1].keys()
     moved = {name for name in jobs[0] if jobs[0][name].fingerprint != jobs[1][name].fingerprint}
@@ -82,7 +83,7 @@ def test_the_pivot_may_be_a_teacher_that_knows_the_corpus(copied):
         "evaluate/test/adapted/qwen",
     )
     assert not moved & set(same)
-    recipe = load_recipe("recipe.yaml", (ADAPT, "adapt.pivot=true"))
+    recipe = load_recipe("recipe.yaml", (ADAPT, "adapt.pivot={}"))
     for job in ("adapt/pivot", "represent/pivot"):
         run_job(recipe, job)
     planned = open_run(recipe)
@@ -92,6 +93,32 @@ def test_the_pivot_may_be_a_teacher_that_knows_the_corpus(copied):
     torch.testing.assert_close(
         labels(planned, "pivot"), label_logprobs(planned, "train", "pivot", model), atol=2e-5, rtol=0
     )
+
+
+def test_the_pivot_has_settings_of_its_own_where_they_differ(copied):
+    """Trained whole it is SFT by those settings, rounded to what it is captured in; sources are trained as before."""
+    own = "adapt.pivot={train: full, learning_rate: 3e-3}"
+    sft = ("compare.sft_seeds=1", "compare.sft_epochs=1", "compare.sft_learning_rate=3e-3")
+    alike = (
+        "distill.batch_size=8",
+        "distill.precision=fp32",
+        "distill.warmup_ratio=0.1",
+        "represent.dtype=bfloat16",
+    )
+    recipe = load_recipe("recipe.yaml", (ADAPT, own, *sft, *alike))
+    before, now = (open_run(load_recipe("recipe.yaml", (ADAPT, *more))) for more in ((), (own,)))
+    assert before.jobs["adapt/qwen"].fingerprint == now.jobs["adapt/qwen"].fingerprint
+    for job in ("adapt/pivot", "represent/pivot", "distill/sft"):
+        run_job(recipe, job)
+    planned = open_run(recipe)
+    made, whole = (
+        load_file(planned.path(job) / "model/model.safetensors") for job in ("adapt/pivot", "distill/sft")
+    )
+    assert made.keys() == whole.keys()
+    for name, values in whole.items():
+        assert values.dtype == torch.float32 and made[name].dtype == torch.bfloat16
+        torch.testing.assert_close(made[name], values.bfloat16(), rtol=0, atol=0)
+    assert read_json(planned.path("represent/pivot") / "probe.json")["probe"]["label"]["mean"] < 0.02
 
 
 def label_logprobs(planned, part, name, model):
@@ -149,7 +176,7 @@ def test_a_changed_adaption_is_captured_again(copied):
             RecipeError,
             "adapt has nothing to train",
         ),
-        (("adapt.pivot=true", "pivot.capture={backend: vllm, python: p}"), RecipeError, "adapt.pivot"),
+        (("adapt.pivot={}", "pivot.capture={backend: vllm, python: p}"), RecipeError, "adapt.pivot"),
         (("adapt.sources=[qwen]", "sources.qwen.adapter=runs"), RecipeError, "qwen has an adapter already"),
         (("adapt={train: {lora: {r: 4000}}}",), ModelError, "adapt.train.lora.r"),
         (("adapt={train: {lora: {targets: [q_prof]}}}",), ModelError, "adapt.train.lora.targets"),

@@ -6,7 +6,7 @@ from pydantic import Field, field_validator
 
 from fusionchat.distill.precision import Precision
 from fusionchat.distill.trainable import Lora, Trains
-from fusionchat.settings import Grown
+from fusionchat.settings import Frozen, Grown
 
 
 class TrainingSettings(Grown):
@@ -51,6 +51,16 @@ class TrainingSettings(Grown):
         return self.precision != "fp32"
 
 
+class AdaptPivotSettings(Frozen):
+    """What differs where the pivot's copy is fine-tuned; the rest is as for the sources."""
+
+    train: Trains | None = Field(None, description="as `adapt.train`")
+    epochs: float | None = Field(None, gt=0, description="passes over the training part; may be a fraction")
+    learning_rate: float | None = Field(
+        None, gt=0, description="peak learning rate; SFT's best is a good one with `train: full`"
+    )
+
+
 class AdaptSettings(TrainingSettings):
     """How sources are fine-tuned on the corpus's labels before they are captured (not in the paper)."""
 
@@ -59,10 +69,10 @@ class AdaptSettings(TrainingSettings):
     sources: tuple[str, ...] = Field(
         (), description="sources to adapt; empty for all that transformers captures"
     )
-    pivot: bool = Field(
-        False,
-        description="take the pivot's own distributions from a copy fine-tuned in the same way: as published it wins no "
-        "conversation against sources that have learned the text. Targets still start from the published pivot",
+    pivot: AdaptPivotSettings | None = Field(
+        None,
+        description="take the pivot's own distributions from a fine-tuned copy, `{}` with the sources' settings: as published it "
+        "wins no conversation against sources that have learned the text. Targets still start from the published pivot",
     )
     train: Trains = Field(
         Lora(),
@@ -73,9 +83,10 @@ class AdaptSettings(TrainingSettings):
     learning_rate: float = Field(5e-4, gt=0, description="peak learning rate, reached after the warm-up")
     warmup_ratio: float = Field(0.1, ge=0, lt=1, description="share of the steps spent on warm-up")
 
-    def training(self) -> TrainingSettings:
-        """The settings of a source's training, with defaults that differ from those of targets."""
-        return TrainingSettings(**{name: getattr(self, name) for name in TrainingSettings.model_fields})
+    def training(self, name: str) -> TrainingSettings:
+        """The settings of a model's training, by its name, with defaults that differ from those of targets."""
+        own = {} if name != "pivot" or self.pivot is None else self.pivot.model_dump(exclude_none=True)
+        return TrainingSettings(**{key: getattr(self, key) for key in TrainingSettings.model_fields} | own)
 
 
 class SoftTrainingSettings(TrainingSettings):

@@ -74,7 +74,10 @@ class Run:
         content = self.model(name)
         if name not in self.adapted or self.recipe.adapt is None:
             return content
-        folder, adapter = self.path(self.adapted[name]) / "model", self.recipe.adapt.train != FULL
+        folder, adapter = (
+            self.path(self.adapted[name]) / "model",
+            self.recipe.adapt.training(name).train != FULL,
+        )
         return content | Content(models={name: trained_as(self.read(name), folder, adapter=adapter)})
 
     def model(self, name: str) -> Content:

@@ -139,7 +139,7 @@ def _verdict(job: Job, recipe: Recipe, refs: Mapping[str, ModelRef], devices: De
         return _training(job, recipe, refs["pivot"], recipe.distill, devices)
     if job.stage == "adapt":
         assert recipe.adapt is not None
-        return _training(job, recipe, refs[job.name], recipe.adapt, devices)
+        return _training(job, recipe, refs[job.name], recipe.adapt.training(job.name), devices)
     of_host = job.stage in HOST_WORK or (job.stage == "merge" and job.resources.memory is None)
     if of_host or (devices.gpu and not job.resources.gpus):
         return _on_host(job, recipe, refs, devices)

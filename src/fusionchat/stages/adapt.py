@@ -3,9 +3,10 @@
 There is one job for each model.
 
 A source that has never seen the corpus's style is a poor teacher of it, however much it knows: see
-docs/results/real_chat.md. The published source does not change; its capture has the adapter on top. The same
-holds for the pivot (`adapt.pivot`), whose distributions are learned as a source's are; targets still begin
-with the published pivot.
+docs/results/real_chat.md. The published source does not change; its capture has the adapter on top. A model
+that is trained whole is saved in the dtype of its capture: the same weights are probed, captured and evaluated.
+The pivot may be a teacher, too (`adapt.pivot`): its distributions are learned as a source's are, and targets
+still begin with the published pivot.
 """
 
 from collections.abc import Mapping
@@ -13,6 +14,7 @@ from typing import ClassVar
 
 from fusionchat.artifacts import Json
 from fusionchat.distill.settings import AdaptSettings
+from fusionchat.distill.trainable import FULL
 from fusionchat.errors import RecipeError
 from fusionchat.models.ref import ModelRef
 from fusionchat.recipe.schema import Recipe
@@ -30,7 +32,7 @@ so_far, work = distill.so_far, distill.work
 
 
 class Settings(distill.Settings):
-    """Everything that changes the training of a source except the corpus and the source."""
+    """Everything that changes the training of a teacher except the corpus and the teacher."""
 
     where: ClassVar[str] = "adapt"
 
@@ -47,23 +49,26 @@ def plan(run: Run) -> None:
         return
     require_captured_here(recipe, how)
     for name in adapted(recipe):
-        ref = run.refs[name]
+        ref, training = run.refs[name], how.training(name)
         require_trainable(ref)
         job = run.add(
             "adapt",
             name,
             Settings(
-                distill=how.training(),
+                distill=training,
                 learns=None,
                 seed=recipe.seed,
-                micro_batch_tokens=recipe.runtime.micro_batch_tokens if distill.draws_masks(how) else None,
+                micro_batch_tokens=recipe.runtime.micro_batch_tokens
+                if distill.draws_masks(training)
+                else None,
                 model=name,
+                saved=run.resolved.dtype("represent.dtype") if training.train == FULL else None,
             ),
             needs=(CORPUS,),
-            reads={CORPUS: (tokens_file("train", name), *distill.held_out_files(how, name))},
+            reads={CORPUS: (tokens_file("train", name), *distill.held_out_files(training, name))},
             content=run.model(name),
-            cost=training_cost(recipe, ref, how),
-            memory=training_memory(recipe, ref, how),
+            cost=training_cost(recipe, ref, training),
+            memory=training_memory(recipe, ref, training),
             on_device=True,
             parallel="ranks",
         )
@@ -72,7 +77,7 @@ def plan(run: Run) -> None:
 
 def require_captured_here(recipe: Recipe, how: AdaptSettings) -> None:
     """Raise RecipeError where transformers does not capture a model to be fine-tuned, or captures none."""
-    for name in (*how.sources, *(["pivot"] if how.pivot else [])):
+    for name in (*how.sources, *([] if how.pivot is None else ["pivot"])):
         backend = recipe.models[name].capture.backend
         if backend != DEFAULT.backend:
             raise RecipeError(

@@ -115,7 +115,7 @@ def check(recipe: Recipe, *, sample: int = 200) -> Check:
         require_trainable(recipe.adapt, recipe.runtime.training.report_to)
         require_captured_here(recipe, recipe.adapt)
         for name in adapted(recipe):
-            _trainable(recipe.adapt, refs[name], unseen, "adapt")
+            _trainable(recipe.adapt.training(name), refs[name], unseen, "adapt")
     renderers: dict[str, Renderer] = {}
     models = [_look(ref, renderers, unseen) for ref in refs.values()]
     unseen += [line for name in opened_sources(recipe) if (line := _closed(refs[name]))]

@@ -62,17 +62,19 @@ class Settings(Grown):
         micro_batch_tokens: Positions of a pass, if the factors' dropout draws a mask for each; else None.
         of: The target of the round before, which it continues; None for a training from the pivot.
         model: The model that is trained, by its name in the run.
+        saved: The dtype that a model trained whole is saved in; None for fp32.
     """
 
     where: ClassVar[str] = "distill"
     """The recipe's key of the settings, for messages."""
-    later: ClassVar[tuple[str, ...]] = ("micro_batch_tokens", "of", "model")
+    later: ClassVar[tuple[str, ...]] = ("micro_batch_tokens", "of", "model", "saved")
     distill: SerializeAsAny[TrainingSettings | SoftTrainingSettings] = Field(union_mode="left_to_right")
     learns: str | None
     seed: int
     micro_batch_tokens: int | None = None
     of: Trained | None = None
     model: str = "pivot"
+    saved: str | None = None
 
 
 def settings_of(held: Mapping[str, Json]) -> Settings:
@@ -233,6 +235,8 @@ def train_target(settings: Settings, inputs: Inputs, out: Path, ctx: Context) ->
     if ctx.rank:
         return
     if part == FULL or adapted is None:
+        if settings.saved is not None:
+            torch.nn.Module.to(model, torch_dtype(settings.saved, torch.device("cpu"), where=where))
         model.save_pretrained(out / "model")
     else:
         save_adapter(adapted, ref, out / "model", part)

@@ -55,7 +55,7 @@ def rehearse(run: Run, jobs: Sequence[Job]) -> None:
     if run.recipe.adapt is not None and any(job.stage == "adapt" for job in todo):
         require_trainable(run.recipe.adapt, run.recipe.runtime.training.report_to)
         for name in run.adapted:
-            require_factors(run.recipe.adapt, run.refs[name], "adapt")
+            require_factors(run.recipe.adapt.training(name), run.refs[name], "adapt")
     need, free = most_disk([job.cost for job in todo]), shutil.disk_usage(run.folder).free
     if need is not None and need > free:
         warn(

@@ -73,7 +73,7 @@ def adapted(recipe: Recipe) -> list[str]:
         return []
     able = [name for name, spec in recipe.models.items() if spec.capture.backend == DEFAULT.backend]
     wanted = how.sources or tuple(recipe.sources)
-    return [name for name in able if name in wanted or (name == "pivot" and how.pivot)]
+    return [name for name in able if name in wanted or (name == "pivot" and how.pivot is not None)]
 
 
 def merges(recipe: Recipe) -> dict[str, MergeMethod]:
