@@ -1,7 +1,8 @@
 """FusionChat: fuse chat LLMs of different architecture, size and tokenizer into one.
 
 The public names are resolved on first use, so that ``import fusionchat`` imports neither torch nor
-transformers. Some are rooms as well: ``fusionchat.merge(...)`` is a function and ``fusionchat.merge.methods`` a package.
+transformers. Some are also rooms: ``fusionchat.merge(...)`` is a function and ``fusionchat.merge.methods`` a
+package.
 """
 
 import importlib
@@ -14,7 +15,7 @@ from fusionchat.version import __version__ as __version__
 
 _API = "fusionchat.api"
 _ROOMS = ("evaluate", "fuse", "merge", "run")
-"""Rooms that are functions of the same name, too."""
+"""Rooms that are also functions of the same name."""
 
 __all__ = [
     "AlignSettings",
@@ -39,7 +40,7 @@ __all__ = [
 
 
 class _Room(ModuleType):
-    """A room that can be called: it calls the public function of its name."""
+    """A room that can be called, which calls the public function of its name."""
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         return _public(self.__name__.rpartition(".")[2])(*args, **kwargs)
@@ -50,7 +51,7 @@ class _Room(ModuleType):
 
 
 class _Package(ModuleType):
-    """This package: where a room of `_ROOMS` is imported it becomes one that can be called."""
+    """This package, in which the rooms of `_ROOMS` become callable when they are imported."""
 
     def __setattr__(self, name: str, value: object) -> None:
         if name in _ROOMS and isinstance(value, ModuleType):

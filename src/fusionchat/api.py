@@ -1,4 +1,4 @@
-"""What ``from fusionchat import ...`` gives: the whole as functions, and the pieces for a loop of one's own."""
+"""The public names of ``fusionchat``: the whole pipeline as functions, and its pieces for custom loops."""
 
 import importlib
 from collections.abc import Mapping, Sequence
@@ -70,11 +70,12 @@ def __getattr__(name: str) -> Any:
 
 
 class Evaluation(NamedTuple):
-    """What was measured of a model.
+    """The measurements of a model.
 
     Attributes:
         metrics: The estimate of each metric, with its standard error.
-        rejects: How many conversations the model's template cannot render, by reason; the others were measured.
+        rejects: How many conversations the model's template cannot render, by reason; the others were
+            measured.
     """
 
     metrics: Mapping[str, Estimate]
@@ -89,7 +90,7 @@ def evaluate(
     max_tokens: int = 2048,
     device: str = "auto",
 ) -> Evaluation:
-    """Measure a model on a corpus: bits per byte of its answers, and what ``settings`` ask for besides.
+    """Measure a model on a corpus: bits per byte of its answers, and what ``settings`` add.
 
     Args:
         model: Folder or hub id.

@@ -24,14 +24,15 @@ def save_arrays(path: Path, arrays: Mapping[str, NDArray[np.generic]]) -> None:
 def map_arrays(path: Path) -> Arrays:
     """The arrays of a file by name: views of the mapped file, which is read where they are touched.
 
-    The mapping is private: what is written to an array is in no file. No file handle stays open, so that any number of
+    The mapping is private: writing to an array changes no file. No file handle stays open, so any number of
     files can be mapped.
 
     Raises:
         DamagedError: The file is missing or not what was written.
     """
     try:
-        # The library maps a file without a copy for torch alone; its tensors and these arrays share the memory.
+        # The library maps a file without a copy only for torch; its tensors and these arrays share the
+        # memory.
         with safe_open(verified(path), framework="pt") as file:
             return {name: file.get_tensor(name).numpy() for name in file.keys()}  # noqa: SIM118 (no mapping)
     except (OSError, SafetensorError) as error:

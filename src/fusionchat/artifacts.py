@@ -1,8 +1,8 @@
-"""Artifacts of a run: folders whose manifest is written last, atomic files, fingerprints and checksums.
+"""Artifacts of a run: folders whose manifest comes last, atomic files, fingerprints and checksums.
 
-A job's folder is done if and only if its ``manifest.json`` is there and carries the job's fingerprint. While a
-job works, ``progress.json`` says for which fingerprint, so that a killed job continues where it stopped, and the
-remains of an older one are cleared first.
+A job's folder is done if and only if its ``manifest.json`` exists and has the job's fingerprint. While a job
+runs, ``progress.json`` has its fingerprint, so that a killed job continues where it stopped, and the remains
+of an older one are cleared first.
 """
 
 import errno
@@ -29,7 +29,7 @@ Json = str | int | float | bool | None | list["Json"] | dict[str, "Json"]
 
 @dataclass(frozen=True)
 class Manifest:
-    """What a finished job leaves: what it was made from and what it made.
+    """The record of a finished job: what it was made from and what it made.
 
     Attributes:
         fingerprint: SHA-256 of settings, inputs and the stage's version.
@@ -41,7 +41,7 @@ class Manifest:
         summary: Figures for the report.
         version: The version of the stage that made it.
         stamps: Size and time (ns) of every file when the job was done, by relative path.
-        made: Who made it: node, process, attempt, when it began, and the same of its shards.
+        made: Who made it: node, process, attempt, when it began, and the same for its shards.
     """
 
     fingerprint: str
@@ -67,7 +67,7 @@ def fingerprint(settings: Mapping[str, Json], inputs: Mapping[str, str]) -> str:
 
 
 def sha256_file(path: Path) -> str:
-    """SHA-256 of a file's bytes; `sha256_known` returns it again as long as the file is not changed."""
+    """SHA-256 of a file's bytes; `sha256_known` returns it again until the file changes."""
     before = _stamp(path)
     with path.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
@@ -77,7 +77,7 @@ def sha256_file(path: Path) -> str:
 
 
 def sha256_known(path: Path) -> str | None:
-    """What `sha256_file` gave in this process, None where it was not asked or the file was changed since."""
+    """The result of `sha256_file` in this process; None if it was not called or the file changed since."""
     return _HASHED.get(_stamp(path))
 
 
@@ -85,14 +85,14 @@ _HASHED: dict[tuple[int, ...], str] = {}
 
 
 def _stamp(path: Path) -> tuple[int, ...]:
-    """What changes when a file does."""
+    """A value that changes when a file changes."""
     status = path.stat()
     return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
 
 
 @contextmanager
 def machine_errors(where: Path) -> Iterator[None]:
-    """Turn the operating system's refusals into one clear `MachineError`, whichever library met them."""
+    """Turn errors of the operating system into one clear `MachineError`, whichever library raised them."""
     try:
         yield
     except Exception as error:
@@ -117,7 +117,10 @@ REFUSALS = {
 
 
 def _system_error(error: Exception) -> int:
-    """The errno behind an error, 0 if there is none: Rust libraries have it in their message, torch has none."""
+    """The errno behind an error, 0 if there is none.
+
+    Rust libraries have it in their message, torch has none.
+    """
     if isinstance(error, OSError):
         return error.errno or 0
     found = re.search(r"\(os error (\d+)\)", str(error))
@@ -127,10 +130,10 @@ def _system_error(error: Exception) -> int:
 
 
 def make_folder(folder: Path) -> None:
-    """Make a folder and those above it.
+    """Create a folder and its parents.
 
     Raises:
-        MachineError: It cannot be made, with the system's reason.
+        MachineError: It cannot be created, with the system's reason.
     """
     with machine_errors(folder):
         try:
@@ -147,7 +150,7 @@ def make_folder(folder: Path) -> None:
 def atomic_path(path: Path) -> Iterator[Path]:
     """Yield a temporary path beside ``path``.
 
-    Fsync and rename it when the block ends well, else remove it.
+    It is flushed and renamed if the block succeeds, else removed.
     """
     with machine_errors(path):
         make_folder(path.parent)
@@ -183,7 +186,7 @@ def write_json(path: Path, value: object) -> None:
 
 
 def read_json(path: Path) -> dict[str, Json]:
-    """Read a JSON object; raises ArtifactError where it is damaged."""
+    """The JSON object in a file; raises ArtifactError if it is damaged."""
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
@@ -198,7 +201,7 @@ def read_json(path: Path) -> dict[str, Json]:
 
 
 def read_manifest(folder: Path) -> Manifest | None:
-    """The manifest of a folder, None where there is none or it is unreadable (then the job is to do)."""
+    """The manifest of a folder; None if it is missing or unreadable, so that the job has to run."""
     path = folder / MANIFEST
     if not path.is_file():
         return None
@@ -217,21 +220,21 @@ _MANIFESTS: dict[tuple[int, ...], Manifest | None] = {}
 
 
 def is_begun(folder: Path, mark: str) -> bool:
-    """Whether there is unfinished work for a fingerprint in a folder."""
+    """Whether a folder has unfinished work for a fingerprint."""
     progress = folder / PROGRESS
     return progress.is_file() and read_progress(progress) == mark
 
 
 def begin(folder: Path, mark: str, *, parts: str = "") -> None:
-    """Make a job's folder ready: keep it if its unfinished work has this fingerprint, else clear it.
+    """Prepare a job's folder: keep it if its unfinished work has this fingerprint, else clear it.
 
-    Half-written files of processes that are gone are removed, see `remove_partial`.
+    Partial files of dead processes are removed, see `remove_partial`.
 
     Args:
-        folder: The job's.
+        folder: The job's folder.
         mark: Its fingerprint.
-        parts: A pattern of files that say themselves what they are of: they stay, whatever else the folder says, and
-            the job's work takes away those that are not its own. So a damaged manifest loses no part.
+        parts: A pattern of files that contain their own fingerprint: they always stay, and the job's work
+            removes those that are not its own. So a damaged manifest loses no part.
     """
     with machine_errors(folder):
         begun = is_begun(folder, mark)
@@ -244,7 +247,7 @@ def begin(folder: Path, mark: str, *, parts: str = "") -> None:
 
 
 def clear(folder: Path, parts: str) -> None:
-    """Remove what is in a folder but the files that match a pattern."""
+    """Remove everything in a folder except the files that match a pattern."""
     if not parts:
         shutil.rmtree(folder)
         return
@@ -256,14 +259,14 @@ def clear(folder: Path, parts: str) -> None:
 
 
 def remove_partial(folder: Path) -> None:
-    """Remove half-written files whose process is gone, from a folder and those in it.
+    """Remove partial files of dead processes from a folder and its subfolders.
 
-    A process of this host is gone where its pid is, or is ours: then an earlier process had it. Of other hosts nothing
-    is known, so their files are removed when nothing was written to them for a day.
+    A process of this host is dead if its pid does not exist, or is ours, which an earlier process then had.
+    Nothing is known of other hosts, so their files are removed if nothing was written to them for a day.
     """
     for partial in folder.rglob(f".*{PARTIAL}"):
         *_, host, pid, _ = ("", "", *partial.name.split("."))
-        with suppress(FileNotFoundError):  # renamed or removed by its process in the meantime
+        with suppress(FileNotFoundError):  # its process has just renamed or removed it
             if host == this_host() and pid.isdecimal():
                 gone = int(pid) == os.getpid() or not is_running(int(pid))
             else:
@@ -273,7 +276,7 @@ def remove_partial(folder: Path) -> None:
 
 
 def read_progress(path: Path) -> str | None:
-    """The fingerprint an unfinished job works for, None where the note is unreadable."""
+    """The fingerprint of an unfinished job; None if the note is unreadable."""
     try:
         return str(read_json(path).get("fingerprint"))
     except ArtifactError:
@@ -281,7 +284,7 @@ def read_progress(path: Path) -> str | None:
 
 
 def finish(folder: Path, manifest: Manifest) -> None:
-    """Write the manifest, last, and take the progress note away."""
+    """Write the manifest, as the last file, and remove the progress note."""
     with machine_errors(folder):
         held: dict[str, Json] = asdict(manifest)
         write_json(folder / MANIFEST, held | {CHECKSUM: fingerprint(held, {})})
@@ -289,13 +292,13 @@ def finish(folder: Path, manifest: Manifest) -> None:
 
 
 def stamp_of(path: Path) -> list[int]:
-    """A file's size and the time when it was last written, ns: what a look at it costs nothing to compare."""
+    """A file's size and modification time in ns, which are cheap to compare."""
     status = path.stat()
     return [status.st_size, status.st_mtime_ns]
 
 
 def checksums(folder: Path) -> dict[str, str]:
-    """SHA-256 of every file under a folder by relative path, manifests and partial files left out."""
+    """SHA-256 of every file under a folder by relative path, without manifests and partial files."""
     files = sorted(p for p in folder.rglob("*") if p.is_file())
     skip = {MANIFEST, PROGRESS}
     return {

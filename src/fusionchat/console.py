@@ -1,4 +1,4 @@
-"""The only place that prints: lines, tables, progress bars and errors, on one rich console."""
+"""The only place that prints: lines, tables, progress bars and errors, through one rich console."""
 
 import os
 import sys
@@ -16,7 +16,7 @@ from fusionchat.watch import Also, Watch, arrange
 Advance = Callable[[int], None]
 
 CAPTION = 100
-"""Columns of the text under a table, at most."""
+"""The most columns of the text under a table."""
 
 _out = Console(highlight=False, emoji=False)
 _err = Console(stderr=True, highlight=False, emoji=False)
@@ -25,7 +25,7 @@ _shown: Watch | None = None
 
 
 def ignore(_: int) -> None:
-    """An `Advance` for those who do not watch."""
+    """An `Advance` that does nothing."""
 
 
 def say(text: str = "", style: str | None = None) -> None:
@@ -34,9 +34,9 @@ def say(text: str = "", style: str | None = None) -> None:
 
 
 def take_stdout() -> Callable[[str], None]:
-    """What prints a line to stdout at once for the process that reads it.
+    """A function that prints a line to stdout at once, for the process that reads it.
 
-    All other output goes to stderr from now on.
+    From now on all other output goes to stderr.
     """
     lines = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
@@ -49,12 +49,12 @@ def take_stdout() -> Callable[[str], None]:
 
 
 def mute() -> None:
-    """Print nothing to stdout from now on: another process says the same."""
+    """Print nothing to stdout from now on, since another process prints the same."""
     _out.quiet = True
 
 
 def stream(text: str, style: str | None = None) -> None:
-    """Print text without a line end, at once: streamed answers and what comes before them."""
+    """Print text at once and without a line end, for streamed answers and what precedes them."""
     if style is not None:
         _out.print(text, style=style, markup=False, soft_wrap=True, end="")
     else:
@@ -80,7 +80,7 @@ def traceback() -> None:
 def ask(prompt: str) -> str:
     """Read one line from the user, with editing and history on a terminal.
 
-    Elsewhere the line is printed after the prompt, so that what comes out can be read as a dialogue.
+    Elsewhere the line is printed after the prompt, so that the output reads as a dialogue.
 
     Raises:
         EOFError: At the end of input.
@@ -98,17 +98,17 @@ def ask(prompt: str) -> str:
 
 
 def is_terminal() -> bool:
-    """Whether what is printed is seen by somebody on a terminal with colours."""
+    """Whether the output goes to a terminal with colours."""
     return _out.is_terminal and _out.color_system is not None
 
 
 def width() -> int:
-    """Columns of the terminal (80 where there is none)."""
+    """Columns of the terminal (80 without one)."""
     return _out.width
 
 
 def room() -> int | None:
-    """Columns of what stdout goes to; None for no limit, where it is no terminal and ``COLUMNS`` is not set."""
+    """Columns of stdout; None for no limit, if it is no terminal and ``COLUMNS`` is not set."""
     return _out.width if _out.is_terminal or "COLUMNS" in os.environ else None
 
 
@@ -122,11 +122,10 @@ def table(
     strong: int | None = None,
     left: Collection[int] = (0,),
 ) -> None:
-    """Print a table: the columns ``left`` left, the others right.
+    """Print a table, with the columns ``left`` left-aligned and the others right-aligned.
 
-    ``marked`` (row, column) and the row ``strong`` stand out.
-
-    The caption has lines of its own, up to `CAPTION` columns however narrow the table is.
+    ``marked`` cells (row, column) and the row ``strong`` are highlighted. The caption is wrapped at `CAPTION`
+    columns, however narrow the table is.
     """
     grid = Table(title=title, title_justify="left", header_style="bold")
     for index, column in enumerate(columns):
@@ -142,13 +141,13 @@ def table(
 
 
 def so_far() -> str:
-    """How far this process is with what it does now, in words; "" where it does nothing that takes long."""
+    """The progress of this process's current work in words; "" if it does nothing that takes long."""
     return ", ".join(_shown.parts()) if _shown is not None else ""
 
 
 @contextmanager
 def watching(lines: Callable[[int], Sequence[str]]) -> Iterator[None]:
-    """Show lines on a terminal while the block runs, made anew every second; those that do not fit its height are left out.
+    """Show lines on a terminal while the block runs, updated every second and cut to its height.
 
     ``lines`` is given the columns of the terminal.
     """
@@ -165,7 +164,7 @@ def watching(lines: Callable[[int], Sequence[str]]) -> Iterator[None]:
 
 @contextmanager
 def working(label: str) -> Iterator[None]:
-    """Print how long the block took, and without a terminal every 30 seconds how far it is."""
+    """Print how long the block took and, without a terminal, its progress every 30 seconds."""
     global _watch, _shown  # noqa: PLW0603 (what is being done, for the bars in it and for who asks)
     outer, shown, mine = _watch, _shown, Watch(label, note)
     _watch = _shown = mine
@@ -186,13 +185,13 @@ def note(line: str) -> None:
 
 
 class _Bar:
-    """A bar with its label and what there is to say, made anew whenever it is shown."""
+    """A bar with its label and texts, computed whenever it is shown."""
 
     def __init__(self, watch: Watch) -> None:
         self.watch = watch
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        """A line, or several where the terminal is narrow."""
+        """A line, or several if the terminal is narrow."""
         watch = self.watch
         label = f"  {watch.now}"
         bar, lines = arrange(label, watch.parts(), options.max_width)
@@ -213,13 +212,14 @@ def _plain(text: str) -> Text:
 def progress(label: str, total: int | None, unit: str = "", *, also: Also | None = None) -> Iterator[Advance]:
     """Show a progress bar on stderr while the block runs; call the yielded function with each advance.
 
-    Without a terminal lines are printed instead, see `working`; outside of such a block the start and the end, too.
+    Without a terminal, lines are printed instead, see `working`; outside of such a block, so are the start
+    and the end.
 
     Args:
         label: What is done.
-        total: How many units there are, None where that is not known.
+        total: The number of units; None if unknown.
         unit: What they are, in the plural: "steps"; "bytes" are shown as sizes.
-        also: Returns what is shown besides: how much memory is used.
+        also: Returns what else is shown, such as the used memory.
     """
     if _watch is None:
         if not _err.is_terminal:
@@ -243,7 +243,7 @@ def progress(label: str, total: int | None, unit: str = "", *, also: Also | None
 
 
 def side_by_side(title: str, columns: Mapping[str, Sequence[tuple[str, bool]]]) -> None:
-    """Print texts in columns; pieces marked True stand out: green, or in «guillemets» where there is no colour."""
+    """Print texts in columns; pieces marked True are green, or in «guillemets» without colours."""
     grid = Table(title=title, title_justify="left", header_style="bold", expand=True)
     for name in columns:
         grid.add_column(name, ratio=1, overflow="fold")

@@ -17,13 +17,13 @@ from fusionchat.console import warn
 from fusionchat.errors import DamagedError
 
 DEEPEST = 3
-"""How many folders above a file its job's folder can be."""
+"""The most levels between a file and its job's folder."""
 
 
 def verified(path: Path) -> Path:
-    """The path of a file, compared with its checksum where a finished job wrote it.
+    """The path of a file, after comparing it with its checksum if a finished job wrote it.
 
-    It is read for that once a process, as long as it is not changed. Files of unfinished jobs and files that no job
+    An unchanged file is read for that only once per process. Files of unfinished jobs and files that no job
     wrote have no checksum.
 
     Raises:
@@ -37,11 +37,11 @@ def verified(path: Path) -> Path:
 
 
 def verified_folder(folder: Path, *, endings: tuple[str, ...] = ("",)) -> Path:
-    """A folder all of whose files are as its job wrote them; see `verified`.
+    """A folder, after checking that all its files are as its job wrote them; see `verified`.
 
     Args:
         folder: A job's folder, or one in it.
-        endings: Only files whose name ends with one of these.
+        endings: Check only files whose name ends with one of these.
     """
     job = _job_of(folder)
     if job is not None:
@@ -53,7 +53,7 @@ def verified_folder(folder: Path, *, endings: tuple[str, ...] = ("",)) -> Path:
 
 
 def _job_of(folder: Path) -> tuple[Path, Manifest] | None:
-    """The finished job that a folder is of or in, with its manifest."""
+    """The folder of the finished job that a folder belongs to, with its manifest."""
     for above in [folder, *folder.parents][:DEEPEST]:
         manifest = read_manifest(above)
         if manifest is not None:
@@ -73,9 +73,10 @@ def _compare(path: Path, folder: Path, digest: str | None) -> None:
 
 
 def faults(folder: Path, manifest: Manifest, *, verify: bool = False) -> dict[str, str]:
-    """The files of a finished job that are not as it left them, by relative path: ``missing`` or ``damaged``.
+    """The changed files of a finished job, by relative path: ``missing`` or ``damaged``.
 
-    A file is read only where its size is right and its time is not, as after a copy; with ``verify``, every file is.
+    A file is read only if its size is right but its time is not, as after a copy; with ``verify``, every file
+    is read.
     """
     found = {}
     for name, digest in manifest.files.items():
@@ -101,15 +102,15 @@ def damaged_files(folder: Path, manifest: Manifest, *, verify: bool = False) -> 
 
 
 def make_again(error: DamagedError, *, keep: str = "") -> None:
-    """Say that a file is damaged, and `discard` it, so that its job makes it again."""
+    """Warn that a file is damaged, and `discard` it, so that its job makes it again."""
     warn(f"{error.path}: {error.what[0].lower()}{error.what[1:]}. It will be made again.")
     discard(error, keep=keep)
 
 
 def discard(error: DamagedError, *, keep: str = "") -> None:
-    """Remove a damaged file, so that its job is to do; whole files that match ``keep`` stay.
+    """Remove a damaged file, so that its job runs again; intact files that match ``keep`` stay.
 
-    The job goes on from what stays, as it does after a kill.
+    The job continues from these, as it does after a kill.
     """
     manifest = read_manifest(error.folder)
     if not keep:

@@ -1,4 +1,4 @@
-"""Devices in words: one of this machine (``cuda:1``), or those of machines that are not here (``4x8x80GB``)."""
+"""Devices in words: one of this machine (``cuda:1``), or those of other machines (``4x8x80GB``)."""
 
 import re
 from typing import NamedTuple
@@ -11,14 +11,14 @@ _UNITS = {"gb": 10**9, "gib": 2**30}
 
 
 class Device(NamedTuple):
-    """A device of this machine: its kind as torch names it, or ``auto``; its number where one was given."""
+    """A device of this machine: its kind as torch names it, or ``auto``, and its number if one was given."""
 
     kind: str
     number: int | None
 
 
 class Machines(NamedTuple):
-    """Machines that are alike: how many, GPUs in each, bytes of memory of each GPU."""
+    """Identical machines: their number, GPUs in each, bytes of memory of each GPU."""
 
     nodes: int
     gpus: int

@@ -50,19 +50,21 @@ class Place:
 
     @property
     def hub_id(self) -> str | None:
-        """Its id on the hub; None for a path, and for a name that cannot be an id (``name`` or ``owner/name``)."""
+        """Its id on the hub; None for a path, or if the name cannot be an id (``name`` or ``owner/name``)."""
         only_a_path = self.name.startswith((".", "/", "~")) or self.name.count("/") > 1
         return None if self.path is not None or only_a_path else self.name
 
 
 def find(name: str, folder: str = ".", revision: str | None = None, *, kind: Kind = "models") -> Place:
-    """What a name means: the folder or GGUF file (of a dataset: the file) of this name if there is one, else a hub id.
+    """What a name means: the folder or GGUF file of this name if it exists, else a hub id.
 
-    Nothing else is decided from a name than that a GGUF file's ends in ``.gguf``.
+    For a dataset it is a file instead of a folder.
+
+    The only thing decided from a name is that a GGUF file's ends in ``.gguf``.
 
     Args:
         name: A path or an id.
-        folder: What a path is relative to, or else to the working directory.
+        folder: The folder that a path is relative to; the working directory is tried next.
         revision: Branch, tag or commit of an id.
         kind: What it is.
     """
@@ -79,7 +81,7 @@ def find(name: str, folder: str = ".", revision: str | None = None, *, kind: Kin
 
 @cache
 def ask_the_hub_once() -> None:
-    """Put the hub's client offline if the hub does not answer: it then reads the cache, without retries."""
+    """Put the hub's client offline if the hub does not answer, so that it reads the cache without retries."""
     from huggingface_hub import constants, get_session
 
     if _in_time(lambda: get_session().head(constants.ENDPOINT, timeout=ANSWERS_IN_S)) is None:
@@ -87,9 +89,9 @@ def ask_the_hub_once() -> None:
 
 
 def _in_time(ask: Callable[[], T]) -> T | None:
-    """The hub's answer, None where there is none in time.
+    """The hub's answer; None if there is none in time.
 
-    The client's own limit is for each of the hub's addresses and does not count the look-up of its name.
+    The client's own limit applies to each of the hub's addresses and does not include the DNS look-up.
     """
     answers: list[T] = []
 
@@ -107,7 +109,7 @@ def _in_time(ask: Callable[[], T]) -> T | None:
 
 @cache
 def _info(place: Place) -> "ModelInfo | DatasetInfo | None":
-    """What the hub says of an id; None where it does not answer, or has no such id (loading will say so)."""
+    """The hub's information on an id; None if it does not answer or has no such id, which loading reports."""
     from huggingface_hub import HfApi, constants
 
     ask_the_hub_once()
@@ -119,10 +121,10 @@ def _info(place: Place) -> "ModelInfo | DatasetInfo | None":
 
 @cache
 def hub_commit(place: Place) -> str:
-    """The commit that a hub id stands for.
+    """The commit that a hub id refers to.
 
-    The hub is asked first, since files are read from there; where it does not answer, the local cache, from which they
-    are read then. Where neither knows, it is the revision as given, or ``main``.
+    The hub is asked first, since files are read from there; if it does not answer, the local cache, from
+    which they are then read. If neither knows, it is the given revision, or ``main``.
     """
     from huggingface_hub import constants
 
@@ -137,7 +139,7 @@ def hub_commit(place: Place) -> str:
 
 
 def cached_folder(place: Place) -> Path | None:
-    """The model's folder: its own, or what the local cache has of its files; None where there is none."""
+    """The model's folder: its own, or the one in the local cache; None if there is none."""
     if place.path is not None:
         return place.path
     folder = _cached(place) / "snapshots" / hub_commit(place)
@@ -145,7 +147,7 @@ def cached_folder(place: Place) -> Path | None:
 
 
 def configuration_folder(place: Place) -> Path | None:
-    """As `cached_folder`, with the model's ``config.json``, which is downloaded where the hub answers."""
+    """As `cached_folder`, with the model's ``config.json``, which is downloaded if the hub answers."""
     folder = cached_folder(place)
     if place.path is not None or (folder is not None and (folder / "config.json").is_file()):
         return folder
@@ -153,12 +155,14 @@ def configuration_folder(place: Place) -> Path | None:
         return folder
     try:
         return local_folder(place, ("config.json",))
-    except ModelError:  # loading says so
+    except ModelError:  # loading reports it
         return folder
 
 
 def local_folder(place: Place, patterns: Sequence[str]) -> Path:
-    """The model's folder: its own, or one in the local cache with its files of these patterns, downloaded if need be.
+    """The model's folder: its own, or one in the local cache with its files, downloaded if necessary.
+
+    The files are those that match ``patterns``.
 
     Raises:
         ModelError: The hub cannot give it.
@@ -181,10 +185,7 @@ def _not_given(place: Place, error: Exception) -> ModelError:
 
 
 def hub_parameters(place: Place) -> int | None:
-    """Elements of a hub model's tensors, as the hub counts them in its safetensors.
-
-    None where it does not say.
-    """
+    """Elements of a hub model's tensors, as the hub counts them in its safetensors; None if it does not."""
     if place.file is not None:
         counted = getattr(_info(place), "gguf", None) or {}
         return int(counted["total"]) if "total" in counted else None
@@ -201,7 +202,7 @@ def here(place: Place) -> Path | None:
 
 
 def local_file(place: Place) -> Path:
-    """A GGUF file on this machine, downloaded if need be.
+    """A GGUF file on this machine, downloaded if necessary.
 
     Raises:
         ModelError: The hub cannot give it.
@@ -224,6 +225,6 @@ def _cached(place: Place) -> Path:
 
 
 def forget() -> None:
-    """Ask the hub again for what it was asked in this process."""
+    """Forget the hub's answers, so that it is asked again."""
     _info.cache_clear()
     hub_commit.cache_clear()

@@ -1,6 +1,7 @@
 """Leases: which process works on a folder, on one machine or on many that share a file system.
 
-    with lease(folder / ".lease"):                   # waits only while nobody can tell whether the holder lives
+    with lease(folder / ".lease"):                   # waits only while nobody can tell whether the holder
+    lives
         ...
     # HeldError: Another process is working on this run (pid 123 on host a, since 2026-11-28 10:02)
 
@@ -8,17 +9,18 @@
     holder = mine.take()                             # None: it is ours now; else who has it (ask again later)
     mine.release()
 
-A lease is a small file with the holder's pid and host (filelock's `SoftFileLease`: made with O_EXCL, taken over by an
-exchange of names), touched every `EXPIRES` / 3 seconds by a thread. It ends
+A lease is a small file with the holder's pid and host (filelock's `SoftFileLease`: made with O_EXCL, taken
+over by an exchange of names), touched every `EXPIRES` / 3 seconds by a thread. It ends
 
 - when its holder releases it, or ends without doing so and the next process of the same host asks: at once (a
   killed child counts as running until its parent has waited for it);
-- for processes of other hosts, which cannot see the holder's pid: when they have seen no touch for `EXPIRES` seconds
-  of their own clock, so that clocks that differ do no harm.
+- for processes of other hosts, which cannot see the holder's pid: when they have seen no touch for `EXPIRES`
+  seconds of their own clock, so that clocks that differ do no harm.
 
-Reading who holds it (`holder`) removes nothing. Leases are advice, not a fence: a holder whose host slept longer than
-`EXPIRES` goes on beside its successor. That is harmless where leases are used, because both write the same bits under
-names of their own and rename them (`artifacts.atomic_path`); `Lease.lost` is for those who would rather stop.
+Reading who holds it (`holder`) removes nothing. Leases are advisory, not a fence: a holder whose host was
+suspended for longer than `EXPIRES` continues beside its successor. That is harmless where leases are used,
+because both write the same bits under names of their own and rename them (`artifacts.atomic_path`);
+`Lease.lost` is for holders that would rather stop.
 """
 
 import os
@@ -34,7 +36,7 @@ from fusionchat.console import warn
 from fusionchat.errors import FusionChatError
 from fusionchat.host import this_host
 
-EXPIRES = 60.0  # seconds; compiled kernels can hold up the touching thread for some of them
+EXPIRES = 60.0  # seconds; compiled kernels can delay the touching thread for some of them
 POLL = 0.5
 
 
@@ -42,10 +44,11 @@ class Holder(NamedTuple):
     """Who holds a lease.
 
     Attributes:
-        pid: The process, 0 where the file does not say (it is being written, or was cut off by a crash).
-        host: Its host as in `host.this_host`, "" where the file does not say.
-        since: Unix time at which it was taken; None where the file does not say.
-        touched: When the file was touched last, in nanoseconds of the file server's clock: compare for equality only.
+        pid: The process; 0 if the file does not say (it is being written, or was cut off by a crash).
+        host: Its host as in `host.this_host`; "" if the file does not say.
+        since: Unix time at which it was taken; None if the file does not say.
+        touched: When the file was touched last, in nanoseconds of the file server's clock; compare only for
+            equality.
     """
 
     pid: int
@@ -67,7 +70,7 @@ class HeldError(FusionChatError):
     """Another process holds a lease.
 
     Args:
-        what: What is held, as in "Another process is working on this run".
+        what: The first sentence of the error, such as "Another process is working on this run".
         path: The lease's file.
         holder: Who holds it.
     """
@@ -81,8 +84,8 @@ class HeldError(FusionChatError):
 class Lease:
     """The right to work on something, kept alive by a thread from `take` to `release`.
 
-    Keep the object to ask again: it remembers since when it has seen the present holder do nothing. Every process must
-    use the same ``expires`` for a path.
+    Use the same object to ask again: it remembers how long the present holder has shown no sign of life.
+    Every process must use the same ``expires`` for a path.
 
     Attributes:
         path: Its file; the folder must exist.
@@ -95,7 +98,7 @@ class Lease:
 
     def take(self) -> Holder | None:
         """None where the lease is ours now, else who holds it. Does not wait."""
-        for _ in range(2):  # where names cannot be exchanged, the first try removes a dead holder's file
+        for _ in range(2):  # if names cannot be exchanged, the first try removes a dead holder's file
             try:
                 self._lease.acquire(blocking=False)
             except (Timeout, LeaseSettingsMismatch):
@@ -108,7 +111,7 @@ class Lease:
         return Holder(0, "", None, 0)
 
     def take_or_wait(self, waiting: Callable[[Holder], None] | None = None) -> Holder | None:
-        """As `take`, but watches a holder of another host for up to ``expires`` seconds, until it shows that it lives.
+        """As `take`, but watches a holder of another host for up to ``expires`` seconds for a sign of life.
 
         Args:
             waiting: Called once, before the wait.
@@ -135,21 +138,21 @@ class Lease:
         return self._lease.compromise is not None
 
     def _sign(self) -> None:
-        """Add the time and our name for this host: filelock leaves keys alone that it does not know."""
+        """Add the time and our name for this host; filelock ignores keys that it does not know."""
         try:
             with self.path.open("a", encoding="utf-8") as file:
                 file.write(f"place={this_host()}\nsince={time.time():.3f}\n")
                 file.flush()
-                os.fsync(file.fileno())  # a file that a power cut left empty would be held for ever
+                os.fsync(file.fileno())  # a file left empty by a power cut would be held for ever
         except BaseException:
             self.release()
             raise
 
 
 def holder(path: Path) -> Holder | None:
-    """Who holds a lease, None where nobody does; the file is only read.
+    """Who holds a lease; None if nobody does. The file is only read.
 
-    A holder that died without releasing is still named here: only `Lease.take` finds out.
+    A holder that died without releasing it is still named here; only `Lease.take` detects that.
     """
     try:
         text, touched = path.read_text(encoding="utf-8", errors="replace"), path.stat().st_mtime_ns

@@ -1,4 +1,4 @@
-"""The mistakes in a YAML file, in a reader's words: the YAML path, what was given, what was perhaps meant."""
+"""The mistakes in a YAML file in plain words: the path, what was given, what was perhaps meant."""
 
 import re
 from collections.abc import Collection
@@ -25,18 +25,18 @@ WORDS = (
     ("greater than or equal to", "at least"),
     ("less than or equal to", "at most"),
 )
-"""Pydantic's words, and those of a recipe."""
+"""Pydantic's words with the recipe's words for them."""
 
 
 @dataclass(frozen=True)
 class Wrong:
-    """A value of a type that its place does not take: whatever validates it refuses it, and says where it is."""
+    """A value of a wrong type, which any validation refuses; it knows its place."""
 
     value: object
 
 
 class _Tree(NamedTuple):
-    """A file's JSON schema, and the parts of pydantic's paths that its YAML paths do not have."""
+    """A file's JSON schema, and the parts of pydantic's paths that YAML paths lack."""
 
     schema: Schema
     branches: frozenset[str]
@@ -47,19 +47,19 @@ class _Tree(NamedTuple):
 
 
 def explain(error: ValidationError, schema: Schema, branches: Collection[str] = ()) -> str:
-    """All mistakes, one per line, under a title.
+    """All mistakes, one per line, below a title.
 
     Args:
         error: What pydantic found.
         schema: The JSON schema of the whole file.
-        branches: pydantic's names of a union's branches: they are in its paths, but not in a YAML path.
+        branches: pydantic's names of unions' branches, which are in its paths but not in YAML paths.
     """
     tree = _Tree(schema, frozenset(branches) | _methods(schema))
     lines = []
     for mistake in _of_the_chosen_branch(error.errors()):
         path = ".".join(str(part) for part in mistake["loc"] if part != "[key]" and not tree.is_branch(part))
         said = _say(mistake, tree)
-        joint = "" if said.startswith(".") or not path else ": "  # ".key: ..." is of a key below
+        joint = "" if said.startswith(".") or not path else ": "  # ".key: ..." refers to a key below
         lines.append(f"  {path}{joint}{said}")
     lines = list(dict.fromkeys(lines))
     title = "There are mistakes:" if len(lines) > 1 else "There is a mistake:"
@@ -93,7 +93,7 @@ def _say(mistake: "ErrorDetails", tree: _Tree) -> str:
 
 
 def _of_the_chosen_branch(mistakes: "list[ErrorDetails]") -> "list[ErrorDetails]":
-    """Without the mistakes of branches of a union that the given ``method`` does not mean."""
+    """The mistakes without those of a union's branches other than the given ``method``'s."""
     other = {m["loc"][:-1] for m in mistakes if m["type"] == "literal_error" and m["loc"][-1] == "method"}
     return [m for m in mistakes if not any(m["loc"][: len(branch)] == branch for branch in other)]
 
@@ -103,7 +103,7 @@ def _methods(schema: Schema) -> frozenset[str]:
 
 
 def _tags(node: Schema) -> set[str]:
-    """What tells a node of the schema apart from others that may be in its place: its ``method`` or ``backend``."""
+    """What distinguishes a node of the schema from its alternatives: its ``method`` or ``backend``."""
     found = (node.get("properties", {}).get(key, {}).get("const") for key in ("method", "backend"))
     return {name for name in found if name}
 
@@ -126,7 +126,7 @@ def _keys_at(location: tuple[str | int, ...], tree: _Tree) -> list[str]:
 
 
 def _expand(node: Schema, schema: Schema) -> list[Schema]:
-    """A schema node, or the alternatives it stands for."""
+    """A schema node, or its alternatives."""
     if "$ref" in node:
         return _expand(schema["$defs"][node["$ref"].rpartition("/")[2]], schema)
     choices = [*node.get("anyOf", []), *node.get("oneOf", [])]

@@ -1,4 +1,4 @@
-"""The base of all settings: frozen, checked, no key unknown; and what they share."""
+"""The base of all settings (frozen, checked, without unknown keys), and what they share."""
 
 import difflib
 import re
@@ -17,10 +17,13 @@ class Frozen(BaseModel):
 
 
 class Grown(Frozen):
-    """Settings to which keys were added: at its default such a key is not written, so that finished jobs stay done."""
+    """Settings to which keys were added later.
+
+    At its default such a key is not written, so that finished jobs stay done.
+    """
 
     later: ClassVar[tuple[str, ...]] = ()
-    """The keys that were added."""
+    """The keys that were added later."""
 
     @model_serializer(mode="wrap")
     def _without_unused(self, written: SerializerFunctionWrapHandler) -> dict[str, object]:
@@ -30,7 +33,7 @@ class Grown(Frozen):
 
 
 class Named(Frozen):
-    """A part of a recipe that may be given by one word: ``pivot: NAME`` is short for ``pivot: {model: NAME}``."""
+    """A part of a recipe that one word can abbreviate: ``pivot: NAME`` for ``pivot: {model: NAME}``."""
 
     short: ClassVar[str]
 
@@ -57,12 +60,12 @@ def with_group(pattern: str) -> str:
 
 
 def no_such_method(name: str, known: list[str]) -> str:
-    """What is said of a method nobody knows."""
+    """The message for an unknown method."""
     return no_such("method", name, known)
 
 
 def no_such(what: str, name: str, known: list[str]) -> str:
-    """What is said of a name nobody knows."""
+    """The message for an unknown name."""
     return f"there is no {what} {name!r}{meant(name, known)}; there are {', '.join(known)}"
 
 

@@ -5,20 +5,23 @@ from collections.abc import Iterable
 from functools import cache
 
 SMALL = 2_000_000
-"""Parameters below which a second thread waits longer for the first than it helps (measured at 0.5 million on two cores)."""
+"""Parameters below which a second thread slows the first more than it helps.
+
+It was measured at 0.5 million on two cores.
+"""
 
 
 def wait_passively() -> None:
     """Let idle OpenMP threads sleep instead of spin; call it before torch is loaded, which reads it once.
 
-    Spinning threads take the processor from those that work: beside two busy processes the demo took ten times as
-    long. A policy that the user has set stays.
+    Spinning threads take the processor away from busy ones: beside two busy processes the demo took ten times
+    as long. A policy that the user has set is kept.
     """
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 
 def pick_threads(wanted: int, parameters: Iterable[int | None]) -> int:
-    """The threads to use: ``wanted``, but for 0 one where all models are known to be small.
+    """The threads to use: ``wanted``, but 1 instead of 0 if all models are known to be small.
 
     0 means all cores.
     """
@@ -28,11 +31,10 @@ def pick_threads(wanted: int, parameters: Iterable[int | None]) -> int:
 
 
 def set_threads(threads: int) -> None:
-    """Let torch and numba use this many threads.
+    """Let torch and numba use ``threads`` threads; 0 for the number that torch starts with.
 
-    0 for as many as torch starts with, whatever was set before.
-
-    Both share one OpenMP, and numba sets its number when it starts and at every call: so it goes first, with the same number.
+    Both share one OpenMP, and numba sets its number when it starts and at every call, so numba comes first,
+    with the same number.
     """
     first = _first_threads()  # before numba starts
     wanted = threads or first
@@ -45,7 +47,7 @@ def set_threads(threads: int) -> None:
 
 @cache
 def _first_threads() -> int:
-    """The threads that torch starts with."""
+    """The number of threads that torch starts with."""
     import torch
 
     return torch.get_num_threads()

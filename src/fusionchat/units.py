@@ -24,7 +24,7 @@ def duration(seconds: float) -> str:
 
 
 def size(count: float | None) -> str:
-    """Bytes: ``999 B``, ``12 kB``, ``2.5 TB``; a question mark where they are not known."""
+    """Bytes: ``999 B``, ``12 kB``, ``2.5 TB``; a question mark if unknown."""
     if count is None:
         return "?"
     for unit in ("B", "kB", "MB", "GB"):
@@ -35,7 +35,7 @@ def size(count: float | None) -> str:
 
 
 def rate(a_second: float, unit: str) -> str:
-    """A rate per second, or per minute where it is low: ``13 steps/s``, ``1.3 steps/s``, ``4 steps/min``."""
+    """A rate per second, or per minute if it is low: ``13 steps/s``, ``1.3 steps/s``, ``4 steps/min``."""
     if unit == "bytes":
         return f"{size(a_second)}/s"
     if 0 < a_second < 0.2:
@@ -44,6 +44,6 @@ def rate(a_second: float, unit: str) -> str:
 
 
 def weight_text(weight: float) -> str:
-    """A label weight in as few digits as name it and no other."""
+    """A label weight with the fewest digits that identify it."""
     short = f"{weight:g}"
     return short if float(short) == weight else repr(weight)

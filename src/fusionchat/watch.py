@@ -1,4 +1,7 @@
-"""Progress of long work in words: beside a bar, and where there is none at its start, every 30 seconds, and at its end."""
+"""Progress of long work in words: beside a bar or, without one, in lines.
+
+Lines are printed at the start, every 30 seconds, and at the end.
+"""
 
 import threading
 import time
@@ -14,15 +17,15 @@ Also = Callable[[], str]
 
 
 BAR, LEAST_BAR = 40, 8
-"""Columns of a bar: at most, and where less is left for it there is none."""
+"""The most columns of a bar, and the least; with less space there is none."""
 
 
 def arrange(label: str, parts: Sequence[str], width: int) -> tuple[int, list[str]]:
-    """How a label, a bar and what is said beside it are put into lines of ``width`` columns.
+    """The layout of a label, a bar and the texts beside it in lines of ``width`` columns.
 
     Returns:
-        The columns of the bar, 0 for none, and the text after it in lines: the first is the label's, the others are
-        indented. No part is broken.
+        The columns of the bar, 0 for none, and the text after it in lines: the first is the label's, the
+        others are indented. No part is broken.
     """
     text, indent = ", ".join(parts), "    "
     room = width - cell_len(label) - 2
@@ -41,10 +44,10 @@ def arrange(label: str, parts: Sequence[str], width: int) -> tuple[int, list[str
 
 
 class Watch:
-    """Times one piece of work; in it, steps with a total of their own may begin and end.
+    """Times one piece of work, in which steps with totals of their own may begin and end.
 
     Args:
-        label: What the work is called.
+        label: The name of the work.
         say: Prints a line.
     """
 
@@ -56,7 +59,7 @@ class Watch:
         self.step(label, None, "")
 
     def step(self, label: str, total: int | None, unit: str, also: Also | None = None) -> None:
-        """Start a step of the work; ``also`` returns what each line says besides."""
+        """Start a step of the work; ``also`` returns what each line adds."""
         self.now, self.total, self.unit, self.done, self.also = label, total, unit, 0, also
         self.since = time.monotonic()
 
@@ -65,11 +68,11 @@ class Watch:
         self.done += count
 
     def line(self) -> str:
-        """How far the step is: ``represent qwen: 42 %, 13 conversations/s, 2 min 05 s left``."""
+        """The step's progress: ``represent qwen: 42 %, 13 conversations/s, 2 min 05 s left``."""
         return f"{self.now}: {', '.join(self.parts())}"
 
     def parts(self) -> list[str]:
-        """How far the step is, piece by piece: share or size, rate, time that is left or was taken, and what `also` says."""
+        """The step's progress, piece by piece: share or size, rate, time left or taken, and `also`'s text."""
         took = time.monotonic() - self.since
         speed = self.done / took if took > 0 else 0.0
         said = []

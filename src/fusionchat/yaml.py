@@ -1,4 +1,7 @@
-"""YAML 1.2: exponents are numbers, ``on`` and dates are words, and a key given twice is an error with its line."""
+"""YAML 1.2: exponents are numbers, ``on`` and dates are words, duplicate keys are errors.
+
+The error names the line.
+"""
 
 import math
 from io import StringIO
@@ -15,14 +18,14 @@ _BOOLEANS_1_1 = {"yes": True, "on": True, "no": False, "off": False}
 
 
 class _Words(SafeConstructor):
-    """Dates stay words, as in YAML 1.2's core schema: a run may be called 2026-11-28."""
+    """Dates stay words, as in YAML 1.2's core schema: a run may be named 2026-11-28."""
 
 
 class _Mergekit(_Words):
-    """Plain ``yes``, ``on``, ``no`` and ``off`` are booleans, too: mergekit reads its files as YAML 1.1."""
+    """Plain ``yes``, ``on``, ``no`` and ``off`` are booleans, too, because mergekit reads YAML 1.1."""
 
     def construct_scalar(self, node: ScalarNode) -> Any:
-        """The word, or the boolean that YAML 1.1 takes it for."""
+        """The word, or the boolean that it is in YAML 1.1."""
         value = super().construct_scalar(node)
         if node.style is None and value in (
             word for low in _BOOLEANS_1_1 for word in (low, low.title(), low.upper())
@@ -35,7 +38,7 @@ _Words.add_constructor("tag:yaml.org,2002:timestamp", SafeConstructor.construct_
 
 
 class _Both(SafeRepresenter):
-    """Writes what YAML 1.1 and 1.2 read alike: 5.0e-06, 'on'."""
+    """Writes values that YAML 1.1 and 1.2 read the same way: 5.0e-06, 'on'."""
 
 
 def _number(writer: SafeRepresenter, value: float) -> ScalarNode:
@@ -64,7 +67,7 @@ def _reader(constructor: type[SafeConstructor] = _Words) -> YAML:
 
 
 def parse_yaml(text: str, *, name: str) -> dict[str, Any]:
-    """A YAML mapping; raises RecipeError with the line where it is broken."""
+    """The mapping in a YAML text; raises RecipeError with the line where it is broken."""
     try:
         value = _reader().load(text)
     except YAMLError as error:
@@ -77,7 +80,7 @@ def parse_yaml(text: str, *, name: str) -> dict[str, Any]:
 
 
 def parse_value(text: str, *, where: str) -> Any:
-    """A single YAML value; raises RecipeError where the text is not YAML."""
+    """A single YAML value; raises RecipeError if the text is not YAML."""
     try:
         return _reader().load(text)
     except YAMLError as error:
@@ -85,10 +88,11 @@ def parse_value(text: str, *, where: str) -> Any:
 
 
 def parse_mergekit(text: str, *, name: str) -> list[Any]:
-    """A file's documents as mergekit means them; raises RecipeError with the line where it is broken.
+    """A file's documents as mergekit reads them; raises RecipeError with the line where it is broken.
 
-    mergekit reads YAML 1.1: ``on`` and ``yes`` are booleans here, too. Unlike there ``1e-5`` is a number (mergekit makes
-    one of the word later), ``012`` is 12, not 10, and a key given twice is an error, where mergekit takes the last.
+    mergekit reads YAML 1.1, so ``on`` and ``yes`` are booleans here, too. Unlike there, ``1e-5`` is a number
+    (mergekit converts the word later), ``012`` is 12, not 10, and a duplicate key is an error, where mergekit
+    uses the last one.
     """
     try:
         return list(_reader(_Mergekit).load_all(text))
@@ -97,13 +101,13 @@ def parse_mergekit(text: str, *, name: str) -> list[Any]:
 
 
 def entries(text: str) -> Node | None:
-    """The nodes of a YAML text, with their places in it; None where it is empty."""
+    """The nodes of a YAML text, with their places in it; None if it is empty."""
     return YAML(pure=True).compose(text)
 
 
 def to_yaml(value: object) -> str:
     """YAML text of plain values, keys in the order given; YAML 1.1 and 1.2 read its numbers alike."""
-    writer: Any = YAML(typ="safe", pure=True)  # its settings are annotated with their defaults' types
+    writer: Any = YAML(typ="safe", pure=True)  # its settings are annotated with the types of their defaults
     writer.Representer, writer.width = _Both, 4096
     writer.default_flow_style, writer.allow_unicode, writer.sort_base_mapping_type_on_output = (
         False,

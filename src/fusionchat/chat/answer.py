@@ -1,4 +1,4 @@
-"""A model that answers: found, loaded, and asked in its own chat template, its words as they come."""
+"""A model that answers: found, loaded, and asked in its own chat template, with streamed answers."""
 
 import difflib
 from collections.abc import Callable, Sequence
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 CONFIG = "config.json"
 FUSED = Path("merge") / "fused"
-INCOMPLETE = "\ufffd"  # what undecodable bytes become: a character whose last byte is still to come
+INCOMPLETE = "\ufffd"  # the replacement of undecodable bytes, such as those of an incomplete character
 
 
 class Answer(NamedTuple):
@@ -32,7 +32,7 @@ class Answer(NamedTuple):
 
 
 def resolve_model(path: Path) -> Path:
-    """The model folder that a path means: itself, a run's fused model, or the model that a job of a run made.
+    """The model folder that a path means: itself, a run's fused model, or the model of a run's job.
 
     Raises:
         ModelError: There is no such folder, no model in it, or the run has no fused model yet.
@@ -74,7 +74,7 @@ def _advice(path: Path) -> str:
 
 
 def find_model(path: Path) -> str:
-    """`resolve_model`, or a hub id: ``owner/name`` where neither is a folder."""
+    """`resolve_model`, or a hub id ``owner/name`` if no such folder exists."""
     id = find(str(path)).hub_id
     if id is not None and "/" in id and not path.parent.exists():
         return id
@@ -86,7 +86,7 @@ class Answerer:
     """A model that answers.
 
     Attributes:
-        name: What it was asked for by.
+        name: The name by which the user asked for it.
         model: The model.
         tokenizer: Its tokenizer.
         renderer: Its chat template.
@@ -99,7 +99,7 @@ class Answerer:
 
     @classmethod
     def load(cls, path: Path, device: str) -> "Answerer":
-        """Load a model; raises ModelError where it cannot be loaded or has no chat template."""
+        """A loaded model; raises ModelError if it cannot be loaded or has no chat template."""
         from fusionchat.corpus.render import Renderer
         from fusionchat.models.adapter import ref_of
         from fusionchat.models.device import pick_device
@@ -116,7 +116,7 @@ class Answerer:
 
     @property
     def window(self) -> int | None:
-        """The most tokens of prompt and answer together, None for no limit."""
+        """The most tokens of prompt and answer together; None for no limit."""
         from fusionchat.evaluate.greedy import context_window
 
         return context_window(self.model)
@@ -135,7 +135,7 @@ class Answerer:
         return f"{self.name}: {size} parameters{context}, on {self.model.device}"
 
     def fits(self, messages: Sequence[Message], max_new_tokens: int) -> bool:
-        """Whether a prompt leaves room for ``max_new_tokens``, or for a quarter of the context if that is less."""
+        """Whether a prompt leaves ``max_new_tokens``, or a quarter of the context if that is less."""
         if self.window is None:
             return True
         return len(self.renderer.prompt_ids(messages)) + min(max_new_tokens, self.window // 4) <= self.window
@@ -148,15 +148,16 @@ class Answerer:
         max_new_tokens: int,
         temperature: float,
     ) -> Answer:
-        """Answer the last user turn, telling the text as it comes; Ctrl-C stops it and keeps what came.
+        """Answer the last user turn, streaming the text; Ctrl-C stops it and keeps the text so far.
 
-        Where the prompt opens a thought, the answer begins with its tag.
+        If the prompt opens a thought, the answer begins with its tag.
 
         Args:
             messages: The conversation, a user turn last.
             tell: Called with each new piece of text.
             max_new_tokens: Where the answer is cut.
-            temperature: 0 takes the most likely token each time; else the folder's own top_p and top_k hold too.
+            temperature: 0 for the most likely token each time; otherwise the folder's own top_p and top_k
+                apply too.
 
         Raises:
             ModelError: The chat template refuses the conversation.
@@ -203,15 +204,13 @@ class Answerer:
 
 
 class Pieces:
-    """A streamer for ``generate``: tells text as soon as its characters are whole.
+    """A streamer for ``generate`` that emits text as soon as its characters are complete.
 
-    Control characters are left out.
-
-    transformers' TextStreamer holds text back up to the next blank, and shows a template's end of turn where the
-    tokenizer does not mark it as special.
+    Control characters are removed. transformers' TextStreamer delays text up to the next blank, and shows a
+    template's end of turn if the tokenizer does not mark it as special.
 
     Args:
-        tokenizer: Decodes.
+        tokenizer: Decodes the tokens.
         stop_ids: Tokens that are not part of the text.
         tell: Called with each new piece.
     """
@@ -225,7 +224,7 @@ class Pieces:
         self._prompt = True
 
     def put(self, value: object) -> None:
-        """Take the prompt (passed over), then each new token."""
+        """Receive the prompt, which is skipped, then each new token."""
         import torch
 
         assert isinstance(value, torch.Tensor)
@@ -236,7 +235,7 @@ class Pieces:
         self._flush(whole=False)
 
     def end(self) -> None:
-        """Tell what is left."""
+        """Emit the remaining text."""
         self._flush(whole=True)
 
     def _flush(self, *, whole: bool) -> None:
@@ -252,5 +251,5 @@ class Pieces:
 
 
 def visible(text: str) -> str:
-    """Text without control characters (a model must not move the cursor), line ends and tabs kept."""
+    """Text without control characters except line ends and tabs: a model must not move the cursor."""
     return "".join(c for c in text if c.isprintable() or c in "\n\t" or ord(c) > 0x9F)

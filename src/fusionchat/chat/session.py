@@ -1,4 +1,4 @@
-"""A conversation that goes on: its memory and the commands that change it."""
+"""A conversation in progress: its memory and the commands that change it."""
 
 import re
 from dataclasses import dataclass, field
@@ -17,10 +17,10 @@ COMMANDS = ("reset", "system", "retry", "help", "quit")
 
 @dataclass
 class Session:
-    """What was said so far; questions and answers alternate.
+    """The turns so far; questions and answers alternate.
 
     Attributes:
-        system: The system prompt, "" for none.
+        system: The system prompt; "" for none.
         turns: User and assistant turns, a user turn first.
     """
 
@@ -29,12 +29,12 @@ class Session:
 
     @property
     def messages(self) -> list[Message]:
-        """The whole conversation as the model is to see it."""
+        """The whole conversation as the model sees it."""
         return [*([Message("system", self.system)] if self.system else []), *self.turns]
 
     @property
     def exchanges(self) -> int:
-        """How many questions there are."""
+        """The number of questions."""
         return sum(turn.role == "user" for turn in self.turns)
 
     def ask(self, text: str) -> None:
@@ -46,12 +46,12 @@ class Session:
         self.turns.append(Message("assistant", text))
 
     def take_back(self) -> None:
-        """Remove the last question and what came after it."""
+        """Remove the last question and everything after it."""
         while self.turns and self.turns.pop().role != "user":
             pass
 
     def reopen(self) -> bool:
-        """Remove the answer to the last question; False where there is none."""
+        """Remove the answer to the last question; returns False if there is none."""
         if not self.turns or self.turns[-1].role != "assistant":
             return False
         self.turns.pop()
@@ -67,10 +67,9 @@ class Session:
 
 
 def command(line: str) -> tuple[str, str] | None:
-    """The command in a line and what follows it, None where the line is a question.
+    """The command in a line and its argument; None if the line is a question.
 
-    Anything of the form ``/letters`` is meant as a command, also where there is none of that name; ``/etc/hosts``
-    is not.
+    Anything of the form ``/letters`` counts as a command, even an unknown one; ``/etc/hosts`` does not.
     """
     found = re.fullmatch(r"/([A-Za-z]+)(?:\s+(.*))?", line.strip(), flags=re.DOTALL)
     return None if found is None else (found.group(1).lower(), (found.group(2) or "").strip())

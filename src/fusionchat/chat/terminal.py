@@ -24,11 +24,11 @@ def chat(
     """Chat with a model until the user leaves.
 
     Args:
-        model: A model folder, a run folder (its fused model is taken), a job's folder of a run, or a hub id.
+        model: A model folder, a run folder (for its fused model), a job's folder of a run, or a hub id.
         device: "auto", "cpu", "cuda", "cuda:N" or "mps".
         max_new_tokens: Where an answer is cut.
         temperature: Sampling temperature; 0 for the most likely token each time.
-        seed: Makes the answers repeatable.
+        seed: Makes the answers reproducible.
 
     Raises:
         ModelError: The model cannot be loaded, or has no chat template.
@@ -72,7 +72,7 @@ class Chat:
                 return
 
     def handle(self, line: str) -> bool:
-        """Do what a line says; False to leave."""
+        """Handle a line; returns False to leave."""
         if not line.strip():
             return True
         found = command(line)
@@ -119,7 +119,7 @@ class Chat:
         console.say(HELP)
 
     def reply(self) -> None:
-        """Answer the last question; a question that cannot be asked is taken back."""
+        """Answer the last question; remove it if it cannot be asked."""
         wrap = Wrap(console.width() if console.is_terminal() else None, len(NAME))
         try:
             if not self.make_room():
@@ -147,7 +147,7 @@ class Chat:
         self.session.answered(answer.text)
 
     def make_room(self) -> bool:
-        """Forget the oldest exchanges until the prompt fits; False where the question alone is too long."""
+        """Forget the oldest exchanges until the prompt fits; returns False if the question alone is too long."""
         forgotten = 0
         while not self.answerer.fits(self.session.messages, self.max_new_tokens):
             if self.session.exchanges == 1:

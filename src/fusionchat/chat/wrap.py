@@ -2,26 +2,26 @@
 
 from rich.cells import cell_len
 
-LONGEST = 24  # cells of a word that is held back until it ends
+LONGEST = 24  # the most cells of a word that is held back until it ends
 
 
 class Wrap:
-    """Breaks lines of text that comes in pieces.
+    """Breaks lines of streamed text.
 
-    A word is held back until it ends, so that it can go to the next line whole. Words longer than `LONGEST` cells
-    and those of wide characters, which stand without spaces, go out at once.
+    A word is held back until it ends, so that it can move to the next line as a whole. Words longer than
+    `LONGEST` cells, and those of wide characters, which have no spaces between them, are emitted at once.
 
     Args:
-        width: Cells of a line, None to leave the text as it is.
+        width: Cells of a line; None to leave the text unchanged.
         column: Where the text begins.
     """
 
     def __init__(self, width: int | None, column: int = 0) -> None:
         self.width, self.column, self.word = width, column, ""
-        self._begun = False  # whether the beginning of the word is out already
+        self._begun = False  # whether the beginning of the word is already emitted
 
     def feed(self, text: str) -> str:
-        """What can be shown after the next piece of text."""
+        """The text that can be shown after the next piece."""
         if self.width is None:
             return text
         out = ""
@@ -38,13 +38,13 @@ class Wrap:
         return out
 
     def flush(self) -> str:
-        """What is held back, at the end of a word."""
+        """The text that was held back, at the end of a word."""
         out = self._out()
         self._begun = False
         return out
 
     def _out(self) -> str:
-        """The held part of a word, on a new line where it does not fit; the rest of a long word just goes on."""
+        """The held part of a word, on a new line if it does not fit; the rest of a long word continues."""
         word, self.word = self.word, ""
         if self.width is None:
             return word
@@ -58,7 +58,7 @@ class Wrap:
         return "\n" + word
 
     def _space(self, char: str) -> str:
-        """A space or line end; a space at the end of a line becomes the line end that the next word brings."""
+        """A space or line end; a space at the end of a line becomes the line end before the next word."""
         assert self.width is not None
         if char == "\n":
             self.column = 0

@@ -1,4 +1,4 @@
-"""The verbs for what a run holds: `show`, `export`, `push`, `pull`."""
+"""The verbs for the results of a run: `show`, `export`, `push`, `pull`."""
 
 from pathlib import Path
 

@@ -1,6 +1,7 @@
 """How the command line ends: one message and an exit code for every error and every signal.
 
-Codes: 2 for a mistake of the user's, 3 for the machine's, 1 for ours, 128 and the signal's number where one stopped it.
+Exit codes: 2 for the user's mistake, 3 for the machine's error, 1 for a bug, 128 + signal number after a
+signal.
 """
 
 import signal
@@ -12,11 +13,14 @@ from fusionchat import console
 from fusionchat.errors import FusionChatError
 
 GOES_ON = {"run", "worker", "represent", "align", "fuse", "distill", "merge", "evaluate", "report", "demo"}
-"""Verbs that continue what an earlier call left unfinished."""
+"""Verbs that continue unfinished work of an earlier call."""
 
 
 class StoppedError(BaseException):
-    """The system asked this process to end; no ``except Exception`` may hold it up, nor an answer that Ctrl-C stops."""
+    """The system asked this process to end.
+
+    No ``except Exception`` may delay that, nor an answer that Ctrl-C stops.
+    """
 
     def __init__(self, number: int) -> None:
         self.number = number
@@ -24,9 +28,9 @@ class StoppedError(BaseException):
 
 
 def catch_signals() -> None:
-    """Let SIGTERM and SIGHUP end the process as Ctrl-C does: files are closed, what is half-written is removed.
+    """Let SIGTERM and SIGHUP end the process as Ctrl-C does: files are closed, partial ones removed.
 
-    A second one ends it at once. Whoever has these signals ignored (``nohup``) or handled keeps that.
+    A second one ends it at once. Signals that are already ignored (``nohup``) or handled stay so.
     """
     for number in (signal.SIGTERM, signal.SIGHUP):
         if signal.getsignal(number) is signal.SIG_DFL:
@@ -56,7 +60,7 @@ def explain(error: BaseException, arguments: list[str]) -> int:
 
 
 def how_to_go_on(arguments: list[str]) -> str:
-    """What to type after a stop, "" for a verb that leaves nothing."""
+    """The command that continues after a stop; "" for a verb that leaves nothing unfinished."""
     verb = next((word for word in arguments if not word.startswith("-")), "")
     if verb == "add-source":
         return "Run `fusionchat run` with this recipe to continue."
@@ -64,7 +68,7 @@ def how_to_go_on(arguments: list[str]) -> str:
 
 
 def unexpected(error: BaseException) -> int:
-    """An error nobody foresaw: out of memory is the machine's, the rest is a bug."""
+    """The exit code of an unexpected error, which is printed: out of memory is the machine's, others are bugs."""
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
         console.error(
             "Out of memory\n  do:    lower represent.batch_tokens (capture), runtime.batch_tokens (evaluation) or "

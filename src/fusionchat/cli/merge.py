@@ -108,7 +108,7 @@ def merge(
             raise refusal
         load_recipe(
             recipe, settings
-        )  # what is wrong in the file comes before options that a recipe does not take
+        )  # mistakes in the file are reported before options that a recipe does not take
         if dry_run:
             raise MergeError("--dry-run has no effect beside a recipe", do=f"fusionchat plan {recipe}")
         refuse(ctx, "a recipe", [name for name in ctx.params if name not in ("recipe", "settings")])
@@ -140,7 +140,7 @@ def merge(
 
 
 def refuse(ctx: click.Context, kind: str, names: list[str]) -> None:
-    """Raise MergeError where an option was given that would have no effect beside ``kind``."""
+    """Raise MergeError if an option was given that has no effect together with ``kind``."""
     from fusionchat.errors import MergeError
 
     for option in ctx.command.params:
@@ -180,7 +180,7 @@ def show_plan(plan: "MergePlan") -> None:
 
 
 def _said(value: Any) -> str:
-    """A setting for a table: lists by commas, layer ranges as ``pivot 0 to 3``."""
+    """A setting for a table: lists with commas, layer ranges as ``pivot 0 to 3``."""
     if isinstance(value, dict):
         return f"{value['model']} {' to '.join(map(str, value['layers']))}"
     if isinstance(value, list | tuple):

@@ -1,4 +1,4 @@
-"""What the verbs that take a recipe share: load it, run it up to a stage, and say what was done."""
+"""What the verbs with a recipe share: load it, run it up to a stage, and report what was done."""
 
 import shutil
 import sys
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def load(path: Path, settings: tuple[str, ...]) -> "Recipe":
-    """The recipe with settings put over it."""
+    """The recipe with settings applied."""
     from fusionchat.recipe.schema import load_recipe
 
     return load_recipe(path, settings)
@@ -24,7 +24,10 @@ def load(path: Path, settings: tuple[str, ...]) -> "Recipe":
 def run_stage(
     recipe: "Recipe", until: str | None, then: "Callable[[Run], None] | None" = None, *, verify: bool = False
 ) -> "Run":
-    """Run a recipe up to a stage, saying what is done and what is begun; ``then`` is called with the finished run."""
+    """Run a recipe up to a stage and print what is done and begun; returns the run.
+
+    ``then`` is called with the finished run.
+    """
     from fusionchat import console
     from fusionchat.stages.pipeline import run as run_pipeline
 
@@ -53,7 +56,7 @@ def run_stage(
 
 
 def run_one(recipe: "Recipe", job_id: str) -> None:
-    """Run one job of a recipe, whose needs are done."""
+    """Run one job of a recipe whose needs are done."""
     from fusionchat import console
     from fusionchat.stages.pipeline import run_job
 
@@ -64,12 +67,12 @@ def run_one(recipe: "Recipe", job_id: str) -> None:
 
 
 def kept_jobs(count: int) -> str:
-    """What is said of jobs that need not run."""
+    """The line about jobs that need not run."""
     return f"{counted(count, 'job')} {'was' if count == 1 else 'were'} done before and {'is' if count == 1 else 'are'} kept"
 
 
 def finish(recipe: "Recipe", *, verify: bool = False) -> None:
-    """Run all of a recipe, print the results and what to type next."""
+    """Run all of a recipe, and print the results and the next commands."""
     from fusionchat import console
     from fusionchat.stages.report import show
 
@@ -79,6 +82,6 @@ def finish(recipe: "Recipe", *, verify: bool = False) -> None:
 
 
 def program() -> str:
-    """What to type for this program: its name where the shell finds it, else the path it was called by."""
+    """The command for this program: its name if the shell finds it, else the path that it was called by."""
     called = Path(sys.argv[0])
     return str(called) if called.name == "fusionchat" and shutil.which("fusionchat") is None else "fusionchat"

@@ -1,4 +1,4 @@
-"""What `fusionchat check` prints of what it found."""
+"""What `fusionchat check` prints."""
 
 from fusionchat import console
 from fusionchat.align.preview import PairPreview, Piece
@@ -10,9 +10,9 @@ from fusionchat.stages.check_corpus import Shown
 from fusionchat.units import counted, size
 
 SHOWN_STRETCHES = 6
-"""Of a record: prompts and answers by turns, the first and the last ones."""
+"""The most stretches of a record that are shown: the first and the last prompts and answers."""
 SHOWN_CHARACTERS = 240
-"""Of each stretch of a record: its beginning and its end."""
+"""The most characters of a stretch that are shown: its beginning and its end."""
 FLOPS_A_SECOND = 4e14
 
 
@@ -61,7 +61,7 @@ def _show_corpus(found: Check) -> None:
 
 
 def _conclude(found: Check) -> None:
-    """The last line: what is wrong, or that nothing is."""
+    """Print the last line: what is wrong, or that nothing is."""
     few = [str(model) for model in found.usable if model.few]
     for line in few:
         console.warn(line)

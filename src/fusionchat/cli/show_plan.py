@@ -1,4 +1,7 @@
-"""A plan on the terminal: a row for each job, and below it what makes jobs stale, each change once, and damaged files."""
+"""A plan on the terminal: a row for each job, then what makes jobs stale, and damaged files.
+
+Each change is shown once.
+"""
 
 import shlex
 from collections.abc import Collection, Sequence
@@ -18,12 +21,12 @@ if TYPE_CHECKING:
 CHANGES = 10
 NAMED = 3
 BRIEF = 1.0
-"""Seconds under which a job's time is not shown."""
+"""Seconds below which a job's time is not shown."""
 FITS = {True: "yes", False: "no", None: "?"}
 
 
 def show(planned: "Sequence[Planned]", folder: str) -> None:
-    """Print the table, what changed, and the disk that the run needs."""
+    """Print the table, what changed, and the disk space that the run needs."""
     console.table(
         f"Plan of {folder}",
         ("job", "state", "disk", "compute"),
@@ -38,7 +41,10 @@ def show(planned: "Sequence[Planned]", folder: str) -> None:
 
 
 def show_verdict(found: "Sequence[Verdict]", devices: "Devices") -> None:
-    """Print which jobs fit the devices, jobs of one stage with the same figures together, and what to change."""
+    """Print which jobs fit the devices, and what to change for those that do not.
+
+    Jobs of one stage with the same figures share a line.
+    """
     machines = devices.machines
     kind = "GPUs" if devices.gpu else "memory of this machine"
     rows = [
@@ -67,7 +73,7 @@ def show_verdict(found: "Sequence[Verdict]", devices: "Devices") -> None:
 
 
 def remarks(found: "Sequence[Verdict]") -> list[str]:
-    """What to change of jobs that do not fit, and what others need of the host for a while; no lines for none."""
+    """What to change for jobs that do not fit, and what others need of the host's memory for a while."""
     lines = []
     for jobs, one in grouped(found):
         if one.fits is False:
@@ -78,7 +84,7 @@ def remarks(found: "Sequence[Verdict]") -> list[str]:
 
 
 def unknown(found: "Sequence[Verdict]") -> list[str]:
-    """How to make known what is not; no lines where all is."""
+    """How to provide what is unknown; no lines if nothing is."""
     lines = [f"{jobs}: {one.lacks}" for jobs, one in grouped(found) if one.lacks]
     models = any(one.needs is None and not one.on_host and not one.lacks for one in found)
     corpus = any(one.needs is None and one.on_host for one in found)
@@ -92,7 +98,7 @@ def unknown(found: "Sequence[Verdict]") -> list[str]:
 
 
 def in_all(found: "Sequence[Verdict]") -> list[str]:
-    """How long all jobs take one after the other; no lines where that is not known."""
+    """How long all jobs take one after the other; no lines if that is unknown."""
     hours = [one.hours for one in found]
     known = [one for one in hours if one is not None]
     if len(known) < len(hours) or not sum(known):
@@ -103,7 +109,7 @@ def in_all(found: "Sequence[Verdict]") -> list[str]:
 
 
 def grouped(found: "Sequence[Verdict]") -> "list[tuple[str, Verdict]]":
-    """Verdicts of one stage that are the same, once, with the jobs that they are of: ``distill/sft and 4 more``."""
+    """Equal verdicts of one stage, each once, with a name for their jobs: ``distill/sft and 4 more``."""
     groups: dict[tuple[object, ...], list[Verdict]] = {}
     for one in found:
         groups.setdefault((one.job.partition("/")[0], *one[1:]), []).append(one)
@@ -112,26 +118,29 @@ def grouped(found: "Sequence[Verdict]") -> "list[tuple[str, Verdict]]":
 
 
 def disk(cost: "Cost") -> str:
-    """What a job leaves on disk, and what it needs besides while it runs: ``2 MB + 18 MB``."""
+    """The disk space of a job's results, and what else it needs while it runs: ``2 MB + 18 MB``."""
     return size(cost.disk) + (f" + {size(cost.scratch)}" if cost.scratch != 0 else "")
 
 
 def backends(planned: "Sequence[Planned]") -> list[str]:
-    """The models that another program than transformers captures; no lines for none."""
+    """The models that a program other than transformers captures; no lines for none."""
     found = {job.name: job.settings for job, _ in planned if job.stage == "represent"}
     words = [f"{name} by {who}" for name, own in found.items() if (who := getattr(own, "captured_by", ""))]
     return [f"Captured by other programs: {', '.join(words)}"] if words else []
 
 
 def trainings(planned: "Sequence[Planned]") -> list[str]:
-    """How many processes each training has; no lines where each has one."""
+    """The number of processes of each training; no lines if each has one."""
     asked = [job.resources for job, _ in planned if job.resources.parallel == "ranks"]
     counts = {one.processes if one.processes != "auto" else cuda_count() if one.gpus else 1 for one in asked}
     return [f"Each training has {count} processes (runtime.training)" for count in counts if count > 1]
 
 
 def changes(planned: "Sequence[Planned]") -> list[str]:
-    """Each change with the jobs that it makes stale, and how many jobs only follow one of these; no lines for none."""
+    """Each change with the jobs that it makes stale, and how many jobs only depend on these.
+
+    No lines if nothing changed.
+    """
     jobs_by_change: dict[str, list[str]] = {}
     following = 0
     for job, status in planned:
@@ -162,7 +171,7 @@ def damages(planned: "Sequence[Planned]") -> list[str]:
 
 
 def _named(jobs: Sequence[str]) -> str:
-    """Jobs by their names, the first few of many."""
+    """Jobs by name; of many, the first few."""
     more = len(jobs) - NAMED
     return ", ".join(jobs[:NAMED]) + (f" and {more} more" if more > 0 else "")
 
@@ -170,7 +179,8 @@ def _named(jobs: Sequence[str]) -> str:
 def commands(planned: "Sequence[Planned]", recipe: Path, settings: Sequence[str]) -> list[str]:
     """A line for each job that is to run: a command for a shell, and after ``#`` what it needs.
 
-    The needs are of jobs that are to run, too; others are done. A line is ``COMMAND  # JOB after=A,B threads=N ...``.
+    Only needed jobs that are to run are listed; others are done. A line is ``COMMAND  # JOB after=A,B
+    threads=N ...``.
     """
     given = "".join(f" --set {shlex.quote(setting)}" for setting in settings)
     todo = {job.id for job, status in planned if status.state != "done"}

@@ -1,4 +1,4 @@
-"""How long a run would take on machines that are not here: critical path, GPU-hours and idle share."""
+"""How long a run would take on other machines: critical path, GPU-hours and idle share."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -14,16 +14,16 @@ if TYPE_CHECKING:
     from fusionchat.stages.pipeline import Planned
 
 TFLOPS = 125.0
-"""What a GPU with 80 GB does in a run, 10^12 operations a second: 40 % of an A100's 312 in bf16."""
+"""10^12 operations a second of a GPU with 80 GB in a run: 40 % of an A100's 312 in bf16."""
 LEAST = 10.0
-"""Seconds of a job at least: a process is started, and libraries and a model are loaded."""
+"""The least seconds of a job, which starts a process and loads libraries and a model."""
 
 
 def tasks_of(planned: "Sequence[Planned]", tflops: float, gpus: int) -> list[Task]:
     """The jobs that are to run, on nodes with some GPUs each, as tasks with their lengths.
 
     Raises:
-        RecipeError: Costs are not known, because models or the corpus are not here.
+        RecipeError: Costs are unknown, because models or the corpus are not on this machine.
     """
     todo = [job for job, status in planned if status.state != "done"]
     unknown = [job.id for job in todo if job.resources.gpus and job.cost.flops is None]
@@ -54,7 +54,7 @@ def seconds_of(job: "Job", tflops: float, gpus: int) -> float:
 
 
 def schedule_lines(planned: "Sequence[Planned]", machines: Machines, tflops: float) -> list[str]:
-    """How long it takes and why, in lines.
+    """How long the run takes and why, in lines.
 
     Raises:
         MachineError: A job needs more GPUs than there are.

@@ -22,7 +22,10 @@ def show(run: Path) -> None:
 
 
 def follow(run: Path) -> None:
-    """Show it until all jobs are done or Ctrl-C: on a terminal one table, elsewhere the last line whenever it changes."""
+    """Show the status until all jobs are done or Ctrl-C.
+
+    On a terminal it is one table; elsewhere, the last line is printed whenever it changes.
+    """
     said = ""
 
     def shown(width: int) -> list[str]:

@@ -1,4 +1,4 @@
-"""The command line: verbs only. Each parses, loads the recipe, calls, and prints through `console`.
+"""The command line's verbs: each parses, loads the recipe, calls, and prints through `console`.
 
 Nothing heavy is imported before a verb needs it, so that ``--help`` answers at once.
 """
@@ -21,7 +21,7 @@ HELP = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 
 
 class Verbs(click.Group):
-    """Lists the verbs in the order of the work, not of the alphabet."""
+    """Lists the verbs in the order of the work, not alphabetically."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Verbs in the order they were defined."""
@@ -146,7 +146,9 @@ def plan(
     loaded = load(recipe, settings)
     on = devices_of(devices, loaded.runtime.device, tflops or TFLOPS)
     with assuming(parse(assume, tuple(loaded.models))):
-        opened = openings(loaded, loaded.refs())  # what cannot be opened is refused before anything is shown
+        opened = openings(
+            loaded, loaded.refs()
+        )  # models that cannot be loaded are refused before anything is shown
         planned = make_plan(loaded, verify=verify)
         todo = [job for job, status in planned if status.state != "done"]
         found = [] if commands else verdicts(todo, loaded, loaded.refs(), on)
@@ -336,14 +338,14 @@ def main() -> None:
 
 
 def guarded(arguments: list[str]) -> int:
-    """Run the command line; the exit code is 0 for success, else see `cli_errors`."""
+    """Run the command line; returns the exit code, 0 for success, else see `fusionchat.cli.errors`."""
     from fusionchat import console
     from fusionchat.cli.errors import StoppedError, explain
     from fusionchat.threads import wait_passively
 
     wait_passively()
     if int(os.environ.get("RANK") or 0):
-        console.mute()  # rank 0 says it
+        console.mute()  # rank 0 prints it
     debug = "--debug" in arguments
     try:
         cli.main([a for a in arguments if a != "--debug"], prog_name="fusionchat", standalone_mode=False)

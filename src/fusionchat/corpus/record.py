@@ -159,7 +159,8 @@ def switched_by(key: str, values: list[object], messages: tuple[Message, ...]) -
     """The turns with the switches of a list that has one for each turn; None if its length differs.
 
     The list may have one for each turn except the system's, or for each answer. A mask of tokens, for
-    example, has a different length."""
+    example, has a different length.
+    """
     every = range(len(messages))
     choices = (
         list(every),

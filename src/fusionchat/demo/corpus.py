@@ -1,4 +1,7 @@
-"""The demo's conversations: the small fusion corpus in three parts, and the models' own endless training text."""
+"""The demo's conversations: the small fusion corpus in three parts, and the models' training text.
+
+The training text is endless.
+"""
 
 import json
 import random
@@ -11,7 +14,7 @@ from fusionchat.demo.domains import DOMAINS
 from fusionchat.demo.world import World
 
 answer_pattern = r"(?:\A|\n)Answer: ([^\n]+)\s*\Z"
-"""Group 1 is the checkable answer of a reply: what its last line gives."""
+"""Group 1 is the checkable answer of a reply, from its last line."""
 
 SPLITS = {"train": 76, "validation": 8, "test": 32}
 """Conversations a domain, at scale 1."""
@@ -19,7 +22,7 @@ SPLITS = {"train": 76, "validation": 8, "test": 32}
 
 @dataclass(frozen=True)
 class Record:
-    """A conversation as it is written: alternating user and assistant messages, their domain and the last reply's answer."""
+    """A conversation as written: alternating user and assistant messages, their domain, the last answer."""
 
     id: str
     domain: str
@@ -28,7 +31,10 @@ class Record:
 
     @property
     def key(self) -> str:
-        """What makes two conversations the same: letters and digits of all messages, whatever their case and spacing."""
+        """What makes two conversations equal: letters and digits of all messages.
+
+        Case and spacing do not matter.
+        """
         return " ".join(
             "".join(c if c.isalnum() else " " for c in f"{u} {a}".lower()).strip() for u, a in self.messages
         )
@@ -39,7 +45,7 @@ class Record:
         return "".join(c for c in self.messages[-1][1].lower() if c.isalnum())
 
     def chat(self) -> list[dict[str, str]]:
-        """The messages as chat templates take them."""
+        """The messages in the form that chat templates take."""
         roles = ("user", "assistant")
         return [
             {"role": role, "content": text}
@@ -83,7 +89,10 @@ def fusion_corpus(seed: int, scale: float) -> dict[str, list[Record]]:
 
 
 def training_text(seed: int, name: str, mixture: Mapping[str, float], without: set[str]) -> Iterator[Record]:
-    """A model's own training conversations without end, domains drawn by ``mixture``, none whose key is in ``without``."""
+    """Endless training conversations of a model, domains drawn by ``mixture``, without some keys.
+
+    ``without`` has the keys.
+    """
     world, rng = World(seed), random.Random(f"training/{seed}/{name}")
     domains, weights = list(mixture), list(mixture.values())
     while True:

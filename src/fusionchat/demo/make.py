@@ -1,4 +1,4 @@
-"""`make_demo`: the demo's corpus and models, made on the spot where they are not there yet."""
+"""`make_demo`: the demo's corpus and models, made on demand."""
 
 import os
 import queue
@@ -19,11 +19,14 @@ Advance = Callable[[int], None]
 Progress = Callable[[str, int | None], AbstractContextManager[Advance]]
 
 SMALL = 3000
-"""Below this many conversations in all, the models are trained in this process: starting others would take longer."""
+"""The number of conversations in all below which the models are trained in this process.
+
+Starting others would take longer.
+"""
 
 
 class DemoPaths(NamedTuple):
-    """Where the demo's parts are."""
+    """The paths of the demo's parts."""
 
     pivot: Path
     mixtral: Path
@@ -34,7 +37,7 @@ class DemoPaths(NamedTuple):
 
 
 def demo_paths(root: Path) -> DemoPaths:
-    """The paths under ``root``, whether or not anything is there."""
+    """The paths under ``root``, whether or not they exist."""
     models, corpus = root / "models", root / "corpus"
     return DemoPaths(
         models / "pivot", models / "mixtral", models / "qwen",
@@ -43,13 +46,14 @@ def demo_paths(root: Path) -> DemoPaths:
 
 
 def make_demo(root: Path, *, seed: int = 0, scale: float = 1.0, progress: Progress) -> DemoPaths:
-    """Make what is missing of the demo under ``root``: three models and a corpus in three splits.
+    """Make the missing parts of the demo under ``root``: three models and a corpus in three splits.
 
     Args:
-        root: A folder; ``models/{pivot,mixtral,qwen}`` and ``corpus/{train,validation,test}.jsonl`` are written in it.
-        seed: Decides the made-up world, the text and the initial weights.
+        root: A folder; ``models/{pivot,mixtral,qwen}`` and ``corpus/{train,validation,test}.jsonl`` are
+            written in it.
+        seed: Determines the made-up world, the text and the initial weights.
         scale: Share of the full size, for tests.
-        progress: Called with a label and a total, gives a function that takes each advance.
+        progress: Called with a label and a total; yields a function that takes each advance.
 
     Raises:
         MachineError: The folder cannot be written, or a worker was killed.
@@ -88,9 +92,9 @@ def _make_models(parts: Sequence[Part], progress: Progress) -> None:
 
 
 def _train_beside(parts: Sequence[Part], advance: Advance) -> None:
-    """Train the models in one process per core, each of one thread.
+    """Train the models in one process per core, with one thread each.
 
-    Starting one costs as much as a fifth of a model.
+    Starting one takes as long as a fifth of a model's training.
     """
     told: queue.Queue[int | None] = queue.Queue()
     shares = share_out(parts, min(len(parts), os.cpu_count() or 1))
@@ -114,7 +118,7 @@ def _train_beside(parts: Sequence[Part], advance: Advance) -> None:
 
 
 def share_out(parts: Sequence[Part], workers: int) -> list[list[Part]]:
-    """The models for each worker: the longest training first, each to the worker with the least to do."""
+    """The models of each worker: the longest training first, each to the worker with the least work."""
     from fusionchat.demo.models import schedule_of
 
     def work(part: Part) -> int:
@@ -145,7 +149,7 @@ def _listen(pipe: IO[str], told: "queue.Queue[int | None]") -> None:
 
 
 def _check(parts: Sequence[Part], code: int, log: Path) -> None:
-    """Raise what went wrong in a worker."""
+    """Raise the error of a worker."""
     said = log.read_text(encoding="utf-8", errors="replace")
     names = " and ".join(part.folder for part in parts)
     if code == MachineError.exit_code:

@@ -1,4 +1,4 @@
-"""The three tiny chat LLMs: structure, tokenizer, chat format, and what each is good at."""
+"""The three tiny chat LLMs: structure, tokenizer, chat format, and strong domains."""
 
 import random
 from collections.abc import Callable, Mapping
@@ -27,7 +27,7 @@ CONTEXT = 256
 """Positions of the models; the demo's conversations are shorter than that."""
 VOCABULARY = {"sentencepiece": 1000, "bytelevel": 1400}
 TOKENIZER_TEXT = 4000
-"""Conversations the tokenizers are trained on."""
+"""The number of conversations on which the tokenizers are trained."""
 
 
 @dataclass(frozen=True)
@@ -35,11 +35,11 @@ class ModelSpec:
     """One tiny chat LLM.
 
     Attributes:
-        structure: Its configuration class, which decides the structure.
+        structure: Its configuration class, which determines the structure.
         shape: Its sizes.
         tokenizer: Which of the two tokenizers it has.
         chat: Its entry in `FORMATS`.
-        strong: The domains it sees often.
+        strong: The domains that it sees often.
         weak: How often it sees each of the others, relative to a strong one.
         schedule: Its training at scale 1.
     """
@@ -77,7 +77,7 @@ SPECS: dict[str, ModelSpec] = {
 
 
 def schedule_of(name: str, scale: float) -> Schedule:
-    """A model's training at a scale: fewer conversations, all else as it is."""
+    """A model's training at a scale: fewer conversations, everything else unchanged."""
     full = SPECS[name].schedule
     conversations = max(16 * full.batch, round(full.conversations * scale))
     return Schedule(conversations, full.batch, full.learning_rate, full.weight_decay)
@@ -112,11 +112,10 @@ def config_of(name: str, tokenizer: PreTrainedTokenizerFast) -> PreTrainedConfig
 
 
 def make_model(folder: Path, name: str, *, seed: int, scale: float, advance: Callable[[int], None]) -> float:
-    """Train one model from nothing and save it as a Hugging Face folder.
+    """Train one model from scratch and save it as a Hugging Face folder; returns its last loss, nats a token.
 
-    Returns its last loss in nats a token.
-
-    One thread only: then the weights depend on the seed and the machine's arithmetic, not on its number of cores.
+    It uses only one thread, so that the weights depend on the seed and the machine's arithmetic, not on its
+    number of cores.
     """
     spec, schedule = SPECS[name], schedule_of(name, scale)
     corpus = fusion_corpus(seed, scale)

@@ -1,7 +1,9 @@
-"""The parts of the demo on disk: the corpus and each model, made in a partial folder, renamed, then noted.
+"""The parts of the demo on disk: the corpus and each model.
 
-A part is done if and only if its folder is there and its note under ``.made`` has the fingerprint of all it depends
-on: seed, scale and the demo's own code. A part whose making was cut short is made again.
+Each is made in a partial folder, renamed, then marked as done.
+
+A part is done if and only if its folder exists and its note under ``.made`` has the fingerprint of everything
+it depends on: seed, scale and the demo's own code. An interrupted part is made again.
 """
 
 import shutil
@@ -26,12 +28,12 @@ class Part(NamedTuple):
 
     @property
     def path(self) -> Path:
-        """Where it is."""
+        """The path of its folder."""
         return self.root / self.folder
 
     @property
     def note(self) -> Path:
-        """The file that says it is done, and for which fingerprint."""
+        """The file that records that it is done, and for which fingerprint."""
         return self.root / NOTES / f"{self.path.name}.json"
 
     def fingerprint(self) -> str:
@@ -41,7 +43,7 @@ class Part(NamedTuple):
         return fingerprint({"part": self.folder, "seed": self.seed, "scale": self.scale}, code)
 
     def is_made(self) -> bool:
-        """Whether it is there, whole and up to date."""
+        """Whether it exists, complete and up to date."""
         if not (self.path.is_dir() and self.note.is_file()):
             return False
         try:
@@ -52,7 +54,7 @@ class Part(NamedTuple):
 
 @contextmanager
 def making(part: Part) -> Iterator[Path]:
-    """Yield an empty partial folder; put it in the old one's place and note it when the block ends well."""
+    """Yield an empty partial folder; if the block succeeds, it replaces the old one and is marked as done."""
     partial = part.path.with_name(f".{part.path.name}.partial")
     with machine_errors(part.root):
         part.note.unlink(missing_ok=True)

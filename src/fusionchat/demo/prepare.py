@@ -1,4 +1,4 @@
-"""The demo's recipe, and its models and corpus made ready beside it."""
+"""The demo's recipe, with its models and corpus prepared beside it."""
 
 from functools import partial
 from pathlib import Path
@@ -13,8 +13,8 @@ def prepare(output: Path, *, seed: int, scale: float) -> Path:
     """Make (or find) the models and the corpus of the demo and write its recipe.
 
     Args:
-        output: Folder that holds the runs; the demo's is ``output/demo``.
-        seed: Of everything.
+        output: Folder of the runs; the demo's is ``output/demo``.
+        seed: The seed of everything.
         scale: Scale of the corpus and the training; 1 is the full demo.
 
     Returns:

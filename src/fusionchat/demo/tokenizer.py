@@ -1,7 +1,7 @@
-"""The demo's two tokenizers, trained on the spot, and the three chat templates.
+"""The demo's two tokenizers, which are trained here, and the three chat templates.
 
-``sentencepiece``: BPE with byte fallback, ``▁`` for spaces and a dummy prefix, laid out as Llama's tokenizer.json.
-``bytelevel``: GPT-2's byte-level BPE, as Qwen's, of another size.
+``sentencepiece``: BPE with byte fallback, ``▁`` for spaces and a dummy prefix, with the layout of Llama's
+tokenizer.json. ``bytelevel``: GPT-2's byte-level BPE, as Qwen's, of a different size.
 """
 
 import json
@@ -52,9 +52,12 @@ WORDS = (
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}"
     r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
 )
-"""Qwen2's pre-tokenizer pattern: words with the space or sign before them, single digits, signs, line ends."""
+"""Qwen2's pre-tokenizer pattern.
+
+Words with the space or sign before them, single digits, signs, line ends.
+"""
 COMMON = 90
-"""Characters the SentencePiece-like vocabulary keeps whole; rarer ones fall back to bytes."""
+"""The number of characters in the SentencePiece-like vocabulary; rarer ones fall back to bytes."""
 
 
 def train_tokenizer(kind: Kind, texts: Sequence[str], size: int) -> Tokenizer:
@@ -77,7 +80,7 @@ def _sentencepiece(texts: Iterable[str], size: int) -> Tokenizer:
 
 
 def _plain_bytes(trained: Tokenizer) -> Tokenizer:
-    """The trained vocabulary in Llama's layout, where the byte pieces are ordinary entries, not added tokens."""
+    """The trained vocabulary in Llama's layout, where byte pieces are ordinary entries, not added tokens."""
     vocabulary = trained.get_vocab()
     merges = _merges(trained)
     tokenizer = Tokenizer(

@@ -1,4 +1,4 @@
-"""Training a tiny chat LLM from nothing: batches of whole conversations, AdamW, warm-up and linear decay."""
+"""Training a tiny chat LLM from scratch: whole conversations, AdamW, warm-up and linear decay."""
 
 import random
 from collections.abc import Callable, Iterator
@@ -20,13 +20,13 @@ CHUNK = 64
 
 @dataclass(frozen=True)
 class Schedule:
-    """How long and how fast a model is trained.
+    """The schedule of a model's training.
 
     Attributes:
-        conversations: Conversations seen, each once.
-        batch: Conversations a step.
-        learning_rate: Peak, reached after a twentieth of the steps, then falling in a line to zero.
-        weight_decay: On matrices.
+        conversations: Number of conversations, each seen once.
+        batch: Conversations per step.
+        learning_rate: The peak, reached after a twentieth of the steps, then falling linearly to zero.
+        weight_decay: Weight decay of matrices.
     """
 
     conversations: int
@@ -36,7 +36,7 @@ class Schedule:
 
     @property
     def steps(self) -> int:
-        """Optimizer steps."""
+        """The number of optimizer steps."""
         return max(1, self.conversations // self.batch)
 
     def rate(self, step: int) -> float:
@@ -56,7 +56,7 @@ class Row(NamedTuple):
 
 
 def encode(tokenizer: PreTrainedTokenizerFast, records: list[Record], context: int) -> list[Row]:
-    """Each conversation in the model's own chat template; over-long ones are left out."""
+    """Each conversation in the model's own chat template; ones that are too long are left out."""
     texts = [str(tokenizer.apply_chat_template(record.chat(), tokenize=False)) for record in records]
     made = tokenizer(texts, add_special_tokens=False, return_offsets_mapping=True)
     rows = []
@@ -69,9 +69,11 @@ def encode(tokenizer: PreTrainedTokenizerFast, records: list[Record], context: i
 
 
 def _assistant_spans(record: Record, text: str, end: int) -> list[tuple[int, int]]:
-    """Where the assistant's messages stand in the rendered text, each with its end of turn (``end`` characters).
+    """The character spans of the assistant's messages in the rendered text, each with its end of turn.
 
-    A space before the message is the model's to say too: generation prompts end without it.
+    The end of turn has ``end`` characters.
+
+    A space before the message belongs to the span too, since generation prompts end without it.
     """
     spans, at = [], 0
     for user, assistant in record.messages:
@@ -89,7 +91,7 @@ class Batch(NamedTuple):
 
 
 def batches(rows: Callable[[int], list[Row]], schedule: Schedule, seed: int) -> Iterator[Batch]:
-    """As many batches as there are steps, of conversations of similar length."""
+    """One batch for each step, of conversations of similar length."""
     rng = random.Random(seed)
     made = 0
     while made < schedule.steps:
@@ -114,8 +116,8 @@ def _pad(group: list[Row]) -> Batch:
 def supervised_loss(model: PreTrainedModel, batch: Batch) -> Tensor:
     """Mean negative log-likelihood of the supervised tokens, in nats a token.
 
-    Padding is on the right and needs no mask: attention is causal and padding is not supervised. Only supervised
-    rows N reach the head.
+    Padding is on the right and needs no mask, because attention is causal and padding is not supervised. Only
+    supervised rows N reach the head.
     """
     hidden_BLH = model.base_model(input_ids=batch.ids_BL, use_cache=False).last_hidden_state
     chosen_BL = batch.supervised_BL[:, 1:]
@@ -129,7 +131,7 @@ def train(
     schedule: Schedule,
     advance: Callable[[int], None],
 ) -> float:
-    """Train in place; returns the mean loss of the last tenth of the steps in nats a token."""
+    """Train a model in place; returns the mean loss of the last tenth of the steps in nats a token."""
     matrices = [p for p in model.parameters() if p.ndim > 1]
     vectors = [p for p in model.parameters() if p.ndim <= 1]
     groups = [

@@ -1,7 +1,9 @@
-"""Trains models of the demo in a process of its own: ``python -m fusionchat.demo.worker ROOT NAME,NAME SEED SCALE``.
+"""Trains models of the demo in a process of its own.
 
-Every line on stdout is a number of conversations trained since the last. When the reader of that pipe dies, so does
-the worker, with a broken pipe: a killed demo leaves no process behind.
+It is run as ``python -m fusionchat.demo.worker ROOT NAME,NAME SEED SCALE``.
+
+Every line on stdout is the number of conversations trained since the last one. When the reader of that pipe
+dies, so does the worker, with a broken pipe: a killed demo leaves no process behind.
 """
 
 import sys

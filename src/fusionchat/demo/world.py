@@ -1,8 +1,10 @@
-"""The made-up world the demo's text is about: its facts, and its tastes (which word follows which context how often).
+"""The made-up world of the demo's text: its facts, and its tastes.
 
-A taste is a Zipf law over a slot's words whose ranking depends on the context: "what adjective goes with the sea" has
-another favourite than "what adjective goes with winter". Learning all of them takes much text, which the sources get
-and the fusion corpus does not give: that is what a source's distributions can tell beyond the labels.
+A taste is how often which word follows which context.
+
+It is a Zipf law over a slot's words whose ranking depends on the context: "what adjective goes with the sea"
+has a different favourite from "what adjective goes with winter". Learning all of them needs much text, which
+the sources get but the fusion corpus lacks, so a source's distributions contain more than the labels.
 """
 
 import random
@@ -14,13 +16,13 @@ from typing import NamedTuple, TypeVar
 T = TypeVar("T")
 
 ZIPF = 1.4
-"""Exponent of the tastes: weight of the word of rank r is r ** -ZIPF."""
+"""Exponent of the tastes: the word of rank r has weight r ** -ZIPF."""
 
 
 class Turn(NamedTuple):
     """One user message and the reply to it.
 
-    ``answer`` is what the reply's last line gives, None if nothing can be checked.
+    ``answer`` is the answer in the reply's last line; None if nothing can be checked.
     """
 
     user: str
@@ -29,7 +31,7 @@ class Turn(NamedTuple):
 
 
 class World:
-    """Facts and tastes, the same for all that is made with one seed."""
+    """Facts and tastes, the same for everything made with one seed."""
 
     def __init__(self, seed: int) -> None:
         self.seed = seed

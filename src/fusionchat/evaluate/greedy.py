@@ -1,5 +1,5 @@
 # B prompts of a batch, V vocabulary
-"""Greedy continuations of prompts, each as if it were alone, whatever shares its batch."""
+"""Greedy continuations of prompts, each independent of the others in its batch."""
 
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
@@ -16,9 +16,9 @@ if TYPE_CHECKING:
     from transformers import GenerationConfig, PreTrainedModel
 
 PROBE = 4
-"""Tokens that a model is tried on."""
+"""Number of tokens in a test of a model."""
 Watch = Callable[[Tensor, Tensor], Tensor]
-"""A logits processor: of the ids so far and the next token's logits, the logits that are gone by."""
+"""A logits processor: maps the ids so far and the next token's logits to the logits that are used."""
 
 
 def generate(
@@ -34,17 +34,17 @@ def generate(
 ) -> list[list[int]]:
     """Greedy continuations in the order of the prompts, without the stop token that ended them.
 
-    ``choose`` makes a logits processor for a batch of prompts, by their indices: greedy decoding takes the token that it
-    leaves the largest.
+    ``choose`` makes a logits processor for a batch of prompts, given their indices: greedy decoding chooses
+    the token whose logit it makes the largest.
 
-    An answer depends on its own prompt alone, never on what shares its batch: its room is ``max_new_tokens``, or what
-    its own prompt leaves of the model's context; a prompt that fills the context gets an empty answer. A batch holds
-    prompts with the same room, so that nobody is generated for past the context, is padded on the left (positions
-    count from each prompt's first token), and has neighbouring lengths. Where padding would change answers, every prompt
-    is a batch of its own.
+    An answer depends only on its own prompt, never on others in its batch: its limit is ``max_new_tokens``,
+    or what its own prompt leaves of the model's context; a prompt that fills the context gets an empty
+    answer. The prompts of a batch have the same limit, so that none is generated past the context, and
+    similar lengths; they are padded on the left (positions count from each prompt's first token). If padding
+    would change answers, every prompt is a batch of its own.
 
     Raises:
-        ModelError: The model gives NaN or infinite logits; it says of which of the ``names``.
+        ModelError: The model gives NaN or infinite logits; the message says for which of the ``names``.
     """
     answers: list[list[int]] = [[] for _ in prompts]
     window, switch = context_window(model), switch_length(model.config.get_text_config())
@@ -69,9 +69,10 @@ Alike = tuple[int, int]
 
 
 def alike(length: int, window: int | None, switch: int | None, max_new_tokens: int) -> Alike:
-    """What prompts of a batch have in common: room for answers, and where the model changes frequencies.
+    """What a batch's prompts must share: the answers' limit, and where the model changes frequencies.
 
-    The latter is 0 for never, -1 for before the answer, and the prompt's length for within it (see `switch_length`).
+    The latter is 0 for never, -1 for before the answer, and the prompt's length for within it (see
+    `switch_length`).
     """
     room = answer_room(window, length, max_new_tokens)
     if switch is None or length + room <= switch:
@@ -81,10 +82,10 @@ def alike(length: int, window: int | None, switch: int | None, max_new_tokens: i
 
 @torch.inference_mode()
 def ignores_padding(model: "PreTrainedModel") -> bool:
-    """Whether padding on the left leaves a model's logits as they are, tried on a few tokens.
+    """Whether padding on the left leaves a model's logits unchanged, tested on a few tokens.
 
-    Attention with a mask does; some recurrent structures (RWKV, RecurrentGemma) take padding into their state. A context
-    too short to try counts as no.
+    It does for attention with a mask; some recurrent structures (RWKV, RecurrentGemma) process padding in
+    their state. A context that is too short for the test counts as no.
     """
     if (context_window(model) or 2 * PROBE + 1) <= 2 * PROBE:
         return False
@@ -106,20 +107,21 @@ def ignores_padding(model: "PreTrainedModel") -> bool:
 
 
 def answer_room(window: int | None, prompt: int, max_new_tokens: int) -> int:
-    """Tokens an answer may have after a prompt of ``prompt`` tokens; 0 where the prompt fills the window."""
+    """The most tokens of an answer after a prompt of ``prompt`` tokens; 0 if the prompt fills the window."""
     return max_new_tokens if window is None else max(0, min(max_new_tokens, window - prompt))
 
 
 def context_window(model: "PreTrainedModel") -> int | None:
-    """The most positions a model's configuration allows, None where it states no limit."""
+    """The most positions that a model's configuration allows; None if it states no limit."""
     value = getattr(model.config.get_text_config(), "max_position_embeddings", None)
     return value if isinstance(value, int) and value > 0 else None
 
 
 def require_finite_logits(names: Sequence[str]) -> Watch:
-    """A logits processor that changes nothing and refuses a next token that has no largest finite logit.
+    """A logits processor that only checks that the next token has a finite largest logit.
 
-    The greedy choice among NaN or +inf is a token like any other: a broken model's answers would count as wrong ones.
+    The greedy choice among NaN or +inf is a token like any other, so a broken model's answers would only
+    count as wrong.
     """
 
     def watch(_ids: Tensor, scores_BV: Tensor) -> Tensor:
@@ -145,12 +147,12 @@ def continue_batch(
 ) -> list[list[int]]:
     """Greedy continuations of one batch, each cut before its first stop token.
 
-    ``watches`` see all logits in turn.
+    ``watches`` process all logits in turn.
     """
     from transformers import LogitsProcessorList
 
     length = max(map(len, prompts))
-    padding = stop_ids[0] if stop_ids else 0  # masked, so any id will do
+    padding = stop_ids[0] if stop_ids else 0  # masked, so the id does not matter
     ids = torch.tensor([[padding] * (length - len(p)) + list(p) for p in prompts], device=input_device(model))
     mask = torch.tensor([[0] * (length - len(p)) + [1] * len(p) for p in prompts], device=input_device(model))
     out = model.generate(  # type: ignore[operator]
@@ -163,7 +165,10 @@ def continue_batch(
 
 
 def greedy_settings(stop_ids: Sequence[int], max_new_tokens: int) -> "GenerationConfig":
-    """Greedy decoding. Everything that would change it is set: what is unset comes from the model's folder."""
+    """The settings of greedy decoding, with everything set that would change it.
+
+    Otherwise values would come from the model's folder.
+    """
     from transformers import GenerationConfig
 
     return GenerationConfig(  # type: ignore[no-untyped-call]

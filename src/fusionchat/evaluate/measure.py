@@ -1,4 +1,4 @@
-"""Measuring a model by all tasks of a table, or by one metric to choose models."""
+"""Measuring a model with all tasks of a table, or with one metric to choose among models."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -16,7 +16,7 @@ from fusionchat.evaluate.tasks.base import Measured, Subject, Task
 
 
 def measure(subject: Subject, tasks: Sequence[Task], out: Path, name: str) -> Scores:
-    """The scores of a model called ``name``, written to ``scores.json`` with the tasks' own files beside it."""
+    """The scores of a model, written to ``scores.json`` with the tasks' own files beside it."""
 
     def progress(verb: str, total: int, unit: str) -> AbstractContextManager[console.Advance]:
         return console.progress(f"{verb} {name}", total, unit)
@@ -34,20 +34,20 @@ def measure(subject: Subject, tasks: Sequence[Task], out: Path, name: str) -> Sc
 
 
 def together(subject: Subject, found: Sequence[Measured]) -> Scores:
-    """What several tasks measured of one model; a metric without items is left out."""
+    """The scores from several tasks' measurements of one model; a metric without items is left out."""
     items = {name: own for measured in found for name, own in measured.items.items() if own.ids}
     counts = {name: count for measured in found for name, count in measured.counts.items()}
     return Scores(sum(p.numel() for p in subject.model.parameters()), items, counts)
 
 
 def loss(subject: Subject, task: Task, metric: Metric) -> float:
-    """The model's figure in a metric, negative where more is better: less is better."""
+    """The model's figure in a metric as a loss: negated if more is better."""
     scores = together(subject, [task.measure(subject, lambda *_: nullcontext(console.ignore))])
     return metric.loss(scores.estimate(metric).value)
 
 
 def require_measurable(task: Task, metric: Metric, conversations: Sequence[Conversation]) -> None:
-    """Raise CorpusError where the task can measure none of the conversations, which are the validation part's."""
+    """Raise CorpusError if the task can measure none of the validation part's conversations."""
     if not task.places(conversations):
         raise CorpusError(
             f"No conversation of the validation part can be measured by {metric.title}",
@@ -57,10 +57,10 @@ def require_measurable(task: Task, metric: Metric, conversations: Sequence[Conve
 
 
 def comparable(scores: Mapping[str, Scores]) -> tuple[list[Scores], tuple[str, ...]]:
-    """Several models' scores as each task has them compared, and sentences on what was left out.
+    """Several models' scores, made comparable by each task, and sentences on what was left out.
 
     Args:
-        scores: By the names of the models' rows.
+        scores: The scores by the names of the models' rows.
     """
     found, notes = dict(scores), list[str]()
     for kind in TASKS.values():
@@ -71,7 +71,7 @@ def comparable(scores: Mapping[str, Scores]) -> tuple[list[Scores], tuple[str, .
 
 
 def remarks(models: Mapping[str, Sequence[Scores]]) -> tuple[str, ...]:
-    """What a reader has to know of what the tasks counted.
+    """What a reader must know about the tasks' counts.
 
     Args:
         models: The scores of each seed of every model, by the model's label.

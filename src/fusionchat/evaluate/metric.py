@@ -31,10 +31,11 @@ class Estimator(NamedTuple):
     """How items become one figure with a standard error.
 
     Attributes:
-        name: For JSON.
+        name: Its name in JSON.
         value: The estimate of values and sizes.
         difference: The paired difference of the first values minus the second, which share their sizes.
-        own: What a gain of 1 adds to the variance of one item's difference: 1 where items are right or wrong.
+        own: What a gain of 1 adds to the variance of one item's difference: 1 for items that are right or
+            wrong.
     """
 
     name: str
@@ -63,15 +64,17 @@ class Metric:
     """One figure of a model.
 
     Attributes:
-        name: In the recipe and in JSON.
-        title: For readers.
-        unit: What it is shown in; the title, where that says it.
-        better: Which direction is.
+        name: Its name in the recipe and in JSON.
+        title: Its name for readers.
+        unit: The unit that it is shown in; the title, if that says it.
+        better: The direction that is better.
         estimator: How items become the figure.
-        scale: What the figure is multiplied by to be shown; 100 for percent.
-        places: Decimals it is shown with; one more where its standard error is smaller than two units of the last.
+        scale: The factor by which the shown figure is multiplied; 100 for percent.
+        places: Decimals that it is shown with; one more if its standard error is smaller than two units of
+            the last.
         about: What it measures, for captions; "" for the unit.
-        floor: Where the pivot's figure is below it, the task is too hard to show a difference, and counts for nothing.
+        floor: If the pivot's figure is below it, the task is too hard to show a difference, and is ignored in
+            comparisons.
     """
 
     name: str
@@ -91,12 +94,12 @@ class Metric:
 
     @property
     def column(self) -> str:
-        """The title with the unit, where the title does not say it: ``exact match (%)``."""
+        """The title with the unit, unless the title says it: ``exact match (%)``."""
         return self.title if self.unit == self.title else f"{self.title} ({self.unit})"
 
     @property
     def gained(self) -> str:
-        """What gains are counted in: ``bits per byte saved``, ``percentage points``."""
+        """The unit of gains: ``bits per byte saved``, ``percentage points``."""
         if self.unit == "%":
             return "percentage points"
         return f"{self.unit} saved" if self.better == "lower" else self.unit
@@ -107,16 +110,16 @@ class Metric:
         return self.about or ("Percent" if self.unit == "%" else capital(self.unit))
 
     def loss(self, value: float) -> float:
-        """The value as one of which less is better; of a loss the value."""
+        """The value as a loss, of which less is better."""
         return value if self.better == "lower" else -value
 
     def breakdown(self, values_I: Values, sizes_I: Sizes, domains: Sequence[str]) -> Breakdown:
-        """The estimate over all items and over those of each domain; a domain without size has none."""
+        """The estimate over all items and over each domain's; a domain without size has none."""
         named = sized(domains, sizes_I)
         return Breakdown(*break_down(named, lambda rows: self.estimator.value(values_I[rows], sizes_I[rows])))
 
     def gains(self, model: Side, baseline: Side, sizes_I: Sizes, domains: Sequence[str]) -> Gains:
-        """What the model gains over the baseline on the same items, positive where it is better, see `paired`."""
+        """The gain of a model over the baseline on the same items, positive if it is better, see `paired`."""
         difference = self.estimator.difference
         flipped = partial(_flipped, difference)
         chosen = difference if self.better == "higher" else flipped

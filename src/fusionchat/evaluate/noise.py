@@ -1,14 +1,15 @@
 # C conversations, R trainings that differ in their seeds alone
-"""Gains whose errors hold both the sampling of conversations and the noise of training. PURE.
+"""Gains with errors from both the sampling of conversations and the noise of training. PURE.
 
-Another test part and other seeds would both move a gain. With s trainings on one side and r on the other
+Another test part and other seeds would both change a gain. With s trainings on one side and r on the other
 
     se^2 = [V - sum_k a_k W_k]+ + sum_k a_k S_k^2,      a = 1 / s and 1 / r,
 
-V: sampling variance of the paired difference of the sides' means; S^2: variance between trainings, seen on these
-conversations; W: the part of S^2 that V holds already, since seeds differ by conversation, too. That is the
-two-way clustered variance (Cameron, Gelbach & Miller 2011, JBES 29:238): by conversation, plus by seed, minus by both.
-docs/decisions/training_noise.md says what is assumed and how often the intervals are wrong.
+V: sampling variance of the paired difference of the sides' means; S^2: variance between trainings, seen on
+these conversations; W: the part of S^2 that V contains already, since seeds differ by conversation, too. That
+is the two-way clustered variance (Cameron, Gelbach & Miller 2011, JBES 29:238): by conversation, plus by
+seed, minus by both. docs/decisions/training_noise.md says what is assumed and how often the intervals are
+wrong.
 """
 
 from collections.abc import Callable, Sequence
@@ -26,16 +27,16 @@ Sizes = Float[np.ndarray, " C"] | Int[np.ndarray, " C"]
 
 
 class Gain(NamedTuple):
-    """What a model gains over another, positive where it is better.
+    """The gain of a model over another, positive if it is better.
 
     Attributes:
         value: The gain.
-        se: Its standard error; of sampling alone where the training noise is unknown, None where neither is known.
-        n: Conversations.
-        sampling_se: Standard error over conversations, the trained models taken as they are.
-        training_se: Standard error over seeds; None where no side was trained twice.
-        t: Standard errors to either side of a 95 % interval; None where the training noise is unknown.
-        df: Degrees of freedom of ``training_se``; None where it is 0 or unknown.
+        se: Its standard error; of sampling alone if the training noise is unknown, None if neither is known.
+        n: The number of conversations.
+        sampling_se: Standard error over conversations, for the given trained models.
+        training_se: Standard error over seeds; None if no side was trained twice.
+        t: Standard errors to either side of a 95 % interval; None if the training noise is unknown.
+        df: Degrees of freedom of ``training_se``; None if it is 0 or unknown.
     """
 
     value: float
@@ -48,14 +49,14 @@ class Gain(NamedTuple):
 
     @property
     def interval(self) -> tuple[float, float] | None:
-        """The 95 % interval, None where an error is unknown."""
+        """The 95 % interval; None if an error is unknown."""
         if self.se is None or self.t is None:
             return None
         return self.value - self.t * self.se, self.value + self.t * self.se
 
     @property
     def is_clear(self) -> bool:
-        """Whether the 95 % interval, made from at least `ENOUGH` conversations, leaves out zero."""
+        """Whether the 95 % interval, from at least `ENOUGH` conversations, excludes zero."""
         if self.n < ENOUGH or not self.se or self.t is None:
             return False
         return abs(self.value) > self.t * self.se
@@ -73,8 +74,10 @@ class Side(NamedTuple):
 
     Attributes:
         scores_C: Its bits, or its share of right answers; the mean over its trainings.
-        share: Its variance in units of one training's: 1 / trainings; 0 for a model that was not trained here.
-        runs_RC: Scores of trainings that differ in their seeds alone and show the noise of one; None if there are none.
+        share: Its variance in units of one training's: 1 / trainings; 0 for a model that was not trained
+            here.
+        runs_RC: Scores of trainings that differ only in their seeds and show the noise of one; None if there
+            are none.
     """
 
     scores_C: Scores
@@ -102,13 +105,13 @@ def paired(
     domains: Sequence[str],
     difference: Callable[[Scores, Scores, Sizes], Estimate],
 ) -> Gains:
-    """What a model gains over a baseline on the same conversations, over all and in each domain, see `gain`.
+    """The gain of a model over a baseline on the same conversations, overall and by domain, see `gain`.
 
     Args:
         model: One side.
         baseline: The other.
-        sizes_C: What the scores of both are divided by: bytes, or ones.
-        domains: Of the conversations; one that has no size has no gain.
+        sizes_C: The divisors of both sides' scores: bytes, or ones.
+        domains: The conversations' domains; one without size has no gain.
         difference: The gain of the first scores over the second and its sampling error, given their sizes.
     """
 
@@ -121,21 +124,21 @@ def paired(
 
 
 def one_noise(model: Side, baseline: Side) -> bool:
-    """Whether the same trainings show the noise of both sides: then it is one estimate, not two."""
+    """Whether the same trainings show the noise of both sides, so that it is one estimate, not two."""
     return model.runs_RC is baseline.runs_RC
 
 
 def gain(sampled: Estimate, model: Side, baseline: Side, sizes_C: Sizes, shared: bool) -> Gain:
     """A paired difference with the training noise of its sides.
 
-    t is between those of sampling and of training, see `mixed_t`. Satterthwaite's degrees of freedom, fitted to variances of
-    which one is known from two seeds, leave out the truth twice as often as they say.
+    t is between those of sampling and of training, see `mixed_t`. With Satterthwaite's degrees of freedom, if
+    one variance is known from only two seeds, intervals miss the truth twice as often as they should.
 
     Args:
         sampled: The difference with its sampling error.
         model: One side, on the conversations of ``sampled``.
         baseline: The other.
-        sizes_C: What their scores are divided by: bytes, or ones.
+        sizes_C: The divisors of their scores: bytes, or ones.
         shared: Whether the noise of both sides is one estimate, see `one_noise`.
     """
     value, error, n = sampled
@@ -160,21 +163,22 @@ def gain(sampled: Estimate, model: Side, baseline: Side, sizes_C: Sizes, shared:
 
 
 def mixed_t(sampling_t: float, df: float, share: float) -> float:
-    """The t of a variance of which a share is training's, known with ``df`` degrees of freedom.
+    """The t for a variance of which a share is training's, known with ``df`` degrees of freedom.
 
     t = t_sampling + (t_df - t_sampling) share^p, p = 3/2 - 1/(2 df), at least 1. p = 1 is Cochran and Cox's
-    (*Experimental Designs*, 2nd ed. 1957, section 4.14), the mean of both weighted by the variances. It is too large where
-    both shares are: with three seeds equal models are called different in 2.8 % then instead of 5. With this p it is 3.4 %
-    to 5.4 %, whatever the share; with one degree of freedom, where a larger p gives up to 8 %, it stays 1.
+    (*Experimental Designs*, 2nd ed. 1957, section 4.14), the mean of both weighted by the variances. It is
+    too large if both shares are: with three seeds, equal models are then called different in 2.8 % of cases
+    instead of 5. With this p it is 3.4 % to 5.4 %, whatever the share; with one degree of freedom, where a
+    larger p leads to up to 8 %, it stays 1.
     """
     return sampling_t + (critical(df) - sampling_t) * share ** max(1.0, 1.5 - 0.5 / df)
 
 
 def spread(runs_RC: Runs, sizes_C: Sizes) -> Spread:
-    """The variance between trainings of their scores' sum over sizes, and the part of it that sampling explains.
+    """The variance between trainings of their scores' sum over sizes, and the part due to sampling.
 
-    S^2 = sum_r (v_r - v)^2 / (R - 1). W is `ratio`'s variance of v_r - v, summed likewise: half the mean sampling
-    variance of the paired difference of two trainings.
+    S^2 = sum_r (v_r - v)^2 / (R - 1). W is `ratio`'s variance of v_r - v, summed likewise: half the mean
+    sampling variance of the paired difference of two trainings.
     """
     trainings, n = runs_RC.shape
     assert trainings > 1 and n > 1, "no spread of one"
@@ -187,11 +191,13 @@ def spread(runs_RC: Runs, sizes_C: Sizes) -> Spread:
 
 
 def degrees_of_freedom(parts: Sequence[tuple[float, int]]) -> float:
-    """Of a sum of variances, each with its own: all of them if they have the same, else Satterthwaite's.
+    """Degrees of freedom of a sum of variances: the total if all have the same, else Satterthwaite's.
 
-    (sum v)^2 / sum(v^2 / df) (Satterthwaite 1946, Biometrics Bulletin 2:110; Welch 1947, Biometrika 34:28). With two
-    trainings on each side it makes t so large that equal models are found different in 2 % instead of 5 %; Student's
-    own test, whose variance is the same for equal numbers, in 5 to 7 %, however unequal their noise is.
+    (sum v)^2 / sum(v^2 / df) (Satterthwaite 1946, Biometrics Bulletin 2:110; Welch 1947, Biometrika 34:28).
+    With two
+    trainings on each side it makes t so large that equal models are called different in 2 % of cases instead
+    of 5 %. Student's own test, whose variance is the same for equal numbers, does so in 5 to 7 %, however
+    unequal their noise is.
     """
     if len({df for _, df in parts}) == 1:
         return float(sum(df for _, df in parts))

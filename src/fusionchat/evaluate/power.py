@@ -1,5 +1,5 @@
 # S points of a grid
-"""How large a gain has to be to be called clear in 4 of 5 cases. PURE."""
+"""How large a gain must be to be called clear in 4 of 5 cases. PURE."""
 
 import math
 from functools import lru_cache
@@ -13,23 +13,26 @@ from fusionchat.evaluate.t_distribution import critical
 
 POWER = 0.8
 AIM = 0.83
-"""What is aimed for, so that `POWER` is reached where few items and mixed noises are not what the formula takes them for."""
+"""The power that the formula aims at, so that the real one reaches `POWER`.
+
+With few items and mixed noises, the formula's assumptions do not hold exactly.
+"""
 POINTS = 96
-"""Of the grid of standard errors: 0.1 % of the power are known with it."""
+"""Points of the grid of standard errors, which determine the power to 0.1 %."""
 REACH = 25.0
-"""Where the density of the grid's logarithm is under exp(-REACH) of its greatest, it is taken for 0."""
+"""The density of the grid's logarithm counts as 0 below exp(-REACH) of its maximum."""
 
 
 def detectable(gain: Gain, own: float = 0.0) -> float | None:
-    """The true gain that another experiment like this one would call clear with a probability of `POWER`.
+    """The true gain that another experiment like this one would call clear with probability `POWER`.
 
-    None where nothing would be: the training noise is unknown, or items are under `ENOUGH`. The errors that sampling and
-    training need are weighted by their variances.
+    None if it would call nothing clear, because the training noise is unknown or there are fewer than
+    `ENOUGH` items. The errors that sampling and training need are weighted by their variances.
 
     Args:
-        gain: What this experiment found.
-        own: What a gain of 1 adds to the variance of one item's difference. A share of right answers cannot rise without
-            items that move: 1 there, and 0 for bits.
+        gain: The result of this experiment.
+        own: What a gain of 1 adds to the variance of one item's difference: 1 for a share of right answers,
+            which cannot rise without items that change, and 0 for bits.
     """
     if gain.se is None or gain.t is None or gain.n < ENOUGH:
         return None
@@ -43,12 +46,13 @@ def detectable(gain: Gain, own: float = 0.0) -> float | None:
 
 @lru_cache(maxsize=1024)
 def errors_needed(df: float) -> float:
-    """Standard errors, as one experiment finds them, that a true gain has to have to be clear in another.
+    """The size of a true gain, in one experiment's standard errors, to be clear in another experiment.
 
-    k with P(Z + k s1 > t s2) = `AIM`: Z is a standard normal, s1 and s2 are the standard errors that the two experiments
-    find, each the root of a chi squared over its degrees of freedom ``df``, at which Student's t is t. Where the error is
-    known exactly k is t + 0.95 (Cohen, *Statistical Power Analysis*, 2nd ed. 1988, section 12.3; 0.84 for 80 %); with
-    three seeds it is more than twice t, since the one experiment's error may be half the other's.
+    k with P(Z + k s1 > t s2) = `AIM`: Z is a standard normal, s1 and s2 are the standard errors that the two
+    experiments find, each the root of a chi squared over its degrees of freedom ``df``, at which Student's t
+    is t. If the error is
+    known exactly, k is t + 0.95 (Cohen, *Statistical Power Analysis*, 2nd ed. 1988, section 12.3; 0.84 for 80
+    %). With three seeds it is more than twice t, since one experiment's error may be half the other's.
     """
     t, (grid_S, weights_S) = critical(df), chi_grid(df)
     low, high = t, t + 1.0
@@ -73,7 +77,7 @@ def chi_grid(df: float) -> tuple[Float[np.ndarray, " S"], Float[np.ndarray, " S"
     """
 
     def log_density(u: float) -> float:
-        return df * (u - math.expm1(2 * u) / 2)  # 0 at its greatest, u = 0
+        return df * (u - math.expm1(2 * u) / 2)  # 0 at its maximum, u = 0
 
     def edge(step: float) -> float:
         u = step

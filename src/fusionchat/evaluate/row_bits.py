@@ -22,12 +22,12 @@ EVENTS = "events.safetensors"
 
 
 class RowBits(NamedTuple):
-    """What a model's likelihood was measured from.
+    """The rows from which a model's likelihood was measured.
 
     Attributes:
-        events: What each row scores.
+        events: The events that each row scores.
         bits_N: float64 [N], bits of each row.
-        unscored: Supervised bytes that the model has no row for.
+        unscored: Supervised bytes for which the model has no row.
     """
 
     events: Events
@@ -37,7 +37,7 @@ class RowBits(NamedTuple):
     def add_up(
         self, count: int, mask_N: Bool[np.ndarray, " N"] | None = None
     ) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-        """Bits and UTF-8 bytes of each of ``count`` conversations, of the rows in the mask."""
+        """Bits and UTF-8 bytes of each of ``count`` conversations, over the rows in the mask."""
         rows = slice(None) if mask_N is None else mask_N
         place = self.events.conversation[rows]
         bits_C = add_up(self.bits_N[rows], place, count)
@@ -50,12 +50,15 @@ def rendered_events(rendered: Sequence[Rendered], conversations: Sequence[Conver
 
 
 def events_file(events: Events, bits_N: Float[np.ndarray, " N"]) -> bytes:
-    """The bits of every row and what it scores as a file, so that models can be compared over what all of them score."""
+    """The content of a file with the bits of every row and the events that it scores.
+
+    With it, models can be compared over the events that all of them score.
+    """
     return save(events._asdict() | {"bits": bits_N})
 
 
 def read_events(folder: Path) -> tuple[Events, NDArray[np.float64]]:
-    """The rows' events and bits of a finished evaluation; raises ArtifactError where they are damaged."""
+    """The rows' events and bits of a finished evaluation; raises ArtifactError if they are damaged."""
     path = folder / EVENTS
     try:
         arrays = load_file(path)
@@ -69,9 +72,9 @@ def read_events(folder: Path) -> tuple[Events, NDArray[np.float64]]:
 def over_common_events(models: Mapping[str, RowBits]) -> tuple[list[NDArray[np.bool_]] | None, str]:
     """The rows of each model in events that all models score, and a sentence on what is left out.
 
-    Bits per byte of two models, and their paired gain, mean something only over the same events: a model without a
-    first token or without ends of turns would else be charged nothing for them. Where all score the same events, or
-    have none in common, there is nothing to leave out, which is None.
+    Bits per byte of two models, and their paired gain, are meaningful only over the same events: otherwise a
+    model without a first token or without ends of turns would be charged nothing for them. If all score the
+    same events, or have none in common, nothing is left out, and the rows are None.
 
     Args:
         models: Models scored on the same conversations by the names of their rows.
@@ -103,7 +106,7 @@ def over_common_events(models: Mapping[str, RowBits]) -> tuple[list[NDArray[np.b
 
 
 def amounts(size: int, ends: int) -> str:
-    """Bytes and ends of turns in words; what there is none of is left out."""
+    """Bytes and ends of turns in words; a number of 0 is left out."""
     parts = [counted(size, "byte")] if size else []
     parts += [counted(ends, "end of turn", "ends of turns")] if ends else []
     return " and ".join(parts) or "nothing"

@@ -18,13 +18,13 @@ SCORES = "scores.json"
 
 
 class Items(NamedTuple):
-    """What a metric is made of.
+    """The items of a metric.
 
     Attributes:
-        ids: Of each item.
-        domains: Of each item, "" for none.
-        values: float64 [I], what is added up or averaged.
-        sizes: [I], what the values are divided by; ones for a mean.
+        ids: The id of each item.
+        domains: The domain of each item; "" for none.
+        values: float64 [I], the values that are added up or averaged.
+        sizes: [I], the divisors of the values; ones for a mean.
     """
 
     ids: tuple[str, ...]
@@ -39,7 +39,7 @@ class Items(NamedTuple):
         values: Sequence[float] | Float[np.ndarray, " I"],
         sizes: NDArray[np.int64] | None = None,
     ) -> "Items":
-        """One item a conversation; without sizes their mean counts."""
+        """One item for each conversation; without sizes, the mean counts."""
         return cls(
             tuple(c.id for c in conversations),
             tuple(c.domain for c in conversations),
@@ -52,10 +52,10 @@ class Scores(NamedTuple):
     """A finished evaluation.
 
     Attributes:
-        parameters: Of the model.
-        items: By the metric's name; a metric that has no item is not there.
-        counts: What tasks keep beside their items, by name.
-        folder: Where the tasks' files are.
+        parameters: The number of the model's parameters.
+        items: The items by the metric's name; a metric without items is missing.
+        counts: What tasks save beside their items, by name.
+        folder: The folder of the tasks' files.
     """
 
     parameters: int
@@ -64,12 +64,12 @@ class Scores(NamedTuple):
     folder: Path = Path()
 
     def estimate(self, metric: Metric) -> Estimate:
-        """The model's figure in a metric that it has items of."""
+        """The model's figure in a metric that has items."""
         items = self.items[metric.name]
         return metric.estimator.value(items.values, items.sizes)
 
     def summary(self, metrics: Iterable[Metric]) -> dict[str, float]:
-        """The figure of every metric that there are items of."""
+        """The figure of every metric that has items."""
         return {m.name: round(self.estimate(m).value, 6) for m in metrics if m.name in self.items}
 
 

@@ -15,17 +15,17 @@ from fusionchat.settings import AnyDtype, Frozen, no_such
 class _Tasks(Frozen):
     @property
     def tasks(self) -> tuple[Task, ...]:
-        """The tasks that are on, those that always are first."""
+        """The tasks that are on; those that are always on come first."""
         asked = (getattr(self, name, None) for name in TASKS)
         return ALWAYS + tuple(task for task in asked if task is not None)
 
     @property
     def metrics(self) -> tuple[Metric, ...]:
-        """What is measured, the metric that a run is judged by first."""
+        """The metrics, the one that a run is judged by first."""
         return tuple(metric for task in self.tasks for metric in task.metrics)
 
     def task_of(self, metric: str) -> Task:
-        """The task that measures a metric; raises ValueError where none that is on does."""
+        """The task that measures a metric; raises ValueError if none that is on does."""
         if metric not in METRICS:
             raise ValueError(no_such("metric", metric, list(METRICS)))
         found = next((task for task in self.tasks if METRICS[metric] in task.metrics), None)
@@ -40,12 +40,12 @@ class _Tasks(Frozen):
         return {f"{task.name}.{key}": path for task in self.tasks for key, path in task.reads.items()}
 
     def refuse(self, files: Mapping[str, Path]) -> None:
-        """Raise FusionChatError where one of the files, as in `reads`, is not what its task needs."""
+        """Raise FusionChatError if one of the files, as in `reads`, is not what its task needs."""
         for task in self.tasks:
             task.refuse({key: files[f"{task.name}.{key}"] for key in task.reads})
 
     def only(self, *names: str) -> Self:
-        """The same without the other tasks that may be off."""
+        """The same settings with only these optional tasks."""
         off = {name: None for name, kind in TASKS.items() if not kind.always and name not in names}
         return self.model_copy(update=off)
 

@@ -14,17 +14,15 @@ from numpy.typing import NDArray
 
 Bits = Float[np.ndarray, " C"]
 Bytes = Int[np.ndarray, " C"]
-Correct = (
-    Bool[np.ndarray, " C"] | Float[np.ndarray, " C"]
-)  # a share where it is the mean of several trainings
+Correct = Bool[np.ndarray, " C"] | Float[np.ndarray, " C"]  # a share if it is the mean of several trainings
 E = TypeVar("E")
-ENOUGH = 10  # conversations from which on a standard error is itself known well enough to build on
+ENOUGH = 10  # conversations from which on a standard error is itself reliable
 
 
 class Estimate(NamedTuple):
     """A value and its standard error over n conversations.
 
-    ``se`` is None where n is too small to know it.
+    ``se`` is None if n is too small to know it.
     """
 
     value: float
@@ -60,11 +58,11 @@ def ratio(numerators_C: Bits, denominators_C: Bits | Bytes) -> Estimate:
 
 
 def proportion(correct_C: Correct) -> Estimate:
-    """The share that is right, with half the width of Wilson's score interval at z = 1 as its standard error.
+    """The share that is right, with half the width of Wilson's score interval at z = 1 as standard error.
 
     se = sqrt(p (1 - p) / n + 1 / (4 n^2)) / (1 + 1 / n) (Wilson 1927, JASA 22:209). Near the middle it is the
-    binomial sqrt(p (1 - p) / n); at 0 and 1, where that would claim certainty, it is 1 / (2 (n + 1)). For the mean of
-    several trainings p (1 - p) is the variance of the conversations' shares, which it equals for one.
+    binomial sqrt(p (1 - p) / n); at 0 and 1, where that would claim certainty, it is 1 / (2 (n + 1)). For the
+    mean of several trainings p (1 - p) is the variance of the conversations' shares, which it equals for one.
 
     Raises:
         ValueError: If there is no conversation.
@@ -97,7 +95,10 @@ def proportion_gain(correct_C: Correct, baseline_C: Correct) -> Estimate:
 
 
 def sized(domains: Sequence[str], sizes_C: Bytes | Bits) -> list[str]:
-    """The conversations' domains, "" for one that has no size (of which no byte is scored by all models of a comparison)."""
+    """The conversations' domains, "" for one that has no size.
+
+    That is one of which no byte is scored by all models of a comparison.
+    """
     there = {name for name, size in zip(domains, sizes_C, strict=True) if size > 0}
     return [name if name in there else "" for name in domains]
 

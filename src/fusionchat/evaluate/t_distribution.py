@@ -11,7 +11,9 @@ _TINY = 1e-300
 
 @lru_cache(maxsize=1024)
 def critical(df: float) -> float:
-    """The t that |T| exceeds with probability 1 - `LEVEL` at ``df`` degrees of freedom: 12.71 at 1, 4.30 at 2.
+    """The t that |T| exceeds with probability 1 - `LEVEL` at ``df`` degrees of freedom.
+
+    It is 12.71 at 1, and 4.30 at 2.
 
     Found by bisection of `outside`, which falls with t.
     """

@@ -1,5 +1,5 @@
 # N supervised rows, V vocabulary, H hidden size
-"""Bits a model needs for each supervised token: the numerator of bits per byte."""
+"""Bits that a model needs for each supervised token: the numerator of bits per byte."""
 
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Protocol
@@ -21,7 +21,7 @@ LOGITS = 1 << 24  # fp32 logits held at once: 64 MiB
 
 
 class ScoringHead(Protocol):
-    """What is needed of a model: `fusionchat.models.head.Head`."""
+    """The part of `fusionchat.models.head.Head` that is used here."""
 
     def hidden(self, tokens_BL: Int[Tensor, "B L"], mask_BL: Int[Tensor, "B L"], /) -> Float[Tensor, "B L H"]:
         """Last hidden states."""
@@ -41,7 +41,7 @@ def token_bits(
     batch_tokens: int,
     progress: Callable[[int], None],
 ) -> Float[np.ndarray, " N"]:
-    """Bits (log2) the model needs for each supervised token, fp64 [N], in the order of the conversations.
+    """Bits (log2) for each supervised token, fp64 [N], in the order of the conversations.
 
     bits_i = -log2 p(token i | everything before it).
 
@@ -79,7 +79,7 @@ def head_bits(
     bits_N = np.zeros(int(offsets[-1]), dtype=np.float64)
     for batch in batches(rendered, batch_tokens):
         hidden = head.hidden(batch.tokens.to(device), batch.mask.to(device)).flatten(0, 1)
-        own = hidden.device  # the head's, where a model is spread
+        own = hidden.device  # the head's, if a model is spread over devices
         hidden_NH = hidden[batch.positions.to(own)]
         nats_N = label_nats(head, hidden_NH, batch.labels.to(own)).double().cpu().numpy()
         require_finite(-nats_N, batch.members, rows, names)
@@ -94,7 +94,7 @@ def label_nats(
 ) -> Float[Tensor, " N"]:
     """-ln p of every label, fp32; the head sees a chunk of rows at a time."""
     parts, done = [], 0
-    chunk = 1  # the first chunk tells the size of the vocabulary
+    chunk = 1  # the first chunk shows the size of the vocabulary
     while done < len(labels_N):
         logits_NV = head.logits(hidden_NH[done : done + chunk]).float()
         parts.append(

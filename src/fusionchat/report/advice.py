@@ -1,6 +1,6 @@
-"""Advice in words: what the figures of a run say to do next.
+"""Advice in words: what the figures of a run suggest to do next.
 
-Each rule is a function of the report that gives sentences.
+Each rule is a function of the report that yields sentences.
 """
 
 from collections.abc import Callable, Iterator
@@ -13,16 +13,16 @@ from fusionchat.report.model import Over, Report, Row
 from fusionchat.units import weight_text
 
 MOST = 5
-"""Sentences that are shown."""
+"""The most sentences that are shown."""
 FEW_ROWS = 0.05
 LOW_RETENTION = 0.9
 MANY_REJECTS = 0.1
 LIGHT = 0.5
-"""The label weight that is advised: in all that was measured so far it gained more than 0.9."""
+"""The advised label weight: in all measurements so far it gained more than 0.9."""
 
 
 class Advice(NamedTuple):
-    """A sentence and the name of the rule that it is from."""
+    """A sentence and the name of its rule."""
 
     rule: str
     text: str
@@ -32,10 +32,7 @@ Rule = Callable[[Report], Iterator[str]]
 
 
 def advice(report: Report) -> tuple[Advice, ...]:
-    """What to do next, the most telling first, at most `MOST` sentences.
-
-    None where the figures ask for nothing.
-    """
+    """What to do next, the most important first, in at most `MOST` sentences."""
     found = [Advice(rule.__name__, said) for rule in RULES for said in rule(report)]
     return tuple(found[:MOST])
 
@@ -47,13 +44,13 @@ def figure(value: float, metric: Metric) -> str:
 
 
 def overall(report: Report, row: Row | None, over: Over = "sft") -> Gain | None:
-    """A row's gain over SFT or its soup in the metric that the run is judged by, None where there is none."""
+    """A row's gain over SFT or its soup in the metric that the run is judged by; None if there is none."""
     gains = row.gain(report.primary, over) if row is not None and report.primary is not None else None
     return None if gains is None else gains.overall
 
 
 def value(report: Report, row: Row | None) -> float | None:
-    """A row's figure as a loss, of which less is better; None where there is none."""
+    """A row's figure as a loss, of which less is better; None if there is none."""
     found = row.value(report.primary) if row is not None and report.primary is not None else None
     return None if found is None or report.primary is None else report.primary.loss(found.overall.value)
 
@@ -147,7 +144,7 @@ def source_won_little(report: Report) -> Iterator[str]:
 
 
 def alignment_loses(report: Report) -> Iterator[str]:
-    """A source's distributions lose much of its likelihood on the way to the pivot's tokens."""
+    """A source's distributions lose much of its likelihood in the alignment to the pivot's tokens."""
     for pair in report.pairs:
         if pair.retention is not None and pair.retention < LOW_RETENTION:
             yield (
@@ -166,7 +163,7 @@ def self_is_as_good(report: Report) -> Iterator[str]:
 
 
 def validation_and_test_disagree(report: Report) -> Iterator[str]:
-    """The label weight that was chosen on validation is worse on test than another."""
+    """The label weight that was chosen on validation is worse than another one on test."""
     tried = [
         (point, value(report, report.row(f"{point.label}, λ {weight_text(point.label_weight)}")))
         for point in report.sweep
@@ -231,4 +228,4 @@ RULES: tuple[Rule, ...] = (
     records_are_rejected,
     at_the_floor,
 )
-"""The most telling first."""
+"""The most important first."""

@@ -1,4 +1,4 @@
-"""A report as report.json holds it."""
+"""A report in the form of report.json."""
 
 from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
@@ -14,10 +14,7 @@ FORMAT_VERSION = 2
 
 
 def to_json(value: object) -> Json:
-    """Dataclasses and named tuples as objects, other sequences as arrays.
-
-    What JSON has no word for fails.
-    """
+    """Dataclasses and named tuples as objects, other sequences as arrays; raises for other types."""
     if isinstance(value, Estimator):
         return value.name
     if is_dataclass(value) and not isinstance(value, type):
@@ -40,12 +37,10 @@ def report_json(report: Report) -> dict[str, Json]:
 
 
 def headline_json(report: Report) -> dict[str, Json]:
-    """The fused model's gains over SFT and its soup in the metric that a run is judged by.
+    """The fused model's gains over SFT and its soup in the metric that a run is judged by, or null.
 
-    Null if unknown.
-
-    ``se_*`` hold the sampling of conversations and the training noise; the 95 % interval reaches ``t_*`` of them to either
-    side, which is what Student's t has at ``df_*`` degrees of freedom.
+    ``se_*`` contain the sampling of conversations and the training noise; the 95 % interval reaches ``t_*``
+    of them to either side, which is Student's t at ``df_*`` degrees of freedom.
     """
     row = report.row(report.fused)
     metric = report.primary

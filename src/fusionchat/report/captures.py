@@ -8,7 +8,7 @@ from fusionchat.units import counted
 
 
 def capture_tables(report: Report) -> list[Table]:
-    """All tables of captures; none where nothing was captured."""
+    """All tables of captures; none if nothing was captured."""
     if not report.captures:
         return []
     by_domain = [capture_domain_table(report)] if _domains(report) else []
@@ -16,7 +16,7 @@ def capture_tables(report: Report) -> list[Table]:
 
 
 def capture_table(report: Report) -> Table:
-    """By what each model was captured."""
+    """What captured each model."""
     columns = ("model", "by", "dtype", "tokens", "tokens/s", "off on average", "off at most")
     rows = tuple(_by_what(one) for one in report.captures)
     said = [
@@ -34,7 +34,7 @@ def capture_table(report: Report) -> Table:
 
 
 def _unchecked(report: Report) -> dict[str, list[str]]:
-    """The models that were not compared, by the reason."""
+    """The models that were not compared, by reason."""
     found: dict[str, list[str]] = {}
     for one in report.captures:
         if one.differs is None:
@@ -50,7 +50,7 @@ def _by_what(one: Captured) -> tuple[Cell, ...]:
 
 
 def spread_table(report: Report) -> Table:
-    """How well each model knows the text, and how peaked its distributions are."""
+    """How well each model predicts the text, and how peaked its distributions are."""
     kept = "/".join(str(k) for k in sorted({one.k for one in report.captures}))
     needed = ("tokens for 99 %: median", "tokens for 99 %: p95")
     columns = ("model", "bits per byte", "entropy", f"mass in top {kept}", *needed)
@@ -76,7 +76,10 @@ def _spread(one: Captured) -> tuple[Cell, ...]:
 
 
 def capture_domain_table(report: Report) -> Table:
-    """Bits per byte of the training text in every domain, by each model: there are more domains than models."""
+    """Bits per byte of the training text by domain (rows) and model (columns).
+
+    There are more domains than models.
+    """
     rows = [(OVERALL, *(f"{one.bits_per_byte:.3f}" for one in report.captures))]
     rows += [(name, *(_of(one, name) for one in report.captures)) for name in _domains(report)]
     caption = "Bits per byte of the training text, by each model alone; lower is better."
@@ -90,6 +93,6 @@ def _of(one: Captured, domain: str) -> str:
 
 
 def _domains(report: Report) -> tuple[str, ...]:
-    """The domains of the training text; none where it has one alone."""
+    """The domains of the training text; none if it has only one."""
     found = sorted({name for one in report.captures for name in one.domains})
     return tuple(found) if len(found) > 1 else ()

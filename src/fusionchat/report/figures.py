@@ -1,4 +1,4 @@
-"""What the stages of a run left in figures, from captures to time."""
+"""The figures of a run's stages, from captures to time."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -8,24 +8,25 @@ from fusionchat.evaluate.statistics import Estimate
 
 @dataclass(frozen=True)
 class Captured:
-    """By what one model was captured, the result of its probe, and how peaked it is.
+    """What captured one model, the result of its probe, and how peaked it is.
 
     Attributes:
         label: The model's name.
         backend: The program, with its version.
-        dtype: What it computed in.
+        dtype: The dtype that it computed in.
         tokens: Supervised tokens.
         bits_per_byte: Of the training text, by the model itself.
-        differs: Nats by which the text's own tokens differ from plain transformers on the probe, on average and at
-            most; None where transformers could not score it.
+        differs: Nats by which the text's own tokens differ from plain transformers on the probe, on average
+            and at most; None if transformers could not score it.
         unchecked: Why it could not.
-        tokens_per_second: All tokens of the text; None where the process that finished the capture scored none.
+        tokens_per_second: All tokens of the text; None if the process that finished the capture scored none.
         domains: Bits per byte of each domain of the training text.
         k: Tokens kept of a distribution.
         mass_kept: Mean probability mass of these.
-        sampled_rows: Rows whose full softmax was looked at, for what follows; 0 for a backend that has none.
+        sampled_rows: Rows whose full softmax was measured, for the following figures; 0 for a backend without
+            it.
         entropy: Their mean entropy in bits.
-        k99_median, k99_p95: Tokens that hold 99 % of the mass: the median, and the 95th percentile.
+        k99_median, k99_p95: Number of tokens with 99 % of the mass: the median, and the 95th percentile.
         halved: Shards that ran out of memory and were made with smaller batches.
     """
 
@@ -56,10 +57,11 @@ class Pair:
         rows: Supervised tokens.
         exact: Share with the same context on both sides.
         inside: Share whose context ends inside a source token.
-        unaligned: Share that carries no distribution.
-        mass_kept: Mean probability mass on the pivot's kept tokens, of the aligned rows (the cut to k is in it).
-        retention: Bits per byte before alignment divided by those after, on the aligned rows; 1 = nothing lost,
-            None where unknown.
+        unaligned: Share without a distribution.
+        mass_kept: Mean probability mass on the pivot's kept tokens, over the aligned rows (the cut to k
+            included).
+        retention: Bits per byte before alignment divided by those after, on the aligned rows; 1 = nothing
+            lost, None if unknown.
         map_retention: The same without the observed path: what the vocabulary map alone keeps.
         seconds: Wall time of the alignment.
         method: How the vocabularies were mapped.
@@ -79,14 +81,15 @@ class Pair:
 
 @dataclass(frozen=True)
 class Choice:
-    """Which model's distributions one fusion took.
+    """Which model's distributions one fusion chose.
 
     Attributes:
         label: The target made from it.
-        rule: The rule of choice.
-        models: The models chosen between.
-        won: For each domain, the share of a conversation's supervised tokens whose distribution came from each
-            model (its weight, where the rule mixes), averaged over conversations, in the order of ``models``.
+        rule: The fusion rule.
+        models: The models among which it chose.
+        won: For each domain, the share of a conversation's supervised tokens whose distribution came from
+            each model (its weight, if the rule mixes), averaged over conversations, in the order of
+            ``models``.
         fallback: Share of the supervised tokens where an unaligned row fell back to the pivot's distribution.
     """
 
@@ -99,14 +102,14 @@ class Choice:
 
 @dataclass(frozen=True)
 class CorpusEntry:
-    """What one entry of the corpus gave, before the parts are compared and models have read it.
+    """What became of an entry of the corpus, before the parts are compared and templates applied.
 
     Attributes:
-        label: Its place in the recipe and its name.
-        records: How many records it has, as far as they were counted.
-        used: How many conversations it gives.
-        rejected: How many records could not be used.
-        left: How many records the entry's own settings leave out, by reason; None where the number is not known.
+        label: Its path in the recipe and its name.
+        records: The number of its records, as far as they were counted.
+        used: The number of conversations that it contributes.
+        rejected: The number of records that could not be used.
+        left: How many records the entry's own settings leave out, by reason; None if the number is unknown.
     """
 
     label: str
@@ -118,7 +121,7 @@ class CorpusEntry:
 
 @dataclass(frozen=True)
 class Reject:
-    """Records that could not be used: where they were met, why, how many of how many."""
+    """Records that could not be used: where, why, and how many of how many."""
 
     where: str
     reason: str
@@ -134,9 +137,9 @@ class MergeWeights:
         label: The merge.
         method: Its method.
         targets: The targets merged.
-        layers: Column names; "" for what is outside the layers.
+        layers: Column names; "" for modules outside the layers.
         modules: Row names.
-        weights: [targets][modules][layers], None where a layer has no such module.
+        weights: [targets][modules][layers], None if a layer has no such module.
     """
 
     label: str
@@ -149,15 +152,15 @@ class MergeWeights:
 
 @dataclass(frozen=True)
 class MergedTensor:
-    """What one tensor's merge did.
+    """The figures of one tensor's merge.
 
-    One entry per target in ``weights``, ``rms``, ``kept`` and ``ties``, where they are known.
+    ``weights``, ``rms``, ``kept`` and ``ties`` have one entry per target, if known.
 
     Attributes:
         name: Its name.
         weights: Each target's weight.
         rms: Root mean square change of each target against the pivot.
-        cosine: Between the changes of each pair of targets, None where one is 0.
+        cosine: Between the changes of each pair of targets; None if one is 0.
         conflicts: Share of elements that one target raises and another lowers.
         change_rms: Root mean square change of the fused tensor.
         rounding_loss: Root mean square rounding error over that.
@@ -181,11 +184,11 @@ class MergeFile:
     """A weight file that the fused model's merge read or wrote.
 
     Attributes:
-        model: The input it belongs to, or "fused model".
+        model: The input that it belongs to, or "fused model".
         name: Its name.
         bytes: Its size.
-        sha256: Its SHA-256, empty where it was not computed.
-        source: Where that is known from.
+        sha256: Its SHA-256; empty if it was not computed.
+        source: Where the SHA-256 comes from.
     """
 
     model: str
@@ -207,9 +210,10 @@ class SweepPoint:
 
 @dataclass(frozen=True)
 class MergeTrial:
-    """A merge tried by the search: its settings in words, and its figure in the search's metric on validation.
+    """A merge tried by the search: its settings in words, and its figure on validation.
 
-    It is None where the merge could not be made or scored; ``reason`` says why.
+    The figure is in the search's metric, and None if the merge could not be made or scored; ``reason`` says
+    why.
     """
 
     label: str
@@ -221,12 +225,13 @@ class MergeTrial:
 
 @dataclass(frozen=True)
 class TrainingCourse:
-    """What was watched of one training.
+    """The course of one training.
 
     Attributes:
-        label: The model it made.
-        steps: How many it has made.
-        figures: By name (`fusionchat.distill.metrics`), steps with their values; of a long training means over some steps.
+        label: The model that it made.
+        steps: The number of its steps.
+        figures: By name (`fusionchat.distill.metrics`), steps with their values; for a long training, means
+            over some steps.
         shares: The share of each model in the rows that were learnt.
     """
 
@@ -247,16 +252,16 @@ class StageTime:
 
 @dataclass(frozen=True)
 class Span:
-    """Work of one process on one job.
+    """The work of one process on one job.
 
     Attributes:
-        job: The job; with ``shards`` above 0 that many of its shards, made by a process that helped.
-        node: Where.
+        job: The job; with ``shards`` above 0, that number of its shards, made by a process that helped.
+        node: The node of the process.
         process: Its pid there.
         attempt: Which attempt at the job it was, or the last one at these shards.
         began: Unix time.
         seconds: How long it took.
-        shards: Shards; 0 for the job itself.
+        shards: The number of shards; 0 for the job itself.
     """
 
     job: str

@@ -1,4 +1,4 @@
-"""The fused model's card: the README.md in its folder and that the Hugging Face hub shows."""
+"""The fused model's card: the README.md in its folder, which the Hugging Face hub shows."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -20,8 +20,8 @@ PAPER = "https://arxiv.org/abs/2402.16107"
 def model_card(report: Report, recipe: "Recipe", refs: "Mapping[str, ModelRef]") -> str:
     """The card as Markdown with the hub's YAML front matter.
 
-    Local folders are named by their last part and never put into ``base_model``: the card leaves the machine
-    that made it.
+    Local folders are named by their last part and never put into ``base_model``, because the card is
+    published.
     """
     blocks = [
         f"# {report.name}",
@@ -52,7 +52,7 @@ def model_card(report: Report, recipe: "Recipe", refs: "Mapping[str, ModelRef]")
 
 
 def measured(report: Report) -> Measured | None:
-    """The fused model's figures for the hub, None where it was not evaluated."""
+    """The fused model's figures for the hub; None if it was not evaluated."""
     row = report.row(report.fused)
     if row is None:
         return None
@@ -102,7 +102,7 @@ print(tokenizer.decode(answer, skip_special_tokens=True))
 
 
 def lineage(report: Report, recipe: "Recipe", refs: "Mapping[str, ModelRef]") -> str:
-    """Which model did what, and how each source was carried over."""
+    """The role of each model, and how each source was carried over."""
     lines = [f"- pivot: {name_of(refs['pivot'])}"]
     pairs = {pair.label: pair for pair in report.pairs}
     for name in recipe.sources:

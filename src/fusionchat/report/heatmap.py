@@ -1,4 +1,4 @@
-"""The weights of a merge as a picture's data, from its ``merge_weights.json``."""
+"""The weights of a merge as the data of a heatmap, from its ``merge_weights.json``."""
 
 import re
 from collections import defaultdict
@@ -19,7 +19,7 @@ def merge_weights(merge: MergeReport, *, label: str, method: str) -> MergeWeight
     a weight and its bias.
 
     Args:
-        merge: What the merge has reported.
+        merge: The merge's own report.
         label: The merge's name in the report.
         method: The method's name.
     """
@@ -77,7 +77,10 @@ def merge_files(merge: MergeReport, sizes: Mapping[str, int]) -> tuple[MergeFile
 
 
 def merge_words(merge: MergeReport) -> str:
-    """A merge's method in words: its name and the settings that are not its defaults, folders by their last part."""
+    """A merge's method in words: its name and the settings that differ from its defaults.
+
+    Folders are named by their last part.
+    """
     from fusionchat.merge.search import describe
 
     words = describe(merge.settings)
@@ -87,14 +90,14 @@ def merge_words(merge: MergeReport) -> str:
 
 
 def natural(name: str) -> list[tuple[int, str]]:
-    """A sort key by which layer 10 comes after layer 9."""
+    """A sort key that puts layer 10 after layer 9."""
     return [(int(part), "") if part.isdigit() else (-1, part) for part in name.split(".")]
 
 
 def short_module(name: str) -> str:
     """A parameter's place in its layer without experts' numbers, ``.weight`` and ``.bias``.
 
-    Outside, its last name.
+    Outside the layers, its last name.
     """
     place = module_of(name).removesuffix(".bias")
     if layer_of(name) is None:
@@ -103,5 +106,5 @@ def short_module(name: str) -> str:
 
 
 def mean(weights: Sequence[Sequence[float]] | None, target: int) -> float | None:
-    """The mean weight of a target, None for nothing."""
+    """The mean weight of a target; None for nothing."""
     return sum(w[target] for w in weights) / len(weights) if weights else None

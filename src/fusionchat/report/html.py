@@ -1,4 +1,4 @@
-"""The HTML page: one self-contained file for any width, light, dark and paper."""
+"""The HTML page: one self-contained file for any width, in light and dark, and for print."""
 
 from importlib.resources import files
 
@@ -26,13 +26,13 @@ def html(report: Report, content: Content) -> str:
 
 
 def classes(cell: Cell) -> Markup:
-    """The class attribute of a cell, empty where it has none."""
+    """The class attribute of a cell; empty if it has none."""
     names = [name for name in ("best" if cell.best else "", cell.tone) if name]
     return Markup(' class="{}"').format(" ".join(names)) if names else Markup("")
 
 
 def shown(cell: Cell) -> Markup:
-    """A cell's figure, a mark in front where it is a clear gain or loss."""
+    """A cell's figure, after a mark if it is a clear gain or loss."""
     return (
         Markup('<span class="mark">{}</span> {}').format(cell.mark, figure(cell.text))
         if cell.mark
@@ -46,13 +46,13 @@ def caption(text: str) -> str:
 
 
 def figure(text: str) -> Markup:
-    """A figure with a real minus sign and its standard error set back."""
+    """A figure with a real minus sign and a dimmed standard error."""
     value, sign, error = minus(text).partition(" ±")
     return Markup('{} <span class="se">±{}</span>').format(value, error) if sign else escape(value)
 
 
 def inline(plot: Plot) -> Markup:
-    """A figure's element, in the page's colours."""
+    """A plot's element, in the page's colours."""
     return Markup(svg.for_page(plot.svg, plot.alt))
 
 

@@ -13,8 +13,8 @@ def markdown(report: Report, content: Content, *, plots: str | None = None) -> s
 
     Args:
         report: The run.
-        content: What to say about it.
-        plots: Folder of the figures (``NAME.svg``) relative to the file, None to leave them out.
+        content: The content of the page.
+        plots: Folder of the figures (``NAME.svg``) relative to the file; None to leave them out.
     """
     blocks = [
         f"# {report.name}",
@@ -43,13 +43,13 @@ def _part(part: Part, folder: str | None) -> Iterator[str]:
 
 
 def image(plot: Plot, folder: str) -> str:
-    """A figure, a third of the page wide where it is a panel."""
+    """A figure; a panel is a third of the page wide."""
     words = plot.alt.translate({ord(c): f"&#{ord(c)};" for c in '&<>"'})
     return f'<img src="{folder}/{plot.name}.svg" alt="{words}" width="{"100%" if plot.wide else "32%"}">'
 
 
 def table(made: Table) -> str:
-    """A table in GitHub's Markdown: best values and the fused model's name are bold."""
+    """A table in GitHub's Markdown, with best values and the fused model's name in bold."""
     lines = [
         _line([*map(escape, made.columns)]),
         _line([":--" if left else "--:" for left in made.aligned_left]),
@@ -62,7 +62,7 @@ def table(made: Table) -> str:
 
 
 def fenced(text: str, language: str) -> str:
-    """Text in a fence that it does not contain."""
+    """Text in a code fence that it does not contain itself."""
     fence = "```"
     while fence in text:
         fence += "`"
@@ -70,7 +70,7 @@ def fenced(text: str, language: str) -> str:
 
 
 def escape(text: str) -> str:
-    """Text that a table cell shows as it is."""
+    """Text, escaped for a table cell."""
     for char in "\\|*_`<>[]":
         text = text.replace(char, f"\\{char}")
     return text.replace("\n", " ")

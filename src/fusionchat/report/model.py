@@ -1,7 +1,4 @@
-"""What every page and table of a report is built from.
-
-Each model's results, and the figures of the stages.
-"""
+"""The data of a report: each model's results, and the figures of the stages."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -35,7 +32,7 @@ class Result(NamedTuple):
 
     Attributes:
         value: The figure, overall and by domain.
-        over_sft: What the model gains over SFT, paired, positive where it is better; None for SFT itself.
+        over_sft: The model's paired gain over SFT, positive if it is better; None for SFT itself.
         over_soup: The same over SFT's soup; None without one.
     """
 
@@ -50,10 +47,10 @@ class Row:
 
     Attributes:
         label: Its name in every table.
-        kind: What it is: the pivot, a source, the pivot after plain fine-tuning, the average of the parameters of several
-            such, the pivot distilled from itself, a target, a merge of targets.
-        parameters: Number of parameters, None where unknown.
-        results: By the metric's name; one that was not measured is not there.
+        kind: What it is: the pivot, a source, the pivot after plain fine-tuning, the average of the
+            parameters of several such, the pivot distilled from itself, a target, a merge of targets.
+        parameters: Number of parameters; None if unknown.
+        results: Results by the metric's name; a metric that was not measured is missing.
         note: How it was made, in a few words ("label weight 0.5").
     """
 
@@ -69,7 +66,7 @@ class Row:
         return None if found is None else found.value
 
     def gain(self, metric: Metric, over: Over = "sft") -> Gains | None:
-        """The gain over SFT or its soup in a metric, positive where this model is better."""
+        """The gain over SFT or its soup in a metric, positive if this model is better."""
         found = self.results.get(metric.name)
         if found is None:
             return None
@@ -82,25 +79,26 @@ class Report:
 
     Attributes:
         name: The run's name.
-        created: When, ISO 8601.
-        metrics: What was measured, the one that the run is judged by first.
+        created: When it was made, ISO 8601.
+        metrics: The metrics, the one that the run is judged by first.
         rows: All models, in the order of the tables.
-        baseline: Label of SFT's row, the mean of its seeds, "" if there is none.
-        soup: Label of the row of SFT's soup, "" if there is none.
+        baseline: Label of SFT's row, the mean of its seeds; "" if there is none.
+        soup: Label of the row of SFT's soup; "" if there is none.
         sft_seeds: How many times SFT was trained.
-        seeds: How many times each target was.
+        seeds: How many times each target was trained.
         fused: Label of the row of the run's fused model.
-        label_weight: The label's weight in that model's targets, None where unknown.
-        merge: How that model was merged, in words: method and settings that are not its defaults.
+        label_weight: The label's weight in that model's targets; None if unknown.
+        merge: How that model was merged, in words: method and settings that differ from its defaults.
         domains: Domain names in the order of the tables.
-        captures, pairs, choices, entries, rejects, weights, sweep, trials, trainings, stages: The stages' figures.
+        captures, pairs, choices, entries, rejects, weights, sweep, trials, trainings, stages: The stages'
+        figures.
         spans: Who made what, and when, as far as it is known.
         tensors: The fused model's merge tensor by tensor; ``tensor_targets`` names the targets.
-        merge_files: What that merge read and wrote.
-        trial_metric: What the search's trials were compared by.
+        merge_files: The files that this merge read and wrote.
+        trial_metric: The metric in which the search's trials were compared.
         recipe: The recipe as it was given, YAML.
-        versions: Versions of what took part.
-        notes: Anything a reader has to know, one paragraph each.
+        versions: Versions of the packages that took part.
+        notes: What a reader must know, one paragraph each.
     """
 
     name: str
@@ -135,7 +133,7 @@ class Report:
     notes: tuple[str, ...] = ()
 
     def row(self, label: str) -> Row | None:
-        """The row of a label, None if there is none."""
+        """The row with a label; None if there is none."""
         return next((row for row in self.rows if row.label == label), None)
 
     @property
@@ -145,11 +143,11 @@ class Report:
 
     @property
     def floored(self) -> tuple[Metric, ...]:
-        """The metrics of tasks that are too hard for the pivot: they are shown and count for nothing."""
+        """The metrics of tasks that are too hard for the pivot; they are shown but not used in comparisons."""
         return tuple(metric for metric in self.metrics if self.floor_words(metric))
 
     def floor_words(self, metric: Metric) -> str:
-        """``it has 1.2 %, under 5 %``: if the pivot is below a metric's floor, else ""."""
+        """``it has 1.2 %, under 5 %`` if the pivot is below a metric's floor, else ""."""
         pivot = next((row for row in self.rows if row.kind == "pivot"), None)
         found = pivot.value(metric) if pivot is not None else None
         if found is None or found.overall.value >= metric.floor:
@@ -158,10 +156,10 @@ class Report:
         return f"it has {own:.{metric.places}f} {metric.unit}, under {least:g} {metric.unit}"
 
     def over(self, over: Over) -> str:
-        """What gains over SFT or its soup are called by, "" if there is no such row."""
+        """The label of SFT's row or its soup's; "" if there is no such row."""
         return self.baseline if over == "sft" else "soup" if self.soup else ""
 
     @property
     def primary(self) -> Metric | None:
-        """The metric that the run is judged by, None where nothing was measured."""
+        """The metric that the run is judged by; None if nothing was measured."""
         return self.metrics[0] if self.metrics else None

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 PANEL, WIDE = 3.7, 11.5  # widths of panels, and what follows: inches
 ROW, TOP, BOTTOM, EDGE = 0.21, 0.26, 0.46, 0.14
-LETTER, LABEL = 0.072, 24  # width of a letter, most letters of a label
+LETTER, LABEL = 0.072, 24  # width of a letter, and the most letters of a label
 SMALL = 0.06  # width of a letter of an axis' name
 KIND_ROLES = {
     "pivot": "series-1",
@@ -32,7 +32,7 @@ KIND_ROLES = {
 
 
 class Plot(NamedTuple):
-    """One panel: a name for files, the ``<svg>`` in made-up colours (see svg.py), words for those who cannot see it."""
+    """One panel: a name for files, the ``<svg>`` in placeholder colours (see svg.py), alternative text."""
 
     name: str
     svg: str
@@ -41,7 +41,7 @@ class Plot(NamedTuple):
 
 
 def score_plots(report: Report, metric: Metric) -> list[Plot]:
-    """One panel for all conversations and one a domain that has values: every model's with its standard error."""
+    """One panel for all conversations and one for each domain with values, with standard errors."""
     rows = [row for row in report.compared if row.value(metric)]
     return [
         panel(
@@ -82,7 +82,7 @@ def _scores(axes: "Axes", *, report: Report, rows: Sequence[Row], metric: Metric
 
 
 def _score_range(found: Sequence[tuple[Row, Estimate]], scale: float) -> tuple[float, float]:
-    """Limits that show what is to be compared: the trained models, and those of the others that are near them."""
+    """Limits that show the trained models, and those of the others that are near them."""
     ends = [(r.kind, scale * (e.value - (e.se or 0)), scale * (e.value + (e.se or 0))) for r, e in found]
     trained = [(low, high) for kind, low, high in ends if kind not in ("pivot", "source", "adapted")]
     trained = trained or [(low, high) for _, low, high in ends] or [(0.0, 1.0)]
@@ -104,7 +104,7 @@ def _off_scale(axes: "Axes", y: int, value: str, colour: str, *, right: bool) ->
 
 
 def gain_plots(report: Report, metric: Metric, over: Over = "sft") -> list[Plot]:
-    """Gains by domain: one panel per model made by fusion over SFT, the fused model's alone over the soup."""
+    """Gains by domain: over SFT one panel per fused model, over the soup only the fused model's."""
     rows = [row for row in report.rows if row.gain(metric, over) and row.kind in ("target", "merge")]
     rows = [row for row in rows if over == "sft" or row.label == report.fused]
     domains = (OVERALL, *report.domains)
@@ -159,7 +159,7 @@ def _gains(
 
 
 def choice_plots(report: Report) -> list[Plot]:
-    """One panel a fusion: whose distributions were taken in each domain."""
+    """One panel per fusion: whose distributions were chosen in each domain."""
     names = list(dict.fromkeys(model for choice in report.choices for model in choice.models))
     return [
         panel(
@@ -227,7 +227,7 @@ def _trials(axes: "Axes", *, report: Report) -> None:
 
 
 def weight_plots(merge: MergeWeights) -> list[Plot]:
-    """One panel a target of a merge: its weight in every module of every layer."""
+    """One panel per target of a merge: its weight in every module of every layer."""
     return [
         panel(
             f"weights-{_slug(merge.label)}-{number}-{_slug(target)}",
@@ -273,7 +273,7 @@ def _weights(axes: "Axes", *, merge: MergeWeights, target: int) -> None:
 def panel(
     name: str, alt: str, rows: int, paint: Callable[["Axes"], None], *, wide: bool = False, top: float = TOP
 ) -> Plot:
-    """A panel painted by a function, as high as a panel with this number of rows."""
+    """A panel painted by a function, with the height for ``rows`` rows."""
     from matplotlib.figure import Figure
 
     with svg.styled():
@@ -281,10 +281,10 @@ def panel(
         figure = Figure(figsize=(width, height))
         axes = figure.add_subplot()
         paint(axes)
-        # Margins by the length of the labels: measuring them takes most of the time of a figure.
+        # Margins follow from the length of the labels, since measuring text takes most of a figure's time.
         letters = max((len(label.get_text()) for label in axes.get_yticklabels()), default=0)
         left = EDGE + LETTER * letters
-        if SMALL * len(axes.get_xlabel()) > width - left + EDGE:  # centred under its axis it would be cut
+        if SMALL * len(axes.get_xlabel()) > width - left + EDGE:  # centred under its axis it would be clipped
             axes.xaxis.label.set(x=1, horizontalalignment="right")
         figure.subplots_adjust(
             left=left / width,

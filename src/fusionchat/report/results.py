@@ -13,7 +13,7 @@ from fusionchat.units import counted
 
 
 def result_tables(report: Report) -> list[Table]:
-    """The overall table and one per metric by domain (where there are domains)."""
+    """The overall table and, if there are domains, one per metric by domain."""
     by_domain = [domain_table(report, metric) for metric in report.metrics] if report.domains else []
     seen = [seen_table(report)] if report.baseline and report.row(report.fused) else []
     return [overall_table(report), *by_domain, *seen]
@@ -49,7 +49,7 @@ def overall_table(report: Report) -> Table:
 
 
 def seen_table(report: Report) -> Table:
-    """Each metric: the fused model's gains, and the smallest difference that this run could have seen."""
+    """Each metric's gains of the fused model, and the smallest difference that this run could detect."""
     row = report.row(report.fused)
     assert row is not None, "there is a fused model"
     sides = [over for over in SIDES if report.over(over)]
@@ -100,7 +100,7 @@ BEST_NOTE = "Best of each column among models of the pivot's size marked."
 
 
 def _noise_note(report: Report) -> str:
-    """What the errors of gains hold."""
+    """What the errors of gains contain."""
     if not report.baseline:
         return ""
     known = text.noise(report)
@@ -110,7 +110,7 @@ def _noise_note(report: Report) -> str:
 
 
 def _means(report: Report) -> str:
-    """Which rows are no single model."""
+    """Which rows are not a single model."""
     said = []
     if report.sft_seeds > 1 and report.baseline:
         said.append(
@@ -175,7 +175,7 @@ def tone(gain: Gain | None) -> Tone:
 
 
 def _counts(report: Report) -> str:
-    """How many conversations each metric is over."""
+    """The number of conversations of each metric."""
     parts = []
     for metric in report.metrics:
         sizes = {v.overall.n for row in report.rows if (v := row.value(metric))}

@@ -17,10 +17,10 @@ from fusionchat.report.model import Result, Row, RowKind
 
 
 class Trained(NamedTuple):
-    """A model, or several that differ in their seeds alone.
+    """A model, or several that differ only in their seeds.
 
     Attributes:
-        label: What its row is called.
+        label: The label of its row.
         kind: What it is.
         runs: The scores of each.
         note: How it was made, in a few words.
@@ -40,9 +40,9 @@ def make_rows(models: Sequence[Trained], fused: str, metrics: Sequence[Metric]) 
     """All rows in the order of the models; SFT's seeds come before their mean.
 
     Args:
-        models: What was evaluated.
-        fused: Label of the fused model, whose spread is that of SFT, too, where SFT was trained once.
-        metrics: What was measured: every model has the same items of each.
+        models: The models that were evaluated.
+        fused: Label of the fused model, whose spread is used for SFT too if SFT was trained once.
+        metrics: The metrics; every model has the same items of each.
     """
     over_sft: Found = {metric.name: gains(models, metric, fused, "sft") for metric in metrics}
     over_soup: Found = {metric.name: gains(models, metric, fused, "soup") for metric in metrics}
@@ -59,13 +59,11 @@ def make_rows(models: Sequence[Trained], fused: str, metrics: Sequence[Metric]) 
 
 
 def gains(models: Sequence[Trained], metric: Metric, fused: str, over: RowKind) -> dict[str, Gains]:
-    """The gain of every model over SFT or its soup in a metric, by label.
+    """The gain of every model over SFT or its soup in a metric, by label; empty if there is no such row.
 
-    None where there is no such row.
-
-    A soup averages the parameters of s trainings. Where the loss is quadratic around them its variance is at most
-    that of their mean, a training's over s, which is taken for it; the difference between soup and mean varies less
-    than either (docs/decisions/training_noise.md).
+    A soup averages the parameters of s trainings. If the loss is quadratic around them, its variance is at
+    most that of their mean, a training's over s, which is used for it; the difference between soup and mean
+    varies less than either (docs/decisions/training_noise.md).
     """
     base = next((model for model in models if model.kind == over), None)
     if base is None:
@@ -88,14 +86,14 @@ def gains(models: Sequence[Trained], metric: Metric, fused: str, over: RowKind) 
 
 
 def _repeated(models: Sequence[Trained], fused: str) -> Trained | None:
-    """The model whose runs show the noise of trainings that were made once: SFT, else the fused model."""
+    """The model whose runs show the noise of unrepeated trainings: SFT, else the fused model."""
     able = [model for model in models if len(model.runs) > 1]
     chosen = next((model for model in able if model.kind == "sft"), None)
     return chosen or next((model for model in able if model.label == fused), None)
 
 
 def _side(model: Trained, metric: Metric, known_RC: Runs | None, *, own: bool) -> Side:
-    """A side whose noise is known from its own runs, where ``own`` is set and it has several."""
+    """A side of a comparison; its noise comes from its own runs if ``own`` is set and it has several."""
     scores_RC = _values(model, metric)
     mean_C, trainings = scores_RC.mean(axis=0), len(scores_RC)
     if model.kind in ("pivot", "source"):
@@ -104,12 +102,12 @@ def _side(model: Trained, metric: Metric, known_RC: Runs | None, *, own: bool) -
 
 
 def _soup(side: Side, trainings: int, pair: bool) -> Side:
-    """The soup's side; beside the mean of its own trainings it has no noise that the mean does not have."""
+    """The soup's side; beside the mean of its own trainings it has no noise of its own."""
     return Side(side.scores_C) if pair else side._replace(share=1 / trainings)
 
 
 def _items(models: Sequence[Trained], metric: Metric) -> Items:
-    """The items of a metric, which all models share; raises AssertionError where they do not."""
+    """The items of a metric, which all models share; raises AssertionError if they do not."""
     first = models[0].runs[0].items[metric.name]
     ids = {run.items[metric.name].ids for model in models for run in model.runs}
     assert ids == {first.ids}, f"{metric.name} was measured on different items"

@@ -1,4 +1,4 @@
-"""What a report says, in order: headline, key figures and sections; the pages only dress them."""
+"""The content of a report, in order: headline, key figures and sections; pages only format it."""
 
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -24,7 +24,7 @@ class Fact(NamedTuple):
 
 
 class Key(NamedTuple):
-    """An entry of a legend: a colour's role and what it stands for."""
+    """An entry of a legend: a colour's role and its meaning."""
 
     role: str
     name: str
@@ -32,7 +32,10 @@ class Key(NamedTuple):
 
 @dataclass(frozen=True)
 class Part:
-    """A piece of a section: figures, a table (behind ``folded`` where that is set) or text to be shown as it is."""
+    """A piece of a section: figures, a table or preformatted text.
+
+    A table may be collapsed behind ``folded``.
+    """
 
     title: str = ""
     key: tuple[Key, ...] = ()
@@ -53,7 +56,7 @@ class Section:
 
 
 class Content(NamedTuple):
-    """Everything a page says about a report, figures drawn."""
+    """The full content of a page, with figures drawn."""
 
     headline: str
     advice: tuple[str, ...]
@@ -68,13 +71,16 @@ class Content(NamedTuple):
 
 
 def content(report: Report) -> Content:
-    """What a page says about a report."""
+    """The content of a report's pages."""
     said = tuple(one.text for one in advice(report))
     return Content(headline(report), said, tuple(facts(report)), tuple(sections(report)), versions(report))
 
 
 def headline(report: Report) -> str:
-    """The fused model's result, its gains over SFT and the soup, and where it wins and loses, in a few sentences."""
+    """The fused model's result, its gains over SFT and the soup, and where it wins and loses.
+
+    A few sentences.
+    """
     row, metric = report.row(report.fused), report.primary
     found = row.value(metric) if row and metric else None
     if row is None or metric is None or found is None:
@@ -102,7 +108,7 @@ def headline(report: Report) -> str:
 def _gain_words(gain: Gain, baseline: str, metric: Metric) -> str:
     """``0.0078 less than SFT (95 % interval 0.0034 to 0.0122)``.
 
-    The interval is of what is said, less or more.
+    The interval is that of the stated difference, less or more.
     """
     places, scale = text.decimals([gain], metric), metric.scale
     less = (gain.value >= 0) == (metric.better == "lower")
@@ -116,7 +122,7 @@ def _gain_words(gain: Gain, baseline: str, metric: Metric) -> str:
 
 
 def _self_words(report: Report, metric: Metric) -> str:
-    """What the same training gains without any source, where the run has tried it."""
+    """What the same training gains without any source, if the run has tried it."""
     row = next((row for row in report.rows if row.kind == "self"), None)
     gains = row.gain(metric) if row else None
     if gains is None:
@@ -127,7 +133,7 @@ def _self_words(report: Report, metric: Metric) -> str:
 
 
 def _task_words(report: Report, row: Row) -> str:
-    """In how many of the other tasks the fused model gains clearly; those at their floor do not count."""
+    """In how many other tasks the fused model gains clearly; those at their floor do not count."""
     gains = {m.title: g.overall for m in report.metrics[1:] if m not in report.floored and (g := row.gain(m))}
     if not gains or not text.noise(report):
         return ""
@@ -159,7 +165,7 @@ def _domain_words(gain: Gains, report: Report) -> str:
 
 
 def facts(report: Report) -> list[Fact]:
-    """The figures a reader looks for first."""
+    """The figures that a reader looks for first."""
     row = report.row(report.fused)
     found = [fact for metric in report.metrics if row for fact in _metric_facts(report, row, metric)]
     if row and row.parameters is not None:
@@ -194,7 +200,7 @@ def _metric_facts(report: Report, row: Row, metric: Metric) -> list[Fact]:
 
 
 def sections(report: Report) -> list[Section]:
-    """All sections that have something to say."""
+    """All sections that have content."""
     made = [
         _results(report),
         _gains(report, "sft"),
@@ -395,5 +401,5 @@ def _recipe(report: Report) -> Section | None:
 
 
 def versions(report: Report) -> str:
-    """What made the report, in one line."""
+    """The versions that made the report, in one line."""
     return " · ".join(f"{name} {version}" for name, version in report.versions.items())

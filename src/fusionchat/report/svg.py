@@ -1,9 +1,8 @@
 """Figures as SVG that follows the page's colours and font.
 
-No id is twice on a page.
-
-A figure is drawn with one made-up colour for each role. On a page it becomes a CSS variable, so that one
-figure serves light and dark; in a file of its own it becomes the light theme's colour.
+A figure is drawn with one placeholder colour for each role. On a page it becomes a CSS variable, so that one
+figure serves light and dark; in a file of its own it becomes the light theme's colour. Ids are unique on a
+page.
 """
 
 import io
@@ -76,7 +75,7 @@ def styled() -> Iterator[None]:
 
 
 def draw(figure: "Figure", name: str) -> str:
-    """The figure's ``<svg>`` element in made-up colours; the same figure always gives the same text."""
+    """The figure's ``<svg>`` element in placeholder colours; the same figure always has the same text."""
     import matplotlib as mpl
     from matplotlib.backends.backend_svg import FigureCanvasSVG
 
@@ -94,7 +93,7 @@ def draw(figure: "Figure", name: str) -> str:
 
 
 def for_page(svg: str, label: str) -> str:
-    """The figure to be put into a page: colours follow the page's theme, ``label`` is read out."""
+    """The figure for a page: colours follow the page's theme, screen readers read ``label``."""
     for name, (drawn, _) in ROLES.items():
         svg = svg.replace(drawn, f"var(--{name})")
     # The width comes from the page; the view box keeps the proportions.
@@ -104,7 +103,7 @@ def for_page(svg: str, label: str) -> str:
 
 
 def for_file(svg: str) -> str:
-    """The figure as a file of its own: the light theme's colours on a light ground."""
+    """The figure as a file of its own: the light theme's colours on a light background."""
     for drawn, light in ROLES.values():
         svg = svg.replace(drawn, light)
     ground = f'<rect width="100%" height="100%" fill="{ROLES["surface"][1]}"/>'

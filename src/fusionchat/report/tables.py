@@ -1,4 +1,4 @@
-"""Every table of a report but results, for terminal, Markdown and HTML.
+"""Every table of a report except results, for terminal, Markdown and HTML.
 
 Results are in `fusionchat.report.results`.
 """
@@ -21,7 +21,10 @@ SIDES: tuple[Over, ...] = ("sft", "soup")
 
 
 class Cell(NamedTuple):
-    """Text, whether it is the best of its column, and its tone: a clear gain or loss, text, or words that may be broken."""
+    """A cell's text, whether it is the best of its column, and its tone.
+
+    A tone is a clear gain or loss, text, or words that may be wrapped.
+    """
 
     text: str
     best: bool = False
@@ -29,14 +32,14 @@ class Cell(NamedTuple):
 
     @property
     def mark(self) -> str:
-        """What is put in front of a clear gain or loss, for those who see no colour, "" for others."""
+        """The mark before a clear gain or loss, for readers who see no colour; "" for others."""
         return MARKS.get(self.tone, "")
 
 
 class Table(NamedTuple):
-    """A table: its first column names the rows, the others are figures unless their cells are text or words.
+    """A table: its first column names the rows, the others are figures unless their cells are text.
 
-    ``strong`` is the index of the row to stand out (the fused model), None for no row.
+    ``strong`` is the index of the highlighted row (the fused model); None for no row.
     """
 
     title: str
@@ -47,7 +50,7 @@ class Table(NamedTuple):
 
     @property
     def aligned_left(self) -> tuple[bool, ...]:
-        """For each column whether it holds text: the first one, and those without figures."""
+        """For each column whether it is text: the first one, and those without figures."""
         columns = zip(*(row[1:] for row in self.rows), strict=True)
         texts = [all(cell.tone in ("text", "words") for cell in column) for column in columns]
         return (True, *(texts or [False] * (len(self.columns) - 1)))
@@ -94,7 +97,7 @@ def pair_table(report: Report) -> Table:
 
 
 def choice_table(report: Report) -> Table:
-    """What each fusion took from whom, by domain."""
+    """Which model's distributions each fusion chose, by domain."""
     models = tuple(dict.fromkeys(model for choice in report.choices for model in choice.models))
     rows = [
         (
@@ -109,7 +112,7 @@ def choice_table(report: Report) -> Table:
 
 
 def entry_table(report: Report) -> Table:
-    """What each entry of the corpus gave, and what it left out, by reason."""
+    """What each entry of the corpus contributed, and what it left out, by reason."""
     reasons = tuple(dict.fromkeys(reason for entry in report.entries for reason in entry.left))
     rows = tuple(
         (
@@ -206,7 +209,7 @@ def sweep_table(report: Report) -> Table:
 
 
 def trial_table(report: Report) -> Table:
-    """Merges tried by the search, in the order they were tried; of those that failed the reason."""
+    """Merges tried by the search, in order, with the reason for those that failed."""
     failed, metric = sum(t.value is None for t in report.trials), report.trial_metric
     assert metric is not None, "trials are compared by something"
     columns = ("merge", f"validation {metric.column}", "time", *(("failed because",) if failed else ()))
@@ -255,14 +258,14 @@ def pick(breakdown: Gains, domain: str) -> Gain | None: ...
 
 
 def pick(breakdown: Breakdown | Gains | None, domain: str) -> Estimate | Gain | None:
-    """The overall estimate or that of a domain."""
+    """The overall estimate or a domain's."""
     if breakdown is None:
         return None
     return breakdown.overall if domain == OVERALL else breakdown.domains.get(domain)
 
 
 def strong(rows: Sequence[Row], report: Report) -> int | None:
-    """The index of the fused model's row, None where it has none."""
+    """The index of the fused model's row; None if it has none."""
     return next((i for i, row in enumerate(rows) if row.label == report.fused), None)
 
 

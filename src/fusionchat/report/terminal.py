@@ -1,6 +1,6 @@
 """The results as terminal tables of a given width.
 
-Wide ones are split by columns, never folded or cut.
+Wide ones are split by columns, never wrapped or cut.
 """
 
 import textwrap
@@ -17,14 +17,15 @@ from fusionchat.report.tables import Cell, Table
 
 WIDTH = 100
 CONTINUED = " (continued)"
-"""What the title of a table's second and further parts ends with."""
-BORDER, PADDING = 1, 3  # of a table, of a column, as console.table draws them
+"""The end of the title of a table's second and further parts."""
+BORDER, PADDING = 1, 3  # widths for a table and for a column, as console.table draws them
 
 
 class TerminalTable(NamedTuple):
-    """What `fusionchat.console.table` takes.
+    """The arguments of `fusionchat.console.table`.
 
-    ``marked`` lists (row, column) of the best values, ``strong`` is the fused model's row, ``left`` are columns of text.
+    ``marked`` lists (row, column) of the best values, ``strong`` is the fused model's row, ``left`` are
+    columns of text.
     """
 
     title: str
@@ -37,12 +38,12 @@ class TerminalTable(NamedTuple):
 
 
 def terminal_tables(report: Report, width: int | None = None) -> list[TerminalTable]:
-    """The tables of captures and of results; the results last, where a terminal shows them.
+    """The tables of captures and of results; results come last, where a terminal shows them.
 
     Args:
         report: The run.
-        width: Most columns of a table (it has one column of figures at least); None for those of the terminal,
-            up to `WIDTH`.
+        width: Most characters of a table's line (a table has at least one column of figures); None for the
+            terminal's width, up to `WIDTH`.
     """
     room = min(WIDTH, console.width()) if width is None else width
     return [part for table in (*capture_tables(report), *result_tables(report)) for part in fit(table, room)]
@@ -54,7 +55,7 @@ def paragraph(text: str) -> str:
 
 
 def fit(table: Table, width: int) -> list[TerminalTable]:
-    """One table as one or more of at most ``width`` columns; the parts repeat the first column."""
+    """One table as one or more of at most ``width`` characters; the parts repeat the first column."""
     texts = [[plain(cell) for cell in row] for row in table.rows]
     figures = [max((cell_len(row[i]) for row in texts), default=0) for i in range(len(table.columns))]
     names = [two_lines(name, room) for name, room in zip(table.columns, figures, strict=True)]
@@ -82,12 +83,12 @@ def part(
 
 
 def plain(cell: Cell) -> str:
-    """A cell's text; the mark is in front, so that figures stay aligned on the right."""
+    """A cell's text, with its mark in front so that figures stay right-aligned."""
     return f"{'*' if cell.best else cell.mark}{cell.text}"
 
 
 def two_lines(name: str, room: int) -> str:
-    """A name broken at the space nearest to its middle, where it is wider than the figures under it."""
+    """A name, broken at the space nearest to its middle if it is wider than the figures under it."""
     spaces = [i for i, char in enumerate(name) if char == " "]
     if not spaces or cell_len(name) <= room:
         return name
@@ -96,7 +97,7 @@ def two_lines(name: str, room: int) -> str:
 
 
 def split(widths: Sequence[int], width: int) -> list[list[int]]:
-    """Columns 1.. in as few groups as fit beside column 0 in ``width``, groups of nearly equal size."""
+    """Columns 1.. in the fewest groups that fit beside column 0 in ``width``, of nearly equal size."""
     room = width - BORDER - widths[0] - PADDING
     needed = [w + PADDING for w in widths]
     groups = len(greedy(needed, room, len(needed)))
@@ -106,7 +107,7 @@ def split(widths: Sequence[int], width: int) -> list[list[int]]:
 
 
 def greedy(needed: Sequence[int], room: int, most: int) -> list[list[int]]:
-    """Columns 1.. in order, a new group where the room or the number in a group is used up."""
+    """Columns 1.. in order, with a new group whenever the space or the group's size is used up."""
     groups: list[list[int]] = []
     left = -1
     for i in range(1, len(needed)):

@@ -12,14 +12,14 @@ NONE = "-"
 
 
 def decimals(estimates: Iterable[Figure | None], metric: Metric) -> int:
-    """Decimals for a column: the metric's, and one more where its typical standard error would keep no digit."""
+    """Decimals for a column: the metric's, and one more if its typical standard error would need it."""
     errors = sorted(e.se * metric.scale for e in estimates if e is not None and e.se)
     small = bool(errors) and errors[len(errors) // 2] < 2 * 10.0**-metric.places
     return metric.places + small
 
 
 def estimate(value: Figure | None, metric: Metric, places: int, *, signed: bool = False) -> str:
-    """``0.564 ±0.003``; a dash where there is nothing, ``±?`` where the error is unknown."""
+    """``0.564 ±0.003``; a dash for nothing, ``±?`` for an unknown error."""
     if value is None:
         return NONE
     number = f"{value.value * metric.scale:{'+' if signed else ''}.{places}f}"
@@ -44,7 +44,7 @@ def count(number: int | None) -> str:
 
 
 def noise(report: Report) -> str:
-    """Where the training noise in the errors of gains is known from."""
+    """Where the training noise in the errors of gains comes from."""
     once = report.seeds == 1
     if report.sft_seeds > 1:
         sft = f"{report.sft_seeds} seeds of SFT"

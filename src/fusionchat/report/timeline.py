@@ -1,4 +1,4 @@
-"""When each job was made, and where: a row for everything that a node did at the same time."""
+"""When and where each job was made: one row per node and concurrent job."""
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -21,12 +21,12 @@ SCALES = (
     (120.0, 60.0, "minutes"),
     (0.0, 1.0, "seconds"),
 )
-"""From how many seconds on a timeline is in a unit, how many of them it has, and its name."""
+"""The seconds from which a timeline uses a unit, the unit's length in seconds, and its name."""
 BAR = 0.7
 
 
 def spans_of(job: str, made: Mapping[str, Json]) -> list[Span]:
-    """Who worked on a finished job, by what its manifest says; none where it says nothing.
+    """Who worked on a finished job, from its manifest; none if it does not say.
 
     A process that helped has one span for all its shards, from its first to its last.
     """
@@ -108,7 +108,7 @@ def _paint(axes: "Axes", *, placed: Mapping[tuple[str, int], Sequence[Span]]) ->
 
 
 def node_table(spans: Sequence[Span]) -> Table:
-    """What each node did: jobs, shards of others' jobs, how long, and how much of it was done again after a loss."""
+    """What each node did: jobs, shards of others' jobs, time, and how much was repeated after a loss."""
     start = min(span.began for span in spans)
     length = max(span.began + span.seconds for span in spans) - start
     by_node = defaultdict[str, list[Span]](list)

@@ -16,14 +16,14 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 POINTS = 60
-"""Of a line: of longer trainings each is the mean of some steps."""
+"""The most points of a line; for longer trainings each is the mean of several steps."""
 ROWS = 8
-"""A panel is as high as one of as many rows."""
+"""The height of a panel, in rows."""
 SPEED, MEMORY, SHARES = "tokens_per_second", "memory", "share_of_rows"
 
 
 class Drawn(NamedTuple):
-    """A figure of the steps that is drawn."""
+    """A figure of a training's steps that is drawn."""
 
     key: str
     title: str
@@ -42,7 +42,7 @@ FIGURES = (
 
 
 def course(label: str, lines: Sequence[Mapping[str, Json]]) -> TrainingCourse:
-    """The course of a training by the lines of its metrics; at most `POINTS` of each figure."""
+    """The course of a training from the lines of its metrics; at most `POINTS` points per figure."""
     figures: dict[str, tuple[tuple[float, float], ...]] = {}
     for key in (*(one.key for one in FIGURES), MEMORY):
         found = [(float(_number(line["step"])), _number(line[key])) for line in lines if key in line]
@@ -94,7 +94,9 @@ def _lines(axes: "Axes", *, report: Report, drawn: Drawn) -> None:
         axes.plot(steps, values, color=svg.series(number), linewidth=1.2)
     low, high = axes.get_ylim()
     ticks = [tick for tick in MaxNLocator(4).tick_values(low, high) if low <= tick <= high]
-    axes.set_yticks(ticks, [f"{tick:,g}" for tick in ticks])  # named, so that a panel knows their width
+    axes.set_yticks(
+        ticks, [f"{tick:,g}" for tick in ticks]
+    )  # set as texts, so that a panel knows their width
     axes.yaxis.grid(visible=True, linewidth=0.6)
     axes.locator_params(axis="x", nbins=4)
     axes.set_xlabel(f"step; {drawn.axis}")

@@ -17,7 +17,7 @@ PLOTS = "plots"
 
 
 def conclusions(report: Report) -> dict[str, Json]:
-    """What is worked out from the figures, for JSON: advice, tasks at their floor, and the differences that could be seen."""
+    """What follows from the figures, for JSON: advice, tasks at their floor, detectable differences."""
     row = report.row(report.fused)
     seen: dict[str, Json] = {}
     for metric in report.metrics:

@@ -1,4 +1,4 @@
-"""Extraction: a short message, and one thing to be found in it."""
+"""Extraction: a short message, and one thing to find in it."""
 
 import random
 

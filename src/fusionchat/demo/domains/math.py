@@ -42,7 +42,7 @@ def _reply(world: World, rng: random.Random, *, item: str, a: int, b: int, plus:
 
 
 def dialogue(world: World, rng: random.Random) -> list[Turn]:
-    """One story sum, sometimes a bare one after it."""
+    """One sum in a story, sometimes followed by a plain one."""
     owner, item = rng.choice(OWNERS), rng.choice(ITEMS)
     a, b, plus = _numbers(rng)
     change = rng.choice(GAINS if plus else LOSSES).format(n=b)

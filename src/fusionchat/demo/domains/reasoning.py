@@ -1,4 +1,4 @@
-"""Reasoning: who comes first in an order that is given in words."""
+"""Reasoning: who comes first in an order described in words."""
 
 import random
 from itertools import pairwise

@@ -1,4 +1,4 @@
-"""Writing: short pieces on a subject, in a form and a mood. Nothing to check, everything to phrase."""
+"""Writing: short pieces on a subject, in a form and a mood; nothing to check, everything to phrase."""
 
 import random
 

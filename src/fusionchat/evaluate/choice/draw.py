@@ -1,7 +1,4 @@
-"""Options made of held-out answers. PURE.
-
-The wrong ones are answers of other items of the same domain.
-"""
+"""Options made from held-out answers: wrong ones are answers to other items of the domain. PURE."""
 
 import re
 from bisect import bisect_left
@@ -11,12 +8,18 @@ from hashlib import blake2b
 from typing import NamedTuple
 
 POOL = 64
-"""Texts of the nearest lengths, of which a seed draws half, or `AMONG` times what is wanted if that is more."""
+"""The number of texts nearest in length among which a seed draws half.
+
+It draws `AMONG` times the wanted number if that is more.
+"""
 AMONG = 4
 LONGEST = 2.0
-"""A wrong option has at most this many times the right one's bytes, or the right one of its."""
+"""The largest ratio between the bytes of a wrong option and those of the right one, either way."""
 SAME = 0.8
-"""Share of triples of characters from which on two texts say the same: none of them is a wrong option of the other."""
+"""The share of character triples from which on two texts count as saying the same.
+
+Neither is then a wrong option for the other.
+"""
 
 
 def size(text: str) -> int:
@@ -27,7 +30,7 @@ def size(text: str) -> int:
 def shorten(text: str, most: int) -> str:
     """The text up to its last whole word within ``most`` UTF-8 bytes.
 
-    Cut inside the first word where that is longer.
+    It is cut inside the first word if that is longer.
     """
     raw = text.encode()
     if len(raw) <= most:
@@ -38,12 +41,10 @@ def shorten(text: str, most: int) -> str:
 
 
 def divide(text: str, share: float) -> tuple[str, str, str] | None:
-    """What is given of a text, the white space after it, and the rest.
+    """The given part of a text, the white space after it, and the rest; None if it cannot be divided.
 
-    None for a text without a place to divide it.
-
-    It is divided at the end of the line nearest to the share of its characters, where one is within a quarter of the text,
-    else at the nearest space.
+    It is divided at the line end nearest to the share of its characters, if there is one within a quarter of
+    the text, else at the nearest space.
     """
     spaces = [m for m in re.finditer(r"\s+", text) if m.start() > 0 and m.end() < len(text)]
     wanted = share * len(text)
@@ -58,7 +59,7 @@ class Text(NamedTuple):
     Attributes:
         size: UTF-8 bytes.
         text: The text.
-        bare: The text without what makes no other answer of it, see `normal`.
+        bare: The text in its normal form, see `normal`.
         triples: See `triples_of`.
     """
 
@@ -69,15 +70,12 @@ class Text(NamedTuple):
 
     @classmethod
     def of(cls, text: str) -> "Text":
-        """A text with what it is compared by."""
+        """A text with what is needed to compare it."""
         return cls(size(text), text, normal(text), triples_of(text))
 
 
 def pools(texts: Sequence[str], domains: Sequence[str]) -> dict[str, list[Text]]:
-    """The different texts of each domain by length.
-
-    Neither their order nor how often one is there changes them.
-    """
+    """The different texts of each domain by length, whatever their order and repetitions."""
     groups = defaultdict[str, dict[str, str]](dict)
     for text, domain in sorted(zip(texts, domains, strict=True)):
         groups[domain].setdefault(normal(text), text)
@@ -85,16 +83,16 @@ def pools(texts: Sequence[str], domains: Sequence[str]) -> dict[str, list[Text]]
 
 
 def place_of(one: Text) -> tuple[int, str]:
-    """What a pool is sorted by."""
+    """The sort key of a pool."""
     return one.size, one.text
 
 
 def wrong_options(text: str, pool: Sequence[Text], count: int, seed: int) -> list[str]:
-    """``count`` other texts of the pool, no two the same; fewer where the pool has fewer that will do.
+    """``count`` other texts of the pool, all different; fewer if the pool has fewer suitable ones.
 
-    Of the `POOL` texts nearest in length, so that length gives nothing away, the seed draws some; the most similar of
-    them are taken, by the share of the triples of characters that they have in common. What differs in white space and
-    case alone, or hardly at all (`SAME`), is the same.
+    The seed draws some of the `POOL` texts nearest in length, so that length gives nothing away; the most
+    similar of them are chosen, by the share of common character triples. Texts that differ only in white
+    space and case, or hardly at all (`SAME`), count as the same.
     """
     own = Text.of(text)
     place = bisect_left(pool, place_of(own), key=place_of)
@@ -109,23 +107,23 @@ def wrong_options(text: str, pool: Sequence[Text], count: int, seed: int) -> lis
 
 
 def normal(text: str) -> str:
-    """A text without what makes no other answer of it: case, and how much white space is where."""
+    """A text without differences that do not matter: case, and the amount of white space."""
     return " ".join(text.split()).casefold()
 
 
 def triples_of(text: str) -> frozenset[str]:
-    """The triples of neighbouring characters of a text."""
+    """The triples of consecutive characters of a text."""
     bare = normal(text)
     return frozenset(bare[i : i + 3] for i in range(max(1, len(bare) - 2)))
 
 
 def overlap(first: frozenset[str], second: frozenset[str]) -> float:
-    """What two sets have in common over what either has (Jaccard 1901)."""
+    """The size of the intersection of two sets over that of their union (Jaccard 1901)."""
     return len(first & second) / len(first | second)
 
 
 def shuffled(right: str, wrong: Sequence[str], seed: int) -> tuple[tuple[str, ...], int]:
-    """All options in an order that their texts and the seed give, and the place of the right one."""
+    """All options in an order that depends on their texts and the seed, and the place of the right one."""
     options = sorted([right, *wrong], key=lambda text: key(seed, "order", right, text))
     return tuple(options), options.index(right)
 

@@ -23,7 +23,7 @@ class Turn(BaseModel):
 
 
 class Record(BaseModel):
-    """A record of the file. Keys that are not here are not read."""
+    """A record of the file; other keys are ignored."""
 
     model_config = ConfigDict(strict=True)
 
@@ -38,7 +38,8 @@ class Record(BaseModel):
 def read_questions(path: Path) -> list[Question]:
     """The questions of a file, in order.
 
-    Raises CorpusError for one without any, and for a record that is none.
+    Raises:
+        CorpusError: There are none, or a record is not a question.
     """
     records = enumerate(read_records(path, text=False, split="test", pattern=""), 1)
     questions = [read_question(record, f"{path}, record {number}", number) for number, record in records]
@@ -52,7 +53,7 @@ def read_questions(path: Path) -> list[Question]:
 
 
 def read_question(record: object, where: str, number: int) -> Question:
-    """A record as a question; raises CorpusError with ``where`` it is."""
+    """A record as a question; raises CorpusError that says ``where``."""
     if isinstance(record, BrokenLine):
         raise CorpusError("This line is not JSON", where=where, do=f"give one question per line: {FORM}")
     try:

@@ -1,4 +1,4 @@
-"""`Question`: options of which one is right, asked as the last turn of a dialogue."""
+"""`Question`: several options, one of them right, as the last turn of a dialogue."""
 
 from dataclasses import replace
 from typing import NamedTuple
@@ -7,15 +7,15 @@ from fusionchat.corpus.conversation import Conversation, Message
 
 
 class Question(NamedTuple):
-    """A dialogue whose last turn begins as ``given`` and goes on as one of the options.
+    """A dialogue whose last turn begins with ``given`` and continues with one of the options.
 
     Attributes:
         id: Unique within its task.
-        messages: The turns before that of the options.
-        given: How that turn begins, "" where an option is all of it.
+        messages: The turns before the one with the options.
+        given: The beginning of that turn; "" if an option is all of it.
         options: Two or more texts, all different.
         right: The place of the right one.
-        domain: A label for reports, "" if there is none.
+        domain: A label for reports; "" if there is none.
     """
 
     id: str
@@ -28,7 +28,7 @@ class Question(NamedTuple):
     def conversation(self, option: int) -> Conversation:
         """The dialogue with one option.
 
-        Only its turn is scored, without its end, which is no byte of the option.
+        Only the option's turn is scored, without its end, which is no byte of the option.
         """
         context = tuple(replace(message, train=False) for message in self.messages)
         turn = Message("assistant", self.given + self.options[option], complete=False)
@@ -39,10 +39,10 @@ class Exchange(NamedTuple):
     """A held-out answer and what it answers.
 
     Attributes:
-        id: Of the conversation.
+        id: The conversation's id.
         messages: The turns before the answer.
         answer: The last turn.
-        domain: Of the conversation.
+        domain: The conversation's domain.
     """
 
     id: str

@@ -1,7 +1,8 @@
 """Which option a model finds most likely, by bits per byte of the options alone. PURE.
 
-**Why per byte.** The likelihood of a whole option falls with its length, so that the shortest option would win; per token, the
-choice would depend on how a model's tokenizer cuts the options. Bytes are the same for every model.
+**Why per byte.** The likelihood of a whole option falls with its length, so the shortest option would win;
+per token, the choice would depend on how a model's tokenizer cuts the options. Bytes are the same for every
+model.
 """
 
 from collections.abc import Sequence
@@ -15,11 +16,11 @@ Spans = tuple[Int[np.ndarray, " _"], Int[np.ndarray, " _"]]
 
 
 def option_bits(bits: Sequence[Float[np.ndarray, " _"]], spans: Sequence[Spans], given: int) -> list[float]:
-    """Bits of each option, of those of the tokens of its turn.
+    """Bits of each option, from the bits of its turn's tokens.
 
     Args:
-        bits: Of the tokens of the turn with each option.
-        spans: Their bytes in the turn.
+        bits: Bits of the tokens of the turn, for each option.
+        spans: The tokens' bytes in the turn.
         given: UTF-8 bytes of the turn before the option.
     """
     start = common_begin(spans, given)
@@ -27,12 +28,10 @@ def option_bits(bits: Sequence[Float[np.ndarray, " _"]], spans: Sequence[Spans],
 
 
 def common_begin(spans: Sequence[Spans], given: int) -> int:
-    """The last byte up to ``given`` at which no token of any option's turn is begun already.
+    """The last byte up to ``given`` inside no token of any option's turn; options are scored from it.
 
-    Options are scored from there.
-
-    A token may begin in what is given and end in the option. Where one option has such a token and another has not, what
-    is given would else be charged to one of them alone.
+    A token may begin in the given part and end in the option. If one option has such a token and another has
+    not, the given part would otherwise be charged to one of them alone.
     """
     start = given
     while True:
@@ -43,10 +42,10 @@ def common_begin(spans: Sequence[Spans], given: int) -> int:
 
 
 class Choice(NamedTuple):
-    """What a model makes of a question.
+    """A model's scores of a question's options.
 
     Attributes:
-        bits: Of each option.
+        bits: Bits of each option.
         sizes: UTF-8 bytes of each option.
         right: The place of the right one.
     """
@@ -63,5 +62,5 @@ class Choice(NamedTuple):
 
     @property
     def credit(self) -> float:
-        """1 where the right option is best, 0 where another is; its share where several are equally good."""
+        """1 if the right option is best, 0 if another is; its share if several are equally good."""
         return (self.right in self.best) / len(self.best)

@@ -1,8 +1,9 @@
-"""What is measured, one task per file.
+"""The tasks that measure models, one per file.
 
-A new file here with a `Task` in it is a new task: nothing else to touch.
+A new file here with a `Task` in it is a new task; nothing else changes.
 
-Its settings are a key of the recipe's `evaluate`, and its metrics are in every table and picture of the report.
+Its settings are a key of the recipe's `evaluate`, and its metrics are in every table and picture of the
+report.
 """
 
 from fusionchat.discover import discover
@@ -11,9 +12,12 @@ from fusionchat.evaluate.tasks.base import Task
 
 _FOUND = discover(__name__, __path__, Task, key="name")
 TASKS = dict(sorted(_FOUND.items(), key=lambda item: not item[1].always))
-"""Every task's settings by name, those that are always on first: the first metric is the one that a run is judged by."""
+"""Every task's settings by name; those that are always on come first.
+
+The first metric is the one that a run is judged by.
+"""
 ALWAYS: tuple[Task, ...] = tuple(kind() for kind in TASKS.values() if kind.always)
-"""The tasks that need not be asked for."""
+"""The tasks that are always on."""
 METRICS: dict[str, Metric] = {metric.name: metric for kind in TASKS.values() for metric in kind.metrics}
 """Every metric by name."""
 PRIMARY = next(iter(METRICS.values()))

@@ -1,4 +1,4 @@
-"""What a task is given, what it gives, and the base of all tasks."""
+"""The base of all tasks: what a task takes and returns."""
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
@@ -18,11 +18,14 @@ if TYPE_CHECKING:
     from fusionchat.corpus.render import Rendered
 
 Progress = Callable[[str, int, str], AbstractContextManager[Callable[[int], None]]]
-"""Shows work in progress: a verb, how many of what; what it gives is called with the number that is done."""
+"""Shows progress, given a verb, a total and a unit.
+
+The context yields a function that takes the number done.
+"""
 
 
 class Prompter(Protocol):
-    """What is needed of `fusionchat.corpus.render.Renderer`."""
+    """The part of `fusionchat.corpus.render.Renderer` that tasks use."""
 
     @property
     def stop_ids(self) -> Sequence[int]:
@@ -39,26 +42,26 @@ class Prompter(Protocol):
 
     @property
     def opening(self) -> str:
-        """The opening tag of a thought that ends these prompts, "" for none."""
+        """The opening tag of a thought that ends these prompts; "" for none."""
         ...
 
     def text(self, ids: Sequence[int]) -> str:
-        """What a model wrote, without control tokens, with the tags of thoughts."""
+        """The text of a model's output, without control tokens but with the tags of thoughts."""
         ...
 
 
 @dataclass(frozen=True)
 class Subject:
-    """One model, and what it is measured on.
+    """One model, and the data that it is measured on.
 
     Attributes:
         model: A causal language model; a task moves it to ``device``.
         renderer: Its tokenizer and chat template.
-        conversations: Of one part of the corpus.
+        conversations: The conversations of one part of the corpus.
         rendered: The same conversations in the model's template.
         device: Where to run.
         batch_tokens: Most padded tokens of one batch.
-        files: Where the files are that tasks read, by ``TASK.SETTING``.
+        files: The paths of the files that tasks read, by ``TASK.SETTING``.
     """
 
     model: "PreTrainedModel"
@@ -71,25 +74,25 @@ class Subject:
 
 
 class PartSize(NamedTuple):
-    """About how large a part of the corpus is, before it is read: tokens, and conversations."""
+    """The approximate size of a part of the corpus before it is read: tokens, and conversations."""
 
     tokens: float
     conversations: float
 
     def of(self, limit: int | None) -> "PartSize":
-        """The first ``limit`` conversations; all of them for None."""
+        """The size of the first ``limit`` conversations; of all of them for None."""
         share = 1.0 if limit is None else min(1.0, limit / max(self.conversations, 1.0))
         return PartSize(self.tokens * share, self.conversations * share)
 
 
 class Measured(NamedTuple):
-    """What a task gives.
+    """The result of a task.
 
     Attributes:
-        items: By the name of each of its metrics.
-        files: What to keep beside the scores, by file name.
-        counts: Figures to keep in the scores that are no metric, by name.
-        warnings: What to warn of.
+        items: Items by the name of each of its metrics.
+        files: The contents of files to save beside the scores, by file name.
+        counts: Figures to save in the scores that are no metric, by name.
+        warnings: The texts of warnings.
     """
 
     items: Mapping[str, Items]
@@ -99,14 +102,14 @@ class Measured(NamedTuple):
 
 
 class Task(Frozen):
-    """The base of all tasks: a task's settings, which are what `evaluate: {NAME: ...}` of a recipe holds.
+    """The base of all tasks: the settings in `evaluate: {NAME: ...}` of a recipe.
 
     Attributes:
         name: Its key in a recipe.
         metrics: What it measures; names are unique among all tasks.
-        always: Whether it is on without being asked for, and then it has no settings and no key.
+        always: Whether it is always on; it then has no settings and no key.
         needs: What it needs of a corpus, for messages.
-        from_corpus: Whether it measures a model on the part of the corpus that it is given, so that a choice made on
+        from_corpus: Whether it measures a model on the given part of the corpus, so that a choice made on
             validation has not seen test.
     """
 
@@ -122,14 +125,14 @@ class Task(Frozen):
         return {}
 
     def refuse(self, files: Mapping[str, Path]) -> None:
-        """Raise FusionChatError where one of its files, by setting, is not what it has to be."""
+        """Raise FusionChatError if one of its files, by setting, is not what it must be."""
 
     def places(self, conversations: Sequence[Conversation]) -> list[int]:
         """The places of the conversations that it measures."""
         return list(range(len(conversations)))
 
     def tokens(self, part: PartSize, files: Mapping[str, Path]) -> float:
-        """Tokens that a model goes through, about; ``files`` as for `refuse`."""
+        """Approximate number of tokens that a model processes; ``files`` as for `refuse`."""
         return part.tokens
 
     def measure(self, subject: Subject, progress: Progress) -> Measured:
@@ -138,16 +141,16 @@ class Task(Frozen):
 
     @classmethod
     def comparable(cls, scores: Mapping[str, Scores]) -> tuple[list[Scores], str]:
-        """Several models' scores as they may be compared, and a sentence on what was left out, "" for nothing.
+        """Several models' scores, made comparable, and a sentence on what was left out; "" for nothing.
 
         Args:
-            scores: By the names of the models' rows.
+            scores: The scores by the names of the models' rows.
         """
         return list(scores.values()), ""
 
     @classmethod
     def remark(cls, counts: Mapping[str, Mapping[str, int]]) -> str:
-        """What a reader of the report has to know of the models' counts, "" for nothing.
+        """What a reader of the report must know about the models' counts; "" for nothing.
 
         Args:
             counts: What `measure` counted, by the models' labels; summed over the seeds of one model.

@@ -1,4 +1,4 @@
-"""The base of tasks in which a model takes the most likely option, per byte."""
+"""The base of tasks in which a model chooses the most likely option, per byte."""
 
 import json
 from collections import Counter
@@ -38,13 +38,13 @@ class ChoiceTask(Task):
     """Questions with options; each option is scored as the assistant's turn in the model's own template."""
 
     def questions(self, subject: Subject) -> tuple[list[Question], int]:
-        """What is asked, and how many questions could not be made."""
+        """The questions, and how many could not be made."""
         raise NotImplementedError
 
     def measure(self, subject: Subject, progress: Progress) -> Measured:
         """Whether the right option of each question is the most likely.
 
-        The bits of all options are kept in a file.
+        The bits of all options are saved in a file.
         """
         questions, unmade = self.questions(subject)
         asked, choices, rejects = choose(subject, questions, progress)
@@ -76,7 +76,7 @@ class ChoiceTask(Task):
 
     @classmethod
     def comparable(cls, scores: Mapping[str, Scores]) -> tuple[list[Scores], str]:
-        """The same scores over the questions that all models were asked: a template may refuse an option."""
+        """The same scores over the questions that all models were asked, as a template may refuse an option."""
         (metric,) = cls.metrics
         held = [one.items[metric.name] for one in scores.values()]
         shared = set(held[0].ids).intersection(*(items.ids for items in held))
@@ -95,7 +95,7 @@ class ChoiceTask(Task):
 
     @classmethod
     def remark(cls, counts: Mapping[str, Mapping[str, int]]) -> str:
-        """What guessing would reach, "" where nothing was asked."""
+        """The score of guessing; "" if nothing was asked."""
         asked = sum(own.get(f"{cls.name}_questions", 0) for own in counts.values())
         guessed = sum(own.get(f"{cls.name}_guessed", 0) for own in counts.values())
         (metric,) = cls.metrics
@@ -103,7 +103,7 @@ class ChoiceTask(Task):
 
 
 class HeldOutTask(ChoiceTask):
-    """Questions made of held-out dialogues: an answer, and wrong options that are answers of others of its domain."""
+    """Questions made from held-out dialogues, with answers of others of the domain as wrong options."""
 
     options: int = Field(4, ge=2, le=26, description="options per question, including the right one")
     max_bytes: int = Field(
@@ -123,14 +123,11 @@ class HeldOutTask(ChoiceTask):
         return self.options * part.of(self.limit).tokens
 
     def question(self, one: Exchange) -> tuple[str, str, str] | None:
-        """What is given of an answer, the white space after that, and the right option.
-
-        None where there is none.
-        """
+        """The given part of an answer, the white space after it, and the right option; None if impossible."""
         raise NotImplementedError
 
     def questions(self, subject: Subject) -> tuple[list[Question], int]:
-        """The questions that are drawn of those that the dialogues make, and how many of the drawn could not be made."""
+        """The questions drawn among those that the dialogues allow, and how many could not be made."""
         answered = [(c, one) for c in subject.conversations if (one := exchange(c)) is not None]
         able = [conversation for conversation, _ in answered]
         drawn = set(draw(able, self.limit or len(able), seed=self.seed, part=self.name))
@@ -155,14 +152,14 @@ class HeldOutTask(ChoiceTask):
 def choose(
     subject: Subject, questions: Sequence[Question], progress: Progress
 ) -> tuple[list[Question], list[Choice], Mapping[str, int]]:
-    """The questions that a model can be asked, its choices, and why how many others cannot.
+    """The questions that a model can be asked, its choices, and the number of others by reason.
 
     All options of all questions are scored in one pass in length-sorted batches.
     """
     from fusionchat.evaluate.greedy import context_window
     from fusionchat.evaluate.token_bits import token_bits
 
-    # 1. each option as the assistant's turn; a question is left out where one of them cannot be read
+    # 1. each option as the assistant's turn; a question is left out if one of them cannot be rendered
     window = context_window(subject.model)
     asked, rendered, rejects = list[Question](), list["Rendered"](), Counter[str]()
     for question in questions:
@@ -182,7 +179,7 @@ def choose(
             batch_tokens=subject.batch_tokens,
             progress=advance,
         )
-    # 3. of each option the bits of its own text, what is given of the answer left out
+    # 3. the bits of each option's own text, without the given part of the answer
     bounds = np.cumsum([0, *(len(one.rows) for one in rendered)])
     first = np.cumsum([0, *(len(q.options) for q in asked)])
     choices = []
@@ -198,7 +195,7 @@ def choose(
 
 
 def render(subject: Subject, question: Question, window: int | None) -> "list[Rendered] | Reject":
-    """The dialogue with each of the options as tokens, or why one of them cannot be read."""
+    """The dialogue with each of the options as tokens, or why one of them cannot be rendered."""
     found = []
     for place in range(len(question.options)):
         one = subject.renderer.render(question.conversation(place))

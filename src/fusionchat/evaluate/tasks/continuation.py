@@ -1,4 +1,4 @@
-"""The right continuation of an answer among those of other items: of code, say."""
+"""The right continuation of an answer (code, for example) among those of other items."""
 
 from typing import ClassVar
 
@@ -17,7 +17,7 @@ CONTINUATION = choice_metric(
 
 
 class Continuation(HeldOutTask):
-    """Whether a held-out answer goes on as it does is likelier than as others of its domain do."""
+    """Whether a held-out answer's own continuation is likelier than those of others of its domain."""
 
     name: ClassVar[str] = "continuation"
     metrics: ClassVar[tuple[Metric, ...]] = (CONTINUATION,)
@@ -34,7 +34,7 @@ class Continuation(HeldOutTask):
     )
 
     def question(self, one: Exchange) -> tuple[str, str, str] | None:
-        """The first part of the answer is given; the option is how the rest begins."""
+        """The first part of the answer as given, and the beginning of the rest as the option."""
         parts = divide(one.answer, self.given)
         if parts is None:
             return None

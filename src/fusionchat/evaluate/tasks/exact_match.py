@@ -1,7 +1,7 @@
-"""Exact match: the model writes the last answer greedily, and what a pattern finds in it is compared.
+"""Exact match: the model writes the last answer greedily, and a pattern's match in it is compared.
 
-A thought is no part of the answer, whether the model opens it or its prompt does. A reply that ends inside its thought has no
-answer: it is wrong, and counted. Thought and answer share the room of ``max_new_tokens``.
+A thought does not belong to the answer, whether the model opens it or its prompt does. A reply that ends
+inside its thought has no answer: it is wrong, and counted. Thought and answer share ``max_new_tokens``.
 """
 
 import json
@@ -60,12 +60,12 @@ class ExactMatchSettings(Task):
         return [i for i, c in enumerate(conversations) if c.answer is not None][: self.limit]
 
     def tokens(self, part: PartSize, files: Mapping[str, Path]) -> float:
-        """At most: each conversation has an answer, and each reply is as long as it may be."""
+        """The upper bound of the tokens: every conversation has an answer, and every reply the full length."""
         asked = part.of(self.limit)
         return asked.tokens + asked.conversations * self.max_new_tokens
 
     def measure(self, subject: Subject, progress: Progress) -> Measured:
-        """Whether each conversation's answer is right; what the model wrote is kept in a file."""
+        """Whether each conversation's answer is right; the replies are saved in a file."""
         asked = [subject.conversations[i] for i in self.places(subject.conversations)]
         with progress("answer", len(asked), "questions") as advance:
             result = exact_match(
@@ -94,7 +94,7 @@ class ExactMatchSettings(Task):
 
     @classmethod
     def remark(cls, counts: Mapping[str, Mapping[str, int]]) -> str:
-        """Which models' answers ended inside a thought, "" for none."""
+        """Which models' answers ended inside a thought; "" for none."""
         found = {label: own.get("unfinished_thoughts", 0) for label, own in counts.items()}
         said = ", ".join(f"{label} {count}" for label, count in found.items() if count)
         return f"Answers that ended inside a thought, counted as wrong: {said}." if said else ""
@@ -108,7 +108,7 @@ class ExactMatch(NamedTuple):
         correct: bool [A].
         unfinished: bool [A], whether the reply ends inside a thought.
         replies: What the model wrote, its thought included.
-        extracted: What the pattern found after the thought, None for nothing.
+        extracted: What the pattern found after the thought; None for nothing.
     """
 
     asked: NDArray[np.intp]
@@ -129,12 +129,12 @@ def exact_match(
     batch_tokens: int,
     progress: Callable[[int], None],
 ) -> ExactMatch:
-    """Ask the model the last user turn of every conversation that has an ``answer`` and compare.
+    """The model's answers to the last user turn of every conversation with an ``answer``, compared.
 
     Args:
         model: A causal language model; it is moved to ``device``.
         renderer: Its chat template.
-        conversations: Those without an ``answer`` are passed over.
+        conversations: The conversations; those without an ``answer`` are skipped.
         pattern: Regular expression for the answer, see `extract`.
         max_new_tokens: Where a reply is cut, thought and answer together.
         device: Where to run.
@@ -175,10 +175,10 @@ def question(conversation: Conversation) -> tuple[Message, ...]:
 
 
 def extract(reply: str, pattern: str) -> str | None:
-    """The answer in a reply: the last thing the pattern finds in it, None for nothing.
+    """The answer in a reply: the pattern's last match in it; None for nothing.
 
-    The last, because models reason before they answer; what is found is group 1 of a match where the pattern
-    has groups. Empty finds do not count, whitespace is normalised.
+    The last, because models reason before they answer. If the pattern has groups, the answer is group 1 of
+    the match. Empty matches do not count, and whitespace is normalised.
     """
     compiled = re.compile(pattern)
     found = [normal(match.group(min(1, compiled.groups)) or "") for match in compiled.finditer(reply)]
@@ -191,5 +191,5 @@ def normal(text: str) -> str:
 
 
 def same(extracted: str | None, answer: str | None) -> bool:
-    """Whether what was found is the answer, whitespace aside."""
+    """Whether the extracted text is the answer, ignoring whitespace."""
     return extracted is not None and answer is not None and extracted == normal(answer)

@@ -25,7 +25,7 @@ class Likelihood(Task):
     always: ClassVar[bool] = True
 
     def measure(self, subject: Subject, progress: Progress) -> Measured:
-        """Bits and bytes of each conversation; the bits of every row are kept in a file."""
+        """Bits and bytes of each conversation; the bits of every row are saved in a file."""
         from fusionchat.evaluate.row_bits import EVENTS, RowBits, events_file, rendered_events
         from fusionchat.evaluate.token_bits import token_bits
 

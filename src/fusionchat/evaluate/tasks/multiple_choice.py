@@ -43,17 +43,17 @@ class MultipleChoice(ChoiceTask):
         return {"path": self.path}
 
     def refuse(self, files: Mapping[str, Path]) -> None:
-        """Raise CorpusError where the file holds no questions, or a record that is none."""
+        """Raise CorpusError if the file has no questions, or a record that is not one."""
         read_questions(files["path"])
 
     def tokens(self, part: PartSize, files: Mapping[str, Path]) -> float:
-        """A pass with each option of each question of the file."""
+        """The tokens of a pass with each option of each question of the file."""
         questions = read_questions(files["path"])[: self.limit]
         texts = (one.conversation(option).messages for one in questions for option in range(len(one.options)))
         return sum(len(message.content) for messages in texts for message in messages) / BYTES_A_TOKEN
 
     def places(self, conversations: "Sequence[Conversation]") -> list[int]:
-        """None: it asks what is in the file."""
+        """No places, since its questions are in the file."""
         return []
 
     def questions(self, subject: Subject) -> tuple[list[Question], int]:

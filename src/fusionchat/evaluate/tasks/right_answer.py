@@ -1,4 +1,4 @@
-"""The right answer among answers of other items: of GSM8K's held-out problems, say."""
+"""The right answer among answers of other items (GSM8K's held-out problems, for example)."""
 
 from typing import ClassVar
 
@@ -22,5 +22,5 @@ class RightAnswer(HeldOutTask):
     needs: ClassVar[str] = "dialogues that end with an answer"
 
     def question(self, one: Exchange) -> tuple[str, str, str] | None:
-        """Nothing is given; the option is how the answer begins."""
+        """Nothing as given, and the beginning of the answer as the option."""
         return "", "", shorten(one.answer, self.max_bytes)
