@@ -1,4 +1,4 @@
-"""The public names of ``fusionchat``: the whole pipeline as functions, and its pieces for custom loops."""
+"""The public names of ``fusionchat``: the pipeline as functions, and its pieces for custom loops."""
 
 import importlib
 from collections.abc import Mapping, Sequence

@@ -1,14 +1,14 @@
-"""Every error a user can cause or meet: what happened, where, and what to do about it.
+"""Every error that a user can cause or meet: what happened, where, and what to do about it.
 
-Exit codes: 2 for a mistake in what the user gave (recipe, corpus, model), 3 for a machine that
-cannot go on (full disk, unwritable folder, out of memory). Anything else is a bug in FusionChat.
+Exit codes: 2 for a mistake in the user's input (recipe, corpus, model), 3 for a machine that
+cannot continue (full disk, unwritable folder, out of memory). Anything else is a bug in FusionChat.
 """
 
 from pathlib import Path
 
 
 class FusionChatError(Exception):
-    """A mistake in what the user gave. ``str()`` is the message as it is shown.
+    """A mistake in the user's input; ``str()`` is the message as it is shown.
 
     Args:
         what: What is wrong, in one sentence.
@@ -33,7 +33,7 @@ class RecipeError(FusionChatError):
 
 
 class CorpusError(FusionChatError):
-    """The corpus cannot be read, or nothing usable is in it."""
+    """The corpus cannot be read, or has nothing usable in it."""
 
 
 class ModelError(FusionChatError):
@@ -71,6 +71,6 @@ class TrainingError(FusionChatError):
 
 
 class MachineError(FusionChatError):
-    """The machine cannot go on: full disk, unwritable folder, out of memory."""
+    """The machine cannot continue: full disk, unwritable folder, out of memory."""
 
     exit_code = 3

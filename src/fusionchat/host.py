@@ -1,4 +1,4 @@
-"""This process among others: which host it runs on, and whether another process of that host is still there."""
+"""The host that this process runs on, and whether another process of that host still exists."""
 
 import os
 import re
@@ -13,9 +13,8 @@ INITIAL_PIDS = 0xEFFFFFFC  # PROC_PID_INIT_INO in Linux's linux/proc_ns.h: the p
 def this_host() -> str:
     """The host's name for file names; in a container with its process namespace.
 
-    Processes with the same name can look each other's pids up. Two containers of one machine often share the host's
-    name and never the pids; a container that is started again has other pids than before.
-    """
+    Processes with the same name can look up each other's pids. Two containers of one machine often share the
+    host's name but never the pids; a restarted container has different pids."""
     name = re.sub(r"[^A-Za-z0-9-]", "_", socket.gethostname()) or "host"
     try:
         pids = Path("/proc/self/ns/pid").stat().st_ino

@@ -1,4 +1,4 @@
-"""Folder, GGUF file or hub id: what a name means, and what the hub knows of an id: its commit, its size, its files."""
+"""Whether a name is a folder, GGUF file or hub id, and an id's commit, size and files on the hub."""
 
 import re
 import threading
@@ -18,9 +18,9 @@ Kind = Literal["models", "datasets"]
 COMMIT = re.compile(r"[0-9a-f]{40}")
 GGUF = ".gguf"
 HUB_FILE = re.compile(r"([\w.-]+/[\w.-]+):([^\\/:][^\\:]*\.gguf)")
-"""A GGUF file of a model on the hub: ``owner/name:file.gguf``. ``C:/x.gguf`` is none."""
+"""A GGUF file of a model on the hub: ``owner/name:file.gguf``; does not match ``C:/x.gguf``."""
 ANSWERS_IN_S = 2.5
-"""How long the hub may take to answer: where it does not, ``plan`` takes 5 s with the program's start."""
+"""Seconds that the hub may take to answer; if it does not, ``plan`` takes 5 s in all."""
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class Place:
     """Where a model or dataset is: on this machine, or else on the hub. Made by `find`.
 
     Attributes:
-        name: Its path (of a GGUF file: that of its folder), or its id on the hub.
+        name: Its path (for a GGUF file, its folder's), or its id on the hub.
         path: A model's folder or a dataset's file; None if there is none of this name.
         revision: Branch, tag or commit on the hub; None for a path, and for the hub's default.
         kind: What it is, as the hub names it.
@@ -43,7 +43,7 @@ class Place:
 
     @property
     def given(self) -> str:
-        """What `find` finds it by, wherever the recipe is."""
+        """The name by which `find` finds it, wherever the recipe is."""
         if self.file is None:
             return self.name
         return f"{self.name}:{self.file}" if self.path is None else str(self.path / self.file)
@@ -81,7 +81,7 @@ def find(name: str, folder: str = ".", revision: str | None = None, *, kind: Kin
 
 @cache
 def ask_the_hub_once() -> None:
-    """Put the hub's client offline if the hub does not answer, so that it reads the cache without retries."""
+    """Put the hub's client offline if the hub does not answer; it then reads the cache without retries."""
     from huggingface_hub import constants, get_session
 
     if _in_time(lambda: get_session().head(constants.ENDPOINT, timeout=ANSWERS_IN_S)) is None:
@@ -109,7 +109,7 @@ def _in_time(ask: Callable[[], T]) -> T | None:
 
 @cache
 def _info(place: Place) -> "ModelInfo | DatasetInfo | None":
-    """The hub's information on an id; None if it does not answer or has no such id, which loading reports."""
+    """The hub's information on an id; None without an answer or such an id, which loading reports."""
     from huggingface_hub import HfApi, constants
 
     ask_the_hub_once()

@@ -68,7 +68,7 @@ def how_to_go_on(arguments: list[str]) -> str:
 
 
 def unexpected(error: BaseException) -> int:
-    """The exit code of an unexpected error, which is printed: out of memory is the machine's, others are bugs."""
+    """Print an unexpected error; returns its exit code: out of memory is the machine's, others are bugs."""
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
         console.error(
             "Out of memory\n  do:    lower represent.batch_tokens (capture), runtime.batch_tokens (evaluation) or "

@@ -112,7 +112,7 @@ def config_of(name: str, tokenizer: PreTrainedTokenizerFast) -> PreTrainedConfig
 
 
 def make_model(folder: Path, name: str, *, seed: int, scale: float, advance: Callable[[int], None]) -> float:
-    """Train one model from scratch and save it as a Hugging Face folder; returns its last loss, nats a token.
+    """Train a model from scratch, save it as a Hugging Face folder; returns its last loss, nats a token.
 
     It uses only one thread, so that the weights depend on the seed and the machine's arithmetic, not on its
     number of cores.

@@ -54,7 +54,7 @@ class Part(NamedTuple):
 
 @contextmanager
 def making(part: Part) -> Iterator[Path]:
-    """Yield an empty partial folder; if the block succeeds, it replaces the old one and is marked as done."""
+    """Yield an empty partial folder; if the block succeeds, it replaces the old one and is marked done."""
     partial = part.path.with_name(f".{part.path.name}.partial")
     with machine_errors(part.root):
         part.note.unlink(missing_ok=True)

@@ -145,7 +145,7 @@ def plain_distance(pattern: Pattern, data: Array, low: int, high: int) -> int:
 
 @njit(nogil=True)
 def distance(pattern: Pattern, data: Array, low: int, high: int, most: int) -> int:
-    """Edit distance of a pattern to data[low:high]; some number above ``most`` where it is more than that."""
+    """Edit distance of a pattern to data[low:high], or some number above ``most`` if it exceeds that."""
     if pattern.high - pattern.low <= 64:
         return myers(pattern, data, low, high, most)
     return plain_distance(pattern, data, low, high)

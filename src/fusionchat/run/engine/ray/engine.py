@@ -212,7 +212,7 @@ class RayEngine:
                 self._start_more(ask, helped[job.id] + 1)
 
     def _start_more(self, ask: Ask, at_work: int) -> None:
-        """Start as many hands as are at work, as far as there is room: their number doubles while there are shards."""
+        """Start one hand for each at work, if there is room, so that their number doubles."""
         starting = sum(hand.ask == ask for hand in self.pool.starting)
         used, more = self._used(), 0
         while starting + more < at_work and is_room(ask, [*used, *[ask] * more], self.nodes):
