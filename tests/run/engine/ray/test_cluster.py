@@ -9,7 +9,7 @@ import pytest
 from fusionchat.errors import MachineError, RecipeError
 from fusionchat.run.engine.ray import cluster
 from fusionchat.run.engine.ray.asks import Node
-from fusionchat.run.engine.ray.cluster import joined, require_answer, require_ray, require_seen
+from fusionchat.run.engine.ray.cluster import joined, not_joined, require_answer, require_ray, require_seen
 from fusionchat.runtime import RayRuntime
 
 
@@ -66,3 +66,14 @@ def test_an_address_where_nothing_answers_is_named_at_once(address):
     what = f"nothing answers at {address} .*\n.*runtime.ray.address"
     with pytest.raises(MachineError, match=what), joined(RayRuntime(address=address)):
         pass
+
+
+def test_a_cluster_of_another_version_is_named_with_both():
+    mismatch = RuntimeError(
+        "Version mismatch: The cluster was started with:\n    Ray: 2.40.0\n    Python: 3.11.7\n"
+    )
+    said = str(not_joined(mismatch))
+    assert said.startswith("Version mismatch: The cluster was started with: Ray: 2.40.0 Python: 3.11.7\n")
+    assert "use the Python and Ray versions of the cluster" in said
+    assert "No Ray cluster can be joined: gone\n" in str(not_joined(ConnectionError("gone\nand so on")))
+    assert "No Ray cluster can be joined: ValueError\n" in str(not_joined(ValueError()))

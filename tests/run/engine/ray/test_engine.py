@@ -75,8 +75,9 @@ def test_all_jobs_are_made_each_after_those_that_it_needs(tmp_path, on_ray):
         (1, 0, None), (1, None, 0),
     }  # fmt: skip
     assert not list(tmp_path.rglob("*.lease"))
-    made = read_manifest(tmp_path / "toy/1").made
-    assert made["attempt"] == 1 and made["node"]
+    manifest = read_manifest(tmp_path / "toy/1")
+    assert manifest.made["attempt"] == 1 and manifest.made["node"]
+    assert manifest.seconds == manifest.made["seconds"]  # without the time for which it waited
 
 
 def test_a_job_whose_worker_dies_is_made_again(tmp_path, on_ray):

@@ -46,6 +46,18 @@ def require_answer(address: str) -> None:
         raise no_cluster(f"nothing answers at {address} ({error})") from error
 
 
+def not_joined(error: Exception) -> MachineError:
+    """The error of a run that Ray does not let join a cluster."""
+    first, *others = (line.strip() for line in str(error).strip().splitlines() or [type(error).__name__])
+    if first.startswith("Version mismatch"):
+        return MachineError(
+            " ".join((first, *others)),
+            where="runtime.ray.address",
+            do="use the Python and Ray versions of the cluster here, and the same on every node",
+        )
+    return no_cluster(first)
+
+
 def no_cluster(why: str) -> MachineError:
     """The error of a run that finds no cluster."""
     return MachineError(
@@ -80,7 +92,7 @@ def joined(settings: RayRuntime) -> Iterator[None]:
             configure_logging=False,
         )
     except (ConnectionError, RuntimeError, ValueError) as error:
-        raise no_cluster(str(error).splitlines()[0]) from error
+        raise not_joined(error) from error
     try:
         yield
     finally:

@@ -24,6 +24,7 @@ from ray.exceptions import RayError
 from fusionchat.artifacts import begin
 from fusionchat.console import warn, watching
 from fusionchat.errors import DamagedError, FusionChatError, MachineError
+from fusionchat.run.attempts import last_attempt
 from fusionchat.run.engine.leased import is_left, job_lease
 from fusionchat.run.engine.ray.asks import Ask, Node, ask_of, is_room, lacking
 from fusionchat.run.engine.ray.cluster import joined, nodes_now, probe
@@ -32,7 +33,7 @@ from fusionchat.run.engine.ray.ranks import make_in_ranks
 from fusionchat.run.engine.ray.remote import Errand, Outcome, do, packed
 from fusionchat.run.execute import write_manifest
 from fusionchat.run.failure import note_failure
-from fusionchat.run.job import Announce, Job, Summary
+from fusionchat.run.job import Announce, Job
 from fusionchat.run.order import write_order
 from fusionchat.run.outcome import raised
 from fusionchat.run.overview import overview, summary
@@ -248,10 +249,16 @@ class RayEngine:
     def _finish(self, job: Job, outcome: Outcome) -> None:
         """Write the manifest of a job whose work is done.
 
-        This reads the job's files, in a thread so that other jobs do not wait.
+        This reads the job's files, in a thread so that other jobs do not wait. The seconds are those of the work, without
+        the time that the job waited for room.
         """
-        summary: Summary = outcome["summary"]  # type: ignore[assignment]
-        write_manifest(job, self.planned.folder, summary, time.monotonic() - self.started[job.id])
+        run, summary = self.planned.folder, outcome["summary"]
+        assert isinstance(summary, dict)
+        last = last_attempt(run, job.id, job.fingerprint)
+        waited_too = time.monotonic() - self.started[job.id]
+        write_manifest(
+            job, run, summary, waited_too if last is None or last.seconds is None else last.seconds
+        )
 
     # What is heard
 
