@@ -14,7 +14,8 @@ def this_host() -> str:
     """The host's name for file names; in a container with its process namespace.
 
     Processes with the same name can look up each other's pids. Two containers of one machine often share the
-    host's name but never the pids; a restarted container has different pids."""
+    host's name but never the pids; a restarted container has different pids.
+    """
     name = re.sub(r"[^A-Za-z0-9-]", "_", socket.gethostname()) or "host"
     try:
         pids = Path("/proc/self/ns/pid").stat().st_ino

@@ -25,7 +25,10 @@ class Candidates(NamedTuple):
 
 
 class Pattern(NamedTuple):
-    """Bytes data[low:high] to measure distances from, and where each byte value is among the first 64 of them, as bits."""
+    """The bytes data[low:high], from which distances are measured, with their match masks.
+
+    A mask has a bit for each of the first 64 bytes that has its value.
+    """
 
     masks: NDArray[np.uint64]
     data: NDArray[np.uint8]

@@ -1,1 +1,1 @@
-"""Fisher information, worked out and stored."""
+"""Fisher information, computed and stored."""

@@ -21,13 +21,16 @@ def fisher_diagonal(
 
     It is float32 on the CPU.
 
-    The empirical Fisher information (section 3, arXiv 2111.09832, with the labels given instead of sampled). Each batch
-    is one example (batch size 1), because squares of summed gradients are not sums of squares. Gradients are taken as
-    they come and freed, so that those of all parameters are never in memory together. A parameter with several
-    names (tied embeddings) has one entry, under its first name, of the gradient summed over all its uses.
+    The empirical Fisher information (section 3, arXiv 2111.09832, with the labels given instead of sampled).
+    Each batch is one example (batch size 1), because squares of summed gradients are not sums of squares.
+    Each gradient is used and
+    freed at once, so that those of all parameters are never in memory together.
+    A parameter with several names (tied embeddings) has one entry, under its first name, of the gradient
+    summed over all its uses.
 
     Args:
-        model: Called with a batch's tensors; returns an object with ``loss``, the mean over ``labels`` that are not -100.
+        model: Called with a batch's tensors; returns an object with ``loss``, the mean over ``labels`` that
+            are not -100.
         batches: Examples with ``input_ids`` and ``labels``, [1, tokens].
         progress: Called with 1 after each example.
 
@@ -36,7 +39,7 @@ def fisher_diagonal(
     """
     import torch
 
-    # 1. every parameter's gradient is squared, added and freed as soon as it is there
+    # 1. every parameter's gradient is squared, added and freed as soon as it exists
     totals = {
         name: torch.zeros_like(p, dtype=torch.float32, device="cpu") for name, p in model.named_parameters()
     }

@@ -1,6 +1,6 @@
-"""From a model and a corpus to the folder that Fisher merging reads.
+"""The folder that Fisher merging reads, made from a model and a corpus.
 
-This is what ``fusionchat fisher`` does, except printing.
+This is ``fusionchat fisher`` without printing.
 """
 
 import random
@@ -43,7 +43,7 @@ class FisherReport:
     Attributes:
         examples: Conversations used.
         tokens: Their supervised tokens.
-        rejects: Records met that cannot be used, by reason.
+        rejects: Number of records that cannot be used, by reason.
     """
 
     examples: int
@@ -56,20 +56,20 @@ def make_fisher(
 ) -> FisherReport:
     """Write the diagonal of a model's Fisher information over conversations into a folder.
 
-    Each example is one conversation in the model's own chat template; its log-likelihood is that of its supervised
-    tokens. The tensors are named as the model's checkpoint names them.
+    Each example is one conversation in the model's own chat template; its log-likelihood is that of its
+    supervised tokens. The tensors are named as the model's checkpoint names them.
 
     Args:
         model: A folder or a hub id.
         corpus: A file or the id of a hub dataset, in any form a recipe's corpus may have.
         out: The folder; its ``model.safetensors`` appears whole or not at all.
-        examples: Conversations drawn; fewer where the corpus has fewer that can be used.
+        examples: Conversations drawn; fewer if the corpus has fewer usable ones.
         max_tokens: Longer conversations are cut.
-        seed: Of the draw.
+        seed: The seed of the draw.
         device: As in ``runtime.device``.
 
     Raises:
-        MergeError: There is something in ``out``, or the model cannot be used.
+        MergeError: ``out`` is not empty, or the model cannot be used.
         ModelError: The model cannot be loaded or has no chat template.
         CorpusError: The corpus cannot be read, or nothing of it can be used.
     """
@@ -83,18 +83,20 @@ def make_fisher(
             where=str(folder),
             do="make it a model first: fusionchat merge --pivot P --target ADAPTER --method linear --out DIR",
         )
-    checkpoint = open_checkpoint(folder, allow_pickle=True)  # transformers opens them below, in the same way
+    checkpoint = open_checkpoint(folder, allow_pickle=True)  # transformers opens them below in the same way
     checkpoint.close()
     ref = ModelRef(model, str(folder), str(folder))
     renderer = Renderer(load_tokenizer(ref), name=model)
     built_for = getattr(load_config(ref).get_text_config(), "max_position_embeddings", None)
     limit = min(max_tokens, built_for) if built_for else max_tokens
     rendered, rejects = draw(corpus, renderer, limit, examples, seed)
-    with machine_errors(out):  # before the work, not after it
+    with machine_errors(out):  # fail before the work, not after it
         out.mkdir(parents=True, exist_ok=True)
     loaded = load_model(ref, dtype=auto_dtype(place), device=place)
     loaded.config.use_cache = False
-    if getattr(loaded.config, "output_router_logits", False):  # their balance is no part of the likelihood
+    if getattr(
+        loaded.config, "output_router_logits", False
+    ):  # the experts' balance does not belong to the likelihood
         loaded.config.output_router_logits = False
     with progress(f"fisher {folder.name}", len(rendered), "conversations") as advance:
         diagonal = fisher_diagonal(loaded, _batches(rendered, place), progress=advance)
@@ -165,9 +167,9 @@ def as_stored(
 ) -> dict[str, "torch.Tensor"]:
     """A diagonal by parameter, under the names and in the shapes of the checkpoint.
 
-    transformers may hold weights in another form than they are stored (experts in one tensor, prefixes); the diagonal
-    is converted back as the weights would be. A tied tensor is under each name that is stored. Stored tensors that the
-    model has no parameter for (buffers) get an information of 0.
+    transformers may have weights in another form than they are stored (experts in one tensor, prefixes); the
+    diagonal is converted back as the weights would be. A tied tensor appears under each stored name. Stored
+    tensors without a parameter in the model (buffers) get an information of 0.
 
     Raises:
         MergeError: A parameter is not in the checkpoint.
@@ -177,7 +179,7 @@ def as_stored(
 
     first = {id(parameter): diagonal[name] for name, parameter in model.named_parameters()}
     every = {name: first[id(p)] for name, p in model.named_parameters(remove_duplicate=False)}
-    prefix = f"{model.base_model_prefix}."  # which checkpoints of a model's body alone lack
+    prefix = f"{model.base_model_prefix}."  # which checkpoints of only a model's body lack
     found: dict[str, torch.Tensor] = {
         name if name in stored else name.removeprefix(prefix): value
         for name, value in revert_weight_conversion(model, every).items()

@@ -1,1 +1,1 @@
-"""Files of checkpoints and adapters become tensors that fit each other."""
+"""The inputs of a merge: files of checkpoints and adapters become tensors that match each other."""

@@ -1,4 +1,4 @@
-"""Checkpoints on disk: headers read and checked, weights memory-mapped, nothing else loaded."""
+"""Checkpoints on disk: headers are read and checked, weights memory-mapped, nothing else loaded."""
 
 import json
 import re
@@ -13,7 +13,7 @@ from fusionchat.merge.inputs.pickles import open_pickle
 from fusionchat.merge.inputs.stored import MappedFile, Stored
 
 WRAPPERS = re.compile(r"(?:_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module)\.")
-"""Put into names by torch.compile, FSDP and activation checkpointing."""
+"""Parts that torch.compile, FSDP and activation checkpointing put into names."""
 
 
 @dataclass
@@ -21,9 +21,9 @@ class Checkpoint:
     """A model folder: its weights by name, and its config.
 
     Attributes:
-        folder: Where it is.
+        folder: Its path.
         tensors: Weights in the order of the files.
-        config: ``config.json``, empty where there is none.
+        config: ``config.json``; empty if there is none.
         files: The weight files.
     """
 
@@ -39,15 +39,15 @@ class Checkpoint:
 
 
 def open_checkpoint(folder: Path, *, allow_pickle: bool = False) -> Checkpoint:
-    """Open a folder's weights, single or sharded, and check every header against its file.
+    """A folder's weights, single or sharded, with every header checked against its file.
 
     Args:
         folder: The model folder.
         allow_pickle: Whether weights that are pickles are opened (see `merge.pickles`).
 
     Raises:
-        MergeError: There are no weights, a file is damaged or cut short, or the index points outside the folder,
-            at a missing file or at a tensor its file does not hold; or the weights are pickles.
+        MergeError: There are no weights, a file is damaged or cut short, or the index points outside the
+            folder, at a missing file or at a tensor that its file lacks; or the weights are pickles.
     """
     if not folder.is_dir():
         raise MergeError("This model folder does not exist", where=str(folder), do="check the path")
@@ -94,7 +94,7 @@ def unwrapped(checkpoint: Checkpoint) -> Checkpoint:
 
 
 def read_config(folder: Path) -> dict[str, Json]:
-    """A folder's ``config.json``, empty where there is none; raises MergeError where it is damaged."""
+    """A folder's ``config.json``, empty if there is none; raises MergeError if it is damaged."""
     path = folder / "config.json"
     if not path.is_file():
         return {}

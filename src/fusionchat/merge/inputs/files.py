@@ -1,4 +1,4 @@
-"""Which files hold a model folder's weights: one file, shards, an index, pickles."""
+"""Which files contain a model folder's weights: one file, shards, an index, pickles."""
 
 import json
 import re
@@ -32,11 +32,12 @@ class WeightFiles(NamedTuple):
 def weight_files(folder: Path) -> WeightFiles:
     """A folder's weight files, in the order in which transformers looks for them.
 
-    A single safetensors file comes before an index beside it, safetensors before pickles. Files that transformers does
-    not open are read too where they can only be the model's: shards whose index is missing, and the only file.
+    A single safetensors file is preferred to an index beside it, and safetensors to pickles. Files that
+    transformers does not open are read too if they can only be the model's: shards whose index is missing,
+    and the only file.
 
     Raises:
-        MergeError: There are none, or a shard is missing, or the index is damaged or names a file that is not there.
+        MergeError: There are none, or a shard is missing, or the index is damaged or names a missing file.
     """
     named = [(SINGLE, INDEX, False), (PICKLE, PICKLE_INDEX, True)]
     for single, index, pickled in named:
@@ -63,22 +64,19 @@ def weight_files(folder: Path) -> WeightFiles:
 
 
 def opens_in_transformers(folder: Path) -> bool:
-    """Whether transformers finds a folder's weights, which it looks for under four names only."""
+    """Whether transformers finds a folder's weights, for which it knows only four names."""
     return any((folder / name).is_file() for name in (SINGLE, INDEX, PICKLE, PICKLE_INDEX))
 
 
 def is_without_weights(folder: Path) -> bool:
-    """Whether a folder holds no file that could be weights.
-
-    A corpus needs tokenizer and configuration only.
-    """
+    """Whether a folder has no file that could be weights, as for a corpus, which needs none."""
     return not any(
         any(folder.glob(f"*{ending}*")) for ending in (".safetensors", ".bin", ".pt", ".pth", ".gguf")
     )
 
 
 def refuse_pointer(path: Path) -> None:
-    """Raise MergeError where a file is what Git leaves in place of a large file that was not fetched."""
+    """Raise MergeError if a file is Git LFS's pointer to a large file that was not fetched."""
     with path.open("rb") as file:
         if file.read(len(_POINTER)) == _POINTER:
             raise MergeError(
@@ -89,7 +87,7 @@ def refuse_pointer(path: Path) -> None:
 
 
 def _unindexed(folder: Path, single: str) -> list[Path]:
-    """Shards named ``model-00001-of-00003`` whose index is missing, all of them or none.
+    """All shards named like ``model-00001-of-00003`` whose index is missing; empty if there are none.
 
     Raises:
         MergeError: One of them is missing, or there are two sets.
@@ -115,10 +113,7 @@ def _unindexed(folder: Path, single: str) -> list[Path]:
 
 
 def read_index(index: Path) -> dict[str, Path]:
-    """The file of every tensor; raises MergeError where the index is damaged.
-
-    Also where it names a file that is not there.
-    """
+    """The file of every tensor; raises MergeError if the index is damaged or names a missing file."""
     try:
         entries = json.loads(index.read_text(encoding="utf-8"))["weight_map"]
         names = {str(name): str(file) for name, file in entries.items()}

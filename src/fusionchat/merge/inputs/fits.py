@@ -1,8 +1,8 @@
 """Whether config and weights of a fused model agree, checked before it is written.
 
-Plain decoders are compared with what is written down of them. All others are built without values from their class in
-transformers, which says what it lacks and what it has no use for. Where it does not know the structure, what the config
-says of layers and vocabulary is compared with the weights' names and shapes.
+Plain decoders are compared with their description here. All others are built without values from their class
+in transformers, which reports missing and unused tensors. If it does not know the structure, the config's
+layers and vocabulary are compared with the weights' names and shapes.
 """
 
 import re
@@ -25,11 +25,11 @@ _HEADS = ("num_attention_heads", "n_head", "num_heads")
 
 
 class Verdict(NamedTuple):
-    """What is to be said of a fused model.
+    """What was found about a fused model.
 
     Attributes:
         wrong: What does not fit.
-        notices: What a user should know though the model can be written.
+        notices: What a user should know although the model can be written.
     """
 
     wrong: tuple[str, ...] = ()
@@ -37,21 +37,17 @@ class Verdict(NamedTuple):
 
 
 def check_fit(config: Config, shapes: Shapes, pivot: Checkpoint) -> None:
-    """Raise MergeError where the fused model's config and weights disagree.
-
-    Warn of what could not be checked.
+    """Raise MergeError where the fused model's config and weights disagree; warn of what is not checked.
 
     Args:
-        config: The fused model's.
+        config: The fused model's config.
         shapes: Its weights' shapes by name.
         pivot: The pivot.
     """
     if is_exactly(config, shapes):
         return
     wrong, notices = verdict(config, shapes)
-    if (
-        wrong and "auto_map" in config
-    ):  # opened with code of its own, which may differ from transformers' class
+    if wrong and "auto_map" in config:  # loaded with its own code, which may differ from transformers' class
         notices, wrong = (f"{_unchecked(config)}; for transformers' own class, {wrong[0]}",), ()
     if wrong:
         more = f" (and {len(wrong) - 1} more)" if len(wrong) > 1 else ""
@@ -67,7 +63,7 @@ def check_fit(config: Config, shapes: Shapes, pivot: Checkpoint) -> None:
 
 
 def verdict(config: Config, shapes: Shapes) -> Verdict:
-    """What transformers says of a config and these weights; without it, what the config itself says."""
+    """What transformers reports of a config and these weights; without it, what the config shows."""
     from fusionchat.merge.inputs.structure import Unopened, opened_with
 
     doubt = doubtful(config, shapes)
@@ -92,9 +88,10 @@ def verdict(config: Config, shapes: Shapes) -> Verdict:
 
 
 def _uncounted(unused: list[str], names: Iterable[str]) -> list[str]:
-    """Of the unused tensors those of layers or experts that the config does not count.
+    """The unused tensors of layers or experts that the config does not count.
 
-    A layer that has other parts than the used ones is not of their stack (DeepSeek's heads for further tokens).
+    A layer with other parts than the used ones does not belong to their stack (DeepSeek's heads for further
+    tokens).
     """
     left, used, lost = set(unused), defaultdict[str, set[str]](set), defaultdict[str, set[str]](set)
     for name in names:
@@ -137,10 +134,7 @@ def _has_head(config: Config) -> bool:
 
 
 def doubtful(config: Config, shapes: Shapes) -> str | None:
-    """What a config says of layers, vocabulary, head or padding that the weights do not show.
-
-    None where they agree.
-    """
+    """How a config contradicts the weights in layers, vocabulary, head or padding; None if it does not."""
     text = text_of(config)
     count = next((n for key in COUNTS if isinstance(n := text.get(key), int)), None)
     lists = numbered(shapes)

@@ -1,7 +1,4 @@
-"""The header of a safetensors file: where each tensor is, of which type and shape.
-
-Read and checked, and written.
-"""
+"""The header of a safetensors file (each tensor's place, type and shape), read, checked and written."""
 
 import json
 import struct
@@ -14,19 +11,16 @@ from fusionchat.merge.inputs.files import AGAIN
 from fusionchat.merge.inputs.stored import BITS, MappedFile, Stored
 
 LIMIT = 100_000_000
-"""Bytes of the largest header that the library reads (safetensors 0.8)."""
+"""The most bytes of a header that the library reads (safetensors 0.8)."""
 METADATA = "__metadata__"
 
 
 class UnknownTypeError(MergeError):
-    """A tensor has a type that cannot be merged; whoever made the type can read it."""
+    """A tensor has a type that cannot be merged and that only its own tool can read."""
 
 
 def read_header(file: MappedFile) -> dict[str, Stored]:
-    """The tensors of one safetensors file in the order of the file.
-
-    Raises MergeError where it is damaged.
-    """
+    """The tensors of one safetensors file in the order of the file; raises MergeError if it is damaged."""
     size = file.size
     with file.path.open("rb") as stream:
         start = stream.read(8)
@@ -60,11 +54,9 @@ def read_header(file: MappedFile) -> dict[str, Stored]:
 
 
 def header_bytes(entries: Mapping[str, Json]) -> bytes:
-    """The header of a file of PyTorch tensors, ``dtype``, ``shape`` and ``data_offsets`` by name.
+    """The header of a file of PyTorch tensors, with ``dtype``, ``shape`` and ``data_offsets`` by name.
 
-    The data comes next.
-
-    It is filled up with spaces so that the data begins at a multiple of 8 bytes.
+    It is padded with spaces so that the data after it begins at a multiple of 8 bytes.
     """
     text = json.dumps({METADATA: {"format": "pt"}, **entries}, separators=(",", ":")).encode()
     text += b" " * (-len(text) % 8)
@@ -94,7 +86,7 @@ def _entry(file: MappedFile, name: str, entry: Mapping[str, object], base: int) 
 
 
 def _who_knows(path: Path) -> str:
-    """What is to be said of a type that is not in `BITS`: the library may be newer than the list."""
+    """The message on a type that is not in `BITS`, for which the library may be newer than the list."""
     import safetensors
 
     try:

@@ -1,4 +1,4 @@
-"""The models of a merge, opened, and brought under the pivot's names."""
+"""The models of a merge, opened, with their tensors under the pivot's names."""
 
 from collections.abc import Mapping
 from contextlib import ExitStack
@@ -28,9 +28,9 @@ class OpenModel:
 
     Attributes:
         name: ``pivot``, or the target's name.
-        folder: Where it is.
-        held: What is in the folder: a checkpoint, or an adapter of the pivot.
-        tensors: Its weights by the pivot's names, all of the pivot's; empty before `reconcile`.
+        folder: Its path.
+        held: The content of the folder: a checkpoint, or an adapter of the pivot.
+        tensors: Its weights by the pivot's names, for all of the pivot's tensors; empty before `reconcile`.
     """
 
     name: str
@@ -45,7 +45,7 @@ class OpenModel:
 
     @property
     def checkpoint(self) -> Checkpoint | None:
-        """The checkpoint; None where the model is an adapter."""
+        """The checkpoint; None if the model is an adapter."""
         return self.held if isinstance(self.held, Checkpoint) else None
 
     @property
@@ -63,8 +63,8 @@ class Family:
         targets: The targets in order.
         pivot: The pivot as one of the models.
         config: The fused model's config.
-        known: The pivot's structure, asked for where names alone do not decide.
-        buffers: The pivot's tensors that are no parameters.
+        known: The pivot's structure, looked up if names alone do not decide.
+        buffers: The pivot's tensors that are not parameters.
     """
 
     base: Checkpoint
@@ -88,10 +88,10 @@ class Family:
 def open_models(
     stack: ExitStack, pivot: Path, targets: Mapping[str, Path], *, allow_pickle: bool = False
 ) -> Family:
-    """Open pivot and targets; ``stack`` closes them.
+    """The opened pivot and targets; ``stack`` closes them.
 
     Raises:
-        MergeError: One cannot be read, is quantized, or is of another kind than the pivot.
+        MergeError: One cannot be read, is quantized, or has another structure than the pivot.
         ModelError: An adapter was trained on other weights than the pivot's.
     """
     refuse_adapter(pivot)
@@ -126,7 +126,7 @@ def open_folder(stack: ExitStack, folder: Path, *, allow_pickle: bool = False) -
 
 
 def reconcile(family: Family) -> Family:
-    """All models with their tensors under the pivot's names; a head of its own where a target has one.
+    """All models with their tensors under the pivot's names, and with an untied head if a target has one.
 
     Raises:
         MergeError: A parameter is missing or extra.
@@ -148,16 +148,16 @@ def reconcile(family: Family) -> Family:
 
 
 def _head(target: OpenModel, family: Family) -> str | None:
-    """The name of a head that a target has apart from the embedding; None where it has none."""
+    """The name of a target's head that is not tied to the embedding; None if it has none."""
     if isinstance(target.held, Adapter):
         return target.held.head
     return own_head(target.held, family.base, family.known)
 
 
 def _adapted(adapter: Adapter, base: Checkpoint) -> dict[str, Source]:
-    """All of the pivot's tensors as an adapter makes them.
+    """All of the pivot's tensors as changed by an adapter.
 
-    Where it keeps the head tied, both are the embedding.
+    If it keeps the head tied, both are the embedding.
     """
     tensors: dict[str, Source] = {**base.tensors, **adapter.changed}
     tied = tied_names(base)

@@ -1,7 +1,8 @@
 """A target's tensors under the pivot's names: prefixes, ties, renames, buffers.
 
-A published model and a model that transformers saved of it hold the same parameters under names that may differ: with
-or without the base model's prefix, tied tensors once or twice, buffers or none. The pivot's stored names are kept.
+A published model and a model that transformers saved from it have the same parameters under names that may
+differ: with or without the base model's prefix, tied tensors once or twice, buffers or none. The pivot's
+stored names are kept.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -18,11 +19,12 @@ STRUCTURE = "merge only models of the pivot's structure"
 
 
 class Matched(NamedTuple):
-    """How a target's tensors meet the pivot's.
+    """How a target's tensors match the pivot's.
 
     Attributes:
         names: The target's name of every pivot tensor that it has.
-        kept: The pivot's tensors that the target lacks and that are no parameters: they are copied as stored.
+        kept: The pivot's tensors that the target lacks and that are not parameters; they are copied as
+            stored.
         left: The target's tensors that have no place in the pivot's structure.
     """
 
@@ -32,11 +34,11 @@ class Matched(NamedTuple):
 
 
 class Known:
-    """What transformers knows of the pivot, asked for once, where it is needed.
+    """What transformers knows of the pivot, looked up once, when it is needed.
 
     Args:
         pivot: The pivot.
-        found: The structure where it is known already.
+        found: The structure, if it is known already.
     """
 
     def __init__(self, pivot: Checkpoint, found: Structure | None = None) -> None:
@@ -45,7 +47,7 @@ class Known:
         self._found = found
 
     def __call__(self) -> Structure | None:
-        """The structure; None where transformers cannot build it, or where the stored tensors do not fill it."""
+        """The structure; None if transformers cannot build it or the stored tensors do not fill it."""
         if not self._asked:
             from fusionchat.merge.inputs.structure import structure_of
 
@@ -54,27 +56,27 @@ class Known:
         return self._found
 
     def is_buffer(self, name: str, shape: Shape) -> bool:
-        """Whether a tensor is a buffer, no parameter."""
+        """Whether a tensor is a buffer and not a parameter."""
         if is_plain(name, shape):
             return False
         found = self()
         return is_known_buffer(name, shape) if found is None else found.is_buffer(name)
 
     def is_state(self, name: str) -> bool:
-        """Whether a buffer of the pivot is saved with the model, so that its values are the model's own."""
+        """Whether a buffer of the pivot is saved with the model, so that its values may be the model's own."""
         found = self()
         return found is not None and found.is_state(name)
 
     def buffers(self) -> set[str]:
         """The pivot's tensors that are copied as stored.
 
-        Not those that are the model's own where a target's differ.
+        Buffers that are the models' own are excluded where a target's differ.
         """
         return {n for n, t in self.pivot.tensors.items() if self.is_buffer(n, t.shape)}
 
 
 def find(held: Mapping[str, Shape], pivot: Checkpoint, known: Known, *, tied: bool = False) -> dict[str, str]:
-    """The names in ``held`` of those of the pivot's tensors that are there."""
+    """The names in ``held`` of the pivot's tensors that exist there."""
     names = {name: name for name in pivot.tensors if name in held}
     for step in (_prefixed, partial(_tied, tied=tied), partial(_renamed, known=known)):
         missing = [name for name in pivot.tensors if name not in names]
@@ -87,11 +89,11 @@ def find(held: Mapping[str, Shape], pivot: Checkpoint, known: Known, *, tied: bo
 def match(
     target: str, held: Mapping[str, Shape], pivot: Checkpoint, known: Known, *, tied: bool, where: str
 ) -> Matched:
-    """Find each of the pivot's tensors in a target.
+    """How a target's tensors match the pivot's.
 
     Args:
         target: The target's name, for messages.
-        held: Its tensors.
+        held: The target's tensors.
         pivot: The pivot.
         known: What transformers knows of the pivot.
         tied: Whether the target's config ties embedding and head.
@@ -113,7 +115,7 @@ def match(
 def _prefixed(
     missing: list[str], names: Mapping[str, str], held: Mapping[str, Shape], pivot: Checkpoint
 ) -> dict[str, str]:
-    """Names that the target has with a prefix (``transformer.h.0...`` for ``h.0...``), or the pivot."""
+    """Names that the target or the pivot has with a prefix (``transformer.h.0...`` for ``h.0...``)."""
     free = sorted(set(held) - set(names.values()))
     ends = [missing[0], missing[-1]]
     prefixes = {
@@ -140,7 +142,7 @@ def _tied(
     *,
     tied: bool,
 ) -> dict[str, str]:
-    """Names of tensors that the target stores once, under the name of the one they are tied to."""
+    """Names of tensors that the target stores only under the name of the tensor they are tied to."""
     twins = {name: twin_of(name, pivot, tied, names) for name in missing}
     return {name: names[twin] for name, twin in twins.items() if twin is not None}
 
@@ -153,7 +155,7 @@ def _renamed(
     *,
     known: Known,
 ) -> dict[str, str]:
-    """Names that transformers takes for one parameter, tied tensors included."""
+    """Names that transformers maps to one parameter, tied tensors included."""
     structure = known()
     if structure is None:
         return {}
@@ -163,11 +165,10 @@ def _renamed(
 
 
 def twin_of(missing: str, pivot: Checkpoint, tied: bool, held: Iterable[str]) -> str | None:
-    """The matrix a missing one is tied to.
+    """The matrix that a missing one is tied to; None if there is none.
 
-    It is equal in the pivot, or the only one that can be where the config ties.
-
-    Vectors are not compared: biases of 0 and norms of 1 are equal without being tied.
+    It is equal in the pivot, or the only possible one if the config ties. Vectors are not compared: biases of
+    0 and norms of 1 are equal without being tied.
     """
     mine, there = pivot.tensors[missing], set(held)
     if len(mine.shape) < 2:
@@ -195,10 +196,10 @@ def check_left(
     *,
     where: str,
 ) -> list[str]:
-    """Names of tensors left out of the merge that are no buffers: heads the pivot lacks.
+    """Names of tensors left out of the merge that are not buffers: heads that the pivot lacks.
 
     Raises:
-        MergeError: One of them is a parameter of the structure, or the structure is not known.
+        MergeError: One of them is a parameter of the structure, or the structure is unknown.
     """
     heads = []
     for name, shape in left.items():

@@ -2,8 +2,9 @@
 
 They are added to the fused model if its config has a switch for them.
 
-A structure has biases by a switch of its config (``attention_bias``, ``mlp_bias``). Switches are tried, one and then several,
-until transformers builds a model with a place for each new bias; the biases that a switch brings besides are 0.
+A switch of the config turns on a structure's biases (``attention_bias``, ``mlp_bias``). Switches are tried,
+one and then several, until transformers builds a model with a place for each new bias; other biases that a
+switch adds are 0.
 """
 
 from collections.abc import Mapping
@@ -21,9 +22,9 @@ _MOST_SWITCHES = 4
 
 
 def add_biases(family: Family) -> Family:
-    """The models with the biases that adapters bring, and the config that has them.
+    """The models with the biases that adapters add, and the config that has them.
 
-    A bias is 0 where a model has none.
+    A bias is 0 if a model has none.
 
     Raises:
         MergeError: No switch of the config gives the structure these biases.
@@ -52,7 +53,7 @@ def add_biases(family: Family) -> Family:
 def _switched(
     config: Mapping[str, Json], shapes: Mapping[str, Shape], wanted: Mapping[str, Shape]
 ) -> tuple[dict[str, Json], dict[str, Shape]] | None:
-    """A config with a place for all that is wanted, and all tensors that it has besides the stored ones."""
+    """A config with a place for all wanted tensors, and all tensors that it has beside the stored ones."""
     complete = text_of(as_known(config) or config)
     switches = [key for key, value in complete.items() if value is False and "bias" in key][:_MOST_SWITCHES]
     for count in range(1, len(switches) + 1):

@@ -1,7 +1,8 @@
 """PyTorch pickles as weights, opened without running code, and mapped.
 
-A merge of folders that a user names opens them only with ``--allow-pickle``, since they may come from anywhere. A
-recipe's run needs no leave: transformers has opened the pivot's pickle by then, in the same way.
+A merge of folders that a user names opens them only with ``--allow-pickle``, since they may come from
+anywhere. A recipe's run needs no permission, because transformers has opened the pivot's pickle before, in
+the same way.
 """
 
 from dataclasses import dataclass
@@ -25,7 +26,7 @@ class Pickled(Stored):
     """A tensor of a pickle.
 
     Attributes:
-        tensor: It, mapped into memory by torch.
+        tensor: The tensor, mapped into memory by torch.
     """
 
     tensor: "torch.Tensor"
@@ -47,7 +48,7 @@ class Pickled(Stored):
         return self._bytes.view(self.view)
 
     def read_ahead(self, begin: int) -> None:
-        """Nothing: its place in the file is not known."""
+        """Do nothing, since its place in the file is unknown."""
 
     def release(self) -> None:
         """Nothing."""
@@ -57,14 +58,14 @@ def open_pickle(file: MappedFile) -> dict[str, Stored]:
     """The tensors of a pickle by name.
 
     Raises:
-        MergeError: It holds anything but tensors, or cannot be read.
+        MergeError: It contains anything but tensors, or cannot be read.
     """
     import torch
 
     where = str(file.path)
     try:
         values = _load(file.path)
-    except Exception as error:  # torch raises many kinds for a damaged or unsafe file
+    except Exception as error:  # torch raises many types for a damaged or unsafe file
         raise MergeError(
             "This pickle is damaged or holds more than weights", where=where, do=_SAFE
         ) from error

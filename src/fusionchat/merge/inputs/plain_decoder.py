@@ -1,7 +1,7 @@
-"""The commonest structures, so that merging their models needs no transformers.
+"""The most common structures, so that merging their models does not need transformers.
 
-Decoders of the Llama kind have the same parameters under the same names; their config says all sizes. What is not
-exactly as written here is in doubt, and `merge.fits` asks transformers.
+Decoders of the Llama kind have the same parameters under the same names; their config has all sizes. For
+anything that is not exactly as described here, `merge.inputs.fits` asks transformers.
 """
 
 from collections.abc import Mapping
@@ -21,7 +21,7 @@ class Kind(NamedTuple):
         biased: Projections that always have a bias.
         switches: Projections that have one if a setting says so, by the setting.
         normed: Whether queries and keys have a norm each.
-        says_head_dim: Whether the class has a default of its own where the config lacks ``head_dim``.
+        says_head_dim: Whether the class has a default of its own if the config lacks ``head_dim``.
     """
 
     biased: tuple[str, ...] = ()
@@ -56,7 +56,7 @@ _ROPES = {("default", frozenset[str]()), ("linear", frozenset({"factor"})), ("ll
 
 
 def is_exactly(config: Config, shapes: Mapping[str, Shape]) -> bool:
-    """Whether these are exactly the parameters of the Llama-like decoder that the config says."""
+    """Whether these are exactly the parameters of the Llama-like decoder that the config describes."""
     wanted = expected(config) if _is_plain(config) else None
     return wanted is not None and shapes in (
         wanted | {"lm_head.weight": wanted["model.embed_tokens.weight"]},
@@ -65,9 +65,7 @@ def is_exactly(config: Config, shapes: Mapping[str, Shape]) -> bool:
 
 
 def expected(config: Config) -> dict[str, Shape] | None:
-    """Names and shapes that a config asks for, without the head.
-
-    None where the structure is another one, or unsaid.
+    """Names and shapes that a config implies, without the head; None for another or unknown structure.
 
     >>> expected({"model_type": "gpt2"}) is None
     True
@@ -103,7 +101,7 @@ def expected(config: Config) -> dict[str, Shape] | None:
 
 
 def _is_plain(config: Config) -> bool:
-    """Whether the other settings are ones that transformers is sure to take."""
+    """Whether transformers certainly accepts the other settings."""
     layers, types = config.get("num_hidden_layers"), config.get("layer_types")
     rope = [config.get(key) for key in ("rope_scaling", "rope_parameters")]
     return (

@@ -1,4 +1,4 @@
-"""What a merge will do: which tensors meet, where they go, how large and how long."""
+"""What a merge will do: which tensors are merged, where the results go, and their sizes."""
 
 import math
 from collections.abc import Sequence
@@ -18,7 +18,7 @@ BYTES: dict[Dtype, int] = {"float32": 4, "bfloat16": 2, "float16": 2}
 
 
 class Source(Protocol):
-    """Where the values of one input tensor come from: a file, or something worked out from files."""
+    """The values of one input tensor: from a file, or computed from files."""
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -39,11 +39,11 @@ class Source(Protocol):
         """Tell the system that the elements from ``begin`` on come next."""
 
     def release(self) -> None:
-        """Tell the system that this tensor is done with."""
+        """Tell the system that this tensor is not needed any more."""
 
 
 class Taking(NamedTuple):
-    """Which targets take part in a tensor: their positions, in order, among all ``targets`` of the merge."""
+    """Which targets take part in a tensor: their positions among all ``targets`` of the merge, in order."""
 
     places: tuple[int, ...]
     targets: int
@@ -56,11 +56,12 @@ class TensorJob:
     Attributes:
         name: Its name there.
         shape: Its shape.
-        sources: Pivot and targets; empty where the tensor is copied.
+        sources: Pivot and targets; empty if the tensor is copied.
         auxiliary: One more tensor per target for methods that need it.
         copied: The tensor to copy byte for byte (whole numbers and masks).
-        part: Which targets the sources are, where not all take part.
-        exact: Whether it is stored as float32 whatever the fused model's type: a buffer that stays as precise as it was.
+        part: Which targets the sources are, if not all take part.
+        exact: Whether it is stored as float32 whatever the fused model's type, as for a buffer that keeps its
+            precision.
     """
 
     name: str
@@ -77,7 +78,7 @@ class TensorJob:
         return math.prod(self.shape)
 
     def nbytes(self, dtype: Dtype) -> int:
-        """Bytes it takes in the fused model."""
+        """Its size in the fused model, in bytes."""
         return self.copied.nbytes if self.copied else self.count * BYTES[self.dtype(dtype)]
 
     def dtype(self, dtype: Dtype) -> Dtype:

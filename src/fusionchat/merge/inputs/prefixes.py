@@ -1,9 +1,8 @@
 """A pivot whose names all have a prefix that its class does not know.
 
-It was saved from inside another module.
-
-TRL's models with a value head put ``pretrained_model.`` before all names, Lightning ``model.``, and so on. transformers
-would open such a folder with made-up weights; without the prefix the names are the class's own.
+It was saved from inside another module: TRL's models with a value head put ``pretrained_model.`` before all
+names, Lightning ``model.``, and so on. transformers would load such a folder with random weights; without the
+prefix the names are the class's own.
 """
 
 from collections.abc import Iterator
@@ -18,9 +17,7 @@ _MOST = 3
 
 
 def without_prefix(pivot: Checkpoint) -> Checkpoint:
-    """The pivot under the names of its class, where a prefix is all that keeps them from fitting.
-
-    Otherwise as it is.
+    """The pivot under the names of its class, if only a prefix differs; otherwise unchanged.
 
     Tensors without the prefix (a value head) have no place in the class, and keep their names.
     """
@@ -42,7 +39,7 @@ def without_prefix(pivot: Checkpoint) -> Checkpoint:
 
 
 def _prefixes(shapes: Shapes) -> Iterator[str]:
-    """What most names begin with, shortest first, where no two names become one without it."""
+    """Prefixes of most names, shortest first, whose removal keeps all names distinct."""
     for parts in range(1, _MOST + 1):
         starts = [".".join(name.split(".")[:parts]) + "." for name in shapes]
         prefix = max(dict.fromkeys(starts), key=starts.count, default="")

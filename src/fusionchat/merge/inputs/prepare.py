@@ -1,11 +1,10 @@
 """The inputs of a merge as one list of jobs, made by a chain of steps.
 
     open_models         folders -> Family: checkpoints and adapters, opened and of one kind
-    reconcile           -> all under the pivot's names: adapters applied, buffers the pivot's, a head of its own
-    align_vocabulary    -> rows of the vocabulary brought together by token
-    add_biases          -> biases that adapters bring
-    slice_layers        -> one job per tensor of the fused model, from the layers that meet in it
-    pair_fisher         -> jobs with the method's own inputs (Fisher information), one tensor per target
+    reconcile           -> all under the pivot's names: adapters applied, buffers the pivot's, a head of its
+    own align_vocabulary    -> rows of the vocabulary matched by token add_biases          -> biases that
+    adapters add slice_layers        -> one job per tensor of the fused model, from the layers that are merged
+    in it pair_fisher         -> jobs with the method's own inputs (Fisher information), one tensor per target
 
 Nothing is written before this is done.
 """
@@ -40,10 +39,11 @@ class Inputs:
 
     Attributes:
         jobs: The tensors of the fused model in order.
-        stack: The fused model's layers, where the merge had to know them.
-        files: Weight files by input name; the pivot's is ``""``, the method's own are named after it and the target.
+        stack: The fused model's layers, if the merge had to know them.
+        files: Weight files by input name; the pivot's is ``""``, the method's own are named after it and the
+            target.
         changes: Entries of the config that differ from the pivot's.
-        added: Entries of the tokens the fused tokenizer gets in addition.
+        added: Entries of the tokens that are added to the fused tokenizer.
     """
 
     jobs: list[TensorJob]
@@ -69,17 +69,18 @@ def open_inputs(
     arrangement: Arrangement | None = None,
     with_stack: bool = False,
 ) -> Inputs:
-    """Open and check everything a merge reads; ``stack`` closes it.
+    """Everything that a merge reads, opened and checked; ``stack`` closes it.
 
     Args:
         stack: Closes the files.
         pivot: The pivot's folder.
         targets: Folders of models or LoRA adapters by name.
-        method: Its auxiliary folders are opened too.
-        embeddings: What to do where vocabularies differ.
-        allow_pickle: Whether pickles are opened, as weights only, where there are no safetensors.
-        arrangement: Which layers of which input each layer of the fused model is merged from; None is one to one.
-        with_stack: Whether the caller wants to know which parameters are the layers.
+        method: The method; its auxiliary folders are opened too.
+        embeddings: What to do if vocabularies differ.
+        allow_pickle: Whether pickles are opened, as weights only, if there are no safetensors.
+        arrangement: Which layers of which input each layer of the fused model is merged from; None is one to
+            one.
+        with_stack: Whether the caller needs to know which parameters are the layers.
 
     Raises:
         MergeError: Something cannot be read or does not fit; the message names the tensor.
@@ -100,7 +101,7 @@ def open_inputs(
 def slice_layers(
     family: Family, method: Method, arrangement: Arrangement | None, *, with_stack: bool
 ) -> tuple[list[TensorJob], dict[str, Json], Stack | None]:
-    """One job per tensor of the fused model, its config, and its layers where they had to be known."""
+    """One job per tensor of the fused model, its config, and its layers if they had to be known."""
     base, config = family.base, family.config
     arranges = arrangement is not None or isinstance(method, Passthrough)
     layers = _stack(base, arranges) if arranges or with_stack else None
@@ -124,7 +125,7 @@ def slice_layers(
 
 
 def _stack(base: Checkpoint, needed: bool) -> Stack | None:
-    """The pivot's layers; None where they are not known and not needed."""
+    """The pivot's layers; None if they are unknown and not needed."""
     try:
         return find_stack({n: s.shape for n, s in base.tensors.items()}, base.config, str(base.folder))
     except MergeError:
@@ -134,7 +135,7 @@ def _stack(base: Checkpoint, needed: bool) -> Stack | None:
 
 
 def _arranged_jobs(arrangement: Arrangement, layers: Stack, family: Family) -> list[TensorJob]:
-    """One job per tensor of an arrangement; targets that take no part in one are named by it."""
+    """One job per tensor of an arrangement; each says which targets take part."""
     inputs = {model.name: model.tensors for model in family.models}
     several = any(len(layer) > 1 for layer in arrangement.layers)
     jobs = []
@@ -149,10 +150,7 @@ def _arranged_jobs(arrangement: Arrangement, layers: Stack, family: Family) -> l
 
 
 def _job(name: str, sources: list[Source], targets: list[str], base: str, buffers: Buffers) -> TensorJob:
-    """One tensor's job, by its name in the pivot.
-
-    Raises MergeError where shapes or types cannot be merged.
-    """
+    """One tensor's job, by its name in the pivot; raises MergeError if shapes or types cannot be merged."""
     first = sources[0]
     if base in buffers.copied - buffers.moved:
         assert isinstance(first, Stored), "only what a file holds is copied"
@@ -192,7 +190,7 @@ def pair_fisher(
 ) -> tuple[list[TensorJob], dict[str, list[MappedFile]]]:
     """Jobs with the method's own inputs, one tensor per target, and their files.
 
-    The inputs may have the target's names.
+    The inputs may use the target's names.
     """
     opened = [open_folder(stack, Path(folder)) for folder in method.auxiliary()]
     if not opened:

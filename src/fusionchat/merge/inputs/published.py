@@ -11,11 +11,11 @@ from fusionchat.merge.inputs.stored import Stored
 
 UNQUANTIZED = "use the unquantized model (bfloat16, float16 or float32)"
 _WHOLE = ("BOOL", "I64")
-"""Types that unquantized models have too, for masks, positions and counts."""
+"""Types that unquantized models also have, for masks, positions and counts."""
 
 
 def quantization(config: Mapping[str, Json]) -> str | None:
-    """The name of a config's quantization (``gptq``, ``fp8``), None where it says nothing of one."""
+    """The name of a config's quantization (``gptq``, ``fp8``); None if it has none."""
     settings = config.get("quantization_config") or config.get("compression_config")
     inner = config.get("text_config")
     if settings is None and isinstance(inner, dict):
@@ -27,13 +27,13 @@ def quantization(config: Mapping[str, Json]) -> str | None:
 
 
 def refuse_as_pivot(pivot: Checkpoint) -> None:
-    """Raise MergeError where a folder is an adapter or quantized."""
+    """Raise MergeError if a folder is an adapter or quantized."""
     refuse_adapter(pivot.folder)
     refuse_quantized(pivot)
 
 
 def refuse_adapter(folder: Path) -> None:
-    """Raise MergeError where a pivot's folder holds an adapter."""
+    """Raise MergeError if a pivot's folder has an adapter."""
     if is_adapter(folder):
         raise MergeError(
             "The pivot is an adapter, not a model",
@@ -43,7 +43,7 @@ def refuse_adapter(folder: Path) -> None:
 
 
 def refuse_quantized(checkpoint: Checkpoint) -> None:
-    """Raise MergeError where a folder's weights are quantized, with the method's name."""
+    """Raise MergeError if a folder's weights are quantized, with the method's name."""
     named = quantization(checkpoint.config)
     odd = next((t for t in checkpoint.tensors.values() if t.is_quantized or (named and _packed(t))), None)
     if odd is not None:

@@ -1,7 +1,4 @@
-"""Targets that are full models, under the pivot's names.
-
-Their parameters, their buffers, and a head of their own.
-"""
+"""Targets that are full models, under the pivot's names: parameters, buffers, and an untied head."""
 
 from dataclasses import dataclass, field
 
@@ -18,16 +15,16 @@ from fusionchat.merge.inputs.tied import alike, tied_names
 from fusionchat.merge.weights import layer_of
 
 _ROUNDING = {"BF16": 2.0**-7, "F16": 2.0**-10}
-"""Relative differences that rounding to a type can make, at most."""
+"""The largest relative differences that rounding to a type can cause."""
 
 
 @dataclass
 class Buffers:
-    """The pivot's tensors that are no parameters.
+    """The pivot's tensors that are not parameters.
 
     Attributes:
-        copied: Those that are copied as stored.
-        moved: Those that are the models' own and differ between them: merged, and stored as float32.
+        copied: Buffers that are copied as stored.
+        moved: Buffers that are the models' own and differ between them: merged, and stored as float32.
     """
 
     copied: set[str]
@@ -35,7 +32,7 @@ class Buffers:
 
 
 def check_kind(name: str, target: Checkpoint, pivot: Checkpoint) -> None:
-    """Raise MergeError where configs have other structures, or use weights otherwise."""
+    """Raise MergeError if the configs have different structures, or use weights differently."""
     mine, theirs = pivot.config.get("model_type"), target.config.get("model_type")
     if mine and theirs and not _kinds(pivot) & _kinds(target):
         raise MergeError(
@@ -47,17 +44,16 @@ def check_kind(name: str, target: Checkpoint, pivot: Checkpoint) -> None:
 
 
 def _kinds(checkpoint: Checkpoint) -> set[str]:
-    """The types that a config names: its own, and that of the text model saved from it."""
+    """The model types that a config names: its own, and that of a text model saved from it."""
     named = (checkpoint.config.get("model_type"), text_of(checkpoint.config).get("model_type"))
     return {kind for kind in named if isinstance(kind, str)}
 
 
 def own_head(target: Checkpoint, pivot: Checkpoint, known: Known) -> str | None:
-    """The name of a head that a target has for itself, where the pivot's is tied to its embedding.
+    """The name of a target's own head where the pivot's is tied to its embedding; None without one.
 
-    None without one.
-
-    A head that is stored beside the embedding counts if it differs: transformers does not tie the two then.
+    A head that is stored beside the embedding counts if it differs, since transformers then does not tie the
+    two.
     """
     tied = tied_names(pivot)
     if not tied:
@@ -73,7 +69,7 @@ def own_head(target: Checkpoint, pivot: Checkpoint, known: Known) -> str | None:
     for name, tensor in target.tensors.items():
         if name in used or layer_of(name) is not None or tensor.shape != embedding.shape:
             continue
-        structure = known()  # only where there is a candidate: transformers is slow to load, and large
+        structure = known()  # only if there is a candidate: transformers is large and slow to load
         is_head = (
             not is_before(name)
             if structure is None
@@ -89,7 +85,7 @@ def reconciled(
 ) -> dict[str, Source]:
     """A target's tensors under the pivot's names.
 
-    What is no parameter is the pivot's, as ``buffers`` says it.
+    Tensors that are not parameters are the pivot's, as in ``buffers``.
 
     Raises:
         MergeError: A parameter is missing or extra.

@@ -11,7 +11,7 @@ _FETCHED = ("*.json", "*.safetensors", "*.py", *CARRIED)
 
 
 def find_model(reference: str, *, allow_pickle: bool = False) -> Path:
-    """The folder of a path or hub id (``owner/name@revision``), fetched if need be.
+    """The folder of a path or hub id (``owner/name@revision``), downloaded if necessary.
 
     Raises:
         MergeError: There is no such folder, and the name cannot be an id.
@@ -29,7 +29,7 @@ def find_model(reference: str, *, allow_pickle: bool = False) -> Path:
 
 
 def folder_of(place: Place, *, allow_pickle: bool = False) -> Path:
-    """The folder of a model with all that a merge reads; pickles only where there are no safetensors.
+    """The folder of a model with everything that a merge reads; pickles only without safetensors.
 
     Raises:
         ModelError: The hub cannot give it.
@@ -41,12 +41,10 @@ def folder_of(place: Place, *, allow_pickle: bool = False) -> Path:
 
 
 def name_targets(targets: Sequence[str] | Mapping[str, str], *, split: bool = True) -> dict[str, str]:
-    """Targets by name: ``name=reference``, or the last part of the reference.
+    """Targets by name: ``name=reference``, or the last part of the reference, numbered if repeated.
 
-    It is numbered where it occurs again.
-
-    A folder's path may hold ``=`` (``runs/lr=1e-5``): a name has no ``/``, and what is a folder is not split. Without
-    ``split`` nothing is; a mapping is taken as it is.
+    A folder's path may contain ``=`` (``runs/lr=1e-5``): a name has no ``/``, and an existing folder is not
+    split. Without ``split`` nothing is split; a mapping is used as it is.
     """
     if isinstance(targets, Mapping):
         return dict(targets)

@@ -1,7 +1,7 @@
 """Whether a pivot can be merged with models trained from it, checked before anything is trained.
 
-transformers builds the model from the stored names and shapes without memory and says which names and shapes it would
-save; the merge's own checks compare the two. Only headers are read.
+transformers builds the model from the stored names and shapes without memory and reports which names and
+shapes it would save; the merge's own checks compare the two. Only headers are read.
 """
 
 from contextlib import ExitStack
@@ -18,19 +18,17 @@ SAVED = "as transformers would save it"
 
 
 def rehearse(folder: Path) -> list[str]:
-    """What a user should know of a pivot before a run, one line each.
-
-    These are tensors that are carried over as stored.
+    """What a user should know about a pivot before a run, one line each: tensors copied as stored.
 
     Raises:
-        MergeError: The merge after the training would be refused: the message names the tensor.
+        MergeError: The merge after the training would be refused; the message names the tensor.
     """
     refuse_adapter(folder)
     named = quantization(read_config(folder))
     if named is not None:
         raise MergeError(f"The pivot is quantized ({named})", where=str(folder), do=UNQUANTIZED)
     with ExitStack() as stack:
-        pivot = open_checkpoint(folder, allow_pickle=True)  # which transformers opens in the same way
+        pivot = open_checkpoint(folder, allow_pickle=True)  # transformers opens them in the same way
         stack.callback(pivot.close)
         refuse_as_pivot(pivot)
         if not opens_in_transformers(folder):
@@ -56,10 +54,7 @@ def rehearse(folder: Path) -> list[str]:
 
 
 def refuse_incomplete(structure: Structure, folder: Path) -> None:
-    """Raise MergeError where stored tensors do not fill the model.
-
-    transformers would make up what is missing.
-    """
+    """Raise MergeError if stored tensors do not fill the model; transformers would initialise the rest."""
     if structure.missing:
         count = len(structure.missing)
         more = f" and {count - 1} more" if count > 1 else ""
@@ -78,7 +73,7 @@ def refuse_incomplete(structure: Structure, folder: Path) -> None:
 
 
 def _compare(pivot: Checkpoint, structure: Structure) -> tuple[str, ...]:
-    """The pivot's tensors that are carried over as stored, after the checks that a merge does."""
+    """The pivot's tensors that are copied as stored, after the checks of a merge."""
     known, where = Known(pivot, structure), str(pivot.folder)
     tied = bool(pivot.config.get("tie_word_embeddings"))
     matched = match(SAVED, structure.saved, pivot, known, tied=tied, where=where)

@@ -1,9 +1,9 @@
 """Settings that change what weights mean: they must agree, or a warning names them.
 
-The fused model gets the pivot's config. Three kinds of settings: those that decide how a weight is used (heads, activation,
-scales, routing) must agree, for an average of weights that are used differently is no model; those that do not touch the
-weights' use (dtype, ids of tokens, dropout) do not matter; all others may differ (a rope base raised for longer texts, a
-sliding window) and are warned of by name.
+The fused model gets the pivot's config. There are three kinds of settings: those that decide how a weight is
+used (heads, activation, scales, routing) must agree, since an average of weights that are used differently is
+no model; those that do not affect the weights' use (dtype, ids of tokens, dropout) do not matter; all others
+may differ (a rope base raised for longer texts, a sliding window) and cause a warning that names them.
 """
 
 import re
@@ -35,9 +35,9 @@ _MUST_AGREE = re.compile(
 
 
 def check_alike(pivot: Config, target: Config, name: str, where: str) -> None:
-    """Compare a target's config with the pivot's, completed by their class where transformers knows it.
+    """Compare a target's config with the pivot's, both completed by their class if transformers knows it.
 
-    Warns of settings that may differ.
+    Settings that may differ cause a warning.
 
     Raises:
         MergeError: A setting that decides how the weights are used differs.
@@ -59,7 +59,7 @@ def check_alike(pivot: Config, target: Config, name: str, where: str) -> None:
 
 
 def differences(pivot: Config, target: Config) -> Iterator[tuple[str, Json, Json]]:
-    """Settings that both have and that differ and matter: their path, the pivot's value, the target's."""
+    """Settings that both have, that differ and that matter: path, the pivot's value, the target's."""
     mine, theirs = dict(_flat(pivot)), dict(_flat(target))
     if mine == theirs:
         return
@@ -72,7 +72,7 @@ def differences(pivot: Config, target: Config) -> Iterator[tuple[str, Json, Json
 
 
 def _flat(config: Config, path: str = "") -> Iterator[tuple[str, Json]]:
-    """Settings that matter by their path, those of parts as ``text_config.hidden_act``."""
+    """Settings that matter by path; those of a part as ``text_config.hidden_act``."""
     for key, value in config.items():
         if _NO_MATTER.fullmatch(key):
             continue

@@ -18,7 +18,7 @@ BITS = {
     "U16": 16, "U8": 8, "BOOL": 8, "C64": 64, "F8_E4M3": 8, "F8_E5M2": 8, "F8_E8M0": 8, "F8_E4M3FNUZ": 8,
     "F8_E5M2FNUZ": 8, "F6_E2M3": 6, "F6_E3M2": 6, "F4": 4,
 }  # fmt: skip
-"""Bits an element takes, by the name that safetensors 0.8 has for its type."""
+"""Bits of an element, by safetensors 0.8's name of its type."""
 _VIEWS: dict[str, type[np.generic]] = {
     "F64": np.float64,
     "F32": np.float32,
@@ -41,10 +41,7 @@ class MappedFile:
         self.map = mmap.mmap(self.handle, 0, access=mmap.ACCESS_READ)
 
     def read_ahead(self, at: int) -> None:
-        """Ask the system to read the next 48 MB after ``at``, unless it was asked already.
-
-        It is asked in steps of half of that.
-        """
+        """Ask the system to read the next 48 MB after ``at``, in steps of half that size, once each."""
         if at + _READ_AHEAD // 2 <= self.ahead or not hasattr(os, "posix_fadvise"):
             return
         begin = max(self.ahead, at)
@@ -52,7 +49,7 @@ class MappedFile:
         os.posix_fadvise(self.handle, begin, self.ahead - begin, os.POSIX_FADV_WILLNEED)
 
     def release(self, begin: int, end: int) -> None:
-        """Drop pages that were read from this process and from the page cache."""
+        """Drop pages that were read, from this process and from the page cache."""
         first, last = -(-begin // mmap.PAGESIZE) * mmap.PAGESIZE, end // mmap.PAGESIZE * mmap.PAGESIZE
         if last <= first or not hasattr(os, "posix_fadvise"):
             return
@@ -60,7 +57,7 @@ class MappedFile:
         os.posix_fadvise(self.handle, first, last - first, os.POSIX_FADV_DONTNEED)
 
     def close(self) -> None:
-        """Close the mapping and the file; a view that a traceback keeps alive keeps the mapping, too."""
+        """Close the mapping and the file; a view kept alive by a traceback keeps the mapping open."""
         with suppress(BufferError):
             self.map.close()
         os.close(self.handle)
@@ -98,12 +95,12 @@ class Stored:
 
     @property
     def is_quantized(self) -> bool:
-        """Whether its type is one of those that hold quantized weights or their scales: FP8, FP6, FP4."""
+        """Whether its type is for quantized weights or their scales: FP8, FP6, FP4."""
         return self.dtype[:2] in ("F8", "F4") or self.dtype[:3] == "F6_"
 
     @property
     def view(self) -> type[np.generic]:
-        """What numpy reads its elements as; bfloat16 as uint16."""
+        """The numpy type of its elements; uint16 for bfloat16."""
         return _VIEWS[self.dtype]
 
     def raw(self) -> memoryview:
@@ -112,7 +109,7 @@ class Stored:
 
     @cached_property
     def values(self) -> np.ndarray:
-        """All elements as they are in the file; bfloat16 as uint16."""
+        """All elements as in the file; bfloat16 as uint16."""
         return np.frombuffer(self.file.map, self.view, self.count, self.begin)
 
     def decode(self, begin: int, out_B: Float32[np.ndarray, " B"]) -> None:
@@ -129,5 +126,5 @@ class Stored:
         self.file.read_ahead(self.begin + begin * BITS[self.dtype] // 8)
 
     def release(self) -> None:
-        """Tell the system that this tensor is done with."""
+        """Tell the system that this tensor is not needed any more."""
         self.file.release(self.begin, self.begin + self.nbytes)

@@ -1,7 +1,7 @@
 """What transformers knows of a model's tensors: parameters, and names in memory and files.
 
-transformers is asked only where names alone do not decide; it builds the model from its config without memory (on
-torch's meta device) and takes the stored names up as it would when it opens the folder. No weights are read.
+transformers is used only if names alone do not decide; it builds the model from its config without memory (on
+torch's meta device) and matches the stored names as it would when it loads the folder. No weights are read.
 """
 
 import json
@@ -24,27 +24,31 @@ if TYPE_CHECKING:
 Shape = tuple[int, ...]
 
 _PART = " < "
-"""Between a parameter's name and that of a tensor that is stored for a part of it."""
+"""The separator between a parameter's name and that of a tensor stored for a part of it."""
 NO_PARAMETERS = ("inv_freq", "masked_bias", "position_ids", "causal_mask", "bias_mask")
-"""Last parts of names that older transformers and models with code of their own gave to buffers, never to parameters."""
+"""Last parts of names that are always buffers' and never parameters'.
+
+Older transformers, and models with their own code, use them.
+"""
 
 
 @dataclass(frozen=True)
 class Structure:
-    """A model as transformers builds it, with what it made of the stored tensors.
+    """A model as transformers builds it, and how it matches the stored tensors.
 
     Attributes:
         kind: The class.
-        missing: Parameters that the stored tensors lack: transformers would make them up.
+        missing: Parameters that the stored tensors lack; transformers would initialise them.
         misshapen: Parameters that are stored in another shape: name, stored, wanted.
-        parameters: Names of the parameters and saved buffers, as the model holds them.
-        buffers: Names of all buffers, those that are not saved too.
+        parameters: Names of the parameters and saved buffers in the model.
+        buffers: Names of all buffers, including those that are not saved.
         saved: Shapes of what `save_pretrained` would write, by name.
-        canonical: The name that the model has for a stored tensor; tied ones have one. What it has no place for keeps
-            its name.
-        ignored: Patterns of stored names that transformers leaves out on purpose.
-        unused: Stored tensors that it has no place for, but for those that it leaves out on purpose.
-        transposed: Modules whose parameters are [..., in, out], where others of their kind are [..., out, in].
+        canonical: The model's name for a stored tensor; tied tensors share one. A tensor without a place
+            keeps its name.
+        ignored: Patterns of stored names that transformers ignores on purpose.
+        unused: Stored tensors without a place, except those ignored on purpose.
+        transposed: Modules whose parameters are [..., in, out], where others of their kind are [..., out,
+            in].
     """
 
     kind: str
@@ -60,7 +64,7 @@ class Structure:
 
     @property
     def fits(self) -> bool:
-        """Whether the stored tensors hold all that the model needs."""
+        """Whether the stored tensors have everything that the model needs."""
         return not self.missing and not self.misshapen
 
     def has(self, name: str) -> bool:
@@ -68,10 +72,10 @@ class Structure:
         return self.canonical(name).partition(_PART)[0] in self.parameters
 
     def is_buffer(self, name: str) -> bool:
-        """Whether a stored tensor is a buffer: nothing that training changes.
+        """Whether a stored tensor is a buffer, which training does not change.
 
-        By its name in the model; or, where it was elsewhere in older versions, by the end of its name, which buffers
-        of the model have and no parameter; or because transformers leaves it out, and it is no weight.
+        Its name in the model shows it; or, if it was elsewhere in older versions, the end of its name, which
+        only buffers of the model have; or that transformers ignores it and it is not a weight.
         """
         held = self.canonical(name)
         if held in self.parameters or held in self.buffers:
@@ -91,7 +95,7 @@ class Structure:
 
 
 def is_plain(name: str, shape: Shape) -> bool:
-    """Whether a tensor can only be a parameter, going by its name and shape; others are looked up.
+    """Whether a tensor can only be a parameter, judging by its name and shape; others are looked up.
 
     >>> is_plain("h.0.attn.bias", (1, 1, 1024, 1024)), is_plain("h.0.attn.c_attn.bias", (2304,))
     (False, True)
@@ -101,7 +105,7 @@ def is_plain(name: str, shape: Shape) -> bool:
 
 
 def is_known_buffer(name: str, shape: Shape) -> bool:
-    """Whether a tensor can only be a buffer, by its name, or as a causal mask.
+    """Whether a tensor can only be a buffer, judging by its name, or as a causal mask.
 
     This is for models that transformers does not know.
 
@@ -119,9 +123,9 @@ def _last(name: str) -> str:
 def structure_of(folder: Path, shapes: Mapping[str, Shape], *, causal: bool = False) -> Structure | None:
     """What transformers knows of a folder whose weights have these names and shapes.
 
-    Of the classes that the config can mean, the causal language model comes first, as a run opens it, then the one
-    that the config names; the first that needs nothing else is taken, or else the first. With ``causal`` it is the causal
-    language model alone. None where transformers cannot build any of them.
+    Of the classes that the config can mean, the causal language model comes first, as a run loads it, then
+    the one that the config names; the first that lacks nothing is used, or else the first. With ``causal`` it
+    is only the causal language model. None if transformers cannot build any of them.
     """
     path = folder / "config.json"
     if not path.is_file():
@@ -139,20 +143,20 @@ def _structure_of(
 
 
 def structure_with(config: Mapping[str, Json], shapes: Mapping[str, Shape]) -> Structure | None:
-    """The same for a config that no folder has yet."""
+    """The same for a config that is not in a folder yet."""
     with _silence():
         made = config_object(config)
         return None if made is None else _first_fitting(_unquantized(made), shapes, False)
 
 
 class Unopened(Exception):
-    """transformers knows a structure, but does not open it; the text is what it says."""
+    """transformers knows a structure but cannot load it; the text is its message."""
 
 
 def opened_with(config: Mapping[str, Json], shapes: Mapping[str, Shape]) -> Structure | None:
-    """The same, code of the model's own left aside, for the last check of a model that is to be written.
+    """The same, ignoring the model's own code, for the last check of a model before it is written.
 
-    None where transformers does not know the structure, or lacks a package for it.
+    None if transformers does not know the structure, or lacks a package for it.
 
     Raises:
         Unopened: transformers refuses the config, or these weights with it.
@@ -184,7 +188,7 @@ def _opened_with(text: str, named: tuple[tuple[str, Shape], ...]) -> Structure |
 
 
 def _said(error: Exception) -> str:
-    """The first sentence of an error; what follows points to a report that is not printed here."""
+    """The first sentence of an error; the rest refers to a report that is not printed here."""
     return " ".join(str(error).split()).split(". ")[0][:300] or type(error).__name__
 
 
@@ -213,7 +217,7 @@ def _config(folder: Path) -> "PretrainedConfig | None":
 
     try:
         config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
-    except Exception:  # unknown structures, code of their own: transformers raises many kinds
+    except Exception:  # unknown structures, code of their own: transformers raises many types
         return None
     return _unquantized(config)
 
@@ -228,7 +232,7 @@ def _unquantized(config: "PretrainedConfig") -> "PretrainedConfig":
 def _meant(config: "PretrainedConfig", kind: type["PreTrainedModel"]) -> "PretrainedConfig":
     """The part of a config that a class is built from, as transformers chooses it.
 
-    For a text model that is the config's text model.
+    For a text model it is the config's text part.
     """
     text = config.sub_configs.get("text_config")
     return config.get_text_config() if text is not None and kind.config_class is text else config
@@ -245,7 +249,7 @@ def _look(
 ) -> Structure | None:
     try:
         return _load(config, kind, shapes)
-    except Exception:  # a structure that cannot be built this way is not known
+    except Exception:  # a structure that cannot be built this way counts as unknown
         return None
 
 
@@ -302,7 +306,7 @@ def _canonical(
     def canonical(name: str) -> str:
         held, converted = rename_source_key(name, renamings, converters, prefix, dict(state))
         if converted is not None and held in state:
-            return f"{held}{_PART}{name}"  # one of several that are stored for it
+            return f"{held}{_PART}{name}"  # one of several stored tensors for it
         if held not in state and name in state:
             held, _ = rename_source_key(name, [], [], prefix, dict(state))
         return tied.get(held, held) if held in state else name
@@ -312,7 +316,7 @@ def _canonical(
 
 @contextmanager
 def _silence() -> Iterator[None]:
-    """Without the reports and progress bars of transformers."""
+    """Silence the reports and progress bars of transformers."""
     from transformers.utils import logging
 
     level = logging.get_verbosity()

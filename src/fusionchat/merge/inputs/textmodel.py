@@ -1,7 +1,7 @@
-"""The part of a config.json that is about the language model: at its top, or in its ``text_config``.
+"""The language model's part of a config.json: at its top, or in its ``text_config``.
 
-Images, audio and the like have parts of their own beside it. What a config leaves to its class (layer types that follow
-from an interval, defaults) is asked of transformers, where that knows the structure.
+Images, audio and the like have their own parts beside it. What a config leaves to its class (layer types that
+follow from an interval, defaults) comes from transformers, if it knows the structure.
 """
 
 from collections.abc import Mapping
@@ -12,11 +12,11 @@ from fusionchat.artifacts import Json
 Config = Mapping[str, Json]
 
 _PARTS = ("text_config", "llm_config", "language_config", "thinker_config", "decoder")
-"""Names of the language model's part, in the order in which they are looked for."""
+"""Names of the language model's part, in the order of the search."""
 
 
 def text_path(config: Config) -> tuple[str, ...]:
-    """The keys that lead to the language model's settings; empty where they are at the top.
+    """The keys that lead to the language model's settings; empty if they are at the top.
 
     >>> text_path({"thinker_config": {"text_config": {"num_hidden_layers": 4}}})
     ('thinker_config', 'text_config')
@@ -38,9 +38,9 @@ def text_of(config: Config) -> dict[str, Json]:
 
 
 def with_text(config: Config, changes: Config) -> dict[str, Json]:
-    """A config with other settings of its language model.
+    """A config with changed settings of its language model.
 
-    The top follows where it repeats a value that changes.
+    The top level changes too if it repeats a changed value.
     """
     path, old = text_path(config), text_of(config)
     if not path:
@@ -58,10 +58,7 @@ def _inside(config: Config, path: tuple[str, ...], changes: Config) -> dict[str,
 
 
 def as_known(config: Config) -> dict[str, Json] | None:
-    """The config as its class in transformers completes it.
-
-    None where transformers does not know the structure.
-    """
+    """The config as completed by its class in transformers; None if that does not know the structure."""
     made = config_object(config)
     if made is None:
         return None
@@ -70,15 +67,12 @@ def as_known(config: Config) -> dict[str, Json] | None:
 
 
 def config_object(config: Config) -> Any:
-    """The config as an object of its class in transformers.
-
-    None where that is not known or does not take it.
-    """
+    """The config as an object of its class in transformers; None if there is no class or it refuses it."""
     if not is_known(config) or "auto_map" in config:
         return None
     try:
         return made_of(config)
-    except Exception:  # classes check their settings, and raise whatever they like
+    except Exception:  # classes check their settings, and raise any type
         return None
 
 

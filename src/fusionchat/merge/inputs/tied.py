@@ -1,4 +1,4 @@
-"""A head tied to the embeddings, and what happens if an adapter trains them apart."""
+"""A head tied to the embeddings, and what happens if an adapter trains them separately."""
 
 from collections.abc import Mapping
 from typing import Literal
@@ -15,23 +15,21 @@ from fusionchat.merge.inputs.textmodel import text_of, with_text
 from fusionchat.merge.weights import layer_of
 
 How = Literal["stored", "copy", "rows", "factors"]
-"""How a tensor was trained: just stored, as a module's copy, in some rows, by low-rank factors."""
+"""How a tensor was trained: only stored, as a module's copy, in some rows, by low-rank factors."""
 TIE = "tie_word_embeddings"
 _STEP = 2**20
 
 
 def vocabulary_rows(config: Mapping[str, Json]) -> int | None:
-    """``vocab_size`` of a config's language model; None where it has none."""
+    """``vocab_size`` of a config's language model; None if it has none."""
     value = text_of(config).get("vocab_size")
     return value if isinstance(value, int) else None
 
 
 def tied_names(pivot: Checkpoint) -> tuple[str, ...]:
-    """The embedding's name, then the head's where it is stored too, if the two are one tensor.
+    """The embedding's name, and the head's if it is stored too, if the two are tied; otherwise nothing.
 
-    Otherwise nothing.
-
-    transformers ties unless the config says no. A head that is stored is tied only if it is equal byte by byte.
+    transformers ties unless the config forbids it. A stored head is tied only if it is equal byte by byte.
     """
     says = pivot.config.get(TIE, text_of(pivot.config).get(TIE))
     rows = vocabulary_rows(pivot.config)
@@ -53,12 +51,11 @@ def _same_bytes(one: Source, two: Source) -> bool:
 def settle(
     changed: dict[str, Source], how: Mapping[str, How], pivot: Checkpoint, *, ensured: bool
 ) -> str | None:
-    """Keep a tied head and its embedding one tensor where an adapter trained them as one.
+    """Keep a tied head and its embedding one tensor if an adapter trained them as one.
 
-    Otherwise the head's name.
-
-    peft ties trained rows by itself, and copies and factors with ensure_weight_tying (``ensured``). ``changed`` gets one
-    tensor for both names, or loses the name of a head that the pivot does not store.
+    Returns the head's name otherwise. peft ties trained rows by itself, and copies and factors with
+    ensure_weight_tying (``ensured``). ``changed`` gets one tensor for both names, or loses the name of a head
+    that the pivot does not store.
     """
     tied = tied_names(pivot)
     known = [name for name in changed if name not in pivot.tensors]
@@ -77,7 +74,7 @@ def settle(
 
 
 def alike(one: Source, two: Source, *, rounding: float = 1e-6) -> bool:
-    """Whether two tensors hold the same values, up to ``rounding`` (that of a product)."""
+    """Whether two tensors have the same values, up to ``rounding`` (that of a product)."""
     if one.shape != two.shape:
         return False
     size = int(np.prod(one.shape, dtype=np.int64))
@@ -91,7 +88,7 @@ def alike(one: Source, two: Source, *, rounding: float = 1e-6) -> bool:
 
 
 def untied(config: Mapping[str, Json]) -> dict[str, Json]:
-    """A config whose model has a head of its own."""
+    """A config whose model has an untied head."""
     inner = with_text(config, {TIE: False}) if TIE in text_of(config) else config
     return {**inner, TIE: False}
 
@@ -103,7 +100,7 @@ def with_head(pivot: Checkpoint, embedding: str, head: str) -> Checkpoint:
 
 
 def head_name(pivot: Checkpoint) -> str:
-    """The name of a tied head's weight, which the files do not hold, from the model's structure.
+    """The name of a tied head's weight, which the files lack, from the model's structure.
 
     Raises:
         MergeError: transformers cannot build the structure.
@@ -117,7 +114,7 @@ def head_name(pivot: Checkpoint) -> str:
             model = AutoModelForCausalLM.from_config(config)
         head = model.get_output_embeddings()
         return next(f"{name}.weight" for name, module in model.named_modules() if module is head)
-    except Exception as error:  # transformers raises many kinds
+    except Exception as error:  # transformers raises many types
         raise MergeError(
             f"The adapter trains the embeddings apart from the tied head, whose name is not known: {error}",
             where=str(pivot.folder),

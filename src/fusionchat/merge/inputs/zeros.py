@@ -1,4 +1,4 @@
-"""A tensor that no file holds: all zeros."""
+"""A tensor of zeros, which is in no file."""
 
 import math
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ class Zeros:
 
     Attributes:
         shape: Its shape.
-        origin: What lacks it, for messages.
+        origin: The input that lacks it, for messages.
     """
 
     shape: tuple[int, ...]
@@ -27,7 +27,7 @@ class Zeros:
         out_B[:] = 0
 
     def read_ahead(self, begin: int) -> None:
-        """Nothing: nothing is read."""
+        """Do nothing, since nothing is read."""
 
     def release(self) -> None:
         """Nothing."""

@@ -1,10 +1,8 @@
 """``adapter_config.json``: which settings of a LoRA adapter can be merged, and how.
 
-Others are refused by name.
-
-The rule: `W + scale * B A` holds where each setting is at its default, or is listed here as one that is merged or one
-that does not touch the weights. A key that is not listed is refused unless it is off (null, false, empty).
-docs/merge_methods.md shows the list.
+The rule: `W + scale * B A` holds if each setting is at its default, or is listed here as one that is merged
+or one that does not affect the weights. A key that is not listed is refused by name unless it is off (null,
+false, empty). docs/merge_methods.md shows the list.
 """
 
 import json
@@ -20,7 +18,7 @@ from fusionchat.errors import MergeError
 
 CONFIG = "adapter_config.json"
 INITIAL = "pissa_init"
-"""The folder in which LLaMA-Factory and peft's examples keep a PiSSA adapter as it was before training."""
+"""The folder in which LLaMA-Factory and peft's examples save a PiSSA adapter's initial state."""
 _CONVERT = (
     "convert it to plain LoRA with peft (save_pretrained with path_initial_model_for_weight_conversion), or set "
     "init_lora_weights to true if the pivot is the changed model that it was trained on"
@@ -32,14 +30,15 @@ task_type auto_mapping base_model_name_or_path revision inference_mode peft_vers
 exclude_modules layers_to_transform layers_pattern lora_dropout bias megatron_core loftq_config eva_config corda_config
 lora_ga_config velora_config monteclora_config qalora_group_size runtime_config
 """
-"""Settings that say how an adapter was trained, or where, but not what its weights mean."""
+"""Settings about how or where an adapter was trained, which do not change what its weights mean."""
 _OTHER_TOOLS = """
 unsloth_fixed unsloth_version lora_dtype lorap_lr_ratio lorap_emb_lr use_merged_linear swift_type loraplus_lr_ratio
 loraplus_lr_embedding transformers_version torch_dtype dtype library_name base_model_class parent_library _name_or_path
 """
-"""Settings that tools around peft write and that do not change the weights: unsloth's marks, ms-swift's type of the factors,
-kind of adapter and way to compute (swift/tuners/lora.py), learning rates of LoRA+ (ms-swift, axolotl), and what
-transformers puts into configs.
+"""Settings that tools around peft write and that do not change the weights.
+
+These are unsloth's marks, ms-swift's type of the factors, kind of adapter and way to compute
+(swift/tuners/lora.py), learning rates of LoRA+ (ms-swift, axolotl), and what transformers puts into configs.
 """
 _MERGED = """
 peft_type r lora_alpha use_rslora rank_pattern alpha_pattern init_lora_weights use_dora lora_bias kasa_config use_bdlora
@@ -56,11 +55,12 @@ _REFUSED = {
     "enable_lora": "it changes parts of a fused projection only",
 }
 _PRESENT_IS_ON = ("arrow_config", "kasa_config", "use_bdlora")
-"""Settings that are on as soon as they are not null, an empty object included."""
+"""Settings that are on unless they are null; even an empty object turns them on."""
 
 Start = Literal["plain", "pissa", "olora", "unknown"]
-"""What peft takes away from the base weights when it makes the adapter: nothing, a part that follows from them, or a part
-that nobody can work out again.
+"""What peft removes from the base weights when it creates the adapter.
+
+It is nothing, a part that can be computed from them, or an unknown part.
 """
 
 
@@ -69,8 +69,8 @@ class Blocks:
     """BD-LoRA: factors stored as the blocks of a block-diagonal matrix.
 
     Attributes:
-        down: Parts of module names whose A is stored so.
-        up: Parts of module names whose B is stored so.
+        down: Parts of module names whose A is stored as blocks.
+        up: Parts of module names whose B is stored as blocks.
         count: Number of blocks.
     """
 
@@ -86,14 +86,14 @@ class Settings:
     Attributes:
         path: The file.
         base: The base model that it names, or "".
-        rank: r; None where the config lacks it.
+        rank: r; None if the config lacks it.
         alpha: lora_alpha.
         rslora: Whether the scale is alpha / sqrt(r).
         ranks: r by pattern of module names.
         alphas: lora_alpha by pattern of module names.
-        start: What was taken away from the base weights first.
+        start: What was removed from the base weights first.
         initialised: The setting for that, and what it does, for messages; "" unless ``start`` is unknown.
-        dora: Whether rows are brought to the lengths in ``lora_magnitude_vector``.
+        dora: Whether rows are scaled to the lengths in ``lora_magnitude_vector``.
         bias: Whether B has a bias (lora_bias).
         kasa: Whether the smallest singular values were dropped and ``lora_diag`` is between A and B.
         blocks: BD-LoRA's blocks.
@@ -125,14 +125,14 @@ class Settings:
 
     @property
     def needs_factors(self) -> bool:
-        """Whether the factors that it began with say what was taken away.
+        """Whether the initial factors determine what was removed from the base weights.
 
         They do not if the rest was quantized, too.
         """
         return self.start != "plain" and "loftq" not in self.initialised
 
     def rank_of(self, module: str) -> int | None:
-        """r of a module, by its name in the adapter; None where the config does not say it."""
+        """r of a module, by its name in the adapter; None if the config does not say."""
         found = _by_pattern(self.ranks, module)
         return self.rank if found is None else int(found)
 
@@ -143,7 +143,7 @@ class Settings:
         return alpha / (math.sqrt(rank) if self.rslora else rank)
 
     def tokens_of(self, module: str) -> tuple[int, ...] | None:
-        """The trained rows of a module's weight; None where the config does not say them."""
+        """The trained rows of a module's weight; None if the config does not say."""
         for key, rows in self.tokens.items():
             if not key or module.endswith(key):
                 return rows
@@ -154,7 +154,8 @@ def read_settings(folder: Path) -> Settings:
     """The settings of an adapter.
 
     Raises:
-        MergeError: The config is missing or damaged, or a setting has no right merge; the message names the setting.
+        MergeError: The config is missing or damaged, or a setting cannot be merged correctly; the message
+            names it.
     """
     path = folder / CONFIG
     config = _read(path)
@@ -254,7 +255,7 @@ def _start(value: Json, path: Path) -> tuple[Start, str]:
 
 
 def unknown_start(settings: Settings, module: str) -> MergeError:
-    """The error of an adapter whose file does not hold what was left of a module's base weights."""
+    """The error for an adapter whose file lacks what was left of a module's base weights."""
     return MergeError(
         f"This adapter cannot be merged: {settings.initialised}, and its folder holds neither what was left of {module} "
         f"nor the factors it began with ({INITIAL})",
@@ -298,9 +299,9 @@ def _patterns(config: Mapping[str, Json], key: str, path: Path) -> dict[str, flo
 
 
 def _by_pattern(patterns: Mapping[str, float], module: str) -> float | None:
-    """The first pattern (a regular expression for the end of a name) that fits.
+    """The value of the first pattern (a regular expression for the end of a name) that matches.
 
-    peft's ``get_pattern_key``.
+    As peft's ``get_pattern_key``.
     """
     for pattern, value in patterns.items():
         if re.match(rf"(.*\.)?({pattern})$", module):

@@ -1,8 +1,8 @@
 """Adapted parameters (peft's ``target_parameters``): experts in one tensor, or stored one by one.
 
-transformers holds the experts of a layer in one parameter, and peft adapts it as a whole: A is [experts * r, in] with the
-experts one after the other, B [out, r * experts] with the experts innermost. Checkpoints hold that parameter, or a matrix
-for each expert.
+transformers has the experts of a layer in one parameter, and peft adapts it as a whole: A is [experts * r,
+in] with the experts one after the other, B [out, r * experts] with the experts innermost. Checkpoints have
+that parameter, or a matrix for each expert.
 """
 
 # E experts, R rank, I inputs, O outputs
@@ -21,7 +21,7 @@ _PARTS: dict[str, tuple[tuple[str, ...], ...]] = {
     "gate_up_proj": (("gate_proj", "up_proj"), ("w1", "w3")),
     "down_proj": (("down_proj",), ("w2",)),
 }
-"""The matrices of each expert that transformers puts into one parameter, in their order there."""
+"""The matrices of each expert that transformers puts into one parameter, in that order."""
 
 
 class Place(NamedTuple):
@@ -30,7 +30,7 @@ class Place(NamedTuple):
     Attributes:
         name: Its name in the pivot.
         experts: Number of experts that the factors are for.
-        expert: Which of them the tensor is of; None where it holds them all.
+        expert: Which expert the tensor belongs to; None if it has all of them.
         outputs: First and past-the-last row of B for the tensor.
         transposed: Whether it is stored as [in, out].
     """
@@ -60,7 +60,7 @@ def parameters_of(path: str, targets: tuple[str, ...], names: Names, pivot: Chec
 def places(
     path: str, leaf: str, factors: Mapping[str, Stored], names: Names, pivot: Checkpoint
 ) -> list[Place]:
-    """The stored tensors that the factors of a parameter change; empty where they do not fit."""
+    """The stored tensors that the factors of a parameter change; empty if they do not fit."""
     found = names.find(f"{path}.{leaf}")
     up, down = factors["B"].shape, factors["A"].shape
     if len(up) != 2 or len(down) != 2:
@@ -73,16 +73,13 @@ def places(
     if len(shape) not in (2, 3) or up[1] != down[0] or down[0] % experts:
         return []
     fits = [turned for turned in (False, True) if (sides[::-1] if turned else sides) == shape[-2:]]
-    if len(fits) == 2:  # square: peft goes by the module's class, and takes matrices as [out, in]
+    if len(fits) == 2:  # square: peft uses the module's class, and treats matrices as [out, in]
         fits = _turned(found, names) if len(shape) == 3 else [False]
     return [Place(found, experts, None, (0, up[0]), turned) for turned in fits]
 
 
 def _turned(found: str, names: Names) -> list[bool]:
-    """Whether a parameter is [experts, in, out], as its class in transformers says.
-
-    Both where that is not known.
-    """
+    """Whether a parameter is [experts, in, out], as its class in transformers says; both if unknown."""
     structure = names.known()
     if structure is None:
         return [False, True]
@@ -90,7 +87,7 @@ def _turned(found: str, names: Names) -> list[bool]:
 
 
 def _split(path: str, leaf: str, sides: tuple[int, int], pivot: Checkpoint) -> Iterator[Place]:
-    """One place for each expert's matrix where the pivot stores them one by one."""
+    """One place for each expert's matrix, if the pivot stores them one by one."""
     held = _experts(path, leaf, pivot)
     parts = next((parts for parts in _PARTS.get(leaf, ()) if held and held[0][2] in parts), ())
     experts, height = 1 + max((expert for _, expert, _ in held), default=-1), sides[0] // max(1, len(parts))

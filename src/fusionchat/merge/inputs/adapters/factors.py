@@ -22,8 +22,9 @@ class Pair:
         module: Its name in the adapter.
         down: A, [R, I].
         up: B, [O, R].
-        down_blocks: The number of blocks of a block-diagonal A (BD-LoRA) that are stored one below the other, else 1.
-        up_blocks: The same of B.
+        down_blocks: The number of blocks of a block-diagonal A (BD-LoRA) that are stored one below the other,
+            else 1.
+        up_blocks: The same for B.
         embedding: Whether they belong to an embedding, whose weight is [I, O].
     """
 
@@ -36,7 +37,7 @@ class Pair:
 
     @classmethod
     def of(cls, module: str, held: Mapping[str, Stored], settings: Settings) -> "Pair | None":
-        """The factors among a module's tensors; None where one is missing."""
+        """The factors among a module's tensors; None if one is missing."""
         embedding = "embedding_A" in held or "embedding_B" in held
         down, up = (held.get(f"embedding_{side}" if embedding else side) for side in "AB")
         if down is None or up is None:
@@ -50,7 +51,7 @@ class Pair:
 
     @property
     def are_matrices(self) -> bool:
-        """Whether both are matrices of floating-point numbers that hold something."""
+        """Whether both are non-empty matrices of floating-point numbers."""
         return all(len(f.shape) == 2 and f.count and f.is_float for f in (self.down, self.up))
 
     @property
@@ -66,7 +67,7 @@ class Pair:
         return up[0], down[1]
 
     def read(self) -> tuple[Float64[np.ndarray, "O R"], Float64[np.ndarray, "R I"]]:
-        """B and A."""
+        """B and A in float64, unfolded."""
         return _unfolded(values_of(self.up), self.up_blocks), _unfolded(
             values_of(self.down), self.down_blocks
         )
@@ -74,8 +75,8 @@ class Pair:
     def is_transposed(self, shape: tuple[int, ...], pivot: Checkpoint, default: bool) -> bool:
         """Whether a weight of this shape is stored as [I, O].
 
-        Embeddings are. Linear layers are not and GPT-2's Conv1D are: the shape shows it, and of square ones the other
-        layers of the pivot; ``default`` (fan_in_fan_out) where they do not.
+        Embeddings and GPT-2's Conv1D are, linear layers are not. The shape shows it; for square matrices the
+        pivot's other layers do, or else ``default`` (fan_in_fan_out).
         """
         if self.embedding or self.sides[0] != self.sides[1]:
             return self.embedding or self.sides != shape
@@ -84,10 +85,7 @@ class Pair:
 
 
 def _stored_as_inputs(pivot: Checkpoint) -> bool | None:
-    """Whether the pivot's layers store [I, O], by the first matrix that a bias shows it of.
-
-    None where there is none.
-    """
+    """Whether the pivot's layers store [I, O], from the first matrix whose bias shows it; else None."""
     for name, held in pivot.tensors.items():
         bias = pivot.tensors.get(f"{name.removesuffix('.weight')}.bias")
         if bias is None or layer_of(name) is None or len(held.shape) != 2:

@@ -21,7 +21,7 @@ _FACTOR = re.compile(
 _TRAINING = re.compile(
     r".+\.(?:lora_(?:monteclora_sampler|velora_embed)|token_adapter\.trainable_tokens_original)\b.*"
 )
-"""What MonteCLoRA, VeLoRA and trained tokens need in training only."""
+"""Tensors that MonteCLoRA, VeLoRA and trained tokens need only in training."""
 _ROWS = re.compile(r"(?P<module>.+)\.token_adapter\.trainable_tokens_delta(?:\.[^.]+)?$")
 _COPIES = (
     (re.compile(r"(?P<module>.+)\.modules_to_save(?:\.default)?\.(?P<rest>.+)$"), 1),
@@ -29,7 +29,7 @@ _COPIES = (
     (re.compile(r"(?P<module>.+)\.base_layer\.(?P<rest>.+)$"), 2),
 )
 _ORIGINAL = re.compile(r".+\.original_module\..+")
-"""The base model's own weights beside a trained copy; peft does not load them either."""
+"""The base model's own weights beside a trained copy, which peft does not load either."""
 
 
 @dataclass
@@ -38,9 +38,10 @@ class Contents:
 
     Attributes:
         file: The weight file.
-        modules: LoRA tensors by module and kind: A, B, embedding_A, embedding_B, bias (of B), magnitude_vector, diag.
-            A name ends in ``.base_layer`` where two parameters of one module were adapted.
-        replaced: Tensors that take the place of the base model's.
+        modules: LoRA tensors by module and kind: A, B, embedding_A, embedding_B, bias (of B),
+            magnitude_vector, diag. A name ends in ``.base_layer`` where two parameters of one module were
+            adapted.
+        replaced: Tensors that replace the base model's.
         rows: Trained rows by module.
     """
 
@@ -51,7 +52,7 @@ class Contents:
 
 
 def is_adapter(folder: Path) -> bool:
-    """Whether a folder holds a LoRA adapter and no model's weights; its config may be the model's."""
+    """Whether a folder has a LoRA adapter and no model weights; its config may be the model's."""
     if not any((folder / name).is_file() for name in (CONFIG, WEIGHTS, PICKLE)):
         return False
     held = {path.name for kind in _MODEL for path in folder.glob(kind)}
@@ -59,7 +60,7 @@ def is_adapter(folder: Path) -> bool:
 
 
 def open_weights(folder: Path, allow_pickle: bool) -> MappedFile:
-    """An adapter's weight file: safetensors, or a pickle where that is allowed."""
+    """An adapter's weight file: safetensors, or a pickle if allowed."""
     path = folder / WEIGHTS
     if not path.is_file() and (folder / PICKLE).is_file():
         path = folder / PICKLE
@@ -79,10 +80,10 @@ def open_weights(folder: Path, allow_pickle: bool) -> MappedFile:
 
 
 def read_contents(file: MappedFile) -> Contents:
-    """Sort the tensors of a weight file.
+    """The tensors of a weight file, sorted by kind.
 
     Raises:
-        MergeError: A tensor is of an unknown kind, there twice, or there is none.
+        MergeError: A tensor is of an unknown kind or occurs twice, or there is none.
     """
     found = Contents(file, {}, {}, {})
     order: dict[str, int] = {}
@@ -110,7 +111,7 @@ def read_contents(file: MappedFile) -> Contents:
 
 
 def plain_name(name: str) -> str:
-    """A tensor's name without what peft, torch.compile, FSDP and DDP put before or into it."""
+    """A tensor's name without what peft, torch.compile, FSDP and DDP add to it."""
     name = WRAPPERS.sub("", name)
     for prefix in _PREFIXES:
         name = name.removeprefix(prefix)

@@ -1,4 +1,4 @@
-"""The pivot's tensor that each change of an adapter is for, and what does not fit."""
+"""The pivot's tensor for each change of an adapter, and the errors for changes that do not fit."""
 
 from collections.abc import Callable
 from functools import cached_property
@@ -18,11 +18,11 @@ from fusionchat.merge.weights import layer_of
 
 AGAIN = "save the adapter again with peft"
 TIED_BY_PEFT = ("embed_tokens", "lm_head")
-"""Modules for which peft heeds ensure_weight_tying (peft.utils.constants.EMBEDDING_LAYER_NAMES)."""
+"""Modules for which peft obeys ensure_weight_tying (peft.utils.constants.EMBEDDING_LAYER_NAMES)."""
 
 
 class Ground:
-    """An adapter's settings and tensors, the pivot's, and those that are changed so far.
+    """An adapter's settings and tensors, the pivot's tensors, and those changed so far.
 
     Args:
         settings: The adapter's settings.
@@ -47,8 +47,8 @@ class Ground:
     def find(self, name: str, rows: int | None = None) -> tuple[str, Source]:
         """The pivot's name for an adapter's, and the tensor before the change.
 
-        A head that the pivot does not store, as it is tied, keeps its name; it has as many ``rows`` as the embedding, or
-        more where tokens were added. Fewer are another head, of a classifier.
+        A head that the pivot does not store, because it is tied, keeps its name; it has the ``rows`` of the
+        embedding, or more if tokens were added. With fewer it is another head, such as a classifier's.
         """
         found = self.names.find(name)
         if found is not None:
@@ -72,17 +72,17 @@ class Ground:
 
     @cached_property
     def _embedding(self) -> str | None:
-        """The adapter's name of a tied embedding that it holds whole."""
+        """The adapter's name of a tied embedding of which it has the whole tensor."""
         return next((n for n in self.contents.replaced if self.names.find(n) in self.tied), None)
 
     def is_shared(self, found: str) -> bool:
-        """Whether a tensor is a tied head or its embedding, and neither was changed so far."""
+        """Whether a tensor is a tied head or its embedding, and neither has changed so far."""
         return bool(self.tied) and (found in self.tied or found not in self.pivot.tensors) and not (
             set(self.tied) & self.changed.keys()
         )  # fmt: skip
 
     def take_from_both(self, base: Source, taken: Taken, rank: int, scale: float) -> Source:
-        """A tied head without what peft took away from it, and the embedding alike."""
+        """A tied head without what peft removed from it; the embedding changes in the same way."""
         left_EPR, right_ERQ = np.zeros((1, base.shape[0], 1)), np.zeros((1, 1, base.shape[1]))
         change = Change(lambda: (left_EPR, right_ERQ), taken=taken, rank=rank, scale=scale)
         left = Adapted(base, change, str(self.contents.file.path), self.kept)
@@ -96,7 +96,7 @@ class Ground:
         return self.settings.tied and any(name.rpartition(".")[2] in TIED_BY_PEFT for name in trained)
 
     def is_vocabulary(self, name: str) -> bool:
-        """Whether a tensor of the pivot has a row for each token; a tied head has, too."""
+        """Whether a tensor of the pivot has a row for each token, as a tied head does too."""
         held = self.pivot.tensors.get(name)
         rows = vocabulary_rows(self.pivot.config)
         if held is None:
@@ -104,15 +104,15 @@ class Ground:
         return layer_of(name) is None and (held.shape[:1] == (rows,) if rows else len(held.shape) == 2)
 
     def refusal(self, what: str, do: str) -> MergeError:
-        """What is wrong with the adapter's file."""
+        """The error for the adapter's file."""
         return MergeError(what, where=str(self.contents.file.path), do=do)
 
     def lacks(self, setting: str, tensor: str) -> MergeError:
-        """A setting whose tensor is not there."""
+        """The error for a setting whose tensor is missing."""
         return self.refusal(f"{setting} is set, but the file lacks {tensor}", AGAIN)
 
     def misfit(self, name: str, why: str, do: str = "") -> MergeError:
-        """A tensor that is changed, and that the pivot does not have, or not so."""
+        """The error for a changed tensor that the pivot lacks or has in another shape."""
         base = f" ({self.settings.base})" if self.settings.base else ""
         return self.refusal(
             f"The adapter changes {name}, {why}", do or f"use the adapter's own base model{base} as pivot"

@@ -1,6 +1,6 @@
-"""The factors that an adapter began with, where its folder has them.
+"""The factors that an adapter began with, if its folder has them.
 
-They say what was taken from the base weights.
+They determine what was removed from the base weights.
 """
 
 # O outputs, I inputs, R rank
@@ -37,7 +37,7 @@ class Initial:
 
     @classmethod
     def of(cls, folder: Path) -> "Initial":
-        """Open it; raises MergeError where it cannot be read."""
+        """The opened initial adapter; raises MergeError if it cannot be read."""
         file = open_weights(folder, False)
         try:
             return cls(file, read_settings(folder), read_contents(file))
@@ -46,10 +46,10 @@ class Initial:
             raise
 
     def factors(self, pair: Pair, settings: Settings) -> Factors:
-        """The factors of a module, which the trained ones have the shapes of.
+        """The initial factors of a module, in the shapes of the trained ones.
 
         Raises:
-            MergeError: They are not there, or of other shapes.
+            MergeError: They are missing or have other shapes.
         """
         held = self.contents.modules.get(pair.module, {})
         first = Pair.of(pair.module, held, settings)

@@ -1,6 +1,6 @@
 """LoRA adapters as targets: applied to the pivot while its tensors are read, never written out.
 
-The settings are read in `adapter_config`, the weight file in `adapter_file`; here both meet the pivot's tensors.
+The settings are read in `config`, the weight file in `file`; here both are matched with the pivot's tensors.
 """
 
 import re
@@ -37,11 +37,11 @@ class Adapter:
     """An opened adapter.
 
     Attributes:
-        files: Its weight file, and that of the factors it began with, where it is needed.
+        files: Its weight file, and that of its initial factors, if needed.
         settings: Its settings.
-        changed: The tensors it changes, by the pivot's names.
-        head: The name of a head that the pivot does not store, as it is tied, and that the adapter trains apart from the
-            embedding; it is in ``changed`` unless it stays as it was.
+        changed: The tensors that it changes, by the pivot's names.
+        head: The name of a head that the pivot does not store, because it is tied, and that the adapter
+            trains separately from the embedding; it is in ``changed`` unless it is unchanged.
         biases: Biases of layers that have none in the pivot.
     """
 
@@ -62,7 +62,8 @@ def open_adapter(
     """An adapter's settings, and the pivot's tensors that it changes.
 
     Raises:
-        MergeError: A setting or a tensor has no right merge, or does not fit the pivot; the message names it.
+        MergeError: A setting or a tensor cannot be merged correctly, or does not fit the pivot; the message
+            names it.
     """
     settings = read_settings(folder)
     with ExitStack() as stack:
@@ -85,7 +86,7 @@ class _Opening(Ground):
     initial: Initial | None = None
 
     def adapter(self, files: list[MappedFile]) -> Adapter:
-        """All changes, in the order full tensors, rows, factors: each builds on what is before it."""
+        """All changes, in the order full tensors, rows, factors; each builds on the ones before."""
         for name, stored in self.contents.replaced.items():
             self._replace(name, stored)
         self._check_saved()
@@ -112,7 +113,7 @@ class _Opening(Ground):
         self.changed[found] = stored
         self.how[found] = "copy" if copied or ".modules_to_save." in stored.name else "stored"
         if self.how[found] == "stored" and (found in self.tied or found not in self.pivot.tensors):
-            for one in self.tied:  # a tied head is the embedding, too
+            for one in self.tied:  # a tied head is also the embedding
                 if one not in self.changed:
                     self.changed[one], self.how[one] = stored, "stored"
 
@@ -176,7 +177,7 @@ class _Opening(Ground):
             self._adapt_module(pair, held)
 
     def _is_no_layer(self, path: str) -> bool:
-        """Whether a module inside the layers has no weight of its own, as one that holds experts."""
+        """Whether a module inside the layers has no weight of its own, such as one that contains experts."""
         return layer_of(path) is not None and self.names.find(f"{path}.weight") is None
 
     def _check_extras(self, module: str, held: Mapping[str, Stored], embedding: bool) -> None:
@@ -207,7 +208,7 @@ class _Opening(Ground):
                 raise self.refusal(f"{extra.name} has {extra.count} values, not {count}", AGAIN)
         rank = self._rank(module, down[0])
         scale = settings.scale_of(module, rank)
-        # A base layer that the file holds is what was left of the pivot's.
+        # A base layer in the file is what was left of the pivot's.
         whole = pair.embedding or settings.start == "plain" or self.how.get(found) == "stored"
         begun = None if whole else self._begun(pair, found)
 
@@ -236,10 +237,7 @@ class _Opening(Ground):
             self._adapt_bias(pair, held["bias"], scale)
 
     def _begun(self, pair: Pair, found: str) -> Factors | None:
-        """The factors that a module began with (PiSSA, peft's conversion).
-
-        What was left of the base is W - scale B0 A0.
-        """
+        """The initial factors of a module (PiSSA, peft's conversion); W - scale B0 A0 was left of the base."""
         first = self.initial.factors(pair, self.settings) if self.initial else None
         if first is None and self.settings.start == "unknown":
             raise unknown_start(self.settings, pair.module)
@@ -252,11 +250,11 @@ class _Opening(Ground):
 
     @property
     def _taken(self) -> Taken:
-        """What peft took away from the pivot's weights."""
+        """What peft removed from the pivot's weights."""
         return "smallest" if self.settings.kasa else _TAKEN[self.settings.start]
 
     def _adapt_bias(self, pair: Pair, stored: Stored, scale: float) -> None:
-        """lora_bias: the layer's bias moves by scale * (bias of B); a layer without one gets it."""
+        """Apply lora_bias: add scale * (bias of B) to the layer's bias, which is created if missing."""
         name = f"{pair.module}.bias"
         if stored.shape != (pair.sides[0],):
             raise self.refusal(f"{stored.name} has shape {list(stored.shape)}, not {[pair.sides[0]]}", AGAIN)
@@ -276,7 +274,7 @@ class _Opening(Ground):
             )
 
     def _adapt_parameter(self, pair: Pair, path: str, leaves: Sequence[str]) -> None:
-        """target_parameters: which parameter a pair of factors is for is not stored, but its shape is."""
+        """Apply target_parameters; the parameter of a pair of factors is found by shape, as no name is stored."""
         factors = {"A": pair.down, "B": pair.up}
         found = {leaf: places(path, leaf, factors, self.names, self.pivot) for leaf in leaves}
         fits = {leaf: held for leaf, held in found.items() if held}
@@ -311,10 +309,7 @@ class _Opening(Ground):
         self.how[name] = "factors"
 
     def _rank(self, module: str, rank: int) -> int:
-        """A module's rank; raises MergeError where config and file disagree.
-
-        The scale is then not known.
-        """
+        """A module's rank; raises MergeError if config and file disagree, since the scale is then unknown."""
         said = self.settings.rank_of(module)
         if said is not None and said != rank:
             raise self.refusal(

@@ -4,8 +4,8 @@ The result is that of peft's ``merge_and_unload``.
 
     W' = f * (W - L0 R0 + scale * B diag(d) A)
 
-`L0 R0` is what peft took away from the base weights when it made the adapter (PiSSA, OLoRA, KaSA), `d` KaSA's diagonal
-(else 1), and `f = m / ||W - L0 R0 + scale B A||` DoRA's factor of every output (else 1).
+`L0 R0` is what peft removed from the base weights when it created the adapter (PiSSA, OLoRA, KaSA), `d`
+KaSA's diagonal (else 1), and `f = m / ||W - L0 R0 + scale B A||` DoRA's factor of every output (else 1).
 """
 
 # E experts (1 for a plain matrix), P rows and Q columns of a matrix as it is stored, R rank, I inputs, O outputs
@@ -25,10 +25,13 @@ _STEP = 2**20
 """Elements of the base that are read at a time."""
 _KEPT_BYTES = 64 * 2**20
 _ONE_AT_A_TIME = Lock()
-"""Singular vectors need a whole matrix in memory: of one tensor at a time."""
+"""Held while singular vectors are computed, since that needs a whole matrix in memory."""
 
 Taken = Literal["nothing", "largest", "smallest", "first columns"]
-"""What was taken away from the base: PiSSA's largest or KaSA's smallest singular values, or OLoRA's columns of QR."""
+"""What was removed from the base: PiSSA's largest or KaSA's smallest singular values, or OLoRA's QR.
+
+OLoRA removes the first columns of Q.
+"""
 
 
 class Factors(NamedTuple):
@@ -54,13 +57,13 @@ class Factors(NamedTuple):
 
 @dataclass(frozen=True)
 class Change:
-    """How a tensor is changed.
+    """The change of a tensor.
 
     Attributes:
         read: Reads scale * B diag(d), [E, O, R], and A, [E, R, I].
         transposed: Whether the tensor is stored as [I, O].
-        taken: What was taken away from the base first.
-        rank: The rank of what was taken away.
+        taken: What was removed from the base first.
+        rank: The rank of what was removed.
         scale: The adapter's scale.
         lengths_O: Reads DoRA's magnitudes; None without DoRA.
     """
@@ -74,20 +77,20 @@ class Change:
 
 
 class Kept:
-    """The factors that were used last, so that memory does not grow with the adapter."""
+    """A cache of the factors used last, so that memory does not grow with the adapter."""
 
     def __init__(self, limit: int = _KEPT_BYTES) -> None:
         self.limit, self.held, self.lock = limit, OrderedDict[int, Factors](), Lock()
 
     def get(self, key: int) -> Factors | None:
-        """What is kept under a key."""
+        """The cached factors of a key, or None."""
         with self.lock:
             if key in self.held:
                 self.held.move_to_end(key)
             return self.held.get(key)
 
     def put(self, key: int, factors: Factors) -> None:
-        """Keep factors, and let the oldest go where there are too many."""
+        """Cache factors, and drop the oldest if there are too many."""
         with self.lock:
             self.held[key] = factors
             while len(self.held) > 1 and sum(f.nbytes for f in self.held.values()) > self.limit:
@@ -95,13 +98,13 @@ class Kept:
 
 
 class Adapted:
-    """A tensor of the pivot (or one that the adapter brings) with a change; see the top of this file.
+    """A tensor of the pivot (or of the adapter) with a change; see the top of this file.
 
     Args:
-        base: The tensor it is made from; vectors are taken as one row.
+        base: The tensor that is changed; vectors are treated as one row.
         change: The change.
         origin: The adapter's file, for messages.
-        kept: Where factors are kept; shared by an adapter's tensors.
+        kept: The cache of factors, shared by an adapter's tensors.
     """
 
     is_float = True
@@ -111,7 +114,7 @@ class Adapted:
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Its shape, the base's."""
+        """Its shape, which is the base's."""
         return self.base.shape
 
     @property
@@ -120,7 +123,7 @@ class Adapted:
         return self._origin
 
     def decode(self, begin: int, out_B: Float32[np.ndarray, " B"]) -> None:
-        """Write the elements from ``begin`` on as float32: worked out in float64, rounded once."""
+        """Write the elements from ``begin`` on as float32, computed in float64 and rounded once."""
         factors = self.factors()
         self.base.decode(begin, out_B)
         width = self.shape[-1]
@@ -136,7 +139,7 @@ class Adapted:
             out_B[:] = value_B
 
     def factors(self) -> Factors:
-        """What is added to the base."""
+        """The factors of what is added to the base."""
         with self.lock:
             factors = self.kept.get(id(self))
             if factors is None:
@@ -152,10 +155,10 @@ class Adapted:
 
 
 def make_factors(base: Source, change: Change) -> Factors:
-    """What is added to a stored tensor, and DoRA's factors.
+    """The factors of what is added to a stored tensor, and DoRA's factors.
 
-    DoRA divides by the norm over the inputs (arXiv 2402.09353, Eq. 5): of each row, or each column where the tensor is
-    stored as [I, O]. An output whose weights are all 0 stays so.
+    DoRA divides by the norm over the inputs (arXiv 2402.09353, Eq. 5): of each row, or each column if the
+    tensor is stored as [I, O]. An output whose weights are all 0 stays 0.
     """
     up, down = change.read()
     left, right = (down.swapaxes(1, 2), up.swapaxes(1, 2)) if change.transposed else (up, down)
@@ -201,10 +204,11 @@ def _row_blocks(base: Source) -> Iterator[tuple[int, Float64[np.ndarray, "N Q"]]
 def taken_away(base: Source, change: Change) -> tuple[Float64[np.ndarray, "P R"], Float64[np.ndarray, "R Q"]]:
     """L0 and R0, whose product peft subtracts from the base weights.
 
-    PiSSA takes the `rank` largest singular values with their vectors (arXiv 2404.02948, Eq. 2-4; the scale cancels), KaSA
-    the smallest ones (arXiv 2412.06071, Eq. 4), OLoRA `scale * Q[:, :rank] R[:rank]` of W = Q R (arXiv 2406.01775). The
-    product of Q's first columns with R's first rows is W projected on W's first columns. Singular vectors come from the
-    eigenvectors of the smaller of W Wt and Wt W in fp64, to about 1e-16 (largest / smallest taken)^2.
+    PiSSA uses the `rank` largest singular values with their vectors (arXiv 2404.02948, Eq. 2-4; the scale
+    cancels), KaSA the smallest ones (arXiv 2412.06071, Eq. 4), OLoRA `scale * Q[:, :rank] R[:rank]` of W = Q
+    R (arXiv 2406.01775). The product of Q's first columns with R's first rows is W projected on W's first
+    columns. Singular vectors come from the eigenvectors of the smaller of W Wt and Wt W in fp64, to about
+    1e-16 (largest / smallest taken)^2.
     """
     rank = change.rank
     # 1. OLoRA: an orthonormal basis of the first columns, and the whole matrix projected on it
@@ -225,7 +229,7 @@ def taken_away(base: Source, change: Change) -> tuple[Float64[np.ndarray, "P R"]
         part = long_NS[first : first + 1024].astype(np.float64)
         gram_SS += part.T @ part
     # 3. their eigenvectors are the singular vectors of that side
-    vectors_SS = np.linalg.eigh(gram_SS)[1]  # by rising value
+    vectors_SS = np.linalg.eigh(gram_SS)[1]  # in ascending order
     kept_SR = vectors_SS[:, :rank] if change.taken == "smallest" else vectors_SS[:, -rank:]
     # 4. the other side's vectors, with the singular values in them
     parts = [long_NS[n : n + 1024].astype(np.float64) @ kept_SR for n in range(0, len(long_NS), 1024)]

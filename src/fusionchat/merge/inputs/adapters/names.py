@@ -1,9 +1,10 @@
-"""An adapter's names as the pivot's: equal, or equal from the layers on.
+"""The pivot's names for an adapter's: equal ones, or equal from the layers on.
 
-Models are wrapped in more than one way: ``model.layers.0`` in a language model is ``model.language_model.layers.0`` in
-the model for images and text around it, and some files leave the wrapper's name out. Names meet by their last part, which
-begins before the first number; where several of the pivot's names have that part, the wrappers' names decide. Where none
-has it, transformers is asked: it renames parts of some structures when it opens a model (``block_sparse_moe.gate``).
+Models are wrapped in several ways: ``model.layers.0`` in a language model is
+``model.language_model.layers.0`` in the model for images and text around it, and some files omit the
+wrapper's name. Names are matched by their last part, which begins before the first number; if several of the
+pivot's names have that part, the wrappers' names decide. If none has it, transformers is asked, which renames
+parts of some structures when it loads a model (``block_sparse_moe.gate``).
 """
 
 from collections.abc import Callable, Iterable
@@ -15,7 +16,7 @@ from fusionchat.merge.weights import layer_of
 
 
 class Names:
-    """The pivot's tensor names, to be found by an adapter's.
+    """The pivot's tensor names, looked up by an adapter's.
 
     Args:
         names: The pivot's names.
@@ -29,14 +30,14 @@ class Names:
             self.by_end.setdefault(_split(name)[1], []).append(name)
 
     def find(self, name: str) -> str | None:
-        """The pivot's name for an adapter's; None where there is none, or more than one that fits as well."""
+        """The pivot's name for an adapter's; None if there is none, or several match equally well."""
         if name in self.names:
             return name
         before, end = _split(name)
         rated = sorted((len(_split(n)[0] ^ before), n) for n in self.by_end.get(end, []))
         if (
             not rated and layer_of(name) is not None
-        ):  # outside the layers it would take a tied head for the embedding
+        ):  # outside the layers it would confuse a tied head with the embedding
             structure = self.known()
             return None if structure is None else self._renamed.get(structure.canonical(name))
         if not rated:
@@ -45,15 +46,15 @@ class Names:
 
     @cached_property
     def _renamed(self) -> dict[str, str]:
-        """The pivot's names by those that transformers has for them."""
+        """The pivot's names by transformers' names for them."""
         structure = self.known()
         return {} if structure is None else {structure.canonical(name): name for name in self.names}
 
 
 def _split(name: str) -> tuple[frozenset[str], str]:
-    """The wrappers' names, and the part that has to be equal.
+    """The wrappers' names, and the part that must be equal.
 
-    That is everything from before the first number, or the last two names.
+    That part is everything from before the first number, or the last two names.
     """
     parts = name.split(".")
     number = next((n for n, part in enumerate(parts) if part.isdigit()), len(parts) - 1)
@@ -62,7 +63,7 @@ def _split(name: str) -> tuple[frozenset[str], str]:
 
 
 def why_absent(name: str, pivot: Checkpoint) -> str:
-    """What is to be said where the pivot lacks a tensor that an adapter changes: the end of a sentence."""
+    """Why the pivot lacks a tensor that an adapter changes, as the end of a sentence."""
     module, _, leaf = name.rpartition(".")
     others = [n for n in pivot.tensors if f".{n}".startswith(f".{module}.") or f".{module}." in f".{n}"]
     if any(not pivot.tensors[n].is_float for n in others):

@@ -2,8 +2,8 @@
 
     <B1 A1, B2 A2> = sum((B1^T B2) * (A1 A2^T))        (elementwise; the trace of (B1^T B2)^T (A1 A2^T))
 
-The matrices in the sum are r x r, so that a change of P x Q costs r^2 (P + Q) instead of r P Q. mean(change^2) follows with
-the same factors twice, divided by P Q.
+The matrices in the sum are r x r, so a change of P x Q costs r^2 (P + Q) instead of r P Q. mean(change^2)
+follows with the same factors twice, divided by P Q.
 """
 
 # E experts (1 for a plain matrix), P rows and Q columns, R rank, N inputs (pivot first), J targets
@@ -24,9 +24,7 @@ def inner_product(one: Factors, other: Factors) -> float:
 
 
 def products_of_factors(job: TensorJob) -> Gram | None:
-    """Inner products of a tensor's changes, conflicts not counted.
-
-    None where they are not all factors, or large ones.
+    """Inner products of a tensor's changes without conflicts; None if not all are (small) factors.
 
     A target that has the pivot's own tensor did not change it.
     """
@@ -54,5 +52,5 @@ def _is_plain(source: object, pivot: object) -> bool:
 
 
 def _matrices(job: TensorJob) -> int:
-    """How many matrices a tensor holds: those of experts are one below the other."""
+    """The number of matrices in a tensor; those of experts are one below the other."""
     return int(np.prod(job.shape[:-2], dtype=np.int64)) if len(job.shape) > 2 else 1

@@ -1,4 +1,4 @@
-"""A tensor some of whose rows are replaced: peft's trainable tokens."""
+"""A tensor in which some rows are replaced, for peft's trainable tokens."""
 
 from functools import cached_property
 
@@ -9,12 +9,12 @@ from fusionchat.merge.inputs.plan import Source
 
 
 class TokenRows:
-    """A tensor with some rows taken from another one; new rows may follow behind the last one.
+    """A tensor with some rows from another one; new rows may follow after the last one.
 
     Args:
         base: The tensor.
         trained: The rows, in the order of ``tokens``.
-        tokens: Where each of them belongs; all rows behind the base's last one are among them.
+        tokens: The place of each of them; all rows after the base's last one are among them.
     """
 
     is_float = True
@@ -34,7 +34,7 @@ class TokenRows:
 
     @cached_property
     def _sorted(self) -> tuple[Int64[np.ndarray, " T"], Int64[np.ndarray, " T"]]:
-        """The tokens in order, and which row of ``trained`` each is (of a token given twice the last)."""
+        """The tokens in order, and the row of ``trained`` of each (the last one for a repeated token)."""
         last = {token: n for n, token in enumerate(self.tokens)}
         order = sorted(last)
         return np.array(order), np.array([last[token] for token in order])

@@ -1,1 +1,1 @@
-"""Layers of several models in one stack."""
+"""Layers of several models, combined in one stack."""

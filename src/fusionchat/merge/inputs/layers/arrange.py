@@ -1,4 +1,4 @@
-"""Layers of the fused model taken from other places than their own: stacking, slicing, repeating."""
+"""Layers of the fused model that come from other places: stacking, slicing, repeating."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -18,9 +18,10 @@ class Arrangement:
     """For each layer of the fused model, the layer of every input that takes part.
 
     Attributes:
-        layers: Per fused layer, pairs of input name (``pivot`` or a target's) and layer; the first takes the pivot's part.
-        before: Inputs of what is before the layers; the pivot's part first.
-        after: The same of what is after them.
+        layers: Per fused layer, pairs of input name (``pivot`` or a target's) and layer; the first acts as
+            the pivot.
+        before: Inputs for tensors before the layers; the one that acts as the pivot first.
+        after: The same for tensors after them.
     """
 
     layers: tuple[tuple[tuple[str, int], ...], ...]
@@ -28,15 +29,15 @@ class Arrangement:
     after: tuple[str, ...] = ("pivot",)
 
     def config(self, configs: Mapping[str, Config], stack: Stack, where: str) -> dict[str, Json]:
-        """The pivot's config with what follows from the number and order of layers.
+        """The pivot's config, adapted to the number and order of layers.
 
         Args:
-            configs: Those of all inputs by name; an adapter's is the pivot's.
+            configs: The configs of all inputs by name; an adapter's is the pivot's.
             stack: The pivot's layers.
             where: The pivot, for messages.
 
         Raises:
-            MergeError: A setting goes by layer and cannot follow.
+            MergeError: A setting depends on the layer and cannot be adapted.
         """
         picks = [Pick(configs[layer[0][0]], layer[0][1]) for layer in self.layers]
         return restacked(configs["pivot"], picks, stack.layers, where)
@@ -50,7 +51,7 @@ class Part(NamedTuple):
 
 
 def passthrough_arrangement(method: Passthrough, stack: Stack) -> Arrangement:
-    """The layers that passthrough stacks: those of its slices, or the pivot's as they are."""
+    """The layers that passthrough stacks: those of its slices, or the pivot's unchanged."""
     if method.slices is None:
         return Arrangement(tuple((("pivot", n),) for n in range(stack.layers)))
     return Arrangement(tuple(((part.model, n),) for part in method.slices for n in range(*part.layers)))
@@ -61,10 +62,10 @@ def arranged(
 ) -> Iterator[Part]:
     """The fused model's tensors: those outside the stack of layers first, then layer by layer.
 
-    Layers behind the counted ones (heads that predict further tokens) stay behind them.
+    Layers after the counted ones (heads that predict further tokens) stay after them.
 
     Raises:
-        MergeError: An input or a layer is not there.
+        MergeError: An input or a layer does not exist.
     """
     for name in pivot:
         if stack.layer(name) is None:

@@ -1,8 +1,8 @@
-"""Settings of a config that go by layer, after layers were cut, repeated or mixed.
+"""Settings of a config that depend on the layer, after layers were cut, repeated or mixed.
 
-Four kinds: the number of layers; lists with an entry per layer; lists of layer numbers; and rules (every fourth layer,
-the first three layers). A rule is kept where it still gives every layer what it had, written out where the structure has
-a list for it, and else refused by name.
+There are four kinds: the number of layers; lists with an entry per layer; lists of layer numbers; and rules
+(every fourth layer, the first three layers). A rule is kept if it still gives every layer what it had,
+written out if the structure has a list for it, and otherwise refused by name.
 """
 
 import re
@@ -26,7 +26,7 @@ _ENTRIES = {
     "layer_types", "layers_block_type", "mlp_layer_types", "moe_layer_freq", "no_rope_layers", "num_kv_heads",
     "num_query_heads", "per_layer_config", "sliding_windows", "swiglu_limits", "swiglu_limits_shared",
 }  # fmt: skip
-"""Lists (or strings) with an entry per layer, where they are as long as the model is deep."""
+"""Lists (or strings) with an entry per layer, if their length is the number of layers."""
 _LEADING = ("first_k_dense_replace", "num_dense_layers", "n_dense_layers")
 """Rules for the first n layers."""
 _BOUNDS = ("max_window_layers", "moe_layer_start_index", "moe_layer_end_index")
@@ -42,10 +42,10 @@ _WRITTEN = {
     "first_k_dense_replace": ("mlp_layer_types",),
     "num_dense_layers": ("mlp_layer_types",),
 }
-"""Lists that a rule is only a short way of writing; those of other periods are the kinds of attention."""
+"""Lists for which a rule is only an abbreviation; those of other periods are the kinds of attention."""
 _KINDS = ("layer_types", "layers_block_type")
 _BY_DEPTH = ("scale_attn_by_inverse_layer_idx", "num_kv_shared_layers")
-"""Settings by which a layer's work depends on its number itself, or on its neighbours."""
+"""Settings that make a layer depend on its own number, or on its neighbours."""
 _ELSEWHERE = re.compile(r".*token_ids?$|.*(rope|vision|image|video|audio|quantization|visual).*|mtp_.*|_.*")
 _NOT_BY_LAYER = {
     "architectures",
@@ -58,7 +58,7 @@ _NOT_BY_LAYER = {
 
 
 class Pick(NamedTuple):
-    """Where a layer of the fused model is from: the config of its model, and its number there."""
+    """The origin of a layer of the fused model: the config of its model, and its number there."""
 
     config: Config
     layer: int
@@ -68,13 +68,13 @@ def restacked(config: Config, picks: Sequence[Pick], layers: int, where: str) ->
     """The config of a model with these layers.
 
     Args:
-        config: The pivot's.
-        picks: Where each layer is from.
-        layers: How many layers the pivot has.
+        config: The pivot's config.
+        picks: The origin of each layer.
+        layers: The number of the pivot's layers.
         where: The pivot, for messages.
 
     Raises:
-        MergeError: A setting goes by layer and cannot be carried over; it is named.
+        MergeError: A setting depends on the layer and cannot be adapted; it is named.
     """
     counted = layer_count(config)
     moved = [pick.layer for pick in picks] != list(range(layers))
@@ -105,10 +105,7 @@ def restacked(config: Config, picks: Sequence[Pick], layers: int, where: str) ->
 
 
 class _Sources:
-    """The settings of the models that the layers are from.
-
-    transformers completes them where it knows the structure.
-    """
+    """The settings of the models of the layers, completed by transformers if it knows the structure."""
 
     def __init__(self, config: Config, picks: Sequence[Pick], layers: int) -> None:
         self.picks, self.layers = picks, layers
@@ -123,12 +120,10 @@ class _Sources:
 
 
 def _picked(key: str, sources: _Sources, where: str) -> Json:
-    """A list's new value: entries or numbers of the layers there are now.
-
-    None for what is no list by layer.
+    """A list's new value for the layers there are now; None for what is no list by layer.
 
     Raises:
-        MergeError: It may go by layer, but how is not known.
+        MergeError: It may depend on the layer, but how is unknown.
     """
     value = sources.settings[key]
     if isinstance(value, dict) and not _ELSEWHERE.fullmatch(key) and _is_of_layers(key):
@@ -188,10 +183,10 @@ def _kind(key: str, value: Json, layers: int, where: str) -> str | None:
 def _rule(
     key: str, value: int | str, sources: _Sources, lists: Mapping[str, Json], where: str
 ) -> dict[str, Json]:
-    """What a rule for layers becomes; empty where it is none, or stays as it is.
+    """The replacement of a rule for layers; empty if it is no rule or stays unchanged.
 
     Raises:
-        MergeError: It cannot say what the layers were, and no list does.
+        MergeError: It cannot express the new layers, and no list can.
     """
     if key in (*_LEADING, *_BOUNDS) and isinstance(value, int):
         new = _bound(key, value, sources)
@@ -205,7 +200,7 @@ def _rule(
 
 
 def _bound(key: str, value: int, sources: _Sources) -> dict[str, Json] | None:
-    """The new value of a rule for the layers below a bound; None where no value is right."""
+    """The new value of a rule for the layers below a bound; None if no value is right."""
     if key == "max_window_layers" and sources.settings.get("use_sliding_window") is False:
         return {}
     if key == "moe_layer_end_index" and value in (-1, sources.layers - 1):
@@ -219,7 +214,7 @@ def _bound(key: str, value: int, sources: _Sources) -> dict[str, Json] | None:
 
 
 def _period(key: str, value: int | str, sources: _Sources) -> dict[str, Json] | None:
-    """The new value of a rule for every n-th layer; None where no value is right."""
+    """The new value of a rule for every n-th layer; None if no value is right."""
     period = len(value) if isinstance(value, str) else value
     if period < 1 or all(
         settings.get(key) == value and (n - layer) % period == 0
@@ -232,7 +227,7 @@ def _period(key: str, value: int | str, sources: _Sources) -> dict[str, Json] | 
 
 
 def _written(key: str) -> tuple[str, ...]:
-    """The lists that say the same as a rule."""
+    """The lists that express the same as a rule."""
     name = key.removeprefix("_")
     if name in _WRITTEN:
         return _WRITTEN[name]
@@ -240,7 +235,7 @@ def _written(key: str) -> tuple[str, ...]:
 
 
 def _dense(sources: _Sources) -> list[Json]:
-    """The layers without experts, by the rule of Qwen's mixtures: named so, or between two steps."""
+    """The layers without experts, by the rule of Qwen's mixtures: listed, or between two steps."""
     found: list[Json] = []
     for n, (settings, layer) in enumerate(sources.each):
         named, step = settings.get("mlp_only_layers") or [], settings.get("decoder_sparse_step", 1)
@@ -258,7 +253,7 @@ def _grouped(raw: Config, lists: Mapping[str, Json]) -> dict[str, Json]:
 
 
 def _check(config: Config, lists: Mapping[str, Json], known: bool, where: str) -> None:
-    """Raise MergeError where the structure's class makes something else of the new settings."""
+    """Raise MergeError if the structure's class interprets the new settings differently."""
     made = as_known(config)
     if made is None:
         if known:

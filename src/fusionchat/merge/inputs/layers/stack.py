@@ -1,7 +1,7 @@
-"""The stack of layers that a config counts, among all that is numbered in a model's names.
+"""The stack of layers that a config counts, among all numbered parts in a model's names.
 
-Vision and audio towers, encoders, experts and heads for several tokens have numbers of their own; only one list of
-numbered parts is what ``num_hidden_layers`` counts.
+Vision and audio towers, encoders, experts and heads for several tokens have numbers of their own;
+``num_hidden_layers`` counts only one list of numbered parts.
 """
 
 import re
@@ -31,28 +31,28 @@ class Stack(NamedTuple):
     """The layers of the language model.
 
     Attributes:
-        prefix: What their names begin with, before the number (``model.layers``).
-        layers: How many the config counts.
+        prefix: The beginning of their names, before the number (``model.layers``).
+        layers: The number that the config counts.
     """
 
     prefix: str
     layers: int
 
     def place(self, name: str) -> int | None:
-        """The number of a parameter in this list, None for what is elsewhere; counted layers come first."""
+        """The number of a parameter in this list; None for others. Counted layers come first."""
         return layer_of(name) if prefix_of(name) == self.prefix else None
 
     def layer(self, name: str) -> int | None:
-        """The counted layer a parameter belongs to.
+        """The counted layer that a parameter belongs to; None for others.
 
-        Heads that predict further tokens are behind the counted ones.
+        Heads that predict further tokens come after the counted ones.
         """
         number = self.place(name)
         return number if number is not None and number < self.layers else None
 
 
 def prefix_of(name: str) -> str | None:
-    """What a name has before its first number; None where it has no number.
+    """The part of a name before its first number; None if it has no number.
 
     >>> prefix_of("model.layers.3.mlp.experts.0.w1.weight")
     'model.layers'
@@ -74,11 +74,12 @@ def renumbered(name: str, layer: int) -> str:
 
 
 class Depth(NamedTuple):
-    """Where a parameter is along the model.
+    """The depth of a parameter in the model.
 
     Attributes:
         layer: Its layer of the language model; None elsewhere.
-        t: From 0 at the embeddings to 1 at the last layer, norm and head; other numbered parts have their own 0 to 1.
+        t: From 0 at the embeddings to 1 at the last layer, norm and head; other numbered parts have their own
+            0 to 1.
     """
 
     layer: int | None
@@ -86,10 +87,7 @@ class Depth(NamedTuple):
 
 
 def depths(names: Iterable[str], stack: Stack | None) -> dict[str, Depth]:
-    """The depth of every parameter.
-
-    ``stack`` says which layers are the language model's, where that is known.
-    """
+    """The depth of every parameter; ``stack`` has the language model's layers, if known."""
     names = list(names)
     last = {prefix: max(numbers) for prefix, numbers in numbered(names).items()}
     if stack is not None:
@@ -118,7 +116,7 @@ def is_before(name: str) -> bool:
 
 
 def numbered(names: Iterable[str]) -> dict[str, set[int]]:
-    """All lists of numbered parts: numbers by prefix, in the order in which they are met."""
+    """All lists of numbered parts: numbers by prefix, in the order of the names."""
     found: dict[str, set[int]] = {}
     for name in names:
         number = layer_of(name)
@@ -128,7 +126,7 @@ def numbered(names: Iterable[str]) -> dict[str, set[int]]:
 
 
 def layer_count(config: Config) -> tuple[str, int] | None:
-    """The setting that counts the layers, and its value; None where the config does not say."""
+    """The setting that counts the layers, and its value; None if the config has none."""
     text = text_of(config)
     key = next((key for key in COUNTS if isinstance(text.get(key), int)), None) or _mapped(config)
     value = text.get(key) if key else None
@@ -153,7 +151,7 @@ def find_stack(shapes: Mapping[str, tuple[int, ...]], config: Config, where: str
         where: The model, for messages.
 
     Raises:
-        MergeError: There are no layers, or config and names do not say which they are.
+        MergeError: There are no layers, or config and names do not determine which they are.
     """
     lists = numbered(shapes)
     if config.get("is_encoder_decoder"):
@@ -196,7 +194,7 @@ def find_stack(shapes: Mapping[str, tuple[int, ...]], config: Config, where: str
 
 
 def _of_width(prefixes: list[str], shapes: Mapping[str, tuple[int, ...]], config: Config) -> list[str]:
-    """Those whose parameters have the language model's hidden size on one side."""
+    """The prefixes whose parameters have the language model's hidden size on one side."""
     text = text_of(config)
     width: Json = next((text[key] for key in WIDTHS if text.get(key)), None)
     wide = {prefix_of(name) for name, shape in shapes.items() if width in shape}
@@ -206,7 +204,7 @@ def _of_width(prefixes: list[str], shapes: Mapping[str, tuple[int, ...]], config
 def _of_no_other_part(
     prefixes: list[str], shapes: Mapping[str, tuple[int, ...]], config: Config
 ) -> list[str]:
-    """Those not named after another part of the config (``vision_config``: ``visual``)."""
+    """The prefixes not named after another part of the config (``vision_config``: ``visual``)."""
     others: list[str] = []
     for key in (*text_path(config), None):
         others += [

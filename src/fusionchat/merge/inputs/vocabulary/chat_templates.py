@@ -13,10 +13,10 @@ _FILE, _CONFIG, _OLD = "chat_template.jinja", "tokenizer_config.json", "chat_tem
 
 
 def check_template(value: str | None) -> str | None:
-    """The setting as a mergekit file gives it: ``auto`` or Jinja text; None where it gives none.
+    """The setting of a mergekit file: ``auto`` or Jinja text; None if it has none.
 
     Raises:
-        ValueError: It is neither: the name of one of the templates that mergekit holds, say.
+        ValueError: It is neither, but the name of one of mergekit's templates, for example.
     """
     if value is None or value == AUTO or "{" in value:
         return value
@@ -26,12 +26,12 @@ def check_template(value: str | None) -> str | None:
 
 
 def set_template(out: Path, wanted: str, models: Sequence[Path]) -> None:
-    """Give a fused model the template that is wanted, in place of the one it has.
+    """Replace a fused model's template by the wanted one.
 
     Args:
         out: The fused model's folder.
         wanted: ``auto`` or Jinja text.
-        models: The inputs; of templates that as many of them have, the first one's is taken.
+        models: The inputs; of equally common templates the first is used.
     """
     if wanted == AUTO:
         held = [text for folder in models if (text := _template_of(folder)) is not None]
@@ -49,10 +49,7 @@ def set_template(out: Path, wanted: str, models: Sequence[Path]) -> None:
 
 
 def _template_of(folder: Path) -> str | None:
-    """A folder's template: from its own file, else from its tokenizer's config.
-
-    Of several it is the one called default.
-    """
+    """A folder's template, from its own file or else its tokenizer's config; of several, the default one."""
     if (folder / _FILE).is_file():
         return (folder / _FILE).read_text(encoding="utf-8")
     for name in (_OLD, _CONFIG):

@@ -1,7 +1,7 @@
-"""Targets with another number of vocabulary rows: added tokens, padding, or both.
+"""Targets with a different number of vocabulary rows: added tokens, padding, or both.
 
-Rows are brought together by token, never by position alone: each tokenizer's own list says which row is which token.
-Rows that are no token (padding) are matched by position.
+Rows are matched by token, never by position alone: each tokenizer's own list says which row is which token.
+Rows without a token (padding) are matched by position.
 """
 
 import json
@@ -18,20 +18,21 @@ from fusionchat.merge.inputs.plan import Source
 from fusionchat.merge.inputs.vocabulary.files import Vocabulary
 
 Embeddings = Literal["error", "pivot", "union", "rows"]
-"""What to do where vocabularies differ: refuse, keep the pivot's vocabulary, or add the targets' added tokens to it.
+"""What to do if vocabularies differ: refuse, keep the pivot's, or add the targets' added tokens.
 
-``rows`` compares none: the targets were trained from the pivot in this run, whatever tokenizer the recipe gives it.
+``rows`` does not compare them: the targets were trained from the pivot in this run, whatever its tokenizer in
+the recipe.
 """
 
 
 @dataclass(frozen=True)
 class Rows:
-    """A tensor whose rows are taken from elsewhere, one by one.
+    """A tensor whose rows come from other tensors, one by one.
 
     Attributes:
         source: The tensor that has the rows.
-        row_R: For every row of this tensor its row in ``source``, -1 where it has none.
-        fallback: Where the rows come from that ``source`` lacks.
+        row_R: For every row of this tensor its row in ``source``; -1 if it has none.
+        fallback: The tensor for rows that ``source`` lacks.
     """
 
     source: Source
@@ -68,14 +69,14 @@ class Rows:
             at = stop
 
     def _run_end(self, row: int, limit: int) -> int:
-        """End of the run of rows that follow each other in the same source."""
+        """End of the run of consecutive rows of the same source."""
         step_R = np.diff(self.row_R[row:limit])
         missing = self.row_R[row] < 0
         breaks = np.flatnonzero(step_R != (0 if missing else 1))
         return row + 1 + int(breaks[0]) if breaks.size else limit
 
     def read_ahead(self, begin: int) -> None:
-        """Nothing: rows are scattered."""
+        """Do nothing, since rows are scattered."""
 
     def release(self) -> None:
         """Pass it on."""
@@ -84,11 +85,11 @@ class Rows:
 
 @dataclass(frozen=True)
 class Mean:
-    """Rows averaged over the inputs that have them: the pivot's place for a token that only targets have.
+    """Rows averaged over the inputs that have them, as the pivot's for tokens that only targets have.
 
     Attributes:
         sources: Tensors of one shape.
-        has_SR: Whether a source has a row.
+        has_SR: Whether each source has each row.
     """
 
     sources: tuple[Source, ...]
@@ -120,21 +121,21 @@ class Mean:
         out_B[:] = total_B / np.maximum(count_B, 1)
 
     def read_ahead(self, begin: int) -> None:
-        """Nothing: few rows are read."""
+        """Do nothing, since few rows are read."""
 
     def release(self) -> None:
-        """Nothing: the sources are released by themselves."""
+        """Do nothing, since the sources are released by themselves."""
 
 
 @dataclass(frozen=True)
 class Alignment:
-    """How the rows of pivot and targets meet.
+    """How the rows of pivot and targets match.
 
     Attributes:
         rows: Number of rows of the fused model.
-        pivot_R: Row of the pivot for every row, -1 where only targets have it.
+        pivot_R: Row of the pivot for every row; -1 if only targets have it.
         target_JR: The same for every target.
-        added: Entries of the tokens the fused tokenizer gets in addition.
+        added: Entries of the tokens that are added to the fused tokenizer.
     """
 
     rows: int
@@ -150,10 +151,11 @@ def align_rows(
     targets: Sequence[Vocabulary | None],
     union: bool,
 ) -> Alignment:
-    """Bring vocabulary rows together by token.
+    """The vocabulary rows of pivot and targets, matched by token.
 
     Raises:
-        ValueError: A union is asked for without tokenizers, or a target has new tokens that are no added tokens.
+        ValueError: A union needs tokenizers and there are none, or a target has new tokens that are not added
+            tokens.
     """
     rows, added = pivot_rows, []
     ids = dict(pivot.ids) if pivot else {}

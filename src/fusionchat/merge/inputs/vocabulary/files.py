@@ -1,8 +1,8 @@
 """Which row is which token, read from any tokenizer file without building a tokenizer.
 
-``tokenizer.json`` comes first, as transformers takes it; then SentencePiece's ``*.model``, GPT-2's ``vocab.json``, BERT's
-``vocab.txt``, and tiktoken's lists. Tokens of bytes are spelled as ``tokenizer.json`` spells them (GPT-2's alphabet), so
-that they can be compared across formats.
+``tokenizer.json`` comes first, as in transformers; then SentencePiece's ``*.model``, GPT-2's ``vocab.json``,
+BERT's ``vocab.txt``, and tiktoken's lists. Byte tokens are spelled as in ``tokenizer.json`` (GPT-2's
+alphabet), so that they can be compared across formats.
 """
 
 import base64
@@ -39,7 +39,7 @@ class Vocabulary:
 
 
 def vocabulary_file(folder: Path) -> Path | None:
-    """The file that says a folder's tokens; None where there is no tokenizer."""
+    """The file with a folder's tokens; None if there is no tokenizer."""
     for pattern in _READERS:
         found = sorted(path for path in folder.glob(pattern) if path.is_file())
         if found:
@@ -48,7 +48,7 @@ def vocabulary_file(folder: Path) -> Path | None:
 
 
 def read_vocabulary(folder: Path) -> Vocabulary | None:
-    """The tokens of a folder's tokenizer; None where it has none.
+    """The tokens of a folder's tokenizer; None if it has none.
 
     Raises:
         MergeError: Its file cannot be read.
@@ -73,11 +73,9 @@ def read_vocabulary(folder: Path) -> Vocabulary | None:
 
 
 def first_difference(pivot: Vocabulary, target: Vocabulary) -> tuple[str, int, int | None] | None:
-    """A target's first token (by row) that the pivot has elsewhere or not at all.
+    """A target's first token (by row) that the pivot has elsewhere or not at all: text, row, pivot's row.
 
-    Its text, its row, and the pivot's row.
-
-    None where there is none; tokens that only the pivot has do not count.
+    None if there is none; tokens that only the pivot has do not count.
     """
     others = [(row, text) for text, row in target.ids.items() if pivot.ids.get(text) != row]
     if not others:
@@ -87,7 +85,7 @@ def first_difference(pivot: Vocabulary, target: Vocabulary) -> tuple[str, int, i
 
 
 def same_tokenizer(one: Path, two: Path) -> bool:
-    """Whether two folders say their tokens in equal files, byte by byte."""
+    """Whether the tokenizer files of two folders are equal, byte by byte."""
     mine, theirs = vocabulary_file(one), vocabulary_file(two)
     if mine is None or theirs is None or mine.name != theirs.name or not _same_file(mine, theirs):
         return False
@@ -115,9 +113,9 @@ def _vocab_txt(path: Path) -> Vocabulary:
 
 
 def _model(path: Path) -> Vocabulary:
-    """SentencePiece's file: the first field of every message in field 1.
+    """The tokens in SentencePiece's file: the first field of every message in field 1.
 
-    Llama 3 gave tiktoken's list that name.
+    Llama 3's file of that name is tiktoken's list.
     """
     raw = path.read_bytes()
     if raw[:1] != b"\n":
@@ -129,7 +127,7 @@ def _model(path: Path) -> Vocabulary:
 
 
 def _fields(raw: bytes) -> Iterator[tuple[int, bytes]]:
-    """The fields of a protocol buffer's message that have a length; the others are passed over."""
+    """The fields of a protocol buffer's message that have a length; others are skipped."""
     at = 0
     while at < len(raw):
         key, at = _number(raw, at)
@@ -149,7 +147,7 @@ def _fields(raw: bytes) -> Iterator[tuple[int, bytes]]:
 
 
 def _number(raw: bytes, at: int) -> tuple[int, int]:
-    """A number of seven bits a byte, and where it ends."""
+    """A number with seven bits per byte, and where it ends."""
     value = shift = 0
     while True:
         byte = raw[at]
@@ -165,7 +163,7 @@ def _tiktoken(path: Path) -> Vocabulary:
 
 
 def _tekken(path: Path) -> Vocabulary:
-    """Mistral's list: control tokens come first, as many as the config says."""
+    """The tokens in Mistral's list: the config's number of control tokens comes first."""
     held = json.loads(path.read_text(encoding="utf-8"))
     first = int(held["config"]["default_num_special_tokens"])
     count = int(held["config"]["default_vocab_size"]) - first
@@ -200,10 +198,7 @@ def _object(path: Path) -> dict[str, Json]:
 
 
 def largest_token(folder: Path) -> tuple[str, int] | None:
-    """The token with the largest row in a folder's tokenizer files, and that row.
-
-    None if none can be read.
-    """
+    """The token with the largest row in a folder's tokenizer files, and that row; None if unreadable."""
     ids: dict[str, int] = {}
     with suppress(MergeError):
         vocabulary = read_vocabulary(folder)
@@ -223,4 +218,4 @@ _READERS: dict[str, Callable[[Path], Vocabulary]] = {
     "tokenizer.model.*": _tiktoken,
     "*.tiktoken": _tiktoken,
 }
-"""Patterns of the files that say tokens, and how they are read; the first that is there counts."""
+"""Patterns of the files with tokens, and how they are read; the first existing one counts."""

@@ -25,14 +25,14 @@ from fusionchat.merge.inputs.vocabulary.files import (
 from fusionchat.merge.weights import layer_of
 
 _SHARED = 0.5
-"""Share of a target's rows, or of the pivot's tokens where those are fewer, that must meet by token."""
+"""Share of a target's rows, or of the pivot's tokens if fewer, that must match by token."""
 
 
 def align_vocabulary(family: Family, embeddings: Embeddings) -> tuple[Family, tuple[dict[str, Json], ...]]:
-    """The models with vocabulary rows brought together, the fused config with as many, and added tokens.
+    """The models with matched vocabulary rows, with the fused config, and the added tokens.
 
     Raises:
-        MergeError: Rows cannot be brought together by token.
+        MergeError: Rows cannot be matched by token.
     """
     pivot, config, targets = family.base, family.config, family.targets
     rows = text_of(config).get("vocab_size")
@@ -75,7 +75,7 @@ def vocabulary_tensors(pivot: Checkpoint) -> list[str]:
 
 
 def _has_own_rows(held: Mapping[str, Source], pivot: Checkpoint) -> bool:
-    """Whether an adapter brings embeddings or rows of them, which its own tokenizer gives their meaning."""
+    """Whether an adapter has embeddings or rows of them, which belong to its own tokenizer."""
     return any(
         held[n] is not pivot.tensors[n] and not isinstance(held[n], Adapted)
         for n in vocabulary_tensors(pivot)
@@ -85,10 +85,10 @@ def _has_own_rows(held: Mapping[str, Source], pivot: Checkpoint) -> bool:
 def _vocabulary(
     name: str, folder: Path, pivot: Checkpoint, mine: Vocabulary | None, count: int, *, adapted: bool
 ) -> Vocabulary | None:
-    """A target's tokens; None where rows can only be the pivot's, one by one.
+    """A target's tokens; None if its rows can only be the pivot's, one by one.
 
     Raises:
-        MergeError: Nothing says which of its rows is which token, or most tokens are others than the pivot's.
+        MergeError: It is unknown which of its rows is which token, or most tokens differ from the pivot's.
     """
     rows = text_of(pivot.config).get("vocab_size")
     if vocabulary_file(folder) is None:
@@ -119,7 +119,7 @@ def _not_by_token(name: str, folder: Path, why: str) -> MergeError:
 
 
 def _refuse_other_tokens(pivot: Checkpoint, targets: Mapping[str, Path]) -> None:
-    """Raise MergeError where a target with a tokenizer has tokens in other rows than the pivot."""
+    """Raise MergeError if a target with a tokenizer has tokens in other rows than the pivot."""
     mine: Vocabulary | None = None
     for name, folder in targets.items():
         files = vocabulary_file(pivot.folder), vocabulary_file(folder)
@@ -150,11 +150,11 @@ def _check_rows(name: str, sources: list[Source], rows: list[int], targets: list
 
 
 def check_tokens(folder: Path, config: Config) -> None:
-    """Raise MergeError where a tokenizer has a token beyond the rows that a fused model's config says.
+    """Raise MergeError if a tokenizer has a token beyond the rows of a fused model's config.
 
     Args:
         folder: The folder whose tokenizer the fused model gets.
-        config: The fused model's.
+        config: The fused model's config.
     """
     rows, largest = text_of(config).get("vocab_size"), largest_token(folder)
     if isinstance(rows, int) and largest is not None and largest[1] >= rows:
@@ -166,12 +166,10 @@ def check_tokens(folder: Path, config: Config) -> None:
 
 
 def check_new_tokens(source: str, theirs: Vocabulary, ours: Vocabulary, pivot: Path) -> None:
-    """Raise MergeError where a tokenizer that the fused model is to get has tokens without rows.
-
-    Warn of untrained ones.
+    """Raise MergeError if the fused model's tokenizer has tokens without rows; warn of untrained ones.
 
     Args:
-        source: The model whose tokenizer it is, as the file names it.
+        source: The model whose tokenizer it is, as named in the file.
         theirs: Its tokens.
         ours: The pivot's tokens.
         pivot: The pivot's folder.
