@@ -1,9 +1,11 @@
 """Who made what and when: lanes of a node, helpers, and the table."""
 
+import re
 from dataclasses import replace
 
 import pytest
 
+from fusionchat.report import svg
 from fusionchat.report.figures import Span
 from fusionchat.report.sections import Key, _time
 from fusionchat.report.timeline import lanes, node_table, roles, spans_of, timeline_plot
@@ -31,6 +33,18 @@ def test_what_a_node_does_at_the_same_time_is_in_lanes():
 
 def test_a_stage_has_one_colour_everywhere():
     assert roles([A, C, B]) == {"represent": "series-1", "distill": "series-2"}
+
+
+def test_a_bar_has_the_colour_that_the_legend_says_whichever_node_is_first():
+    z = replace(A, node="z")  # the plot has it last
+    for spans in ([z, C], [C, z]):
+        fills = re.findall(r"fill: (#01fe1\d)", timeline_plot(spans).svg)
+        assert fills == [svg.role(roles(spans)[stage]) for stage in ("distill", "represent")]
+
+
+def test_every_stage_of_a_usual_run_has_a_colour_of_its_own():
+    stages = ("corpus", "represent", "align", "fuse", "distill", "merge", "evaluate", "adapt")
+    assert len(set(roles([replace(A, job=f"{stage}/x") for stage in stages]).values())) == len(stages)
 
 
 def test_the_table_counts_jobs_shards_and_what_was_done_again():

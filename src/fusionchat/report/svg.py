@@ -29,8 +29,10 @@ ROLES = {
     "series-4": ("#01fe14", "#8e5bc0"),
     "series-5": ("#01fe15", "#2a9d8f"),
     "series-6": ("#01fe16", "#c8456b"),
+    "series-7": ("#01fe17", "#a68a00"),
+    "series-8": ("#01fe18", "#8c5a3c"),
 }
-SERIES = 6
+SERIES = 8
 STYLE = {
     "svg.fonttype": "none",
     "font.family": "sans-serif",

@@ -84,15 +84,18 @@ def timeline_plot(spans: Sequence[Span]) -> Plot:
     placed = lanes(spans)
     nodes = len({node for node, _ in placed})
     alt = f"{counted(len(spans), 'piece')} of work on {counted(nodes, 'node')} over time"
-    return panel("timeline", alt, len(placed), partial(_paint, placed=placed), wide=True)
+    return panel(
+        "timeline", alt, len(placed), partial(_paint, placed=placed, colours=roles(spans)), wide=True
+    )
 
 
-def _paint(axes: "Axes", *, placed: Mapping[tuple[str, int], Sequence[Span]]) -> None:
+def _paint(
+    axes: "Axes", *, placed: Mapping[tuple[str, int], Sequence[Span]], colours: Mapping[str, str]
+) -> None:
     every = [span for held in placed.values() for span in held]
     start = min(span.began for span in every)
     length = max(span.began + span.seconds for span in every) - start
     _, unit, name = next(scale for scale in SCALES if length >= scale[0])
-    colours = roles(every)
     for y, held in enumerate(placed.values()):
         bars = [((span.began - start) / unit, max(span.seconds, length / 500) / unit) for span in held]
         axes.broken_barh(

@@ -60,7 +60,7 @@ from fusionchat.stages.select_label_weight import selected
 from fusionchat.stages.variants import later_trainings, main_merge, rows, targets, trainings
 from fusionchat.units import weight_text
 
-VERSION = 6  # raised when the same settings and inputs give another output
+VERSION = 7  # raised when the same settings and inputs give another output
 
 
 class Settings(Frozen):
