@@ -134,9 +134,9 @@ def test_a_folder_that_cannot_be_made_is_said_with_the_system_s_reason(tmp_path)
     (tmp_path / "file").touch()
     make_folder(tmp_path / "a" / "b")
     assert (tmp_path / "a" / "b").is_dir()
-    with pytest.raises(MachineError, match="A file is in the place of a folder"):
+    with pytest.raises(MachineError, match="A file exists where a folder is needed"):
         make_folder(tmp_path / "file" / "b")
-    with pytest.raises(MachineError, match="A file is in the place of a folder"):
+    with pytest.raises(MachineError, match="A file exists where a folder is needed"):
         write_text(tmp_path / "file" / "b", "x")
-    with pytest.raises(MachineError, match="This folder cannot be made: File name too long"):
+    with pytest.raises(MachineError, match="This folder cannot be created: File name too long"):
         make_folder(tmp_path / ("x" * 300))

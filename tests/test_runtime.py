@@ -35,5 +35,5 @@ def test_devices_that_are_none(device):
 
 
 def test_a_setting_that_is_gone_says_so():
-    with pytest.raises(ValidationError, match=r"`merge_device` is gone.*remove it"):
+    with pytest.raises(ValidationError, match=r"`merge_device` was removed.*delete it"):
         RuntimeSettings(merge_device="cpu")

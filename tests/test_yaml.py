@@ -45,8 +45,8 @@ def test_plain_values_are_what_yaml_1_2_says(text, value):
         ),
         ("a: 1\n---\nb: 2\n", r"(?s)another document.*r.yaml, line 2, column 1"),
         ("a: \0", r"(?s)not YAML.*r.yaml"),
-        ("- 1", "A recipe is a mapping"),
-        ("", "A recipe is a mapping"),
+        ("- 1", "A recipe must be a mapping"),
+        ("", "A recipe must be a mapping"),
     ],
 )
 def test_what_is_wrong_is_said_with_file_line_and_column(text, message):

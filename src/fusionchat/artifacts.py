@@ -110,9 +110,9 @@ REFUSALS = {
     errno.EFBIG: ("The file grew larger than the system allows", "raise the limit (ulimit -f) and run again"),
     errno.EACCES: ("This folder cannot be written", "choose another folder or change its permissions"),
     errno.EPERM: ("This folder cannot be written", "choose another folder or change its permissions"),
-    errno.EROFS: ("This file system is read-only", "choose a folder on another one"),
-    errno.EEXIST: ("A file is in the place of a folder", "move it away or choose another folder"),
-    errno.ENOTDIR: ("A file is in the place of a folder", "move it away or choose another folder"),
+    errno.EROFS: ("This file system is read-only", "choose a folder on another file system"),
+    errno.EEXIST: ("A file exists where a folder is needed", "move or rename it, or choose another folder"),
+    errno.ENOTDIR: ("A file exists where a folder is needed", "move or rename it, or choose another folder"),
 }
 
 
@@ -142,7 +142,9 @@ def make_folder(folder: Path) -> None:
             if error.errno in REFUSALS:
                 raise
             raise MachineError(
-                f"This folder cannot be made: {error.strerror}", where=str(folder), do="choose another folder"
+                f"This folder cannot be created: {error.strerror}",
+                where=str(folder),
+                do="choose another folder",
             ) from error
 
 

@@ -51,5 +51,5 @@ def parse_machines(text: str, *, where: str) -> Machines:
     raise RecipeError(
         f"This does not describe devices: {text!r}",
         where=where,
-        do="give memory, GPUs x memory or nodes x GPUs x memory: 80GB, 8x80GB, 4x8x80GB",
+        do="use memory, GPUs x memory or nodes x GPUs x memory: 80GB, 8x80GB, 4x8x80GB",
     )

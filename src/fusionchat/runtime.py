@@ -114,9 +114,7 @@ class RuntimeSettings(Frozen):
     @classmethod
     def _gone(cls, values: object) -> object:
         if isinstance(values, dict) and "merge_device" in values:
-            raise ValueError(
-                "`merge_device` is gone, because a merge is bound by reading and writing: remove it"
-            )
+            raise ValueError("`merge_device` was removed, because merges run on the CPU: delete it")
         return values
 
     @field_validator("device")

@@ -55,7 +55,7 @@ def with_group(pattern: str) -> str:
     except re.error as error:
         raise ValueError(f"not a regular expression: {error}") from error
     if groups < 1:
-        raise ValueError("the pattern needs a group: what is in it is taken")
+        raise ValueError("the pattern needs a group; its text is used")
     return pattern
 
 

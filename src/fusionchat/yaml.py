@@ -74,7 +74,7 @@ def parse_yaml(text: str, *, name: str) -> dict[str, Any]:
         raise _refusal(error, name) from error
     if not isinstance(value, dict):
         raise RecipeError(
-            "A recipe is a mapping of keys to values", where=name, do="start from `fusionchat init`"
+            "A recipe must be a mapping of keys to values", where=name, do="start from `fusionchat init`"
         )
     return value
 

@@ -57,7 +57,7 @@ def test_a_misspelt_run_is_guessed(tmp_path):
     with pytest.raises(ModelError, match="no such folder") as caught:
         resolve_model(tmp_path / "dmeo")
     assert f"did you mean {tmp_path / 'demo'}?" in str(caught.value)
-    with pytest.raises(ModelError, match="give a model folder"):
+    with pytest.raises(ModelError, match="use a model folder"):
         resolve_model(tmp_path / "something else")
 
 

@@ -74,13 +74,13 @@ def test_a_template_without_system_prompts_says_so(monkeypatch, capsys):
     monkeypatch.setattr(sys, "stdin", io.StringIO("/system x\n"))
     talking = Chat(model, max_new_tokens=9, temperature=0)
     talking.loop()
-    assert "takes no system prompt" in capsys.readouterr().out
+    assert "does not support a system prompt" in capsys.readouterr().out
     assert talking.session.system == ""
 
 
 def test_retry_asks_the_same_again(monkeypatch, capsys):
     out, model = talk(monkeypatch, capsys, "/retry\nhi\n/retry\nho\n")
-    assert "no answer to try again" in out and "Temperature 0 gives the same" in out
+    assert "no answer to retry" in out and "Temperature 0 gives the same" in out
     assert model.seen[0] == model.seen[1] == [("user", "hi")]
     assert len(model.seen[2]) == 3
 
@@ -118,7 +118,7 @@ def test_ctrl_c_at_the_prompt_does_not_leave(monkeypatch, capsys):
     model = Echo()
     Chat(model, max_new_tokens=9, temperature=0).loop()
     assert model.seen == [[("user", "hi")]]
-    assert "Ctrl-D or /quit leaves." in capsys.readouterr().out
+    assert "Ctrl-D or /quit exits." in capsys.readouterr().out
 
 
 def test_a_full_context_forgets_the_oldest_exchange(monkeypatch, capsys):
@@ -154,7 +154,7 @@ def test_the_whole_chat_with_piped_input(folder, monkeypatch, capsys):
     out = capsys.readouterr().out
     assert "parameters, context of 256 tokens, on cpu" in out
     assert out.count("bot> ") == 3
-    assert "takes no system prompt" in out
+    assert "does not support a system prompt" in out
     lines = out.splitlines()
     first, again = (lines[i + 1] for i, line in enumerate(lines) if line in ("you> hello", "you> /retry"))
     assert first.startswith("bot> ") and "Temperature 0" in again

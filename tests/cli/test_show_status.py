@@ -47,4 +47,4 @@ def test_a_failed_job_and_long_names_are_read_on_80_columns(tmp_path, monkeypatc
 
 @pytest.mark.parametrize("options", [(), ("--watch",)])
 def test_a_folder_of_no_run_is_refused(tmp_path, capsys, options):
-    assert "not a run's folder" in refused(capsys, "status", tmp_path, *options)
+    assert "not a run folder" in refused(capsys, "status", tmp_path, *options)

@@ -232,7 +232,7 @@ def test_a_folder_that_cannot_be_written(capsys, tiny):
 
 def test_a_file_where_the_run_should_be(capsys, tiny):
     (tiny / "runs").write_text("a file")
-    assert "in the place of a folder" in refused(capsys, "run", "recipe.yaml", code=3)
+    assert "exists where a folder is needed" in refused(capsys, "run", "recipe.yaml", code=3)
 
 
 def test_a_full_disk(copied, tiny, forked):

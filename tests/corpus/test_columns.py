@@ -33,7 +33,7 @@ def test_a_system_column_is_the_first_turn():
 def test_a_system_column_may_say_again_what_the_first_turn_says_and_nothing_else():
     turns = Turns((SYSTEM, USER, REPLY))
     assert with_system({"system": "Arr.", "system_message": "Arr."}, turns).messages == turns.messages
-    with pytest.raises(Unusable, match="`system` beside another system turn"):
+    with pytest.raises(Unusable, match="`system` differs from the system turn"):
         with_system({"system": "Ahoy."}, turns)
 
 
@@ -55,8 +55,8 @@ def test_the_chosen_answer_uses_the_rejected_one_too():
 @pytest.mark.parametrize(
     ("turns", "reason"),
     [
-        (Turns(()), "`chosen` answers no question"),
-        (Turns((SYSTEM,)), "`chosen` answers no question"),
+        (Turns(()), "`chosen` has no question to answer"),
+        (Turns((SYSTEM,)), "`chosen` has no question to answer"),
         (TURNS, "`chosen` does not follow the turns"),
     ],
 )

@@ -76,19 +76,19 @@ def test_ids_that_another_entry_has_get_a_number(folder):
 
 
 def test_an_entry_that_others_have_is_named(folder):
-    with pytest.raises(CorpusError, match="Entries before it have all records") as error:
+    with pytest.raises(CorpusError, match="Earlier entries already have all records") as error:
         read_entries("train", entries("a.jsonl", "a.jsonl"), str(folder), seed=0)
     assert error.value.where == "corpus.train.1: a.jsonl"
     read = read_entries("train", entries({"path": "a.jsonl", "limit": 3}, "a.jsonl"), str(folder), seed=0)
     assert len(read.conversations) == 20 and read.accounts[1] == Account("train.1", "a.jsonl", 17, 3, {})
-    assert {r.reason for r in read.rejects} == {"given twice, with the same id"}
+    assert {r.reason for r in read.rejects} == {"appears twice with the same id"}
 
 
 @pytest.mark.parametrize(
     ("more", "what"),
     [
         ({"columns": {"prompt": "problem"}}, "None of the 12 records has a column 'problem'"),
-        ({"filter": {"lang": "fr"}}, "The filter leaves none of the 12 records"),
+        ({"filter": {"lang": "fr"}}, "The filter matches none of the 12 records"),
         ({"filter": {"lng": "en"}}, "None of the 12 records has a column 'lng'"),
         ({"domain": {"column": "topic"}}, "None of the 12 records has a column 'topic'"),
         ({"path": "none.jsonl"}, "no such corpus file"),

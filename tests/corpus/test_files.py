@@ -120,7 +120,7 @@ def test_numbers_and_nests_that_python_does_not_read_are_broken_lines(tmp_path):
 @pytest.mark.parametrize("name", ["c.csv", "c.jsonl.zst", "c.arrow", "c.zip"])
 def test_formats_that_are_not_read_are_named(tmp_path, name):
     (tmp_path / name).write_bytes(b"prompt,completion\na,b\n")
-    with pytest.raises(CorpusError, match=f"end in {(tmp_path / name).suffix} are not read"):
+    with pytest.raises(CorpusError, match=f"ending in {(tmp_path / name).suffix} are not supported"):
         records(tmp_path / name)
 
 

@@ -61,11 +61,11 @@ def test_switches_of_the_loss(turn, bears):
 @pytest.mark.parametrize(
     ("turn", "reason"),
     [
-        ({"weight": 0.5}, "`weight` is neither on nor off"),
-        ({"weight": -1}, "`weight` is neither on nor off"),
-        ({"train": "maybe"}, "`train` is neither on nor off"),
-        ({"mask": 1}, "`mask` is neither on nor off"),  # some mean "masked out", some "counts"
-        ({"train": True, "weight": 0}, "switches of the loss disagree"),
+        ({"weight": 0.5}, "`weight` is neither true nor false"),
+        ({"weight": -1}, "`weight` is neither true nor false"),
+        ({"train": "maybe"}, "`train` is neither true nor false"),
+        ({"mask": 1}, "`mask` is neither true nor false"),  # some mean "masked out", some "counts"
+        ({"train": True, "weight": 0}, "keys that turn the loss on or off disagree"),
     ],
 )
 def test_switches_that_say_neither(turn, reason):

@@ -63,7 +63,7 @@ def test_rejects_are_counted_and_broken_lines_are_no_crash(tmp_path):
     (tmp_path / "c.jsonl").write_text(lines(GOOD, {"messages": []}) + "{broken\n" + lines(SHAREGPT, SHAREGPT))
     read = read_corpus(str(tmp_path / "c.jsonl"))
     assert len(read.conversations) == 2
-    assert sorted(r.reason for r in read.rejects) == ["empty", "given twice, with the same id", "not JSON"]
+    assert sorted(r.reason for r in read.rejects) == ["appears twice with the same id", "empty", "not JSON"]
 
 
 def test_dialogues_with_one_id_are_told_apart(tmp_path):
@@ -76,7 +76,7 @@ def test_dialogues_with_one_id_are_told_apart(tmp_path):
         ("7-000001", "b"),
         ("7-000002", "c"),
     ]
-    assert [r.reason for r in read.rejects] == ["given twice, with the same id"]
+    assert [r.reason for r in read.rejects] == ["appears twice with the same id"]
 
 
 @pytest.mark.parametrize("content", ["", "\n", '{"messages": []}\n'])

@@ -49,7 +49,7 @@ def test_a_filter_that_leaves_nothing_says_what_there_is():
     selection = Selection({"lang": ("fr", None), "n": 3}, None, {})
     for record in RECORDS:
         selection.takes(record)
-    with pytest.raises(CorpusError, match="The filter leaves none of the 9 records") as error:
+    with pytest.raises(CorpusError, match="The filter matches none of the 9 records") as error:
         selection.check()
     assert "`lang` is 'en' (6), 'de' (3)" in error.value.do and "and 4 others" in error.value.do
 

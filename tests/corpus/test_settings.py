@@ -36,15 +36,15 @@ def test_domain_in_short():
 @pytest.mark.parametrize(
     ("more", "words"),
     [
-        ({"limit": 3, "share": 0.5}, "give one of them"),
+        ({"limit": 3, "share": 0.5}, "use one of the two"),
         ({"share": 1.5}, "less than or equal to 1"),
         ({"share": 0}, "greater than 0"),
         ({"domain": {}}, "either a name or"),
         ({"domain": {"name": "a", "column": "b"}}, "either a name or"),
         ({"columns": {"promt": "q"}}, r"no role 'promt' \(did you mean 'prompt'\?\)"),
         ({"columns": {"domain": "q"}}, "domain: {column: NAME}"),
-        ({"filter": {"score": {"min": 3}}}, ".score: must be a text, a number"),
-        ({"filter": {"score": [[3]]}}, ".score: must be a text, a number"),
+        ({"filter": {"score": {"min": 3}}}, ".score: must be text, a number"),
+        ({"filter": {"score": [[3]]}}, ".score: must be text, a number"),
         ({"pattern": "x"}, "needs a group"),
     ],
 )

@@ -54,30 +54,30 @@ def test_turns_are_read_however_they_are_written(turn, message):
         ({"content": "Hi"}, "a turn without a role"),
         ({"role": "narrator", "content": "Hi"}, "wrong role"),
         ({"role": "user", "from": "gpt", "content": "Hi"}, "wrong role"),
-        ({"role": "tool", "content": "4"}, "role `tool` cannot be followed"),
-        ({"from": "Observation", "value": "4"}, "role `observation` cannot be followed"),
+        ({"role": "tool", "content": "4"}, "role `tool` is not supported"),
+        ({"from": "Observation", "value": "4"}, "role `observation` is not supported"),
         ({"role": "assistant", "content": None}, "a turn without text"),
         ({"role": "assistant", "content": float("nan")}, "a turn without text"),
         ({"role": "assistant", "content": []}, "a turn without text"),
         (
             {"role": "assistant", "content": None, "tool_calls": [{"id": "1"}]},
-            "key `tool_calls` cannot be followed",
+            "key `tool_calls` is not supported",
         ),
-        ({"role": "user", "content": "Hi", "images": ["a.png"]}, "key `images` cannot be followed"),
+        ({"role": "user", "content": "Hi", "images": ["a.png"]}, "key `images` is not supported"),
         ({"role": "user", "content": "Hi", "value": "Ho"}, "a turn with two texts"),
         ({"role": "user", "content": [part("Hi"), {"type": "image"}]}, "a content part of type `image`"),
         ({"role": "user", "content": {"parts": ["Hi"]}}, "content is an object, not text"),
         ({"role": "user", "content": 4.5}, "content is a number, not text"),
         ({"role": "user", "content": True}, "content is true or false, not text"),
         ({"role": "user", "content": "\ud800"}, "not valid Unicode"),
-        ({"role": "assistant", "content": "Hi", "weight": 0.5}, "`weight` is neither on nor off"),
+        ({"role": "assistant", "content": "Hi", "weight": 0.5}, "`weight` is neither true nor false"),
         (
             {"role": "assistant", "content": "Hi", "train_detail": [{}]},
-            "key `train_detail` cannot be followed",
+            "key `train_detail` is not supported",
         ),
         (
             {"role": "assistant", "content": "<think>a</think>b", "thinking": "c"},
-            "thoughts in a key and in the content",
+            "thoughts both in a key and in the content",
         ),
     ],
 )
@@ -130,8 +130,11 @@ def test_thoughts_in_parts_and_keys_are_one_block(content, keys):
 @pytest.mark.parametrize(
     ("turn", "reason"),
     [
-        ({"role": "assistant", "content": [HI, {"type": "thinking", "thinking": "hm"}]}, "behind"),
-        ({"role": "user", "content": [{"type": "thinking", "thinking": "hm"}, HI]}, "not an assistant's"),
+        ({"role": "assistant", "content": [HI, {"type": "thinking", "thinking": "hm"}]}, "after other parts"),
+        (
+            {"role": "user", "content": [{"type": "thinking", "thinking": "hm"}, HI]},
+            "outside an assistant turn",
+        ),
         ({"role": "assistant", "content": [{"type": "thinking", "thinking": 3}, HI]}, "not one text"),
         (
             {"role": "assistant", "content": "<think>a</think>Hi", "reasoning": "hm"},

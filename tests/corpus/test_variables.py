@@ -23,7 +23,7 @@ USER = (Message("user", "Hi"),)
 def test_a_name_is_a_word_that_nothing_else_has():
     refuse_names(["enable_thinking", "date_string", "_x"])
     for name in ("messages", "add_generation_prompt", "tools", "bos_token", "strftime_now", "loop", "range"):
-        with pytest.raises(ValueError, match=f"'{name}' cannot be set: the renderer gives it"):
+        with pytest.raises(ValueError, match=f"'{name}' cannot be set: the renderer sets it"):
             refuse_names([name])
     for name in ("", "1st", "enable-thinking", "a b", "é"):
         with pytest.raises(ValueError, match="is not a variable's name"):

@@ -125,7 +125,7 @@ def test_a_failing_worker_is_an_error_that_says_why(tmp_path):
 
 def test_an_unusable_folder_is_a_clear_error(tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(MachineError, match="file is in the place of a folder"):
+    with pytest.raises(MachineError, match="file exists where a folder is needed"):
         make_demo(tmp_path / "file" / "demo", scale=SCALE, progress=Watched())
     with pytest.raises(ValueError, match="scale"):
         make_demo(tmp_path, scale=0, progress=Watched())

@@ -91,14 +91,14 @@ def test_targets_choose_layers():
         (
             {"targets": ("q_prj",)},
             "no linear layer 'q_prj'.*did you mean 'q_proj'",
-            "give some of q_proj, k_proj",
+            "use some of q_proj, k_proj",
         ),
-        ({"targets": ("lm_head",)}, "no linear layer 'lm_head'", "trained whole, by modules_to_save"),
-        ({"r": 9}, r"A matrix of 8 x 16 .*k_proj.* has no rank of 9", "give at most 8"),
+        ({"targets": ("lm_head",)}, "no linear layer 'lm_head'", "as a whole, with modules_to_save"),
+        ({"r": 9}, r"A matrix of 8 x 16 .*k_proj.* cannot have rank 9", "use at most 8"),
         ({"modules_to_save": ("head",)}, "no module 'head' with weights", "embed_tokens.*lm_head"),
         (
             {"targets": ("q_proj",), "modules_to_save": ("q_proj",)},
-            "to be trained both whole and by factors",
+            "would be trained both as a whole and by factors",
             "remove",
         ),
     ],

@@ -193,7 +193,8 @@ def test_a_loss_that_grows_stops_also_a_resumed_training(tmp_path, monkeypatch):
     }  # fmt: skip
     run_until(tmp_path / "cut", 18, monkeypatch, **more)
     with pytest.raises(
-        TrainingError, match=r"The loss of the labels grows: it is 3\.\d\d nats a token.*in step 20 of 25"
+        TrainingError,
+        match=r"The loss of the labels is growing: it is 3\.\d\d nats per token.*in step 20 of 25",
     ):
         run(tmp_path / "cut", **more)
     assert [line["step"] for line in lines(tmp_path)] == [*range(1, 20)]

@@ -44,7 +44,7 @@ def test_weights_that_are_stored_quantized_keep_their_own_types(tmp_path):
 def test_weights_are_quantized_where_that_is_asked_for(tmp_path):
     made = asked(tmp_path, EIGHT)
     assert made["quantization_config"].load_in_8bit and made["device_map"] == {"": CPU}
-    with pytest.raises(ModelError, match="are quantized already") as caught:
+    with pytest.raises(ModelError, match="are already quantized") as caught:
         asked(tmp_path, EIGHT, held=GPTQ)
     assert caught.value.where == "sources.qwen.capture.quantization"
 

@@ -15,7 +15,9 @@ def test_settings_of_devices_are_checked():
     for size in ("70GB", "1.5 gib", 0, 5):
         assert Opening(max_memory={"cpu": size}).most == {"cpu": size}
     for size in ("lots", "70", "1TB", 1.5, -1, True, None):
-        with pytest.raises(ValueError, match="0 must have a size, as 70GB, 70GiB or a number of bytes, not"):
+        with pytest.raises(
+            ValueError, match="0 must have a size, such as 70GB, 70GiB or a number of bytes, not"
+        ):
             Opening(max_memory={0: size})
 
 

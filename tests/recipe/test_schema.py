@@ -62,7 +62,7 @@ def test_numbers_with_exponents_are_numbers(tmp_path):
             ["search.metric: there is no metric", "did you mean 'exact_match'"],
         ),
         ("runtime: {device: gpu}\n", ["runtime.device", "cuda:N", "'gpu'"]),
-        ("runtime: {merge_device: cpu}\n", ["runtime: `merge_device` is gone", "remove it"]),
+        ("runtime: {merge_device: cpu}\n", ["runtime: `merge_device` was removed", "delete it"]),
         ("fuse: {method: mean_ce, temperature: 0}\n", ["fuse", "temperature"]),
         ("represent: {k: ten}\n", ["represent.k", "whole number"]),
         ("evaluate: {exact_match: {answer_pattern: '('}}\n", ["answer_pattern", "regular expression"]),

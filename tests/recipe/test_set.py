@@ -100,7 +100,7 @@ def test_entries_of_a_corpus_whole_and_one_by_one(tmp_path):
     assert train("corpus.train.0=c.jsonl", given="{path: b.jsonl, limit: 2}") == {
         "train.0": ("c.jsonl", None)
     }
-    with pytest.raises(RecipeError, match=r"corpus\.train is a list, and has no entry 'limit'"):
+    with pytest.raises(RecipeError, match=r"corpus\.train is a list, but has no entry 'limit'"):
         train("corpus.train.limit=3", given=several)
     with pytest.raises(RecipeError, match=r"corpus\.train\.1: `limit` takes the first"):
         train("corpus.train.1.share=0.5", given=several)

@@ -139,7 +139,7 @@ def test_an_alignment_that_loses_much():
         Pair("c", 1, 1, 0, 0, 1, None, 0.0),
     )
     assert said(rules.alignment_loses, report(pairs=pairs)).startswith(
-        "Alignment loses much of source a (retention 0.83): try another `align.method`"
+        "Alignment loses much of source a (retention 0.83): try another `align.vocabulary`"
     )
 
 

@@ -77,7 +77,7 @@ def test_rows_that_pad_the_head_are_tail(k):
 
 
 def test_a_token_without_a_row_is_an_error_that_names_it():
-    with pytest.raises(ModelError, match=r"token 40, and the model has 40 rows"):
+    with pytest.raises(ModelError, match=r"token 40, but the model has 40 rows"):
         run(made_head(), conversation(3, ROWS))
 
 

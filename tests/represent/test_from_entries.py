@@ -61,7 +61,7 @@ def test_no_more_are_kept_than_the_vocabulary_has():
 
 def test_fewer_than_were_asked_for_are_refused():
     with pytest.raises(
-        ModelError, match="Some tokens have 1 log-probabilities, and the 2 most likely"
+        ModelError, match="Some tokens have 1 log-probabilities, but 2 were requested"
     ) as caught:
         scored(entries(*ROWS[:2], {7: 0.75}), part(), ["a", "b"], asked())
     assert caught.value.where == "sources.qwen.capture: conversation b"

@@ -103,7 +103,7 @@ def test_what_is_within_its_bound_passes_whatever_its_bits():
     ("label", "kept"), [(LARGE, SMALL), (SMALL, LARGE), (Difference(mean=float("nan"), worst=0), SMALL)]
 )
 def test_what_is_past_it_is_an_error_that_names_the_backend(label, kept):
-    with pytest.raises(ModelError, match="The backend vllm does not agree with transformers") as caught:
+    with pytest.raises(ModelError, match="The backend vllm disagrees with transformers") as caught:
         judged(made(label=label, kept=kept))
     assert caught.value.where == "sources.a.capture"
 

@@ -76,7 +76,7 @@ def test_the_plan_is_written_once(tmp_path):
 
 
 def test_a_folder_of_no_run_is_refused(tmp_path):
-    with pytest.raises(ArtifactError, match="not a run's folder"):
+    with pytest.raises(ArtifactError, match="not a run folder"):
         overview(tmp_path)
 
 

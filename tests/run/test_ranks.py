@@ -85,7 +85,7 @@ def test_processes_by_the_gpus_that_are_there(processes, device, gpus, count):
 
 def test_more_processes_than_the_device_allows():
     with pytest.raises(
-        MachineError, match="A training needs 3 GPUs, one per process, and this job may use 2"
+        MachineError, match="A training needs 3 GPUs, one per process, but this job may use 2"
     ):
         processes_of(runtime(3), lambda: 2)
     with pytest.raises(RecipeError, match="2 processes cannot share the device 'cuda:1'"):

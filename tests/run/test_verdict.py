@@ -124,7 +124,7 @@ def test_a_capture_that_is_too_large_may_be_spread_quantized_or_made_elsewhere(s
     row = one(seven(), job("evaluate/test/varm@0.5", memory=95e9, gpus=1), gpus(1, 80))
     assert row.change == "set evaluate.dtype: bfloat16: 48 GB"
     pivot = one(seven(), job("evaluate/test/pivot", memory=95e9, gpus=1), gpus(1, 24))
-    assert pivot.change.startswith("take a device with more memory")
+    assert pivot.change.startswith("use a device with more memory")
 
 
 def test_what_is_not_known_is_not_judged(seven):
@@ -153,7 +153,7 @@ def test_processes_that_share_a_model_read_it_into_the_hosts_memory_first(seven,
     found = one(recipe, job("distill/sft"), gpus(8, 80))
     assert found.fits and found.besides == pytest.approx(232e9, rel=0.01)
     little = one(recipe, job("distill/sft"), gpus(8, 80)._replace(host=64 * GB))
-    assert little.fits is False and "8 processes reads the model" in little.change
+    assert little.fits is False and "8 processes first reads the model" in little.change
     assert one(seven(), job("distill/sft"), gpus(8, 80)).besides == 0
 
 
@@ -200,7 +200,7 @@ def test_devices_are_named_or_this_machine_s(monkeypatch):
     monkeypatch.setattr("psutil.virtual_memory", lambda: SimpleNamespace(total=24 * GB))
     assert devices_of(None, "auto", 300.0) == Devices(Machines(1, 2, 24 * GB), True, 300.0, 24 * GB)
     assert devices_of(None, "cpu", 300.0) == Devices(Machines(1, 1, 24 * GB), False)
-    with pytest.raises(RecipeError, match="works on cpu"):
+    with pytest.raises(RecipeError, match="runs on cpu"):
         devices_of("8x80GB", "cpu", 300.0)
 
 

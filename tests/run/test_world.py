@@ -24,14 +24,14 @@ def test_the_world_by_the_variables_of_torchrun():
     assert world_here(TORCHRUN) == World(5, 8, 1, 4)
     del_local = {name: value for name, value in TORCHRUN.items() if not name.startswith("LOCAL")}
     assert world_here(del_local) == World(5, 8, 5, 8)
-    with pytest.raises(RecipeError, match="WORLD_SIZE is 2, and RANK and MASTER_ADDR are not set"):
+    with pytest.raises(RecipeError, match="WORLD_SIZE is 2, but RANK and MASTER_ADDR are not set"):
         world_here({"WORLD_SIZE": "2", "MASTER_PORT": "1"})
 
 
 @pytest.mark.parametrize(
     ("settings", "environment", "says"),
-    [({"training": {"processes": 3}}, {}, "asks for 3 processes, and 2 were started"), ({"workers": 2}, {}, "Workers cannot"),
-     ({}, {"ACCELERATE_USE_FSDP": "true"}, "wrap the model once more"), ({}, {"ACCELERATE_USE_DEEPSPEED": "True"}, "is set")],
+    [({"training": {"processes": 3}}, {}, "asks for 3 processes, but 2 were started"), ({"workers": 2}, {}, "Workers cannot"),
+     ({}, {"ACCELERATE_USE_FSDP": "true"}, "wrap the model a second time"), ({}, {"ACCELERATE_USE_DEEPSPEED": "True"}, "is set")],
 )  # fmt: skip
 def test_settings_that_do_not_fit_the_processes(settings, environment, says):
     require_fitting(RuntimeSettings(), World(0, 2), {"ACCELERATE_USE_FSDP": "false"})

@@ -44,7 +44,7 @@ def off_by_one(self, asked):
 
 def test_a_fault_of_the_backend_is_found_before_the_first_shard(finished, tiny, monkeypatch):
     monkeypatch.setattr(Transformers, "open", off_by_one)
-    with pytest.raises(ModelError, match="does not agree with transformers"):
+    with pytest.raises(ModelError, match="disagrees with transformers"):
         run(load_recipe("recipe.yaml"), until="represent")
     assert not list((tiny / "runs/tiny/represent").rglob("*.safetensors"))
 

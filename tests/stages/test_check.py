@@ -67,7 +67,7 @@ def test_keys_that_nothing_reads_are_said(tiny, capsys):
     (tiny / "odd.jsonl").write_text("".join(json.dumps(r) + "\n" for r in records))
     show(check(load_recipe("recipe.yaml", ("corpus.train=odd.jsonl",))))
     said = capsys.readouterr().out
-    assert "Corpus: 2 records looked at; rejected: 1 key `tools` cannot be followed" in said
+    assert "Corpus: 2 records looked at; rejected: 1 key `tools` is not supported" in said
     assert "Corpus: keys of records that are not used: 1 persona" in said
 
 

@@ -28,7 +28,7 @@ def test_reasons_are_counted_by_the_model_they_are_true_of():
     assert found == [Usable("a", 1, 4, {"too long": 2, "no end": 1})]
     assert (
         found[0].few
-        and str(found[0]) == "a: can use only 1 of the 4 conversations looked at: too long (2), no end (1)"
+        and str(found[0]) == "a: can use only 1 of the 4 checked conversations: too long (2), no end (1)"
     )
 
 

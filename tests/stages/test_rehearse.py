@@ -133,7 +133,7 @@ def test_a_tokenizer_that_does_not_fit_is_named_before_the_first_capture(tiny):
     save_file(small, folder / WEIGHTS, {"format": "pt"})
     (folder / "config.json").write_text(json.dumps(config | {"vocab_size": 40}))
     text = refused()
-    assert "The tokenizer of 'qwen' gives token" in text and "the model has 40 rows" in text
+    assert "The tokenizer of 'qwen' produces token" in text and "the model has 40 rows" in text
 
 
 def test_a_missing_tokenizer_and_a_missing_corpus_are_named_before_the_first_capture(tiny):

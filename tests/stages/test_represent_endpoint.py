@@ -62,7 +62,7 @@ def test_a_run_has_the_servers_distributions_and_its_key_nowhere(served, finishe
     monkeypatch.setattr(probe, "MOST_BITS", 3.0)  # the tiny models are no chat models
     monkeypatch.setattr(represent, "shard_rows", lambda _: 200)
     served.faults.extend([*[lambda text: text] * 18, 500])  # the probe, and some of the shards
-    with pytest.raises(MachineError, match="No usable answer from the server in 1 try: 500"):
+    with pytest.raises(MachineError, match="No usable response from the server in 1 try: 500"):
         represented()
     begun = served.seen[COMPLETIONS]
     done = represented()
@@ -90,7 +90,7 @@ def test_a_run_has_the_servers_distributions_and_its_key_nowhere(served, finishe
 
 
 def test_too_many_bits_per_byte_are_an_error_where_transformers_cannot_be_asked(served, tiny):
-    with pytest.raises(ModelError, match=r"endpoint gives the text 2\.\d+ bits per byte"):
+    with pytest.raises(ModelError, match=r"endpoint needs 2\.\d+ bits per byte"):
         represented()
     assert not list((tiny / "runs/tiny/represent/qwen").glob("shard-*"))
 

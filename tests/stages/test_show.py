@@ -47,7 +47,7 @@ def test_every_kind_of_file_is_known(finished, inside, what):
 
 
 @pytest.mark.parametrize(
-    "place, message", [("nowhere", "nothing here"), (".", "does not know what this folder is")]
+    "place, message", [("nowhere", "no such path"), (".", "does not know what this folder is")]
 )
 def test_what_is_not_known_is_refused(tmp_path, monkeypatch, place, message):
     monkeypatch.chdir(tmp_path)
@@ -80,7 +80,7 @@ def test_a_fused_conversation_shows_the_label_where_it_was_kept(finished):
 def test_a_conversation_that_is_not_there_is_refused(finished, tmp_path):
     with pytest.raises(ArtifactError, match="no conversation"):
         show_conversation(str(finished.path("fuse/qwen")), "100000")
-    with pytest.raises(ArtifactError, match="in no run"):
+    with pytest.raises(ArtifactError, match="not in a run"):
         show_conversation(str(tmp_path), "0")
 
 

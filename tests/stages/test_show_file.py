@@ -91,6 +91,6 @@ def test_an_export_is_known(tmp_path):
 
 
 def test_a_store_at_a_url_has_no_conversations(tmp_path):
-    with pytest.raises(ArtifactError, match="in no run") as caught:
+    with pytest.raises(ArtifactError, match="not in a run") as caught:
         show_conversation("memory://run/qwen", "0")
     assert caught.value.where == "memory://run/qwen"

@@ -76,6 +76,6 @@ class AlignSettings:
 
     def __post_init__(self) -> None:
         if not 0.0 <= self.min_mass <= 1.0:
-            raise ValueError(f"min_mass is a probability, from 0 to 1, not {self.min_mass}")
+            raise ValueError(f"min_mass must be between 0 and 1, not {self.min_mass}")
         if self.k is not None and self.k < 1:
-            raise ValueError(f"k is a number of slots, at least 1, not {self.k}")
+            raise ValueError(f"k must be at least 1, not {self.k}")

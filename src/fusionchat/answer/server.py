@@ -81,9 +81,9 @@ class Served:
         reply = read(answer)
         if reply is None:
             raise ModelError(
-                "The server's answer cannot be used: it has no text or no finish_reason",
+                "The server's response cannot be used: it has no text or no finish_reason",
                 where=f"conversation {name.splitlines()[0]}",
-                do="check that it is a server with /v1/completions, and that no proxy changes its answers",
+                do="check that the server supports /v1/completions, and that no proxy changes its responses",
             )
         return reply._replace(text=self.renderer.opening + reply.text) if reply.text else reply
 

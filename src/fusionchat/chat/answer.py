@@ -53,7 +53,7 @@ def resolve_model(path: Path) -> Path:
     raise ModelError(
         f"There is no model in this folder: no {CONFIG}",
         where=str(path),
-        do="give a model folder or a run folder (runs/NAME)",
+        do="use a model folder or a run folder (runs/NAME)",
     )
 
 
@@ -69,7 +69,7 @@ def _advice(path: Path) -> str:
     return (
         f"did you mean {beside / close[0]}?"
         if close
-        else "give a model folder, a run folder (runs/NAME) or a hub id"
+        else "use a model folder, a run folder (runs/NAME) or a hub id"
     )
 
 

@@ -10,7 +10,7 @@ HELP = """\
 /system TEXT     set the system prompt; without TEXT, remove it
 /retry           answer the last question again
 /help            this list
-/quit            leave (so do Ctrl-D and the end of input)
+/quit            exit (so does Ctrl-D)
 Ctrl-C stops an answer."""
 COMMANDS = ("reset", "system", "retry", "help", "quit")
 

@@ -39,7 +39,7 @@ def chat(
     if seed is not None:
         torch.manual_seed(seed)
     console.say(answerer.describe(), style="bold")
-    console.say("/help lists the commands, Ctrl-D leaves.", style="dim")
+    console.say("/help lists the commands, Ctrl-D exits.", style="dim")
     Chat(answerer, max_new_tokens=max_new_tokens, temperature=temperature).loop()
 
 
@@ -66,7 +66,7 @@ class Chat:
                 return
             except KeyboardInterrupt:
                 console.say()
-                console.say("Ctrl-D or /quit leaves.", style="dim")
+                console.say("Ctrl-D or /quit exits.", style="dim")
                 continue
             if not self.handle(line):
                 return
@@ -100,7 +100,7 @@ class Chat:
             try:
                 self.answerer.renderer.prompt_ids([Message("system", text), Message("user", "Hi")])
             except ModelError as error:
-                console.say(f"This model takes no system prompt. {error.what}", style="yellow")
+                console.say(f"This model does not support a system prompt. {error.what}", style="yellow")
                 return
         self.session.system = text
         console.say("System prompt set." if text else "No system prompt.", style="dim")
@@ -108,7 +108,7 @@ class Chat:
     def retry(self, _: str) -> None:
         """Answer the last question again."""
         if not self.session.reopen():
-            console.say("There is no answer to try again.", style="yellow")
+            console.say("There is no answer to retry.", style="yellow")
             return
         if self.temperature == 0:
             console.say("Temperature 0 gives the same answer; start with --temperature 0.7.", style="dim")
@@ -153,7 +153,9 @@ class Chat:
             if self.session.exchanges == 1:
                 self.session.take_back()
                 limit = self.answerer.window
-                console.say(f"This is too long: the model's context has {limit} tokens.", style="yellow")
+                console.say(
+                    f"This message is too long: the model's context has {limit} tokens.", style="yellow"
+                )
                 return False
             self.session.forget_oldest()
             forgotten += 1

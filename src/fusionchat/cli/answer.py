@@ -44,10 +44,15 @@ from fusionchat.units import counted
     default=512,
     type=click.IntRange(min=1),
     show_default=True,
-    help="Most tokens of an answer; longer ones are left out.",
+    help="Longest answer in tokens; longer ones are left out.",
 )
 @click.option(
-    "--n", "samples", default=1, type=click.IntRange(min=1), show_default=True, help="Answers to each prompt."
+    "--n",
+    "samples",
+    default=1,
+    type=click.IntRange(min=1),
+    show_default=True,
+    help="Number of answers per prompt.",
 )
 @click.option("--seed", default=0, show_default=True)
 @click.option(

@@ -101,7 +101,7 @@ def merge(
     from fusionchat.recipe.schema import load_recipe, merge_method
 
     if recipe is not None and not recipe.is_file():
-        raise MergeError(f"There is no such file: {recipe}", do="name a recipe or a mergekit file")
+        raise MergeError(f"There is no such file: {recipe}", do="pass a recipe or a mergekit file")
     if recipe is not None and not is_mergekit(recipe):
         refusal = foreign(recipe)
         if refusal is not None:
@@ -110,7 +110,7 @@ def merge(
             recipe, settings
         )  # mistakes in the file are reported before options that a recipe does not take
         if dry_run:
-            raise MergeError("--dry-run has no effect beside a recipe", do=f"fusionchat plan {recipe}")
+            raise MergeError("--dry-run has no effect with a recipe", do=f"fusionchat plan {recipe}")
         refuse(ctx, "a recipe", [name for name in ctx.params if name not in ("recipe", "settings")])
         run_recipe(recipe, settings)
         return
@@ -126,14 +126,14 @@ def merge(
         work = partial(standalone.run_standalone, pivot, targets, chosen, settings=given)
     else:
         raise MergeError(
-            "Give a recipe, or a mergekit file, or --pivot and at least one --target",
+            "Nothing to merge: pass a recipe, a mergekit file, or --pivot and at least one --target",
             do="fusionchat merge --pivot P --target A --target B --out DIR",
         )
     if dry_run:
         show_plan(plan())
         return
     if out is None:
-        raise MergeError("No folder is given for the merged model", do="name a folder with --out")
+        raise MergeError("The merged model has no output folder", do="set it with --out")
     with console.progress("merge", None, "bytes") as advance:
         work(out, progress=advance)
     console.say(f"Merged: {out}")

@@ -31,7 +31,7 @@ def tasks_of(planned: "Sequence[Planned]", tflops: float, gpus: int) -> list[Tas
         raise RecipeError(
             f"The cost of {counted(len(unknown), 'job')} is not known: {', '.join(unknown[:3])}{' ...' * (len(unknown) > 3)}",
             where="--devices",
-            do="give the sizes of corpus and models: --assume tokens=63e6 --assume pivot=7.2e9, and so on for each source",
+            do="set the sizes of corpus and models: --assume tokens=63e6 --assume pivot=7.2e9, and so on for each source",
         )
     return [
         Task(
@@ -65,7 +65,9 @@ def schedule_lines(planned: "Sequence[Planned]", machines: Machines, tflops: flo
         found = schedule(tasks, machines.nodes, machines.gpus)
     except ValueError as error:
         raise MachineError(
-            str(error), where="--devices", do="give more, or lower capture.gpus or runtime.training.processes"
+            str(error),
+            where="--devices",
+            do="use more devices, or lower capture.gpus or runtime.training.processes",
         ) from error
     return lines_of(found, machines, tflops)
 

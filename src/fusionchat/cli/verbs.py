@@ -66,7 +66,7 @@ def init(path: Path) -> None:
 
     if path.exists():
         raise RecipeError(
-            "This file already exists", where=str(path), do="give another name: fusionchat init PATH"
+            "This file already exists", where=str(path), do="choose another name: fusionchat init PATH"
         )
     write_text(path, (Path(__file__).parent / "starter.yaml").read_text(encoding="utf-8"))
     console.say(f"Wrote {path}. Fill in the models and the corpus, then: fusionchat check {path}")

@@ -18,7 +18,7 @@ def with_system(said: Mapping[str, object], turns: Turns) -> Turns:
             text = column_text(said[column], column)
             first = turns.messages[0]
             if first.role == "system" and first.content != text:
-                raise Unusable(f"`{column}` beside another system turn")
+                raise Unusable(f"`{column}` differs from the system turn")
             before = () if first.role == "system" else (Message("system", text),)
             turns = turns._replace(messages=before + turns.messages, columns=turns.columns | {column})
     return turns
@@ -31,7 +31,9 @@ def with_answer(said: Mapping[str, object], turns: Turns, columns: Sequence[str]
             answer = answer_turns(said[column], column)
             messages = joined(turns.messages, answer.messages)
             if messages is None and not any(m.role != "system" for m in turns.messages):
-                raise Unusable(f"`{column}` answers no question", f"keys: {', '.join(sorted(said)[:12])}")
+                raise Unusable(
+                    f"`{column}` has no question to answer", f"keys: {', '.join(sorted(said)[:12])}"
+                )
             if messages is None:
                 raise Unusable(f"`{column}` does not follow the turns")
             used = turns.columns | answer.columns | ({"rejected"} if column == "chosen" else set())

@@ -130,9 +130,9 @@ def under_own_ids(
             taken.append(one)
     if conversations and not taken:
         raise CorpusError(
-            "Entries before it have all records of this one, with the same ids",
+            "Earlier entries already have all records of this one, with the same ids",
             where=f"corpus.{place}: {entry.path}",
-            do="remove this entry, or the other",
+            do="remove this entry, or the earlier one",
         )
     return taken, again
 

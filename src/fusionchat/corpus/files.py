@@ -73,7 +73,7 @@ def read_records(file: Path, *, text: bool, split: str, pattern: str) -> Iterato
             yield from parquet_rows(file)
         elif suffix in OTHER_FORMATS:
             raise CorpusError(
-                f"Files that end in {suffix} are not read",
+                f"Files ending in {suffix} are not supported",
                 where=path,
                 do="save it as JSONL (or .jsonl.gz) or Parquet",
             )
@@ -183,7 +183,9 @@ def listed(value: object, path: str, split: str) -> list[object]:
         if any(isinstance(cell, str | list) for cell in value.values()):
             return [value]
     raise CorpusError(
-        "A JSON corpus is a list of records", where=path, do=f"give a list, or put it under {WRAPPERS[0]!r}"
+        "A JSON corpus must be a list of records",
+        where=path,
+        do=f"write a list, or put it under the key {WRAPPERS[0]!r}",
     )
 
 
@@ -212,7 +214,7 @@ def hub_records(place: Place, split: str, subset: str | None) -> Iterator[object
         raise CorpusError(
             "There is no such file, and reading hub datasets needs the package `datasets`",
             where=place.name,
-            do="pip install 'fusionchat[datasets]', or give a file",
+            do="pip install 'fusionchat[datasets]', or use a file",
         ) from error
     try:
         dataset = cast(

@@ -74,7 +74,7 @@ def compiled(source: str) -> Template:
         raise ModelError(
             f"The chat template is not valid Jinja: {error.message}",
             where=f"line {error.lineno} of the template",
-            do="correct the template or give another one",
+            do="correct the template or set another one",
         ) from error
 
 
@@ -103,7 +103,7 @@ def pick(found: object, where: str) -> str:
         return found
     if names:
         raise ModelError(
-            f"The tokenizer has several chat templates ({', '.join(names)}), and none is called `default`",
+            f"The tokenizer has several chat templates ({', '.join(names)}), and none is named `default`",
             where=where or None,
             do="copy the one to use into a file and set `template: FILE` for this model",
         )

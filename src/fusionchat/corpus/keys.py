@@ -92,7 +92,7 @@ def refuse(record: Mapping[str, object], refused: frozenset[str]) -> None:
     """Raise Unusable where a record or turn has an unsupported key."""
     for key in sorted(refused & record.keys()):
         if record[key] not in (False, "[]", "{}", "null"):  # lists are also stored as JSON text
-            raise Unusable(f"key `{key}` cannot be followed")
+            raise Unusable(f"key `{key}` is not supported")
 
 
 def unused(record: Mapping[str, object], used: frozenset[str]) -> list[str]:
@@ -125,8 +125,8 @@ def bears_loss(record: Mapping[str, object]) -> bool | None:
             state = SWITCH.get(str(record[key]).strip().lower())
             counts = not (key == "mask" and not isinstance(record[key], bool))  # a mask of 1 is ambiguous
             if state is None or not counts:
-                raise Unusable(f"`{key}` is neither on nor off", str(record[key])[:80])
+                raise Unusable(f"`{key}` is neither true nor false", str(record[key])[:80])
             said[state if key in LOSS_ON else not state] = key
     if len(said) > 1:
-        raise Unusable("switches of the loss disagree", f"{said[True]}, {said[False]}")
+        raise Unusable("keys that turn the loss on or off disagree", f"{said[True]}, {said[False]}")
     return next(iter(said), None)

@@ -40,7 +40,7 @@ def locate(path: str, folder: str = ".", revision: str | None = None) -> Located
         raise CorpusError(
             "This is a folder, not a corpus file",
             where=path,
-            do=f"give its files by a pattern: {Path(path) / example(place.path)}",
+            do=f"use a pattern for its files: {Path(path) / example(place.path)}",
         )
     if place.path is not None:
         return Located(place.name, (place.path,))
@@ -65,7 +65,7 @@ def _matched(path: str, folder: str) -> Located:
     raise CorpusError(
         "No file matches this pattern",
         where=path,
-        do="check it; in a recipe it is relative to the recipe's folder",
+        do="check the pattern; in a recipe it is relative to the recipe's folder",
     )
 
 

@@ -81,7 +81,7 @@ def read_parts(settings: CorpusSettings, folder: str, *, seed: int) -> ReadParts
             raise CorpusError(
                 f"The {part} part is empty",
                 where=f"corpus.{part}",
-                do=f"give parts that share no text, or more conversations; not used: {count_words(count_rejects(rejects)) or 0}",
+                do=f"use parts that share no text, or more conversations; not used: {count_words(count_rejects(rejects)) or 0}",
             )
     parts = Parts(*([item.conversation for item in items[part]] for part in PARTS))
     notes = sum((Counter(one.notes) for one in read.values()), Counter[str]())

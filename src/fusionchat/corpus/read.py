@@ -79,8 +79,8 @@ def read_corpus(
         raise CorpusError(
             f"No record of this corpus can be used ({_reasons(rejects)})",
             where=found.path,
-            do="give records like {'messages': [{'role': 'user', 'content': ...}, {'role': 'assistant', ...}]}, "
-            "or say with `columns` what holds the turns",
+            do="use records like {'messages': [{'role': 'user', 'content': ...}, {'role': 'assistant', ...}]}, "
+            "or name the columns of the turns with `columns`",
         )
     left = _left(entry, found, selection)
     if sample is not None:
@@ -132,7 +132,7 @@ def with_own_id(
     if same is None:
         return conversation
     if same == conversation:
-        return Reject(conversation.id, "given twice, with the same id")
+        return Reject(conversation.id, "appears twice with the same id")
     return with_own_id(replace(conversation, id=f"{conversation.id}-{number:06d}"), seen, number)
 
 

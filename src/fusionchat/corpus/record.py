@@ -150,7 +150,7 @@ def check_switches(said: dict[str, object]) -> list[str]:
         wanted = said.get(key, True)
         wanted = SWITCH.get(wanted.strip().lower()) if isinstance(wanted, str) else wanted
         if wanted is False:
-            raise Unusable(f"`{key}` is false: an answer that is not wanted")
+            raise Unusable(f"`{key}` is false: an unwanted answer")
         odd += [key] if wanted is not True else []
     return odd
 
@@ -188,7 +188,7 @@ def check_messages(messages: Sequence[Message]) -> None:
     if not any(m.content for m in turns if m.role == "assistant"):
         raise Unusable("empty")
     if not any(m.content for m in turns if m.supervised):
-        raise Unusable("no assistant turn bears loss")
+        raise Unusable("no assistant turn has loss")
     if any(m.role == "system" for m in turns[1:]):
         raise Unusable("system turn inside")
     roles = [m.role for m in turns if m.role != "system"]

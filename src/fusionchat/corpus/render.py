@@ -138,9 +138,9 @@ class Renderer:
             return Reject(conversation.id, ids.reason, ids.detail)
         if self.rows is not None and max(ids, default=0) >= self.rows:
             raise ModelError(
-                f"The tokenizer of {self.name!r} gives token {max(ids)}, and the model has {self.rows} rows",
+                f"The tokenizer of {self.name!r} produces token {max(ids)}, but the model has {self.rows} rows",
                 where=f"conversation {conversation.id}",
-                do="give the tokenizer that belongs to the model, or resize the model's embeddings",
+                do="use the tokenizer that belongs to the model, or resize the model's embeddings",
             )
         spans = self.table.tile(ids, raw)
         if isinstance(spans, Untiled):
@@ -241,7 +241,7 @@ class Renderer:
             raise ModelError(
                 f"The chat template refuses this conversation: {ids.detail or ids.reason}",
                 where=self.name or None,
-                do="give turns that alternate between user and assistant, or set another `template:`",
+                do="alternate user and assistant turns, or set another `template:`",
             )
         return [int(i) for i in ids]
 
@@ -288,7 +288,7 @@ def refuse_special(variables: Variables, special_tokens: Mapping[str, object], n
         refuse_names(variables, special_tokens)
     except ValueError as error:
         raise ModelError(
-            f"A variable of the chat template is the tokenizer's: {error}",
+            f"A variable of the chat template is already set by the tokenizer: {error}",
             where=f"template_variables of {name or 'this model'}",
             do="remove it, or change it in the tokenizer's files",
         ) from error

@@ -83,6 +83,6 @@ class Selection:
         if self.looked and not self.taken:
             has = "; ".join(f"`{column}` is {shown(values)}" for column, values in self.values.items())
             raise CorpusError(
-                f"The filter leaves none of the {self.looked} records",
+                f"The filter matches none of the {self.looked} records",
                 do=f"correct `filter`: numbers, texts and true or false are different values; {has}",
             )

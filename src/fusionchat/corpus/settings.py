@@ -24,7 +24,7 @@ class Domain(Named):
     @model_validator(mode="after")
     def _one(self) -> "Domain":
         if (self.name is None) == (self.column is None):
-            raise ValueError("give either a name or {column: NAME}")
+            raise ValueError("use either a name or {column: NAME}")
         return self
 
 
@@ -34,7 +34,7 @@ def plain_values(value: object) -> object:
         for one in wanted if isinstance(wanted, list | tuple) else [wanted]:
             if not isinstance(one, str | int | float | None):
                 raise ValueError(
-                    f".{column}: must be a text, a number, true, false or null, or a list of these"
+                    f".{column}: must be text, a number, true, false or null, or a list of these"
                 )
     return value
 
@@ -99,7 +99,7 @@ class CorpusFile(Named):
     def _columns(cls, value: dict[str, str]) -> dict[str, str]:
         for role in value:
             if role == "domain":
-                raise ValueError("a column of domains is `domain: {column: NAME}`, beside `columns`")
+                raise ValueError("set the column of domains with `domain: {column: NAME}`, outside `columns`")
             if role not in ROLES:
                 raise ValueError(no_such("role", role, list(ROLES)))
         return value
@@ -108,7 +108,7 @@ class CorpusFile(Named):
     def _limit_or_share(self) -> "CorpusFile":
         if self.limit is not None and self.share is not None:
             raise ValueError(
-                "`limit` takes the first records, `share` draws from all of them: give one of them"
+                "`limit` takes the first records, `share` draws from all of them: use one of the two"
             )
         return self
 
@@ -169,7 +169,7 @@ class CorpusSettings(Frozen):
     @classmethod
     def _some(cls, value: object) -> object:
         if value == ():
-            raise ValueError("give at least one entry")
+            raise ValueError("needs at least one entry")
         return value
 
     def entries(self, part: str) -> dict[str, CorpusFile]:

@@ -71,7 +71,7 @@ def read_turn(turn: object) -> Turn:
     refuse(said, REFUSED_TURN)
     content, left = text_of(turn)
     if role != "assistant" and any(is_thought(p) for k in TEXT_KEYS for p in as_list(turn.get(k))):
-        raise Unusable("a thought that is not an assistant's")
+        raise Unusable("a thought outside an assistant turn")
     train = bears_loss(said)
     used = USED
     if role == "assistant":
@@ -89,7 +89,7 @@ def role_of(turn: Mapping[str, object]) -> Role:
     if not names:
         raise Unusable("a turn without a role", f"keys: {', '.join(sorted(turn)[:12])}")
     for name in sorted(names.intersection(TOOL_ROLES)):
-        raise Unusable(f"role `{name}` cannot be followed")
+        raise Unusable(f"role `{name}` is not supported")
     roles = {ROLES.get(name) for name in names}
     role = roles.pop() if len(roles) == 1 else None
     if role is None:
@@ -122,7 +122,7 @@ def as_text(value: object) -> tuple[str, list[str]]:
         return str(value), []
     if isinstance(value, list):
         if any(map(is_thought, value[1:])):
-            raise Unusable("a thought behind other parts of a content")
+            raise Unusable("a thought after other parts of the content")
         parts = [part_text(part) for part in value]
         return "".join(text for text, _ in parts), [key for _, keys in parts for key in keys]
     if isinstance(value, dict) and isinstance(value.get("text"), str):
@@ -192,7 +192,7 @@ def with_thoughts(content: str, turn: Mapping[str, object]) -> str:
     if found is not None and found.words.strip() == thought.strip():
         return content
     if found is not None or "<think>" in content:
-        raise Unusable("thoughts in a key and in the content")
+        raise Unusable("thoughts both in a key and in the content")
     return think_block(thought) + content.lstrip("\n")
 
 

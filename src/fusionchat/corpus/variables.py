@@ -36,7 +36,7 @@ def refuse_names(names: Iterable[str], taken: Iterable[str] = TAKEN) -> None:
                 f"{name!r} is not a variable's name: letters, digits and '_' only, no digit first"
             )
         if name in held:
-            raise ValueError(f"{name!r} cannot be set: the renderer gives it to every template")
+            raise ValueError(f"{name!r} cannot be set: the renderer sets it for every template")
 
 
 @lru_cache(maxsize=64)

@@ -68,7 +68,7 @@ def chosen_layers(
             raise ModelError(
                 f"The model has no linear layer {name!r} that can have factors{meant(name, known)}",
                 where=f"{where}.targets",
-                do=f"give some of {', '.join(known)}; a head or an embedding is trained whole, by modules_to_save",
+                do=f"use some of {', '.join(known)}; train a head or an embedding as a whole, with modules_to_save",
             )
     chosen = {
         layer: sides
@@ -78,9 +78,9 @@ def chosen_layers(
     for layer, sides in chosen.items():
         if settings.r > min(sides):
             raise ModelError(
-                f"A matrix of {sides[1]} x {sides[0]} ({layer}) has no rank of {settings.r}",
+                f"A matrix of {sides[1]} x {sides[0]} ({layer}) cannot have rank {settings.r}",
                 where=f"{where}.r",
-                do=f"give at most {min(min(one) for one in chosen.values())}, or leave that layer out by `targets`",
+                do=f"use at most {min(min(one) for one in chosen.values())}, or leave that layer out with `targets`",
             )
     _require_saved(model, settings, chosen, where)
     return chosen
@@ -134,14 +134,14 @@ def _require_saved(
             raise ModelError(
                 f"The model has no module {name!r} with weights{meant(name, known)}",
                 where=f"{where}.modules_to_save",
-                do=f"give some of {', '.join(known)}",
+                do=f"use some of {', '.join(known)}",
             )
         both = next((module for module in found if module in chosen), None)
         if both is not None and not settings.targets:
             continue  # it is trained whole, and gets no factors
         if both is not None:
             raise ModelError(
-                f"{both} is to be trained both whole and by factors",
+                f"{both} would be trained both as a whole and by factors",
                 where=where,
                 do=f"remove {name!r} from one of the two",
             )
@@ -178,7 +178,7 @@ def with_factors(
         from peft import LoraConfig, TaskType, get_peft_model
     except ImportError as error:
         raise ModelError(
-            "LoRA is trained with the package `peft`, which is missing", where=where, do=NEEDS
+            "Training with LoRA needs the package `peft`, which is not installed", where=where, do=NEEDS
         ) from error
     chosen = chosen_layers(model, settings, where)
     saved = list(settings.modules_to_save)

@@ -149,8 +149,8 @@ class Observer(TrainerCallback):
         label = found.sums.label / max(found.sums.rows, 1.0)
         if self.divergence.has(label):
             raise self._gone_wrong(
-                f"The loss of the labels grows: it is {label:.2f} nats a token, and was above {self.divergence.limit:.2f} in "
-                f"most of the last {WINDOW} steps",
+                f"The loss of the labels is growing: it is {label:.2f} nats per token, and was above "
+                f"{self.divergence.limit:.2f} in most of the last {WINDOW} steps",
                 step,
                 members,
             )

@@ -42,7 +42,7 @@ def kind_of(optim: str, model: nn.Module | None = None, arguments: TrainingArgum
             f"The optimizer {optim} is not available: {error}",
             where=WHERE,
             do="install its package (bitsandbytes: pip install 'fusionchat[quant]'; torchao: pip install 'fusionchat[torchao]'), "
-            "or take another",
+            "or use another",
         ) from error
 
 
@@ -51,9 +51,9 @@ def require_optimizer(optim: str, *, narrow: bool) -> None:
     kind = kind_of(optim)
     if narrow and WHOLE_MODEL & kind.options.keys():
         raise RecipeError(
-            f"The optimizer {optim} takes a model apart itself, and cannot step on bf16 weights",
+            f"The optimizer {optim} handles the whole model itself, and cannot update bf16 weights",
             where=WHERE,
-            do="take another one, or precision: bf16",
+            do="use another one, or precision: bf16",
         )
 
 

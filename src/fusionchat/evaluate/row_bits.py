@@ -87,7 +87,7 @@ def over_common_events(models: Mapping[str, RowBits]) -> tuple[list[NDArray[np.b
     if shared.bytes.sum() == 0:
         return (
             None,
-            "The models have no text in common that all of them score: their bits per byte do not compare.",
+            "The models have no text in common that all of them score: their bits per byte cannot be compared.",
         )
     total, ends = (
         found[0].unscored + int(found[0].events.bytes.sum()),

@@ -139,7 +139,7 @@ def search(
         MergeError: There are no candidates, the targets cannot be merged by any method, or all trials failed.
     """
     if not candidates:
-        raise MergeError("There are no merges to try", do="give at least one merge method")
+        raise MergeError("There are no merges to try", do="list at least one merge method")
     started = time.perf_counter()
     statistics = inner_products(
         pivot, targets, threads=threads, embeddings=embeddings, allow_pickle=allow_pickle
@@ -184,7 +184,7 @@ def search(
         raise MergeError(
             f"None of {counted(len(trials), 'merge')} could be made and scored. The first: {trials[0].reason}",
             where=describe(made[0]),
-            do="give other candidates",
+            do="list other candidates",
         )
     return SearchReport(trials, made, made[min(scored)[1]], skipped, statistics_seconds)
 

@@ -31,7 +31,7 @@ def base_of(place: Place) -> str:
             raise ModelError(
                 f"This folder holds no adapter: there is no {CONFIG}",
                 where=str(place.path),
-                do="give the folder that peft wrote",
+                do="use the folder that peft wrote",
             )
         return ""
     try:
@@ -54,7 +54,7 @@ def ref_of(name: str, where: str) -> ModelRef:
         raise ModelError(
             "This adapter does not name the model that it belongs to",
             where=str(folder / CONFIG),
-            do="give base_model_name_or_path there",
+            do="set base_model_name_or_path in it",
         )
     model = locate(base, str(folder), where=f"{folder / CONFIG}: base_model_name_or_path")
     own = bool(matching(folder, TOKENIZER))
@@ -76,7 +76,7 @@ def require_base(ref: ModelRef) -> None:
         raise ModelError(
             f"The adapter of {ref.name!r} was trained on {base}, and its model is {own.name}",
             where=place.given,
-            do=f"set model: {base}, or give a local copy of the model if they are the same",
+            do=f"set model: {base}, or use a local copy of the model if they are the same",
         )
     adapter, folder = cached_folder(place), None if own.file is not None else cached_folder(own)
     if adapter is not None and folder is not None:
@@ -102,7 +102,9 @@ def with_adapter(ref: ModelRef, model: "PreTrainedModel", *, merged: bool) -> "P
     try:
         from peft import PeftModel
     except ImportError as error:
-        raise ModelError("Adapters are read with the package `peft`, which is missing", do=NEEDS) from error
+        raise ModelError(
+            "Reading adapters needs the package `peft`, which is not installed", do=NEEDS
+        ) from error
     try:
         adapted = PeftModel.from_pretrained(model, place.name, revision=place.revision, is_trainable=False)
         if merged:
@@ -112,7 +114,7 @@ def with_adapter(ref: ModelRef, model: "PreTrainedModel", *, merged: bool) -> "P
         raise ModelError(
             f"The adapter of {ref.name!r} does not fit its model: {' '.join(str(error).split())[:300]}",
             where=place.given,
-            do="give the model that it was trained on",
+            do="use the model that it was trained on",
         ) from error
 
 

@@ -46,5 +46,5 @@ def require_same_weights(adapter: Path, base: Path) -> None:
         raise ModelError(
             f"This adapter was trained on {held.get('model')}, and {base} has other weights",
             where=str(adapter),
-            do=f"give the model that it was trained on; where both are the same in other files, remove {BASE}",
+            do=f"use the model that it was trained on; if both are the same model in different files, remove {BASE}",
         )

@@ -19,7 +19,7 @@ def pick_device(name: str) -> "torch.device":
             raise MachineError(
                 f"torch finds no device {name!r} on this machine",
                 where="runtime.device, or --device of chat",
-                do="give auto, cpu, cuda, cuda:N or mps; a GPU needs a torch build made for it",
+                do="use auto, cpu, cuda, cuda:N or mps; a GPU needs a torch build that supports it",
             )
         return torch.device(name)
     if torch.cuda.is_available():

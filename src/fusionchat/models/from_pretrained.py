@@ -47,9 +47,9 @@ def placed(
     if opening.quantization is not None:
         if held is not None or ref.place.file is not None:
             raise ModelError(
-                f"The weights of {ref.name!r} are quantized already",
+                f"The weights of {ref.name!r} are already quantized",
                 where=f"{where}.capture.quantization",
-                do="remove the setting, or give the unquantized model",
+                do="remove the setting, or use the unquantized model",
             )
         name = str(dtype).removeprefix("torch.")
         asked["quantization_config"] = configured(
@@ -112,7 +112,7 @@ def require_all(ref: ModelRef, missing: list[str]) -> None:
         raise ModelError(
             f"The GGUF file of {ref.name!r} lacks {len(missing)} tensors of its structure, such as {missing[0]}",
             where=ref.model,
-            do="give the model's folder or hub id instead",
+            do="use the model's folder or hub id instead",
         )
 
 

@@ -200,7 +200,7 @@ def require_readable(path: Path) -> Header:
     header = read_header(path)
     if importlib.util.find_spec("gguf") is None:
         raise ModelError(
-            "A GGUF file is read with the package `gguf`, which is missing", where=str(path), do=NEEDS
+            "Reading a GGUF file needs the package `gguf`, which is not installed", where=str(path), do=NEEDS
         )
     refuse_unread(path, header)
     require_whole(path, header)
@@ -216,14 +216,14 @@ def refuse_unread(path: Path, header: Header) -> None:
         raise ModelError(
             f"transformers does not read {named} from a GGUF file",
             where=str(path),
-            do=f"give the model's folder or hub id instead; from GGUF files it reads {', '.join(sorted(known))}",
+            do=f"use the model's folder or hub id instead; from GGUF files it reads {', '.join(sorted(known))}",
         )
     if header.experts and keys and "expert_count" not in keys:
         raise ModelError(
             f"This GGUF file holds a mixture of {header.experts} experts of structure {header.architecture} (as Mixtral "
             "has), which transformers does not read from GGUF files",
             where=str(path),
-            do="give the model's folder or hub id instead, with `capture: {quantization: ...}` where memory is short",
+            do="use the model's folder or hub id instead, with `capture: {quantization: ...}` if memory is short",
         )
 
 
@@ -281,7 +281,7 @@ def doubts(header: Header, *, own_tokenizer: bool) -> list[str]:
     if FREQUENCIES in header.tensors:
         found.append(
             f"it holds {FREQUENCIES} (Llama 3.1's scaled rotary frequencies), which transformers passes over: its "
-            "log-probabilities differ from the original's; give the model's folder or hub id where that matters"
+            "log-probabilities differ from the original's; use the model's folder or hub id where that matters"
         )
     return found
 

@@ -105,7 +105,7 @@ def _refuse_empty(ref: ModelRef, tokenizer: "PreTrainedTokenizerBase") -> None:
         raise ModelError(
             f"The tokenizer of {ref.name!r} has no tokens: there is no {own[0]} in this folder",
             where=ref.tokenizer,
-            do="download the whole model, or give the tokenizer's folder as `tokenizer:`",
+            do="download the whole model, or set `tokenizer:` to the tokenizer's folder",
         )
 
 
@@ -120,7 +120,7 @@ def _refuse_other(ref: ModelRef, tokenizer: "PreTrainedTokenizerBase") -> None:
         raise ModelError(
             f"The tokenizer of {ref.name!r} is not that of its GGUF file: it has {100 * share:.0f} % of the file's tokens",
             where=ref.tokenizer,
-            do="give the tokenizer that belongs to the model, or leave out `tokenizer:` to use the file's own",
+            do="use the tokenizer that belongs to the model, or leave out `tokenizer:` to use the file's own",
         )
 
 
@@ -183,7 +183,7 @@ def load_config(ref: ModelRef) -> "PretrainedConfig":
         raise ModelError(
             f"{ref.name!r} is an adapter, not a model",
             where=ref.model,
-            do="give this folder as `adapter:`, and the model that it was trained on as `model:`",
+            do="set `adapter:` to this folder, and `model:` to the model that it was trained on",
         )
     key = _stamp(ref.place)
     if key in _configs:
@@ -274,5 +274,5 @@ def opened_otherwise(ref: ModelRef, opening: Opening) -> tuple[str, str]:
     names = [name for name in type(opening).model_fields if getattr(opening, name) is not None]
     return (
         f"{ref.where}.capture: {', '.join(names)}",
-        "correct what it says of these; without them, the model is opened as any other",
+        "correct these settings, or remove them",
     )

@@ -36,7 +36,9 @@ def with_sizes(value: object) -> object:
     for name, most in value.items():
         is_count = isinstance(most, int) and not isinstance(most, bool) and most >= 0
         if not is_count and not (isinstance(most, str) and SIZE.fullmatch(most.strip())):
-            raise ValueError(f"{name} must have a size, as 70GB, 70GiB or a number of bytes, not {most!r}")
+            raise ValueError(
+                f"{name} must have a size, such as 70GB, 70GiB or a number of bytes, not {most!r}"
+            )
     return {str(name): most for name, most in value.items()}
 
 

@@ -15,8 +15,7 @@ def require_unpackable(ref: ModelRef) -> None:
     held = held_quantization(ref)
     if held is not None and not can_be_plain(held):
         raise ModelError(
-            f"The pivot is quantized with {describe(held)}, and transformers does not bring that back to plain weights, "
-            "which a training needs",
+            f"The pivot is quantized with {describe(held)}, which transformers cannot dequantize; training needs plain weights",
             where=ref.model,
-            do="give the model that it was quantized from as pivot; a source may be quantized",
+            do="use the model that it was quantized from as pivot; a source may be quantized",
         )

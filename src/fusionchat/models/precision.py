@@ -90,7 +90,7 @@ def torch_dtype(name: str, device: "torch.device", *, where: str) -> "torch.dtyp
         raise MachineError(
             f"This machine's {device.type} cannot compute in {name}",
             where=where,
-            do=f"give another one (--set {where}={'fp32' if where == 'distill.precision' else 'float32'}); "
-            "jobs that depend on it then run again. Or continue the run on a machine that can",
+            do=f"use another one (--set {where}={'fp32' if where == 'distill.precision' else 'float32'}); "
+            "jobs that depend on it then run again; or continue the run on a machine that can",
         ) from error
     return dtype

@@ -109,7 +109,7 @@ def configured(wanted: Held, *, dtype: str, where: str) -> "QuantizationConfigMi
         raise ModelError(
             f"transformers has no quantization method {method!r}{meant(method, list(known))}",
             where=where,
-            do=f"give one of {', '.join(sorted(known))}",
+            do=f"use one of {', '.join(sorted(known))}",
         )
     names = settings_of(kind)
     for name in given:
@@ -117,13 +117,13 @@ def configured(wanted: Held, *, dtype: str, where: str) -> "QuantizationConfigMi
             raise ModelError(
                 f"The quantization method {method} has no setting {name!r}{meant(name, names)}",
                 where=where,
-                do=f"give some of {', '.join(names)}",
+                do=f"use some of {', '.join(names)}",
             )
     if quantizer_of(method).requires_calibration:
         raise ModelError(
-            f"transformers opens weights that are stored in {method}, and cannot quantize others with it",
+            f"transformers can open weights that are stored in {method}, but cannot quantize with it",
             where=where,
-            do="remove the setting and give a model that is stored so, or another method, such as bitsandbytes",
+            do="remove the setting and use a model that is stored in it, or use another method, such as bitsandbytes",
         )
     if method in ("bitsandbytes_4bit", "bitsandbytes_8bit"):
         given |= {f"load_in_{method.removeprefix('bitsandbytes_')}": True}

@@ -169,5 +169,5 @@ def _template(spec: ModelSpec, folder: str, where: str) -> str | None:
         raise ModelError(
             f"The chat template cannot be read: {spec.template}",
             where=f"{where}.template",
-            do="give own, pivot, or a Jinja file relative to the recipe",
+            do="use own, pivot, or a Jinja file relative to the recipe",
         ) from error

@@ -33,7 +33,7 @@ def insert_source(path: Path, source: str, template: str, settings: tuple[str, .
         raise RecipeError(
             "The recipe has a source of this name already",
             where=f"{path}: sources.{name}",
-            do="give the new one another name",
+            do="choose another name for the new one",
         )
     before = path.read_bytes().decode("utf-8")
     entry = f"{name}: {{model: {_quoted(model)}, template: {_quoted(template)}}}"
@@ -41,7 +41,7 @@ def insert_source(path: Path, source: str, template: str, settings: tuple[str, .
     tree = {} if text is None else parse_yaml(text, name=str(path))
     if text is None or not _differs_by(name, parse_yaml(before, name=str(path)), tree):
         raise RecipeError(
-            "The sources are not written out at this place",
+            "The sources are not written out here",
             where=f"{path}: sources",
             do=f"add it by hand: {entry}",
         )

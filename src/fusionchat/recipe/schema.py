@@ -152,7 +152,7 @@ class Recipe(Grown):
                 raise ValueError(f"{name!r} is taken: it names a model that FusionChat makes or knows")
             if name.lower() in seen:  # the same folder on a file system that ignores case
                 raise ValueError(
-                    f"{seen[name.lower()]!r} and {name!r} differ by case alone; rename one of them"
+                    f"{seen[name.lower()]!r} and {name!r} differ only in case; rename one of them"
                 )
             seen[name.lower()] = name
         return value
@@ -165,7 +165,7 @@ class Recipe(Grown):
                 if not task.from_corpus:
                     raise ValueError(
                         f"{self.search.metric} asks the same questions on validation and test: a merge that it chooses "
-                        "would be judged by what it was chosen for"
+                        "would be judged on the questions that chose it"
                     )
             except ValueError as error:
                 raise ValueError(f"search.metric: {error}") from error
@@ -210,7 +210,7 @@ class Recipe(Grown):
         if self.corpus.thinking == "drop" and keeps:
             raise ValueError(
                 f"thinking: {keeps[0]} cannot keep thoughts that corpus.thinking drops; set corpus.thinking to keep, "
-                "and `thinking: drop` for the models that are not to see them"
+                "and `thinking: drop` for the models that should not see them"
             )
         return self
 
@@ -218,7 +218,7 @@ class Recipe(Grown):
     def _names_of_rounds(self) -> "Recipe":
         taken = [name for name in self.sources if ROUND.fullmatch(name)]
         if taken and self.rounds.n > 1:
-            raise ValueError(f"sources: {taken[0]!r} is what a folder of later rounds is called: rename it")
+            raise ValueError(f"sources: {taken[0]!r} is the name of a folder of later rounds: rename it")
         return self
 
     @field_validator("pivot")
@@ -276,7 +276,7 @@ def load_recipe(path: str | Path, settings: tuple[str, ...] = ()) -> Recipe:
         ) from error
     except IsADirectoryError as error:
         raise RecipeError(
-            "This is a folder, not a recipe", where=str(path), do="give the recipe's YAML file"
+            "This is a folder, not a recipe", where=str(path), do="pass the recipe's YAML file"
         ) from error
     except (OSError, UnicodeDecodeError) as error:
         raise RecipeError(f"The recipe cannot be read: {error}", where=str(path)) from error

@@ -121,7 +121,7 @@ def _index(node: list[Any], name: str, where: str, at: str) -> int:
     """An index of a list; one past its last entry adds an entry."""
     if not name.isdecimal() or int(name) > len(node):
         last = f"0 to {len(node)}; the last is a new one" if node else "0, a new one"
-        raise RecipeError(f"{at} is a list, and has no entry {name!r}", where=where, do=f"give {last}")
+        raise RecipeError(f"{at} is a list, but has no entry {name!r}", where=where, do=f"use {last}")
     if int(name) == len(node):
         node.append(None)
     return int(name)

@@ -148,7 +148,7 @@ def alignment_loses(report: Report) -> Iterator[str]:
     for pair in report.pairs:
         if pair.retention is not None and pair.retention < LOW_RETENTION:
             yield (
-                f"Alignment loses much of source {pair.label} (retention {pair.retention:.2f}): try another `align.method`, "
+                f"Alignment loses much of source {pair.label} (retention {pair.retention:.2f}): try another `align.vocabulary`, "
                 "or a source whose tokens are more like the pivot's."
             )
 

@@ -112,5 +112,5 @@ def require_finite(
     raise ModelError(
         f"The model assigns no finite probability to its text: {found} in {int(bad_N.sum())} of {len(bad_N)} tokens",
         where=f"conversation {names[int(member)]}",
-        do="look for NaN in its weights, or set `dtype` (of represent or evaluate) to bfloat16 or float32",
+        do="check its weights for NaN, or set `dtype` (of represent or evaluate) to bfloat16 or float32",
     )

@@ -55,8 +55,8 @@ def capture(
     largest = int(rendered.input_ids.max(initial=0))
     if largest >= head.weight.shape[0]:
         raise ModelError(
-            f"The tokenizer gives token {largest}, and the model has {head.weight.shape[0]} rows",
-            do="give the tokenizer that belongs to the model, or resize the model's embeddings",
+            f"The tokenizer produces token {largest}, but the model has {head.weight.shape[0]} rows",
+            do="use the tokenizer that belongs to the model, or resize the model's embeddings",
         )
     offsets = rendered.supervised.offsets
     n = int(offsets[-1])

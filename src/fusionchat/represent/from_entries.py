@@ -32,9 +32,9 @@ def scored(entries: Entries, rendered: RenderedPart, names: Sequence[str], asked
     if fewest < k:
         name = names[int(np.repeat(np.arange(len(rows)), rows)[int(entries.counts.argmin())])]
         raise ModelError(
-            f"Some tokens have {fewest} log-probabilities, and the {k} most likely were asked for",
+            f"Some tokens have {fewest} log-probabilities, but {k} were requested",
             where=f"{asked.place}: conversation {name}",
-            do="let the server give as many (`--max-logprobs`), or lower represent.k",
+            do="raise the server's `--max-logprobs`, or lower represent.k",
         )
     try:
         kept = keep(entries, supervised.labels, k, vocabulary=asked.vocabulary)
@@ -42,7 +42,7 @@ def scored(entries: Entries, rendered: RenderedPart, names: Sequence[str], asked
         raise ModelError(
             f"These are not log-probabilities: {error}",
             where=f"{asked.place}: conversations {names[0]} to {names[-1]}",
-            do="let the server give log-probabilities, not logits (`--logprobs-mode raw_logprobs`)",
+            do="start the server with `--logprobs-mode raw_logprobs`",
         ) from error
     require_finite(kept.label_logprob, range(len(rows)), rows, names)
     present = np.ones(supervised.rows, dtype=bool)

@@ -40,7 +40,7 @@ def with_less(
                 raise MachineError(
                     f"Out of memory even with one conversation at a time: {str(error).strip() or type(error).__name__}",
                     where=label,
-                    do="free some memory, lower corpus.max_tokens, or open the model otherwise (`capture: {device_map: auto}`, "
+                    do="free some memory, lower corpus.max_tokens, or open the model differently (`capture: {device_map: auto}`, "
                     "`quantization`)",
                 ) from error
         # Outside the handler: the error references the frames, and they reference what is to be freed.

@@ -137,17 +137,17 @@ def require_close(probe: Probe, *, backend: str, place: str) -> None:
         if probe.label.mean <= probe.bound and probe.kept.mean <= probe.bound + STORED:
             return
         raise ModelError(
-            f"The backend {backend} does not agree with transformers: log-probabilities of the text differ by "
+            f"The backend {backend} disagrees with transformers: log-probabilities of the text differ by "
             f"{probe.label.mean:g} nats on average ({probe.label.worst:g} at most), those of the kept tokens by "
-            f"{probe.kept.mean:g} ({probe.kept.worst:g}), and {probe.bound:g} is the bound",
+            f"{probe.kept.mean:g} ({probe.kept.worst:g}); the bound is {probe.bound:g}",
             where=place,
-            do="look for other weights, another tokenizer or a fault of the backend; where the difference is meant (a "
+            do="check for other weights, another tokenizer or a fault of the backend; if the difference is expected (a "
             "quantized model), set `probe_bound`",
         )
     if not probe.bits_per_byte <= MOST_BITS:
         raise ModelError(
-            f"The backend {backend} gives the text {probe.bits_per_byte:.2f} bits per byte, and {MOST_BITS:g} are too many "
-            f"for a chat model (transformers could not be asked: {probe.unchecked})",
+            f"The backend {backend} needs {probe.bits_per_byte:.2f} bits per byte for the text; over {MOST_BITS:g} is too many "
+            f"for a chat model (not compared with transformers: {probe.unchecked})",
             where=place,
             do="check that it has this model and this tokenizer, and that the chat template is the model's own",
         )

@@ -52,6 +52,6 @@ def parse(texts: tuple[str, ...], models: tuple[str, ...]) -> Assumed:
             raise RecipeError(
                 f"This is not NAME=NUMBER: {text!r}",
                 where="--assume",
-                do=f"give NAME=NUMBER, the name one of {', '.join((TOKENS, *models))}",
+                do=f"use NAME=NUMBER, with one of the names {', '.join((TOKENS, *models))}",
             )
     return Assumed(found.pop(TOKENS, None), found)

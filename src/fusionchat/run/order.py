@@ -83,7 +83,7 @@ def read_order(run: Path, job_id: str, stages: Mapping[str, Stage]) -> Order:
         raise ArtifactError(
             f"This run has no job {job_id!r}",
             where=str(path),
-            do="give STAGE/NAME as `fusionchat plan` lists it; `fusionchat run` writes the jobs of a run",
+            do="use STAGE/NAME as `fusionchat plan` lists it; `fusionchat run` writes the jobs of a run",
         )
     held = read_json(path)
     try:

@@ -62,9 +62,9 @@ def overview(run: Path) -> list[Line]:
     path = run / ORDERS / PLAN
     if not path.is_file():
         raise ArtifactError(
-            "This is not a run's folder",
+            "This is not a run folder",
             where=str(run),
-            do="give the folder that `fusionchat run` names at its end",
+            do="use the folder that `fusionchat run` prints at its end",
         )
     planned = read_json(path)["jobs"]
     assert isinstance(planned, dict)

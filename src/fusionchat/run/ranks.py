@@ -64,9 +64,9 @@ def processes_of(runtime: RuntimeSettings, gpus: Callable[[], int]) -> int:
     there = gpus() if shared and wanted > 1 else 0
     if there and wanted > there:
         raise MachineError(
-            f"A training needs {wanted} GPUs, one per process, and this job may use {there}",
+            f"A training needs {wanted} GPUs, one per process, but this job may use {there}",
             where="runtime.training.processes",
-            do="set fewer, or auto; memory is saved by strategy fsdp2 and gradient checkpointing",
+            do="set fewer, or auto; strategy fsdp2 and gradient checkpointing save memory",
         )
     return wanted
 

@@ -47,7 +47,7 @@ def smaller(
             named = [one if one.startswith("runtime.") else f"{where}.{one}" for one in words]
             return f"set {' and '.join(named)}: {size(needs)}"
     longest = recipe.corpus.max_tokens
-    return f"lower corpus.max_tokens ({longest}) and with it {SHORT}, or take a smaller model or more memory"
+    return f"lower corpus.max_tokens ({longest}) and with it {SHORT}, or use a smaller model or more memory"
 
 
 def changes(

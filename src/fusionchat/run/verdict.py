@@ -100,7 +100,7 @@ def devices_of(named: str | None, device: str, tflops: float) -> Devices:
         machines = parse_machines(named, where="--devices")
         if not device.startswith(("auto", "cuda")):
             raise RecipeError(
-                f"--devices names GPUs, and the recipe works on {device}",
+                f"--devices names GPUs, but the recipe runs on {device}",
                 where="runtime.device",
                 do="plan with --set runtime.device=auto, or leave --devices out",
             )
@@ -157,7 +157,7 @@ def _on_host(job: Job, recipe: Recipe, refs: Mapping[str, ModelRef], devices: De
     needs, has, seconds = host_memory(job, recipe, refs), devices.host_memory, host_seconds(job, recipe, refs)
     change = ""
     if needs is not None and needs > has:
-        change = "lower corpus.train.limit, or take a machine with more memory"
+        change = "lower corpus.train.limit, or use a machine with more memory"
     hours = None if seconds is None else seconds / 3600
     return Verdict(job.id, needs, has, hours, change, on_host=True)
 
@@ -170,7 +170,7 @@ def _training(job: Job, recipe: Recipe, ref: ModelRef, how: TrainingSettings, de
     hours = _hours(job, devices, ranks if devices.gpu else 1)
     if devices.gpu and ranks > devices.total:
         change = (
-            f"{ranks} processes need a GPU each: set runtime.training.processes to {devices.total}, or auto"
+            f"{ranks} processes need one GPU each: set runtime.training.processes to {devices.total}, or auto"
         )
         return Verdict(job.id, needs, has, hours, change)
     besides, change, lacks = 0.0, "", "" if needs is not None else lacking(ref)
@@ -179,7 +179,7 @@ def _training(job: Job, recipe: Recipe, ref: ModelRef, how: TrainingSettings, de
     elif devices.gpu and ranks > 1 and recipe.runtime.training.strategy == "fsdp2":
         besides = on_a_machine * 4.0 * (parameters(ref) or 0)
         if besides > devices.host_memory:
-            change = f"each of {on_a_machine} processes reads the model into host memory first: {size(besides)} in all"
+            change = f"each of {on_a_machine} processes first reads the model into host memory: {size(besides)} in all"
     return Verdict(job.id, needs, has, hours, change, besides=besides, lacks=lacks)
 
 
@@ -187,7 +187,7 @@ def lacking(ref: ModelRef) -> str:
     """What must be known of a model to compute its training's memory."""
     config = configuration(configuration_folder(ref.place))
     if not config:
-        return f"the memory of a training follows from config.json: give a folder with it (--set {ref.where}.model=FOLDER)"
+        return f"the memory of a training is computed from config.json: set a folder with it (--set {ref.where}.model=FOLDER)"
     inside = config.get("text_config")
     own = inside if isinstance(inside, dict) else config
     keys = [names[0] for names in NAMES.values() if not any(isinstance(own.get(name), int) for name in names)]
@@ -236,4 +236,4 @@ def _narrower(job: Job, recipe: Recipe, needs: float, has: float) -> str:
     dtype, half = getattr(recipe, where).dtype, (needs - OVERHEAD) / 2 + OVERHEAD
     if dtype in ("auto", "float32") and half <= has:
         return f"set {where}.dtype: bfloat16: {size(half)}"
-    return "take a device with more memory, or make this job elsewhere (run --only)"
+    return "use a device with more memory, or make this job elsewhere (run --only)"

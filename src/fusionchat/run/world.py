@@ -55,7 +55,7 @@ def world_here(environment: Mapping[str, str] = os.environ) -> World:
     missing = [name for name in names if not environment.get(name)]
     if missing:
         raise RecipeError(
-            f"WORLD_SIZE is {size}, and {' and '.join(missing)} {'is' if len(missing) == 1 else 'are'} not set",
+            f"WORLD_SIZE is {size}, but {' and '.join(missing)} {'is' if len(missing) == 1 else 'are'} not set",
             where="environment",
             do="unset WORLD_SIZE, or start the processes with torchrun, which sets all of them",
         )
@@ -69,7 +69,7 @@ def require_fitting(runtime: RuntimeSettings, world: World, environment: Mapping
     processes = runtime.training.processes
     if processes not in ("auto", world.size):
         raise RecipeError(
-            f"The recipe asks for {processes} processes, and {world.size} were started",
+            f"The recipe asks for {processes} processes, but {world.size} were started",
             where="runtime.training.processes",
             do=f"set it to auto, or start {processes}",
         )
@@ -82,7 +82,7 @@ def require_fitting(runtime: RuntimeSettings, world: World, environment: Mapping
     for name in FOREIGN:
         if environment.get(name, "").lower() == "true":
             raise RecipeError(
-                f"{name} is set: accelerate would wrap the model once more",
+                f"{name} is set: accelerate would wrap the model a second time",
                 where="environment",
                 do="configure accelerate for plain multi-GPU or multi-CPU; the recipe says how the model is shared",
             )

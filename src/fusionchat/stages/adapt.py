@@ -81,7 +81,7 @@ def require_captured_here(recipe: Recipe, how: AdaptSettings) -> None:
         backend = recipe.models[name].capture.backend
         if backend != DEFAULT.backend:
             raise RecipeError(
-                f"{name} is captured by {backend}, which takes no weights trained here",
+                f"{name} is captured by {backend}, which cannot use weights trained here",
                 where="adapt.pivot" if name == "pivot" else "adapt.sources",
                 do=f"set {'' if name == 'pivot' else 'sources.'}{name}.capture: {DEFAULT.backend}, or leave it out",
             )
@@ -99,7 +99,7 @@ def require_trainable(ref: ModelRef) -> None:
         return
     reason = "has an adapter already" if ref.adapter is not None else "is a GGUF file"
     raise RecipeError(
-        f"{ref.name} {reason}, and adapt trains models as they are published",
+        f"{ref.name} {reason}, but adapt trains only models as published",
         where=ref.where,
-        do=f"give the model alone, as a folder or hub id; or leave {ref.name} out of adapt",
+        do=f"use the model alone, as a folder or hub id; or leave {ref.name} out of adapt",
     )

@@ -91,7 +91,7 @@ def write_answers(
     folder = output.with_name(f"{output.name}.parts")
     if output.exists() and not folder.exists():
         raise ArtifactError(
-            "This file already exists", where=str(output), do="remove it, or give another --output"
+            "This file already exists", where=str(output), do="remove it, or choose another --output"
         )
     ref, capturer = model_of(recipe, model)
     read = read_prompts(prompts)
@@ -188,7 +188,7 @@ def require_same(folder: Path, held: dict[str, Json]) -> None:
         raise ArtifactError(
             "This folder holds answers of another model, of other prompts or of other settings",
             where=str(folder),
-            do="remove it, or give another --output",
+            do="remove it, or choose another --output",
         )
 
 
@@ -201,9 +201,9 @@ def write_found(
     refused = count_rejects([*rejects, *(one for one in found if isinstance(one, Reject))])
     if not whole:
         raise CorpusError(
-            f"Nothing was answered to its end: {len(answers)} answers were cut, and {dict(refused)}",
+            f"No answer is complete: {len(answers)} answers were cut, and {dict(refused)}",
             where=str(output),
-            do="give more --max-new-tokens, or look at the model's chat template",
+            do="raise --max-new-tokens, or check the model's chat template",
         )
     lines = [{**to_record(one), "model": model} for one in whole]
     write_text(output, "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines))

@@ -21,7 +21,7 @@ class Usable(NamedTuple):
     def __str__(self) -> str:
         why = ", ".join(f"{reason} ({count})" for reason, count in self.reasons.items())
         how_many = f"only {self.used}" if self.used else "none"
-        return f"{self.model}: can use {how_many} of the {self.of} conversations looked at: {why}"
+        return f"{self.model}: can use {how_many} of the {self.of} checked conversations: {why}"
 
     @property
     def few(self) -> bool:

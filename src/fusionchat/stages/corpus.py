@@ -208,7 +208,7 @@ def work(settings: Settings, inputs: Inputs, out: Path, ctx: Context) -> Summary
                 raise CorpusError(
                     f"No conversation of the {name} part can be used: {reasons(rejects[before:], len(conversations))}",
                     where=f"corpus.{name}",
-                    do="see `fusionchat check`; give the model another `template:`, or leave it out",
+                    do="see `fusionchat check`; set another `template:` for the model, or leave it out",
                 )
             write_text(out / part_file(name), part_text(kept))
             for model, renderings in rendered.items():

@@ -168,13 +168,13 @@ def require_shareable(how: TrainingSettings, ctx: Context, where: str = "distill
     """Raise RecipeError where the training cannot be split among processes."""
     if ctx.runtime.training.strategy == "fsdp2" and ctx.world > 1 and isinstance(how.train, Qlora):
         raise RecipeError(
-            "Processes cannot hold parts of a model in 4 bits",
+            "A model in 4 bits cannot be split among processes",
             where="runtime.training.strategy",
             do="set ddp: in 4 bits each process holds the whole model in a quarter of the memory",
         )
     if ctx.runtime.training.strategy == "fsdp2" and ctx.world > 1 and isinstance(how.precision, Bf16Weights):
         raise RecipeError(
-            "Processes cannot hold parts of bf16 weights",
+            "bf16 weights cannot be split among processes",
             where=f"{where}.precision",
             do="set bf16: each process then holds its part of fp32 weights; or runtime.training.strategy: ddp",
         )
@@ -289,8 +289,8 @@ def held_out(corpus: Path, model: str, where: str = "distill") -> "HeldOut":
     total = int(rendered_events(rendered, read_part(corpus, "validation")).bytes.sum())
     if total == 0:
         raise CorpusError(
-            "The validation part has no text to measure a training by",
+            "The validation part has no text to measure a training on",
             where="corpus.validation",
-            do=f"give it some, or leave out {where}.keep_best and runtime.training.eval_steps",
+            do=f"add some, or leave out {where}.keep_best and runtime.training.eval_steps",
         )
     return HeldOut(rendered, total)

@@ -81,5 +81,5 @@ def require_same(folder: Path, held: dict[str, object]) -> None:
         return
     what = "an export of other distributions" if path.is_file() else "something else"
     raise ArtifactError(
-        f"This folder holds {what}", where=str(folder), do="remove it, or give another --output"
+        f"This folder holds {what}", where=str(folder), do="remove it, or choose another --output"
     )

@@ -57,5 +57,5 @@ def require_fitting(ref: ModelRef) -> None:
         raise ModelError(
             f"The adapter of {ref.name!r} does not fit its model: {error.what[0].lower()}{error.what[1:]}",
             where=error.where or str(adapter),
-            do=error.do or "give the model that it was trained on",
+            do=error.do or "use the model that it was trained on",
         ) from error

@@ -21,7 +21,7 @@ from fusionchat.units import counted, duration, size
 SHOWN_FILES = 12
 SHOWN_TOP = 3
 SHORT_DIGEST = 12
-GET_AGAIN = "get it again from where it comes: it is in no run, which could make it again"
+GET_AGAIN = "get it again from its origin: it is not in a run, which could make it again"
 
 
 def describe(place: str) -> Shown:
@@ -46,7 +46,7 @@ def describe_path(path: Path) -> Shown:
     if path.is_file():
         return describe_file(path)
     if not path.is_dir():
-        raise ArtifactError("There is nothing here", where=str(path), do="give a run, or something in one")
+        raise ArtifactError("There is no such path", where=str(path), do="use a run folder, or a path in one")
     if (path / ORDERS).is_dir():
         return describe_run(path)
     manifest = read_manifest(path)
@@ -61,7 +61,7 @@ def describe_path(path: Path) -> Shown:
     raise ArtifactError(
         "FusionChat does not know what this folder is",
         where=str(path),
-        do="give a run, the folder of a job, a store, a model folder or a file",
+        do="use a run folder, the folder of a job, a store, a model folder or a file",
     )
 
 
@@ -162,9 +162,9 @@ def find_stored(place: str) -> Stored:
     if run is not None:
         return open_stored(run, path.relative_to(run).as_posix())
     raise ArtifactError(
-        "This is in no run, so its conversations are not known",
+        "This is not in a run, so its conversations are not known",
         where=place,
-        do=f"give the folder of a job of {', '.join(HOLD)} in a run",
+        do=f"use the folder of a job of {', '.join(HOLD)} in a run",
     )
 
 
@@ -208,7 +208,7 @@ def number_of(stored: Stored, wanted: str) -> int:
     raise ArtifactError(
         f"There is no conversation {wanted!r}",
         where=stored.store.path,
-        do=f"give a number from 0 to {len(ids) - 1}, or an id such as {ids[0]}",
+        do=f"use a number from 0 to {len(ids) - 1}, or an id such as {ids[0]}",
     )
 
 

@@ -96,7 +96,7 @@ def describe_file(path: Path) -> Shown:
     raise ArtifactError(
         "FusionChat does not know this file",
         where=str(path),
-        do="give a shard, a file in safetensors, JSON or JSONL, or a GGUF file",
+        do="use a shard, a file in safetensors, JSON or JSONL, or a GGUF file",
     )
 
 
@@ -122,6 +122,6 @@ def read_value(path: Path, text: bytes) -> Json:
         value: Json = json.loads(text.decode("utf-8"))
     except ValueError as error:
         raise ArtifactError(
-            f"This is not JSON, or it is damaged: {error}", where=str(path), do="look at it with an editor"
+            f"This is not JSON, or it is damaged: {error}", where=str(path), do="open it in an editor"
         ) from error
     return value

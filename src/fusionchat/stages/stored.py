@@ -84,7 +84,7 @@ def open_stored(run: Path, job_id: str) -> Stored:
     order = read_order(run, job_id, STAGES)
     if order.job.stage not in HOLD:
         raise ArtifactError(
-            f"{job_id} holds no distributions", where=str(run), do="give a job of represent, align or fuse"
+            f"{job_id} holds no distributions", where=str(run), do="use a job of represent, align or fuse"
         )
     manifest = read_manifest(run / job_id)
     if manifest is None:

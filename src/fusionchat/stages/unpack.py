@@ -86,7 +86,7 @@ def require_same_words(ref: ModelRef, saved: ModelRef) -> None:
     """Raise ModelError where a saved tokenizer differs from the one that renders the corpus."""
     if make_renderer(ref).table.digest != make_renderer(saved).table.digest:
         raise ModelError(
-            f"transformers does not save the tokenizer of {ref.name!r} as it reads it",
+            f"transformers saves the tokenizer of {ref.name!r} differently than it reads it",
             where=ref.tokenizer,
-            do="give the model's tokenizer folder or hub id as `tokenizer:`",
+            do="set `tokenizer:` to the folder or hub id of the model's tokenizer",
         )

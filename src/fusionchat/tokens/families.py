@@ -144,7 +144,7 @@ def family_of(tokenizer: Tokenizer) -> Family:
     if getattr(model, "end_of_word_suffix", None):
         raise TokenizerError(
             f"This tokenizer marks the end of words ({model.end_of_word_suffix!r}) and drops the spaces between them, "
-            "so that its tokens do not tell the bytes of a text",
+            "so its tokens do not determine the bytes of a text",
             do="use a model with a byte-level or SentencePiece tokenizer",
         )
     blank = find_blank(tokenizer)

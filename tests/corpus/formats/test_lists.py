@@ -80,5 +80,5 @@ def test_one_list_a_key_is_a_turn_a_row():
         {"role": "user", "content": "a"},
         {"role": "assistant", "content": "b"},
     ]
-    with pytest.raises(Unusable, match="differ in number"):
+    with pytest.raises(Unusable, match="different numbers of roles and texts"):
         rows({"role": ["user"], "content": []})

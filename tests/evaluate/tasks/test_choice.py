@@ -120,7 +120,7 @@ def test_models_are_compared_over_the_questions_that_all_can_be_asked():
     found, note = Sums.comparable(scores)
     assert [one.items["sums"].ids for one in found] == [("y", "z"), ("y", "z")]
     assert [one.items["sums"].values.tolist() for one in found] == [[1, 1], [0, 0]]
-    assert note == "Right sum is over the 2 of 3 questions that every model can be asked."
+    assert note == "Right sum covers the 2 of 3 questions that every model can be asked."
     same = {"a": scores["a"], "b": scores["a"]}
     assert Sums.comparable(same) == ([scores["a"]] * 2, "")
 

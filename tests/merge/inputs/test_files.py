@@ -60,7 +60,7 @@ def test_files_of_other_programs_beside_the_shards_are_not_read(sharded):
     assert set(open_checkpoint(sharded).tensors) == set(random_tensors(0))
     for name in SHARDS:
         (sharded / name).unlink()
-    with pytest.raises(MergeError, match="Which of these files"):
+    with pytest.raises(MergeError, match="It is unclear which of these files"):
         open_checkpoint(sharded)
     (sharded / "original.safetensors").unlink()
     (sharded / "consolidated-00001-of-00002.safetensors").unlink()

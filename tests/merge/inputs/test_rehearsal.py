@@ -103,7 +103,7 @@ def whole_numbers(held):
     [
         (
             less,
-            "lacks tensor model.layers.1.mlp.up_proj.weight: LlamaForCausalLM would start with random numbers",
+            "lacks tensor model.layers.1.mlp.up_proj.weight: LlamaForCausalLM would start with random values",
         ),
         (lambda held: less(held, "lm_head.weight"), "lacks tensor lm_head.weight"),
         (lambda held: {n: t for n, t in held.items() if ".1." not in n}, "and 8 more"),

@@ -213,7 +213,7 @@ def test_passthrough_of_a_whole_model_takes_it_whole(tmp_path):
     theirs, result = load(targets["t0"]), load(tmp_path / "b")
     assert all(np.array_equal(result[name], theirs[name]) for name in SHAPES)
     both = {"merge_method": "passthrough", "models": models((str(pivot), None), (str(targets["t0"]), None))}
-    with pytest.raises(RecipeError, match="one model whole"):
+    with pytest.raises(RecipeError, match="one whole model"):
         load_mergekit(written(tmp_path, both))
     sliced = {"sources": [{"model": "p+a", "layer_range": [0, 2]}]}
     with pytest.raises(RecipeError, match="without the adapter a"):

@@ -37,7 +37,7 @@ def test_a_file_without_mistakes_is_read():
 
 
 ONE = {"model": "x", "layer_range": [0, 2]}
-GIVE_ONE = "give either `models` or `slices`"
+GIVE_ONE = "use either `models` or `slices`"
 
 
 @pytest.mark.parametrize(
@@ -50,7 +50,7 @@ GIVE_ONE = "give either `models` or `slices`"
          "chat_template: 'chatml' is neither auto nor Jinja text; remove it to keep the base model's template"),
         ({"modules": {}}, "modules: FusionChat does not support this key of mergekit's; remove it"),
         ({"tokenizer": {"tokens": {}}}, "tokenizer.tokens: FusionChat does not support this key of mergekit's; remove it"),
-        ({"tokenizer": {}, "tokenizer_source": "base"}, "tokenizer: give either `tokenizer_source` or `tokenizer`"),
+        ({"tokenizer": {}, "tokenizer_source": "base"}, "tokenizer: use either `tokenizer_source` or `tokenizer`"),
         ({"models": ...}, GIVE_ONE),
         ({"slices": [{"sources": [ONE]}]}, GIVE_ONE),
         ({"models": []}, "models: needs at least one entry"),

@@ -85,7 +85,7 @@ def test_a_folder_with_something_in_it_is_kept(tmp_path):
     with pytest.raises(MergeError, match=r"not empty \(notes\.txt\)"):
         opened(tmp_path)
     (tmp_path / "config.json").write_text("{}")
-    with pytest.raises(MergeError, match="There is a model in this folder already"):
+    with pytest.raises(MergeError, match="This folder already has a model"):
         opened(tmp_path)
     out = opened(tmp_path, overwrite=True)
     write(out, 0, 4)

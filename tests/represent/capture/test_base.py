@@ -35,7 +35,7 @@ def test_devices_are_numbers_in_a_recipe():
     assert made.max_memory == {"0": "70GB", "cpu": "100GB"}
 
 
-@pytest.mark.parametrize(("value", "words"), [(5, "give a backend's name"), (None, "give a backend's name"),
+@pytest.mark.parametrize(("value", "words"), [(5, "must be a backend's name"), (None, "must be a backend's name"),
                                               ({"backend": ["vllm"]}, "there is no backend")])  # fmt: skip
 def test_what_names_no_backend_is_refused(value, words):
     with pytest.raises(ValidationError, match=words):

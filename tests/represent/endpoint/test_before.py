@@ -35,7 +35,7 @@ def test_another_model_is_named(server):
 
 
 def test_a_conversation_that_is_too_long_for_the_server(server):
-    with pytest.raises(ModelError, match=r"1023 tokens .* at most, and the longest conversation has 1024"):
+    with pytest.raises(ModelError, match=r"1023 tokens .* at most, but the longest conversation has 1024"):
         require_model(server, MODEL, 1024, place="x")
 
 
@@ -49,7 +49,7 @@ def test_a_server_without_models(fake, server, models):
 def test_the_tokens_of_every_text_must_be_the_same(fake, server):
     assert require_tokenizer(server, MODEL, SAMPLES, place="x")
     other = [*SAMPLES[:-1], (SAMPLES[-1][0], (1, *SAMPLES[-1][1]))]
-    with pytest.raises(ModelError, match="another tokenizer than the recipe: it splits 'Red"):
+    with pytest.raises(ModelError, match="tokenizer differs from the recipe's: it splits 'Red"):
         require_tokenizer(server, MODEL, other, place="x")
     fake.tokenize = False
     assert not require_tokenizer(server, MODEL, SAMPLES, place="x")

@@ -50,7 +50,7 @@ def test_an_answer_of_another_kind_is_asked_for_again(fake, fault):
 
 def test_what_is_no_json_is_said(fake):
     fake.faults.append(lambda text: "<html>")
-    with pytest.raises(MachineError, match=r"in 1 try: it is no JSON object \(Expecting value"):
+    with pytest.raises(MachineError, match=r"in 1 try: it is not a JSON object \(Expecting value"):
         asked(fake, retries=0)
 
 
@@ -63,7 +63,7 @@ def test_an_answer_that_cannot_be_unpacked_is_asked_for_again(fake):
 @pytest.mark.parametrize("fault", [500, CUT, "slow"])
 def test_what_does_not_pass_is_an_error_after_the_last_try(fake, fault):
     fake.faults.extend([fault] * 9)
-    with pytest.raises(MachineError, match="No usable answer from the server in 3 tries") as caught:
+    with pytest.raises(MachineError, match="No usable response from the server in 3 tries") as caught:
         asked(fake, retries=2)
     assert fake.seen[COMPLETIONS] == 3 and KEY not in str(caught.value)
     assert caught.value.where == f"sources.a.capture: {fake.url}{COMPLETIONS}"

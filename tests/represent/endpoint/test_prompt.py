@@ -53,8 +53,8 @@ def spoilt(change):
 @pytest.mark.parametrize(
     ("change", "fault"),
     [
-        (lambda held, _: held.pop("choices"), "not one choice"),
-        (lambda held, _: held["choices"].append({}), "not one choice"),
+        (lambda held, _: held.pop("choices"), "exactly one choice"),
+        (lambda held, _: held["choices"].append({}), "exactly one choice"),
         (lambda held, _: held.update(model="other"), "another model, 'other'"),
         (lambda _, one: one.pop("prompt_logprobs"), "no prompt_logprobs"),
         (lambda _, one: one.update(prompt_logprobs=None), "no prompt_logprobs"),

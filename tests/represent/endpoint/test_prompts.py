@@ -57,7 +57,7 @@ def test_an_answer_that_cannot_be_used_names_the_conversation_and_stops_the_serv
         return answer
 
     server, longest = Server(cut), NAMES[int(np.argmax(part().lengths))]
-    with pytest.raises(ModelError, match="The server's answer cannot be used") as caught:
+    with pytest.raises(ModelError, match="The server's response cannot be used") as caught:
         prompts(server)(part(), names=NAMES, advance=lambda _: None)
     assert caught.value.where == f"sources.a.capture: conversation {longest}"
     assert server.stopped

@@ -112,9 +112,9 @@ def test_shards_of_other_conversations_are_refused(tmp_path):
     write_store(tmp_path, whole, rows=20, encoding=Encoding(11))
     swapped = [ROWS[1], ROWS[0], *ROWS[2:]]
     for other in (swapped, [*ROWS, 1], ROWS[:-1], [*ROWS[:-1], 5]):
-        with pytest.raises(DamagedError, match="other rows"):
+        with pytest.raises(DamagedError, match="its rows do not match"):
             DistributionStore(tmp_path).require(make_scored(0, other).tokens.offsets)
-    with pytest.raises(DamagedError, match="other rows"):
+    with pytest.raises(DamagedError, match="its rows do not match"):
         DistributionStore(tmp_path).scored(make_scored(0, [*ROWS[:-1], 5]).tokens, 0, len(ROWS))
 
 

@@ -75,7 +75,7 @@ def test_without_gpus_nothing_is_said_of_them(tmp_path, monkeypatch):
 
 
 def test_more_gpus_than_there_are_is_an_error_before_anything_runs(tmp_path, monkeypatch):
-    with pytest.raises(MachineError, match="toy/1 needs 4 GPUs, and there are 3"):
+    with pytest.raises(MachineError, match="toy/1 needs 4 GPUs, but there are 3"):
         made_with(tmp_path, monkeypatch, (1, 4), ("0", "1", "2"), 2)
     assert Hand.started == []
 

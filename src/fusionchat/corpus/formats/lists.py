@@ -73,5 +73,5 @@ def rows(columns: Mapping[object, object]) -> list[object]:
     """Turns from one list per key, as `datasets` returns them; raises Unusable if lengths differ."""
     cells = [column for column in columns.values() if isinstance(column, list)]
     if len({len(column) for column in cells}) > 1:
-        raise Unusable("roles and texts of turns differ in number")
+        raise Unusable("the turns have different numbers of roles and texts")
     return [dict(zip(columns, row, strict=True)) for row in zip(*cells, strict=True)]

@@ -90,7 +90,7 @@ class ChoiceTask(Task):
                 del kept[metric.name]
             found.append(one._replace(items=kept))
         return found, (
-            f"{capital(metric.title)} is over the {len(shared):,} of {counted(most, 'question')} that every model can be asked."
+            f"{capital(metric.title)} covers the {len(shared):,} of {counted(most, 'question')} that every model can be asked."
         )
 
     @classmethod

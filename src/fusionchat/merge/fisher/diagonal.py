@@ -55,12 +55,12 @@ def fisher_diagonal(
         for batch in batches:
             labels = batch["labels"]
             if labels.shape[0] != 1:
-                raise MergeError(f"A batch holds {labels.shape[0]} examples", do="give one example at a time")
+                raise MergeError(f"A batch holds {labels.shape[0]} examples", do="pass one example at a time")
             # 2. L = -log p(labels): the mean over the predicted tokens, times their number
             loss = model(**batch).loss * (labels[:, 1:] != -100).sum()
             if not math.isfinite(loss.item()):
                 raise MergeError(
-                    f"The loss of example {count} is {loss.item()}", do="look at the example and the model"
+                    f"The loss of example {count} is {loss.item()}", do="check the example and the model"
                 )
             loss.backward()
             count += 1
@@ -70,13 +70,13 @@ def fisher_diagonal(
             handle.remove()
     if not count:
         raise MergeError(
-            "There are no examples to compute the Fisher information from", do="give at least one"
+            "There are no examples to compute the Fisher information from", do="pass at least one"
         )
     # 3. F = mean over examples of (dL/dtheta)^2
     for name, total in totals.items():
         if not total.div_(count).isfinite().all():
             raise MergeError(
-                f"The gradient of parameter {name} is not finite", do="look at the model's weights for inf"
+                f"The gradient of parameter {name} is not finite", do="check the model's weights for inf"
             )
     return totals
 

@@ -81,7 +81,7 @@ def make_fisher(
         raise MergeError(
             "This is a LoRA adapter, whose parameters are not the model's",
             where=str(folder),
-            do="make it a model first: fusionchat merge --pivot P --target ADAPTER --method linear --out DIR",
+            do="merge it into a model first: fusionchat merge --pivot P --target ADAPTER --method linear --out DIR",
         )
     checkpoint = open_checkpoint(folder, allow_pickle=True)  # transformers opens them below in the same way
     checkpoint.close()
@@ -136,7 +136,7 @@ def draw(
         raise CorpusError(
             f"No conversation of this corpus can be used ({count_words(counts)})",
             where=corpus,
-            do="give conversations that the model's chat template can show",
+            do="use conversations that the model's chat template can render",
         )
     return rendered, counts
 
@@ -189,7 +189,7 @@ def as_stored(
     for name, value in found.items():
         if name not in kept and value.data_ptr() not in there:
             raise MergeError(
-                f"The model has parameter {name}, which its checkpoint does not hold in this shape",
+                f"The model has parameter {name}, which its checkpoint does not have in this shape",
                 where=where,
                 do="load the model with transformers and save it again",
             )

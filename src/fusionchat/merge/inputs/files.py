@@ -54,9 +54,9 @@ def weight_files(folder: Path) -> WeightFiles:
         return WeightFiles(others)
     if others:
         raise MergeError(
-            f"Which of these files hold the model's weights? {', '.join(path.name for path in others)}",
+            f"It is unclear which of these files hold the model's weights: {', '.join(path.name for path in others)}",
             where=str(folder),
-            do=f"add their index ({INDEX}), or leave one file",
+            do=f"add their index ({INDEX}), or keep only one file",
         )
     raise MergeError(
         f"There are no weights ({SINGLE}) in this folder", where=str(folder), do="check the path"
@@ -131,7 +131,7 @@ def read_index(index: Path) -> dict[str, Path]:
             raise MergeError(
                 f"The index names a file that is missing: {file}, with tensor {name}",
                 where=str(index),
-                do=f"{AGAIN}, or remove an index that belongs to another one",
+                do=f"{AGAIN}, or remove the index if it belongs to another model",
             )
         wanted[name] = index.parent / file
     if not wanted:

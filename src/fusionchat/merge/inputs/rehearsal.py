@@ -43,7 +43,7 @@ def rehearse(folder: Path) -> list[str]:
             raise MergeError(
                 f"transformers has no causal language model of type {pivot.config.get('model_type')}",
                 where=str(folder),
-                do="use its language model alone: save it with transformers into a folder of its own",
+                do="use its language model alone: save it with transformers to a separate folder",
             )
         if structure is None:
             return [
@@ -59,9 +59,9 @@ def refuse_incomplete(structure: Structure, folder: Path) -> None:
         count = len(structure.missing)
         more = f" and {count - 1} more" if count > 1 else ""
         raise MergeError(
-            f"The pivot lacks tensor {structure.missing[0]}{more}: {structure.kind} would start with random numbers there",
+            f"The pivot lacks tensor {structure.missing[0]}{more}: {structure.kind} would start with random values there",
             where=str(folder),
-            do="use a causal language model, whole",
+            do="use a complete causal language model",
         )
     if structure.misshapen:
         name, stored, wanted = structure.misshapen[0]

@@ -118,5 +118,5 @@ def head_name(pivot: Checkpoint) -> str:
         raise MergeError(
             f"The adapter trains the embeddings apart from the tied head, whose name is not known: {error}",
             where=str(pivot.folder),
-            do="train the adapter with ensure_weight_tying, or merge it with peft and give that model",
+            do="train the adapter with ensure_weight_tying, or merge it with peft and use that model",
         ) from error

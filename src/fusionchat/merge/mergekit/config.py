@@ -121,15 +121,17 @@ def _passthrough(kind: Kind, slices: list[Slice], base: str | None) -> Kind:
     if first.span is None:
         if len(slices[0].sources) != 1:
             raise RecipeError(
-                "Passthrough takes one model whole, or slices of several",
+                "Passthrough takes one whole model, or slices of several",
                 where="models",
-                do="give one, or slices",
+                do="use one model, or slices",
             )
         return WHOLE
     for number, part in enumerate(slices):
         if len(part.sources) != 1:
             raise RecipeError(
-                "A slice of passthrough has one source", where=f"slices.{number}.sources", do="give one"
+                "A slice of passthrough has one source",
+                where=f"slices.{number}.sources",
+                do="list one source",
             )
     if first.over is not None and base is None:
         raise RecipeError(
@@ -153,7 +155,7 @@ def _roles(
     if kind.base is False:
         if len(others) != 1 and not sliced:
             raise RecipeError(
-                f"Method {name} needs the base model and one other", where="models", do="give two models"
+                f"Method {name} needs the base model and one other", where="models", do="list two models"
             )
         return pivot, others
     if kind.base:
@@ -200,7 +202,7 @@ def _arrangement(
                 raise RecipeError(
                     f"Method {kind.method} takes two models",
                     where=f"slices.{number}.sources",
-                    do="give the base model and one other",
+                    do="list the base model and one other",
                 )
             if based and pivot not in spans and not alone:
                 raise RecipeError(

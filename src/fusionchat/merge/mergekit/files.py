@@ -23,7 +23,7 @@ _OTHERS: tuple[tuple[set[str], str, str], ...] = (
     ({"peft_type"}, "an adapter's adapter_config.json", "name the adapter's folder with --target"),
 )  # fmt: skip
 """Keys that other tools' files have, what such a file is, and what to do instead of the usual."""
-_INSTEAD = "give one mergekit configuration, or what `fusionchat init` writes"
+_INSTEAD = "use one mergekit configuration, or what `fusionchat init` writes"
 _EACH = "put each into a file of its own and merge them one after the other, with --out's folder as the next one's model"
 
 

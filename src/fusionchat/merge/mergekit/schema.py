@@ -242,13 +242,13 @@ class MergekitFile(Frozen):
     @classmethod
     def _is_said_once(cls, value: TokenizerEntry | None, info: ValidationInfo) -> TokenizerEntry | None:
         if value is not None and info.data.get("tokenizer_source") is not None:
-            raise ValueError("give either `tokenizer_source` or `tokenizer`")
+            raise ValueError("use either `tokenizer_source` or `tokenizer`")
         return value
 
     @model_validator(mode="after")
     def _has_models(self) -> "MergekitFile":
         if (self.models is None) == (self.slices is None):
-            raise ValueError("give either `models` or `slices`")
+            raise ValueError("use either `models` or `slices`")
         return self
 
 
@@ -263,5 +263,5 @@ def validated(tree: dict[str, Any], *, name: str) -> MergekitFile:
         raise RecipeError(
             explain(error, MergekitFile.model_json_schema(), _BRANCHES),
             where=name,
-            do="see docs/merge_methods.md for what is read of mergekit's files",
+            do="see docs/merge_methods.md for the supported keys of mergekit's files",
         ) from error

@@ -55,9 +55,9 @@ class Fisher(BlockMethod):
             if average_by_information(block.x_NB, block.aux_JB, weight_J, kept_J, out_B):
                 first = next(j for j, fisher_B in enumerate(block.aux_JB) if (fisher_B < 0).any())
                 raise MergeError(
-                    f"The Fisher information of tensor {tensor.name} is negative in places, which no square is",
+                    f"The Fisher information of tensor {tensor.name} has negative values, which a mean of squares cannot have",
                     where=self.fisher[first] if self.fisher else "",
-                    do="name the folders that `fusionchat fisher` writes, not models",
+                    do="use the folders that `fusionchat fisher` writes, not models",
                 )
             return kept_J
 

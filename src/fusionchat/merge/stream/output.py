@@ -85,7 +85,7 @@ class Output:
         """Raise MergeError where the folder holds something that is not ours."""
         if any(next(self.out.glob(name), None) for name in _OLD):
             raise MergeError(
-                "There is a model in this folder already",
+                "This folder already has a model",
                 where=str(self.out),
                 do="choose another, or --overwrite",
             )
@@ -116,7 +116,7 @@ class Output:
         need, free = sum(s.nbytes for s in self.shards), shutil.disk_usage(place).free
         if need > free:
             raise MachineError(
-                f"The fused model needs {size(need)}, {size(free)} are free",
+                f"The fused model needs {size(need)}, but only {size(free)} are free",
                 where=str(self.out),
                 do="free some space or choose another folder",
             )

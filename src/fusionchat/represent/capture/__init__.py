@@ -31,7 +31,7 @@ def with_backend(value: object) -> object:
         return value
     tree = {"backend": value} if isinstance(value, str) else value
     if not isinstance(tree, dict):
-        raise ValueError("give a backend's name, or a mapping: {backend: NAME, ...}")
+        raise ValueError("must be a backend's name or a mapping: {backend: NAME, ...}")
     tree = {"backend": DEFAULT.backend, **tree}
     backend = tree["backend"]
     if backend not in list(BACKENDS):

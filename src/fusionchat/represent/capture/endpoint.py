@@ -57,9 +57,9 @@ class Endpoint(Capturer):
         parts = urlsplit(value)
         plain = value.isprintable() and " " not in value and not parts.fragment
         if parts.scheme not in ("http", "https") or not parts.hostname or not plain or not _has_port(parts):
-            raise ValueError("give the server's address, as http://host:8000")
+            raise ValueError("must be the server's URL, such as http://host:8000")
         if parts.username or parts.password or parts.query:
-            raise ValueError("a key does not belong in the address: name its environment variable in key_env")
+            raise ValueError("must not contain a key: put the name of its environment variable in key_env")
         return value
 
     def __str__(self) -> str:
@@ -82,9 +82,9 @@ class Endpoint(Capturer):
         """Raise RecipeError where there is no address."""
         if self.url is None:
             raise RecipeError(
-                "This backend needs the server's address",
+                "This backend needs the server's URL",
                 where=f"{place}.url",
-                do="set it, as http://host:8000",
+                do="set it, for example to http://host:8000",
             )
 
     def faults(self, place: str, model: str) -> list[str]:

@@ -45,12 +45,12 @@ def require_model(server: Server, model: str, longest: int, *, place: str) -> No
         raise ModelError(
             f"The server has no model {model!r}; it has {names}",
             where=f"{place}.model: {server.url}{MODELS}",
-            do="give the name that the server has it under",
+            do="use the server's name for it",
         )
     most = own.get("max_model_len")
     if isinstance(most, int) and most < longest + 1:  # one token is always generated
         raise ModelError(
-            f"The server takes {most - 1} tokens of {model!r} at most, and the longest conversation has {longest}",
+            f"The server accepts {most - 1} tokens of {model!r} at most, but the longest conversation has {longest}",
             where=f"{place}: {server.url}",
             do=f"start it with --max-model-len {longest + 1}, or set corpus.max_tokens to {most - 1}",
         )
@@ -71,10 +71,10 @@ def require_tokenizer(
         if answer.get("tokens") != list(ids):
             shown = text if len(text) <= SHOWN else f"{text[:SHOWN]}..."
             raise ModelError(
-                f"The server has another tokenizer than the recipe: it splits {shown!r} into {answer.get('tokens')!s:.80} "
+                f"The server's tokenizer differs from the recipe's: it splits {shown!r} into {answer.get('tokens')!s:.80} "
                 f"and not into {list(ids)!s:.80}",
                 where=f"{place}: {server.url}{TOKENIZE}",
-                do="check that it has the model that the recipe means; give that model's tokenizer as `tokenizer:`",
+                do="check that it serves the recipe's model, or set `tokenizer:` to the tokenizer of the server's model",
             )
     return True
 

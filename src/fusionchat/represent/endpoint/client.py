@@ -112,13 +112,13 @@ class Server:
             except httpx.RequestError as error:  # no answer, or a cut one
                 said = self._scrub(f"{type(error).__name__}: {error}")
             except (ValueError, RecursionError) as error:
-                said = self._scrub(f"it is no JSON object ({error})")
+                said = self._scrub(f"it is not a JSON object ({error})")
             if attempt < self._limits.retries:
                 self._stop.wait(pause(attempt) if asked is None else asked)
         raise MachineError(
-            f"No usable answer from the server in {counted(self._limits.retries + 1, 'try', 'tries')}: {said}",
+            f"No usable response from the server in {counted(self._limits.retries + 1, 'try', 'tries')}: {said}",
             where=f"{self._place}: {self.url}{path}",
-            do="check that it is running, then run again: finished shards are kept. Slow answers need a longer `timeout`",
+            do="check that it is running, then run again: finished shards are kept. Slow responses need a longer `timeout`",
         ) from None
 
     def _read(self, response: httpx.Response) -> Answer:

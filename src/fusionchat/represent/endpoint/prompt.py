@@ -47,7 +47,7 @@ def read(answer: Mapping[str, Json], model: str, rendered: Rendered) -> Answered
     nothing = Entries(np.zeros(0, np.int64), np.zeros(0), np.zeros(0, np.int64))
     choices = answer.get("choices")
     if not isinstance(choices, list) or len(choices) != 1 or not isinstance(choices[0], dict):
-        return Answered(nothing, "it has not one choice")
+        return Answered(nothing, "it does not have exactly one choice")
     if answer.get("model", model) != model:
         return Answered(nothing, f"it is of another model, {answer['model']!r}")
     places, ids = choices[0].get("prompt_logprobs"), choices[0].get("prompt_token_ids")

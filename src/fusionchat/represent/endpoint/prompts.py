@@ -67,8 +67,8 @@ class Prompts:
         found = read(answer, self.model, one)
         if found.fault:
             raise ModelError(
-                f"The server's answer cannot be used: {found.fault}",
+                f"The server's response cannot be used: {found.fault}",
                 where=f"{self.asked.place}: conversation {name}",
-                do="check that it is a server with prompt_logprobs, and that no proxy changes its answers",
+                do="check that the server supports prompt_logprobs, and that no proxy changes its responses",
             )
         return found.entries

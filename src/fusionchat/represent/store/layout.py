@@ -185,6 +185,6 @@ def read_header(data: bytes) -> Head:
         begin, end = (len(data) + int(place) for place in entry["data_offsets"])
         tensor = Tensor(name, entry["dtype"], tuple(entry["shape"]), begin, end)
         if begin != at or end - begin != math.prod(tensor.shape) * NAMED[tensor.dtype].itemsize:
-            raise ValueError(f"{name} is not where it is said to be")
+            raise ValueError(f"{name} is not where the header says")
         tensors[name], at = tensor, end
     return Head(about, tensors, at)

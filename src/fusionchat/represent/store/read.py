@@ -16,7 +16,7 @@ from fusionchat.represent.store.shard import Shard
 from fusionchat.represent.store.source import missing, sources
 from fusionchat.represent.topk import Scored, TopK, widen
 
-OTHER_ROWS = "it has other rows than its conversations"
+OTHER_ROWS = "its rows do not match its conversations"
 
 
 class Piece(NamedTuple):

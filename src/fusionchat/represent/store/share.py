@@ -33,7 +33,7 @@ or without a run, one conversation at a time:
     store = DistributionStore("hf://datasets/{repo}")
     store[0].ids, store[0].logprobs
 
-The corpus is not in it: which tokens the rows are of, the run's `corpus` job has. Fingerprint: {fingerprint}
+The corpus is not included: the run's `corpus` job has the tokens of the rows. Fingerprint: {fingerprint}
 """
 
 
@@ -83,7 +83,9 @@ def pull(repo: str, folder: Path, *, revision: str | None = None) -> Manifest:
     from huggingface_hub import snapshot_download
 
     if folder.exists():
-        raise ArtifactError("This folder already exists", where=str(folder), do="remove it, or give another")
+        raise ArtifactError(
+            "This folder already exists", where=str(folder), do="remove it, or choose another"
+        )
     make_folder(folder.parent)
     coming = folder.with_name(
         f".{folder.name}.coming"
@@ -118,7 +120,7 @@ def require_whole(folder: Path, *, name: str = "") -> Manifest:
         raise ArtifactError(
             "This is not a finished store of distributions",
             where=where,
-            do="give the folder of a finished job of represent, align or fuse",
+            do="use the folder of a finished job of represent, align or fuse",
         )
     for error in damaged_files(folder, manifest, verify=True):
         raise ArtifactError(f"{error.what}: {error.path.name}", where=where, do="make it again, then push it")

@@ -113,7 +113,7 @@ def sources(place: str) -> list[Source]:
     found = _remote(place) if "://" in place else _local(Path(place))
     if not found:
         raise ArtifactError(
-            "There is no store here: no shard-*.safetensors", where=place, do="give a folder that has shards"
+            "There is no store here: no shard-*.safetensors", where=place, do="use a folder with shards"
         )
     for index, file in enumerate(found):
         expected = shard_path(Path(), index).name

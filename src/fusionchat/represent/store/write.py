@@ -78,7 +78,7 @@ class StoreWriter:
         for path in self.folder.glob(SHARDS):
             if path.is_dir():  # not ours to delete
                 raise ArtifactError(
-                    "A folder has the name of a shard", where=str(path), do="move it, and run again"
+                    "A folder has the name of a shard", where=str(path), do="move it and run again"
                 )
             try:
                 about = read_shard(path).about

@@ -151,6 +151,6 @@ class Worker:
         return ModelError(
             f"vLLM fails: {words}\n  the last lines of its log:{shown}",
             where=self.asked.place,
-            do="correct what the message names; less memory is needed with a lower `step_tokens` or `memory`, or more "
+            do="correct what the message names; if memory ran out, lower `step_tokens` or `memory`, or raise "
             "`tensor_parallel`",
         )

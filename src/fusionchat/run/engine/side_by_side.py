@@ -66,7 +66,7 @@ class SideBySide:
         for job in self.waiting:
             if self.gpus and job.resources.gpus > len(self.gpus):
                 raise MachineError(
-                    f"{job.id} needs {job.resources.gpus} GPUs, and there are {len(self.gpus)}",
+                    f"{job.id} needs {job.resources.gpus} GPUs, but there are {len(self.gpus)}",
                     **(
                         {"where": "runtime.training.processes", "do": "set fewer, or auto"}
                         if job.resources.parallel == "ranks"

@@ -56,7 +56,7 @@ def test_rows_meet_by_token_and_padding_by_position():
     np.testing.assert_array_equal(
         align_rows(5, [3], None, [None], union=False).target_JR[0], [0, 1, 2, -1, -1]
     )
-    with pytest.raises(ValueError, match="no added token"):
+    with pytest.raises(ValueError, match="not an added token"):
         align_rows(5, [6], mine, [Vocabulary({"new": 0}, {})], union=True)
     with pytest.raises(ValueError, match=r"tokenizer\.json"):
         align_rows(5, [6], mine, [None], union=True)

@@ -23,7 +23,7 @@ _CONVERT = (
     "convert it to plain LoRA with peft (save_pretrained with path_initial_model_for_weight_conversion), or set "
     "init_lora_weights to true if the pivot is the changed model that it was trained on"
 )
-_PEFT = "merge it into a full model with the tool that made it, and give that model"
+_PEFT = "merge it into a full model with the tool that made it, and use that model"
 
 _HARMLESS = """
 task_type auto_mapping base_model_name_or_path revision inference_mode peft_version merge_weights target_modules
@@ -198,7 +198,7 @@ def read_settings(folder: Path) -> Settings:
 def _read(path: Path) -> dict[str, Json]:
     if not path.is_file():
         raise MergeError(
-            "This adapter has no adapter_config.json, which says its scale",
+            "This adapter has no adapter_config.json, which has its scale",
             where=str(path),
             do="save or download the adapter with its config",
         )
@@ -223,7 +223,7 @@ def _refuse_others(config: Mapping[str, Json], path: Path) -> None:
         raise MergeError(
             f"This adapter has the setting {key}, which FusionChat does not know and which may change its weights",
             where=str(path),
-            do=f"remove {key} from the file if it does not; else {_PEFT}",
+            do=f"remove {key} from the file if it does not; otherwise {_PEFT}",
         )
 
 

@@ -105,7 +105,7 @@ def read_contents(file: MappedFile) -> Contents:
                 found.replaced[name], order[name] = stored, rank
     if not (found.modules or found.replaced or found.rows):
         raise MergeError(
-            "This adapter holds no trained tensor", where=str(file.path), do="save the adapter again"
+            "This adapter has no trained tensors", where=str(file.path), do="save the adapter again"
         )
     return found
 
@@ -145,5 +145,5 @@ def _unknown(stored: Stored) -> MergeError:
     return MergeError(
         f"FusionChat cannot merge the adapter's tensor {stored.name}",
         where=stored.origin,
-        do="merge the adapter into a full model with the tool that made it, and give that model",
+        do="merge the adapter into a full model with the tool that made it, and use that model",
     )

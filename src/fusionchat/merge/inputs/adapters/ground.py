@@ -54,7 +54,7 @@ class Ground:
         if found is not None:
             base: Source = self.changed.get(found) or self.pivot.tensors[found]
             if not base.is_float:
-                raise self.misfit(name, "which the pivot stores quantized", "give the model unquantized")
+                raise self.misfit(name, "which the pivot stores quantized", "use the unquantized model")
             return found, base
         if len(self.tied) == 1 and layer_of(name) is None and name.endswith(".weight"):
             embedding = self.tied[0]
@@ -65,8 +65,8 @@ class Ground:
                 return name, twin
         if any(name.startswith(f"{saved}.") or f".{saved}." in name for saved in self.settings.saved):
             raise self.refusal(
-                f"modules_to_save holds {name}, and the pivot has no such module",
-                "give a pivot with that module, or train the adapter without it (a head for another task, perhaps)",
+                f"modules_to_save holds {name}, but the pivot has no such module",
+                "use a pivot with that module, or train the adapter without it (a head for another task, perhaps)",
             )
         raise self.misfit(name, why_absent(name, self.pivot))
 

@@ -57,7 +57,7 @@ class Initial:
             raise MergeError(
                 f"The adapter's initial factors of {pair.module} are missing or of another shape",
                 where=str(self.file.path),
-                do="give the folder that was saved before this training, or remove it",
+                do="use the folder that was saved before this training, or remove it",
             )
         scale = self.settings.scale_of(pair.module, first.shapes[1][0])
 

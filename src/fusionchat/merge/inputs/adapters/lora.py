@@ -158,8 +158,8 @@ class _Opening(Ground):
             raise self.refusal(f"The file lacks a factor of {module}", AGAIN)
         if not pair.are_matrices:
             raise self.refusal(
-                f"A factor of {module} is empty or no matrix of floating-point numbers, as where the parts of it that "
-                "several devices held were not gathered",
+                f"A factor of {module} is empty or not a floating-point matrix; perhaps its parts on several devices "
+                "were not gathered",
                 AGAIN,
             )
         self._check_extras(module, held, pair.embedding)
@@ -169,9 +169,9 @@ class _Opening(Ground):
             self._adapt_parameter(pair, path, leaves)
         elif self.settings.parameters and self._is_no_layer(path):
             raise self.refusal(
-                f"target_parameters is set, and the pivot has none of them in {path}: "
+                f"target_parameters is set, but the pivot has none of them in {path}: "
                 f"{', '.join(self.settings.parameters)}",
-                "merge the adapter with peft, and give that model",
+                "merge the adapter with peft, and use that model",
             )
         else:
             self._adapt_module(pair, held)
@@ -243,8 +243,8 @@ class _Opening(Ground):
             raise unknown_start(self.settings, pair.module)
         if first is not None and self.is_shared(found):
             raise self.refusal(
-                f"{INITIAL} has factors of {pair.module}, whose weight is the embedding's, too",
-                "merge the adapter into a full model with the tool that made it, and give that model",
+                f"{INITIAL} has factors of {pair.module}, whose weight is also the embedding's",
+                "merge the adapter into a full model with the tool that made it, and use that model",
             )
         return first
 
@@ -288,7 +288,7 @@ class _Opening(Ground):
             raise self.refusal(
                 f"target_parameters is set, and the factors of {pair.module} {why}: "
                 f"{', '.join(f'{path}.{leaf}' for leaf in leaves)}",
-                "merge the adapter with peft, and give that model",
+                "merge the adapter with peft, and use that model",
             )
         for leaf, held in fits.items():
             for place in held:

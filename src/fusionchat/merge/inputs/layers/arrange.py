@@ -78,7 +78,7 @@ def arranged(
         for name, place in layer:
             if name not in held or place not in held[name]:
                 raise MergeError(
-                    f"There is no layer {place} in {name!r}", where="slices", do="name a layer that exists"
+                    f"There is no layer {place} in {name!r}", where="slices", do="use a layer that exists"
                 )
         first, place = layer[0]
         for name in held[first][place]:

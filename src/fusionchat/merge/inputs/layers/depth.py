@@ -129,7 +129,7 @@ def _picked(key: str, sources: _Sources, where: str) -> Json:
     if isinstance(value, dict) and not _ELSEWHERE.fullmatch(key) and _is_of_layers(key):
         for inner, part in value.items():
             if isinstance(part, list) and (len(part) == sources.layers or "layer" in str(inner)):
-                raise _refused(f"{key}.{inner}", "it may go by layer", where)
+                raise _refused(f"{key}.{inner}", "it may be set by layer", where)
     kind = _kind(key, value, sources.layers, where)
     if kind is None:
         return None
@@ -176,7 +176,7 @@ def _kind(key: str, value: Json, layers: int, where: str) -> str | None:
     if by_layer and len(value) == layers:
         return "entries"
     if by_layer or len(value) == layers:
-        raise _refused(key, "it may go by layer", where)
+        raise _refused(key, "it may be set by layer", where)
     return None
 
 

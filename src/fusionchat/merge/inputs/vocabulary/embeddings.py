@@ -168,7 +168,7 @@ def align_rows(
             for text in sorted(set(target.ids) - set(ids), key=target.ids.__getitem__):
                 if text not in target.added:
                     raise ValueError(
-                        f"token {text!r} of a target is no added token: the vocabularies are different"
+                        f"token {text!r} of a target is not an added token: the vocabularies differ"
                     )
                 ids[text] = next_id
                 added.append({**target.added[text], "id": next_id})

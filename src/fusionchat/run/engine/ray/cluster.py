@@ -63,8 +63,8 @@ def no_cluster(why: str) -> MachineError:
     return MachineError(
         f"No Ray cluster can be joined: {why}",
         where="runtime.ray.address",
-        do="start one with `ray start --head --port 6379` and give HOST:6379, or leave the address out on a machine that is part "
-        "of one; see docs/cluster.md",
+        do="start one with `ray start --head --port 6379` and set the address to HOST:6379, or leave it out on a machine "
+        "that is part of one; see docs/cluster.md",
     )
 
 
