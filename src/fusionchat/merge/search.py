@@ -1,10 +1,9 @@
 """Search among merges of the same targets, each merged and scored.
 
-It tries methods, granularities, powers and scales.
-
-The inputs' inner products are worked out once and used by every trial; a mixing method then needs one more read, and a
-trial's model is removed after it was scored. Finished trials are kept, so an interrupted search continues where it stopped.
-A candidate that cannot be merged or scored is a failed trial with its reason; it is kept, too, and not tried again.
+It tries methods, granularities, powers and scales. The inputs' inner products are computed once and used by
+every trial; a mixing method then needs one more read, and a trial's model is deleted after it was scored.
+Finished trials are saved, so an interrupted search continues where it stopped. A candidate that cannot be
+merged or scored is a failed trial with its reason; it is saved, too, and not tried again.
 """
 
 import math
@@ -40,9 +39,9 @@ class Trial:
 
     Attributes:
         method: Its settings.
-        score: What ``score`` gave; smaller is better (bits per byte). None where the trial failed.
+        score: The result of ``score``; smaller is better (bits per byte). None if the trial failed.
         seconds: Wall time of merging and scoring.
-        reason: Why it failed, one line; empty where it did not.
+        reason: Why it failed, one line; empty if it did not.
     """
 
     method: dict[str, Json]
@@ -53,7 +52,7 @@ class Trial:
 
 @dataclass(frozen=True)
 class SearchReport:
-    """All trials in the order in which they were made.
+    """All trials in order.
 
     Attributes:
         trials: The trials.
@@ -86,9 +85,9 @@ class SearchReport:
 
 
 def default_candidates() -> tuple[MergeMethod, ...]:
-    """Merges worth trying on any targets, the likeliest first.
+    """Merges worth trying on any targets, the most promising first.
 
-    VaRM and its variants, averages, sums, pruned sums.
+    These are VaRM and its variants, averages, sums, and pruned sums.
     """
     granularities = ("layer", "module", "model", "element")
     return (
@@ -118,22 +117,22 @@ def search(
     allow_pickle: bool = False,
     progress: Advance = ignore,
 ) -> SearchReport:
-    """Merge and score candidates in order, and report on all of them.
+    """Merge and score candidates in order; returns a report on all of them.
 
     Args:
         pivot: The pivot's folder.
         targets: Folders of the targets by name.
         candidates: Methods to try; settings that occur twice are tried once.
-        score: Gives a model folder's score, smaller is better: bits per byte of held-out text, say. Where it raises
-            ModelError or gives no finite number, the trial failed.
+        score: Returns a model folder's score, smaller is better (bits per byte of held-out text, for
+            example). If it raises ModelError or returns no finite number, the trial failed.
         work: Folder for one trial's model and the finished trials' scores.
-        budget_s: Wall time after which no trial is begun; trials are made until one did not fail. Also none that
-            would, at the mean time of those before it, end later.
-        dtype: What trials are stored as.
+        budget_s: Wall time after which no trial is begun, nor one that would end later at the mean time of
+            those before it; but trials go on until one did not fail.
+        dtype: The dtype of the trials' files.
         threads: 0 uses all cores.
-        embeddings: What to do where vocabularies differ.
-        allow_pickle: Whether weights that are pickles are read, as `merge_models` does.
-        progress: Told 1 after each candidate.
+        embeddings: What to do if vocabularies differ.
+        allow_pickle: Whether weights that are pickles are read, as in `merge_models`.
+        progress: Called with 1 after each candidate.
 
     Raises:
         MergeError: There are no candidates, the targets cannot be merged by any method, or all trials failed.
@@ -197,7 +196,7 @@ class _Outcome(NamedTuple):
 def _attempt(merge: Callable[[Path], object], score: Callable[[Path], float], model: Path) -> _Outcome:
     """Merge and score one candidate.
 
-    What is wrong with it alone is its outcome, the machine's errors pass.
+    An error of the candidate alone is its outcome; the machine's errors are raised.
     """
     shutil.rmtree(model, ignore_errors=True)
     try:
@@ -211,7 +210,7 @@ def _attempt(merge: Callable[[Path], object], score: Callable[[Path], float], mo
 
 
 def _stamp(folder: Path) -> str:
-    """Where a model is, and the sizes and times of its files."""
+    """A model's path, and the sizes and times of its files."""
     stats = [(path, path.stat()) for path in sorted(folder.iterdir()) if path.is_file()]
     held: list[Json] = [[path.name, stat.st_size, stat.st_mtime_ns] for path, stat in stats]
     return fingerprint({"files": held}, {"folder": str(folder.absolute())})
@@ -229,7 +228,7 @@ def _known(work: Path, mark: str) -> dict[str, Trial]:
 
 
 def kept_trials(work: Path) -> int:
-    """How many trials an unfinished search has made."""
+    """The number of trials that an unfinished search has made."""
     try:
         trials = read_json(work / _TRIALS).get("trials") if (work / _TRIALS).is_file() else None
     except ArtifactError:
@@ -244,7 +243,7 @@ def _keep(work: Path, mark: str, trials: Mapping[str, Trial]) -> None:
 
 
 def describe(method: Method) -> str:
-    """A method in a few words, for tables: its name and the settings that are not its defaults."""
+    """A method in a few words, for tables: its name and the settings that differ from its defaults."""
     default = asdict(type(method)(method.method))
     changed = [f"{key}={value}" for key, value in asdict(method).items() if value != default[key]]
     return " ".join([method.method, *changed])

@@ -1,4 +1,4 @@
-"""Merging without a recipe: what ``fusionchat merge`` does, but for parsing and printing."""
+"""Merging without a recipe: ``fusionchat merge`` without parsing and printing."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -36,13 +36,13 @@ class Settings:
     """How a merge is run, whatever the method.
 
     Attributes:
-        dtype: What the fused model is stored as; None is what a mergekit file says, else bfloat16.
+        dtype: The dtype of the fused model's files; None is what a mergekit file says, else bfloat16.
         shard_bytes: Largest weight file.
         threads: 0 uses all cores.
-        overwrite: Whether a model that is there is replaced.
-        hash_inputs: Whether the inputs' SHA-256 are worked out too.
-        embeddings: What to do where vocabularies differ; None is what a mergekit file says, else refuse.
-        allow_pickle: Whether pickles are read where there are no safetensors.
+        overwrite: Whether an existing model is replaced.
+        hash_inputs: Whether the inputs' SHA-256 are computed too.
+        embeddings: What to do if vocabularies differ; None is what a mergekit file says, else refuse.
+        allow_pickle: Whether pickles are read if there are no safetensors.
     """
 
     dtype: Dtype | None = None
@@ -54,7 +54,7 @@ class Settings:
     allow_pickle: bool = False
 
     def filled(self, job: MergekitJob | None = None) -> "Settings":
-        """With what a mergekit file says, or else the defaults, where nothing is set."""
+        """The settings with unset ones from a mergekit file, or else at their defaults."""
         dtype = self.dtype or (job and job.dtype) or "bfloat16"
         return replace(self, dtype=dtype, embeddings=self.embeddings or (job and job.embeddings) or "error")
 
@@ -71,9 +71,7 @@ def run_standalone(
     config: Path | None = None,
     progress: Advance = ignore,
 ) -> MergeReport:
-    """Merge folders or hub ids into a model folder with its card.
-
-    The card quotes the mergekit file ``config``.
+    """Merge folders or hub ids into a model folder with its card, which quotes the file ``config``.
 
     Raises:
         MergeError: The inputs cannot be found or merged.
@@ -84,7 +82,7 @@ def run_standalone(
     base = find_model(pivot, allow_pickle=settings.allow_pickle)
     folders = {name: find_model(ref, allow_pickle=settings.allow_pickle) for name, ref in named.items()}
     for folder in (base, *folders.values()):
-        verified_folder(folder)  # a run's own models
+        verified_folder(folder)  # for a run's own models
     report = merge_models(
         base,
         folders,
@@ -166,7 +164,7 @@ def run_mergekit(
 
 
 def _check_tokenizer(job: MergekitJob) -> None:
-    """Raise MergeError where the named tokenizer has tokens in other rows, or none."""
+    """Raise MergeError if the named tokenizer has tokens in other rows, or none."""
     source = job.tokenizer_source
     if source is None:
         return
@@ -203,9 +201,9 @@ def model_card(
     *,
     config: str | None = None,
 ) -> str:
-    """A model card: what was merged, how, with which weights, and under which licences the inputs are.
+    """A model card: what was merged, how, with which weights, and the licences of the inputs.
 
-    Its front matter names the inputs that have hub ids; ``config`` is the mergekit file, to be quoted.
+    Its front matter names the inputs that have hub ids; ``config`` is the mergekit file that it quotes.
     """
     settings: dict[str, Json] = report.method
     summary = report.summary()
@@ -239,7 +237,7 @@ def model_card(
 
 
 def _licence(folder: Path) -> str:
-    """The licence a model's card names, or its licence file; ``unknown`` where there is neither."""
+    """The licence that a model's card names, or its licence file; ``unknown`` if there is neither."""
     own = folder / README
     if own.is_file():
         for line in own.read_text(encoding="utf-8", errors="replace").splitlines()[:60]:

@@ -1,6 +1,6 @@
-"""Why a job has failed, for those who look from outside: ``RUN/jobs/STAGE/NAME.failure``.
+"""Why a job has failed, for other processes to read: ``RUN/jobs/STAGE/NAME.failure``.
 
-Whoever finishes a job writes it. It counts until somebody begins the job again.
+The process that finishes a job writes it. It is valid until the job is begun again.
 """
 
 from collections.abc import Iterator
@@ -30,7 +30,7 @@ class Failure(Frozen):
 
 
 def note_failure(run: Path, job: Job, error: Exception) -> None:
-    """Write down why a job has failed; where that is impossible, the error itself still says it."""
+    """Record why a job has failed; if that is impossible, the error itself still says it."""
     attempt = last_attempt(run, job.id, job.fingerprint)
     what = error.what if isinstance(error, FusionChatError) else f"{type(error).__name__}: {error}"
     line = " ".join(what.split())
@@ -52,7 +52,7 @@ def failure_noted(run: Path, job: Job) -> Iterator[None]:
 
 
 def failure_of(run: Path, job_id: str, mark: str) -> Failure | None:
-    """Why the last attempt at a job with a fingerprint has failed; None where it has not, or nobody knows."""
+    """Why the last attempt at a job with a fingerprint failed; None if it did not, or if unknown."""
     with suppress(OSError, ValueError):
         found = Failure.model_validate_json(failure_path(run, job_id).read_text(encoding="utf-8"))
         attempt = last_attempt(run, job_id, mark)

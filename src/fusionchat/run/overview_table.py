@@ -1,4 +1,7 @@
-"""What a run is doing as a table that fits a terminal: first what is least missed goes, then names are cut in the middle."""
+"""What a run is doing, as a table that fits a terminal.
+
+The least important columns are dropped first, then names are shortened in the middle.
+"""
 
 from collections.abc import Sequence
 from textwrap import wrap

@@ -1,16 +1,19 @@
 """bfloat16 and float16: decoding, and rounding float64 to them once, to nearest, ties to even.
 
-A bfloat16 is the upper half of a float32, so decoding is a shift. Rounding goes from float64 straight to it: through
-float32 it would round twice.
+A bfloat16 is the upper half of a float32, so decoding is a shift. Rounding goes from float64 straight to it:
+through float32 it would round twice.
 
     float64   s eeeeeeeeeee mmmmmmm|mmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmm     1 + 11 + 52 bits
-                            7 kept  45 cut: add half of the last kept place less one, and one more if that place is
-                                    odd (ties to even); what carries goes up; clear the 45 (`_CUT`, `_HALF`, `_KEPT`)
-    float32   s eeeeeeee    mmmmmmm|mmmmmmmmmmmmmmmm                                   1 + 8 + 23 bits: exact, 16 zeros
-    bfloat16  s eeeeeeee    mmmmmmm                                                    1 + 8 + 7 bits: the upper 16
+                            7 kept  45 cut: add half of the last kept place less one, and one more if that
+                            place is
+                                    odd (ties to even); what carries goes up; clear the 45 (`_CUT`, `_HALF`,
+                                    `_KEPT`)
+    float32   s eeeeeeee    mmmmmmm|mmmmmmmmmmmmmmmm                                   1 + 8 + 23 bits: exact,
+    16 zeros bfloat16  s eeeeeeee    mmmmmmm                                                    1 + 8 + 7
+    bits: the upper 16
 
-Below 2^-126 a bfloat16's last place is 2^-133 whatever the value: there adding and taking away 1.5 * 2^-81 (`_GRID`),
-whose last place in float64 is 2^-133, does the rounding.
+Below 2^-126 a bfloat16's last place is 2^-133 whatever the value. There, adding and subtracting 1.5 * 2^-81
+(`_GRID`), whose last place in float64 is 2^-133, does the rounding.
 """
 
 # B elements of a block
@@ -30,7 +33,7 @@ _GRID = 1.5 * 2.0**-81
 
 
 class Scratch(NamedTuple):
-    """What `round_bf16` writes besides the bit patterns: the results as float64 and as float32."""
+    """Arrays that `round_bf16` writes besides the bit patterns: the results as float64 and float32."""
 
     wide: np.ndarray
     narrow: np.ndarray
@@ -46,9 +49,9 @@ def decode_bf16(raw_B: np.ndarray, out_B: np.ndarray) -> None:
 
 @exact
 def to_odd(value_B: np.ndarray, out_B: np.ndarray) -> None:
-    """Round float64 to float32 toward zero, with the last bit set where it was inexact.
+    """Round float64 to float32 toward zero, with the last bit set if the result is inexact.
 
-    Rounding that again to bfloat16 or float16 gives the correctly rounded value (Boldo and Melquiond, 2008).
+    Rounding that again to bfloat16 or float16 yields the correctly rounded value (Boldo and Melquiond, 2008).
     """
     bits = out_B.view(np.int32)
     for i in range(value_B.size):
@@ -60,11 +63,11 @@ def to_odd(value_B: np.ndarray, out_B: np.ndarray) -> None:
 
 @exact
 def round_bf16(value_B: np.ndarray, wide_B: np.ndarray, narrow_B: np.ndarray, raw_B: np.ndarray) -> bool:
-    """Round float64 to bfloat16, to nearest, ties to even; returns whether all of the results are finite.
+    """Round float64 to bfloat16, to nearest, ties to even; returns whether all results are finite.
 
     Args:
-        value_B: What is rounded.
-        wide_B: The results as float64, but for those beyond bfloat16's range.
+        value_B: The values to round.
+        wide_B: The results as float64, except those beyond bfloat16's range.
         narrow_B: The results as float32.
         raw_B: Their bit patterns.
     """
@@ -72,13 +75,13 @@ def round_bf16(value_B: np.ndarray, wide_B: np.ndarray, narrow_B: np.ndarray, ra
     # 1. round to 7 places, in whole numbers
     for i in range(value_B.size):
         cut[i] = (bits[i] + _HALF + ((bits[i] >> _CUT) & _ONE)) & _KEPT
-    # 2. the largest magnitude and the least that is not 0
+    # 2. the largest magnitude, and the least one above 0
     largest, smallest = np.int64(0), _MAGNITUDE
     for i in range(value_B.size):
         size = cut[i] & _MAGNITUDE
         largest = max(largest, size)
         smallest = min(smallest, size if size != 0 else _MAGNITUDE)
-    # 3. where something is below the least normal number: round that on the grid
+    # 3. values below the least normal number are rounded on the grid
     if smallest < _NORMAL:
         for i in range(value_B.size):
             if abs(value_B[i]) < _LEAST:
@@ -109,7 +112,7 @@ def _squares(value_B: np.ndarray, pivot_B: np.ndarray, stored_B: np.ndarray, sum
 def store_span(
     value: np.ndarray, pivot: np.ndarray, scratch: Scratch, raw: np.ndarray, sums: np.ndarray
 ) -> None:
-    """Round one span to bfloat16 and account for it."""
+    """Round one span to bfloat16 and add to the sums."""
     if not round_bf16(value, scratch.wide, scratch.narrow, raw):
         sums[2] += 1
     _squares(value, pivot, scratch.wide, sums)
@@ -125,14 +128,17 @@ def _store_bf16(value_B: np.ndarray, pivot_B: np.ndarray, raw_B: np.ndarray, sum
 
 
 def store(value_B: np.ndarray, pivot_B: np.ndarray, raw_B: np.ndarray, sums: np.ndarray) -> None:
-    """Round float64 values to the type of ``raw_B`` (bfloat16 is uint16 there), once, and account for them.
+    """Round float64 values once, to the type of ``raw_B`` (uint16 for bfloat16), and add to ``sums``.
 
-    Adds to ``sums``: squared change against the pivot, squared rounding error, and something where a value is not finite.
+    These are the squared change against the pivot, the squared rounding error, and a count if a value is not
+    finite.
     """
     if raw_B.dtype == np.uint16:
         _store_bf16(value_B, pivot_B, raw_B, sums)
         return
-    with np.errstate(over="ignore", invalid="ignore"):  # what is not finite is counted and refused by name
+    with np.errstate(
+        over="ignore", invalid="ignore"
+    ):  # values that are not finite are counted and refused by name
         if raw_B.dtype == np.float32:
             raw_B[:] = value_B
             stored_B = raw_B

@@ -1,7 +1,7 @@
-"""How the loops of merging are compiled: cached on disk, free of the interpreter's lock, span by span.
+"""How the loops of merging are compiled: cached on disk, without the GIL, span by span.
 
-Loops run over slices that begin at 0, because the compiler vectorises only those. Sums are float32 inside a `SPAN` and
-float64 above, in a fixed order, so that a result depends on neither threads nor block size.
+Loops run over slices that begin at 0, because the compiler vectorises only those. Sums are float32 inside a
+`SPAN` and float64 above, in a fixed order, so a result depends on neither threads nor block size.
 """
 
 import hashlib
@@ -14,16 +14,16 @@ from numba import njit
 from numba.core.caching import FunctionCache
 
 SPAN = 1024
-"""Elements that a loop goes through at a time: they stay in the first-level cache."""
+"""Elements that a loop processes at a time, which stay in the first-level cache."""
 
 
 def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Compile a loop whose sums may be reordered and fused; NaN and inf are kept."""
+    """Compile a loop whose sums may be reordered and fused; NaN and inf are preserved."""
     return _kept(njit(nogil=True, error_model="numpy", fastmath={"reassoc", "contract", "nsz"})(function))
 
 
 def exact(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Compile a loop without any licence to change the arithmetic."""
+    """Compile a loop without permission to change the arithmetic."""
     return _kept(njit(nogil=True, error_model="numpy")(function))
 
 
@@ -36,7 +36,10 @@ def sources() -> str:
 
 
 class Cache(FunctionCache):
-    """Compiled code on the disk. It is stale once any file of this folder has changed: numba itself looks at one file."""
+    """Compiled code on disk, which is stale once any file of this folder has changed.
+
+    numba itself checks only one file.
+    """
 
     folder = sources()
 
@@ -46,7 +49,7 @@ class Cache(FunctionCache):
 
 def _kept(function: Any) -> Callable[..., Any]:
     """The same function with a `Cache`, or without one where no folder can be written to."""
-    with suppress(RuntimeError):  # numba's word for that
+    with suppress(RuntimeError):  # numba raises this
         function._cache = Cache(function.py_func)
     kept: Callable[..., Any] = function
     return kept

@@ -1,4 +1,4 @@
-"""Adding pruned changes to the pivot: all of them, or only those that agree with the elected sign."""
+"""Adding pruned changes to the pivot: all of them, or only those with the elected sign."""
 
 # J targets, B elements of a block
 
@@ -16,7 +16,7 @@ class All(NamedTuple):
         weight_J: Factor of each target's changes, float64.
         scale: Multiplies the sum.
         divisor: Divides the sum.
-        by_chance: Whether pruning left the chance that a change is divided by, not the change.
+        by_chance: Whether pruning left, instead of a change, the chance that it is divided by.
     """
 
     weight_J: np.ndarray
@@ -49,7 +49,7 @@ class Elected(NamedTuple):
 def _change(
     pivot: np.ndarray, target: np.ndarray, kept: np.ndarray, by_chance: bool, out: np.ndarray
 ) -> None:
-    """Write a target's kept changes in float64, from what is stored; 0 where nothing is kept."""
+    """Write a target's kept changes in float64, from the stored values; 0 where a change was dropped."""
     if by_chance:
         for i in range(out.size):
             chance = np.float64(kept[i])
@@ -64,7 +64,7 @@ def _change(
 def add_all(x_NB: np.ndarray, kept_JB: np.ndarray, how: All, out_B: np.ndarray) -> None:
     """Write ``pivot + scale * (sum_j weight_j * change_j) / divisor`` in float64.
 
-    ``kept_JB`` is 0 where a change was dropped. The changes themselves are worked out from ``x_NB``.
+    ``kept_JB`` is 0 where a change was dropped. The changes themselves are computed from ``x_NB``.
     """
     weight_J, scale, divisor, by_chance = how
     space = np.empty(SPAN, np.float64)
@@ -88,7 +88,9 @@ def add_all(x_NB: np.ndarray, kept_JB: np.ndarray, how: All, out_B: np.ndarray) 
 
 @exact
 def add_elected(x_NB: np.ndarray, kept_JB: np.ndarray, how: Elected, out_B: np.ndarray) -> None:
-    """Write ``pivot + scale * sum_agreeing(weight_j * change_j)``, divided by the sum of the agreeing shares if asked.
+    """Write ``pivot + scale * sum_agreeing(weight_j * change_j)``, averaged if asked.
+
+    The average divides by the sum of the agreeing shares.
 
     The sign of an element is that of ``sum_j vote_j * change_j``, positive where it is 0; a change agrees if
     ``vote_j * change_j`` is not 0 and has that sign. All in float64. ``kept_JB`` is as in `add_all`.
@@ -110,7 +112,7 @@ def add_elected(x_NB: np.ndarray, kept_JB: np.ndarray, how: Elected, out_B: np.n
             _change(pivot, x_NB[j + 1, begin:end], kept_JB[j, begin:end], by_chance, change)
             for i in range(out.size):
                 ballot[i] += vote * change[i]
-        # 2. weighted changes and shares of those that agree with its sign
+        # 2. weighted changes and shares of those with its sign
         for j in range(weight_J.size):
             vote, weight, share, change = vote_J[j], weight_J[j], share_J[j], change_JS[j, : out.size]
             for i in range(out.size):
@@ -118,7 +120,7 @@ def add_elected(x_NB: np.ndarray, kept_JB: np.ndarray, how: Elected, out_B: np.n
                 agrees = (voice > 0) if ballot[i] >= 0 else (voice < 0)
                 out[i] += weight * change[i] if agrees else 0.0
                 total[i] += share if agrees else 0.0
-        # 3. added to the pivot, divided by the shares if asked
+        # 3. added to the pivot, divided by the shares if requested
         if normalize:
             for i in range(out.size):
                 out[i] = np.float64(pivot[i]) + scale * (out[i] / (total[i] if total[i] != 0 else 1.0))

@@ -1,4 +1,4 @@
-"""Averages in which every element has weights of its own: by its changes (VaRM), by its Fisher information."""
+"""Averages with weights for every element: by its changes (VaRM), or by its Fisher information."""
 
 # N inputs (pivot first), J = N - 1 targets, B elements of a block
 
@@ -9,7 +9,10 @@ from fusionchat.merge.kernels.compiled import SPAN, exact
 
 @exact
 def _raise(ratio: np.ndarray, power: float) -> None:
-    """Powers in place; 1, 2 and 1/2 without the library's function, whose last bit differs from machine to machine."""
+    """Powers in place.
+
+    1, 2 and 1/2 avoid the library's function, whose last bit differs from machine to machine.
+    """
     if power == 2.0:
         for i in range(ratio.size):
             ratio[i] *= ratio[i]
@@ -23,9 +26,9 @@ def _raise(ratio: np.ndarray, power: float) -> None:
 
 @exact
 def add_by_change(x_NB: np.ndarray, power: float, kept_J: np.ndarray, out_B: np.ndarray) -> None:
-    """Write ``pivot + sum_j w_j delta_j`` in float64, ``w`` the `variation_ratio` of the element's own changes.
+    """Write ``pivot + sum_j w_j delta_j`` in float64, with `variation_ratio` of each element as weights.
 
-    Adds to ``kept_J`` how many elements of each target are not the pivot's.
+    Adds to ``kept_J`` how many elements of each target differ from the pivot's.
     """
     targets = kept_J.size
     square_JS, raised_JS = np.empty((targets, SPAN), np.float64), np.empty((targets, SPAN), np.float64)
@@ -69,10 +72,11 @@ def add_by_change(x_NB: np.ndarray, power: float, kept_J: np.ndarray, out_B: np.
 def average_by_information(
     x_NB: np.ndarray, fisher_JB: np.ndarray, weight_J: np.ndarray, kept_J: np.ndarray, out_B: np.ndarray
 ) -> int:
-    """Write ``sum_j w_j F_j target_j / sum_j w_j F_j`` in float64, without ``F`` where all ``w_j F_j`` are 0.
+    """Write ``sum_j w_j F_j target_j / sum_j w_j F_j`` in float64; without ``F`` if all are 0.
 
-    Adds to ``kept_J`` how many elements of each target have a weight that is not 0. Returns how much of the information
-    is negative, which makes the average meaningless; where it is NaN, so is the average.
+    Adds to ``kept_J`` how many elements of each target have a weight other than 0. Returns how many of the
+    information's values are negative, which makes the average meaningless; where one is NaN, so is the
+    average.
     """
     negative = 0
     informed, total = np.empty(SPAN, np.float64), np.empty(SPAN, np.float64)

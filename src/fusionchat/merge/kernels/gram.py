@@ -1,4 +1,4 @@
-"""Inner products of the pivot and of the targets' changes, and elements about which targets disagree.
+"""Inner products of the pivot and the targets' changes, and the number of sign conflicts.
 
 Sums are float32 inside a span of 1,024 elements and float64 above.
 """
@@ -38,7 +38,7 @@ def _conflicts(delta_JB: np.ndarray, begin: int, end: int, moves: np.ndarray) ->
         for i in range(delta.size):
             move = np.uint32(delta[i] > 0) | (np.uint32(delta[i] < 0) << _ONE)
             moves[i] = move if j == 0 else moves[i] | move
-    count = np.float32(0)  # exact here, and added up in vectors
+    count = np.float32(0)  # exact here, and vectorised
     for i in range(end - begin):
         count += np.float32(1) if moves[i] == 3 else np.float32(0)
     return int(count)
@@ -48,7 +48,8 @@ def _conflicts(delta_JB: np.ndarray, begin: int, end: int, moves: np.ndarray) ->
 def measure(x_NB: np.ndarray, delta_JB: np.ndarray, with_pivot: bool, gram_NN: np.ndarray) -> int:
     """Add inner products to the lower triangle of ``gram_NN``; returns the number of sign conflicts.
 
-    Index 0 is the pivot (only if asked for), index j the change of target j. ``delta_JB`` is written first.
+    Index 0 is the pivot (only with ``with_pivot``), index j the change of target j. ``delta_JB`` is written
+    first.
     """
     targets, size = delta_JB.shape
     moves, conflicts = np.empty(SPAN, np.uint32), 0

@@ -1,4 +1,7 @@
-"""Random masks that depend on nothing but seed, target, tensor and element: drop and rescale, by chance or by rank."""
+"""Random masks that depend only on seed, target, tensor and element.
+
+They drop and rescale changes, by chance or by rank.
+"""
 
 # R rows of L elements, B = R * L elements of a block
 
@@ -37,9 +40,10 @@ def _fold(key: int, part: int) -> tuple[np.uint32, np.uint32]:
 
 @compiled
 def uniform_bits(out_B: np.ndarray, key: int, at: int) -> None:
-    """Write one uniform 32-bit number per element: a hash of key and index, whatever the block it is in.
+    """Write one uniform 32-bit number per element: a hash of key and index, independent of the block.
 
-    Each run of 65,536 indices has its own pair of keys; inside it the hash is lowbias32 (Wellons), which vectorises.
+    Each run of 65,536 indices has its own pair of keys; inside it the hash is lowbias32 (Wellons), which
+    vectorises.
     """
     done = 0
     while done < out_B.size:
@@ -48,7 +52,9 @@ def uniform_bits(out_B: np.ndarray, key: int, at: int) -> None:
         here = min(out_B.size - done, _RUN - (index & (_RUN - 1)))
         out, low = out_B[done : done + here], np.uint32(index & (_RUN - 1))
         for i in range(here):
-            h = np.uint32((low + np.uint32(i)) * np.uint32(0x9E3779B1) + first)  # numba widens: narrow each
+            h = np.uint32(
+                (low + np.uint32(i)) * np.uint32(0x9E3779B1) + first
+            )  # numba widens, so narrow each
             h = np.uint32((h ^ (h >> np.uint32(16))) * np.uint32(0x7FEB352D))
             h = np.uint32((h ^ (h >> np.uint32(15))) * np.uint32(0x846CA68B))
             out[i] = (h ^ (h >> np.uint32(16))) ^ second
@@ -57,7 +63,10 @@ def uniform_bits(out_B: np.ndarray, key: int, at: int) -> None:
 
 @compiled
 def drop(value_B: np.ndarray, random_B: np.ndarray, limit: int) -> int:
-    """Zero the elements whose random number is not below ``limit`` (2^32 keeps all); returns how many stay."""
+    """Zero the elements whose random number is at least ``limit``; returns how many stay.
+
+    A limit of 2^32 keeps all.
+    """
     kept = 0
     last = np.uint32(max(limit - 1, 0))
     any_stay = limit > 0
@@ -84,8 +93,9 @@ def drop_by_chance(value_B: np.ndarray, key: int, at: int, limit: int) -> int:
 def row_ranks(value_L: np.ndarray, place_L: np.ndarray, rank_K: np.ndarray, rank_L: np.ndarray) -> None:
     """Write each element's rank by magnitude in its row, 0 for the smallest; ties share their mean rank.
 
-    Magnitudes count as tied where they agree in their exponent and first 7 bits after the point (1 part in 128), or
-    are more than 16 octaves below the row's largest. By histogram: ``rank_K`` holds one entry per such bin.
+    Magnitudes count as tied if they agree in their exponent and first 7 bits after the point (1 part in 128),
+    or are more than 16 octaves below the row's largest. Ranks come from a histogram: ``rank_K`` has one entry
+    per bin.
 
     Args:
         value_L: The row.
@@ -119,9 +129,11 @@ def row_ranks(value_L: np.ndarray, place_L: np.ndarray, rank_K: np.ndarray, rank
 
 @exact
 def drop_by_rank(value_B: np.ndarray, random_B: np.ndarray, row: int, density: float, epsilon: float) -> int:
-    """Keep elements with a chance that rises from ``density - epsilon`` to ``density + epsilon`` with their rank in the row.
+    """Keep elements with a chance that rises with their rank in the row; returns how many stay.
 
-    What stays becomes its chance, what goes 0. Returns how many stay.
+    The chance rises from ``density - epsilon`` to ``density + epsilon``.
+
+    An element that stays becomes its chance, others become 0.
     """
     kept = 0
     rank_L, place_L, rank_K = np.empty(row, np.float32), np.empty(row, np.uint16), np.empty(BINS, np.float32)

@@ -1,9 +1,9 @@
-"""One weight per target: the mixture of a block, in float64 from the inputs as they are stored, rounded once.
+"""One weight per target: the mixture of a block, in float64 from the stored inputs, rounded once.
 
     out = pivot_scale * pivot + scale * (sum_j weight_j * v_j) / divisor
 
-v_j is the target, or its change against the pivot. The order of operations is the formula's, so that exact halves
-between two stored values (common among bfloat16 inputs) stay exact and are rounded to even.
+v_j is the target, or its change against the pivot. The order of operations is the formula's, so that exact
+halves between two stored values (common among bfloat16 inputs) stay exact and are rounded to even.
 """
 
 # N inputs (pivot first), J = N - 1 targets, B elements of a block
@@ -36,7 +36,7 @@ class Factors(NamedTuple):
 
 @exact
 def mix_span(x_NB: np.ndarray, begin: int, factors: Factors, out: np.ndarray) -> None:
-    """`mix` of the elements from ``begin`` on that ``out`` has room for."""
+    """`mix` of the elements from ``begin`` on, for the length of ``out``."""
     weight_J, of_changes, pivot_scale, scale, divisor = factors
     end, own = begin + out.size, 1.0 if of_changes else 0.0
     pivot = x_NB[0, begin:end]
@@ -49,7 +49,7 @@ def mix_span(x_NB: np.ndarray, begin: int, factors: Factors, out: np.ndarray) ->
     if divisor == 1.0:
         for i in range(out.size):
             out[i] = out[i] * scale + pivot_scale * np.float64(pivot[i])
-    else:  # slow, so only where multiplying by the inverse would not be exact
+    else:  # slow, so only if multiplying by the inverse would not be exact
         for i in range(out.size):
             out[i] = out[i] * scale / divisor + pivot_scale * np.float64(pivot[i])
 
@@ -64,7 +64,7 @@ def mix(x_NB: np.ndarray, factors: Factors, out_B: np.ndarray) -> None:
 
 @exact
 def mix_bf16(x_NB: np.ndarray, factors: Factors, raw_B: np.ndarray, sums: np.ndarray) -> None:
-    """`mix` and `fusionchat.merge.kernels.bf16.store` in one go, without leaving the first-level cache."""
+    """`mix` and `fusionchat.merge.kernels.bf16.store` in one pass, within the first-level cache."""
     space, wide, narrow = np.empty(SPAN, np.float64), np.empty(SPAN, np.float64), np.empty(SPAN, np.float32)
     for begin in range(0, raw_B.size, SPAN):
         end = min(raw_B.size, begin + SPAN)

@@ -21,7 +21,7 @@ NOTHING = 2**32 - 1
 
 @compiled
 def count_high_bits(value_B: np.ndarray, count: np.ndarray) -> None:
-    """Count elements by the upper 16 bits of their magnitude; the entry after the last counts zeros."""
+    """Count elements by the upper 16 bits of their magnitude; one more entry at the end counts zeros."""
     bits = value_B.view(np.uint32)
     zeros = 0
     for i in range(bits.size):
@@ -58,7 +58,7 @@ def count_equal(value_B: np.ndarray, threshold: int) -> int:
 
 @compiled
 def mark_largest(value_B: np.ndarray, threshold: int, quota: int, mask_B: np.ndarray) -> int:
-    """Mark the elements above the threshold and the first ``quota`` on it; returns what is left of the quota."""
+    """Mark the elements above the threshold and the first ``quota`` on it; returns the rest of the quota."""
     limit = np.uint32(threshold)
     for begin in range(0, value_B.size, SPAN):
         bits = value_B[begin : min(value_B.size, begin + SPAN)].view(np.uint32)

@@ -1,6 +1,9 @@
-"""The common case in one go: bfloat16 files mixed into a bfloat16 result, span by span in the first-level cache.
+"""The common case in one pass: bfloat16 files mixed into a bfloat16 result.
 
-The same operations as decoding, `measure` and `mix_bf16` block by block, without blocks in between: one call a chunk.
+It goes span by span, within the first-level cache.
+
+The operations are those of decoding, `measure` and `mix_bf16` block by block, but without blocks: one call
+per chunk.
 """
 
 # N inputs (pivot first), S elements of a span
@@ -32,7 +35,7 @@ def _as_pointer(typing: Any, address: Any) -> Any:
 
 
 def _fetch_ahead(typing: Any, address: Any) -> Any:
-    """Ask the processor for the line of memory at an address; one that is not there does no harm."""
+    """Prefetch the cache line at an address; an invalid address does no harm."""
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         number = ir.IntType(32)
@@ -52,7 +55,7 @@ _prefetch: Any = intrinsic(_fetch_ahead)
 
 @exact
 def _decode(address_N: np.ndarray, begin: int, x_NS: np.ndarray) -> None:
-    """Write the elements from ``begin`` on as float32, and send for those a few spans on: a tenth faster than without."""
+    """Write the elements from ``begin`` on as float32, and prefetch a few spans ahead (a tenth faster)."""
     end = begin + x_NS.shape[1]
     for n in range(address_N.size):
         for byte in range(2 * begin + _AHEAD, 2 * end + _AHEAD, _LINE):
@@ -62,13 +65,13 @@ def _decode(address_N: np.ndarray, begin: int, x_NS: np.ndarray) -> None:
 
 @exact
 def measure_files(address_N: np.ndarray, begin: int, end: int, with_pivot: bool, gram_NN: np.ndarray) -> int:
-    """Add the inner products of the elements ``begin .. end`` to ``gram_NN``; returns the number of conflicts.
+    """Add the inner products of elements ``begin .. end`` to ``gram_NN``; returns the conflict count.
 
     Args:
-        address_N: Where the values of pivot and targets are in memory (bfloat16), uint64.
+        address_N: Addresses in memory of the values of pivot and targets (bfloat16), uint64.
         begin: First element.
-        end: Behind the last one.
-        with_pivot: Whether products with the pivot are asked for.
+        end: The one after the last.
+        with_pivot: Whether products with the pivot are needed.
         gram_NN: As for `measure`.
     """
     inputs, size, conflicts = address_N.size, min(SPAN, end - begin), 0
@@ -83,11 +86,11 @@ def measure_files(address_N: np.ndarray, begin: int, end: int, with_pivot: bool,
 
 
 class Account(NamedTuple):
-    """Where a mixture is accounted for.
+    """The accounts of a mixture.
 
     Attributes:
         sums: As for `fusionchat.merge.kernels.bf16.store`.
-        measured: Whether the inner products are known already; else they are added to ``gram_NN``.
+        measured: Whether the inner products are known already; otherwise they are added to ``gram_NN``.
         with_pivot, gram_NN: As for `measure`.
     """
 
@@ -101,7 +104,10 @@ class Account(NamedTuple):
 def mix_files(
     address_N: np.ndarray, begin: int, factors: Factors, raw_B: np.ndarray, account: Account
 ) -> int:
-    """Mix the elements from ``begin`` on into ``raw_B`` (bit patterns); returns the conflicts, unless measured before."""
+    """Mix the elements from ``begin`` on into ``raw_B`` (bit patterns); returns the conflicts.
+
+    There are none if the products were measured before.
+    """
     inputs, size, conflicts = address_N.size, min(SPAN, raw_B.size), 0
     x_NS, delta_JS = np.empty((inputs, size), np.float32), np.empty((inputs - 1, size), np.float32)
     for at in range(0, raw_B.size, SPAN):

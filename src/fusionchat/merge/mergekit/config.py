@@ -1,10 +1,10 @@
-"""mergekit's configuration files, read for the methods FusionChat has.
+"""mergekit's configuration files, read for the methods that FusionChat has.
 
-What is not supported is an error, by its place.
+Anything unsupported is an error that names its place.
 
-Differences that follow from the methods (docs/merge_methods.md lists them all): DARE and DELLA divide by the chance
-itself, ``sce`` has no absolute epsilon, ``int8_mask`` has no effect (it only saves mergekit memory), and passthrough
-takes everything outside the layers from the base model (or the first slice's model).
+Differences that follow from the methods (docs/merge_methods.md lists them all): DARE and DELLA divide by the
+chance itself, ``sce`` has no absolute epsilon, ``int8_mask`` has no effect (it only saves mergekit memory),
+and in passthrough everything outside the layers comes from the base model (or the first slice's model).
 """
 
 from collections.abc import Mapping
@@ -35,11 +35,11 @@ class MergekitJob:
         pivot: Reference of the base model, or of the model whose structure the result has.
         targets: References of the targets by name, in order.
         method: The method at the first layer, for the record.
-        dtype: What the fused model is stored as; None where the file does not say.
-        embeddings: What the file's tokenizer source implies for vocabularies; None where it says nothing.
+        dtype: The dtype of the fused model's files; None if the file does not say.
+        embeddings: What the file's tokenizer source implies for vocabularies; None if it has none.
         tokenizer_source: Reference of another model whose tokenizer the fused model gets.
         chat_template: The chat template that it gets, or ``auto``; None for the pivot's.
-        arrangement: Layers, where the file has slices.
+        arrangement: Layers, if the file has slices.
     """
 
     pivot: str
@@ -54,9 +54,10 @@ class MergekitJob:
     _spans: tuple[int, ...]
 
     def method_of(self, tensor: str, depth: Depth) -> Method:
-        """Settings of a tensor; gradients run over the layers, of each slice where there are slices.
+        """Settings of a tensor; gradients run over the layers, or over each slice's layers.
 
-        What is before the layers takes the first slice's first value, what is after them the last one's last.
+        Tensors before the layers get the first slice's first value, those after them the last slice's last
+        value.
         """
         number, place = 0, depth.layer
         if place is None or not self._spans:
@@ -68,10 +69,11 @@ class MergekitJob:
 
 
 def load_mergekit(path: Path) -> MergekitJob:
-    """Read a mergekit configuration.
+    """A mergekit configuration as a merge.
 
     Raises:
-        RecipeError: It cannot be read, or has a key, method or value that is not supported; its YAML path is named.
+        RecipeError: It cannot be read, or has an unsupported key, method or value; the message names its YAML
+            path.
     """
     file = validated(read_mergekit(path), name=str(path))
     name, kind = file.merge_method, KINDS[file.merge_method]
@@ -102,7 +104,7 @@ def load_mergekit(path: Path) -> MergekitJob:
 
 
 def _check_adapters(slices: list[Slice], pivot: str) -> None:
-    """Raise RecipeError where an adapter is not to be applied to the pivot."""
+    """Raise RecipeError if an adapter belongs to a model other than the pivot."""
     for source in (source for part in slices for source in part.sources):
         if source.over not in (None, pivot):
             raise RecipeError(
@@ -113,10 +115,7 @@ def _check_adapters(slices: list[Slice], pivot: str) -> None:
 
 
 def _passthrough(kind: Kind, slices: list[Slice], base: str | None) -> Kind:
-    """Passthrough of one whole model, which is ``linear`` of that one, or of slices.
-
-    Raises RecipeError for others.
-    """
+    """Passthrough of slices, or of one whole model, which is ``linear`` of it; else raises RecipeError."""
     first = slices[0].sources[0]
     if first.span is None:
         if len(slices[0].sources) != 1:
@@ -145,7 +144,7 @@ def _passthrough(kind: Kind, slices: list[Slice], base: str | None) -> Kind:
 def _roles(
     kind: Kind, name: str, *, base: str | None, over: str | None, models: list[str], sliced: bool
 ) -> tuple[str, list[str]]:
-    """The pivot and the targets; ``over`` is the model under the first one, where that is an adapter."""
+    """The pivot and the targets; ``over`` is the base of the first model if that is an adapter."""
     if base is None and kind.base is not None:
         raise RecipeError(
             f"Method {name} needs a base model", where="base_model", do="name one of the models, or another"
@@ -166,14 +165,11 @@ def _roles(
 
 
 def _vocabulary(file: MergekitFile) -> tuple[Embeddings | None, str | None]:
-    """What to do where vocabularies differ, and another model whose tokenizer is wanted.
-
-    None where nothing is said.
-    """
+    """What to do if vocabularies differ, and another model whose tokenizer is wanted; None by default."""
     source = file.tokenizer_source if file.tokenizer is None else file.tokenizer.source
     if source is None:
         return None, None
-    name = str(source).removeprefix("model:")  # older versions of mergekit want that
+    name = str(source).removeprefix("model:")  # older versions of mergekit require that
     known: dict[str, Embeddings] = {"base": "pivot", "union": "union"}
     return (known[name], None) if name in known else (None, name)
 
@@ -183,7 +179,7 @@ def _arrangement(
 ) -> Arrangement:
     """The fused layers, from each slice's own sources.
 
-    What is outside is merged as the first and the last slice are.
+    Tensors outside the layers are merged like the first or the last slice.
 
     Raises:
         RecipeError: A slice lacks the base model, against which its changes would be measured.

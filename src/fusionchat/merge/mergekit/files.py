@@ -1,4 +1,4 @@
-"""What a YAML file is: a mergekit configuration, or something that only looks like one and is named."""
+"""What a YAML file is: a mergekit configuration, or another kind that only looks like one."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -22,7 +22,7 @@ _OTHERS: tuple[tuple[set[str], str, str], ...] = (
     ({"architectures", "model_type"}, "a model's config.json", "name the model's folder with --pivot or --target"),
     ({"peft_type"}, "an adapter's adapter_config.json", "name the adapter's folder with --target"),
 )  # fmt: skip
-"""Keys that other tools' files have, what such a file is, and what to do instead of the usual."""
+"""Keys of other tools' files, what such a file is, and what to do with it."""
 _INSTEAD = "use one mergekit configuration, or what `fusionchat init` writes"
 _EACH = "put each into a file of its own and merge them one after the other, with --out's folder as the next one's model"
 
@@ -34,9 +34,9 @@ def is_mergekit(path: Path) -> bool:
 
 
 def foreign(path: Path) -> RecipeError | None:
-    """The refusal of a file that is neither a recipe nor one mergekit configuration, and says what it is.
+    """The error for a file that is neither a recipe nor one mergekit configuration, saying what it is.
 
-    None for a recipe, and for a file that is not YAML: the recipe's own reader reports that.
+    None for a recipe, and for a file that is not YAML, which the recipe's own reader reports.
     """
     documents = _documents(path)
     if documents is None:
@@ -69,7 +69,7 @@ def _said(documents: list[Json]) -> tuple[str, str] | None:
 
 
 def _other(top: Mapping[str, Json]) -> tuple[str, str] | None:
-    """The other tool whose file a mapping is; None where it may be a recipe or mergekit's."""
+    """The other tool whose file a mapping is; None if it may be a recipe or mergekit's."""
     if _RECIPE & top.keys() or "merge_method" in top:
         return None
     for keys, what, do in _OTHERS:
@@ -88,7 +88,7 @@ def _looks_like_mergekit(top: Json) -> bool:
 
 
 def _documents(path: Path) -> list[Json] | None:
-    """A file's YAML documents; None where it cannot be read."""
+    """A file's YAML documents; None if it cannot be read."""
     try:
         return parse_mergekit(path.read_text(encoding="utf-8"), name=str(path))
     except (OSError, UnicodeDecodeError, RecipeError):
@@ -96,7 +96,7 @@ def _documents(path: Path) -> list[Json] | None:
 
 
 def read_mergekit(path: Path) -> dict[str, Json]:
-    """A mergekit configuration's settings; raises RecipeError where the file is something else."""
+    """A mergekit configuration's settings; raises RecipeError if the file is something else."""
     try:
         documents = parse_mergekit(path.read_text(encoding="utf-8"), name=str(path))
     except (OSError, UnicodeDecodeError) as error:

@@ -1,4 +1,4 @@
-"""mergekit's merge methods and settings by its names, and how each is written with ours."""
+"""mergekit's merge methods and settings by its names, and how each is expressed in ours."""
 
 from collections.abc import Mapping
 from typing import NamedTuple
@@ -7,16 +7,16 @@ Setting = bool | float
 
 
 class Kind(NamedTuple):
-    """How one of mergekit's methods is written with ours.
+    """How one of mergekit's methods is expressed in ours.
 
     Attributes:
         method: Our method's name.
-        each: Settings that models have, mergekit's name to ours.
+        each: Settings of models, mergekit's name to ours.
         shared: Settings of the whole merge, mergekit's name to ours.
         fixed: Settings of ours that mergekit's name implies.
         defaults: mergekit's defaults, by mergekit's name.
-        ignored: Settings that may have only the value given, because that is what ours does.
-        base: Whether a base model must be there (True), may be (None), or is one of the two models (False).
+        ignored: Settings that may only have the given value, because that is what ours does.
+        base: Whether a base model is required (True), optional (None), or one of the two models (False).
     """
 
     method: str

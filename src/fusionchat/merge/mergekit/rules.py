@@ -14,7 +14,7 @@ class Rule:
     where: str
 
     def at(self, tensor: str, t: float) -> Setting | None:
-        """The value for a tensor at the relative depth ``t`` in [0, 1]; None where no filter matches."""
+        """The value for a tensor at the relative depth ``t`` in [0, 1]; None if no filter matches."""
         return _evaluate(self.value, tensor, t)
 
 

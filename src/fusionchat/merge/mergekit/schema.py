@@ -1,6 +1,7 @@
 """mergekit's keys and types as frozen models, read as strictly as a recipe.
 
-Only what one key says is checked here. What keys must be to each other and to the merge method is in `config` and `settings`.
+Each key is checked here on its own; how keys must fit each other and the merge method is checked in `config`
+and `settings`.
 """
 
 from pathlib import Path
@@ -31,7 +32,7 @@ _BRANCHES = ("Text", "Folder", "Adapted", "Switch", "Number", "Gradient", "Filte
 
 
 class Folder(Frozen):
-    """A model as mergekit writes it itself: ``{path: a, revision: r}`` is ``a@r``."""
+    """A model in mergekit's own form: ``{path: a, revision: r}`` is ``a@r``."""
 
     path: str
     revision: str | None = None
@@ -60,11 +61,11 @@ Reference = Annotated[
     Annotated[str, Tag("Text")] | Annotated[Folder, Tag("Folder")] | Annotated[Adapted, Tag("Adapted")],
     Discriminator(_form_of_reference),
 ]
-"""A model in any of mergekit's ways; ``str`` of it is how `fusionchat.merge.inputs.references` takes it."""
+"""A model in any of mergekit's forms; ``str`` of it is what `merge.inputs.references` takes."""
 
 
 class Filter(Frozen):
-    """A value for the tensors whose name contains ``filter``; for all where it is ``*`` or missing."""
+    """A value for the tensors whose name contains ``filter``; for all if that is ``*`` or missing."""
 
     filter: str | None = None
     value: "Value"
@@ -110,7 +111,7 @@ Parameters = dict[str, Value] | None
 
 
 def parts(reference: Reference) -> tuple[str, str | None]:
-    """A model of a merge and, where it is an adapter (``model+adapter``), the model that it belongs to.
+    """A model of a merge and, if it is an adapter (``model+adapter``), the model that it belongs to.
 
     Raises:
         ValueError: It has a plus sign, but is neither an existing folder nor one model and one adapter.
@@ -160,10 +161,9 @@ _AnyEntry = TypeVar("_AnyEntry", bound=Entry)
 
 
 def _once(entries: tuple[_AnyEntry, ...]) -> tuple[_AnyEntry, ...]:
-    """The same entries; raises ValueError where a model is named twice.
+    """The same entries; raises ValueError if a model is named twice.
 
-    Only one of its settings could be used.
-    """
+    Only one of its settings could be used."""
     names = [parts(entry.model)[0] for entry in entries]
     twice = next((name for n, name in enumerate(names) if name in names[:n]), None)
     if twice is not None:
@@ -194,7 +194,7 @@ Unsupported = Annotated[None, BeforeValidator(_unsupported)]
 
 
 class TokenizerEntry(Frozen):
-    """The longer way to say where the tokenizer is from."""
+    """The longer way to say where the tokenizer comes from."""
 
     source: Reference = "union"
     tokens: Unsupported = None
@@ -219,7 +219,7 @@ class MergekitFile(Frozen):
 
     @property
     def stored(self) -> Dtype | None:
-        """What the fused model is stored as; None where the file does not say."""
+        """The dtype of the fused model's files; None if the file does not say."""
         name = self.out_dtype or self.dtype
         return _DTYPES[name] if name else None
 
@@ -233,7 +233,9 @@ class MergekitFile(Frozen):
     @field_validator("out_dtype", "dtype")
     @classmethod
     def _can_be_stored(cls, name: str | None, info: ValidationInfo) -> str | None:
-        counts = info.field_name == "out_dtype" or not info.data.get("out_dtype")  # we compute in float64
+        counts = info.field_name == "out_dtype" or not info.data.get(
+            "out_dtype"
+        )  # computation is always in float64
         if counts and name is not None and name not in _DTYPES:
             raise ValueError(f"must be one of {', '.join(_DTYPES)}, not {name!r}")
         return name
@@ -253,10 +255,7 @@ class MergekitFile(Frozen):
 
 
 def validated(tree: dict[str, Any], *, name: str) -> MergekitFile:
-    """A configuration from its tree.
-
-    Raises RecipeError with all mistakes at once, each with its YAML path.
-    """
+    """A configuration from its tree; raises RecipeError with all mistakes, each with its YAML path."""
     try:
         return MergekitFile.model_validate(tree)
     except ValidationError as error:

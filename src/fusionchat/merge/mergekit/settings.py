@@ -17,7 +17,7 @@ Build = Callable[[str, int | None, float], MergeMethod]
 
 
 def check_rules(kind: Kind, slices: list[Slice], shared: Mapping[str, Rule]) -> None:
-    """Raise RecipeError where a setting is none of the method's."""
+    """Raise RecipeError if a setting is not one of the method's."""
     known = {*kind.each, *kind.shared, *kind.ignored}
     levels = [
         shared,
@@ -40,7 +40,7 @@ def check_rules(kind: Kind, slices: list[Slice], shared: Mapping[str, Rule]) -> 
 
 
 def targets_of(part: Slice, targets: list[str]) -> list[str]:
-    """The targets that take part in a slice, in their order; all of them where models are merged whole."""
+    """The targets that take part in a slice, in order; all of them if whole models are merged."""
     return [target for target in targets if target in part.models]
 
 
@@ -71,7 +71,7 @@ def builder(
 
 
 def _alone(kind: Kind, part: Slice) -> bool:
-    """Whether a slice has one source that is taken as it is, because the method would mix it with others."""
+    """Whether a slice has only one source, which is used unchanged because the method would mix it."""
     return part.layers > 0 and len(part.sources) == 1 and kind.method not in ("linear", "passthrough")
 
 
@@ -80,7 +80,8 @@ def _values(
 ) -> dict[str, object]:
     """The method's settings for some targets.
 
-    A model's own come before the slice's, before the file's, before mergekit's.
+    A model's own settings take precedence over the slice's, the file's and mergekit's defaults, in this
+    order.
     """
     all_rules = [source.rules for source in part.sources]
     values: dict[str, object] = dict(kind.fixed)
@@ -109,7 +110,7 @@ def _look(
 
 
 def check_slices(slices: list[Slice], targets: list[str], build: Build) -> None:
-    """Raise RecipeError where a slice has another number of models than the method takes."""
+    """Raise RecipeError if a slice has a number of models that the method does not take."""
     for number, part in enumerate(slices):
         try:
             check_targets(build("", number, 0.0), len(targets_of(part, targets)))

@@ -7,7 +7,7 @@ from fusionchat.merge.mergekit.schema import Entry, LayerEntry, MergekitFile, Sl
 
 
 class Source(NamedTuple):
-    """A model of a merge; ``over`` is the model an adapter was written with (``over+model``)."""
+    """A model of a merge; ``over`` is the base of an adapter (``over+model``)."""
 
     model: str
     over: str | None
@@ -28,7 +28,7 @@ class Slice(NamedTuple):
 
     @property
     def layers(self) -> int:
-        """How many layers it has; 0 where it is of whole models."""
+        """The number of its layers; 0 for whole models."""
         span = self.sources[0].span
         return span[1] - span[0] if span else 0
 

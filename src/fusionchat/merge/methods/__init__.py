@@ -1,6 +1,6 @@
 """The merge methods, one family per file.
 
-A new file here with a `Method` in it is a new method: nothing else to touch.
+A new file here with a `Method` in it is a new method; nothing else changes.
 
 `MergeMethod` is the union of their settings, chosen by the field ``method``.
 """

@@ -1,8 +1,8 @@
 """What a merge method is: settings, and a function from statistics or blocks to a tensor.
 
-Two kinds. A `MixtureMethod` gives each target one weight per tensor (or group of tensors), worked out from inner
-products alone. A `BlockMethod` decides element by element, in `fusionchat.merge.methods.steps`. Neither kind touches
-files or threads. README.md beside this file shows how to add one.
+There are two kinds. A `MixtureMethod` gives each target one weight per tensor (or group of tensors), computed
+from inner products alone. A `BlockMethod` decides element by element, in `fusionchat.merge.methods.steps`.
+Neither kind touches files or threads. README.md beside this file shows how to add one.
 """
 
 # N inputs (pivot first), J = N - 1 targets
@@ -22,8 +22,9 @@ class Gram:
     """Inner products over one tensor or a group of tensors.
 
     Attributes:
-        products_NN: Symmetric; index 0 is the pivot (zero unless the method asked for it), index j the change of target j.
-        count: Number of elements they were summed over.
+        products_NN: Symmetric; index 0 is the pivot (zero unless the method asked for it), index j the change
+            of target j.
+        count: Number of elements in the sums.
         conflicts: Number of elements that one target raises and another lowers.
     """
 
@@ -50,7 +51,8 @@ class Mixture(NamedTuple):
         of: What v_j is: the target itself, or its change against the pivot.
         pivot: Factor of the pivot.
         scale: Factor of the sum.
-        divisor: Divides the sum; kept apart from the weights because dividing once, at the end, is exact more often.
+        divisor: Divides the sum; separate from the weights because dividing once, at the end, is exact more
+            often.
     """
 
     weight_J: Float64[np.ndarray, " J"]
@@ -65,10 +67,7 @@ class Mixture(NamedTuple):
         return self.scale * self.weight_J / self.divisor
 
     def factors(self) -> tuple[float, float]:
-        """Scale and divisor; a divisor that is a power of two is put into the scale.
-
-        That is exact, and faster.
-        """
+        """Scale and divisor; a divisor that is a power of two moves into the scale: exact, and faster."""
         fraction, _ = np.frexp(self.divisor)
         if abs(fraction) == 0.5:
             return self.scale / self.divisor, 1.0
@@ -85,11 +84,11 @@ class Method:
     """Base of all methods' settings.
 
     Attributes:
-        method: The name, a ``Literal`` in every method, by which it is chosen.
-        paper: Where the method is from.
-        targets: Least and largest number of targets it works on; None is no limit.
-        needs_auxiliary: Whether it cannot do without `auxiliary` folders.
-        by_rows: Whether a block has to hold whole rows.
+        method: The name by which it is chosen, a ``Literal`` in every method.
+        paper: The source of the method.
+        targets: Least and largest number of targets that it works on; None is no limit.
+        needs_auxiliary: Whether it requires `auxiliary` folders.
+        by_rows: Whether a block must contain whole rows.
     """
 
     __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
@@ -102,12 +101,12 @@ class Method:
     def auxiliary(self) -> tuple[str, ...]:
         """Folders with one more tensor per target and parameter, in the targets' order.
 
-        Fisher information, for example.
+        An example is Fisher information.
         """
         return ()
 
     def steps(self, tensor: TensorInfo) -> Steps | None:
-        """The steps of one tensor, None where one weight per target is all there is to it."""
+        """The steps of one tensor; None if it only needs one weight per target."""
         raise NotImplementedError
 
 
@@ -116,7 +115,8 @@ class MixtureMethod(Method):
     """A method that gives each target one weight per tensor or group.
 
     Attributes:
-        statistics: What it needs to know: nothing, inner products of the changes, or those with the pivot too.
+        statistics: The statistics that it needs: none, inner products of the changes, or those with the pivot
+            too.
     """
 
     statistics: ClassVar[Literal["none", "changes", "all"]] = "none"
@@ -127,11 +127,11 @@ class MixtureMethod(Method):
         return "matrix"
 
     def steps(self, tensor: TensorInfo) -> Steps | None:
-        """None: the weights say it all."""
+        """None, since the weights suffice."""
         return None
 
     def mixture(self, gram: Gram) -> Mixture:
-        """The weights of one group; raises ValueError where the method cannot decide."""
+        """The weights of one group; raises ValueError if the method cannot decide."""
         raise NotImplementedError
 
 

@@ -19,7 +19,7 @@ class Breadcrumbs(Pruned):
 
     Attributes:
         density: Share of every target's changes that is kept, per tensor.
-        gamma: Share of the largest changes that is dropped first; less where ``density`` would not be reached.
+        gamma: Share of the largest changes that is dropped first; less if ``density`` would not be reached.
         elect_sign: Whether only changes with the elected sign count (mergekit's ``breadcrumbs_ties``).
         normalize: Divide by the sum of the weights that count.
     """
@@ -32,11 +32,11 @@ class Breadcrumbs(Pruned):
     normalize: bool = False
 
     def __post_init__(self) -> None:
-        """Raise ValueError where a setting is out of range."""
+        """Raise ValueError if a setting is out of range."""
         self.check(density=(self.density, 0, 1), gamma=(self.gamma, 0, 1))
 
     def steps(self, tensor: TensorInfo) -> Steps:
-        """Section 3 of the paper: beta is 1 - density - gamma, the share of the smallest changes that goes."""
+        """Section 3 of the paper: beta is 1 - density - gamma, the share of the smallest changes to drop."""
         density_J = per_target("density", self.density, tensor.targets)
         gamma_J = np.minimum(per_target("gamma", self.gamma, tensor.targets), 1 - density_J)
         weight_J = weights_for(self.weight, tensor.targets)

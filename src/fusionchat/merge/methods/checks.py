@@ -1,4 +1,4 @@
-"""Checks of methods' settings, and settings that are one value, or one per target."""
+"""Checks of methods' settings, and settings with one value, or one per target."""
 
 # J targets
 
@@ -13,7 +13,7 @@ Share = float | tuple[float, ...]
 
 
 def per_target(name: str, value: Share, targets: int) -> Float64[np.ndarray, " J"]:
-    """One value of a setting per target; raises ValueError where there are values for another number."""
+    """One value of a setting per target; raises ValueError if the number of values does not match."""
     if not isinstance(value, tuple):
         return np.full(targets, value, dtype=np.float64)
     if len(value) != targets:
@@ -22,15 +22,12 @@ def per_target(name: str, value: Share, targets: int) -> Float64[np.ndarray, " J
 
 
 def weights_for(weight: tuple[float, ...] | None, targets: int) -> Float64[np.ndarray, " J"]:
-    """One weight per target, 1 for all where none are given; raises ValueError where there are others."""
+    """One weight per target, 1 by default; raises ValueError if the number of weights does not match."""
     return per_target("weight", 1.0 if weight is None else weight, targets)
 
 
 def check_targets(method: Method, targets: int) -> None:
-    """Raise ValueError where a method does not take this many targets.
-
-    Also where it has values or folders for another number.
-    """
+    """Raise ValueError if a method, or its values or folders, does not fit the number of targets."""
     least, most = method.targets
     if targets < least or (most is not None and targets > most):
         wants = f"{least}" if least == most else f"{least} or more" if most is None else f"{least} to {most}"
@@ -51,7 +48,7 @@ def check_targets(method: Method, targets: int) -> None:
 
 
 def check_weights(weight: tuple[float, ...] | None, *, positive_sum: bool = False) -> None:
-    """Raise ValueError where weights are not finite, or do not add up to more than 0 where they must."""
+    """Raise ValueError if weights are not finite, or do not add up to more than 0 although they must."""
     if weight is None:
         return
     if not weight or not all(np.isfinite(weight)):
@@ -61,6 +58,6 @@ def check_weights(weight: tuple[float, ...] | None, *, positive_sum: bool = Fals
 
 
 def check_range(name: str, value: float, low: float, high: float) -> None:
-    """Raise ValueError where a setting is outside ``low .. high`` (or is not a number)."""
+    """Raise ValueError if a setting is outside ``low .. high`` (or is not a number)."""
     if not low <= value <= high:
         raise ValueError(f"`{name}` must be between {low:g} and {high:g}, not {value:g}")

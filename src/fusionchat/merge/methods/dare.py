@@ -1,4 +1,4 @@
-"""DARE (drop and rescale): changes are kept by chance, and what stays is scaled up."""
+"""DARE (drop and rescale): changes are kept by chance, and the kept ones are scaled up."""
 
 # J targets
 
@@ -16,13 +16,14 @@ from fusionchat.merge.methods.steps import Block, State, Steps, TensorInfo
 class DareLinear(Pruned):
     """Keeps each change with a chance, divides by it, adds all (arXiv 2311.03099).
 
-    Masks come from a hash of seed, target, tensor and element: the same for any number of threads.
+    Masks come from a hash of seed, target, tensor and element, so they are the same for any number of
+    threads.
 
     Attributes:
-        density: Chance of a change to be kept.
-        rescale: Divide what is kept by ``density``, so that the expectation stays.
+        density: The chance of a change to be kept.
+        rescale: Divide kept changes by ``density``, so that the expectation stays the same.
         normalize: Divide by the sum of the weights.
-        seed: Of the masks.
+        seed: The seed of the masks.
     """
 
     paper: ClassVar[str] = "https://arxiv.org/abs/2311.03099"
@@ -43,13 +44,15 @@ class DareLinear(Pruned):
 
 @dataclass(frozen=True)
 class DareTies(Pruned):
-    """Keeps each change with a chance, divides by it, adds those with the elected sign (arXiv 2311.03099).
+    """Keeps each change with a chance, divides by it, adds those with the elected sign.
+
+    DARE (arXiv 2311.03099) with the vote of TIES.
 
     Attributes:
-        density: Chance of a change to be kept.
-        rescale: Divide what is kept by ``density``.
+        density: The chance of a change to be kept.
+        rescale: Divide kept changes by ``density``.
         normalize: Divide by the sum of the agreeing weights.
-        seed: Of the masks.
+        seed: The seed of the masks.
     """
 
     paper: ClassVar[str] = "https://arxiv.org/abs/2311.03099"
@@ -83,7 +86,7 @@ def dare(method: DareLinear | DareTies, tensor: TensorInfo, *, elect: bool) -> S
 
     # 2. rescale: delta_j / (1 - p), which keeps the expectation
     inverse_J = np.divide(1.0, density_J, out=np.ones_like(density_J), where=density_J > 0)
-    # 3. merge: pivot + scale * sum_j w_j delta_j, of all or of those with the elected sign
+    # 3. merge: pivot + scale * sum_j w_j delta_j, over all or those with the elected sign
     weight_J = weights_for(method.weight, tensor.targets)
     rescale_J = inverse_J if method.rescale else 1.0
     merged = Sum(weight_J, method.scale, elect=elect, normalize=method.normalize, rescale_J=rescale_J)

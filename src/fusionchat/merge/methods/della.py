@@ -14,17 +14,20 @@ from fusionchat.merge.methods.steps import Block, State, Steps, TensorInfo
 
 @dataclass(frozen=True)
 class Della(Pruned):
-    """Keeps each change with a chance that grows with its rank in its row, divides by the chance (arXiv 2406.11617).
+    """Keeps each change with a chance that grows with its rank in its row, and divides by the chance.
 
-    The chance runs from ``density - epsilon`` for the smallest magnitude of a row to ``density + epsilon`` for the
-    largest; equal magnitudes share their mean rank.
+    This is DELLA of arXiv 2406.11617.
+
+    The chance runs from ``density - epsilon`` for the smallest magnitude of a row to ``density + epsilon``
+    for the largest; equal magnitudes share their mean rank.
 
     Attributes:
         density: Mean chance of a change to be kept.
-        epsilon: Half the range of the chances; ``density`` plus and minus it must be between 0 and 1, exclusive.
+        epsilon: Half the range of the chances; ``density`` plus and minus it must be between 0 and 1,
+            exclusive.
         elect_sign: Whether only changes with the elected sign count (False is mergekit's ``della_linear``).
         normalize: Divide by the sum of the weights that count.
-        seed: Of the masks.
+        seed: The seed of the masks.
     """
 
     paper: ClassVar[str] = "https://arxiv.org/abs/2406.11617"
@@ -37,7 +40,7 @@ class Della(Pruned):
     seed: int = 0
 
     def __post_init__(self) -> None:
-        """Raise ValueError where a setting is out of range."""
+        """Raise ValueError if a setting is out of range."""
         self.check(density=(self.density, 0, 1), epsilon=(self.epsilon, 0, 0.5))
         count = max([len(v) for v in (self.density, self.epsilon) if isinstance(v, tuple)], default=1)
         density_J = per_target("density", self.density, count)
@@ -56,7 +59,7 @@ class Della(Pruned):
         keys = stream_keys(self.seed, tensor.name, tensor.targets)
 
         # 1. drop (MagPrune): p_i falls with the rank in the row, from 1 - density + epsilon to 1 - density - epsilon;
-        #    what stays becomes 1 - p_i, by which its change is divided
+        #    an element that stays becomes 1 - p_i, by which its change is divided
         def drop(block: Block, _: State) -> list[int]:
             random_B, kept = np.empty(block.delta_JB.shape[1], np.uint32), []
             for j, delta_B in enumerate(block.delta_JB):
@@ -68,6 +71,7 @@ class Della(Pruned):
                 kept.append(drop_by_rank(delta_B, random_B, tensor.row, density_J[j], epsilon_J[j]))
             return kept
 
-        # 2. elect: the sign of sum_j w_j delta_j; 3. fuse: pivot + scale * the mean of the changes that have it
+        # 2. elect: the sign of sum_j w_j delta_j; 3. fuse: pivot + scale * the mean of the changes with that
+        # sign
         merged = Sum(weight_J, self.scale, elect=self.elect_sign, normalize=self.normalize, by_chance=True)
         yield merged.after(drop)

@@ -18,13 +18,13 @@ from fusionchat.merge.methods.steps import Block, Combine, State, Steps, TensorI
 class Fisher(BlockMethod):
     """``sum_j w_j F_j target_j / sum_j w_j F_j``, element by element (Eq. 2, arXiv 2111.09832).
 
-    Where all information is 0 the weighted average is taken. `fusionchat fisher TARGET CORPUS --out FOLDER` makes the
-    folders. A recipe's merge needs them beforehand: `fusionchat distill RECIPE`, then `fusionchat fisher` for each
-    target (`runs/NAME/distill/SOURCE@WEIGHT/model`), then `fusionchat run RECIPE`.
+    Where all information is 0, the weighted average is used. `fusionchat fisher TARGET CORPUS --out FOLDER`
+    makes the folders. A recipe's merge needs them beforehand: `fusionchat distill RECIPE`, then `fusionchat
+    fisher` for each target (`runs/NAME/distill/SOURCE@WEIGHT/model`), then `fusionchat run RECIPE`.
 
     Attributes:
-        fisher: Folder with each target's diagonal, one tensor per parameter under the parameter's name, in the targets'
-            order (a recipe's: its sources'), relative to the working directory.
+        fisher: Folder with each target's diagonal, one tensor per parameter under the parameter's name, in
+            the targets' order (a recipe's: its sources'), relative to the working directory.
         weight: One per target; None is the same for all.
     """
 
@@ -35,7 +35,7 @@ class Fisher(BlockMethod):
     weight: tuple[float, ...] | None = None
 
     def __post_init__(self) -> None:
-        """Raise ValueError where weights cannot be used."""
+        """Raise ValueError if weights cannot be used."""
         check_weights(self.weight, positive_sum=True)
         if self.weight is not None and min(self.weight) < 0:
             raise ValueError("`weight` must not be negative")
@@ -45,7 +45,7 @@ class Fisher(BlockMethod):
         return self.fisher
 
     def steps(self, tensor: TensorInfo) -> Steps:
-        """One pass (Eq. 2); raises MergeError where information is negative."""
+        """One pass (Eq. 2); raises MergeError if information is negative."""
         from fusionchat.merge.kernels.elements import average_by_information
 
         weight_J = weights_for(self.weight, tensor.targets)

@@ -16,8 +16,9 @@ from fusionchat.merge.methods.spherical import CANCELLED, Origin, Spherical, len
 class Karcher(Spherical):
     """The point of the sphere with the least sum of squared angles to all vectors (arXiv 2603.04972).
 
-    Starts at the mean direction and walks along the mean tangent until it is shorter than ``tol``. Zero vectors have
-    no direction and count only for the length. Directions that cancel out have no mean: the plain average is taken.
+    Starts at the mean direction and moves along the mean tangent until it is shorter than ``tol``. Zero
+    vectors have no direction and count only for the length. Directions that cancel out have no mean, so the
+    plain average is used.
 
     Attributes:
         max_iter: Largest number of steps.
@@ -32,7 +33,7 @@ class Karcher(Spherical):
     origin: Origin = "zero"
 
     def __post_init__(self) -> None:
-        """Raise ValueError where a setting is out of range."""
+        """Raise ValueError if a setting is out of range."""
         check_range("max_iter", self.max_iter, 1, 1000)
         check_range("tol", self.tol, 0, 1)
 

@@ -1,13 +1,13 @@
 """The k largest magnitudes of a stream, exactly, in two or three looks.
 
-Of elements exactly on a threshold (ties) those with the lowest index are taken. Chunks run in any order, so each needs to know
-how many ties the chunks before it have: that is the third look. Inside a chunk the quota goes from block to block, in order.
+Of elements exactly on a threshold (ties), those with the lowest index are selected. Chunks run in any order,
+so each must know how many ties the chunks before it have, which takes the third look. Inside a chunk the
+quota passes from block to block, in order.
 
     magnitudes    3 2 1 2 | 2 0 2 1      two chunks; k = 3
-    threshold     2                      the third largest; one element is above it, so 2 of the 4 ties are needed
-    ties          2       | 2            chunk by chunk
-    quota         2       | 0            what the chunks before leave of the 2
-    selected      3 2 . 2 | . . . .
+    threshold     2                      the third largest; one element is above it, so 2 of the 4 ties are
+    needed ties          2       | 2            chunk by chunk quota         2       | 0            the rest
+    of the 2 after the earlier chunks selected      3 2 . 2 | . . . .
 """
 
 # J rows selected from independently (TIES: one a target), K thresholds a row, C chunks, B elements of a block
@@ -25,13 +25,13 @@ See = Callable[[Block, State, np.ndarray], None]
 
 
 class Largest(NamedTuple):
-    """What is selected.
+    """A selection.
 
     Attributes:
-        threshold_JK: The bit pattern of the least magnitude that is taken.
-        need_JK: How many elements on it are taken.
+        threshold_JK: The bit pattern of the least magnitude that is selected.
+        need_JK: How many elements on it are selected.
         ties_JK: How many elements are on it.
-        ties_JKC: The same chunk by chunk; None where all of them are taken.
+        ties_JKC: The same chunk by chunk; None if all of them are selected.
     """
 
     threshold_JK: Int64[np.ndarray, "J K"]
@@ -40,7 +40,7 @@ class Largest(NamedTuple):
     ties_JKC: Int64[np.ndarray, "J K C"] | None = None
 
     def quota(self, chunk: int) -> State:
-        """How many elements on each threshold a chunk may take: what the chunks before it leave; flattened."""
+        """How many elements on each threshold a chunk may select, after the chunks before it; flattened."""
         if self.ties_JKC is None:
             return self.need_JK.flatten()
         before_JK = self.ties_JKC[:, :, :chunk].sum(2)
@@ -48,9 +48,9 @@ class Largest(NamedTuple):
         return left
 
     def mark(self, j: int, value_B: Float32[np.ndarray, " B"], quota: State) -> np.ndarray:
-        """Which elements of row j are selected, above the first threshold and not above the second (if there is one).
+        """Which elements of row j are selected: above the first threshold, and not above any second one.
 
-        The ties that were taken are subtracted from ``quota``.
+        The selected ties are subtracted from ``quota``.
         """
         from fusionchat.merge.kernels.selection import mark_largest
 
@@ -85,14 +85,14 @@ def largest(
 
     ``n`` counts all elements, or those that are not zero.
 
-    Float32 bit patterns without the sign sort like the magnitudes. Two histograms find the pattern of the k-th largest,
-    its 16 high bits first, then its 15 low bits: no sort, and 400 KB a row for each chunk under way (`OrderedPool` bounds
-    these), whatever the tensor's size.
+    Float32 bit patterns without the sign sort like the magnitudes. Two histograms find the pattern of the
+    k-th largest, its 16 high bits first, then its 15 low bits. This needs no sort, and 400 KB per row for
+    each running chunk (whose number `OrderedPool` bounds), whatever the tensor's size.
     """
     from fusionchat.merge.kernels.selection import HIGH, LOW, NOTHING
 
     zeros_JK = np.zeros(share_JK.shape, np.int64)
-    if (share_JK >= 1).all() and not of_nonzero:  # every magnitude is 0 or more: no look
+    if (share_JK >= 1).all() and not of_nonzero:  # every magnitude is at least 0, so no look is needed
         return Largest(zeros_JK, np.full_like(zeros_JK, tensor.size), zeros_JK)
 
     # 1. high bits: the bin that holds the k-th largest, and how many of that bin are needed
@@ -115,7 +115,7 @@ def largest(
     if (need_JK == ties_JK).all():
         return Largest(threshold_JK, need_JK, ties_JK)
 
-    # 3. where not all ties are needed: how many each chunk has, so that those with the lowest index are taken
+    # 3. if not all ties are needed: how many each chunk has, so that those with the lowest index are selected
     ties_JKC = yield Count(ties_at(values, threshold_JK), shape=(*share_JK.shape, tensor.chunks))
     return Largest(threshold_JK, need_JK, ties_JK, ties_JKC)
 
@@ -156,7 +156,10 @@ def ties_at(values: Values, threshold_JK: Int64[np.ndarray, "J K"]) -> See:
 
 
 def _kth_from_top(count: np.ndarray, k: int) -> tuple[int, int]:
-    """The bin of a histogram with the k-th largest element (0 for k = 0), and how many are in the bins above it."""
+    """The bin of the k-th largest element of a histogram, and how many are in the bins above it.
+
+    The bin is 0 for k = 0.
+    """
     if k <= 0:
         return 0, 0
     from_top = np.cumsum(count[::-1])

@@ -35,7 +35,9 @@ class Linear(MixtureMethod):
 
 @dataclass(frozen=True)
 class TaskArithmetic(MixtureMethod):
-    """The pivot plus the weighted sum of the changes, ``pivot + scale * sum_j w_j delta_j`` (arXiv 2212.04089).
+    """The pivot plus the weighted sum of the changes, ``pivot + scale * sum_j w_j delta_j``.
+
+    This is task arithmetic (arXiv 2212.04089).
 
     Attributes:
         weight: One per target; None is 1 for all.

@@ -13,9 +13,9 @@ from fusionchat.merge.methods.spherical import lengths
 class ModelStock(MixtureMethod):
     """``t * average + (1 - t) * pivot`` with ``t = J cos / (1 + (J - 1) cos)`` (arXiv 2403.19522, Eq. 4).
 
-    The cosine is the mean over all pairs of changes; a target that changed nothing has cosine 0 with all others.
-    ``t`` is an interpolation ratio, so it is held in [0, 1]: where the targets disagree (cosine 0 or less) the pivot
-    stays. The formula alone has a pole at ``cos = -1 / (J - 1)``.
+    The cosine is the mean over all pairs of changes; a target that changed nothing has cosine 0 with all
+    others. ``t`` is an interpolation ratio, so it is clipped to [0, 1]: if the targets disagree (cosine 0 or
+    less) the result is the pivot. The formula alone has a pole at ``cos = -1 / (J - 1)``.
     """
 
     paper: ClassVar[str] = "https://arxiv.org/abs/2403.19522"

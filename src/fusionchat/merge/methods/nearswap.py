@@ -1,4 +1,4 @@
-"""NearSwap: changes that are small are taken whole, larger ones are cut to the threshold."""
+"""NearSwap: small changes are applied fully, larger ones are cut to the threshold."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,10 +14,10 @@ from fusionchat.merge.methods.steps import Block, Combine, State, Steps, TensorI
 
 @dataclass(frozen=True)
 class Nearswap(BlockMethod):
-    """The pivot plus the target's changes, none larger than ``t``: ``p + min(1, t / |d|) d``, element by element.
+    """The pivot plus the target's changes, cut to ``t``: ``p + min(1, t / |d|) d``, element by element.
 
     Attributes:
-        t: The largest change; 0 leaves the pivot as it is.
+        t: The largest change; 0 leaves the pivot unchanged.
     """
 
     paper: ClassVar[str] = "https://huggingface.co/alchemonaut/QuartetAnemoi-70B-t0.0001"
@@ -26,7 +26,7 @@ class Nearswap(BlockMethod):
     t: float = 1e-4
 
     def __post_init__(self) -> None:
-        """Raise ValueError where a setting is out of range."""
+        """Raise ValueError if a setting is out of range."""
         check_range("t", self.t, 0, float("inf"))
 
     def steps(self, tensor: TensorInfo) -> Steps:

@@ -23,17 +23,20 @@ class LayerRange:
     layers: tuple[int, int]
 
     def __post_init__(self) -> None:
-        """Raise ValueError where the range is empty."""
+        """Raise ValueError if the range is empty."""
         if not 0 <= self.layers[0] < self.layers[1]:
             raise ValueError(f"`layers` must be a first layer and a later end, not {list(self.layers)}")
 
 
 @dataclass(frozen=True)
 class Passthrough(MixtureMethod):
-    """The layers of ``slices`` one after the other; everything outside the layers is the pivot's (arXiv 2312.15166).
+    """The layers of ``slices`` one after the other; everything outside the layers is the pivot's.
+
+    See arXiv 2312.15166.
 
     Attributes:
-        slices: Layer ranges in order; they may repeat layers and name several models. None is the pivot as it is.
+        slices: Layer ranges in order; they may repeat layers and name several models. None is the pivot
+            unchanged.
         scale: Multiplies all values.
     """
 

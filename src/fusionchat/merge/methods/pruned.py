@@ -1,6 +1,6 @@
 """What TIES, Breadcrumbs, DARE and DELLA share: pruned changes are added up.
 
-The sum is with or without a vote on the sign.
+The sum may include a vote on the sign.
 """
 
 # J targets, B elements of a block
@@ -17,7 +17,7 @@ from fusionchat.merge.methods.largest import Largest
 from fusionchat.merge.methods.steps import Block, Combine, State
 
 Prune = Callable[[Block, State], Sequence[int]]
-"""Zeroes the changes of a block that go; returns how many of each target stay."""
+"""Zeroes the dropped changes of a block; returns how many of each target stay."""
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class Pruned(BlockMethod):
     scale: float = 1.0
 
     def check(self, **shares: tuple[Share, float, float]) -> None:
-        """Raise ValueError where weights, scale or the named shares cannot be used."""
+        """Raise ValueError if weights, scale or the named shares cannot be used."""
         check_weights(self.weight)
         check_weights((self.scale,))
         for name, (value, low, high) in shares.items():
@@ -48,10 +48,11 @@ class Sum:
     Attributes:
         weight_J: One per target.
         scale: Factor of the sum.
-        elect: Whether only changes count that have the elected sign, that of ``sum_j weight_j * change_j`` (0 is positive).
+        elect: Whether only changes with the elected sign count, that of ``sum_j weight_j * change_j`` (0 is
+            positive).
         normalize: Whether to divide by the sum of the weights that count.
         rescale_J: Multiplies each target's changes.
-        by_chance: Whether pruning leaves, in place of a change that stays, the chance it is divided by.
+        by_chance: Whether pruning leaves, instead of a kept change, the chance that it is divided by.
     """
 
     weight_J: Float64[np.ndarray, " J"]
@@ -63,13 +64,13 @@ class Sum:
 
     @property
     def divisor(self) -> float:
-        """The sum of all weights where it is divided by that; 1 where they cancel out."""
+        """The sum of all weights if it is divided by that; 1 if they cancel out."""
         total = float(self.weight_J.sum())
         cancel = abs(total) <= 1e-8 * float(np.abs(self.weight_J).sum())
         return total if self.normalize and not cancel else 1.0
 
     def write(self, block: Block, out_B: Float64[np.ndarray, " B"]) -> None:
-        """Write the pivot plus the changes that are left in the block."""
+        """Write the pivot plus the remaining changes of the block."""
         from fusionchat.merge.kernels.consensus import All, Elected, add_all, add_elected
 
         factor_J = self.weight_J * self.rescale_J
@@ -92,7 +93,7 @@ class Sum:
         return replace(self.after(keep(selected)), start=selected.quota, ties=selected.ties)
 
     def after(self, prune: Prune) -> Combine:
-        """The pass that prunes each block and adds what is left."""
+        """The pass that prunes each block and adds the remaining changes."""
 
         def write(block: Block, state: State, out_B: Float64[np.ndarray, " B"]) -> Sequence[int]:
             kept_J = prune(block, state)
@@ -103,7 +104,7 @@ class Sum:
 
 
 def keep(selected: Largest) -> Prune:
-    """Pruning by rank: what is not ``selected`` becomes 0."""
+    """Pruning by rank: changes that are not ``selected`` become 0."""
     from fusionchat.merge.kernels.selection import keep_marked
 
     def prune(block: Block, quota: State) -> list[int]:

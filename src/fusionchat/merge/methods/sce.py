@@ -17,14 +17,14 @@ from fusionchat.merge.weights import variation_ratio
 
 @dataclass(frozen=True)
 class Sce(BlockMethod):
-    """The elements on which targets differ most, weighted by squared change, minorities erased (arXiv 2408.07990).
+    """The elements on which targets differ most, weighted by squared change, minorities erased.
 
-    Selects the elements with the largest variance over the targets, gives each target the share of its squared
-    changes there as weight, and averages, element by element, the changes that have the elected sign. Scale-free.
-    With one target nothing differs and all is selected.
+    Selects the elements with the largest variance over the targets, weights each target with its share of the
+    squared changes there, and averages, element by element, the changes with the elected sign (arXiv
+    2408.07990). It is scale-free. With one target nothing differs, and all elements are selected.
 
     Attributes:
-        select_topk: Share of the elements that is selected, of those whose variance is not 0.
+        select_topk: Share of the elements to select, among those whose variance is not 0.
     """
 
     paper: ClassVar[str] = "https://arxiv.org/abs/2408.07990"
@@ -32,7 +32,7 @@ class Sce(BlockMethod):
     select_topk: float = 0.1
 
     def __post_init__(self) -> None:
-        """Raise ValueError where a setting is out of range."""
+        """Raise ValueError if a setting is out of range."""
         check_range("select_topk", self.select_topk, 0, 1)
 
     def steps(self, tensor: TensorInfo) -> Steps:
@@ -54,7 +54,7 @@ class Sce(BlockMethod):
             mask_B = top.mark(0, variance(block.delta_JB), quota)
             return [keep_marked(delta_B, mask_B, True) for delta_B in block.delta_JB][-1]
 
-        # 2. calculate: eta_j = sum delta_j^2 / sum_i sum delta_i^2 over what is selected
+        # 2. calculate: eta_j = sum delta_j^2 / sum_i sum delta_i^2 over the selected elements
         def squares(block: Block, quota: State, total_J: Float64[np.ndarray, " J"]) -> None:
             select(block, quota)
             add_squares(block.delta_JB, total_J)
@@ -63,7 +63,8 @@ class Sce(BlockMethod):
         eta_J = variation_ratio(total_J, 1.0)
         elected = Elected(vote_J=np.ones(tensor.targets), weight_J=eta_J, share_J=eta_J)
 
-        # 3. erase: of every element the changes against the sign of their sum; the others' mean, weighted by eta
+        # 3. erase: each element's changes against the sign of their sum; the mean of the others, weighted by
+        # eta
         def write(block: Block, quota: State, out_B: Float64[np.ndarray, " B"]) -> list[int]:
             kept = select(block, quota)
             add_elected(block.x_NB, block.delta_JB, elected, out_B)

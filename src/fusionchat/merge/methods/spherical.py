@@ -1,7 +1,7 @@
-"""Averages on the sphere: slerp, NuSLERP, multi-slerp. All of them need inner products only.
+"""Averages on the sphere: slerp, NuSLERP, multi-slerp. All of them need only inner products.
 
-Every vector that occurs is a combination of the targets (or of their changes), so it is held as its coefficients,
-and lengths and angles come from the matrix of inner products. One read for that, one to mix.
+Every vector is a combination of the targets (or of their changes), so it is represented by its coefficients,
+and lengths and angles come from the matrix of inner products. One read computes that, and one mixes.
 """
 
 # J vectors: the targets, or their changes
@@ -17,7 +17,10 @@ from fusionchat.merge.methods.checks import check_range, check_weights, weights_
 
 Origin = Literal["pivot", "zero"]
 CANCELLED = 1e-3
-"""Directions whose sum is shorter than this share of their number cancel out: products are sums of float32 (1e-7)."""
+"""The relative length of a sum of directions below which they cancel out.
+
+It is relative to their number; products are float32 sums (1e-7).
+"""
 
 
 @dataclass(frozen=True)
@@ -32,7 +35,7 @@ class Spherical(MixtureMethod):
     origin: Origin = "pivot"
 
     def mixture(self, gram: Gram) -> Mixture:
-        """The average as weights; one vector gives itself."""
+        """The average as weights; the average of one vector is the vector."""
         products_JJ = gram.products_NN[1:, 1:] if self.origin == "pivot" else model_products(gram)[1:, 1:]
         weight_J = np.ones(1) if gram.targets == 1 else self.average(products_JJ)
         if self.origin == "pivot":
@@ -46,10 +49,12 @@ class Spherical(MixtureMethod):
 
 @dataclass(frozen=True)
 class Slerp(MixtureMethod):
-    """Spherical interpolation of two models: pivot and target, or both targets where there are two (Shoemake, 1985).
+    """Spherical interpolation of two models: pivot and target, or both targets if there are two.
 
-    Models that point (almost) the same or the opposite way are interpolated linearly; the result is never longer than
-    the longer one.
+    See Shoemake, 1985.
+
+    Models that point (almost) the same or the opposite way are interpolated linearly; the result is never
+    longer than the longer one.
 
     Attributes:
         t: 0 is the first model, 1 the second.
@@ -62,7 +67,7 @@ class Slerp(MixtureMethod):
     t: float = 0.5
 
     def __post_init__(self) -> None:
-        """Raise ValueError where t is out of range."""
+        """Raise ValueError if t is out of range."""
         check_range("t", self.t, 0, 1)
 
     def mixture(self, gram: Gram) -> Mixture:
@@ -93,7 +98,7 @@ class Nuslerp(Spherical):
         check_weights(self.weight)
 
     def average(self, products_JJ: Float64[np.ndarray, "J J"]) -> Float64[np.ndarray, " J"]:
-        """The two coefficients; equal shares where the weights add up to 0."""
+        """The two coefficients; equal shares if the weights add up to 0."""
         weight_J = weights_for(self.weight, 2)
         total = float(weight_J.sum())
         t = float(weight_J[1]) / total if total != 0 else 0.5
@@ -119,7 +124,7 @@ class Multislerp(Spherical):
         check_weights(self.weight, positive_sum=self.normalize_weights)
 
     def average(self, products_JJ: Float64[np.ndarray, "J J"]) -> Float64[np.ndarray, " J"]:
-        """The coefficients; the plain average where the directions cancel out."""
+        """The coefficients; the plain average if the directions cancel out."""
         weight_J = weights_for(self.weight, len(products_JJ))
         if self.normalize_weights:
             weight_J = weight_J / weight_J.sum()
@@ -161,10 +166,9 @@ def slerp_coefficients(
 ) -> tuple[float, float]:
     """Coefficients of both vectors.
 
-    Linear where their cosine is above ``parallel`` or they (almost) cancel out.
-
-    Between vectors of unequal length at an obtuse angle Shoemake's formula leaves the sphere: at opposite ends the
-    coefficients grow without bound. So for t in [0, 1] the result is held to the longer vector's length.
+    They are linear if their cosine is above ``parallel`` or they (almost) cancel out. Between vectors of
+    unequal length at an obtuse angle Shoemake's formula leaves the sphere, and for opposite vectors the
+    coefficients grow without bound. So for t in [0, 1] the result is limited to the longer vector's length.
     """
     length, inverse = lengths(products)
     cosine = float(np.clip(products[0, 1] * inverse[0] * inverse[1], -1, 1))

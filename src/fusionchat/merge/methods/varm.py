@@ -1,4 +1,4 @@
-"""VaRM, variation ratio merge: each parameter matrix weighs the targets by how much they changed it."""
+"""VaRM, variation ratio merge: the targets' weights for a matrix are their shares of its change."""
 
 from dataclasses import dataclass
 from typing import ClassVar, Literal
@@ -15,16 +15,19 @@ Granularity = Literal["model", "layer", "module", "matrix", "element"]
 
 @dataclass(frozen=True)
 class Varm(MixtureMethod):
-    """``pivot + sum_j w_j delta_j``, ``w_j = mean(delta_j^2)^power / sum_i mean(delta_i^2)^power`` (arXiv 2402.16107v6).
+    """``pivot + sum_j w_j delta_j``, ``w_j = mean(delta_j^2)^power / sum_i mean(delta_i^2)^power``.
 
-    Scale-free: there is no epsilon. A target that did not change a group has weight 0 there; where none did, the
-    pivot stays.
+    This is VaRM of arXiv 2402.16107v6.
+
+    It is scale-free, without an epsilon. A target that did not change a group has weight 0 there; if none
+    did, the result is the pivot.
 
     Attributes:
-        granularity: What shares one set of weights: the whole model, a layer, a module of a layer (attention, MLP),
-            a parameter matrix (the paper's choice), or every element by itself. Groups are weighted by element count.
-        power: 1 is the paper's ratio, 0 the plain average of the targets that changed something, large values the
-            target that changed most.
+        granularity: What shares one set of weights: the whole model, a layer, a module of a layer (attention,
+            MLP), a parameter matrix (the paper's choice), or every element by itself. Groups are weighted by
+            element count.
+        power: 1 is the paper's ratio, 0 the plain average of the targets that changed something, large values
+            the target that changed most.
     """
 
     paper: ClassVar[str] = "https://arxiv.org/abs/2402.16107"
@@ -34,7 +37,7 @@ class Varm(MixtureMethod):
     power: float = 1.0
 
     def __post_init__(self) -> None:
-        """Raise ValueError where the power is negative or not finite."""
+        """Raise ValueError if the power is negative or not finite."""
         if not 0 <= self.power < np.inf:
             raise ValueError(f"`power` must be 0 or more and finite, not {self.power:g}")
 
@@ -48,12 +51,12 @@ class Varm(MixtureMethod):
         return Mixture(variation_ratio(gram.squares_J / max(gram.count, 1), self.power))
 
     def steps(self, tensor: TensorInfo) -> Steps | None:
-        """One pass where every element has its own weights, None otherwise."""
+        """One pass if every element has its own weights; otherwise None."""
         return by_element(self.power, tensor.targets) if self.granularity == "element" else None
 
 
 def by_element(power: float, targets: int) -> Steps:
-    """VaRM with each element a group of its own."""
+    """VaRM with each element as a group of its own."""
     from fusionchat.merge.kernels.elements import add_by_change
 
     def write(block: Block, _: State, out_B: Float64[np.ndarray, " B"]) -> Int64[np.ndarray, " J"]:

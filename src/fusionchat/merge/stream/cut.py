@@ -1,15 +1,18 @@
-"""How a tensor is divided: chunks, which threads take, of blocks, which kernels take.
+"""How a tensor is divided: into chunks for threads, and these into blocks for kernels.
 
-The division depends on the tensor's shape alone, so the result does not depend on the number of threads.
+The division depends only on the tensor's shape, so the result does not depend on the number of threads.
 """
 
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 CHUNK = 2**20
-"""Elements of a chunk, at most (whole rows may make it larger)."""
+"""The most elements of a chunk (whole rows may make it larger)."""
 BLOCK = 2**17
-"""Elements of a block: a quarter would fit the second-level cache, but then calls cost more than the cache gives."""
+"""Elements of a block.
+
+A quarter would fit in the second-level cache, but calls would then cost more than the cache saves.
+"""
 
 
 @dataclass(frozen=True)

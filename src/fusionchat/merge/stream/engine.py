@@ -1,10 +1,12 @@
 """The engine: all tensors of a merge in order, made by one pool of threads and written here.
 
-A piece is what one call makes: a chunk of a tensor that is decided, or a tensor of few chunks as a whole, which its thread
-looks at and then combines. A large tensor that has to be looked at first is looked at by all threads, then made in pieces.
+A piece is what one call makes: a chunk of a tensor that is decided, or a whole tensor of few chunks, which
+its thread looks at and then combines. A large tensor that needs a look first is looked at by all threads,
+then made in pieces.
 
-Memory is bounded by the pieces under way, `threads + 2` of them (`OrderedPool`), each of at most `32 / (threads + 2)` chunks
-of 2^20 elements (one at least): 64 MB in bfloat16, whatever the size of the model, and blocks of 2^17 elements for each thread.
+Memory is bounded by the running pieces, `threads + 2` of them (`OrderedPool`), each of at most `32 / (threads
++ 2)` chunks of 2^20 elements (at least one): 64 MB in bfloat16, whatever the size of the model, and blocks of
+2^17 elements per thread.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -30,7 +32,7 @@ _COPY_STEP = 2**22
 
 
 class Copy:
-    """The work on a tensor that is copied byte for byte; it has the same steps as that on a merged one."""
+    """The work on a tensor that is copied byte for byte, with the same steps as for a merged one."""
 
     is_decided = True
 
@@ -45,7 +47,7 @@ class Copy:
         return -(-self.raw_B.size // _COPY_STEP)
 
     def decide(self, chunk_map: ChunkMap) -> None:
-        """Nothing to decide."""
+        """Do nothing, since nothing is to be decided."""
 
     def make(self, chunk: int) -> Made:
         """The bytes of a piece."""
@@ -56,7 +58,7 @@ class Copy:
         return made.values_B
 
     def finish(self) -> dict[str, Json]:
-        """Its name: a copied tensor has no figures."""
+        """Its name, since a copied tensor has no figures."""
         return {"name": self.job.name}
 
 
@@ -68,7 +70,7 @@ class Piece(NamedTuple):
     ends: bool
 
     def make(self) -> tuple["Piece", list[Made]]:
-        """The chunks; decides about the tensor first, in this thread, where that is not done."""
+        """The chunks; if the tensor is not decided yet, this thread decides first."""
         self.work.decide(here)
         return self, [self.work.make(chunk) for chunk in self.chunks]
 
@@ -150,7 +152,7 @@ class Engine:
         return dict(looked), {name: decided[group_of(name, method.scope)] for name in grams}
 
     def look(self) -> tuple[dict[str, Gram], dict[str, Gram]]:
-        """Inner products of the tensors that had to be looked at, and those of all tensors.
+        """Inner products of the tensors that needed a look, and those of all tensors.
 
         Those of factors need no look.
         """

@@ -1,4 +1,4 @@
-"""Memory that is used again: a thread's scratch arrays, and arrays for results."""
+"""Memory that is reused: a thread's scratch arrays, and arrays for results."""
 
 # B elements of a block
 
@@ -14,10 +14,10 @@ FIXED = 60 * 2**20
 
 
 def private_bytes(targets: int, row: int, *, width: int, threads: int) -> int:
-    """Bytes of a merge's own memory, about; they do not grow with the model.
+    """Approximate bytes of a merge's own memory, which do not grow with the model.
 
     Args:
-        targets: How many are merged.
+        targets: The number of targets.
         row: Elements of the longest row of a matrix.
         width: Bytes of an element of the merged model.
         threads: CPU threads.
@@ -27,13 +27,13 @@ def private_bytes(targets: int, row: int, *, width: int, threads: int) -> int:
 
 
 class Scratch(threading.local):
-    """Arrays of one thread, made when they are first needed."""
+    """Arrays of one thread, created when first needed."""
 
     def __init__(self) -> None:
         self.arrays: dict[str, np.ndarray] = {}
 
     def get(self, name: str, rows: int, size: int, kind: type[np.generic]) -> np.ndarray:
-        """An array of this shape; its content is left from before."""
+        """An array of this shape with arbitrary content."""
         held = self.arrays.get(name)
         if held is None or held.shape[0] < rows or held.shape[1] < size:
             held = self.arrays[name] = np.empty((max(rows, 1), max(size, BLOCK)), kind)
@@ -43,21 +43,18 @@ class Scratch(threading.local):
 
 
 SCRATCH = Scratch()
-"""One for all merges: a thread works on one block at a time."""
+"""The scratch arrays of all merges, as a thread works on one block at a time."""
 
 
 class Spare:
-    """Arrays that go from thread to thread and are used again.
-
-    New memory costs a page fault every 4 KB.
-    """
+    """Arrays that are passed between threads and reused, since new memory costs a page fault every 4 KB."""
 
     def __init__(self) -> None:
         self._free: deque[np.ndarray] = deque()
         self._lent: dict[int, np.ndarray] = {}
 
     def take(self, size: int, kind: np.dtype[Any]) -> np.ndarray:
-        """An array; its content is left from before. Buffers that are too small make room for larger ones."""
+        """An array with arbitrary content; buffers that are too small are replaced by larger ones."""
         try:
             buffer = self._free.pop()
         except IndexError:
@@ -70,7 +67,7 @@ class Spare:
         return array
 
     def give(self, array: np.ndarray) -> None:
-        """Take back an array that nobody needs any more; one that is not from here is left alone."""
+        """Return an array that is not needed any more; one from elsewhere is ignored."""
         buffer = self._lent.pop(id(array), None)
         if buffer is not None:
             self._free.append(buffer)

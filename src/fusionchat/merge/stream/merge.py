@@ -1,7 +1,7 @@
 """Merging model folders into a model folder and a report.
 
-Weights stream from memory-mapped files through the engine into shards; transformers and torch are imported only
-where names alone do not decide what a tensor is (`merge.structure`), and for pickles.
+Weights stream from memory-mapped files through the engine into shards; transformers and torch are imported
+only if names alone do not decide what a tensor is (`merge.inputs.structure`), and for pickles.
 """
 
 import os
@@ -31,7 +31,7 @@ from fusionchat.merge.stream.result import REPORT, InputFile, MergeReport, Tenso
 from fusionchat.merge.stream.surroundings import carried, copy_surroundings
 
 _ENGINE = 4
-"""Counts the changes by which the same inputs give other bytes: work of an older one is not taken up."""
+"""Raised whenever the same inputs give different bytes, so that older work is not continued."""
 
 
 def merge_models(
@@ -52,27 +52,30 @@ def merge_models(
     statistics: Mapping[str, Gram] | None = None,
     progress: Advance = ignore,
 ) -> MergeReport:
-    """Merge targets into one model folder and report on it; also written there as ``merge_weights.json``.
+    """Merge targets into one model folder; returns the report, which is also its ``merge_weights.json``.
 
-    Interrupted, the same call takes the work up where it was; finished, it does nothing. The bytes written depend on
-    neither ``threads`` nor, tensor by tensor, on ``shard_bytes``.
+    After an interruption, the same call continues where it stopped; once finished, it does nothing. The bytes
+    written depend on neither ``threads`` nor, tensor by tensor, on ``shard_bytes``.
 
     Args:
         pivot: Folder of the pivot, whose config, tokenizer and chat template the fused model gets.
-        targets: Folders of the targets (models or LoRA adapters) by name, in the order of the method's weights.
+        targets: Folders of the targets (models or LoRA adapters) by name, in the order of the method's
+            weights.
         method: The method's settings.
         out: Folder of the fused model.
-        dtype: What it is stored as.
+        dtype: The dtype of its files.
         shard_bytes: Largest weight file; a single larger tensor gets a file of its own.
-        threads: 0 uses all cores this process may use.
-        overwrite: Whether a model that is there is replaced.
-        hash_inputs: Whether inputs whose SHA-256 is not known already (`merge.provenance`) are read once more for it.
-        embeddings: What to do where a target has another vocabulary: refuse, keep the pivot's, or add its added tokens.
-        allow_pickle: Whether PyTorch pickles are read, as weights only, where there are no safetensors.
+        threads: 0 uses all cores that this process may use.
+        overwrite: Whether an existing model is replaced.
+        hash_inputs: Whether inputs whose SHA-256 is unknown (`merge.stream.provenance`) are read once more
+            for it.
+        embeddings: What to do if a target has another vocabulary: refuse, keep the pivot's, or add its added
+            tokens.
+        allow_pickle: Whether PyTorch pickles are read, as weights only, if there are no safetensors.
         arrangement: Which layers the fused layers are merged from; None is one to one.
-        method_of: Settings for a tensor by its name and depth, where they differ from ``method``.
-        statistics: Inner products by tensor, from `inner_products`, where they are known already.
-        progress: Told bytes written, `MergePlan.output_bytes` in all.
+        method_of: Settings for a tensor by its name and depth, if they differ from ``method``.
+        statistics: Inner products by tensor, from `inner_products`, if already known.
+        progress: Called with bytes written, `MergePlan.output_bytes` in all.
 
     Raises:
         MergeError: The inputs cannot be merged; the message names the tensor, and nothing is left in ``out``.
@@ -147,10 +150,10 @@ class Reading:
     """How inputs are read; see `merge_models`.
 
     Attributes:
-        embeddings: What to do where vocabularies differ.
+        embeddings: What to do if vocabularies differ.
         allow_pickle: Whether pickles are read.
         arrangement: Which layers the fused layers are merged from.
-        with_stack: Whether the layers have to be known.
+        with_stack: Whether the layers must be known.
     """
 
     embeddings: Embeddings = "error"
@@ -190,19 +193,16 @@ def inner_products(
     embeddings: Embeddings = "error",
     allow_pickle: bool = False,
 ) -> dict[str, Gram]:
-    """Inner products of pivot and changes, by tensor, from one read.
-
-    Mixing methods need to know no more.
-    """
+    """Inner products of pivot and changes, by tensor, from one read; enough for any mixing method."""
     with ExitStack() as stack:
-        method = Slerp()  # any method that needs all products
+        method = Slerp()  # an example of a method that needs all products
         inputs = open_inputs(stack, pivot, targets, method, embeddings=embeddings, allow_pickle=allow_pickle)
         cores = threads or available_cores()
         return Engine(inputs.jobs, method, "float32", cores, stack).statistics()
 
 
 def _check_place(out: Path, inputs: Sequence[Path]) -> None:
-    """Raise MergeError where the merged model would take the place of an input, or of what is around one."""
+    """Raise MergeError if the merged model would replace an input, or a folder around one."""
     place = out.resolve()
     for folder in inputs:
         if place == folder.resolve() or place in folder.resolve().parents:
@@ -218,7 +218,7 @@ def _describe(inputs: Inputs, compute: bool) -> dict[str, dict[str, InputFile]]:
 
 
 def _with_hashes(report: MergeReport, inputs: Inputs, out: Path) -> MergeReport:
-    """A finished merge's report with all of its inputs' checksums, written again."""
+    """A finished merge's report with the checksums of all its inputs, written again."""
     report = replace(report, inputs=_describe(inputs, True))
     write_json(out / REPORT, report.to_json())
     return report
@@ -239,10 +239,7 @@ def _fingerprint(
     shards: Sequence[Shard],
     folders: Mapping[str, Path],
 ) -> str:
-    """What identifies a merge.
-
-    Settings, small files' content, and sizes and times of weight files.
-    """
+    """The fingerprint of a merge: of settings, small files' content, and sizes and times of weight files."""
     each: list[Json] = [dict(asdict(methods[job.name])) for job in inputs.jobs] if methods else []
     held: dict[str, Json] = {**asdict(method), "each": each, **settings, "engine": _ENGINE}
     held |= {
@@ -265,7 +262,7 @@ def _fingerprint(
 
 
 def available_cores() -> int:
-    """Number of cores this process may run on."""
+    """Number of cores that this process may run on."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
@@ -281,7 +278,7 @@ def available_memory() -> int:
 
 
 def check_method(method: Method, targets: int) -> None:
-    """Raise MergeError where a method does not fit this number of targets."""
+    """Raise MergeError if a method does not fit the number of targets."""
     try:
         check_targets(method, targets)
     except ValueError as error:

@@ -1,7 +1,7 @@
 """Writing the fused model in shards, hashed on the way, continued after a crash.
 
-Until all shards are complete they are in the hidden folder ``.merge`` of the output folder, together with a journal
-of the tensors that are safely on the disk. The output folder gets them, by renaming, only then; ``config.json``
+Until all shards are complete they are in the hidden folder ``.merge`` of the output folder, together with a
+journal of the tensors that are safely on disk. Only then are they moved to the output folder; ``config.json``
 comes after the weights, ``merge_weights.json`` last.
 """
 
@@ -32,14 +32,14 @@ class Output:
 
     Args:
         out: The model folder.
-        shards: What will be written.
-        mark: Fingerprint of settings and inputs: work of another one is not taken up.
-        dtype: What tensors are stored as.
-        overwrite: Whether what is there may be replaced.
+        shards: The files to write.
+        mark: Fingerprint of settings and inputs; work with another one is not continued.
+        dtype: The dtype of the files.
+        overwrite: Whether an existing model may be replaced.
 
     Raises:
         MergeError: The folder is not empty, or another process writes into it.
-        MachineError: There is too little room.
+        MachineError: There is too little space on the disk.
     """
 
     def __init__(
@@ -66,7 +66,7 @@ class Output:
             raise
 
     def _begin(self) -> None:
-        """Lock the working folder, and take up the work that is there, or clear it away."""
+        """Lock the working folder, and continue the work in it, or clear it."""
         self._lock = self._take_lock()
         begun = _mark(self.work) == self.mark
         if begun:
@@ -82,7 +82,7 @@ class Output:
             self._open_shard()
 
     def _check_empty(self) -> None:
-        """Raise MergeError where the folder holds something that is not ours."""
+        """Raise MergeError if the folder has files that are not ours."""
         if any(next(self.out.glob(name), None) for name in _OLD):
             raise MergeError(
                 "This folder already has a model",
@@ -100,7 +100,7 @@ class Output:
             )
 
     def _take_lock(self) -> int:
-        """Keep other processes out until this one ends; raises MergeError where one is at work."""
+        """Lock out other processes until this one ends; raises MergeError if one is at work."""
         handle = os.open(self.work / LOCK, os.O_RDWR | os.O_CREAT, 0o644)
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -123,11 +123,11 @@ class Output:
 
     @property
     def finished(self) -> int:
-        """Number of tensors, in order, that need not be made again."""
+        """The number of finished tensors, in order."""
         return len(self.entries)
 
     def _note(self, line: dict[str, Json], *, sync: bool) -> None:
-        """Append a line to the journal, in one piece, because the writer's thread does so too."""
+        """Append a line to the journal in one write, because the writer's thread appends too."""
         text = f"{json.dumps(line)}\n".encode()
         if os.write(self._journal, text) < len(text):
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self.work / JOURNAL))
@@ -135,7 +135,7 @@ class Output:
             os.fsync(self._journal)
 
     def _take_up(self, lines: list[dict[str, Json]]) -> None:
-        """Go on where an interrupted merge's journal ends."""
+        """Continue where an interrupted merge's journal ends."""
         durable = max((int(n) for line in lines if isinstance(n := line.get("durable"), int)), default=0)
         entries: list[dict[str, Json]] = [
             entry for line in lines if isinstance(entry := line.get("tensor"), dict)
@@ -167,7 +167,7 @@ class Output:
         write_text(self.work / JOURNAL, "".join(json.dumps(line) + "\n" for line in held))
 
     def _open_shard(self) -> None:
-        """Begin the current shard, or go on behind its finished tensors."""
+        """Begin the current shard, or continue after its finished tensors."""
         shard, before, ends = self.shards[self._shard], self.finished - self._tensor, []
         at = len(shard.header)
         for job in shard.jobs[: self._tensor]:
@@ -188,7 +188,7 @@ class Output:
         self._writer.write(values)
 
     def end_tensor(self, entry: dict[str, Json]) -> None:
-        """Note that the current tensor is complete, and what is to be reported of it."""
+        """Record that the current tensor is complete, and its report."""
         assert self._writer is not None
         self.entries.append(entry)
         self._note({"tensor": entry}, sync=False)
@@ -205,7 +205,7 @@ class Output:
             self._open_shard()
 
     def publish(self) -> None:
-        """Move the complete shards into the model folder, in place of what is there."""
+        """Move the complete shards into the model folder, replacing existing files."""
         assert self._shard == len(self.shards), "publish before the last tensor"
         for pattern in _OLD:
             for path in self.out.glob(pattern):
@@ -213,7 +213,7 @@ class Output:
         for shard in self.shards:
             (self.work / shard.file).replace(
                 self.out / shard.file
-            )  # made durable with the config that follows
+            )  # flushed to disk with the config that follows
 
     def finish(self) -> None:
         """Remove the working folder, the journal first."""
@@ -221,7 +221,7 @@ class Output:
         sweep(self.out, self.mark)
 
     def close(self) -> None:
-        """Stop, keeping what was written for the next time."""
+        """Stop, keeping the work for the next call."""
         if self._writer is not None:
             self._writer.close()
             self._writer = None
@@ -231,7 +231,7 @@ class Output:
         self._journal = self._lock = -1
 
     def abandon(self) -> None:
-        """Stop and leave nothing behind: the inputs cannot be merged."""
+        """Stop and remove everything, since the inputs cannot be merged."""
         self.close()
         shutil.rmtree(self.work, ignore_errors=True)
         if not self._existed:
@@ -239,17 +239,14 @@ class Output:
 
 
 def sweep(out: Path, mark: str) -> None:
-    """Remove what a merge that was killed at its very end left behind.
-
-    Its working folder, and half-written small files.
-    """
+    """Remove what a merge killed at its very end has left: working folder, and partial small files."""
     if _mark(out / WORK) in (None, mark):
         shutil.rmtree(out / WORK, ignore_errors=True)
     remove_partial(out)
 
 
 def _mark(work: Path) -> Json:
-    """The fingerprint of the merge a working folder belongs to; None where it has no journal."""
+    """The fingerprint of the merge that a working folder belongs to; None if it has no journal."""
     lines = _read_journal(work / JOURNAL)
     return lines[0].get("mark") if lines else None
 

@@ -1,4 +1,4 @@
-"""``--dry-run``: what a merge would read and write, in which time and memory."""
+"""``--dry-run``: what a merge would read and write, with its time and memory."""
 
 from collections.abc import Mapping
 from contextlib import ExitStack
@@ -33,9 +33,9 @@ class MergePlan:
         input_bytes: Bytes of all inputs.
         output_bytes: Bytes of the weight files.
         files: Weight files and their sizes.
-        looks: Times that the inputs are looked at, at most (the first look reads the disk, later ones memory if it fits).
+        looks: The most looks at the inputs (the first one reads the disk, later ones memory if it fits).
         seconds: Rough time on this machine's cores, if the disk reads 2 GB/s and writes 1.
-        memory_bytes: Private memory, about; it does not grow with the model.
+        memory_bytes: Approximate private memory, which does not grow with the model.
     """
 
     method: dict[str, Json]
@@ -65,10 +65,10 @@ def plan_merge(
     allow_pickle: bool = False,
     arrangement: Arrangement | None = None,
 ) -> MergePlan:
-    """Open and check the inputs as a merge would, and work out its sizes, time and memory.
+    """The sizes, time and memory of a merge, after opening and checking its inputs.
 
     Raises:
-        MergeError: The inputs cannot be merged (values are not read, so not-finite ones are not found).
+        MergeError: The inputs cannot be merged (values are not read, so non-finite ones are not found).
     """
     threads = threads or available_cores()
     with ExitStack() as stack:
@@ -96,7 +96,7 @@ def plan_merge(
 
 
 def looks_at(method: Method, targets: int) -> int:
-    """How often a method looks at its inputs, at most: as often as at a tensor whose elements all tie."""
+    """The most looks that a method needs at its inputs: those at a tensor whose elements all tie."""
     steps = method.steps(TensorInfo("plan", (_TIED,), targets, 1))
     if steps is None:
         assert isinstance(method, MixtureMethod)

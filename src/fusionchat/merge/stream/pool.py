@@ -13,12 +13,12 @@ T = TypeVar("T")
 class OrderedPool:
     """Runs calls on threads and yields their results in the order of the calls.
 
-    At most ``threads + 2`` calls are under way or wait for their turn, which bounds the memory.
-    With one thread a call is made when its result is asked for, in the caller's thread.
+    At most ``threads + 2`` calls are running or waiting for their turn, which bounds the memory.
+    With one thread, a call is made when its result is needed, in the caller's thread.
 
     Args:
-        threads: How many.
-        stack: Ends them.
+        threads: The number of threads.
+        stack: Ends the threads.
     """
 
     def __init__(self, threads: int, stack: ExitStack) -> None:
@@ -26,7 +26,7 @@ class OrderedPool:
         self._pool = stack.enter_context(ThreadPoolExecutor(threads, "merge")) if threads > 1 else None
 
     def run(self, calls: Iterable[Callable[[], T]]) -> Iterator[T]:
-        """The results in order. ``calls`` may use the pool itself while it makes the next call."""
+        """The results in order; ``calls`` may use the pool itself while it makes the next call."""
         if self._pool is None:
             for call in calls:
                 yield call()
@@ -40,7 +40,7 @@ class OrderedPool:
             yield ahead.popleft().result()
 
     def map(self, function: Callable[[int], T], count: int) -> Iterator[T]:
-        """What a function gives for 0 .. count - 1, in order."""
+        """The results of a function for 0 .. count - 1, in order."""
         return self.run(partial(function, n) for n in range(count))
 
 

@@ -1,17 +1,17 @@
 """SHA-256 of a merge's inputs, as far as known without reading them again.
 
-The rest is computed on request, since that costs a read.
+Others are computed only on request, since that costs a read. A checksum is known in four ways, each named in
+the report:
 
-A checksum is known in four ways, each named in the report:
-
-- ``read``: this process has read the whole file since it was last changed;
+- ``read``: this process has read the whole file since it last changed;
 - ``manifest.json``: the file is an artifact of a run;
 - ``merge_weights.json``: the file was merged by FusionChat;
 - ``hub cache``: the file is a link to a blob that is named by the hub's own checksum of it.
 
-What a record says holds only for a file that was not changed after it was written. Time of modification alone does not
-show that (``mv`` and ``cp -p`` keep it): the inode's last change, which a rename is, has to be no later than the record,
-too, of the file and of the folders between it and the record. A copied or linked file may thus count as unknown.
+A record is valid only for a file that did not change after the record was written. The modification time
+alone does not show that (``mv`` and ``cp -p`` keep it): the inode's last change, which a rename counts as,
+must be no later than the record either, for the file and the folders between it and the record. So a copied
+or linked file may count as unknown.
 """
 
 import re
@@ -28,17 +28,14 @@ _BLOB = re.compile(r"[0-9a-f]{64}")
 
 
 class Known(NamedTuple):
-    """A file's SHA-256, and where it is known from."""
+    """A file's SHA-256, and where it comes from."""
 
     sha256: str
     source: str
 
 
 class Record(NamedTuple):
-    """What a file says of those in its folder.
-
-    Their SHA-256 by relative path, and when it was written, in nanoseconds.
-    """
+    """A record of a folder's files: their SHA-256 by relative path, and when it was written, in ns."""
 
     source: str
     folder: Path
@@ -46,7 +43,7 @@ class Record(NamedTuple):
     written: int
 
     def tells(self, path: Path) -> str | None:
-        """The SHA-256 of a file, None where there is none or something was changed after it was written."""
+        """The SHA-256 of a file; None if there is none or something changed after the record was written."""
         name = path.relative_to(self.folder)
         digest = self.files.get(str(name))
         places = [path, *(self.folder / part for part in name.parents if part.parts)]
@@ -56,7 +53,7 @@ class Record(NamedTuple):
 
 
 def describe_files(files: Iterable[MappedFile], *, compute: bool = False) -> dict[str, InputFile]:
-    """Size of every file by name, and its SHA-256 and source where it is known."""
+    """Size of every file by name, and its SHA-256 with its source, if known."""
     described: dict[str, InputFile] = {}
     records: dict[Path, list[Record]] = {}
     for file in files:
@@ -71,7 +68,7 @@ def describe_files(files: Iterable[MappedFile], *, compute: bool = False) -> dic
 
 
 def known_hash(path: Path, records: Iterable[Record]) -> Known | None:
-    """A file's SHA-256 without reading it, None where it is not known for sure."""
+    """A file's SHA-256 without reading it; None if it is not known for certain."""
     digest = sha256_known(path)
     if digest is not None:
         return Known(digest, READ)
@@ -83,10 +80,7 @@ def known_hash(path: Path, records: Iterable[Record]) -> Known | None:
 
 
 def records_of(folder: Path) -> Iterator[Record]:
-    """The records that may describe a model folder's files.
-
-    Its run's manifest, and its own merge's report.
-    """
+    """The records that may describe a model folder's files: its run's manifest, and its merge's report."""
     for job in (folder, folder.parent):
         manifest = read_manifest(job)
         if manifest is not None:

@@ -1,7 +1,4 @@
-"""``merge_weights.json``: what is known of a merge, per tensor and overall.
-
-One type writes and reads it.
-"""
+"""``merge_weights.json``: the figures of a merge, per tensor and overall, written and read here."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
@@ -26,15 +23,17 @@ class TensorReport:
     Attributes:
         name: Its name.
         shape: Its shape.
-        weights: Weight of every target; empty where the method decides element by element.
-        base: Factor of the pivot when the result is written as pivot plus weighted changes (1 for most methods).
+        weights: Weight of every target; empty if the method decides element by element.
+        base: Factor of the pivot when the result is written as pivot plus weighted changes (1 for most
+            methods).
         rms: Root mean square change of every target against the pivot.
-        cosine: Cosine between the changes of each pair of targets (1 and 2, 1 and 3, 2 and 3 ...); None where one is 0.
+        cosine: Cosine between the changes of each pair of targets (1 and 2, 1 and 3, 2 and 3 ...); None if
+            one is 0.
         conflicts: Share of elements that one target raises and another lowers.
         change_rms: Root mean square change of the fused tensor against the pivot, before rounding.
-        rounding_loss: Root mean square rounding error divided by ``change_rms``; 0 where nothing changed.
-        kept: Share of every target's elements that took part; empty where all did.
-        ties: Elements of every target exactly on a selection's threshold; empty where nothing is selected.
+        rounding_loss: Root mean square rounding error divided by ``change_rms``; 0 if nothing changed.
+        kept: Share of every target's elements that took part; empty if all did.
+        ties: Elements of every target exactly on a selection's threshold; empty without a selection.
     """
 
     name: str
@@ -54,7 +53,7 @@ class TensorReport:
         return dict(vars(self))
 
     def spread(self, places: Sequence[int], targets: int) -> "TensorReport":
-        """The same among all of a merge's targets: those that take no part have weight and change 0."""
+        """The same for all of a merge's targets, where those that take no part have weight and change 0."""
 
         def wide(values: Sequence[float]) -> list[float]:
             held = dict(zip(places, values, strict=True))
@@ -84,7 +83,7 @@ class TensorReport:
         kept_J: np.ndarray | None,
         ties: list[int],
     ) -> "TensorReport":
-        """Work the figures out from sums."""
+        """The figures of a tensor, computed from sums."""
         squares_J, count = gram.squares_J, gram.count
         change, loss = float(sums[0]), float(sums[1])
         return cls(
@@ -117,8 +116,8 @@ class InputFile:
 
     Attributes:
         bytes: Its size.
-        sha256: Its SHA-256, empty if unknown.
-        source: Where that is known from (`fusionchat.merge.stream.provenance`).
+        sha256: Its SHA-256; empty if unknown.
+        source: Where that comes from (`fusionchat.merge.stream.provenance`).
     """
 
     bytes: int
@@ -126,7 +125,7 @@ class InputFile:
     source: str = ""
 
     def to_json(self) -> dict[str, Json]:
-        """What is known of it as plain JSON values."""
+        """The known values as plain JSON values."""
         return {key: value for key, value in vars(self).items() if value != ""}
 
 
@@ -138,7 +137,7 @@ class MergeReport:
         method: The method's settings.
         pivot: The pivot's folder name.
         targets: The targets' names in order.
-        dtype: What the fused model is stored as.
+        dtype: The dtype of the fused model's files.
         tensors: One report per merged tensor.
         copied: Names of tensors that were copied byte for byte.
         files: SHA-256 of every weight file written.
@@ -172,7 +171,7 @@ class MergeReport:
 
     @classmethod
     def from_json(cls, values: Mapping[str, Json]) -> "MergeReport":
-        """What `to_json` was made from; raises KeyError or TypeError where it is something else."""
+        """The report that `to_json` wrote; raises KeyError or TypeError for anything else."""
         given: dict[str, Any] = {field.name: values[field.name] for field in fields(cls)}
         given["tensors"] = [TensorReport(**tensor) for tensor in given["tensors"]]
         given["inputs"] = {
@@ -222,10 +221,7 @@ def finished(folder: Path, mark: str, sizes: Mapping[str, int]) -> MergeReport |
 
 
 def report_of(folder: Path) -> MergeReport | None:
-    """The report in a model's folder.
-
-    None where there is none, or what is there is damaged or of another version.
-    """
+    """The report in a model's folder; None if it is missing, damaged or of another version."""
     path = folder / REPORT
     try:
         return MergeReport.from_json(read_json(path)) if path.is_file() else None

@@ -1,7 +1,4 @@
-"""What belongs to a model besides its weights.
-
-Config, tokenizer, chat template, generation config, licence, code.
-"""
+"""What belongs to a model besides its weights: config, tokenizer, template, licence, code."""
 
 import json
 import re
@@ -24,7 +21,7 @@ def copy_surroundings(
 ) -> None:
     """Copy the pivot's files, and write its config with the fused model's dtype and ``changes``.
 
-    ``added`` tokens are put into ``tokenizer.json``. Another tokenizer's files are deleted, nothing else is.
+    ``added`` tokens are written into ``tokenizer.json``. Only another tokenizer's files are deleted.
     """
     taken = carried(pivot)
     copy_files(pivot, out, taken)
@@ -39,14 +36,14 @@ def copy_surroundings(
 
 
 def _plain(config: Mapping[str, Json]) -> dict[str, Json]:
-    """A config without the old name of the type, and without a quantization that is gone."""
+    """A config without the old name of the dtype, and without a quantization that was removed."""
     kept = {key: value for key, value in config.items() if key not in _NOT_TRUE}
     text = kept.get("text_config")
     return {**kept, "text_config": _plain(text)} if isinstance(text, dict) else kept
 
 
 def carried(folder: Path) -> list[str]:
-    """Relative paths of what a fused model takes over from its pivot as it is."""
+    """Relative paths of the files that a fused model copies unchanged from its pivot."""
     return [*matching(folder, CARRIED), *code_files(folder)]
 
 
@@ -58,10 +55,7 @@ def copy_files(folder: Path, out: Path, names: Sequence[str]) -> None:
 
 
 def code_files(folder: Path) -> list[str]:
-    """The model's own Python files.
-
-    Those that ``auto_map`` names, and those they import from beside them.
-    """
+    """The model's own Python files: those named in ``auto_map``, and those that these import."""
     waiting = [module for name in _MAPS for module in _modules(folder / name)]
     found: set[str] = set()
     while waiting:
@@ -74,10 +68,7 @@ def code_files(folder: Path) -> list[str]:
 
 
 def _modules(config: Path) -> list[str]:
-    """The modules in a config's ``auto_map`` (``module.Class``).
-
-    Those of other repositories are not the folder's.
-    """
+    """The modules in a config's ``auto_map`` (``module.Class``), without those of other repositories."""
     try:
         values = json.loads(config.read_text(encoding="utf-8"))
     except (OSError, ValueError):

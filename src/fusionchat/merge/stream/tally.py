@@ -1,4 +1,4 @@
-"""What is counted while a tensor is read."""
+"""The sums and counts made while a tensor is read."""
 
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -15,7 +15,8 @@ class Tally:
     Attributes:
         gram_NN: Inner products, lower triangle (`fusionchat.merge.kernels.gram`).
         kept_J: How many elements of each target took part.
-        sums: Squared change of the result against the pivot, squared rounding error, and spans that are not finite.
+        sums: Squared change of the result against the pivot, squared rounding error, and number of non-finite
+            spans.
         conflicts: How many elements one target raises and another lowers.
     """
 
@@ -38,7 +39,7 @@ class Tally:
 
 
 class Made(NamedTuple):
-    """What was made of a chunk: the values as they are stored, and what was counted."""
+    """The result for a chunk: the values as they are stored, and the tally."""
 
     values_B: np.ndarray
     tally: Tally

@@ -1,6 +1,6 @@
-"""What the work on a tensor has in common, whatever the method.
+"""What the work on a tensor has in common for all methods.
 
-Its blocks, its inner products, its report, and what is not finite.
+These are its blocks, its inner products, its report, and the check for non-finite values.
 """
 
 # N inputs (pivot first), J targets, A auxiliary inputs, B elements of a block
@@ -23,10 +23,10 @@ from fusionchat.merge.stream.result import TensorReport
 from fusionchat.merge.stream.tally import Made, Tally
 
 _LARGE = 2.0**58
-"""Above it the squares of a span's changes might add up to more than float32 holds."""
+"""Above this, the squares of a span's changes might exceed float32."""
 
 ChunkMap = Callable[[Callable[[int], Any], int], Iterator[Any]]
-"""Runs a function on the chunks 0 .. n-1, perhaps at the same time, and yields the results in order."""
+"""Runs a function on the chunks 0 .. n-1, perhaps in parallel, and yields the results in order."""
 
 
 @dataclass(frozen=True)
@@ -35,9 +35,9 @@ class Known:
 
     Attributes:
         gram: Inner products of the tensor.
-        mixture: Weights that the group the tensor is in has.
+        mixture: Weights of the tensor's group.
         release: Whether to drop pages that were read.
-        spare: Where the arrays of merged values come from; whoever has written one may give it back.
+        spare: The source of the arrays of merged values, to which they return once written.
     """
 
     gram: Gram | None = None
@@ -51,13 +51,13 @@ class TensorWork:
 
     Args:
         job: The tensor.
-        dtype: What the result is stored as.
+        dtype: The dtype of the stored result.
         cut: How it is divided.
-        known: What is known of it.
+        known: What is already known of it.
     """
 
     with_pivot = False
-    """Whether inner products with the pivot are asked for."""
+    """Whether inner products with the pivot are needed."""
 
     def __init__(self, job: TensorJob, dtype: Dtype, cut: Cut, known: Known) -> None:
         self.job, self.dtype, self.cut, self.gram = job, dtype, cut, known.gram
@@ -71,7 +71,7 @@ class TensorWork:
 
     @property
     def is_decided(self) -> bool:
-        """Whether `decide` need not look at the tensor."""
+        """Whether `decide` does not need to look at the tensor."""
         raise NotImplementedError
 
     def decide(self, chunk_map: ChunkMap) -> None:
@@ -79,11 +79,11 @@ class TensorWork:
         raise NotImplementedError
 
     def make(self, chunk: int) -> Made:
-        """The merged values of one chunk as they are stored, and what was counted; call after `decide`."""
+        """The merged values of one chunk as they are stored, and its tally; call after `decide`."""
         raise NotImplementedError
 
     def report(self) -> TensorReport:
-        """What is to be said about the tensor; call after `finish`."""
+        """The report of the tensor; call after `finish`."""
         raise NotImplementedError
 
     def measure(self, chunk_map: ChunkMap) -> Gram:
@@ -94,15 +94,12 @@ class TensorWork:
         return self._know(total)
 
     def take(self, made: Made) -> np.ndarray:
-        """Count what `make` has counted, chunk by chunk in order, and pass the values on."""
+        """Add the tally of `make`, chunk by chunk in order; returns the values."""
         self.total.add(made.tally)
         return made.values_B
 
     def finish(self) -> dict[str, Json]:
-        """The report of the tensor, whose chunks have all been taken.
-
-        MergeError where something is not finite.
-        """
+        """The report of the tensor, after all its chunks; raises MergeError if a value is not finite."""
         if self.gram is None:
             self._know(self.total)
         if self.total.sums[2] or not np.isfinite(self.total.sums).all():
@@ -121,7 +118,7 @@ class TensorWork:
         return tally
 
     def _measure_block(self, block: Block, tally: Tally) -> None:
-        """Work out the changes, and add their inner products and conflicts."""
+        """Compute the changes, and add their inner products and conflicts."""
         tally.conflicts += measure(block.x_NB, block.delta_JB, self.with_pivot, tally.gram_NN)
 
     def _know(self, total: Tally) -> Gram:
@@ -136,7 +133,7 @@ class TensorWork:
             source.read_ahead(chunk * self.cut.chunk)
 
     def _blocks(self, chunk: int) -> Iterator[Block]:
-        """The blocks of a chunk, decoded; their changes are not worked out yet."""
+        """The blocks of a chunk, decoded; their changes are not computed yet."""
         sources, auxiliary = self.job.sources, self.job.auxiliary
         self._read_ahead(chunk)
         size = -1
@@ -165,7 +162,10 @@ class TensorWork:
         )
 
     def _refuse(self) -> None:
-        """Raise MergeError that names the input which is not finite or too large to be squared, or else the result."""
+        """Raise MergeError that names the input, or else the result, that is not finite or too large.
+
+        Too large means that its square exceeds float32.
+        """
         for source in (*self.job.sources, *self.job.auxiliary):
             for begin, end in Cut(self.cut.size, self.cut.size, BLOCK).blocks(0):
                 out = np.empty(end - begin, np.float32)

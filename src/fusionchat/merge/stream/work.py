@@ -1,8 +1,7 @@
 """The work on one tensor, chunk by chunk: look, decide, combine, round.
 
-Chunks may run at the same time.
-
-Sums are added in the order of chunks, so the result does not depend on the number of threads.
+Chunks may run in parallel. Sums are added in the order of chunks, so the result does not depend on the number
+of threads.
 """
 
 # N inputs (pivot first), J targets, A auxiliary inputs, B elements of a block
@@ -37,7 +36,7 @@ _STORED_AS: dict[str, np.dtype[Any]] = {
 def work_on(
     job: TensorJob, method: Method, dtype: Dtype, known: Known | None = None
 ) -> "MixtureWork | BlockWork":
-    """The work that a method has on a tensor."""
+    """The work of a method on a tensor."""
     row, targets = job.shape[-1] if job.shape else 1, len(job.sources) - 1
     cut = cut_of(job.count, row, method.by_rows)
     steps = method.steps(TensorInfo(job.name, job.shape, targets, cut.chunks))
@@ -51,7 +50,7 @@ def work_on(
 class MixtureWork(TensorWork):
     """One weight per target: at most one look for inner products, then the mixture.
 
-    bfloat16 files go straight to a bfloat16 result where all inputs are such files.
+    If all inputs are bfloat16 files, they go directly to a bfloat16 result.
     """
 
     def __init__(self, job: TensorJob, dtype: Dtype, cut: Cut, known: Known, method: MixtureMethod) -> None:
@@ -62,11 +61,11 @@ class MixtureWork(TensorWork):
 
     @property
     def is_decided(self) -> bool:
-        """Whether the weights, or all that they depend on, are known."""
+        """Whether the weights, or everything that they depend on, are known."""
         return self.mixture is not None or self.gram is not None or self.method.statistics == "none"
 
     def decide(self, chunk_map: ChunkMap) -> None:
-        """Measure the inner products where the method needs them, and let it weigh the targets."""
+        """Measure the inner products if the method needs them, and compute the weights."""
         if self.mixture is not None:
             return
         products = None if self.is_decided else self.products()
@@ -76,14 +75,11 @@ class MixtureWork(TensorWork):
         self.mixture = self.method.mixture(products or self.gram or blank)
 
     def products(self) -> Gram | None:
-        """Inner products of changes that are factors, without a look at the tensor.
-
-        The look is made while it is mixed.
-        """
+        """Inner products of changes that are factors, without a look at the tensor, which mixing makes."""
         return products_of_factors(self.job) if self.method.statistics == "changes" else None
 
     def make(self, chunk: int) -> Made:
-        """Mix one chunk; measures it on the way where nothing was measured before."""
+        """Mix one chunk, and measure it in the same pass if nothing was measured before."""
         assert self.mixture is not None
         mixture, measured, (begin, end) = self.mixture, self.gram is not None, self.cut.span(chunk)
         factors = Factors(mixture.weight_J, mixture.of == "changes", mixture.pivot, *mixture.factors())
@@ -121,10 +117,7 @@ class MixtureWork(TensorWork):
 
 
 class BlockWork(TensorWork):
-    """The work of a method that decides element by element.
-
-    As many looks as its steps ask for, then the pass that combines.
-    """
+    """The work of a method that decides element by element: its looks, then the pass that combines."""
 
     def __init__(self, job: TensorJob, dtype: Dtype, cut: Cut, known: Known, steps: Steps) -> None:
         super().__init__(job, dtype, cut, known)
@@ -136,7 +129,7 @@ class BlockWork(TensorWork):
         return isinstance(self.step, Combine)
 
     def decide(self, chunk_map: ChunkMap) -> None:
-        """Count what the steps ask for, one look after the other."""
+        """Make the looks that the steps ask for, one after the other."""
         while isinstance(self.step, Count):
             self.step = self.steps.send(self._look(self.step, chunk_map))
 
@@ -178,7 +171,7 @@ class BlockWork(TensorWork):
         return Made(values_B, tally)
 
     def _changes(self, chunk: int, tally: Tally | None) -> Iterator[Block]:
-        """The blocks of a chunk with the targets' changes, measured where there is a tally for it."""
+        """The blocks of a chunk with the targets' changes, measured if there is a tally."""
         for block in self._blocks(chunk):
             if tally is None:
                 subtract(block.x_NB, block.delta_JB)
@@ -193,7 +186,7 @@ class BlockWork(TensorWork):
 
 
 def _addresses(job: TensorJob) -> np.ndarray | None:
-    """Where the inputs' values are in memory, if all of them are mapped as bfloat16."""
+    """The addresses of the inputs' values in memory, if all of them are mapped as bfloat16."""
     sources = [source for source in job.sources if isinstance(source, Stored) and source.dtype == "BF16"]
     if len(sources) < len(job.sources):
         return None

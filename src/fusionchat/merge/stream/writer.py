@@ -1,9 +1,8 @@
-"""Writing one large file from front to back, hashed on the way.
+"""Writing one large file from front to back, with its hash.
 
-The page cache is bypassed where possible.
-
-A merge writes each byte once and reads none of it back, so the page cache would only cost a copy and push out the
-inputs: measured 0.2 to 2 s of processor time a GB (docs/results/merge_cpu.md), 0.05 without it.
+The page cache is bypassed if possible. A merge writes each byte once and reads none of it back, so the page
+cache would only cost a copy and evict the inputs: it takes 0.2 to 2 s of processor time per GB
+(docs/results/merge_cpu.md), 0.05 without it.
 """
 
 import fcntl
@@ -27,15 +26,15 @@ _READ = 2**22
 class Writer:
     """A file that is being written.
 
-    Hashing and writing have a thread each, so that merging need not wait for them.
+    Hashing and writing have a thread each, so that merging does not wait for them.
 
     Args:
         path: The file.
-        at: Bytes that are there already and stay; what is after them is cut off.
-        durable: Told, from another thread, how many bytes of the file are safely on the disk, now and then.
+        at: Existing bytes to keep; the file is truncated after them.
+        durable: Called now and then, from another thread, with the number of bytes that are safely on disk.
 
     Raises:
-        OSError: From any call, also for what an earlier call handed over.
+        OSError: From any call, even for data of an earlier call.
     """
 
     def __init__(self, path: Path, at: int = 0, durable: Callable[[int], None] = lambda _: None) -> None:
@@ -45,9 +44,7 @@ class Writer:
         self._buffers = [mmap.mmap(-1, _BUFFER) for _ in range(_BUFFERS)]
         self._busy: list[list[Future[None]]] = [[] for _ in range(_BUFFERS)]
         self._current, self._begin = 0, at // _ALIGN * _ALIGN
-        self._fill = self._new = (
-            at - self._begin
-        )  # a block that was begun is written again, but not hashed again
+        self._fill = self._new = at - self._begin  # a partial block is written again, but not hashed again
         self._buffers[0][: self._fill] = os.pread(self._handle, self._fill, self._begin)
         self._durable, self._flushed = durable, at
         self._hasher, self._pen = ThreadPoolExecutor(1, "hash"), ThreadPoolExecutor(1, "write")
@@ -55,11 +52,11 @@ class Writer:
 
     @property
     def size(self) -> int:
-        """Bytes of the file so far, with those that are still on their way."""
+        """Bytes of the file so far, including those still in flight."""
         return self._begin + self._fill
 
     def write(self, values: np.ndarray) -> None:
-        """Take the next values; they may be overwritten once this returns."""
+        """Write the next values, which may be overwritten once this returns."""
         data = values.reshape(-1).view(np.uint8).data
         while data:
             taken = min(len(data), _BUFFER - self._fill)
@@ -70,7 +67,7 @@ class Writer:
                 self._hand_over()
 
     def finish(self) -> str:
-        """Wait until all is on the disk, close the file, return its SHA-256."""
+        """Wait until everything is on disk, and close the file; returns its SHA-256."""
         self._hand_over()
         for n in range(_BUFFERS):
             self._wait(n)
@@ -79,7 +76,7 @@ class Writer:
         return self._hash.hexdigest()
 
     def close(self) -> None:
-        """Stop where we are."""
+        """Stop without finishing the file."""
         if self._handle >= 0:
             self._hasher.shutdown()
             self._pen.shutdown()
@@ -87,7 +84,7 @@ class Writer:
             self._handle = -1
 
     def _hand_over(self) -> None:
-        """Send the current buffer off and go on with the next one, once that is free."""
+        """Hand over the current buffer and switch to the next one, once that is free."""
         n, fill = self._current, self._fill
         data = memoryview(self._buffers[n])
         self._busy[n] = [
@@ -104,7 +101,7 @@ class Writer:
             future.result()
 
     def _put(self, data: memoryview, at: int) -> None:
-        """Write a buffer, unless one before it failed: nothing behind a hole may count as safe."""
+        """Write a buffer, unless an earlier one failed: nothing after a hole may count as safe."""
         if self._broken:
             return
         try:
@@ -114,14 +111,14 @@ class Writer:
             raise
 
     def _put_whole(self, data: memoryview, at: int) -> None:
-        """Write a buffer; all but the last one end on a block."""
+        """Write a buffer; all except the last one end at a block boundary."""
         whole = len(data) // _ALIGN * _ALIGN if self._direct else len(data)
         try:
             _write(self._handle, data[:whole], at)
         except OSError:
             if not self._direct:
                 raise
-            whole = 0  # a file system that promises more than it does
+            whole = 0  # a file system that does not keep its promise
         if whole < len(data):
             self._direct = _set_direct(self._handle, False)
             _write(self._handle, data[whole:], at + whole)
@@ -133,7 +130,7 @@ class Writer:
 
 
 def hash_prefix(path: Path, size: int) -> "hashlib._Hash":
-    """SHA-256 of a file's first bytes, to go on from."""
+    """The SHA-256 object of a file's first bytes, to continue from."""
     digest = hashlib.sha256()
     with path.open("rb") as file:
         while size > 0:

@@ -274,7 +274,7 @@ class _Opening(Ground):
             )
 
     def _adapt_parameter(self, pair: Pair, path: str, leaves: Sequence[str]) -> None:
-        """Apply target_parameters; the parameter of a pair of factors is found by shape, as no name is stored."""
+        """Apply target_parameters; the parameter of a pair of factors is found by its shape."""
         factors = {"A": pair.down, "B": pair.up}
         found = {leaf: places(path, leaf, factors, self.names, self.pivot) for leaf in leaves}
         fits = {leaf: held for leaf, held in found.items() if held}
