@@ -9,7 +9,16 @@ from pathlib import Path
 from statistics import median
 from typing import NamedTuple
 
-from tests.structure import ROOT, SRC, file_circles, files, hidden_statements, room_circles, upward
+from tests.structure import (
+    ROOT,
+    SRC,
+    file_circles,
+    files,
+    hidden_statements,
+    long_first_lines,
+    room_circles,
+    upward,
+)
 
 TOYS = ("merge_method", "fusion_rule", "metric", "capture", "format")
 HEAVY = ("torch", "transformers", "numba", "matplotlib")
@@ -35,6 +44,7 @@ def measure() -> dict[str, object]:
         "lines": {"src": src.lines, "merge": merge.lines},
         "statements": {"src": src.statements, "merge": merge.statements},
         "positional_over_5": positional_over(5),
+        "long_first_lines": len(long_first_lines()),
         "merge_methods": merge_methods(),
         "functions": {
             "median": median(lengths),

@@ -307,6 +307,19 @@ def impure(src: Path = SRC) -> list[str]:
     return sorted(wrong)
 
 
+def long_first_lines(src: Path = SRC, most: int = 99) -> list[str]:
+    """Docstrings (of attributes, too) whose first line has more than ``most`` characters, as ``file:line``."""
+    wrong = []
+    for file in files(src):
+        for node in ast.walk(ast.parse((src / file).read_text(encoding="utf-8"))):
+            body = getattr(node, "body", None)
+            for one in body if isinstance(body, list) else []:
+                if isinstance(one, ast.Expr) and isinstance(one.value, ast.Constant):
+                    first = str(one.value.value).strip().partition("\n")[0]
+                    wrong += [f"{file}:{one.lineno}"] if len(first) > most else []
+    return wrong
+
+
 def test_of(file: str) -> str:
     """Where the tests of a file of the package are: ``a/b.py`` in ``a/test_b.py``, a package's in ``a/b/test_b.py``."""
     path = Path(file)

@@ -18,6 +18,7 @@ from tests.structure import (
     file_circles,
     hidden_statements,
     impure,
+    long_first_lines,
     misplaced,
     mypy_modules,
     room_circles,
@@ -59,6 +60,10 @@ def test_every_file_has_its_tests_at_the_mirrored_path():
 
 def test_every_test_is_of_a_file_of_the_package_or_of_several():
     assert misplaced() == []
+
+
+def test_the_first_line_of_every_docstring_has_under_100_characters():
+    assert long_first_lines() == []
 
 
 HOUSE = {
@@ -108,6 +113,13 @@ def test_circles_arrows_upward_and_impure_imports_are_found(house):
     assert [(one.importer, one.imported) for one in upward(house)] == [("corpus/c.py", "models/d.py")]
     assert impure(house) == ["align/e.py:2 imports yaml", "align/e.py:3 imports models/d.py"]
     assert hidden_statements(house) == 1
+
+
+def test_first_lines_that_are_too_long_are_found(tmp_path):
+    line = "x" * 99
+    text = f'"""{line}"""\nA = 1\n"""{line}y"""\n\ndef f():\n    """{line}\n\n    {line}y\n    """\n'
+    (tmp_path / "a.py").write_text(text + f'\nclass B:\n    """\n    {line}y"""\n')
+    assert long_first_lines(tmp_path) == ["a.py:3", "a.py:12"]
 
 
 def test_files_without_tests_and_tests_without_files_are_found(house, tmp_path_factory, monkeypatch):
