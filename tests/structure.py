@@ -147,11 +147,17 @@ def files(src: Path = SRC) -> tuple[str, ...]:
 
 
 @cache
+def tree(path: Path) -> ast.Module:
+    """The syntax tree of a file."""
+    return ast.parse(path.read_text(encoding="utf-8"))
+
+
+@cache
 def all_imports(src: Path = SRC) -> tuple[tuple[Import, ...], tuple[Foreign, ...]]:
     """Every import in the package: of its own files, and of other modules."""
     own, foreign = list[Import](), list[Foreign]()
     for file in files(src):
-        for found in named_modules((src / file).read_text(encoding="utf-8"), file):
+        for found in named_modules(tree(src / file), file):
             if found.name.split(".")[0] != "fusionchat":
                 foreign.append(Foreign(file, found.name.split(".")[0], found.hidden, found.line))
             else:
@@ -161,13 +167,13 @@ def all_imports(src: Path = SRC) -> tuple[tuple[Import, ...], tuple[Foreign, ...
     return tuple(own), tuple(foreign)
 
 
-def named_modules(text: str, file: str) -> Iterator[Found]:
-    """The modules that a file's text imports. A name that is not written out is an error but in discover.py.
+def named_modules(module: ast.Module, file: str) -> Iterator[Found]:
+    """The modules that a file imports. A name that is not written out is an error but in discover.py.
 
     ``from package import name`` is an import of ``package.name`` where that is a module; a call of `discover` imports
     every module of its package.
     """
-    for node, hidden in walk(ast.parse(text), False):
+    for node, hidden in walk(module, False):
         if isinstance(node, ast.Import):
             yield from (Found(alias.name, hidden, node.lineno) for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
@@ -311,7 +317,7 @@ def long_first_lines(src: Path = SRC, most: int = 99) -> list[str]:
     """Docstrings (of attributes, too) whose first line has more than ``most`` characters, as ``file:line``."""
     wrong = []
     for file in files(src):
-        for node in ast.walk(ast.parse((src / file).read_text(encoding="utf-8"))):
+        for node in ast.walk(tree(src / file)):
             body = getattr(node, "body", None)
             for one in body if isinstance(body, list) else []:
                 if isinstance(one, ast.Expr) and isinstance(one.value, ast.Constant):
@@ -361,7 +367,7 @@ def hidden_statements(src: Path = SRC) -> int:
     return sum(
         isinstance(inner, ast.Import | ast.ImportFrom)
         for file in files(src)
-        for function in functions(ast.parse((src / file).read_text(encoding="utf-8")))
+        for function in functions(tree(src / file))
         for inner in ast.walk(function)
     )
 

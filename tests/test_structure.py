@@ -22,6 +22,7 @@ from tests.structure import (
     misplaced,
     mypy_modules,
     room_circles,
+    tree,
     untested,
     upward,
 )
@@ -149,7 +150,7 @@ def test_only_the_console_prints():
     offenders = [
         str(path.relative_to(SRC))
         for path in SRC.rglob("*.py")
-        for node in ast.walk(ast.parse(path.read_text()))
+        for node in ast.walk(tree(path))
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "print"
     ]
     assert offenders == []

@@ -54,7 +54,7 @@ def test_the_last_line_is_json_and_the_house_is_in_order():
     figures = json.loads(out.splitlines()[-1])
     assert list(figures) == [
         "circles", "upward", "hidden_imports", "files_touched", "lines", "statements", "positional_over_5",
-        "merge_methods", "functions", "heavy_imports",
+        "long_first_lines", "merge_methods", "functions", "heavy_imports",
     ]  # fmt: skip
-    assert (figures["circles"], figures["upward"], figures["heavy_imports"]) == (0, 0, 0)
+    assert [figures[key] for key in ("circles", "upward", "long_first_lines", "heavy_imports")] == [0] * 4
     assert len(figures["files_touched"]) == 5 and set(figures["files_touched"].values()) == {1}
