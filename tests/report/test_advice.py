@@ -96,7 +96,7 @@ def test_nothing_repeated():
 def test_fine_tuning_or_fusion_that_harms():
     harms = report(pivot=Gain(0.05, 0.01, 250, 0.01, 0.001, 2.0, 2))
     assert said(rules.fine_tuning_harms, harms).startswith(
-        "SFT is worse than the pivot it began with, by 0.0500 bits per byte: lower `distill.learning_rate`"
+        "SFT is worse than the pivot it started from, by 0.0500 bits per byte: lower `distill.learning_rate`"
     )
     assert said(rules.fine_tuning_harms, report()) == ""
     worse = report(fused=CLEAR._replace(value=-0.02))

@@ -22,7 +22,7 @@ def test_by_what_each_model_was_captured():
     ]
     assert table.aligned_left == (True, True, True, False, False, False, False)
     assert "Not compared: source_a (its weights are not here)." in table.caption
-    assert table.caption.endswith("pivot: 2 shards ran out of memory and took smaller batches.")
+    assert table.caption.endswith("pivot: 2 shards ran out of memory and used smaller batches.")
 
 
 def test_how_peaked_each_model_is():

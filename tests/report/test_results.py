@@ -90,12 +90,12 @@ def test_gains_over_the_soup_are_a_table_of_their_own():
 
 def test_the_caption_says_where_the_training_noise_is_known_from():
     made = report()
-    assert "known from the spread of 3 seeds of SFT." in results.overall_table(made).caption
+    assert "estimated from the spread of 3 seeds of SFT." in results.overall_table(made).caption
     both = replace(made, seeds=2)
     assert "3 seeds of SFT and of 2 of each target" in results.overall_table(both).caption
     assert "means over 2 seeds" in results.overall_table(both).caption
     fused = replace(made, sft_seeds=1, seeds=2, soup="")
-    assert "known from the spread of 2 seeds of each target" in results.overall_table(fused).caption
+    assert "estimated from the spread of 2 seeds of each target" in results.overall_table(fused).caption
     once = results.overall_table(replace(made, sft_seeds=1, soup="")).caption
     assert "No training was repeated" in once and "none is called clear" in once
 
@@ -152,10 +152,7 @@ def test_a_task_at_its_floor_is_listed_as_such_and_counts_for_nothing():
     assert [row[4].text for row in results.seen_table(made).rows][1] == "floor"
     overall = results.overall_table(made)
     assert "exact match (%), floor" in overall.columns
-    assert (
-        "Exact match is at its floor and counts for nothing: the pivot cannot do it (it has "
-        in overall.caption
-    )
+    assert "Exact match is at its floor and not counted: the pivot cannot do it (it has " in overall.caption
     assert "other task" not in headline(made) and "Of 1 other task it is " in headline(report())
     assert "floor" not in results.overall_table(report()).caption
 

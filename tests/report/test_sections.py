@@ -101,9 +101,9 @@ def test_a_merge_without_shares_says_why_there_is_no_picture(sample):
     made = replace(small, weights=(), tensors=(tensor,), merge="ties density=0.3")
     said = next(section for section in content(made).sections if section.anchor == "weights")
     assert "This merge (ties density=0.3) decides element by element" in said.text
-    assert "The share each target has" not in said.text
+    assert "The share of each target in every part" not in said.text
     shares = next(section for section in content(small).sections if section.anchor == "weights")
-    assert "The share each target has" in shares.text and "element by element" not in shares.text
+    assert "The share of each target in every part" in shares.text and "element by element" not in shares.text
 
 
 def test_key_figures_come_in_the_order_of_the_metrics(sample):

@@ -61,7 +61,7 @@ def fine_tuning_harms(report: Report) -> Iterator[str]:
         gain = overall(report, row) if row.kind == "pivot" else None
         if gain is not None and report.primary is not None and gain.is_clear and gain.value > 0:
             yield (
-                f"{report.baseline} is worse than the pivot it began with, by {figure(gain.value, report.primary)}: lower "
+                f"{report.baseline} is worse than the pivot it started from, by {figure(gain.value, report.primary)}: lower "
                 "`distill.learning_rate`, or train on text more like the test part."
             )
 
@@ -208,8 +208,8 @@ def at_the_floor(report: Report) -> Iterator[str]:
     """A task is too hard for models of this size."""
     for metric in report.floored:
         yield (
-            f"{capital(metric.title)} is too hard for the pivot ({report.floor_words(metric)}) and counts for nothing: leave "
-            "it out, or ask `right_answer` instead."
+            f"{capital(metric.title)} is too hard for the pivot ({report.floor_words(metric)}) and is not "
+            "counted: leave it out, or use `right_answer` instead."
         )
 
 

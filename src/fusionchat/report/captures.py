@@ -20,12 +20,12 @@ def capture_table(report: Report) -> Table:
     columns = ("model", "by", "dtype", "tokens", "tokens/s", "off on average", "off at most")
     rows = tuple(_by_what(one) for one in report.captures)
     said = [
-        "Tokens: those that are scored. Tokens/s: all of the text's, in the process that finished the capture. Off: nats by "
-        "which the log-probabilities of the text's own tokens differ from those of plain transformers in float32, on the "
-        "conversations of the probe.",
+        "Tokens: scored tokens. Tokens/s: over all tokens of the text, in the process that finished the "
+        "capture. Off: difference in nats of the log-probabilities of the text's own tokens from plain "
+        "transformers in float32, on the conversations of the probe.",
         *(f"Not compared: {', '.join(names)} ({why})." for why, names in _unchecked(report).items()),
         *(
-            f"{one.label}: {counted(one.halved, 'shard')} ran out of memory and took smaller batches."
+            f"{one.label}: {counted(one.halved, 'shard')} ran out of memory and used smaller batches."
             for one in report.captures
             if one.halved
         ),
@@ -56,15 +56,15 @@ def spread_table(report: Report) -> Table:
     columns = ("model", "bits per byte", "entropy", f"mass in top {kept}", *needed)
     sampled = max(one.sampled_rows for one in report.captures)
     caption = (
-        "Bits per byte: of the training text, by the model alone. Entropy: bits a token. Tokens for 99 %: the fewest that hold "
-        "99 % of the mass, the median and the 95th percentile."
+        "Bits per byte: of the training text, by the model alone. Entropy: bits per token. Tokens for 99 %: "
+        "the fewest tokens with 99 % of the mass, median and 95th percentile."
     )
     if sampled:
         caption += (
             f" These and the entropy are of the full softmax of {counted(sampled, 'row')} drawn at random."
         )
     if any(one.entropy is None for one in report.captures):
-        caption += " A dash: the program gives no full softmax."
+        caption += " A dash: the program does not return the full softmax."
     return Table("Captured distributions", columns, tuple(map(_spread, report.captures)), caption)
 
 

@@ -38,7 +38,7 @@ def overall_table(report: Report) -> Table:
         _noise_note(report),
         _means(report),
         *(
-            f"{capital(m.title)} is at its floor and counts for nothing: the pivot cannot do it ({report.floor_words(m)})."
+            f"{capital(m.title)} is at its floor and not counted: the pivot cannot do it ({report.floor_words(m)})."
             for m in report.floored
         ),
     ]
@@ -65,8 +65,9 @@ def seen_table(report: Report) -> Table:
             cells += _seen_cells(report, metric, by_side.get(over))
         lines.append(tuple(cells))
     caption = (
-        "Could be seen: the smallest true difference that would be called clear in four of five runs like this one, with as "
-        "many items, training noise included. A smaller one may be there and not show."
+        "Could be seen: the smallest true difference that would be called clear in four of five runs like "
+        "this one, with the same number of items, training noise included. A smaller one may exist and not "
+        "show."
     )
     return Table("What could be seen", tuple(columns), tuple(lines), caption)
 
@@ -94,7 +95,7 @@ def domain_table(report: Report, metric: Metric) -> Table:
 
 CLEAR_NOTE = (
     f"{MARKS['gain']} a clear gain, {MARKS['loss']} a clear loss: a 95 % interval by Student's t, over at least {ENOUGH} "
-    "conversations, leaves out zero."
+    "conversations, excludes zero."
 )
 BEST_NOTE = "Best of each column among models of the pivot's size marked."
 
@@ -106,7 +107,7 @@ def _noise_note(report: Report) -> str:
     known = text.noise(report)
     if not known:
         return "No training was repeated: errors of gains leave out training noise, so none is called clear."
-    return f"Those of gains hold training noise, too, known from {known}."
+    return f"Errors of gains include training noise, estimated from {known}."
 
 
 def _means(report: Report) -> str:

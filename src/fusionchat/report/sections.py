@@ -272,13 +272,13 @@ def _gains(report: Report, over: Over) -> Section | None:
         "sft": f"What each model made by fusion gains over {report.baseline}, the pivot fine-tuned on the labels of the same "
         "corpus",
         "soup": f"What the fused model gains over the {report.soup}, the average of the parameters of {report.sft_seeds} such "
-        "pivots, which costs as little to run",
+        "pivots, which costs no more to run",
     }
     errors = "one standard error of the paired difference"
     errors += ", training noise included" if text.noise(report) else " from sampling alone"
     said = (
-        f"{against[over]}, on the same held-out conversations. Lines are {errors}; bars are pale where a 95 % interval by "
-        "Student's t holds zero."
+        f"{against[over]}, on the same held-out conversations. Lines are {errors}; bars are pale where a 95 % "
+        "interval by Student's t includes zero."
     )
     return Section(
         "gains" if over == "sft" else "soup", f"Gain over {report.over(over)} by domain", said, tuple(parts)
@@ -289,8 +289,8 @@ def _captures(report: Report) -> Section | None:
     if not report.captures:
         return None
     said = (
-        "What scored the training text, how far it is from plain transformers in float32 on a few of its conversations, "
-        "and how sure each model is."
+        "What scored the training text, how far it is from plain transformers in float32 on a few "
+        "conversations, and how certain each model is."
     )
     first, *others = capture_tables(report)
     parts = (Part(table=first), *(Part(made.title, table=made) for made in others))
@@ -300,7 +300,7 @@ def _captures(report: Report) -> Section | None:
 def _alignment(report: Report) -> Section | None:
     if not report.pairs:
         return None
-    said = "How each source's distributions were carried over to the pivot's tokens, and what was lost on the way."
+    said = "How each source's distributions were mapped to the pivot's tokens, and what was lost."
     return Section("alignment", "Alignment", said, (Part(table=tables.pair_table(report)),))
 
 
@@ -310,8 +310,8 @@ def _choices(report: Report) -> Section | None:
     rules = ", ".join(dict.fromkeys(choice.rule for choice in report.choices))
     fallback = "; ".join(f"{c.label} {text.percent(c.fallback)}" for c in report.choices)
     said = (
-        f"Whose distributions each target learnt from ({rules}). Tokens that were unaligned and fell back to the "
-        f"pivot's distribution, which count as the pivot's: {fallback}."
+        f"Whose distributions each target learned from ({rules}). Unaligned tokens fell back to the pivot's "
+        f"distribution and count as the pivot's: {fallback}."
     )
     part = Part("", (), tuple(plots.choice_plots(report)), tables.choice_table(report), "The same as a table")
     return Section("choices", "Fusion choices", said, (part,))
@@ -344,11 +344,13 @@ def _weights(report: Report) -> Section | None:
     if report.merge_files:
         parts.append(Part(table=tables.file_table(report), folded="Files read and written, with checksums"))
     said = (
-        "The share each target has in every part of the fused model. Experts of one layer are averaged; "
-        "the column - holds what is outside the layers."
+        "The share of each target in every part of the fused model. Experts of one layer are averaged; the "
+        "column - is everything outside the layers."
         if report.weights
-        else f"This merge ({report.merge}) decides element by element: no target has one share of a whole tensor that a "
-        "picture could show. What it did to each tensor is in the table."
+        else (
+            f"This merge ({report.merge}) decides element by element, so no target has a single share of a "
+            "tensor to plot. The table shows what it did to each tensor."
+        )
     )
     return Section("weights", "Merge weights", said, tuple(parts))
 
@@ -356,14 +358,14 @@ def _weights(report: Report) -> Section | None:
 def _sweep(report: Report) -> Section | None:
     if not report.sweep:
         return None
-    said = "How much the label weighs against the fused distribution in the loss, and what that gave."
+    said = "The weight of the label against the fused distribution in the loss, and the results."
     return Section("sweep", "Label weights", said, (Part(table=tables.sweep_table(report)),))
 
 
 def _search(report: Report) -> Section | None:
     if not report.trials:
         return None
-    said = "Other merges of the same targets, and what each gave on the validation part."
+    said = "Other merges of the same targets, and their results on the validation part."
     part = Part("", (), tuple(plots.trial_plots(report)), tables.trial_table(report), "The same as a table")
     return Section("search", "Merge search", said, (part,))
 
@@ -371,17 +373,16 @@ def _search(report: Report) -> Section | None:
 def _corpus(report: Report) -> Section | None:
     if not report.entries:
         return None
-    said = "What each entry of the corpus gave, and how many of its records its filter, limit and share leave out."
+    said = (
+        "How many records each entry of the corpus has, and how many its filter, limit and share leave out."
+    )
     return Section("corpus", "Corpus", said, (Part(table=tables.entry_table(report)),))
 
 
 def _rejects(report: Report) -> Section | None:
     if not report.rejects:
         return None
-    said = (
-        "Records that could not be used, and why. None is dropped without being counted here, and no key of a record "
-        "that was used is passed over."
-    )
+    said = "Records that could not be used, and why. Every unused record, and every unused key of a used record, is counted here."
     return Section("rejects", "Rejected records", said, (Part(table=tables.reject_table(report)),))
 
 

@@ -173,8 +173,9 @@ def file_table(report: Report) -> Table:
         for f in report.merge_files
     )
     caption = (
-        "Known from: read = the whole file was read for it; manifest.json = the run that made the file; "
-        "merge_weights.json = the merge that made it; hub cache = the hub's own checksum, by which the cache names it."
+        "Known from: read = the whole file was read; manifest.json = the run that made the file; "
+        "merge_weights.json = the merge that made it; hub cache = the hub's own checksum, which is the "
+        "file's name in the cache."
     )
     return Table("Files", ("model", "file", "size", "SHA-256", "known from"), rows, caption)
 
@@ -204,7 +205,7 @@ def sweep_table(report: Report) -> Table:
         )
         for point in report.sweep
     )
-    caption = "Chosen on the validation part; the test part was not looked at."
+    caption = "Chosen on the validation part; the test part was not used."
     return Table("Label weights", ("model", "label weight", f"validation {metric.column}"), rows, caption)
 
 
@@ -218,7 +219,7 @@ def trial_table(report: Report) -> Table:
         score = text.NONE if t.value is None else f"{t.value * metric.scale:.{metric.places + 1}f}"
         row = (Cell(t.label), Cell(score, best=t.chosen), Cell(duration(t.seconds)))
         rows.append((*row, Cell(t.reason, tone="words")) if failed else row)
-    caption = "Tried on the validation part without any training; the test part was not looked at."
+    caption = "Tried on the validation part without any training; the test part was not used."
     if failed:
         caption += f" {failed} of {len(report.trials)} could not be merged or scored."
     return Table("Merge search", columns, tuple(rows), caption)

@@ -132,5 +132,5 @@ def node_table(spans: Sequence[Span]) -> Table:
             )
         )
     columns = ("node", "jobs", "shards of others", "work", "of the run's length", "in a later attempt")
-    caption = f"From the first job to the last {duration(length)}; more than 100 % is work at the same time."
+    caption = f"From the first job to the last {duration(length)}; more than 100 % means that jobs ran at the same time."
     return Table("By node", columns, tuple(rows), caption)

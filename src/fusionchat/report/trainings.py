@@ -115,9 +115,9 @@ def training_table(report: Report) -> Table:
         "rows of",
     )
     caption = (
-        "Losses in nats a token, at the end: of the labels, and the divergence from the distributions. Agreement: the share of "
+        "Losses in nats per token, at the end: of the labels, and the divergence from the distributions. Agreement: the share of "
         "rows in which the target's most probable token is the distribution's. Tokens/s: the median. Memory: the most in one "
-        "process. Rows of: the model whose distributions were learnt, in the share of the rows."
+        "process. Rows of: the models whose distributions were learned, with their share of the rows."
     )
     return Table("Trainings", columns, tuple(map(_row, report.trainings)), caption)
 
