@@ -1,7 +1,6 @@
 """Leases: which process works on a folder, on one machine or on many that share a file system.
 
-    with lease(folder / ".lease"):                   # waits only while nobody can tell whether the holder
-    lives
+    with lease(folder / ".lease"):                   # waits only while the holder may be alive
         ...
     # HeldError: Another process is working on this run (pid 123 on host a, since 2026-11-28 10:02)
 
@@ -97,7 +96,7 @@ class Lease:
         self._lease = SoftFileLease(path, lease_duration=expires, thread_local=False)
 
     def take(self) -> Holder | None:
-        """None where the lease is ours now, else who holds it. Does not wait."""
+        """None if the lease is ours now, else its holder; does not wait."""
         for _ in range(2):  # if names cannot be exchanged, the first try removes a dead holder's file
             try:
                 self._lease.acquire(blocking=False)

@@ -7,7 +7,7 @@ distributions. Both are counted on the same bytes, those of the rows that were a
 - ``path_bits``: the source's own bits for the bytes of each pivot label, by the chain rule over its tokens;
 - ``label_bits``: the bits of the pivot's label under the aligned distribution, where a row never counts as
   cheaper than under the source (a map may pile the mass of other tokens on the label, which is no gain);
-  - ``map_bits``: the same, without the observed path.
+- ``map_bits``: the same, without the observed path.
 
 ``retention = path_bits / label_bits`` is 1 by construction where the observed path is on, and so it proves
 the bookkeeping, not the map. ``map_retention = path_bits / map_bits`` is the map's own merit. Neither covers

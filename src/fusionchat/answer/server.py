@@ -118,7 +118,7 @@ def request(
 
 
 def read(answer: Answer) -> Reply | None:
-    """The reply in a server's answer; None if the answer holds no reply."""
+    """The reply in a server's answer; None if it has none."""
     choices = answer.get("choices")
     first = choices[0] if isinstance(choices, list) and choices else None
     if not isinstance(first, dict):

@@ -19,14 +19,14 @@ NO_ROOM = "the prompt fills the model's context"
 
 
 def stop_ids(model: "PreTrainedModel", renderer: "Renderer") -> list[int]:
-    """Tokens that end an answer: those of the chat template and those the model's folder names."""
+    """Tokens that end an answer: those of the chat template, and those that the model's folder names."""
     own = model.generation_config.eos_token_id if model.generation_config else None
     named = [own] if isinstance(own, int) else list(own or [])
     return list(dict.fromkeys([*renderer.stop_ids, *named]))
 
 
 def prompt_or_none(renderer: "Renderer", messages: Sequence[Message]) -> list[int] | None:
-    """The ids of a prompt; None where the chat template refuses it."""
+    """The ids of a prompt; None if the chat template refuses it."""
     try:
         return renderer.prompt_ids(messages)
     except ModelError:

@@ -7,8 +7,7 @@ another thought is the same exchange. A conversation repeats a held-out part if
 1. all of its exchanges are in that part, or all exchanges of a conversation of that part are in it;
 2. it has an exchange of that part, with more than a few words;
 3. it has an answer of more than 8 words, and that part has more than half of the answer's runs of 8 words, or
-  it has more
-   than half of the runs of such an answer of that part;
+   it has more than half of the runs of such an answer of that part;
 4. it asks a question of that part with more than 8 words.
 
 A short answer alone is no evidence ("Yes."). Neither is what many conversations share: 2 and 4 ignore what is

@@ -283,7 +283,7 @@ class Renderer:
 
 
 def refuse_special(variables: Variables, special_tokens: Mapping[str, object], name: str) -> None:
-    """Raise ModelError where a variable of a template is one of the tokenizer's special tokens."""
+    """Raise ModelError if a variable of a template is one of the tokenizer's special tokens."""
     try:
         refuse_names(variables, special_tokens)
     except ValueError as error:

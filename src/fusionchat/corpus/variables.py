@@ -28,7 +28,7 @@ TAKEN = SET_BY_THE_RENDERER | SPECIAL_TOKENS | WORDS | frozenset(DEFAULT_NAMESPA
 
 
 def refuse_names(names: Iterable[str], taken: Iterable[str] = TAKEN) -> None:
-    """Raise ValueError where a name cannot be a variable's: it is not a word, or is taken."""
+    """Raise ValueError if a name cannot be a variable's: it is not a word, or is taken."""
     held = frozenset(taken)
     for name in names:
         if not (name.isascii() and name.isidentifier()):

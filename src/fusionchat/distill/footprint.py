@@ -5,9 +5,9 @@ Weights, gradients and the optimizer's state follow from the number of parameter
 autograd saves of a layer of the usual structure (two norms, attention, a gated perceptron), as
 `torch.autograd.graph.saved_tensors_hooks` shows it:
 
-    fp32   4 (6 H + 4 A + 4 I) per position and layer: norms and the inputs of linear maps; q, k, v, result;
-    the perceptron bf16   26 H + 8 A + 8 I: norms stay in fp32, and each linear map has a bf16 copy of its
-    input LoRA   2 H fewer numbers: a frozen norm does not save its result
+    fp32   4 (6 H + 4 A + 4 I) per position and layer: norms and inputs of linear maps; q, k, v, result; perceptron
+    bf16   26 H + 8 A + 8 I: norms stay in fp32, and each linear map has a bf16 copy of its input
+    LoRA   2 H fewer numbers: a frozen norm does not save its result
 """
 
 from collections.abc import Mapping

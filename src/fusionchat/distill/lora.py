@@ -103,7 +103,7 @@ def require_fitting(ref: ModelRef, how: Lora | Qlora, where: str = "distill.trai
 
 
 def require_quantizer(how: Lora | Qlora, where: str = "distill.train") -> None:
-    """Raise ModelError where the matrices are to be in 4 bits and this machine cannot quantize them."""
+    """Raise ModelError if the matrices are to be in 4 bits and this machine cannot quantize them."""
     if how.quantization is not None and (missing := lacks(how.quantization)):
         raise ModelError(
             f"This machine cannot train with QLoRA: {missing}",
@@ -125,7 +125,7 @@ def opening_of(how: Lora | Qlora, compute: str) -> Opening:
 def _require_saved(
     model: "PreTrainedModel", settings: LoraSettings, chosen: dict[str, tuple[int, int]], where: str
 ) -> None:
-    """Raise ModelError where a module to save does not exist, or has factors too."""
+    """Raise ModelError if a module to save does not exist, or has factors too."""
     modules = [name for name, module in model.named_modules() if any(True for _ in module.parameters(False))]
     for name in settings.modules_to_save:
         found = [module for module in modules if is_called(module, name)]

@@ -55,8 +55,9 @@ class SoftTargets(NamedTuple):
         tail: float [N], log of the mass outside the kept tokens.
         labels: int64 [N].
         present: bool [N]; a row without a distribution, or without a kept token, is trained on its label
-            alone. own: bool [N], rows of the student's own text: trained on their distributions alone, or not
-            at all. None if there are none.
+            alone.
+        own: bool [N], rows of the student's own text: trained on their distributions alone, or not at all.
+            None if there are none.
     """
 
     ids: Int[Tensor, "N K"]
@@ -201,7 +202,7 @@ class _Work(NamedTuple):
 
 
 def row_weights(label_N: Float[Tensor, " N"], focus: float) -> Float[Tensor, " N"] | None:
-    """(1 - p)^focus of the label's probability p = exp(-CE); None where all rows weigh 1."""
+    """(1 - p)^focus of the label's probability p = exp(-CE); None if all rows weigh 1."""
     return None if focus == 0 else (-torch.expm1(-label_N)).clamp_min(0.0) ** focus
 
 

@@ -38,7 +38,7 @@ class Watched(NamedTuple):
         metrics: The file that gets a line for each step; None for none.
         label: The name of the training.
         name_of: The id of a conversation, by its number; called where a loss goes wrong.
-        origins: The model of each distribution; None where all are the pivot's, or there are none.
+        origins: The model of each distribution; None if all are the pivot's, or there are none.
         held_out: The text that is measured from time to time; None for nothing.
         every: Steps between two measurements; 0 for only those that decide which step is saved.
         report_to: The programs that each step is reported to, by their names in transformers.
@@ -89,7 +89,7 @@ class Observer(TrainerCallback):
         watched: What to observe.
         course: The training's steps.
         file: Where lines go.
-        best: Saves the weights of the best step; None where the target gets the last step's.
+        best: Saves the weights of the best step; None if the target gets the last step's.
         keep_every: Steps between two that may be saved.
     """
 

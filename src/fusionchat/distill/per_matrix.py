@@ -47,7 +47,7 @@ def kind_of(optim: str, model: nn.Module | None = None, arguments: TrainingArgum
 
 
 def require_optimizer(optim: str, *, narrow: bool) -> None:
-    """Raise RecipeError where a training cannot use this optimizer; ``narrow``: with bf16 weights."""
+    """Raise RecipeError if a training cannot use this optimizer; ``narrow``: with bf16 weights."""
     kind = kind_of(optim)
     if narrow and WHOLE_MODEL & kind.options.keys():
         raise RecipeError(

@@ -21,7 +21,7 @@ TENSORBOARD = "tensorboard"
 
 
 def require_reporters(names: Sequence[str]) -> None:
-    """Raise RecipeError where a program is unknown or not installed."""
+    """Raise RecipeError if a program is unknown or not installed."""
     for name in names:
         if name not in INTEGRATION_TO_CALLBACK:
             raise RecipeError(no_such("program", name, list(INTEGRATION_TO_CALLBACK)), where=WHERE)

@@ -81,7 +81,7 @@ def load_optimizer(optimizer: torch.optim.Optimizer, module: nn.Module, folder: 
 def _load_whole(
     optimizer: torch.optim.Optimizer, held: Mapping[str, list[dict[str, list[int]]] | dict[int, State]]
 ) -> None:
-    """Give each parameter its part of a state that `Optimizer.state_dict` made of whole parameters.
+    """Give each parameter its part of a state that `Optimizer.state_dict` made from whole parameters.
 
     Both have the parameters in the same order.
     """

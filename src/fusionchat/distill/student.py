@@ -133,12 +133,12 @@ class Student(nn.Module):
         )
 
     def factors(self) -> dict[str, nn.Parameter] | None:
-        """The trained parameters by name; None where all are trained."""
+        """The trained parameters by name; None if all are trained."""
         frozen = any(not one.requires_grad for one in self.parameters())
         return {n: p for n, p in self.named_parameters() if p.requires_grad} if frozen else None
 
     def hidden(self, batch: StudentBatch) -> Float[Tensor, "B L H"]:
-        """Last hidden states; those of padding mean nothing.
+        """Last hidden states; those of padding are meaningless.
 
         Padding is on the right, where the real tokens of a causal body do not see it, so such a body gets no
         mask and attention takes its fastest path.

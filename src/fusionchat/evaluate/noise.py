@@ -91,7 +91,7 @@ class Side(NamedTuple):
 
 
 class Spread(NamedTuple):
-    """How far trainings are apart: S^2 of one, the part W of it that sampling explains, R - 1."""
+    """The spread of trainings: S^2 of one, the part W of it due to sampling, and R - 1."""
 
     variance: float
     own: float

@@ -95,7 +95,7 @@ def fuse(
 def entropies(
     topks: Sequence[TopK], rule: BaseRule, unit_N: Int[np.ndarray, " N"], units: int
 ) -> Float[np.ndarray, "M U"] | None:
-    """The entropies that a rule asks for, None where it asks for none."""
+    """The entropies that a rule asks for, None if it asks for none."""
     if not rule.asks_entropy:
         return None
     return entropy_of_rows(topks) if rule.per == "token" else mean_entropy(topks, unit_N, units)

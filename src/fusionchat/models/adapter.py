@@ -63,7 +63,7 @@ def ref_of(name: str, where: str) -> ModelRef:
 
 
 def require_base(ref: ModelRef) -> None:
-    """Raise ModelError where an adapter names another base than its model.
+    """Raise ModelError if an adapter names another base than its model.
 
     Names are compared if both are ids on the hub; otherwise the adapter's record of its base is checked.
     """

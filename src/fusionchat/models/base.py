@@ -34,7 +34,7 @@ def write_base(adapter: Path, base: Place, **more: str | None) -> None:
 
 
 def require_same_weights(adapter: Path, base: Path) -> None:
-    """Raise ModelError where an adapter was trained on other weights than a model folder's.
+    """Raise ModelError if an adapter was trained on other weights than a model folder's.
 
     Only adapters made here have the file that says so.
     """

@@ -107,7 +107,7 @@ def is_packed(model: "PreTrainedModel") -> bool:
 
 
 def require_all(ref: ModelRef, missing: list[str]) -> None:
-    """Raise ModelError where a GGUF file lacks weights of its structure."""
+    """Raise ModelError if a GGUF file lacks weights of its structure."""
     if missing:
         raise ModelError(
             f"The GGUF file of {ref.name!r} lacks {len(missing)} tensors of its structure, such as {missing[0]}",

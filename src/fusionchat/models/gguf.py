@@ -174,7 +174,7 @@ def _read_header(path: str, size: int, _changed: int) -> Header:
 
 
 def require_whole(path: Path, header: Header) -> None:
-    """Raise ModelError where a tensor extends past the end of the file.
+    """Raise ModelError if a tensor extends past the end of the file.
 
     The types' widths are the `gguf` package's.
     """
@@ -208,7 +208,7 @@ def require_readable(path: Path) -> Header:
 
 
 def refuse_unread(path: Path, header: Header) -> None:
-    """Raise ModelError where transformers cannot read a file's structure, or would ignore its experts."""
+    """Raise ModelError if transformers cannot read a file's structure, or would ignore its experts."""
     known = structures()
     keys = known.get(plain(header.architecture))
     if keys is None:

@@ -60,7 +60,7 @@ def hidden_states(
         tokens_BL: Token ids.
         mask_BL: Which of them are real.
         switch: The body's `switch_length`; shorter and longer rows go through the body separately.
-        masked: Whether the body gets the mask. It needs none where a token's state does not depend on
+        masked: Whether the body gets the mask. It needs none if a token's state does not depend on
             later ones, because padding comes after all real tokens. Attention without a mask has faster
             kernels.
     """
@@ -115,7 +115,7 @@ class Head:
 
     @classmethod
     def of(cls, model: "PreTrainedModel") -> "Head":
-        """A model, split; raises ModelError where this class cannot reproduce its head."""
+        """A model, split; raises ModelError if this class cannot reproduce its head."""
         config = model.config.get_text_config()
         linear = trained_module(model.get_output_embeddings())
         body = model.base_model
@@ -186,7 +186,7 @@ class Head:
 
     @cached_property
     def by_onednn(self) -> bool:
-        """Whether float32 products are made by oneDNN: where it is faster, and the model is not `SMALL`."""
+        """Whether oneDNN makes float32 products: if it is faster, and the model is not `SMALL`."""
         return is_faster() and sum(p.numel() for p in self.model.parameters()) >= SMALL
 
     def _maps(self) -> AbstractContextManager[object]:

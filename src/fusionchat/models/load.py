@@ -110,7 +110,7 @@ def _refuse_empty(ref: ModelRef, tokenizer: "PreTrainedTokenizerBase") -> None:
 
 
 def _refuse_other(ref: ModelRef, tokenizer: "PreTrainedTokenizerBase") -> None:
-    """Raise ModelError where a GGUF file's own list of tokens is not the tokenizer's."""
+    """Raise ModelError if a GGUF file's own list of tokens is not the tokenizer's."""
     if ref.place.file is None or ref.place == ref.tokenizer_place:
         return
     rows = list(range(len(tokenizer)))
@@ -174,7 +174,7 @@ def differs_on(tokenizer: "PreTrainedTokenizerBase", file: Path) -> str | None:
 
 
 def load_config(ref: ModelRef) -> "PretrainedConfig":
-    """The model's configuration; raises ModelError where it cannot be loaded."""
+    """The model's configuration; raises ModelError if it cannot be loaded."""
     from transformers import AutoConfig
 
     ready(ref.place, ("config.json",))

@@ -49,7 +49,7 @@ class HeadShape:
         return logits.div_(self.softcap).tanh_().mul_(self.softcap) if self.softcap else logits
 
     def slope(self, shaped: Tensor) -> Tensor | float | None:
-        """dz/dx at the shaped logits z; None where it is 1."""
+        """dz/dx at the shaped logits z; None if it is 1."""
         if self.softcap:
             return self.scale * (1 - (shaped / self.softcap) ** 2)
         return None if self.scale == 1.0 else self.scale

@@ -13,7 +13,7 @@ ELSEWHERE = "--"
 
 
 def require_pinned(place: Place, where: str) -> None:
-    """Raise ModelError where code would come from a hub id without a commit, or from another repository."""
+    """Raise ModelError if code would come from a hub id without a commit, or from another repository."""
     if place.path is None and not COMMIT.fullmatch(place.revision or ""):
         raise ModelError(
             f"trust_remote_code runs Python files of {place.name}, which may change from one day to the next",

@@ -11,7 +11,7 @@ def packed(ref: ModelRef) -> bool:
 
 
 def require_unpackable(ref: ModelRef) -> None:
-    """Raise ModelError where a pivot is quantized in a way that transformers cannot undo."""
+    """Raise ModelError if a pivot is quantized in a way that transformers cannot undo."""
     held = held_quantization(ref)
     if held is not None and not can_be_plain(held):
         raise ModelError(

@@ -45,7 +45,7 @@ def read_template(path: Path) -> Templates:
 
 
 def read_json_template(path: Path) -> Templates:
-    """The value of ``chat_template`` in a JSON file; raises ModelError where that is no template."""
+    """The value of ``chat_template`` in a JSON file; raises ModelError if that is no template."""
     try:
         held = json.loads(path.read_text(encoding="utf-8-sig"))
         found = held["chat_template"]

@@ -64,7 +64,7 @@ def _copy_files(ref: ModelRef, folder: Path) -> None:
 def template_to_save(ref: ModelRef) -> str | None:
     """The template for a model made from this one, with its variables as defaults.
 
-    None where the files' own template suffices.
+    None if the files' own template suffices.
 
     Raises:
         ModelError: There is none to use.

@@ -110,7 +110,8 @@ def common(
     Args:
         models: Rows of the same conversations, in the order of the text.
         units: The unit of each row, where not all models are compared in all units; a unit contains whole
-            turns. compared_MU: Which models are compared in which unit; rows of other models are ignored.
+            turns.
+        compared_MU: Which models are compared in which unit; rows of other models are ignored.
     """
     if units is None or compared_MU is None:
         unit, compared_MU = np.zeros(0, np.int64), np.ones((len(models), 1), bool)

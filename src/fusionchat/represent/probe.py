@@ -43,7 +43,7 @@ class Probe(Frozen):
         conversations, tokens: How many were scored, and their supervised tokens.
         bits_per_byte: Of their text, by the backend.
         bound: Nats by which `label` may differ on average.
-        label: The difference of the tokens themselves; None where transformers could not score them.
+        label: The difference of the tokens themselves; None if transformers could not score them.
         kept: The difference of the kept tokens, by rank or by id, whichever is larger.
         unchecked: Why transformers could not score them; "" if it did.
     """

@@ -137,13 +137,13 @@ def attempts(run: Path, job_id: str, mark: str) -> list[Attempt]:
 
 
 def last_attempt(run: Path, job_id: str, mark: str) -> Attempt | None:
-    """The last attempt at a job itself; None where nobody has begun it."""
+    """The last attempt at a job itself; None if no process has begun it."""
     tried = [one for one in attempts(run, job_id, mark) if one.shard is None]
     return tried[-1] if tried else None
 
 
 def makers(run: Path, job_id: str, mark: str) -> dict[str, Json]:
-    """Who made a job, as its manifest says it; empty where nothing was recorded.
+    """Who made a job, as its manifest says it; empty if nothing was recorded.
 
     ``shards`` has the same by index, if the job has shards.
     """

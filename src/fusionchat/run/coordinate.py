@@ -73,7 +73,7 @@ def pass_once(
 
 
 def advance(planned: Run, jobs: Sequence[Job], announce: Announce | None) -> None:
-    """Run those of the jobs that are not done."""
+    """Run the jobs that are not done."""
     keep_plan(planned.folder, planned.jobs)
     todo = []
     for job in jobs:

@@ -43,7 +43,7 @@ def note_failure(run: Path, job: Job, error: Exception) -> None:
 
 @contextmanager
 def failure_noted(run: Path, job: Job) -> Iterator[None]:
-    """Write down why a job has failed where the block raises an error."""
+    """Record why a job has failed if the block raises an error."""
     try:
         yield
     except Exception as error:

@@ -23,7 +23,7 @@ Parallel = Literal["one", "shards", "ranks"]
 
 
 class Cost(NamedTuple):
-    """A rough estimate; None where the inputs do not exist yet.
+    """A rough estimate; None if the inputs do not exist yet.
 
     Attributes:
         disk: Bytes on disk of its results.
@@ -48,10 +48,11 @@ class Resources(Frozen):
 
     Attributes:
         threads: CPU threads; 0 for all cores. They belong to the job, so the engine does not change a bit of
-            its result. gpus: GPUs, if the machine has any. memory: Bytes of host memory, or of a GPU's if it
-            runs on one; None where the inputs do not exist yet. parallel: Who can work on it: one process,
-            any number of processes by shards, or a world of ranks. processes: The number of ranks; auto if it
-            depends on the machine.
+            its result.
+        gpus: GPUs, if the machine has any.
+        memory: Bytes of host memory, or of a GPU's if it runs on one; None if the inputs do not exist yet.
+        parallel: Who can work on it: one process, any number of processes by shards, or a world of ranks.
+        processes: The number of ranks; auto if it depends on the machine.
     """
 
     threads: int = 0

@@ -44,7 +44,7 @@ def outcome_path(run: Path, job_id: str) -> Path:
 
 
 def failure_path(run: Path, job_id: str) -> Path:
-    """Where it is written why a job has failed."""
+    """The file that records why a job has failed."""
     return run / ORDERS / f"{job_id}.failure"
 
 

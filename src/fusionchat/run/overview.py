@@ -101,7 +101,7 @@ def lines_of(run: Path, job_id: str, mark: str) -> list[Line]:
 
 
 def _stopped(run: Path, job_id: str, mark: str) -> Line:
-    """A job that was begun and on which nobody works."""
+    """The line of a job that was begun and that no process works on."""
     last, failure = last_attempt(run, job_id, mark), failure_of(run, job_id, mark)
     state: State = "stopped" if failure is None else "failed"
     words = "" if failure is None else failure.what

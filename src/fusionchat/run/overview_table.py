@@ -11,10 +11,10 @@ from fusionchat.units import duration
 
 WHOLE = ("job", "state", "node", "process", "attempt", "time", "progress")
 SHORT = ("job", "state", "node", "time", "progress")
-"""Without the process; an attempt after the first is named in front of the progress."""
+"""The columns without the process; an attempt after the first is named before the progress."""
 GAP, INDENT, CUT = "  ", "    ", "…"
 LEAST = 12
-"""Columns that are left of a name at least."""
+"""The least width of a shortened name."""
 TO_THE_RIGHT = ("process", "attempt", "time")
 
 
@@ -23,8 +23,8 @@ def table(lines: Sequence[Line], width: int | None) -> list[str]:
 
     Args:
         lines: The jobs.
-        width: Columns of the terminal, None for no limit. Where the progress of some jobs does not fit beside them, that of
-            all goes into lines below its job.
+        width: Columns of the terminal; None for no limit. If the progress of some jobs does not fit beside
+            them, every job's progress goes into lines below it.
     """
     whole = aligned(WHOLE, [(*_who(line), *_numbers(line), _time(line), line.words) for line in lines])
     if width is None or _fit(whole, width):
@@ -35,7 +35,7 @@ def table(lines: Sequence[Line], width: int | None) -> list[str]:
 
 
 def words_of(line: Line) -> str:
-    """How far a job is, and which attempt it is after the first."""
+    """A job's progress, and which attempt it is after the first."""
     attempt = f"attempt {line.attempt}" if line.attempt > 1 else ""
     return (": " if line.state == "failed" else ", ").join(filter(None, (attempt, line.words)))
 
@@ -57,7 +57,7 @@ def _fit(said: Sequence[str], width: int) -> bool:
 
 
 def _in_two_lines(rows: Sequence[tuple[str, ...]], width: int) -> list[str]:
-    """Names cut to what there is room for, and the progress of each job below it."""
+    """Rows with shortened names, and the progress of each job below it."""
     head, beside = SHORT[:-1], [row[:-1] for row in rows]
     for name in ("node", "job"):
         index, too_long = head.index(name), max(map(len, aligned(head, beside))) - width
@@ -72,7 +72,7 @@ def _in_two_lines(rows: Sequence[tuple[str, ...]], width: int) -> list[str]:
 
 
 def aligned(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
-    """Cells in columns, numbers to the right."""
+    """Cells in aligned columns, with numbers on the right."""
     widths = [max(map(len, column)) for column in zip(head, *rows, strict=True)]
     return [
         GAP.join(
@@ -84,7 +84,7 @@ def aligned(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
 
 
 def cut(name: str, room: int) -> str:
-    """A name with its middle left out where it is longer than that: ``ip-10-0-11….0a1b2c``."""
+    """A name, with its middle left out if it is longer than ``room``: ``ip-10-0-11….0a1b2c``."""
     if len(name) <= room:
         return name
     end = (room - 1) // 2

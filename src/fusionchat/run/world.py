@@ -65,7 +65,7 @@ def world_here(environment: Mapping[str, str] = os.environ) -> World:
 
 
 def require_fitting(runtime: RuntimeSettings, world: World, environment: Mapping[str, str]) -> None:
-    """Raise RecipeError where the settings contradict the processes that were started."""
+    """Raise RecipeError if the settings contradict the processes that were started."""
     processes = runtime.training.processes
     if processes not in ("auto", world.size):
         raise RecipeError(

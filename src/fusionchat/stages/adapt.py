@@ -76,7 +76,7 @@ def plan(run: Run) -> None:
 
 
 def require_captured_here(recipe: Recipe, how: AdaptSettings) -> None:
-    """Raise RecipeError where transformers does not capture a model to be fine-tuned, or captures none."""
+    """Raise RecipeError if transformers does not capture a model to be fine-tuned, or captures none."""
     for name in (*how.sources, *([] if how.pivot is None else ["pivot"])):
         backend = recipe.models[name].capture.backend
         if backend != DEFAULT.backend:
@@ -94,7 +94,7 @@ def require_captured_here(recipe: Recipe, how: AdaptSettings) -> None:
 
 
 def require_trainable(ref: ModelRef) -> None:
-    """Raise RecipeError where a source cannot be fine-tuned: a GGUF file, or a model with an adapter."""
+    """Raise RecipeError if a source cannot be fine-tuned: a GGUF file, or a model with an adapter."""
     if ref.place.file is None and ref.adapter is None:
         return
     reason = "has an adapter already" if ref.adapter is not None else "is a GGUF file"

@@ -138,7 +138,7 @@ def work(settings: Settings, inputs: Inputs, out: Path, ctx: Context) -> Summary
 def drawn(
     settings: Settings, conversations: Sequence[Conversation]
 ) -> tuple[list[int], list[Question], list[Reject]]:
-    """Which conversations are answered anew, their questions, and the drawn ones without a question."""
+    """Which conversations are answered again, their questions, and the drawn ones without a question."""
     size = max(1, round(settings.share * len(conversations)))
     places = draw(conversations, size, seed=settings.draws.seed, part=f"round {settings.of.round}")
     chosen, questions, rejects = list[int](), list[Question](), list[Reject]()

@@ -183,7 +183,7 @@ def questions_of(
 
 
 def require_same(folder: Path, held: dict[str, Json]) -> None:
-    """Raise ArtifactError where a folder has the answers of another call."""
+    """Raise ArtifactError if a folder has the answers of another call."""
     if (folder / ABOUT).is_file() and read_json(folder / ABOUT) != held:
         raise ArtifactError(
             "This folder holds answers of another model, of other prompts or of other settings",

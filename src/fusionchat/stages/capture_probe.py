@@ -57,7 +57,7 @@ def prepare(
 
 
 def probe(probing: Probing, capture: Capture, capturer: Capturer, asked: Asked, out: Path) -> None:
-    """Score the probe by the backend and save the result; raises ModelError where it is too far off."""
+    """Score the probe by the backend and save the result; raises ModelError if it is too far off."""
     names = [c.id for c in probing.members]
     scored = capture(probing.rendered, names=names, advance=lambda _: None)
     events = events_of(scored.tokens, message_bytes([c.message_bytes for c in probing.members]))

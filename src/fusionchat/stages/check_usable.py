@@ -64,7 +64,7 @@ def notes(previews: Sequence[PairPreview]) -> dict[str, int]:
 
 
 def require_usable(found: list[Usable]) -> None:
-    """Raise CorpusError where a model can use nothing of the sample."""
+    """Raise CorpusError if a model can use nothing of the sample."""
     useless = [model for model in found if model.used == 0]
     if useless:
         raise CorpusError(

@@ -165,7 +165,7 @@ def started_from(of: Trained, inputs: Inputs) -> Path:
 
 
 def require_shareable(how: TrainingSettings, ctx: Context, where: str = "distill") -> None:
-    """Raise RecipeError where the training cannot be split among processes."""
+    """Raise RecipeError if the training cannot be split among processes."""
     if ctx.runtime.training.strategy == "fsdp2" and ctx.world > 1 and isinstance(how.train, Qlora):
         raise RecipeError(
             "A model in 4 bits cannot be split among processes",

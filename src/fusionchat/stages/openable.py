@@ -41,7 +41,7 @@ def require_openable(ref: ModelRef, opening: Opening) -> None:
 
 
 def require_fitting(ref: ModelRef) -> None:
-    """Raise ModelError where an adapter's tensors do not fit its model's shapes.
+    """Raise ModelError if an adapter's tensors do not fit its model's shapes.
 
     Both must be on this machine and in safetensors.
     """

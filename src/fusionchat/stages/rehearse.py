@@ -64,7 +64,7 @@ def rehearse(run: Run, jobs: Sequence[Job]) -> None:
 
 
 def require_trainable(how: TrainingSettings, report_to: Sequence[str]) -> None:
-    """Raise RecipeError where an optimizer, or a program that a training reports to, is not available."""
+    """Raise RecipeError if an optimizer, or a program that a training reports to, is not available."""
     if report_to:
         from fusionchat.distill.reporting import require_reporters
 
@@ -76,7 +76,7 @@ def require_trainable(how: TrainingSettings, report_to: Sequence[str]) -> None:
 
 
 def require_factors(how: TrainingSettings, ref: ModelRef, where: str) -> None:
-    """Raise ModelError where factors do not fit a model; ``where`` is the recipe's key of the settings."""
+    """Raise ModelError if factors do not fit a model; ``where`` is the recipe's key of the settings."""
     if how.train != FULL:
         from fusionchat.distill.lora import require_fitting
 
@@ -91,7 +91,7 @@ def rehearse_when_unpacked(run: Run) -> None:
 
 
 def rehearse_pivot(pivot: ModelRef) -> list[str]:
-    """Notes on the pivot before the first capture; raises MergeError where no merge could be made."""
+    """Notes on the pivot before the first capture; raises MergeError if no merge could be made."""
     return rehearse_merge(merged_from(pivot.place))
 
 

@@ -1,7 +1,7 @@
 """Later rounds: each target's answers, captures, alignments, fusion, and the next training.
 
-    answer/round2/qwen@0.9 -> represent/round2/qwen@0.9/pivot, .../qwen -> align/... -> fuse/... ->
-    distill/round2/qwen@0.9
+    answer/round2/qwen@0.9 -> represent/round2/qwen@0.9/pivot, .../qwen -> align/... -> fuse/...
+        -> distill/round2/qwen@0.9
 
 The stages are those of the first round, but read the folder of the answers; docs/decisions/0009-rounds.md
 says why.

@@ -83,7 +83,7 @@ def work(settings: Settings, inputs: Inputs, out: Path, ctx: Context) -> Summary
 
 
 def require_same_words(ref: ModelRef, saved: ModelRef) -> None:
-    """Raise ModelError where a saved tokenizer differs from the one that renders the corpus."""
+    """Raise ModelError if a saved tokenizer differs from the one that renders the corpus."""
     if make_renderer(ref).table.digest != make_renderer(saved).table.digest:
         raise ModelError(
             f"transformers saves the tokenizer of {ref.name!r} differently than it reads it",

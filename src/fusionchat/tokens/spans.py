@@ -80,12 +80,12 @@ class Words(NamedTuple):
 
 
 class Tiles(NamedTuple):
-    """What of a `ByteTable` decides whether tokens tile a text.
+    """The parts of a `ByteTable` that decide whether tokens tile a text.
 
     Attributes:
-        data, offsets, flags: The table's.
-        always: Whether a run of tokens is tried with a space put before it first.
-        allowed: Whether it is also tried the other way where that fails.
+        data, offsets, flags: The table's arrays.
+        always: Whether a run of tokens is first tried with a space before it.
+        allowed: Whether it is also tried the other way if that fails.
     """
 
     data: NDArray[np.uint8]
@@ -105,10 +105,9 @@ class ByteTable:
         in_text: bool [V], False for control tokens and unused rows, which have no bytes in a text.
         flags: uint8 [V], see `ADDED` and its neighbours.
         prefix: Whether the tokenizer puts a space before a stretch of text.
-        bos, eos: Ids by role, None where the tokenizer has none.
+        bos, eos: Ids by role, None if the tokenizer has none.
         ends: The first token after an assistant's turn in the model's template: after a last turn, and before
-            a user's;
-                None where the template writes none.
+            a user's; None if the template writes none.
     """
 
     data: NDArray[np.uint8]
@@ -176,7 +175,7 @@ class ByteTable:
         """Byte spans of the tokens of ``text``, or why its tokens do not tile it exactly.
 
         Args:
-            ids: int [N], the tokens the tokenizer made of the text.
+            ids: int [N], the tokenizer's tokens of the text.
             text: The UTF-8 bytes that were tokenized, control tokens spelled out.
         """
         tokens = np.ascontiguousarray(ids, dtype=np.int64)

@@ -49,7 +49,7 @@ def nearest_tokens(
     Args:
         source, pivot: The two tables.
         tokens: int [T], the source's tokens.
-        within: int [T], a distance within which some pivot token is known to exist (saves time); None where
+        within: int [T], a distance within which some pivot token is known to exist (saves time); None if
             unknown.
 
     Returns:

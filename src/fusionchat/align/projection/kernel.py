@@ -191,7 +191,7 @@ def emit(
     i: int,
 ) -> None:
     """Write the largest output entries, the label among them, to row i; masses are divided by ``scale``."""
-    # 1. what is beyond the last slot joins the tail, but for the label
+    # 1. entries beyond the last slot join the tail, except the label
     most = out.ids.shape[1]
     for s in range(most, slots):
         if scratch.slot[s] == pivot_label:  # it takes the last slot, whose mass joins the tail

@@ -22,7 +22,7 @@ class Units(NamedTuple):
     Attributes:
         ce: [M, U], cross-entropy in the rule's unit, smaller is better; NaN where a model is not compared.
         names: The models, the pivot first.
-        labels: The value of the rule's ``column`` for each unit's conversation, "" where it has none.
+        labels: The value of the rule's ``column`` for each unit's conversation, "" if it has none.
         entropy: [M, U], in bits: of a token, or the mean of the rows in which all models have a
             distribution; NaN where there is none. None unless the rule asks for it.
     """

@@ -37,7 +37,7 @@ class Verdict(NamedTuple):
 
 
 def check_fit(config: Config, shapes: Shapes, pivot: Checkpoint) -> None:
-    """Raise MergeError where the fused model's config and weights disagree; warn of what is not checked.
+    """Raise MergeError if the fused model's config and weights disagree; warn of what is not checked.
 
     Args:
         config: The fused model's config.

@@ -1,10 +1,11 @@
 """The inputs of a merge as one list of jobs, made by a chain of steps.
 
     open_models         folders -> Family: checkpoints and adapters, opened and of one kind
-    reconcile           -> all under the pivot's names: adapters applied, buffers the pivot's, a head of its
-    own align_vocabulary    -> rows of the vocabulary matched by token add_biases          -> biases that
-    adapters add slice_layers        -> one job per tensor of the fused model, from the layers that are merged
-    in it pair_fisher         -> jobs with the method's own inputs (Fisher information), one tensor per target
+    reconcile           -> all under the pivot's names: adapters applied, the pivot's buffers, an untied head
+    align_vocabulary    -> rows of the vocabulary matched by token
+    add_biases          -> biases that adapters add
+    slice_layers        -> one job per tensor of the fused model, from the layers that are merged in it
+    pair_fisher         -> jobs with the method's own inputs (Fisher information), one tensor per target
 
 Nothing is written before this is done.
 """

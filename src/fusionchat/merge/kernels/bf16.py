@@ -4,13 +4,10 @@ A bfloat16 is the upper half of a float32, so decoding is a shift. Rounding goes
 through float32 it would round twice.
 
     float64   s eeeeeeeeeee mmmmmmm|mmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmm     1 + 11 + 52 bits
-                            7 kept  45 cut: add half of the last kept place less one, and one more if that
-                            place is
-                                    odd (ties to even); what carries goes up; clear the 45 (`_CUT`, `_HALF`,
-                                    `_KEPT`)
-    float32   s eeeeeeee    mmmmmmm|mmmmmmmmmmmmmmmm                                   1 + 8 + 23 bits: exact,
-    16 zeros bfloat16  s eeeeeeee    mmmmmmm                                                    1 + 8 + 7
-    bits: the upper 16
+                            7 kept  45 cut: add half of the last kept place less one, and one more if that place is
+                                    odd (ties to even); what carries goes up; clear the 45 (`_CUT`, `_HALF`, `_KEPT`)
+    float32   s eeeeeeee    mmmmmmm|mmmmmmmmmmmmmmmm                                   1 + 8 + 23 bits: exact, 16 zeros
+    bfloat16  s eeeeeeee    mmmmmmm                                                    1 + 8 + 7 bits: the upper 16
 
 Below 2^-126 a bfloat16's last place is 2^-133 whatever the value. There, adding and subtracting 1.5 * 2^-81
 (`_GRID`), whose last place in float64 is 2^-133, does the rounding.

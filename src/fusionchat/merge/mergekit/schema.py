@@ -163,7 +163,8 @@ _AnyEntry = TypeVar("_AnyEntry", bound=Entry)
 def _once(entries: tuple[_AnyEntry, ...]) -> tuple[_AnyEntry, ...]:
     """The same entries; raises ValueError if a model is named twice.
 
-    Only one of its settings could be used."""
+    Only one of its settings could be used.
+    """
     names = [parts(entry.model)[0] for entry in entries]
     twice = next((name for n, name in enumerate(names) if name in names[:n]), None)
     if twice is not None:

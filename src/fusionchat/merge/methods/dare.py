@@ -34,7 +34,7 @@ class DareLinear(Pruned):
     seed: int = 0
 
     def __post_init__(self) -> None:
-        """Raise ValueError where a setting is out of range."""
+        """Raise ValueError if a setting is out of range."""
         self.check(density=(self.density, 0, 1))
 
     def steps(self, tensor: TensorInfo) -> Steps:
@@ -63,7 +63,7 @@ class DareTies(Pruned):
     seed: int = 0
 
     def __post_init__(self) -> None:
-        """Raise ValueError where a setting is out of range."""
+        """Raise ValueError if a setting is out of range."""
         self.check(density=(self.density, 0, 1))
 
     def steps(self, tensor: TensorInfo) -> Steps:

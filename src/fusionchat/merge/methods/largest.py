@@ -5,9 +5,10 @@ so each must know how many ties the chunks before it have, which takes the third
 quota passes from block to block, in order.
 
     magnitudes    3 2 1 2 | 2 0 2 1      two chunks; k = 3
-    threshold     2                      the third largest; one element is above it, so 2 of the 4 ties are
-    needed ties          2       | 2            chunk by chunk quota         2       | 0            the rest
-    of the 2 after the earlier chunks selected      3 2 . 2 | . . . .
+    threshold     2                      the third largest; one element is above it, so 2 of the 4 ties are needed
+    ties          2       | 2            chunk by chunk
+    quota         2       | 0            the rest of the 2 after the earlier chunks
+    selected      3 2 . 2 | . . . .
 """
 
 # J rows selected from independently (TIES: one a target), K thresholds a row, C chunks, B elements of a block

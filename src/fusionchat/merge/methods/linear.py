@@ -22,7 +22,7 @@ class Linear(MixtureMethod):
     normalize: bool = True
 
     def __post_init__(self) -> None:
-        """Raise ValueError where weights cannot be used."""
+        """Raise ValueError if weights cannot be used."""
         check_weights(self.weight, positive_sum=self.normalize)
 
     def mixture(self, gram: Gram) -> Mixture:
@@ -52,7 +52,7 @@ class TaskArithmetic(MixtureMethod):
     normalize: bool = False
 
     def __post_init__(self) -> None:
-        """Raise ValueError where weights cannot be used."""
+        """Raise ValueError if weights cannot be used."""
         check_weights(self.weight, positive_sum=self.normalize)
         check_weights((self.scale,))
 

@@ -47,7 +47,7 @@ class Passthrough(MixtureMethod):
     scale: float = 1.0
 
     def __post_init__(self) -> None:
-        """Raise ValueError where a setting is out of range."""
+        """Raise ValueError if a setting is out of range."""
         check_weights((self.scale,))
         if self.slices is not None and not self.slices:
             raise ValueError("`slices` must not be empty")

@@ -94,7 +94,7 @@ class Nuslerp(Spherical):
     weight: tuple[float, ...] | None = None
 
     def __post_init__(self) -> None:
-        """Raise ValueError where weights cannot be used."""
+        """Raise ValueError if weights cannot be used."""
         check_weights(self.weight)
 
     def average(self, products_JJ: Float64[np.ndarray, "J J"]) -> Float64[np.ndarray, " J"]:
@@ -120,7 +120,7 @@ class Multislerp(Spherical):
     normalize_weights: bool = True
 
     def __post_init__(self) -> None:
-        """Raise ValueError where weights cannot be used."""
+        """Raise ValueError if weights cannot be used."""
         check_weights(self.weight, positive_sum=self.normalize_weights)
 
     def average(self, products_JJ: Float64[np.ndarray, "J J"]) -> Float64[np.ndarray, " J"]:

@@ -11,8 +11,8 @@ What calls what, for a method that decides element by element (TIES):
 
 How a tensor is cut (cut.py), by its shape alone:
 
-    |---------------- chunk, 2^20 elements ----------------|---------------- chunk ----------------|-- the
-    rest --| | block, 2^17 | block | block | block | ... eight of them
+    |---------------- chunk, 2^20 elements ----------------|---------------- chunk ----------------|-- the rest --|
+    | block, 2^17 | block | block | block | ... eight of them
 
 A thread takes a chunk, in any order; a kernel takes a block, in order inside its chunk.
 """

@@ -79,7 +79,7 @@ class Capturer(Frozen):
         return dtype
 
     def require(self, place: str) -> None:
-        """Raise RecipeError where a setting is missing; ``place`` is the settings' path in the recipe."""
+        """Raise RecipeError if a setting is missing; ``place`` is the settings' path in the recipe."""
 
     def faults(self, place: str, model: str) -> list[str]:
         """What a model lacks on this machine (a program, a server), one line each, for `check`."""

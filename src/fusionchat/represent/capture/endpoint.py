@@ -79,7 +79,7 @@ class Endpoint(Capturer):
         return "the server's"
 
     def require(self, place: str) -> None:
-        """Raise RecipeError where there is no address."""
+        """Raise RecipeError if there is no address."""
         if self.url is None:
             raise RecipeError(
                 "This backend needs the server's URL",
@@ -100,7 +100,7 @@ class Endpoint(Capturer):
         return []
 
     def server(self, place: str) -> "Server":
-        """A client of the server; raises RecipeError where its address or key is missing."""
+        """A client of the server; raises RecipeError if its address or key is missing."""
         from fusionchat.represent.endpoint.client import Limits, Server
 
         self.require(place)

@@ -70,7 +70,7 @@ class Transformers(Capturer):
 
     @property
     def opening(self) -> Opening:
-        """How the model's weights are brought into memory."""
+        """How the model's weights are loaded."""
         return Opening(quantization=self.quantization, device_map=self.device_map, max_memory=self.max_memory)
 
     @contextmanager

@@ -64,7 +64,7 @@ class Vllm(Capturer):
         return self._version("capture")
 
     def require(self, place: str) -> None:
-        """Raise RecipeError where no interpreter is given."""
+        """Raise RecipeError if no interpreter is given."""
         if self.python is None:
             raise RecipeError(
                 "This backend needs the interpreter of an environment with vLLM",

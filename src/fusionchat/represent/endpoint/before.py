@@ -25,7 +25,7 @@ def models_of(server: Server) -> list[Mapping[str, Json]]:
 def most_tokens(server: Server, model: str) -> int | None:
     """The server's limit for a model, in tokens of prompt and answer together.
 
-    None where it does not say.
+    None if it does not say.
     """
     own = next((one for one in models_of(server) if one.get("id") == model), {})
     most = own.get("max_model_len")

@@ -80,11 +80,11 @@ class Server:
         self._stop.set()
 
     def get(self, path: str, *, optional: bool = False) -> Answer | None:
-        """The server's answer at a path; None where an ``optional`` path does not exist."""
+        """The server's answer at a path; None if an ``optional`` path does not exist."""
         return self._ask("GET", path, None, optional=optional)
 
     def post(self, path: str, body: Answer, *, optional: bool = False) -> Answer | None:
-        """The server's answer to a request; None where an ``optional`` path does not exist.
+        """The server's answer to a request; None if an ``optional`` path does not exist.
 
         Raises:
             ModelError: It refuses the request; its own words are in the message.

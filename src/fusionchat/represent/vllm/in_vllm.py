@@ -65,7 +65,7 @@ def send(stream: IO[bytes], head: Mapping[str, object], arrays: Mapping[str, NDA
 
 
 def receive(stream: IO[bytes]) -> tuple[Head, Arrays]:
-    """The next frame: its head and its arrays; raises EOFError where there is none, or only part of one."""
+    """The next frame: its head and its arrays; raises EOFError if there is none, or only part of one."""
     line = stream.readline()
     if not line.endswith(b"\n"):
         raise EOFError

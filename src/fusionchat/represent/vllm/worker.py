@@ -93,7 +93,7 @@ class Worker:
     def __call__(
         self, rendered: RenderedPart, *, names: Sequence[str], advance: Callable[[int], None]
     ) -> Scored:
-        """The model's distributions for every supervised token; raises ModelError where vLLM fails."""
+        """The model's distributions for every supervised token; raises ModelError if vLLM fails."""
         supervised = rendered.supervised
         self._send(
             {},

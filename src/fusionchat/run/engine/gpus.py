@@ -8,12 +8,13 @@ Gpus = tuple[str, ...]
 
 
 def gpus_here(device: str, environment: Mapping[str, str], count: Callable[[], int]) -> Gpus:
-    """The GPUs to share among workers; none where work goes to the CPU, or to one named GPU.
+    """The GPUs to share among workers; none if work goes to the CPU, or to one named GPU.
 
     Args:
         device: As `runtime.device` of a recipe.
         environment: Its ``CUDA_VISIBLE_DEVICES`` may already limit the GPUs: it names them up to the first
-            -1. count: Counts the GPUs if it is not set.
+            -1.
+        count: Counts the GPUs if it is not set.
     """
     if device not in ("auto", "cuda"):
         return ()

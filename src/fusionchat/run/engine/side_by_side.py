@@ -19,7 +19,7 @@ class SideBySide:
         jobs: Jobs that are not done; all others that they need are done.
         announce: Called before each job with its status.
         workers: The number of processes.
-        gpus: The GPUs that they share; none where there are none, or where all work goes to one.
+        gpus: The GPUs that they share; none if there are none, or if all work goes to one.
     """
 
     def __init__(
@@ -62,7 +62,7 @@ class SideBySide:
             raise self.failed
 
     def _require_gpus(self) -> None:
-        """Raise MachineError where a job needs more GPUs than there are."""
+        """Raise MachineError if a job needs more GPUs than there are."""
         for job in self.waiting:
             if self.gpus and job.resources.gpus > len(self.gpus):
                 raise MachineError(

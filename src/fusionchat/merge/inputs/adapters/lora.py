@@ -118,7 +118,7 @@ class _Opening(Ground):
                     self.changed[one], self.how[one] = stored, "stored"
 
     def _check_saved(self) -> None:
-        """Raise MergeError where a fully trained module of the pivot has no copy in the file."""
+        """Raise MergeError if a fully trained module of the pivot has no copy in the file."""
         for saved in self.settings.saved:
             inside = f".{saved}."
             if any(inside in f".{n}" for n in self.pivot.tensors) and not any(

@@ -28,7 +28,7 @@ TRIES = "RAY_NUM_REDIS_GET_RETRIES"
 
 
 def require_ray() -> None:
-    """Raise RecipeError where the package is absent; otherwise limit how long Ray tries to connect.
+    """Raise RecipeError if the package is absent; otherwise limit how long Ray tries to connect.
 
     Call it before the import.
     """
@@ -38,7 +38,7 @@ def require_ray() -> None:
 
 
 def require_answer(address: str) -> None:
-    """Raise MachineError where nothing listens at HOST:PORT."""
+    """Raise MachineError if nothing listens at HOST:PORT."""
     host, _, port = address.rpartition(":")
     try:
         socket.create_connection((host.strip("[]"), int(port)), timeout=ANSWER_S).close()
@@ -148,7 +148,7 @@ def probe(run: Path, nodes: Sequence[Node]) -> None:
 
 
 def require_seen(run: Path, token: str, answers: Mapping[str, str | None]) -> None:
-    """Raise MachineError where a node has read something else, or has not answered (None)."""
+    """Raise MachineError if a node has read something else, or has not answered (None)."""
     blind = [name for name, read in answers.items() if read is not None and read != token]
     silent = [name for name, read in answers.items() if read is None]
     if blind:

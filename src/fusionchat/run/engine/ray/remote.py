@@ -162,7 +162,7 @@ class Hand:
 
 
 class Meeting(NamedTuple):
-    """Where a rank is."""
+    """The address of a rank."""
 
     node: str
     address: str
@@ -173,7 +173,7 @@ class Rank:
     """A rank of a training."""
 
     def where(self) -> Meeting:
-        """Where it is, with a port that is free there."""
+        """The rank's address, with a port that is free there."""
         with socket.socket() as free:
             free.bind(("", 0))
             port = int(free.getsockname()[1])
