@@ -1,7 +1,7 @@
 """Every error that a user can cause or meet: what happened, where, and what to do about it.
 
-Exit codes: 2 for a mistake in the user's input (recipe, corpus, model), 3 for a machine that
-cannot continue (full disk, unwritable folder, out of memory). Anything else is a bug in FusionChat.
+Exit codes: 2 for a mistake in the user's input (recipe, corpus, model), 3 for a machine that cannot continue
+(full disk, unwritable folder, out of memory). Anything else is a bug in FusionChat.
 """
 
 from pathlib import Path

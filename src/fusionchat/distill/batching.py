@@ -1,8 +1,8 @@
 """The order of a training: the conversations of each step, cut into micro-batches. PURE.
 
 The whole plan is made before the training (docs/decisions/0002-training-plan.md). The conversations of a step
-depend on the seed alone; micro-batches and ranks only cut it differently, and every loss is
-divided by the supervised tokens of its whole step.
+depend on the seed alone; micro-batches and ranks only cut it differently, and every loss is divided by the
+supervised tokens of its whole step.
 """
 
 from collections.abc import Sequence

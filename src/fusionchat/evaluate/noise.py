@@ -194,10 +194,9 @@ def degrees_of_freedom(parts: Sequence[tuple[float, int]]) -> float:
     """Degrees of freedom of a sum of variances: the total if all have the same, else Satterthwaite's.
 
     (sum v)^2 / sum(v^2 / df) (Satterthwaite 1946, Biometrics Bulletin 2:110; Welch 1947, Biometrika 34:28).
-    With two
-    trainings on each side it makes t so large that equal models are called different in 2 % of cases instead
-    of 5 %. Student's own test, whose variance is the same for equal numbers, does so in 5 to 7 %, however
-    unequal their noise is.
+    With two trainings on each side it makes t so large that equal models are called different in 2 % of cases
+    instead of 5 %. Student's own test, whose variance is the same for equal numbers, does so in 5 to 7 %,
+    however unequal their noise is.
     """
     if len({df for _, df in parts}) == 1:
         return float(sum(df for _, df in parts))

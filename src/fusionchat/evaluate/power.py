@@ -50,9 +50,9 @@ def errors_needed(df: float) -> float:
 
     k with P(Z + k s1 > t s2) = `AIM`: Z is a standard normal, s1 and s2 are the standard errors that the two
     experiments find, each the root of a chi squared over its degrees of freedom ``df``, at which Student's t
-    is t. If the error is
-    known exactly, k is t + 0.95 (Cohen, *Statistical Power Analysis*, 2nd ed. 1988, section 12.3; 0.84 for 80
-    %). With three seeds it is more than twice t, since one experiment's error may be half the other's.
+    is t. If the error is known exactly, k is t + 0.95 (Cohen, *Statistical Power Analysis*, 2nd ed. 1988,
+    section 12.3; 0.84 for 80 %). With three seeds it is more than twice t, since one experiment's error may
+    be half the other's.
     """
     t, (grid_S, weights_S) = critical(df), chi_grid(df)
     low, high = t, t + 1.0

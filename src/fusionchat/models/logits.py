@@ -20,8 +20,8 @@ TILE_TOKENS, TILE_ROWS = 2048, 512
 
 Measured with an AVX-512 processor, one core, in us a row at V = 49,152 and H = 576, processor time, least of
 six (fp32; bf16 inputs with fp32 output): 512 x 2,048 take 536 and 245; 128 x 4,096 take 587 and 267; 1,024 x
-1,024 take 241 for bf16. The size hardly matters.
-What matters is that the weight is read once for many rows, and the buffer reused.
+1,024 take 241 for bf16. The size hardly matters. What matters is that the weight is read once for many rows,
+and the buffer reused.
 """
 DEVICE_ELEMENTS = 2**26
 """Logits in memory at once on other devices: 256 MiB."""

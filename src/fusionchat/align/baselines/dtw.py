@@ -6,8 +6,7 @@ A baseline for comparison.
 The cost of a pair is the edit distance of the two tokens without their leading blank; the path through the N
 x M costs is walked back from the end, preferring the diagonal, then a step on the pivot's side (arXiv
 2401.10491, section 3.2). A pivot token takes the distribution of the first source token it is matched with.
-The distance of a pair of tokens is
-computed once.
+The distance of a pair of tokens is computed once.
 """
 
 import numpy as np

@@ -23,10 +23,9 @@ def fisher_diagonal(
 
     The empirical Fisher information (section 3, arXiv 2111.09832, with the labels given instead of sampled).
     Each batch is one example (batch size 1), because squares of summed gradients are not sums of squares.
-    Each gradient is used and
-    freed at once, so that those of all parameters are never in memory together.
-    A parameter with several names (tied embeddings) has one entry, under its first name, of the gradient
-    summed over all its uses.
+    Each gradient is used and freed at once, so that those of all parameters are never in memory together. A
+    parameter with several names (tied embeddings) has one entry, under its first name, of the gradient summed
+    over all its uses.
 
     Args:
         model: Called with a batch's tensors; returns an object with ``loss``, the mean over ``labels`` that
