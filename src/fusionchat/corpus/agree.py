@@ -20,7 +20,7 @@ LEAVES_OUT = "its template leaves out {role} turns"
 
 
 class Note(NamedTuple):
-    """What a model's template or tokenizer does to a conversation, or what was done because of it."""
+    """What a model's template or tokenizer does to a conversation, or what was changed because of it."""
 
     model: str
     what: str

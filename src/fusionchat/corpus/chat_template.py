@@ -125,7 +125,7 @@ class ChatTemplate:
 
     @cached_property
     def hidden_roles(self) -> frozenset[Role]:
-        """Those of the roles system and user whose turns the template omits without an error."""
+        """Which of the roles system and user the template omits without an error."""
         mark = make_marks(1, [])[0]
         probes: dict[Role, tuple[Message, ...]] = {
             "system": (Message("system", mark), *PROBE),

@@ -22,7 +22,7 @@ ROLES = tuple(
         [*OF_FORMATS, *ANSWER_COLUMNS, *CONTEXT_COLUMNS, "history", SYSTEM_COLUMNS[0], "id", *IN_TURNS]
     )
 )
-"""What a column may be read as."""
+"""The roles as which a column may be read."""
 
 
 class Names(NamedTuple):

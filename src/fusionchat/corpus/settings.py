@@ -14,7 +14,7 @@ from fusionchat.settings import Frozen, Named, no_such, with_group
 
 
 class Domain(Named):
-    """What a corpus is about. ``domain: code`` is short for ``domain: {name: code}``."""
+    """The domain of a corpus; ``domain: code`` is short for ``domain: {name: code}``."""
 
     short: ClassVar[str] = "name"
 

@@ -95,7 +95,7 @@ class Losses(NamedTuple):
 
 
 class Softmax(NamedTuple):
-    """Of each row of logits: the logarithm of its sum of exponentials, and its largest logit."""
+    """The logarithm of each row's sum of exponentials, and its largest logit."""
 
     log_z: Float[Tensor, "N 1"]
     most: Float[Tensor, "N 1"]

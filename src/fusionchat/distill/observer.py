@@ -32,7 +32,7 @@ NAMED = 8
 
 
 class Watched(NamedTuple):
-    """What to observe.
+    """What to observe of a training.
 
     Attributes:
         metrics: The file that gets a line for each step; None for none.

@@ -140,7 +140,7 @@ class DistillSettings(SoftTrainingSettings):
 
     @property
     def label_weights(self) -> tuple[float, ...]:
-        """All label weights that are trained, the first the recipe's own."""
+        """All label weights that are trained, the recipe's own first."""
         return (self.label_weight, *(w for w in self.sweep if w != self.label_weight))
 
     def hard(self) -> TrainingSettings:

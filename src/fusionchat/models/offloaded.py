@@ -34,7 +34,7 @@ class Hook(Protocol):
         ...
 
     def post_forward(self, module: nn.Module, output: None) -> object:
-        """Take them away again."""
+        """Move them away again."""
         ...
 
 

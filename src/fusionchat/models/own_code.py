@@ -65,7 +65,7 @@ def python_files(folder: Path) -> list[str]:
 
 
 def describe(ref: ModelRef) -> str:
-    """What runs of a model's own files, in a few words."""
+    """Which of a model's own files run, in a few words."""
     folder = cached_folder(ref.place)
     files = [] if folder is None else python_files(folder)
     if not files:

@@ -1,4 +1,4 @@
-"""What a capture backend is asked for."""
+"""The request to a capture backend."""
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple

@@ -242,7 +242,7 @@ def add_rows(
     """Add a tile to the rows low..high-1 of ``best``; row 0 of the tile is row ``low``.
 
     Args:
-        logits_NT: Logits of the tokens first..first + T - 1; written to.
+        logits_NT: Logits of the tokens first..first + T - 1; overwritten.
         first: The tile's first token.
         vocabulary: Tokens of the tokenizer.
         rows: low and high.

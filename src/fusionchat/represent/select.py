@@ -47,10 +47,11 @@ def select(
     A row with NaN or +inf has a label_logprob that is not finite.
 
     Args:
-        logits: fp32; written to.
+        logits: fp32; overwritten.
         labels: The tokens that follow.
         k: At most V, and at most ``vocabulary``.
-        vocabulary: Tokens of the tokenizer; rows of the head past them pad it, and their mass is tail. None for V.
+        vocabulary: Tokens of the tokenizer; rows of the head past them pad it, and their mass is tail. None
+            for V.
     """
     assert logits.dtype == torch.float32, "log-softmax is taken in fp32"
     if logits.device.type != "cpu":
@@ -81,7 +82,7 @@ class Selection:
         )
 
     def add(self, logits_NT: Float[Tensor, "N T"], first_row: int, first_token: int) -> None:
-        """Take the logits of some rows for the tokens first_token..first_token + T - 1; they are written to."""
+        """Add the logits of some rows for the tokens first_token..first_token + T - 1; they are overwritten."""
         tile = logits_NT.contiguous().numpy()
 
         def part(low: int, high: int) -> None:

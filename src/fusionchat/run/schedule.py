@@ -189,7 +189,7 @@ class _Machines:
                 one.groups += 1
 
     def _advance(self) -> list[_Running]:
-        """Let time pass until the next task ends; returns those that have ended."""
+        """Advance the time to the end of the next task; returns the tasks that have ended."""
         step = min(one.left / one.groups for one in self.running)
         self.now += step
         for one in self.running:

@@ -46,7 +46,7 @@ class Devices(NamedTuple):
 
     @property
     def total(self) -> int:
-        """All GPUs."""
+        """The number of all GPUs."""
         return self.machines.nodes * self.machines.gpus
 
     @property

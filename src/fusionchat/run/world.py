@@ -122,7 +122,7 @@ def end(others: int, *, well: bool) -> None:
 
 
 def summon(run: Path, job: Job) -> None:
-    """Let the other ranks begin a job beside this one, which is rank 0."""
+    """Make the other ranks begin a job together with this one, which is rank 0."""
     _tell({"run": str(run.absolute()), "job": job.id, "mark": job.fingerprint})
 
 

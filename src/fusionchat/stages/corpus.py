@@ -125,7 +125,7 @@ def entry_content(place: str, entry: CorpusFile, folder: str) -> Content:
 
 
 def file_part(entry: CorpusFile) -> FilePart:
-    """What is read of an entry."""
+    """The parts of an entry that decide what is read."""
     own = entry.model_dump(exclude={"path", "revision"})
     return FilePart(name=Path(entry.path).name, **own)
 

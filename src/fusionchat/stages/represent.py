@@ -224,7 +224,7 @@ def capture_shards(
 
 
 def rows_of(rows: NDArray[np.int64], rendered: StoredPart, members: range) -> NDArray[np.int64]:
-    """Those of ``rows`` that are in the conversations ``members``, counted from the first of these."""
+    """The ``rows`` that are in the conversations ``members``, counted from the first of these."""
     low, high = (int(rendered.offsets[at]) for at in (members.start, members.stop))
     return rows[(rows >= low) & (rows < high)] - low
 

@@ -59,7 +59,7 @@ class Stored:
         return map(self.example, members)
 
     def about(self) -> About:
-        """What all of them have in common."""
+        """What all exported conversations have in common."""
         tokenizer = load_tokenizer(self.ref)
         end = tokenizer.eos_token_id
         pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else end

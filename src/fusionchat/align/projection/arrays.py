@@ -1,5 +1,5 @@
 # N pivot rows, M source rows, K source slots, S entries of one row, O output slots
-"""What the loops of the projection read, work in and write: tuples of flat arrays. PURE."""
+"""The inputs, scratch and outputs of the projection's loops, as tuples of flat arrays. PURE."""
 
 from typing import NamedTuple
 
@@ -82,7 +82,7 @@ class Entries(NamedTuple):
 
 
 class Out(NamedTuple):
-    """What the loops write, one entry a pivot row; log-probabilities in fp32."""
+    """The outputs of the loops, one entry per pivot row; log-probabilities in fp32."""
 
     ids: NDArray[np.int32]
     logprobs: NDArray[np.float32]

@@ -22,5 +22,5 @@ class RightAnswer(HeldOutTask):
     needs: ClassVar[str] = "dialogues that end with an answer"
 
     def question(self, one: Exchange) -> tuple[str, str, str] | None:
-        """Nothing as given, and the beginning of the answer as the option."""
+        """An empty given part, and the beginning of the answer as the option."""
         return "", "", shorten(one.answer, self.max_bytes)

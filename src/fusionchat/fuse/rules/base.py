@@ -1,5 +1,5 @@
 # M models, U units
-"""What a fusion rule is: settings that turn the models' scores into their weights. PURE."""
+"""Fusion rules: settings that turn the models' scores into their weights. PURE."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field

@@ -51,7 +51,7 @@ class Pickled(Stored):
         """Do nothing, since its place in the file is unknown."""
 
     def release(self) -> None:
-        """Nothing."""
+        """Do nothing."""
 
 
 def open_pickle(file: MappedFile) -> dict[str, Stored]:

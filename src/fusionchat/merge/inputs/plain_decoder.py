@@ -37,7 +37,7 @@ KINDS = {
     "qwen2": Kind(biased=_ATTENTION[:3]),
     "qwen3": Kind(switches={"attention_bias": _ATTENTION}, normed=True, says_head_dim=True),
 }
-"""By ``model_type``, as transformers 5 builds them (``models/*/modeling_*.py``)."""
+"""The structures by ``model_type``, as in transformers 5 (``models/*/modeling_*.py``)."""
 _SIZES = (
     "vocab_size",
     "hidden_size",

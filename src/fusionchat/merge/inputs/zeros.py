@@ -30,4 +30,4 @@ class Zeros:
         """Do nothing, since nothing is read."""
 
     def release(self) -> None:
-        """Nothing."""
+        """Do nothing."""

@@ -1,4 +1,4 @@
-"""What a merge method is: settings, and a function from statistics or blocks to a tensor.
+"""Merge methods: settings, and a function from statistics or blocks to a tensor.
 
 There are two kinds. A `MixtureMethod` gives each target one weight per tensor (or group of tensors), computed
 from inner products alone. A `BlockMethod` decides element by element, in `fusionchat.merge.methods.steps`.

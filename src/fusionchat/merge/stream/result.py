@@ -53,7 +53,7 @@ class TensorReport:
         return dict(vars(self))
 
     def spread(self, places: Sequence[int], targets: int) -> "TensorReport":
-        """The same for all of a merge's targets, where those that take no part have weight and change 0."""
+        """The report for all of a merge's targets; those that take no part have weight and change 0."""
 
         def wide(values: Sequence[float]) -> list[float]:
             held = dict(zip(places, values, strict=True))

@@ -27,7 +27,7 @@ class Tally:
 
     @classmethod
     def blank(cls, targets: int) -> "Tally":
-        """All zero."""
+        """A tally of zeros."""
         return cls(np.zeros((targets + 1, targets + 1)), np.zeros(targets, np.int64), np.zeros(3))
 
     def add(self, other: "Tally") -> None:

@@ -11,7 +11,7 @@ SHOWN = 60
 
 
 def version_of(server: Server) -> str:
-    """What the server says its version is; "unknown" where it does not say."""
+    """The version that the server reports; "unknown" if it reports none."""
     held = server.get(VERSION, optional=True) or {}
     return str(held.get("version", "unknown"))
 

@@ -139,7 +139,7 @@ class Tensor(NamedTuple):
 
 
 class Head(NamedTuple):
-    """What the header says: the shard, its tensors by name, and the file's size."""
+    """The content of the header: the shard, its tensors by name, and the file's size."""
 
     about: About
     tensors: dict[str, Tensor]

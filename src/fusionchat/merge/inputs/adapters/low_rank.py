@@ -148,10 +148,10 @@ class Adapted:
             return factors
 
     def read_ahead(self, begin: int) -> None:
-        """Nothing: the pivot's own tensor is read at the same time."""
+        """Do nothing, since the pivot's own tensor is read at the same time."""
 
     def release(self) -> None:
-        """Nothing: the pivot's own tensor is released by itself."""
+        """Do nothing, since the pivot's own tensor is released by itself."""
 
 
 def make_factors(base: Source, change: Change) -> Factors:

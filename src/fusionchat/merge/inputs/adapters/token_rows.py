@@ -52,7 +52,7 @@ class TokenRows:
             self.trained.decode(place * width + start - token * width, out_B[start - begin : stop - begin])
 
     def read_ahead(self, begin: int) -> None:
-        """Nothing: the pivot's own tensor is read at the same time."""
+        """Do nothing, since the pivot's own tensor is read at the same time."""
 
     def release(self) -> None:
-        """Nothing: the pivot's own tensor is released by itself."""
+        """Do nothing, since the pivot's own tensor is released by itself."""

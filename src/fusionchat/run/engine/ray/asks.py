@@ -90,7 +90,7 @@ def cores(nodes: Sequence[Node], gpus: int, processes: int) -> int:
 
 
 def lacking(ask: Ask, nodes: Sequence[Node]) -> str:
-    """What a cluster has too little of for a job, in words; "" if it has enough, used or not."""
+    """Which resources a cluster lacks for a job, in words; "" if it has enough, used or not."""
     wanted = ask.resources
     for name, amount in wanted.items():
         most = max((node.has.get(name, 0.0) for node in nodes), default=0.0)

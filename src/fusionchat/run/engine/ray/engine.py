@@ -221,7 +221,7 @@ class RayEngine:
         self.pool.start([ask] * (starting + more))
 
     def _used(self) -> list[Ask]:
-        """What tasks, ranks and hands use, or wait for."""
+        """The resources that tasks, ranks and hands use, or wait for."""
         return [work.ask for work in self.out if work.hand is None] + [h.ask for h in self.pool.hands]
 
     def _ask(self, job: Job) -> Ask:
