@@ -16,8 +16,8 @@ class TrainingRuntime(Frozen):
     processes: Literal["auto"] | int = Field(
         "auto",
         description="processes that share each training; auto is one for each GPU that the job may use (on a Ray "
-        "cluster: that a node has), and one without a GPU. Their number changes the order of sums, so the last bits of the "
-        "result",
+        "cluster: that a node has), and one without a GPU. Their number changes the order of sums, and so "
+        "the last bits of the result",
     )
 
     strategy: Literal["ddp", "fsdp2"] = Field(
@@ -27,7 +27,7 @@ class TrainingRuntime(Frozen):
     )
     report_to: tuple[str, ...] = Field(
         (),
-        description="programs that are given each step's figures beside `metrics.jsonl`, by transformers' names: `tensorboard`, "
+        description="programs that receive each step's figures besides `metrics.jsonl`, by transformers' names: `tensorboard`, "
         "`wandb`, `mlflow`, `trackio`, ...; their packages must be installed",
     )
     eval_steps: int | None = Field(
@@ -54,8 +54,10 @@ class RayRuntime(Frozen):
 
     address: str | None = Field(
         None,
-        description="address of the cluster, HOST:PORT; unset: the one that this machine is part of, or else a new one of this "
-        "machine alone",
+        description=(
+            "address of the cluster, HOST:PORT; unset: the cluster that this machine is part of, otherwise a "
+            "new one on this machine"
+        ),
     )
     resources: dict[str, dict[str, float]] = Field(
         {},
@@ -65,8 +67,10 @@ class RayRuntime(Frozen):
     patience: float = Field(
         30.0,
         ge=0,
-        description="seconds that a job waits for a node with what it needs: that a lost one comes back, or that the cluster "
-        "grows",
+        description=(
+            "seconds that a job waits for a node with what it needs: for a lost node to return, or for the "
+            "cluster to grow"
+        ),
     )
 
     @field_validator("address")
@@ -94,19 +98,21 @@ class RuntimeSettings(Frozen):
     threads: int = Field(
         0,
         ge=0,
-        description="CPU threads; 0 for all, or for one where every model has under 2 million parameters",
+        description="CPU threads; 0 for all, or for one if every model has under 2 million parameters",
     )
     workers: int = Field(
         1,
         ge=1,
-        description="processes that make jobs side by side, each with `threads` threads and GPUs of its own; those without a "
-        "job make shards of captures that others have begun",
+        description=(
+            "processes that make jobs in parallel, each with `threads` threads and its own GPUs; idle ones "
+            "make shards of captures that others have begun"
+        ),
     )
     training: TrainingRuntime = TrainingRuntime()
     engine: Literal["local", "ray"] = Field(
         "local",
         description="what runs the jobs. local: this machine, with `workers`; ray: the nodes of a Ray cluster, "
-        "which all see the run's folder",
+        "which all share the run's folder",
     )
     ray: RayRuntime = RayRuntime()
 

@@ -21,13 +21,15 @@ class Sampling(Frozen):
         1.0,
         gt=0,
         le=1,
-        description="sample from the fewest tokens that together have this probability (top-p)",
+        description="sample from the smallest set of tokens with this total probability (top-p)",
     )
     max_new_tokens: int = Field(512, ge=1, description="longest answer in tokens; longer ones are cut")
     turns: AnswerTurns = Field(
         "last",
-        description="last: the last question is answered, with the dialogue before it as it is; each: every question of a "
-        "dialogue is answered, after the model's own answers to those before",
+        description=(
+            "last: answer the last question, after the dialogue as it is; each: answer every question of a "
+            "dialogue, after the model's own earlier answers"
+        ),
     )
 
 
@@ -47,7 +49,7 @@ class RoundsSettings(Sampling):
         0.5,
         gt=0,
         le=1,
-        description="share of the training part whose answers are the target's own in a later round; the others stay as they are",
+        description="share of the training part that has the target's own answers in a later round; the rest is unchanged",
     )
     epochs: float = Field(
         1, gt=0, description="passes over the training part in a later round; may be a fraction"

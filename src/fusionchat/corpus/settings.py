@@ -80,10 +80,10 @@ class CorpusFile(Named):
     )
     filter: Annotated[dict[str, Scalar | tuple[Scalar, ...]], BeforeValidator(plain_values)] = Field(
         {},
-        description="read the records whose columns have these values: `{language: en}`, `{level: [1, 2]}`",
+        description="read only records whose columns have these values: `{language: en}`, `{level: [1, 2]}`",
     )
     limit: int | None = Field(
-        None, ge=1, description="read the first records that pass the filter, at most this many"
+        None, ge=1, description="read at most this many records, the first that pass the filter"
     )
     share: float | None = Field(
         None, gt=0, le=1, description="draw this share of the conversations, by `seed` and by domain"
@@ -139,7 +139,7 @@ Entry = Annotated[CorpusFile, Tag(ONE)]
 Entries = Annotated[tuple[CorpusFile, ...], Tag(MANY)]
 Train = Annotated[Entry | Entries, Discriminator(kind_of_train)]
 Held = Annotated[Entry | Entries | Annotated[float, Tag(DRAWN)], Discriminator(kind_of)]
-HELD = "one entry or a list of them, or the share of train that is drawn"
+HELD = "one entry or a list of them, or a share of train to draw"
 
 
 class CorpusSettings(Frozen):

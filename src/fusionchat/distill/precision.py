@@ -20,8 +20,10 @@ class Rounding(Frozen):
 
     rounding: Literal["kahan", "stochastic"] = Field(
         "kahan",
-        description="kahan: the 16 bits that a weight lacks of fp32 are kept beside it, and are in the target; stochastic: "
-        "they are dropped, and the target has their noise, which VaRM counts as change",
+        description=(
+            "kahan: the 16 bits that bf16 lacks are kept for each weight and are in the target; stochastic: "
+            "they are dropped, and VaRM counts their noise in the target as change"
+        ),
     )
 
 

@@ -31,18 +31,20 @@ class TrainingSettings(Grown):
     precision: Precision = Field(
         "bf16",
         description="fp32; bf16: passes in bf16, weights and the optimizer's state in fp32; bf16_weights: matrices in bf16, too. "
-        "bf16 weights and copies of weights are rounded at random, so that passes see changes smaller than a step of bf16",
+        "bf16 weights and copies of weights are rounded at random, so that passes see changes smaller than the spacing of bf16",
     )
     optim: str = Field(
         "adamw_torch_fused",
-        description="an optimizer by transformers' name for it: `adamw_bnb_8bit` of bitsandbytes, `adamw_torch_8bit` of torchao, "
+        description="optimizer, by transformers' name: `adamw_bnb_8bit` of bitsandbytes, `adamw_torch_8bit` of torchao, "
         "`adafactor`, `sgd`, ...",
     )
     keep_best: int | None = Field(
         None,
         ge=1,
-        description="the target is what the best of these steps left, by bits per byte of the validation part: the last one, and "
-        "every multiple of this number; unset: the last step",
+        description=(
+            "keep the best of these steps as the target, by bits per byte of the validation part: the last "
+            "step, and every multiple of this number; unset: the last step"
+        ),
     )
 
     @property
@@ -104,8 +106,10 @@ class SoftTrainingSettings(TrainingSettings):
     focus: float = Field(
         0.0,
         ge=0,
-        description="each token weighs (1 - p)^focus with the student's own probability p of it, so that what it knows "
-        "counts little; 0: all weigh the same",
+        description=(
+            "weight each token by (1 - p)^focus, where p is the student's own probability of it, so that "
+            "known tokens count little; 0: equal weights"
+        ),
     )
     tail: Literal["bucket", "renormalize"] = Field(
         "bucket",
@@ -125,8 +129,10 @@ class DistillSettings(SoftTrainingSettings):
     seeds: int = Field(
         1,
         ge=1,
-        description="train every target this many times with different seeds, and merge the targets of each; the first "
-        "seed's merge is the fused model, the others show the training noise",
+        description=(
+            "train every target this many times with different seeds, and merge the targets of each; the "
+            "first seed's merge is the fused model; the others show the training noise"
+        ),
     )
 
     @field_validator("sweep")

@@ -28,7 +28,7 @@ class LoraSettings(Frozen):
         (), description="names of the linear layers, such as `q_proj`; empty for all but the head"
     )
     modules_to_save: tuple[str, ...] = Field(
-        (), description="names of modules that are trained whole, such as `embed_tokens`, `lm_head`"
+        (), description="names of modules that are trained as a whole, such as `embed_tokens`, `lm_head`"
     )
 
     @property

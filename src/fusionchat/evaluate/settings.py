@@ -67,7 +67,7 @@ else:
             AnyDtype,
             Field(
                 "auto",
-                description="dtype models are evaluated in, whatever they were captured in; auto as in `represent.dtype`",
+                description="dtype that models are evaluated in, independent of the capture's; auto as in `represent.dtype`",
             ),
         ),
     )

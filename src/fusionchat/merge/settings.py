@@ -25,7 +25,7 @@ class SearchSettings(Frozen):
     candidates: tuple[AnyMerge, ...] = Field((), description="merges to try; empty for a list of likely ones")
     metric: str = Field(
         "bits_per_byte",
-        description="metric that trials are compared by, of any task that is on, as exact_match is with `evaluate.exact_match`",
+        description="metric that trials are compared by, of any task that is on, such as exact_match with `evaluate.exact_match`",
     )
     minutes: float | None = Field(
         None, gt=0, description="start no trial after this many minutes; unset: no limit"

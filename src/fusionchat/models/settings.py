@@ -28,7 +28,7 @@ class ModelSpec(Named):
     )
     trust_remote_code: bool = Field(
         False,
-        description="run the Python files that come with this source; of a hub id only with `revision` set to a commit",
+        description="run the Python files that come with this source; for a hub id only with `revision` set to a commit",
     )
     template: str = Field(
         "own",
@@ -40,8 +40,10 @@ class ModelSpec(Named):
     )
     template_variables: dict[str, JsonValue] = Field(
         {},
-        description="values for variables of the chat template, such as `enable_thinking: false`; with `template: pivot` the "
-        "pivot's hold too. The fused model's template has the pivot's as defaults",
+        description=(
+            "values for variables of the chat template, such as `enable_thinking: false`; with `template: "
+            "pivot` the pivot's apply, too. The fused model's template has the pivot's as defaults"
+        ),
     )
 
     @field_validator("template_variables")

@@ -82,8 +82,10 @@ class CompareSettings(Frozen):
     sft_epochs: float | None = Field(
         None,
         gt=0,
-        description="passes of this training; unset: `distill.epochs`. Labels alone overfit earlier than distributions do: "
-        "compare with SFT at its best, found on validation",
+        description=(
+            "passes of this training; unset: `distill.epochs`. Labels overfit earlier than distributions, so "
+            "compare with SFT at its best, found on validation"
+        ),
     )
     sft_learning_rate: float | None = Field(
         None, gt=0, description="its peak learning rate; unset: `distill.learning_rate`"
@@ -92,7 +94,7 @@ class CompareSettings(Frozen):
         None,
         ge=0,
         description="train it this many times with different seeds, and compare with their mean and with their soup (the "
-        "average of their parameters); unset: as many as there are sources; 0 is `sft: false`",
+        "average of their parameters); unset: the number of sources; 0 is `sft: false`",
     )
     self_distillation: bool = Field(
         False, description="a target distilled from the pivot's own distributions, at `distill.label_weight`"
@@ -118,8 +120,10 @@ class Recipe(Grown):
     corpus: CorpusSettings
     adapt: AdaptSettings | None = Field(
         None,
-        description="sources are fine-tuned on the corpus before they are captured, `{}` with its defaults; unset: they are "
-        "captured as published",
+        description=(
+            "fine-tune sources on the corpus before they are captured; `{}` uses the defaults; unset: "
+            "sources are captured as published"
+        ),
     )
     represent: RepresentSettings = RepresentSettings()
     align: AnyAlign = AlignSettings()

@@ -13,15 +13,15 @@ class RepresentSettings(Frozen):
     k: int = Field(10, ge=1, le=1024, description="tokens kept of each distribution")
     dtype: AnyDtype = Field(
         "auto",
-        description="dtype models are scored in; auto is bfloat16 on a GPU that has it, and on a CPU that multiplies it (AMX, "
-        "AVX-512 BF16) unless every model has under 20 million parameters; else float32. Chosen when the run is first "
-        "started and kept",
+        description="dtype that models are scored in; auto is bfloat16 on a GPU that supports it, and on a CPU that "
+        "multiplies it (AMX, AVX-512 BF16) unless every model has under 20 million parameters; otherwise float32. "
+        "Chosen when the run is first started, and then kept",
     )
     batch_tokens: Literal["auto"] | int = Field(
         "auto",
-        description="padded tokens in one forward pass of a capture; a conversation that is longer is a batch of its own. "
-        "auto is 2048 on a CPU and 16384 on a GPU, chosen when the run is first started and kept. After an out-of-memory "
-        "error a shard is tried again with half of it",
+        description="padded tokens in one forward pass of a capture; a longer conversation is its own batch. "
+        "auto is 2048 on a CPU and 16384 on a GPU, chosen when the run is first started, and then kept. "
+        "After an out-of-memory error a shard is retried with half",
     )
 
     @field_validator("batch_tokens", mode="before")
@@ -35,7 +35,7 @@ class RepresentSettings(Frozen):
     logprobs: Literal["float16", "uint8"] = Field(
         "float16",
         description="format of the stored log-probabilities; uint8 takes half the space and differs from float16 by a "
-        "divergence of about 4e-5 nats a token (docs/results/store.md; its steps: docs/formats.md). Alignments and fusions "
+        "divergence of about 4e-5 nats per token (docs/results/store.md; encoding: docs/formats.md). Alignments and fusions "
         "follow the pivot's",
     )
     compression: Literal["none", "zstd"] = Field(

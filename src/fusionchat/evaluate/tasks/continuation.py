@@ -27,7 +27,7 @@ class Continuation(HeldOutTask):
         0.5,
         gt=0,
         lt=1,
-        description="share of the answer that the model is given, to the end of a line if there are several",
+        description="share of the answer given to the model, up to a line end if it has several lines",
     )
     max_bytes: int = Field(
         24, ge=4, description="longest option in UTF-8 bytes; longer ones are cut after a word"

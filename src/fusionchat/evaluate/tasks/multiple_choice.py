@@ -32,8 +32,11 @@ class MultipleChoice(ChoiceTask):
     from_corpus: ClassVar[bool] = False
 
     path: str = Field(
-        description="file with one question per line: `question` (or `messages`), `options`, `answer` (the right option's "
-        "number from 0, or its text), `domain` and `id` where there are any; JSON Lines (or .gz), JSON or Parquet"
+        description=(
+            "file with one question per line: `question` (or `messages`), `options`, `answer` (the index of "
+            "the right option, from 0, or its text), optionally `domain` and `id`; JSON Lines (or .gz), JSON "
+            "or Parquet"
+        )
     )
     limit: int | None = Field(None, ge=1, description="at most this many questions, the first of the file")
 

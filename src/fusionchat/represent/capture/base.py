@@ -57,7 +57,7 @@ class Capturer(Frozen):
         gt=0,
         exclude=True,
         description="nats by which log-probabilities may differ from plain transformers in float32, on average over the "
-        "probe; more is an error. Nothing for 0.001 in float32, 0.02 in float16, 0.1 in bfloat16, 0.3 for anything else",
+        "probe; more is an error. Unset: 0.001 in float32, 0.02 in float16, 0.1 in bfloat16, 0.3 for anything else",
     )
 
     def __str__(self) -> str:

@@ -34,18 +34,20 @@ class Endpoint(Capturer):
 
     backend: Literal["endpoint"] = "endpoint"
     model: str | None = Field(None, description="the model's name on the server; unset: the recipe's `model`")
-    url: str | None = Field(None, exclude=True, description="the server's address, as `http://host:8000`")
+    url: str | None = Field(None, exclude=True, description="the server's URL, such as `http://host:8000`")
     key_env: str | None = Field(
-        None, exclude=True, description="environment variable with the key, where the server wants one"
+        None, exclude=True, description="environment variable with the key, if the server needs one"
     )
     concurrency: int = Field(32, ge=1, le=1024, exclude=True, description="concurrent requests")
-    timeout: float = Field(600.0, gt=0, exclude=True, description="timeout of one answer in seconds")
+    timeout: float = Field(600.0, gt=0, exclude=True, description="timeout of one request in seconds")
     retries: int = Field(
         8,
         ge=0,
         exclude=True,
-        description="how often a request is tried again after a timeout, a cut answer, 429 or 5xx, with longer and longer "
-        "pauses; 8 are about a minute",
+        description=(
+            "retries of a request after a timeout, a truncated response, 429 or 5xx, with growing pauses; 8 "
+            "take about a minute"
+        ),
     )
 
     @field_validator("url")

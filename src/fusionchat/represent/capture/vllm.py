@@ -33,7 +33,7 @@ class Vllm(Capturer):
     python: str | None = Field(
         None,
         exclude=True,
-        description="the interpreter of the environment that has vLLM, as `vllm/bin/python`",
+        description="the interpreter of the environment that has vLLM, such as `vllm/bin/python`",
     )
     tensor_parallel: int = Field(1, ge=1, exclude=True, description="GPUs that share the model")
     max_num_seqs: int = Field(128, ge=1, exclude=True, description="concurrent conversations")
@@ -41,13 +41,13 @@ class Vllm(Capturer):
         1024,
         ge=1,
         exclude=True,
-        description="tokens of one step; their logits are in memory at once, in float32, beside what `memory` is of",
+        description="tokens per step; their logits are all in memory, in float32, on top of `memory`",
     )
     memory: float = Field(
         0.8, gt=0, le=1, exclude=True, description="share of a GPU's memory for weights and cache"
     )
     eager: bool = Field(
-        True, exclude=True, description="no compiling and no CUDA graphs: prompts gain little by them"
+        True, exclude=True, description="no compiling and no CUDA graphs: prompts gain little from them"
     )
 
     @field_validator("engine")
