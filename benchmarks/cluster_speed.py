@@ -2,6 +2,7 @@
 
 import json
 import multiprocessing
+import shutil
 import time
 from collections.abc import Callable
 from multiprocessing.connection import Connection, wait
@@ -68,6 +69,7 @@ def small_model() -> None:
 
 def rate(what: Any, workers: int) -> float:
     """Shards of a capture a second while all of its workers are at work."""
+    shutil.rmtree(what.run_folder, ignore_errors=True)
     run(what, until="corpus")
     job = (planned := run_job(what, JOB)).jobs[JOB]
     made = [one for one in attempts(planned.folder, job.id, job.fingerprint) if one.shard is not None]
