@@ -6,6 +6,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from fusionchat.run.engine.ray.cluster import own_sigterm
+
 ROOT = Path(__file__).resolve().parents[1]
 NODE: dict[str, Any] = {
     "num_cpus": 1, "object_store_memory": 75 * 2**20, "memory": 8 * 10**9, "include_dashboard": False,
@@ -58,7 +60,8 @@ def started(start: Callable[[], Any]) -> Any:
     for left in reversed(range(STARTS)):
         before = set(this.children(recursive=True))
         try:
-            return start()
+            with own_sigterm():
+                return start()
         except Exception:  # Ray has no other class for it
             for process in set(this.children(recursive=True)) - before:
                 with suppress(psutil.NoSuchProcess):

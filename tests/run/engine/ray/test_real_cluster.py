@@ -1,6 +1,8 @@
 """A real Ray cluster of this machine: three nodes share a capture, one of them dies, and two go on; a job fails twice."""
 
+import os
 import shutil
+import signal
 import threading
 import time
 from contextlib import ExitStack
@@ -114,8 +116,13 @@ def test_a_cluster_without_what_a_job_needs_and_a_folder_that_nobody_sees(on, co
     ):
         run_jobs(planned, [planned.jobs["merge/selection"]], None)
     monkeypatch.setattr("fusionchat.run.engine.ray.cluster.write_text", lambda path, token: None)
-    with (
-        joined(RayRuntime(address=on.address)),
-        pytest.raises(MachineError, match="not see the run's folder"),
-    ):
-        probe(copied, nodes_now())
+    heard = []
+    before = signal.signal(signal.SIGTERM, lambda *_: heard.append("SIGTERM"))
+    try:
+        with joined(RayRuntime(address=on.address)):
+            os.kill(os.getpid(), signal.SIGTERM)  # Ray's own handler ends the process
+            with pytest.raises(MachineError, match="not see the run's folder"):
+                probe(copied, nodes_now())
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert heard == ["SIGTERM"]

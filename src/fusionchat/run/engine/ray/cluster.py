@@ -4,10 +4,12 @@ import importlib.util
 import logging
 import os
 import secrets
+import signal
 import socket
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from threading import current_thread, main_thread
 
 from fusionchat.artifacts import write_text
 from fusionchat.errors import MachineError, RecipeError
@@ -44,6 +46,17 @@ def require_answer(address: str) -> None:
         socket.create_connection((host.strip("[]"), int(port)), timeout=ANSWER_S).close()
     except (OSError, OverflowError, ValueError) as error:
         raise no_cluster(f"nothing answers at {address} ({error})") from error
+
+
+@contextmanager
+def own_sigterm() -> Iterator[None]:
+    """Keep what a SIGTERM does: Ray's own handler aborts the process and prints a stack."""
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        yield
+    finally:
+        if before is not None and current_thread() is main_thread():
+            signal.signal(signal.SIGTERM, before)
 
 
 def not_joined(error: Exception) -> MachineError:
@@ -84,19 +97,21 @@ def joined(settings: RayRuntime) -> Iterator[None]:
     if settings.address is not None:
         require_answer(settings.address)
     try:
-        ray.init(
-            address=settings.address,
-            log_to_driver=False,  # workers print into the run's folder
-            logging_level=logging.ERROR,
-            include_dashboard=False,
-            configure_logging=False,
-        )
+        with own_sigterm():
+            ray.init(
+                address=settings.address,
+                log_to_driver=False,  # workers print into the run's folder
+                logging_level=logging.ERROR,
+                include_dashboard=False,
+                configure_logging=False,
+            )
     except (ConnectionError, RuntimeError, ValueError) as error:
         raise not_joined(error) from error
     try:
         yield
     finally:
-        ray.shutdown()
+        with own_sigterm():
+            ray.shutdown()
 
 
 def nodes_now() -> list[Node]:
