@@ -121,8 +121,7 @@ def soft_cross_entropy(
 
     Returns:
         Sums in fp32 (fp64 for fp64 states); with N = 0 the loss is 0 with a graph: hidden states, head and
-        bias
-            get gradients of 0, because ranks without supervised rows must take part in the exchange.
+        bias get gradients of 0, because ranks without supervised rows must take part in the exchange.
     """
     n, v = hidden_NH.shape[0], head_VH.shape[0]
     usable = targets.present & torch.isfinite(targets.logprobs).any(dim=1)

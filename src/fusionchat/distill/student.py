@@ -29,8 +29,7 @@ class LossHead(nn.Module):
 
     Args:
         linear: The model's own linear map; its weight is the model's parameter, tied to the embeddings where
-            the model
-                ties it.
+            the model ties it.
         shape: How the logits are scaled and capped after the linear map.
     """
 

@@ -99,8 +99,7 @@ def configured(wanted: Held, *, dtype: str, where: str) -> "QuantizationConfigMi
 
     Raises:
         ModelError: There is no such method or setting, the method cannot quantize by itself, a package is
-            missing, or a value is
-                wrong.
+            missing, or a value is wrong.
     """
     given = {name: value for name, value in wanted.items() if name != METHOD}
     method, known = str(wanted[METHOD]), methods()

@@ -46,8 +46,7 @@ def capture(
 
     Raises:
         ModelError: The text has tokens that the model has no row for, or the model gives a token of it no
-            finite
-                log-probability: its logits have NaN or +inf anywhere, or -inf (or nearly) at that token.
+            finite log-probability: its logits have NaN or +inf anywhere, or -inf (or nearly) at that token.
     """
     # 1. every token must have a row in the model
     vocabulary = min(vocabulary, head.weight.shape[0])

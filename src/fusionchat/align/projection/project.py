@@ -63,8 +63,8 @@ class Aligned(NamedTuple):
 
     Attributes:
         topk: The source's distributions over the pivot's vocabulary, one for each of the pivot's rows.
-        label_logprob: float32 [N], of the pivot's label (NaN where unaligned; a label without a slot has
-                its even share of the tail).
+        label_logprob: float32 [N], of the pivot's label (NaN where unaligned; a label without a slot has its
+            even share of the tail).
         kind: uint8 [N], `EXACT`, `INSIDE` or `UNALIGNED`.
         kept: float32 [N], mass in slots.
         map_logprob: float32 [N], as ``label_logprob``, but without the observed path.

@@ -116,9 +116,8 @@ class Rule(BaseRule):
 
         Args:
             ce_MU: Cross-entropy in the rule's unit, smaller is better; NaN where a model is not compared.
-                Scores are
-                    compared in fp32; a NaN never wins; ties, and units without a score, go to model 0, the
-                    pivot.
+                Scores are compared in fp32; a NaN never wins; ties, and units without a score, go to model 0,
+                the pivot.
         """
         raise NotImplementedError
 

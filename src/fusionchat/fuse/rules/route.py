@@ -23,8 +23,7 @@ class Route(BaseRule):
 
     Attributes:
         column: ``domain``, which a corpus entry's ``domain`` takes from any column of the file, or ``id``,
-            for a choice
-                that was made elsewhere, conversation by conversation.
+            for a choice that was made elsewhere, conversation by conversation.
         map: The source (or ``pivot``) for each domain or id.
     """
 
