@@ -31,8 +31,7 @@ def map_arrays(path: Path) -> Arrays:
         DamagedError: The file is missing or not what was written.
     """
     try:
-        # The library maps a file without a copy only for torch; its tensors and these arrays share the
-        # memory.
+        # The library maps a file without a copy only for torch; its tensors and these arrays share the memory.
         with safe_open(verified(path), framework="pt") as file:
             return {name: file.get_tensor(name).numpy() for name in file.keys()}  # noqa: SIM118 (no mapping)
     except (OSError, SafetensorError) as error:

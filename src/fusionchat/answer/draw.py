@@ -38,8 +38,7 @@ def pick(
     if top_p < 1:
         mass_BV, order_BV = mass_BV.sort(dim=1, descending=True, stable=True)
         mass_BV = mass_BV.masked_fill(mass_BV.cumsum(1) - mass_BV >= top_p, 0.0)
-    # 3. the first token whose sum exceeds u times the total mass; rounding never leads past the last one with
-    # mass
+    # 3. the first token whose sum exceeds u times the total mass; rounding never leads past the last one with mass
     sums_BV = mass_BV.cumsum(1)
     whole_B1 = sums_BV[:, -1:].contiguous()
     point_B1 = uniform_B.to(wide)[:, None] * whole_B1

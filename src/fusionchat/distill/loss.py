@@ -255,8 +255,7 @@ class _SoftCrossEntropy(torch.autograd.Function):
         head_dtype, bias_dtype = ctx.dtypes
         return (
             None if grad_hidden is None else grad_hidden * upstream.to(grad_hidden.dtype),
-            # in place, so that there are never two of its size; a second backward of the same graph is an
-            # error
+            # in place, so that there are never two of its size; a second backward of the same graph is an error
             None if grad_head is None else grad_head.mul_(upstream).to(head_dtype),
             None if grad_bias is None else (grad_bias * upstream).to(bias_dtype),
             None,

@@ -51,8 +51,7 @@ def finish(settings: Finish, inputs: Inputs, out: Path) -> Summary:
     last = Trained(base=settings.merge, weight=weight, round=settings.recipe.rounds.n)
     made = SEARCH if settings.recipe.search else merged(last)
     chosen = inputs.folder(made) / "model"
-    # Weights first: a link changes their inode, and the merge's report of their checksums must be younger
-    # than they are.
+    # Weights first: a link changes their inode, and the merge's report of their checksums must be younger than they are.
     files = [p for p in verified_folder(chosen).rglob("*") if p.is_file()]
     for source in sorted(files, key=lambda p: (p.suffix != ".safetensors", p)):
         target = out / "model" / source.relative_to(chosen)

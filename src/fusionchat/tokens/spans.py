@@ -350,8 +350,7 @@ def tile_text(text: Array, ids: Array, tiles: Tiles) -> tuple[Array, Array, int,
             return begin, end, 5, i, 0
     at, i = 0, 0
     while i < count:
-        # 2. tokens up to the next added one: their bytes are the text's, perhaps after a space that the
-        # tokenizer adds
+        # 2. tokens up to the next added one: their bytes are the text's, perhaps after a space that the tokenizer adds
         last = run_end(ids, i, flags)
         if last > i:
             stop, skip = match_either(text, at, ids[i:last], tiles)

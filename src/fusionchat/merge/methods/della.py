@@ -71,7 +71,6 @@ class Della(Pruned):
                 kept.append(drop_by_rank(delta_B, random_B, tensor.row, density_J[j], epsilon_J[j]))
             return kept
 
-        # 2. elect: the sign of sum_j w_j delta_j; 3. fuse: pivot + scale * the mean of the changes with that
-        # sign
+        # 2. elect: the sign of sum_j w_j delta_j; 3. fuse: pivot + scale * the mean of the changes with that sign
         merged = Sum(weight_J, self.scale, elect=self.elect_sign, normalize=self.normalize, by_chance=True)
         yield merged.after(drop)

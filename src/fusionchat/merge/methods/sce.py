@@ -63,8 +63,7 @@ class Sce(BlockMethod):
         eta_J = variation_ratio(total_J, 1.0)
         elected = Elected(vote_J=np.ones(tensor.targets), weight_J=eta_J, share_J=eta_J)
 
-        # 3. erase: each element's changes against the sign of their sum; the mean of the others, weighted by
-        # eta
+        # 3. erase: each element's changes against the sign of their sum; the mean of the others, weighted by eta
         def write(block: Block, quota: State, out_B: Float64[np.ndarray, " B"]) -> list[int]:
             kept = select(block, quota)
             add_elected(block.x_NB, block.delta_JB, elected, out_B)
