@@ -21,6 +21,7 @@ def test_a_job_asks_for_its_threads_gpus_and_memory():
     assert ask(threads=4, memory=3e9).options == {
         "num_cpus": 4, "num_gpus": 0, "memory": 3_000_000_000, "resources": None
     }  # fmt: skip
+    assert ask(threads=4, memory=910e6) == ask(threads=4, memory=934e6) == Ask(4, 0, 1_000_000_000)
     on_gpu = ask(threads=4, gpus=2, memory=90e9)
     assert on_gpu == Ask(4, 2, 0) and on_gpu.resources == {"CPU": 4.0, "GPU": 2.0}
 

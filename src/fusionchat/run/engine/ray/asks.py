@@ -11,6 +11,9 @@ from fusionchat.units import size
 CPU, GPU, MEMORY = "CPU", "GPU", "memory"
 """Ray's names of resources."""
 
+STEP = 10**8
+"""Memory is requested in multiples of this many bytes."""
+
 
 class Node(NamedTuple):
     """A live node of a cluster: its name, Ray's id, and its resources by name, used or not."""
@@ -60,8 +63,8 @@ def ask_of(job: Job, runtime: RuntimeSettings, nodes: Sequence[Node]) -> Ask:
     GPUs are requested where there are any, or where ``runtime.device`` is one. A job that uses all cores of
     its machine (``threads: 0``) requests those of the smallest node that it can run on, or a GPU's share of
     them, so that its threads, and so its bits, are the same on every node. The memory of a job on a GPU is
-    the GPU's, which Ray does not manage. A training whose processes are ``auto`` has one for each GPU of a
-    node, as on a machine without Ray.
+    the GPU's, which Ray does not manage; that of others is rounded up, so that models of about one size share
+    actors. A training whose processes are ``auto`` has one for each GPU of a node, as on a machine without Ray.
     """
     resources = job.resources
     there = min((int(node.has[GPU]) for node in nodes if node.has.get(GPU, 0.0) >= 1), default=0)
@@ -76,7 +79,7 @@ def ask_of(job: Job, runtime: RuntimeSettings, nodes: Sequence[Node]) -> Ask:
     return Ask(
         cpus=max(1, resources.threads // several) if resources.threads else cores(nodes, gpus, several),
         gpus=gpus,
-        memory=0 if gpus else int(resources.memory or 0) // several,
+        memory=0 if gpus else -(-int(resources.memory or 0) // (several * STEP)) * STEP,
         custom=tuple(sorted(custom.items())),
         processes=several,
     )
