@@ -129,7 +129,7 @@ def test_the_hosts_memory_is_marked_and_what_is_not_known_can_be_said(monkeypatc
     devices = Devices(Machines(1, 8, 80 * 10**9), True, 300.0)
     show_verdict([host, shared], devices)
     text = " ".join(page.export_text().split())
-    assert "1 GB *" in text and "taken to be as much as its GPUs'" in text and "1 min 12 s" in text
+    assert "1 GB *" in text and "assumed to equal its GPUs'" in text and "1 min 12 s" in text
     assert remarks([host, shared]) == [
         "distill/sft: 232 GB of host memory while the processes read the model"
     ]
@@ -151,7 +151,7 @@ def test_what_is_not_known_is_named_with_how_to_say_it():
 def test_all_jobs_together_take_the_sum():
     served = Verdict("represent/qwen", 2e9, 76e9, 0.0, on_host=True)
     assert in_all([verdict("distill/sft"), verdict("distill/qwen@0.9")]) == [
-        "All of them, one after the other: 3 h 00 min"
+        "All jobs, one after the other: 3 h 00 min"
     ]
-    assert in_all([verdict("distill/sft"), served])[0].endswith("1 h 30 min, without that of servers")
+    assert in_all([verdict("distill/sft"), served])[0].endswith("1 h 30 min, without the time of servers")
     assert in_all([served]) == in_all([verdict("distill/sft")._replace(hours=None)]) == []

@@ -57,7 +57,7 @@ def test_an_error_in_one_line(error, line):
 @pytest.mark.parametrize(
     ("name", "local", "error", "words"),
     [
-        ("x", True, OWN, "whose structure and tokenizer transformers has"),
+        ("x", True, OWN, "whose structure and tokenizer transformers supports"),
         ("x", True, OSError("x"), "holds a complete model"),
         ("owner/name", False, OSError("x"), "check the id and your connection"),
     ],

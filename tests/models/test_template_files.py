@@ -59,7 +59,7 @@ def test_named_templates_in_the_old_file(tmp_path):
 @pytest.mark.parametrize("text", ["{", "[]", "{}", '{"chat_template": 3}', '{"chat_template": [1]}', '"x"'])
 def test_a_file_without_a_template_is_named(tmp_path, text):
     ref = folder(tmp_path, chat_template__json=text)
-    with pytest.raises(ModelError, match="holds no chat template") as caught:
+    with pytest.raises(ModelError, match="has no chat template") as caught:
         load_tokenizer(ref)
     assert caught.value.exit_code == 2 and "chat_template.json" in str(caught.value)
 

@@ -49,7 +49,7 @@ def test_each_way_of_opening_a_model_has_its_line_and_a_source_is_captured_and_e
     recipe = load_recipe("recipe.yaml", settings)
     found = check(recipe, sample=4)
     assert found.opens == [
-        "mixtral: quantized with bitsandbytes nf4 when it is opened",
+        "mixtral: quantized with bitsandbytes nf4 on loading",
         "qwen: with the adapter a; spread over devices (auto, at most 1GB on cpu)",
         "toy: its own Python files run: configuration_toy.py, modeling_toy.py",
     ]

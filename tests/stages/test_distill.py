@@ -193,7 +193,7 @@ def test_bf16_weights_are_not_cut():
     how = DistillSettings(precision="bf16_weights")
     fsdp2 = RuntimeSettings(training={"strategy": "fsdp2"})
     stage.require_shareable(how, Context(fsdp2, world=1))
-    with pytest.raises(RecipeError, match="parts of bf16 weights"):
+    with pytest.raises(RecipeError, match="bf16 weights cannot be split"):
         stage.require_shareable(how, Context(fsdp2, world=2))
 
 

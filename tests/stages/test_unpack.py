@@ -47,7 +47,7 @@ def test_check_says_what_is_made_of_a_file(tiny):
     assert found.opens == [
         "pivot: GGUF file of structure llama, 491 K parameters in 2 MB; tokenizer of input/models/pivot; "
         "written once into an ordinary folder of the run, 2 MB in float32",
-        "qwen: GGUF file of structure qwen2, 543 K parameters in 2 MB; dequantized when it is opened; "
+        "qwen: GGUF file of structure qwen2, 543 K parameters in 2 MB; dequantized on loading; "
         "tokenizer and template of the file",
     ]
     assert found.unseen == []

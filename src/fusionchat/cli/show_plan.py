@@ -31,7 +31,7 @@ def show(planned: "Sequence[Planned]", folder: str) -> None:
         f"Plan of {folder}",
         ("job", "state", "disk", "compute"),
         [(job.id, str(status), disk(job.cost), work(job.cost.flops)) for job, status in planned],
-        caption="rough estimates; + while it runs; ? model or corpus not here yet",
+        caption="rough estimates; +: while it runs; ?: model or corpus not on this machine yet",
     )
     for line in (*backends(planned), *trainings(planned), *changes(planned), *damages(planned)):
         console.say(line)
@@ -57,11 +57,11 @@ def show_verdict(found: "Sequence[Verdict]", devices: "Devices") -> None:
         )
         for jobs, one in grouped(found)
     ]
-    said = "memory with the process's own, rough; of a training that of each process"
+    said = "rough, with the process's own memory; for a training, per process"
     if devices.gpu:
-        said += "; * the host's" + (", taken to be as much as its GPUs'" if not devices.host else "")
+        said += "; *: host memory" + (", assumed to equal its GPUs'" if not devices.host else "")
     if devices.tflops is not None:
-        said += f"; time of one job at {devices.tflops:g} TFLOP/s of each GPU that computes (--tflops)"
+        said += f"; time of one job at {devices.tflops:g} TFLOP/s per GPU (--tflops)"
     words = (
         f"{machines.nodes} x {machines.gpus} x {size(machines.memory)}"
         if devices.gpu
@@ -104,8 +104,8 @@ def in_all(found: "Sequence[Verdict]") -> list[str]:
     if len(known) < len(hours) or not sum(known):
         return []
     served = any(one.on_host and one.job.startswith("represent/") for one in found)
-    more = ", without that of servers" if served else ""
-    return [f"All of them, one after the other: {duration(3600 * sum(known))}{more}"]
+    more = ", without the time of servers" if served else ""
+    return [f"All jobs, one after the other: {duration(3600 * sum(known))}{more}"]
 
 
 def grouped(found: "Sequence[Verdict]") -> "list[tuple[str, Verdict]]":

@@ -76,8 +76,8 @@ def lines_of(found: Schedule, machines: Machines, tflops: float) -> list[str]:
     """A schedule in words."""
     gpus = machines.nodes * machines.gpus
     return [
-        f"On {counted(machines.nodes, 'node')} with {counted(machines.gpus, 'GPU')} each, at {tflops:g} TFLOP/s a GPU "
-        "(--tflops); a rough estimate:",
+        f"On {counted(machines.nodes, 'node')} with {counted(machines.gpus, 'GPU')} each, at {tflops:g} "
+        "TFLOP/s per GPU (--tflops); a rough estimate:",
         f"  {duration(found.length)}, {found.gpu_seconds / 3600:.1f} GPU-hours, {100 * found.idle:.0f} % of "
         f"{counted(gpus, 'GPU')} idle",
         f"  critical path {duration(found.critical_seconds)}: {' -> '.join(found.critical) or 'none'}",

@@ -14,7 +14,7 @@ SWALLOWS = "a control token takes in the spaces around a turn; trimmed for all m
 RESPACES = "its template changes the spaces around a thought; changed for all models"
 HIDES = "its template leaves out or rewrites a thought; put back as text"
 DROPS = "sees no thought (thinking: drop)"
-PROMPTED = "its generation prompt begins a thought, which answers of the conversation do not"
+PROMPTED = "its generation prompt begins a thought, but the conversation's answers have none"
 SPELLED = "a turn spells out a control token; read as text"
 LEAVES_OUT = "its template leaves out {role} turns"
 

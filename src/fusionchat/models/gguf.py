@@ -280,7 +280,7 @@ def doubts(header: Header, *, own_tokenizer: bool) -> list[str]:
         )
     if FREQUENCIES in header.tensors:
         found.append(
-            f"it holds {FREQUENCIES} (Llama 3.1's scaled rotary frequencies), which transformers passes over: its "
+            f"it holds {FREQUENCIES} (Llama 3.1's scaled rotary frequencies), which transformers ignores: its "
             "log-probabilities differ from the original's; use the model's folder or hub id where that matters"
         )
     return found

@@ -45,7 +45,10 @@ def first_line(error: Exception) -> str:
 def advice(place: Place, error: Exception) -> str:
     """What to do about an error of transformers with a model."""
     if OWN_CODE in str(error):
-        return "use a model whose structure and tokenizer transformers has; or read its Python files, and set trust_remote_code"
+        return (
+            "use a model whose structure and tokenizer transformers supports; or read its Python files, and "
+            "set trust_remote_code"
+        )
     if place.path is not None:
         return "check that the folder holds a complete model"
     return "check the id and your connection, or give a local folder"

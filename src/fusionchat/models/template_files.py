@@ -62,7 +62,7 @@ def read_json_template(path: Path) -> Templates:
 
 def _no_template(path: Path) -> ModelError:
     return ModelError(
-        'This file holds no chat template, which is {"chat_template": "..."}',
+        'This file has no chat template; it should contain {"chat_template": "..."}',
         where=str(path),
         do="correct or remove it, or set `template:` to a Jinja file",
     )

@@ -40,7 +40,7 @@ def model_card(report: Report, recipe: "Recipe", refs: "Mapping[str, ModelRef]")
         markdown.fenced(report.recipe, "yaml"),
         "## Licence",
         "This model is derived from the models above; the licence of each of them applies to it, and so may the terms "
-        "of the corpus. Set `license:` in this card's front matter once you have looked at them.",
+        "of the corpus. Set `license:` in this card's front matter once you have read them.",
     ]
     return card(
         "\n\n".join(blocks) + "\n",

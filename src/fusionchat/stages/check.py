@@ -183,7 +183,9 @@ def _rehearsed(ref: ModelRef, unseen: list[str]) -> list[str]:
         or is_without_weights(folder)
         or not (place.path is not None or opens_in_transformers(folder))
     ):
-        unseen.append(f"the weights of {ref.model}: they are not here yet; a run looks at them first")
+        unseen.append(
+            f"the weights of {ref.model}: they are not on this machine yet; a run checks them first"
+        )
         return []
     return rehearse(folder)
 

@@ -64,7 +64,7 @@ def wanted_part(ref: ModelRef, opening: Opening) -> str:
         "" if (found := lacks(wanted, stored=False)) == "" else f", which this machine cannot do: {found}"
     )
     why = " for its capture" if ref.name == "pivot" else ""
-    return f"quantized with {describe(wanted)} when it is opened{why}{missing}"
+    return f"quantized with {describe(wanted)} on loading{why}{missing}"
 
 
 def adapter_part(ref: ModelRef) -> str:
@@ -91,14 +91,14 @@ def file_part(ref: ModelRef) -> str:
         return ""
     path = here(place)
     if path is None:
-        return "a GGUF file on the hub: what it holds shows when it is here"
+        return "a GGUF file on the hub: its contents are checked after the download"
     header = require_readable(path)
     words = (
         "tokenizer and template of the file"
         if place == ref.tokenizer_place
         else f"tokenizer of {ref.tokenizer}"
     )
-    what = "" if ref.name == "pivot" else "dequantized when it is opened; "
+    what = "" if ref.name == "pivot" else "dequantized on loading; "
     return (
         f"GGUF file of structure {header.architecture}, {count(header.count)} parameters in {text_of(header.size)}; "
         f"{what}{words}"

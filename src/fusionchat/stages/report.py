@@ -207,7 +207,7 @@ def as_trained_note(recipe: Recipe, inputs: Inputs) -> str:
             found.append(f"{nth(title(inputs, row), row.number)} {then:.4f} instead of {own:.4f}")
     return (
         f"Adapters were trained on the pivot in 4 bits ({describe(recipe.distill.train.quantization)}) and are measured, merged "
-        f"and published with its own weights. Bits per byte on those that they were trained on: {'; '.join(found)}."
+        f"and published with its own weights. Bits per byte on the weights that they were trained on: {'; '.join(found)}."
     )
 
 

@@ -35,7 +35,7 @@ REASONS = {
     UNKNOWN_TOKEN: "the text has characters the tokenizer does not know",
     MISMATCH: "the tokenizer changes the text",
     TOO_SHORT: "the tokens end before the text",
-    TOO_LONG: "the tokens go on after the text",
+    TOO_LONG: "the tokens continue after the text",
     OUT_OF_RANGE: "a token id is beyond the vocabulary",
 }
 

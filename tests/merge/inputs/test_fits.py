@@ -91,7 +91,7 @@ MISFITS = {
     ),
     "no norms of queries": ("qwen3", {"head_dim": 8}, without("q_norm.weight"), {}, r"q_norm\.weight is missing"),
     "no biases": ("qwen2", {}, without("k_proj.bias"), {}, r"k_proj\.bias is missing"),
-    "no head": ("mistral", {}, without("lm_head.weight"), {}, "there is no head beside the embedding"),
+    "no head": ("mistral", {}, without("lm_head.weight"), {}, "there is no separate head"),
     "a layer more": ("llama", {}, one_more("layers", 3), {}, r"it has no model\.layers\.4\..* \(and 8 more\)"),
     "a layer less": ("llama", {}, one_less("layers", 3), {}, "it says 4 layers, the weights have 3"),
     "a layer less in the middle": ("gemma2", {"head_dim": 8}, one_less("layers", 1), {}, "it says 4 layers"),

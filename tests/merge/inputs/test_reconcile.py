@@ -136,7 +136,7 @@ def test_names_lose_what_training_tools_put_into_them(tied, tmp_path, wrap):
 def test_a_head_that_nobody_has_is_said(tied, tmp_path):
     """The config says that the head is no embedding, and there is none: loading would make one up."""
     pivot = configured(rewritten(tied, tmp_path / "p", dict), tie_word_embeddings=False)
-    with pytest.raises(MergeError, match="tie_word_embeddings: false, and there is no head"):
+    with pytest.raises(MergeError, match="tie_word_embeddings: false, but there is no separate head"):
         merge_models(pivot, {"t": pivot}, Linear(), tmp_path / "out", threads=1)
 
 

@@ -112,7 +112,7 @@ def _unchecked(config: Config) -> str:
     if not _says_sizes(config):
         why = "config.json lacks its sizes (hidden_size, num_attention_heads)"
     if "auto_map" in config:
-        why = "its structure has code of its own (auto_map)"
+        why = "its structure has its own code (auto_map)"
     return f"whether config.json fits the fused weights was not checked: {why}"
 
 
@@ -146,7 +146,7 @@ def doubtful(config: Config, shapes: Shapes) -> str | None:
         return f"it says vocab_size {rows}, the weights have tables of {' and '.join(map(str, dict.fromkeys(tables)))} rows"
     alone = sum(n == rows for n in tables) == 1
     if alone and text.get(TIE, config.get(TIE)) is False and _has_head(config):
-        return f"it says {TIE}: false, and there is no head beside the embedding"
+        return f"it says {TIE}: false, but there is no separate head"
     if isinstance(rows, int) and isinstance(padding, int) and padding >= rows:
         return f"its pad_token_id {padding} is not among {rows} rows"
     return None

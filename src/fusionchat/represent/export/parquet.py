@@ -10,14 +10,14 @@ from fusionchat.represent.export.base import About, Example
 
 README = """# {job}: distributions of FusionChat
 
-One record a conversation, rendered and tokenized for `{model}` ({vocabulary} tokens).
+One record per conversation, rendered and tokenized for `{model}` ({vocabulary} tokens).
 
 | column | type | meaning |
 |---|---|---|
 | `id`, `domain` | text | of the conversation |
 | `input_ids` | int32 [T] | the whole conversation with its chat template |
 | `rows` | int32 [N] | places of the supervised tokens in `input_ids`: distribution i is *for* token `rows[i]` |
-| `present` | bool [N] | whether there is a distribution; where not, its list is empty and `tail` is NaN |
+| `present` | bool [N] | whether there is a distribution; if not, its list is empty and `tail` is NaN |
 | `token_ids` | list of int32 [N, at most {k}] | the most likely tokens, most likely first |
 | `logprobs` | list of float32 [N, the same] | their natural log-probabilities, of the whole vocabulary |
 | `tail` | float32 [N] | natural log of the probability of all other tokens together |

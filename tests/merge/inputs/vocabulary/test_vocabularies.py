@@ -44,15 +44,15 @@ def test_rows_meet_by_token_across_formats(tmp_path, embeddings):
 @pytest.mark.parametrize(
     ("rows", "files", "words"),
     [
-        (8, {"tokenizer__model": sentencepiece(["<unk>"])}, "of its 8 rows only 1 have a token"),
-        (9, {"tokenizer__model": sentencepiece(["<un>", "x", "y"])}, "of its 9 rows only 0 have"),
-        (8, {"tokenizer__json": as_json(["<unk>", "v", "w", "x", "y", "z"])}, "of its 8 rows only 1 have"),
+        (8, {"tokenizer__model": sentencepiece(["<unk>"])}, "only 1 of its 8 rows have a token"),
+        (9, {"tokenizer__model": sentencepiece(["<un>", "x", "y"])}, "only 0 of its 9 rows have"),
+        (8, {"tokenizer__json": as_json(["<unk>", "v", "w", "x", "y", "z"])}, "only 1 of its 8 rows have"),
         (9, {}, "9 rows and no tokenizer"),
         (9, {"vocab__json": "{broken"}, "damaged"),
         (
             9,
             {"x__tiktoken": base64.b64encode(b"v") + b" 0\n" + base64.b64encode(b"w") + b" 1\n"},
-            "of its 9 rows only 0",
+            "only 0 of its 9 rows",
         ),
     ],
 )

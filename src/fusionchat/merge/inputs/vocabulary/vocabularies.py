@@ -105,14 +105,14 @@ def _vocabulary(
     assert theirs is not None
     common = sum(text in mine.ids for text in theirs.ids)
     if common < _SHARED * min(len(mine.ids), count):
-        why = f"of its {count} rows only {common} have a token that is among the pivot's {len(mine.ids)}"
+        why = f"only {common} of its {count} rows have a token among the pivot's {len(mine.ids)}"
         raise _not_by_token(name, folder, why)
     return theirs
 
 
 def _not_by_token(name: str, folder: Path, why: str) -> MergeError:
     return MergeError(
-        f"The vocabulary rows of target {name} cannot be brought together with the pivot's by token: {why}",
+        f"The vocabulary rows of target {name} cannot be matched with the pivot's by token: {why}",
         where=str(folder),
         do="merge models of one tokenizer, or save the right tokenizer.json in this folder",
     )
@@ -189,7 +189,7 @@ def check_new_tokens(source: str, theirs: Vocabulary, ours: Vocabulary, pivot: P
         )
     if new:
         warn(
-            f"the tokenizer of {source} has {_listed(list(new))}, which the pivot lacks: their rows are as they are there"
+            f"the tokenizer of {source} has {_listed(list(new))}, which the pivot lacks: their rows are copied unchanged"
         )
 
 
