@@ -62,6 +62,19 @@ MUTANTS = (
         "min(change, row[j] + 1, row[j + 1])",
         ("align/baselines/test_min_edit.py::test_the_distance_is_levenshteins",),
     ),
+    Mutant(
+        "wrong byte", "align/positions.py", "residual_N[i] = context - begin_M[j]", "residual_N[i] = context - text_M[j]",
+        ("align/test_positions.py::test_equals_the_slow_reference",),
+    ),
+    Mutant(
+        "off by one", "align/positions.py", "text_M[j] < context < end_M[j]", "text_M[j] < context <= end_M[j]",
+        ("align/test_positions.py::test_what_the_source_lacks_is_nowhere",
+         "align/test_positions.py::test_equals_the_slow_reference"),
+    ),
+    Mutant(
+        "off by one", "tokens/spans.py", "return other, 1 - skip", "return other, skip",
+        ("tokens/test_spans.py",),
+    ),
     # distributions
     Mutant(
         "dropped tail", "represent/select.py", "values[:, blocks * BLOCK :]", "values[:, v:]",
@@ -102,6 +115,30 @@ MUTANTS = (
         "inverted", "fuse/temper.py", "hot = logprobs / temperature", "hot = logprobs * temperature",
         ("fuse/test_temper.py::test_at_temperature_two_masses_go_by_their_roots",),
     ),
+    Mutant(
+        "wrong tie", "fuse/rules/gate.py", "> np.float32(self.margin)", ">= np.float32(self.margin)",
+        ("fuse/rules/test_gate.py",),
+    ),
+    Mutant(
+        "off by one", "fuse/rules/mean_ce.py", "rank_MU < self.most", "rank_MU <= self.most",
+        ("fuse/rules/test_mean_ce.py::test_only_the_best_are_mixed",),
+    ),
+    Mutant(
+        "wrong index", "fuse/rules/route.py", "self.map.get(one, PIVOT), 0)", "self.map.get(one, PIVOT), 1)",
+        ("fuse/rules/test_route.py",),
+    ),
+    Mutant(
+        "sign", "fuse/rules/base.py", "np.isnan(ce_MU), np.inf", "np.isnan(ce_MU), -np.inf",
+        ("fuse/rules/test_base.py",),
+    ),
+    Mutant(
+        "wrong axis", "fuse/rules/base.py", "np.argmin(comparable(scores_MU), axis=0)",
+        "np.argmin(comparable(scores_MU), axis=1)[: scores_MU.shape[1]]", ("fuse/rules/test_base.py::test_the_least_takes_all",),
+    ),
+    Mutant(
+        "wrong units", "fuse/scores.py", "nats / NATS_PER_BIT", "nats * NATS_PER_BIT",
+        ("fuse/test_scores.py",),
+    ),
     # the loss
     Mutant(
         "sign", "distill/gradient.py", "logits_NV.mul_(1.0 - (1.0 - weight)", "logits_NV.mul_(1.0 + (1.0 - weight)",
@@ -130,6 +167,31 @@ MUTANTS = (
     Mutant(
         "off by one", "distill/schedule.py", "step / (steps - 1)", "step / steps", ("distill/test_schedule.py",),
     ),
+    Mutant(
+        "forgotten factor", "distill/loss.py", "share_N * loss", "loss",
+        ("distill/test_loss.py",),
+    ),
+    Mutant(
+        "off by one", "distill/rounding.py", "bitwise_right_shift_(16)", "bitwise_right_shift_(15)",
+        ("distill/test_rounding.py",),
+    ),
+    Mutant(
+        "sign", "distill/best.py", "found.bits_per_byte >= self.best", "found.bits_per_byte <= self.best",
+        ("distill/test_best.py",),
+    ),
+    Mutant(
+        "wrong axis", "distill/origins.py", "weights.sum(0, dtype=np.float64)", "weights.sum(1, dtype=np.float64)[: len(total)]",
+        ("distill/test_origins.py",),
+    ),
+    # a source that is fine-tuned first
+    Mutant(
+        "forgotten case", "stages/adapt.py", "ref.place.file is None and ref.adapter is None",
+        "ref.place.file is None or ref.adapter is None", ("stages/test_adapt.py",),
+    ),
+    Mutant(
+        "forgotten step", "stages/adapt.py", "run.adapted[name] = job.id", "assert job.id",
+        ("stages/test_adapt.py::test_the_pivot_may_be_a_teacher_that_knows_the_corpus",),
+    ),
     # statistics
     Mutant(
         "forgotten factor", "evaluate/statistics.py", "np.sqrt(n / (n - 1) * np.sum(residuals_C**2))",
@@ -147,6 +209,35 @@ MUTANTS = (
     Mutant(
         "wrong axis", "evaluate/noise.py", "runs_RC - runs_RC.mean(axis=0)", "runs_RC - runs_RC.mean()",
         ("evaluate/test_noise.py",),
+    ),
+    Mutant(
+        "forgotten factor", "evaluate/power.py", "own * sampling**2 / (2 * gain.n)", "own * sampling**2 / gain.n",
+        ("evaluate/test_power.py",),
+    ),
+    Mutant(
+        "inverted", "evaluate/power.py", "(1 - share) * errors + share * errors_needed",
+        "share * errors + (1 - share) * errors_needed",
+        ("evaluate/test_power.py::test_sampling_and_training_need_their_errors_by_variance",),
+    ),
+    Mutant(
+        "sign", "evaluate/t_distribution.py", "return 1 - incomplete_beta(1 - x, b, a)", "return incomplete_beta(1 - x, b, a)",
+        ("evaluate/test_t_distribution.py",),
+    ),
+    Mutant(
+        "off by one", "evaluate/choice/score.py", "float(own[end > start].sum())", "float(own[end >= start].sum())",
+        ("evaluate/choice/test_score.py",),
+    ),
+    Mutant(
+        "wrong units", "evaluate/token_bits.py", "nats_N / NATS_PER_BIT", "nats_N",
+        ("evaluate/test_token_bits.py",),
+    ),
+    Mutant(
+        "sign", "report/results.py", "i: -metric.loss(e.value)", "i: metric.loss(e.value)",
+        ("report/test_results.py::test_the_best_is_sought_among_models_of_the_pivot_s_size",),
+    ),
+    Mutant(
+        "sign", "report/results.py", '"gain" if gain.value > 0 else "loss"', '"gain" if gain.value < 0 else "loss"',
+        ("report/test_results.py",),
     ),
     # merging
     Mutant(
@@ -220,5 +311,21 @@ MUTANTS = (
         "off by one", "merge/methods/breadcrumbs.py",
         "(density_J * size).astype(np.int64) + dropped_J", "(density_J * size).astype(np.int64)",
         ("merge/methods/test_breadcrumbs.py::test_breadcrumbs_by_hand",),
+    ),
+    Mutant(
+        "off by one", "merge/methods/largest.py", "len(count) - 1 - down", "len(count) - down",
+        ("merge/methods/test_largest.py::test_the_example_of_the_docstring",),
+    ),
+    Mutant(
+        "forgotten factor", "merge/kernels/consensus.py", "total[i] += share if agrees", "total[i] += 1.0 if agrees",
+        ("merge/kernels/test_consensus.py::test_only_the_elected_sign_counts",),
+    ),
+    Mutant(
+        "wrong axis", "merge/inputs/adapters/low_rank.py", ".sum(0 if change.transposed else 1)",
+        ".sum(1 if change.transposed else 0)", ("merge/inputs/adapters/test_low_rank.py",),
+    ),
+    Mutant(
+        "dropped rest", "merge/stream/cut.py", "return -(-self.size // self.chunk)", "return self.size // self.chunk",
+        ("merge/stream/test_cut.py",),
     ),
 )  # fmt: skip
