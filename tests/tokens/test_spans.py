@@ -52,6 +52,10 @@ def test_a_blank_in_front_is_one_byte_before_the_stretch():
     assert spans.text_begin.tolist() == [0, 1, 2, 5]
     where_missing = table("if_missing").tile(np.array([4, 1]), b" ab")
     assert where_missing.begin.tolist() == [0, 2]
+    put_there = table("if_missing").tile(np.array([4, 1]), b"ab")
+    assert put_there.begin.tolist() == [-1, 1] and put_there.end.tolist() == [1, 2]
+    without = one.tile(np.array([1, 1]), b"bb")
+    assert without.begin.tolist() == [0, 1]
     lone = one.tile(np.array([2, 5]), "é".encode())
     assert lone.begin.tolist() == [-1, 0] and lone.end.tolist() == [0, 2]
     after = one.tile(np.array([0 + 4, 8, 2, 5]), "a<x>é".encode())
