@@ -38,7 +38,7 @@ MUTANTS = (
     ),
     Mutant(
         "counted twice", "align/projection/path.py",
-        "need = mass - goal_mass(scratch, count, pivot_label)", "need = mass",
+        "need = mass - goal_mass(scratch, known.entries, goal)", "need = mass",
         ("align/projection/test_path.py::test_a_label_over_two_tokens_takes_their_product_from_the_first",),
     ),
     Mutant(

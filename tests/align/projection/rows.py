@@ -5,7 +5,7 @@ from typing import NamedTuple
 import numpy as np
 
 from fusionchat.align.projection.arrays import Entries, Lookup, Rules, Side
-from fusionchat.align.projection.project import halves, side
+from fusionchat.align.projection.project import side
 from fusionchat.align.settings import BytePrefix
 from fusionchat.align.trie import trie_of
 from fusionchat.align.vocabulary import build_map
@@ -75,8 +75,8 @@ def loops(source, source_tokens=SOURCE, pivot_tokens=PIVOT, *, whole=False, cont
 
 
 def rules(*, observed_path=True, mid_token=True, min_mass=0.0):
-    """The switches with their tables."""
-    return Rules(mid_token, observed_path, min_mass, *halves())
+    """The switches."""
+    return Rules(mid_token, observed_path, min_mass)
 
 
 def entries(tokens=(), mass=(), goal=(), size=8):

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from fusionchat.align.positions import Places, places
+from fusionchat.align.positions import Attached, Places, places
 from fusionchat.align.projection import kernel
-from fusionchat.align.projection.arrays import EXACT, INSIDE, UNALIGNED, Out
+from fusionchat.align.projection.arrays import EXACT, INSIDE, UNALIGNED, Fronts, Made, Out, Pair, Prefix, Task
 from tests.align.projection.rows import entries, hello, loops, rules, scored, slots
 
 HELLO = {0: 0.6, 1: 0.2, 2: 0.1, 3: 0.1}
@@ -15,7 +15,7 @@ near = {"rel": 1e-3}
 def loaded(row, label, **options):
     """What `load` finds in a row: (entries as (token, mass), label's index, tail)."""
     given, room = loops(scored([row], [label], **options)), entries()
-    count, at, tail = kernel.load.py_func(given.side, 0, rules(), room)
+    count, at, tail = kernel.load.py_func(given.side, 0, room)
     return [(int(room.token[e]), float(room.mass[e])) for e in range(count)], at, tail
 
 
@@ -42,7 +42,7 @@ def test_text_tokens_are_counted():
 )
 def test_conditioning_keeps_what_begins_so(label, size, kept):
     words, room = loops(scored([HELLO], [0])).words, entries([0, 1, 2, 3], [0.6, 0.2, 0.1, 0.1])
-    count, at, mass = kernel.condition.py_func(room, 4, label, words, int(words.offsets[label]), size)
+    count, at, mass = kernel.condition.py_func(room, 4, label, words, Prefix(int(words.offsets[label]), size))
     assert room.token[:count].tolist() == kept and kept[at] == label
     assert mass == pytest.approx(sum(HELLO[t] for t in kept))
 
@@ -54,22 +54,32 @@ def test_the_pivot_token_after_bytes_of_the_template(token, size, expected):
     """The pivot's token begins with ":" of the template: ":he" for hello, ":ho" for ho; ":" alone says nothing of x."""
     given = loops(scored([HELLO], [0]), pivot_tokens=[b":", b":h", b":he", b":ho"])
     before = np.frombuffer(b":", np.uint8)
-    assert kernel.after_prefix.py_func(given.lookup, before, 0, 1, given.words, token, size) == expected
+    assert kernel.after_prefix.py_func(token, given.words, given.lookup, before, size) == expected
 
 
 def test_a_whole_rest_is_asked_for():
     given = loops(scored([HELLO], [0]), pivot_tokens=[b":", b":h", b":ho"], whole=True)
     before = np.frombuffer(b":", np.uint8)
-    found = [kernel.after_prefix.py_func(given.lookup, before, 0, 1, given.words, t, 0) for t in (0, 2)]
+    found = [kernel.after_prefix.py_func(t, given.words, given.lookup, before, 0) for t in (0, 2)]
     assert found == [-1, 2]
 
 
 @pytest.mark.parametrize(("size", "expected"), [(0, [0, 0, 0, 5]), (1, [2, 3, 4, -1]), (2, [-1, -1, -1, -1])])
 def test_entries_get_the_pivot_token_of_the_whole_or_the_rest(size, expected):
     """Whole tokens: h, h, h, x. After the first byte: ello, ell, o, nothing. After two: nothing begins with l."""
-    given, room = loops(scored([HELLO], [0])), entries([0, 1, 2, 3], [0.6, 0.2, 0.1, 0.1])
-    kernel.aim.py_func(room, 4, given.words, given.lookup, size, np.zeros(0, np.uint8), 0, 0)
-    assert room.goal[:4].tolist() == expected
+    given, nothing = loops(scored([HELLO], [0])), np.zeros(0, np.uint8)
+    assert [kernel.goal_of.py_func(t, given.words, given.lookup, nothing, size) for t in range(4)] == expected
+
+
+def test_an_entry_gets_the_pivot_token_of_the_template_s_bytes_and_its_own():
+    given = loops(scored([HELLO], [0]), pivot_tokens=[b":", b":h", b":he", b":ho"])
+    before = np.frombuffer(b":", np.uint8)
+    assert [kernel.goal_of.py_func(t, given.words, given.lookup, before, 0) for t in range(4)] == [
+        2,
+        2,
+        3,
+        -1,
+    ]
 
 
 def test_entries_that_meet_add_up():
@@ -109,7 +119,7 @@ def written(rows, most):
 )
 def test_the_largest_are_written_the_label_among_them(gold, ids, mass, tail, label):
     out, room = written(1, 2), slots([7, 8, 9], [0.5, 0.3, 0.125])
-    kernel.emit.py_func(room, 3, 0.075, gold, 1.0, 10, out, 0)
+    kernel.emit.py_func(room, out, 0, Made(3, 0.075, 1.0, gold, 10))
     assert out.ids[0].tolist() == ids and np.exp(out.logprobs[0]) == pytest.approx(mass)
     assert np.exp(out.tail[0]) == pytest.approx(tail) and out.kept[0] == pytest.approx(sum(mass))
     assert np.exp(out.label_logprob[0]) == pytest.approx(label)
@@ -117,7 +127,7 @@ def test_the_largest_are_written_the_label_among_them(gold, ids, mass, tail, lab
 
 def test_masses_are_divided_by_the_scale():
     out, room = written(1, 2), slots([7, 8], [0.25, 0.125])
-    kernel.emit.py_func(room, 2, 0.125, 7, 0.5, 10, out, 0)
+    kernel.emit.py_func(room, out, 0, Made(2, 0.125, 0.5, 7, 10))
     assert np.exp(out.logprobs[0]) == pytest.approx([0.5, 0.25]) and np.exp(out.tail[0]) == pytest.approx(
         0.25
     )
@@ -126,7 +136,7 @@ def test_masses_are_divided_by_the_scale():
 def test_a_mass_of_one_part_keeps_the_bits_of_its_log_probability():
     out, room = written(1, 2), slots([7, 8], [0.5, 0.5], parts=[1, 2])
     room.slot_logprob[:2] = -0.25
-    kernel.emit.py_func(room, 2, 0.0, 7, 1.0, 10, out, 0)
+    kernel.emit.py_func(room, out, 0, Made(2, 0.0, 1.0, 7, 10))
     assert out.logprobs[0].tolist() == [-0.25, np.float32(np.log(0.5))] and out.tail[0] == -np.inf
 
 
@@ -142,7 +152,12 @@ def test_template_bytes_that_both_have_are_context(size, more, expected):
     """The source's label is "ab..." and the pivot's "ab...": of 2 and 1, b is compared with a, of 1 and 2, a with b."""
     given = loops(scored([HELLO], [0]), [b"abh", b"hell"], [b"abx", b"bx"])
     gold = 1 if (size, more) == (2, 1) else 0
-    assert kernel.shorten.py_func(size, more, given.words, 0, given.words_W, gold) == expected
+    assert kernel.shorten.py_func(Fronts(size, more), given.words, 0, given.words_W, gold) == expected
+
+
+def attached(*rows):
+    """The source rows of h, where the context begins, and of ello, one byte inside the source's token."""
+    return Attached(np.array(rows), np.array([0, 1], np.int32))
 
 
 def test_where_the_context_ends_makes_the_kind_of_a_row():
@@ -150,11 +165,11 @@ def test_where_the_context_ends_makes_the_kind_of_a_row():
     pivot, source = hello(4)[:2]
     given = loops(source)
     sides = places(pivot), places(source.tokens), given.words, given.words_W
-    assert kernel.kinds_of_rows(np.array([0, 0]), np.array([0, 1], np.int32), *sides).tolist() == [
+    assert kernel.kinds_of_rows(attached(0, 0), *sides).tolist() == [
         EXACT,
         INSIDE,
     ]
-    assert kernel.kinds_of_rows(np.array([-1, 0]), np.array([0, 1], np.int32), *sides).tolist() == [
+    assert kernel.kinds_of_rows(attached(-1, 0), *sides).tolist() == [
         UNALIGNED,
         INSIDE,
     ]
@@ -169,9 +184,9 @@ def spans(begin, text, end):
 def test_bytes_in_front_of_the_context():
     given, source = loops(scored([HELLO], [0])), scored([HELLO], [0])
     asked = places(source.tokens), given.words, given.words_W
-    assert kernel.fronts.py_func(0, 0, 2, spans(0, 0, 1), *asked) == (2, 0)
-    assert kernel.fronts.py_func(0, 0, 0, spans(-1, 0, 1), *asked) == (0, 1)
-    assert kernel.fronts.py_func(0, 0, 1, spans(-1, 0, 1), *asked) == (0, 0)  # both have h
+    assert kernel.fronts_of.py_func(Pair(0, 0, 2), spans(0, 0, 1), *asked) == (2, 0)
+    assert kernel.fronts_of.py_func(Pair(0, 0, 0), spans(-1, 0, 1), *asked) == (0, 1)
+    assert kernel.fronts_of.py_func(Pair(0, 0, 1), spans(-1, 0, 1), *asked) == (0, 0)  # both have h
 
 
 @pytest.mark.parametrize(
@@ -188,15 +203,15 @@ def test_bytes_in_front_of_the_context():
 def test_whether_a_source_row_says_anything(pivot, size, end, expected):
     source = places(scored([HELLO], [0], end=[end]).tokens)
     words = loops(scored([HELLO], [0])).words
-    assert kernel.meets.py_func(0, 0, size, 0, pivot, source, words) == expected
+    assert kernel.meets.py_func(Pair(0, 0, size), Fronts(size, 0), pivot, source, words) == expected
 
 
 def test_rows_are_projected_one_by_one():
     """Row 0 is h: 0.9, and x: 0.1; row 1, inside hello, is ello, ell, o: 6, 2, 1 of 9. A row without a source stays."""
     pivot, source = hello(4)[:2]
     given, out = loops(source), written(2, 4)
-    task = places(pivot), given.side, given.words, given.words_W, given.lookup, rules()
-    kernel.project_rows(np.array([0, 0]), np.array([0, 1], np.int32), *task, out)
+    task = Task(places(pivot), *given, rules())
+    kernel.project_rows(attached(0, 0), task, out)
     assert out.kind.tolist() == [EXACT, INSIDE]
     assert out.ids[0, :2].tolist() == [0, 5] and np.exp(out.logprobs[0, :2]) == pytest.approx(
         [0.9, 0.1], **near
@@ -206,10 +221,10 @@ def test_rows_are_projected_one_by_one():
     assert np.exp(out.map_logprob) == pytest.approx([0.9, 6 / 9], **near)
     assert np.exp(out.path_logprob) == pytest.approx([0.9, 6 / 9], **near)
     untouched = written(2, 4)
-    kernel.project_rows(np.array([-1, 0]), np.array([0, 1], np.int32), *task, untouched)
+    kernel.project_rows(attached(-1, 0), task, untouched)
     assert untouched.kind.tolist() == [UNALIGNED, INSIDE] and np.isnan(untouched.tail[0])
     source.topk.present[0] = False
-    kernel.project_rows(np.array([0, 0]), np.array([0, 1], np.int32), *task, nothing := written(2, 4))
+    kernel.project_rows(attached(0, 0), task, nothing := written(2, 4))
     assert nothing.kind.tolist() == [UNALIGNED, UNALIGNED]
 
 
@@ -218,6 +233,6 @@ def test_too_little_known_mass_is_no_distribution():
     pivot, source = hello(2)[:2]
     given = loops(source)
     for least, expected in ((0.85, INSIDE), (0.95, UNALIGNED)):
-        task = places(pivot), given.side, given.words, given.words_W, given.lookup, rules(min_mass=least)
-        kernel.project_rows(np.array([-1, 0]), np.array([0, 1], np.int32), *task, out := written(2, 4))
+        task = Task(places(pivot), *given, rules(min_mass=least))
+        kernel.project_rows(attached(-1, 0), task, out := written(2, 4))
         assert out.kind[1] == expected

@@ -6,8 +6,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from fusionchat.align.positions import Places  # noqa: F401 (compiled code that is kept on the disk names it here)
-from fusionchat.tokens.spans import Words  # noqa: F401 (the same)
+from fusionchat.align.positions import Places
+from fusionchat.tokens.spans import Words
 
 UNALIGNED, EXACT, INSIDE = 0, 1, 2
 """How a pivot row is aligned, as a code.
@@ -18,7 +18,10 @@ source token.
 
 
 class Side(NamedTuple):
-    """The arrays of a source for the loops: its places, and its distributions with halves as bits."""
+    """The arrays of a source for the loops: its places, and its distributions with halves as bits.
+
+    ``values`` and ``exps`` are the value and the exponential of every half, fp32 [65536].
+    """
 
     ids: NDArray[np.int32]
     logprobs: NDArray[np.uint16]
@@ -31,6 +34,8 @@ class Side(NamedTuple):
     end: NDArray[np.int32]
     present: NDArray[np.bool_]
     offsets: NDArray[np.int64]
+    values: NDArray[np.float32]
+    exps: NDArray[np.float32]
 
 
 class Lookup(NamedTuple):
@@ -50,13 +55,80 @@ class Lookup(NamedTuple):
 
 
 class Rules(NamedTuple):
-    """The switches of the projection, and the value and exponential of every half (fp32 [65536])."""
+    """The switches of the projection, see `fusionchat.align.settings`."""
 
     mid_token: bool
     observed_path: bool
     min_mass: float
-    values: NDArray[np.float32]
-    exps: NDArray[np.float32]
+
+
+class Pair(NamedTuple):
+    """Pivot row i, its source row j, and the bytes of j's token before the end of i's context (the residual)."""
+
+    i: int
+    j: int
+    residual: int
+
+
+class Fronts(NamedTuple):
+    """How many bytes the source's and the pivot's token of a row have before the end of its context."""
+
+    source: int
+    pivot: int
+
+
+class Prefix(NamedTuple):
+    """The first ``length`` bytes of a source token, which begins at ``low`` of the vocabulary's bytes."""
+
+    low: int
+    length: int
+
+
+class Known(NamedTuple):
+    """What is known of a source row.
+
+    Attributes:
+        entries: Number of entries.
+        label: The entry of its label, -1 if there is none.
+        tail: Mass of its tail.
+        text: How many of the entries, before some were left out, are text tokens.
+        goal: The pivot token that the observed path gives mass to, -1 where it gives none.
+    """
+
+    entries: int
+    label: int
+    tail: float
+    text: int
+    goal: int
+
+
+class Task(NamedTuple):
+    """All that is read while rows are projected."""
+
+    pivot: Places
+    source: Side
+    words: Words
+    words_W: Words
+    lookup: Lookup
+    rules: Rules
+
+
+class Made(NamedTuple):
+    """What is written of a row beside its output entries.
+
+    Attributes:
+        slots: Number of output entries.
+        tail: Mass of its tail.
+        scale: What masses are divided by.
+        label: The pivot's label.
+        vocabulary: Number of tokens that the tail is spread over.
+    """
+
+    slots: int
+    tail: float
+    scale: float
+    label: int
+    vocabulary: int
 
 
 class Entries(NamedTuple):

@@ -7,16 +7,30 @@ A row is a short list of entries (token, mass): the kept tokens of the source ro
 probability is always known. Each entry gets a pivot token, entries with the same one are added up, and the
 largest are kept.
 
-Functions that are called for each row take many arguments on purpose: with all arrays in one tuple, a row
-took 1.7 times as long, because numba copies the tuple and counts a reference to each of its arrays at every
-call.
+Arrays are taken out of `Task` once, before the first row: numba copies a tuple and counts a reference to each of
+its arrays at every call, and with tuples of tuples handed on a row took 1.75 times as long. Tuples of numbers
+(`Pair`, `Known`) cost nothing.
 """
 
 import numpy as np
 
-from fusionchat.align.positions import Places
-from fusionchat.align.projection.arrays import EXACT, INSIDE, Entries, Lookup, Out, Rules, Side
+from fusionchat.align.positions import Attached, Places
+from fusionchat.align.projection.arrays import (
+    EXACT,
+    INSIDE,
+    Entries,
+    Fronts,
+    Known,
+    Lookup,
+    Made,
+    Out,
+    Pair,
+    Prefix,
+    Side,
+    Task,
+)
 from fusionchat.align.projection.path import (
+    chain,
     goal_mass,
     observe_inside,
     observe_whole,
@@ -33,20 +47,20 @@ LEAST_TAIL = 1e-30
 
 
 @njit(nogil=True, inline="always")
-def load(source: Side, j: int, rules: Rules, scratch: Entries) -> tuple[int, int, float]:
+def load(source: Side, j: int, scratch: Entries) -> tuple[int, int, float]:
     """Write row j's known tokens into ``scratch``: (entries, index of the label or -1, tail mass)."""
     count, label = 0, -1
     for k in range(source.ids.shape[1]):
         bits = source.logprobs[j, k]
-        mass = rules.exps[bits]
-        if mass > 0.0 or rules.values[bits] > -np.inf:
+        mass = source.exps[bits]
+        if mass > 0.0 or source.values[bits] > -np.inf:
             if source.ids[j, k] == source.labels[j]:
                 label = count
             scratch.token[count] = source.ids[j, k]
             scratch.mass[count] = mass
-            scratch.logprob[count] = rules.values[bits]
+            scratch.logprob[count] = source.values[bits]
             count += 1
-    tail = np.float64(rules.exps[source.tail[j]])
+    tail = np.float64(source.exps[source.tail[j]])
     known = source.label_logprob[j]
     if label < 0 and not np.isnan(known) and known > -np.inf:
         label = count
@@ -69,16 +83,13 @@ def text_entries(scratch: Entries, count: int, words: Words) -> int:
 
 @njit(nogil=True)
 def condition(
-    scratch: Entries, count: int, label: int, words: Words, low: int, source_prefix: int
+    scratch: Entries, count: int, label: int, words: Words, prefix: Prefix
 ) -> tuple[int, int, float]:
-    """Keep the text tokens with a prefix: (entries left, index of the label or -1, their mass).
-
-    The prefix is data[low:low + source_prefix].
-    """
+    """Keep the text tokens with a prefix: (entries left, index of the label or -1, their mass)."""
     kept, moved, total = 0, -1, 0.0
     for e in range(count):
         token = scratch.token[e]
-        if words.in_text[token] and starts_with(words.data, words.offsets, token, low, source_prefix):
+        if words.in_text[token] and starts_with(words.data, words.offsets, token, prefix.low, prefix.length):
             if e == label:
                 moved = kept
             scratch.token[kept], scratch.mass[kept], scratch.logprob[kept] = (
@@ -92,15 +103,13 @@ def condition(
 
 
 @njit(nogil=True)
-def after_prefix(
-    lookup: Lookup, before: Array, low: int, high: int, words: Words, token: int, source_prefix: int
-) -> int:
+def after_prefix(token: int, words: Words, lookup: Lookup, before: Array, source_prefix: int) -> int:
     """The longest pivot token that is a prefix of the given bytes and the rest of a token; -1 for none.
 
-    The bytes are before[low:high], and the pivot token must be longer than they are.
+    The bytes are ``before``, and the pivot token must be longer than they are.
     """
     node, best = 0, -1
-    for at in range(low, high):
+    for at in range(len(before)):
         node = step(lookup.keys, lookup.children, node, before[at])
         if node < 0:
             return best
@@ -115,27 +124,19 @@ def after_prefix(
 
 
 @njit(nogil=True, inline="always")
-def aim(
-    scratch: Entries,
-    count: int,
-    words: Words,
-    lookup: Lookup,
-    source_prefix: int,
-    before: Array,
-    low: int,
-    high: int,
-) -> None:
-    """Give every entry its pivot token: for the whole token, or for its bytes after ``source_prefix``."""
-    for e in range(count):
-        token = scratch.token[e]
-        if high > low and words.in_text[token]:
-            scratch.goal[e] = after_prefix(lookup, before, low, high, words, token, source_prefix)
-        elif source_prefix == 0:
-            scratch.goal[e] = lookup.target[token]
-        elif words.offsets[token] + source_prefix < words.offsets[token + 1]:
-            scratch.goal[e] = lookup.rest[words.offsets[token] + source_prefix]
-        else:
-            scratch.goal[e] = -1
+def goal_of(token: int, words: Words, lookup: Lookup, before: Array, source_prefix: int) -> int:
+    """The pivot token for a source token, or for its bytes after ``source_prefix``; -1 for none.
+
+    ``before`` is what the pivot's label has before the end of the context.
+    """
+    goal = np.int64(-1)
+    if len(before) > 0 and words.in_text[token]:
+        goal = after_prefix(token, words, lookup, before, source_prefix)
+    elif source_prefix == 0:
+        goal = np.int64(lookup.target[token])
+    elif words.offsets[token] + source_prefix < words.offsets[token + 1]:
+        goal = np.int64(lookup.rest[words.offsets[token] + source_prefix])
+    return goal  # type: ignore[return-value]
 
 
 @njit(nogil=True, inline="always")
@@ -162,6 +163,14 @@ def add_up(scratch: Entries, count: int) -> tuple[int, float, int]:
 
 
 @njit(nogil=True, inline="always")
+def with_masses(tail: float, scratch: Entries, count: int) -> float:
+    """A tail's mass plus that of all entries."""
+    for e in range(count):
+        tail += scratch.mass[e]
+    return tail
+
+
+@njit(nogil=True, inline="always")
 def sort_slots(scratch: Entries, slots: int) -> None:
     """Order the output entries by mass, largest first, equal ones as they were."""
     for s in range(1, slots):
@@ -180,17 +189,9 @@ def sort_slots(scratch: Entries, slots: int) -> None:
 
 
 @njit(nogil=True, inline="always")
-def emit(
-    scratch: Entries,
-    slots: int,
-    tail: float,
-    pivot_label: int,
-    scale: float,
-    vocabulary: int,
-    out: Out,
-    i: int,
-) -> None:
-    """Write the largest output entries, the label among them, to row i; masses are divided by ``scale``."""
+def emit(scratch: Entries, out: Out, i: int, made: Made) -> None:
+    """Write the largest output entries, the label among them, to row i; masses are divided by the scale."""
+    slots, tail, scale, pivot_label, vocabulary = made
     # 1. entries beyond the last slot join the tail, except the label
     most = out.ids.shape[1]
     for s in range(most, slots):
@@ -229,147 +230,121 @@ def spread(tail: float, vocabulary: int) -> np.float32:
 
 
 @njit(nogil=True)
-def shorten(
-    source_prefix: int, pivot_prefix: int, words: Words, label: int, words_W: Words, pivot_label: int
-) -> tuple[int, int]:
+def shorten(fronts: Fronts, words: Words, label: int, words_W: Words, pivot_label: int) -> tuple[int, int]:
     """Template bytes left on the first tokens, (source, pivot), after removing those that both have.
 
-    ``source_prefix`` bytes of the source's label and ``pivot_prefix`` bytes of the pivot's come before the
-    end of the context; where one of the two ends with the other, the shared bytes are context on both sides.
+    ``fronts`` are the bytes of the source's label and of the pivot's before the end of the context; where one
+    of the two ends with the other, the shared bytes are context on both sides.
     """
-    shared = min(source_prefix, pivot_prefix)
-    mine, theirs = (
-        words.offsets[label] + source_prefix - shared,
-        words_W.offsets[pivot_label] + pivot_prefix - shared,
-    )
+    shared = min(fronts.source, fronts.pivot)
+    mine = words.offsets[label] + fronts.source - shared
+    theirs = words_W.offsets[pivot_label] + fronts.pivot - shared
     for at in range(shared):
         if words.data[mine + at] != words_W.data[theirs + at]:
-            return source_prefix, pivot_prefix
-    return source_prefix - shared, pivot_prefix - shared
+            return fronts.source, fronts.pivot
+    return fronts.source - shared, fronts.pivot - shared
 
 
 @njit(nogil=True)
-def kinds_of_rows(
-    row_N: Array, residual_N: Array, pivot: Places, source: Places, words: Words, words_W: Words
-) -> Array:
+def kinds_of_rows(attached: Attached, pivot: Places, source: Places, words: Words, words_W: Words) -> Array:
     """`UNALIGNED`, `INSIDE` or `EXACT` for every pivot row, uint8 [N]."""
-    kind_N = np.zeros(len(row_N), np.uint8)
-    for i in range(len(row_N)):
-        if row_N[i] >= 0:
-            source_prefix, pivot_prefix = fronts(i, row_N[i], residual_N[i], pivot, source, words, words_W)
-            if meets(i, row_N[i], source_prefix, pivot_prefix, pivot, source, words):
-                kind_N[i] = INSIDE if source_prefix > 0 or pivot_prefix > 0 else EXACT
+    kind_N = np.zeros(len(attached.row), np.uint8)
+    for i in range(len(kind_N)):
+        pair = Pair(i, attached.row[i], attached.residual[i])
+        if pair.j >= 0:
+            fronts = Fronts(*fronts_of(pair, pivot, source, words, words_W))
+            if meets(pair, fronts, pivot, source, words):
+                kind_N[i] = INSIDE if fronts.source > 0 or fronts.pivot > 0 else EXACT
     return kind_N
 
 
 @njit(nogil=True)
-def fronts(
-    i: int, j: int, source_prefix: int, pivot: Places, source: Places | Side, words: Words, words_W: Words
+def fronts_of(
+    pair: Pair, pivot: Places, source: Places | Side, words: Words, words_W: Words
 ) -> tuple[int, int]:
     """Bytes before the context's end in source token j and in pivot token i, without the shared ones."""
-    pivot_prefix = pivot.text[i] - pivot.begin[i]
-    if source_prefix > 0 and pivot_prefix > 0:
-        return shorten(source_prefix, pivot_prefix, words, source.labels[j], words_W, pivot.labels[i])
-    return source_prefix, pivot_prefix
+    before = np.int64(pivot.text[pair.i] - pivot.begin[pair.i])
+    fronts = Fronts(np.int64(pair.residual), before)  # type: ignore[arg-type]
+    if fronts.source > 0 and fronts.pivot > 0:
+        return shorten(fronts, words, source.labels[pair.j], words_W, pivot.labels[pair.i])
+    return fronts.source, fronts.pivot
 
 
 @njit(nogil=True)
-def meets(
-    i: int, j: int, source_prefix: int, pivot_prefix: int, pivot: Places, source: Places | Side, words: Words
-) -> bool:
+def meets(pair: Pair, fronts: Fronts, pivot: Places, source: Places | Side, words: Words) -> bool:
     """Whether source row j can say anything of pivot row i.
 
     A pivot token of no byte needs a source that writes the same space. The bytes inside an added token that
     swallows the spaces around it are unknown.
     """
-    if pivot.end[i] <= pivot.text[i] and (source_prefix > 0 or pivot_prefix > 0):
+    i, j = pair.i, pair.j
+    if pivot.end[i] <= pivot.text[i] and (fronts.source > 0 or fronts.pivot > 0):
         return False
-    return not swallows(source, j, words) or (source_prefix == 0 and pivot.end[i] >= source.end[j])
-
-
-@njit(nogil=True, inline="always")
-def project_row(
-    i: int,
-    j: int,
-    source_prefix: int,
-    pivot: Places,
-    source: Side,
-    words: Words,
-    words_W: Words,
-    lookup: Lookup,
-    rules: Rules,
-    scratch: Entries,
-    out: Out,
-) -> None:
-    """Project source row j, ``source_prefix`` bytes into its token, onto pivot row i."""
-    # 1. the bytes u of the context that are inside the source's token, and those of the template before the pivot's
-    pivot_label, label = pivot.labels[i], source.labels[j]
-    source_prefix, pivot_prefix = fronts(i, j, source_prefix, pivot, source, words, words_W)
-    inside = source_prefix > 0 or pivot_prefix > 0
-    if (inside and not rules.mid_token) or not meets(i, j, source_prefix, pivot_prefix, pivot, source, words):
-        return
-    # 2. the known tokens T with their masses; the rest is the tail U
-    count, at, tail_mass = load(source, j, rules, scratch)
-    if at < 0:
-        return
-    known, low = text_entries(scratch, count, words), words.offsets[label]
-    tail, scale = tail_mass, 1.0
-    # 3. condition on u: M = sum of T over the tokens that begin with u, t = U's even share; the row is divided by M + t
-    if source_prefix > 0:
-        count, at, mass = condition(scratch, count, at, words, low, source_prefix)
-        tail = tail_share(tail_mass, count, known, low, source_prefix, lookup)
-        scale = mass + tail
-        if mass <= 0.0 or mass < rules.min_mass * scale:
-            return
-    # 4. each token goes to the pivot token of what follows u; the mass of one without is lost to the tail
-    before = words_W.offsets[pivot_label]
-    aim(scratch, count, words, lookup, source_prefix, words_W.data, before, before + pivot_prefix)
-    lost = 0.0
-    for e in range(count):
-        lost += scratch.mass[e] if scratch.goal[e] < 0 else 0.0
-    plain, full, end = goal_mass(scratch, count, pivot_label), tail + lost, pivot.end[i]
-    # 5. the observed path: what the source's own tokens say of the label, by the chain rule
-    if end < source.end[j]:
-        count, label_mass, taken = observe_inside(
-            scratch, count, pivot_label, low, end - source.begin[j], tail_mass, known, words, lookup, rules
-        )
-        tail = max(tail - taken, 0.0)
-    else:
-        count, label_mass = observe_whole(
-            source, j, pivot.turn[i], end, at, pivot_label, scratch, count, words, lookup, rules
-        )
-    # 6. masses that meet on a pivot token add up; where some met, rounded masses are divided by their sum
-    slots, nowhere, met = add_up(scratch, count)
-    if slots == 0:
-        return
-    if source_prefix == 0 and met > 0:
-        scale = tail
-        for e in range(count):
-            scale += scratch.mass[e]
-    # 7. the largest are kept, the label among them
-    vocabulary = len(words_W.in_text)
-    sort_slots(scratch, slots)
-    emit(scratch, slots, tail + nowhere, pivot_label, scale, vocabulary, out, i)
-    out.map_logprob[i] = np.log(plain / scale) if plain > 0.0 else spread(full / scale, vocabulary)
-    out.path_logprob[i] = np.log(label_mass / scale)
-    out.kind[i] = INSIDE if inside else EXACT
+    return not swallows(source, j, words) or (fronts.source == 0 and pivot.end[i] >= source.end[j])
 
 
 @njit(nogil=True)
-def project_rows(
-    row_N: Array,
-    residual_N: Array,
-    pivot: Places,
-    source: Side,
-    words: Words,
-    words_W: Words,
-    lookup: Lookup,
-    rules: Rules,
-    out: Out,
-) -> None:
-    """Project every pivot row that has a source row; the others are left as they are in ``out``."""
-    most = source.ids.shape[1] + 2
-    scratch = Entries(
+def project_rows(attached: Attached, task: Task, out: Out) -> None:
+    """Project every pivot row that has a source row; the others stay as ``out`` has them."""
+    pivot, source, words, words_W, lookup, rules = task
+    scratch, vocabulary = room(source.ids.shape[1] + 2), len(words_W.in_text)
+    for i, j in enumerate(attached.row):
+        # 1. the bytes u of the context that are inside the source's token, and those of the template before the pivot's
+        pair = Pair(i, j, attached.residual[i])
+        if j < 0 or not source.present[j]:
+            continue
+        pivot_label, label, end = pivot.labels[i], source.labels[j], pivot.end[i]
+        fronts = Fronts(*fronts_of(pair, pivot, source, words, words_W))
+        inside = fronts.source > 0 or fronts.pivot > 0
+        if (inside and not rules.mid_token) or not meets(pair, fronts, pivot, source, words):
+            continue
+        # 2. the known tokens T with their masses; the rest is the tail U
+        count, at, tail_mass = load(source, j, scratch)
+        if at < 0:
+            continue
+        text, low = text_entries(scratch, count, words), words.offsets[label]
+        tail, scale = tail_mass, 1.0
+        # 3. condition on u: M = sum of T over the tokens that begin with u, t = U's even share; the row is divided by M + t
+        if fronts.source > 0:
+            prefix = Prefix(low, fronts.source)
+            count, at, mass = condition(scratch, count, at, words, prefix)
+            tail = tail_share(tail_mass, count, text, prefix, lookup)
+            scale = mass + tail
+            if mass <= 0.0 or mass < rules.min_mass * scale:
+                continue
+        # 4. each token goes to the pivot token of what follows u; some to none: their mass is lost to the tail
+        before = words_W.data[words_W.offsets[pivot_label] :][: fronts.pivot]
+        for e in range(count):
+            scratch.goal[e] = goal_of(scratch.token[e], words, lookup, before, fronts.source)
+        plain, full = goal_mass(scratch, count, pivot_label), tail + goal_mass(scratch, count, -1)
+        # 5. the observed path: what the source's own tokens say of the label, by the chain rule
+        known = Known(count, at, tail_mass, text, pivot_label if rules.observed_path else -1)
+        if end < source.end[j]:
+            begun = Prefix(low, end - source.begin[j])
+            count, label_mass, taken = observe_inside(scratch, known, begun, words, lookup)
+            tail = max(tail - taken, 0.0)
+        else:
+            told = rules.observed_path or not words.in_text[label]
+            label_mass = scratch.mass[at] * chain(source, j, end, words, lookup)
+            count = observe_whole(scratch, known, pivot_label, label_mass, told and end == source.end[j])
+        # 6. masses that meet on a pivot token add up; where some met, rounded masses are divided by their sum
+        slots, nowhere, met = add_up(scratch, count)
+        if slots == 0:
+            continue
+        if fronts.source == 0 and met > 0:
+            scale = with_masses(tail, scratch, count)
+        # 7. the largest are kept, the label among them
+        sort_slots(scratch, slots)
+        emit(scratch, out, i, Made(slots, tail + nowhere, scale, pivot_label, vocabulary))
+        out.map_logprob[i] = np.log(plain / scale) if plain > 0.0 else spread(full / scale, vocabulary)
+        out.path_logprob[i] = np.log(label_mass / scale)
+        out.kind[i] = INSIDE if inside else EXACT
+
+
+@njit(nogil=True)
+def room(most: int) -> Entries:
+    """Scratch arrays for rows of up to ``most`` entries."""
+    return Entries(
         np.zeros(most, np.int64),
         np.zeros(most, np.float64),
         np.zeros(most, np.float32),
@@ -379,7 +354,3 @@ def project_rows(
         np.zeros(most, np.float32),
         np.zeros(most, np.int64),
     )
-    for i in range(len(row_N)):
-        j = row_N[i]
-        if j >= 0 and source.present[j]:
-            project_row(i, j, residual_N[i], pivot, source, words, words_W, lookup, rules, scratch, out)

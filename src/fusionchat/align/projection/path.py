@@ -8,7 +8,7 @@ so does their even share of the tail (docs/decisions/alignment_tail.md).
 import numpy as np
 
 from fusionchat.align.positions import Places
-from fusionchat.align.projection.arrays import Entries, Lookup, Rules, Side
+from fusionchat.align.projection.arrays import Entries, Known, Lookup, Prefix, Side
 from fusionchat.compiled import njit
 from fusionchat.tokens.spans import Array, Words
 
@@ -25,14 +25,16 @@ def starts_with(data: Array, offsets: Array, token: int, low: int, length: int) 
 
 
 @njit(nogil=True)
-def tail_share(tail: float, matched: int, known: int, low: int, length: int, lookup: Lookup) -> float:
+def tail_share(tail: float, matched: int, known: int, prefix: Prefix, lookup: Lookup) -> float:
     """The share of the tail whose tokens begin with a text token's bytes data[low:low + length].
 
     The tail is spread evenly over its tokens. ``matched`` of the row's ``known`` text tokens begin with these
     bytes; all other tokens of the vocabulary are in the tail.
     """
     others = lookup.text_tokens - known
-    return tail * max(lookup.alike[low + length - 1] - matched, 0) / others if others > 0 else 0.0
+    return (
+        tail * max(lookup.alike[prefix.low + prefix.length - 1] - matched, 0) / others if others > 0 else 0.0
+    )
 
 
 @njit(nogil=True, inline="always")
@@ -46,7 +48,7 @@ def goal_mass(scratch: Entries, count: int, token: int) -> float:
 
 
 @njit(nogil=True)
-def prefix_mass(source: Side, j: int, length: int, words: Words, lookup: Lookup, rules: Rules) -> float:
+def prefix_mass(source: Side, j: int, length: int, words: Words, lookup: Lookup) -> float:
     """Mass of the tokens of row j that share their first ``length`` bytes with its label.
 
     The tail's share is included.
@@ -55,18 +57,18 @@ def prefix_mass(source: Side, j: int, length: int, words: Words, lookup: Lookup,
     total, seen, matched, known = 0.0, False, 0, 0
     for k in range(source.ids.shape[1]):
         bits = source.logprobs[j, k]
-        if rules.values[bits] > -np.inf:
+        if source.values[bits] > -np.inf:
             token = source.ids[j, k]
             seen = seen or token == label
             known += words.in_text[token]
             if words.in_text[token] and starts_with(words.data, words.offsets, token, low, length):
-                total += rules.exps[bits]
+                total += source.exps[bits]
                 matched += 1
-    tail = np.float64(rules.exps[source.tail[j]])
+    tail = np.float64(source.exps[source.tail[j]])
     if not seen:
         mass = np.exp(np.float64(source.label_logprob[j]))
         total, tail, matched, known = total + mass, max(tail - mass, 0.0), matched + 1, known + 1
-    return total + tail_share(tail, matched, known, low, length, lookup)
+    return total + tail_share(tail, matched, known, Prefix(low, length), lookup)
 
 
 @njit(nogil=True)
@@ -81,7 +83,7 @@ def swallows(source: Places | Side, j: int, words: Words) -> bool:
 
 
 @njit(nogil=True)
-def chain(source: Side, j: int, turn: int, end: int, words: Words, lookup: Lookup, rules: Rules) -> float:
+def chain(source: Side, j: int, end: int, words: Words, lookup: Lookup) -> float:
     """Probability of the source tokens after row j up to byte ``end`` of the turn.
 
     NaN where the chain breaks.
@@ -89,7 +91,7 @@ def chain(source: Side, j: int, turn: int, end: int, words: Words, lookup: Looku
     product, at = 1.0, j
     while source.end[at] < end:
         follower = at + 1
-        if follower >= len(source.turn) or source.turn[follower] != turn:
+        if follower >= len(source.turn) or source.turn[follower] != source.turn[j]:
             return np.nan
         if source.text[follower] != source.end[at] or not source.present[follower]:
             return np.nan
@@ -99,7 +101,7 @@ def chain(source: Side, j: int, turn: int, end: int, words: Words, lookup: Looku
         elif swallows(source, at, words):
             return np.nan
         else:
-            product *= prefix_mass(source, at, end - source.begin[at], words, lookup, rules)
+            product *= prefix_mass(source, at, end - source.begin[at], words, lookup)
     return product
 
 
@@ -113,60 +115,41 @@ def give(scratch: Entries, count: int, pivot_label: int, mass: float) -> int:
 
 @njit(nogil=True)
 def observe_inside(
-    scratch: Entries,
-    count: int,
-    pivot_label: int,
-    low: int,
-    length: int,
-    tail: float,
-    known: int,
-    words: Words,
-    lookup: Lookup,
-    rules: Rules,
+    scratch: Entries, known: Known, prefix: Prefix, words: Words, lookup: Lookup
 ) -> tuple[int, float, float]:
-    """The observed path if the label ends inside the source's token: (entries, its mass, tail mass used).
+    """The observed path if the label ends inside the source's token: (entries, mass, mass taken from the tail).
 
-    All tokens that share their first ``length`` bytes with the source's label go to ``pivot_label``.
+    All tokens that begin as the source's label does, with the bytes ``prefix``, go to ``known.goal``.
     """
     total, matched = 0.0, 0
-    for e in range(count):
+    for e in range(known.entries):
         token = scratch.token[e]
-        if words.in_text[token] and starts_with(words.data, words.offsets, token, low, length):
+        if words.in_text[token] and starts_with(words.data, words.offsets, token, prefix.low, prefix.length):
             total += scratch.mass[e]
             matched += 1
-            if rules.observed_path:
-                scratch.goal[e] = pivot_label
-    share = tail_share(tail, matched, known, low, length, lookup)
-    if not rules.observed_path or share <= 0.0:
-        return count, total + share, 0.0
-    return give(scratch, count, pivot_label, share), total + share, share
+            if known.goal >= 0:
+                scratch.goal[e] = known.goal
+    share = tail_share(known.tail, matched, known.text, prefix, lookup)
+    if known.goal < 0 or share <= 0.0:
+        return known.entries, total + share, 0.0
+    return give(scratch, known.entries, known.goal, share), total + share, share
 
 
 @njit(nogil=True)
-def observe_whole(
-    source: Side,
-    j: int,
-    turn: int,
-    end: int,
-    label: int,
-    pivot_label: int,
-    scratch: Entries,
-    count: int,
-    words: Words,
-    lookup: Lookup,
-    rules: Rules,
-) -> tuple[int, float]:
-    """The observed path if the label covers the source's token: (entries, chain-rule mass or NaN)."""
-    first = scratch.mass[label]
-    if end == source.end[j]:
-        if rules.observed_path or not words.in_text[source.labels[j]]:
-            scratch.goal[label] = pivot_label
-        return count, first
-    mass = first * chain(source, j, turn, end, words, lookup, rules)
-    if rules.observed_path and not np.isnan(mass) and scratch.goal[label] != pivot_label:
-        need = mass - goal_mass(scratch, count, pivot_label)
-        if need > 0.0:
-            scratch.mass[label] -= need
-            scratch.logprob[label] = np.float32(np.nan)
-            count = give(scratch, count, pivot_label, need)
-    return count, mass
+def observe_whole(scratch: Entries, known: Known, goal: int, mass: float, same: bool) -> int:
+    """The observed path if the label covers the source's token: entries.
+
+    ``mass`` is the label's by the chain rule. With ``same`` the label of the source is the pivot's; else what
+    the pivot's label lacks of its mass is taken from the source's.
+    """
+    label = known.label
+    if same:
+        scratch.goal[label] = goal
+    if known.goal < 0 or np.isnan(mass) or scratch.goal[label] == goal:
+        return known.entries
+    need = mass - goal_mass(scratch, known.entries, goal)
+    if need <= 0.0:
+        return known.entries
+    scratch.mass[label] -= need
+    scratch.logprob[label] = np.float32(np.nan)
+    return give(scratch, known.entries, goal, need)

@@ -36,6 +36,7 @@ from fusionchat.align.projection.arrays import (
     Out,
     Rules,
     Side,
+    Task,
 )
 from fusionchat.align.projection.kernel import kinds_of_rows, project_rows
 from fusionchat.align.settings import AlignSettings
@@ -117,18 +118,9 @@ def project(
     text_tokens = int(source_table.in_text.sum())
     whole = mapping.method == "exact"
     lookup = Lookup(mapping.target, mapping.rest, mapping.alike, text_tokens, *trie_of(pivot_table), whole)
-    rules = Rules(settings.mid_token, settings.observed_path, settings.min_mass, *halves())
-    project_rows(
-        attached.row,
-        attached.residual,
-        places(pivot),
-        side(source),
-        source_table.words,
-        pivot_table.words,
-        lookup,
-        rules,
-        out,
-    )
+    rules = Rules(settings.mid_token, settings.observed_path, settings.min_mass)
+    task = Task(places(pivot), side(source), source_table.words, pivot_table.words, lookup, rules)
+    project_rows(attached, task, out)
     # 4. stored in fp16, like a capture
     with np.errstate(over="ignore", under="ignore"):
         logprobs, tail = out.logprobs.astype(np.float16), out.tail.astype(np.float16)
@@ -161,12 +153,7 @@ def row_kinds(
     Template bytes that both sides have are context.
     """
     kinds: NDArray[np.uint8] = kinds_of_rows(
-        attached.row,
-        attached.residual,
-        places(pivot),
-        places(source),
-        source_table.words,
-        pivot_table.words,
+        attached, places(pivot), places(source), source_table.words, pivot_table.words
     )
     return kinds
 
@@ -220,6 +207,7 @@ def side(source: Scored) -> Side:
         tokens.end,
         topk.present,
         tokens.offsets,
+        *halves(),
     )
 
 
