@@ -285,7 +285,7 @@ def meets(pair: Pair, fronts: Fronts, pivot: Places, source: Places | Side, word
 
 @njit(nogil=True)
 def project_rows(attached: Attached, task: Task, out: Out) -> None:
-    """Project every pivot row that has a source row; the others stay as ``out`` has them."""
+    """Project every pivot row that has a source row; the others are left as they are in ``out``."""
     pivot, source, words, words_W, lookup, rules = task
     scratch, vocabulary = room(source.ids.shape[1] + 2), len(words_W.in_text)
     for i, j in enumerate(attached.row):
@@ -312,7 +312,7 @@ def project_rows(attached: Attached, task: Task, out: Out) -> None:
             scale = mass + tail
             if mass <= 0.0 or mass < rules.min_mass * scale:
                 continue
-        # 4. each token goes to the pivot token of what follows u; some to none: their mass is lost to the tail
+        # 4. each token goes to the pivot token of what follows u; the mass of one without is lost to the tail
         before = words_W.data[words_W.offsets[pivot_label] :][: fronts.pivot]
         for e in range(count):
             scratch.goal[e] = goal_of(scratch.token[e], words, lookup, before, fronts.source)
