@@ -63,7 +63,10 @@ class Rules(NamedTuple):
 
 
 class Pair(NamedTuple):
-    """Pivot row i, its source row j, and the bytes of j's token before the end of i's context (the residual)."""
+    """A pivot row i and its source row j.
+
+    ``residual`` is how many bytes of the source's token come before the end of the pivot row's context.
+    """
 
     i: int
     j: int

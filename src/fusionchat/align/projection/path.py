@@ -117,7 +117,7 @@ def give(scratch: Entries, count: int, pivot_label: int, mass: float) -> int:
 def observe_inside(
     scratch: Entries, known: Known, prefix: Prefix, words: Words, lookup: Lookup
 ) -> tuple[int, float, float]:
-    """The observed path if the label ends inside the source's token: (entries, mass, mass taken from the tail).
+    """The observed path if the label ends inside the source token: (entries, mass, taken from the tail).
 
     All tokens that begin as the source's label does, with the bytes ``prefix``, go to ``known.goal``.
     """
