@@ -9,7 +9,7 @@ from fusionchat.align.settings import AlignSettings, BytePrefix, Exact, MinEdit,
 def test_settings_are_checked():
     with pytest.raises(ValueError, match="min_mass"):
         AlignSettings(min_mass=1.5)
-    with pytest.raises(ValueError, match="slots"):
+    with pytest.raises(ValueError, match="k must be at least 1"):
         AlignSettings(k=0)
 
 
