@@ -56,6 +56,32 @@ def test_a_helper_leaves_what_others_make_and_the_first_waits_for_it(tmp_path, m
     assert made == [3, 1, 0, 2] and len(waits) >= 1
 
 
+def test_the_shard_of_a_slow_worker_is_made_by_the_one_that_waits_but_not_at_once(tmp_path, monkeypatch):
+    made, clock = [], [100.0]
+    monkeypatch.setattr("time.monotonic", lambda: clock[0])
+    path = shard_lease(tmp_path, "toy/1", 1)
+    path.parent.mkdir(parents=True)
+    slow = Lease(path)
+    assert slow.take() is None
+
+    def make(index):
+        clock[0] += 20.0
+        made.append((index, clock[0]))
+
+    monkeypatch.setattr("time.sleep", lambda seconds: clock.__setitem__(0, clock[0] + 1.0))
+    make_shares(
+        2,
+        lambda i: i in dict(made),
+        make,
+        lambda index: shard_lease(tmp_path, "toy/1", index),
+        helps=False,
+    )
+    (_, first), (index, second) = made
+    assert first == 120.0 and index == 1
+    assert 60.0 <= second - 20.0 - first <= 62.0  # it has waited for three times its own 20 seconds
+    slow.release()
+
+
 def test_an_error_lets_go_of_the_shard(tmp_path):
     def make(index):
         raise ValueError(str(index))

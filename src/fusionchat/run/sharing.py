@@ -8,6 +8,9 @@ from fusionchat.artifacts import make_folder
 from fusionchat.lease import POLL, Lease
 from fusionchat.run.order import lease_path
 
+SLOW, LEAST_WAIT = 3.0, 30.0
+"""A shard that others still make after this many times the longest of our own, and this many seconds, is made here, too."""
+
 
 def shard_lease(run: Path, job_id: str, index: int) -> Path:
     """The file of the lease of a job's shard."""
@@ -24,8 +27,10 @@ def make_shares(
 ) -> None:
     """Make shards until every one is made or being made; a process that does not only help waits for all.
 
-    If a worker dies, its lease ends, and another makes the shard. Each round looks at every shard once,
-    and once more at those whose lease it takes; only shards that others are making need another round.
+    If a worker dies, its lease ends, and another makes the shard. If one is slow, the process that waits for
+    all makes its shard, too (`SLOW`); ``make`` must not replace a shard that exists by the time it is done.
+    Each round looks at every shard once, and once more at those whose lease it takes; only shards that others
+    are making need another round.
 
     Args:
         count: The number of shards.
@@ -35,6 +40,7 @@ def make_shares(
         helps: Whether another process finishes the job. A helper begins at the other end.
     """
     leases: dict[int, Lease] = {}
+    longest, waits = 0.0, time.monotonic()
     while todo := [index for index in range(count) if not is_made(index)]:
         made = 0
         for index in reversed(todo) if helps else todo:
@@ -45,11 +51,16 @@ def make_shares(
                 continue
             try:
                 if not is_made(index):  # another may have made it before the lease was taken
+                    begun = time.monotonic()
                     make(index)
-                    made += 1
+                    waits = time.monotonic()
+                    longest, made = max(longest, waits - begun), made + 1
             finally:
                 leases[index].release()
         if helps and not made:
             return
-        if not made:
+        if not made and longest and time.monotonic() - waits > max(LEAST_WAIT, SLOW * longest):
+            make(todo[0])  # whoever has it is slow: both may write it, with the same bits
+            waits = time.monotonic()
+        elif not made:
             time.sleep(POLL)

@@ -210,8 +210,9 @@ def capture_shards(
                 scored = capture(rendered[part], names=names[part], advance=advance)
                 done.append(Speed(int(lengths[part].sum()), time.monotonic() - begun))
                 require_begun(out, writer.made_by)
-                keep_notes(out, index, notes)
-                writer.write_scored(index, scored)
+                if not writer.has(index):  # a faster worker may have made it, too
+                    keep_notes(out, index, notes)
+                    writer.write_scored(index, scored)
 
         make_shares(
             len(writer.ranges),
