@@ -69,3 +69,20 @@ def test_the_number_of_workers_changes_no_bit(copied, monkeypatch, dtype):
     assert shards > 3
     for workers in (2, shards):
         assert made_by(workers, copied, job, shards) == one
+
+
+def test_a_shard_that_a_faster_worker_made_meanwhile_is_not_written_again(copied, monkeypatch):
+    run = open_run(load_recipe("recipe.yaml"))
+    job = run.jobs["represent/qwen"]
+    begin(copied / job.id, job.fingerprint)
+
+    def twice(count, is_made, make, lease_of, *, helps):
+        make(0)
+        before = [path.stat().st_mtime_ns for path in sorted((copied / job.id).glob("shard-*"))]
+        make(0)
+        assert [path.stat().st_mtime_ns for path in sorted((copied / job.id).glob("shard-*"))] == before != []
+
+    monkeypatch.setattr("fusionchat.stages.represent.make_shares", twice)
+    STAGES["represent"].work(
+        job.settings, Inputs(copied, job), copied / job.id, Context(RuntimeSettings(device="cpu"))
+    )
