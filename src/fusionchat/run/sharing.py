@@ -9,7 +9,7 @@ from fusionchat.lease import POLL, Lease
 from fusionchat.run.order import lease_path
 
 SLOW, LEAST_WAIT = 3.0, 30.0
-"""A shard that others still make after this many times the longest of our own, and this many seconds, is made here, too."""
+"""When another worker counts as slow: times the longest of our own shards, and seconds at least."""
 
 
 def shard_lease(run: Path, job_id: str, index: int) -> Path:
