@@ -3,7 +3,7 @@
     python -m benchmarks.cluster [--quick] [--folder FOLDER] [--minutes 20]
 
 The demo's three models at a small scale. The program starts its clusters itself, nodes with one CPU each; the extra `ray` must be
-installed. A JSON line for each step on stderr, and in the last line:
+installed. A JSON line for each step on stderr; on stdout after each step the figures so far, all of them in the last line:
 
 - ``same_bits``: whether all runs, the disturbed ones too, end with the bits of the local one;
 - ``ray_overhead_s``, ``ray_overhead_share``: what the run takes longer on one node than in this process;
@@ -13,8 +13,8 @@ installed. A JSON line for each step on stderr, and in the last line:
   then ends with that stage; else three times, of which the first run goes on to its end; and how often the bits were the same
   all the same;
 - ``shards_redone``: shards that a second attempt has made on another node;
-- ``complete``: whether all of it was measured. After Ctrl-C, SIGTERM or an error the last line has what there is, null for the
-  rest; with ``--folder`` the same command then goes on where it was.
+- ``complete``: whether all of it was measured. What was not is null. If the program is stopped, with ``--folder`` the same
+  command goes on where it was.
 
 After ``--minutes`` no second or third kill of a kind is begun.
 """
@@ -104,6 +104,11 @@ def in_folder(given: Path | None) -> Iterator[Path]:
             os.chdir(before)
 
 
+def show(held: Mapping[str, Any], times: int) -> None:
+    """Print the figures so far; Ray ends a process that is stopped while it uses a cluster, without a word from us."""
+    print(json.dumps(figures(held, times)), flush=True)
+
+
 def stop(*_: object) -> None:
     """Stop as at Ctrl-C."""
     raise KeyboardInterrupt
@@ -122,13 +127,13 @@ def main() -> None:
     times, until = 1 if args.quick else 3, time.monotonic() + 60.0 * args.minutes
     signal.signal(signal.SIGTERM, stop)
     with in_folder(args.folder) as folder:
-        steps = Steps(folder / "steps.jsonl")
+        steps = Steps(folder / "steps.jsonl", lambda held: show(held, times))
         try:
             measure(steps, times, until, lambda line: print(json.dumps(line), file=sys.stderr, flush=True))
         except (Exception, KeyboardInterrupt):
             traceback.print_exc()
         found = figures(steps.held, times)
-    print(json.dumps(found), flush=True)
+    show(steps.held, times)
     enough = (
         found["ray_overhead_s"] is not None
         and found["speedup_2_workers"]

@@ -11,10 +11,11 @@ class Steps:
 
     Args:
         path: A file of JSON lines, each with the name of a step and its result.
+        then: Called after each step that was made, with all results.
     """
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    def __init__(self, path: Path, then: Callable[[dict[str, Any]], None] | None = None) -> None:
+        self.path, self.then = path, then
         lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
         self.held: dict[str, Any] = {}
         for line in lines:
@@ -26,4 +27,6 @@ class Steps:
             self.held[name] = make()
             with self.path.open("a", encoding="utf-8") as file:
                 file.write(json.dumps({name: self.held[name]}) + "\n")
+            if self.then is not None:
+                self.then(self.held)
         return self.held[name]
