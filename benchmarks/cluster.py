@@ -109,11 +109,6 @@ def show(held: Mapping[str, Any], times: int) -> None:
     print(json.dumps(figures(held, times)), flush=True)
 
 
-def stop(*_: object) -> None:
-    """Stop as at Ctrl-C."""
-    raise KeyboardInterrupt
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -125,9 +120,15 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=20.0, help="no further kill is begun after them")
     args = parser.parse_args()
     times, until = 1 if args.quick else 3, time.monotonic() + 60.0 * args.minutes
-    signal.signal(signal.SIGTERM, stop)
     with in_folder(args.folder) as folder:
         steps = Steps(folder / "steps.jsonl", lambda held: show(held, times))
+
+        def stop(*_: object) -> None:
+            show(steps.held, times)
+            raise KeyboardInterrupt
+
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, stop)
         try:
             measure(steps, times, until, lambda line: print(json.dumps(line), file=sys.stderr, flush=True))
         except (Exception, KeyboardInterrupt):
