@@ -131,7 +131,7 @@ def main() -> None:
             signal.signal(number, stop)
         try:
             measure(steps, times, until, lambda line: print(json.dumps(line), file=sys.stderr, flush=True))
-        except (Exception, KeyboardInterrupt):
+        except BaseException:  # a SIGTERM while Ray starts a node is a SystemExit
             traceback.print_exc()
         found = figures(steps.held, times)
     show(steps.held, times)
