@@ -28,7 +28,7 @@ WRONG = {
     "evaluate.t_distribution.critical": call("2"),
     "fuse.scores.unit_of_row": call(1, 2, 3),
     "fuse.rules.base.comparable": call(FLAT),
-    "merge.methods.largest._place": call(TABLE, 1.5),
+    "merge.methods.largest._kth_from_top": call(TABLE, 1.5),
     "merge.methods.spherical.norm": call(FLAT, np.zeros((3, 3))),
     "merge.methods.sce.variance": call(FLAT.astype(np.float32)),
     "merge.weights.variation_ratio": call(FLAT.astype(np.float32), 1.0),
