@@ -19,7 +19,9 @@ def test_fisher():
     np.testing.assert_array_equal(result[10:20], targets[1][10:20])
 
 
-@pytest.mark.parametrize(("value", "words"), [(np.nan, "w has .* element 7"), (-1e-9, "w has negative values")])
+@pytest.mark.parametrize(
+    ("value", "words"), [(np.nan, "w has .* element 7"), (-1e-9, "w has negative values")]
+)
 def test_fisher_information_that_is_none_is_refused(value, words):
     pivot, targets = tensors(shape=(40, 60), targets=2)
     information = np.ones_like(targets)
