@@ -21,6 +21,9 @@ def test_a_chunk_is_large_on_a_gpu_and_bounded_on_a_cpu():
     assert default_rows(32_000, torch.float32, CPU) == 48 * 2**20 // 128_000
     assert default_rows(152_000, torch.float32, CPU) == 96 * 2**20 // 608_000
     assert default_rows(152_000, torch.bfloat16, CPU) == 256
+    assert default_rows(32_001, torch.bfloat16, CPU) == 512  # 32 MiB are 524 rows
+    assert default_rows(49_152, torch.bfloat16, CPU) == 320
+    assert default_rows(2**20, torch.bfloat16, CPU) == 48 and default_rows(2**19, torch.bfloat16, CPU) == 64
 
 
 def test_a_block_has_a_row_for_each_thread(monkeypatch):

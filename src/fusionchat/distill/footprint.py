@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from fusionchat.distill.precision import Bf16Weights, compensation, moments
-from fusionchat.distill.products import CHUNK_BYTES, CHUNK_GPU, CHUNK_MOST, CHUNK_ROWS
+from fusionchat.distill.products import CHUNK_GPU, cpu_rows
 from fusionchat.distill.settings import TrainingSettings
 from fusionchat.distill.trainable import FULL
 
@@ -209,7 +209,7 @@ def _chunk(shape: Shape, rows: int, *, half: bool, gpu: bool) -> float:
     if gpu:
         return CHUNK_GPU * (6.0 if half else 4.0)
     row = shape.vocabulary * (2 if half else 4)
-    return float(row * min(rows, max(1, min(max(CHUNK_ROWS, CHUNK_BYTES // row), CHUNK_MOST // row))))
+    return float(row * min(rows, cpu_rows(row, half=half)))
 
 
 def _int(value: object, otherwise: int) -> int:

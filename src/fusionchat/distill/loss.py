@@ -173,12 +173,13 @@ class _Work(NamedTuple):
             SUMS, dtype=torch.float64 if raw_NV.device.type != "mps" else exact, device=raw_NV.device
         )
         step = block_rows(raw_NV.shape[1], raw_NV.device)
+        scratch = None if raw_NV.dtype == exact else torch.empty_like(raw_NV[:step], dtype=exact)
         for start in range(0, raw_NV.shape[0], step):
             part = slice(start, start + step)
             mine, logits = towards.part(part), raw_NV[part]
             # 1. logits x in fp32; of a half-precision product the heaviest ones are computed exactly
-            if logits.dtype != exact:
-                logits = logits.to(exact)
+            if scratch is not None:
+                logits = scratch[: len(logits)].copy_(logits)
                 kept = mine.ids if self.soft else largest(logits, min(EXACT, logits.shape[1]))[1]
                 ids = torch.cat([kept, mine.labels], dim=1)
                 logits.scatter_(1, ids, exact_logits(hidden_NH[part], self.head_VH, ids))

@@ -48,7 +48,7 @@ if TYPE_CHECKING:
     from fusionchat.distill.observer import Watched
     from fusionchat.distill.origins import Origins
 
-VERSION = 5  # raised when the same settings and inputs give another output
+VERSION = 6  # raised when the same settings and inputs give another output
 CHECKPOINTS = "checkpoints"
 
 
