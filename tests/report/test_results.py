@@ -5,9 +5,9 @@ import pytest
 from fusionchat.evaluate.power import detectable
 from fusionchat.evaluate.statistics import Breakdown, Estimate
 from fusionchat.report import markdown, results, tables
+from fusionchat.report.headline import headline
 from fusionchat.report.html import shown
 from fusionchat.report.model import Result, Row
-from fusionchat.report.sections import headline
 from fusionchat.report.terminal import plain
 from tests.report.sample import BITS, DOMAINS, MATCH, report
 

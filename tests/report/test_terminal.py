@@ -9,8 +9,8 @@ from rich.console import Console
 from fusionchat import console
 from fusionchat.report import terminal
 from fusionchat.report.captures import capture_tables
+from fusionchat.report.headline import headline
 from fusionchat.report.results import result_tables
-from fusionchat.report.sections import headline
 from fusionchat.report.tables import Cell, Table
 from tests.report.sample import DOMAINS, report
 

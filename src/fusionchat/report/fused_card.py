@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 from fusionchat.models.card import TASK, Measured, Result, card
 from fusionchat.report import markdown, results, tables, text
 from fusionchat.report.figures import MergeWeights
+from fusionchat.report.headline import headline
 from fusionchat.report.model import Report
-from fusionchat.report.sections import headline
 
 if TYPE_CHECKING:
     from fusionchat.models.ref import ModelRef

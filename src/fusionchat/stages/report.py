@@ -118,7 +118,7 @@ def work(settings: Settings, inputs: Inputs, out: Path, ctx: Context) -> Summary
 def show(run: Run) -> None:
     """Print tables, headline and notes of a finished run, after checking its fused model and report."""
     from fusionchat.report.advice import advice
-    from fusionchat.report.sections import headline
+    from fusionchat.report.headline import headline
     from fusionchat.report.terminal import CONTINUED, paragraph, terminal_tables
 
     for job in (FUSED, REPORT):
