@@ -48,7 +48,7 @@ def ranks_of(case: str) -> int:
 
 
 @contextmanager
-def silent(_steps: int) -> Iterator[Callable[[int], None]]:
+def silent(_steps: int, _done: int) -> Iterator[Callable[[int], None]]:
     yield lambda _count: None
 
 

@@ -203,7 +203,7 @@ def target(model: str, way: Way, rate: float, part: list[Rendered], held: Held) 
             checkpoint_steps=10**6,
             folder=Path(folder),
             device=torch.device("cpu"),
-            progress=lambda _: nullcontext(lambda _: None),
+            progress=lambda *_: nullcontext(lambda _: None),
         )
     seconds = time.process_time() - started
     change = {name: p.detach() - before[name] for name, p in student.named_parameters()}

@@ -37,6 +37,16 @@ def test_how_far_it_is(clock, total, unit, done, seconds, line):
     assert found.line() == line
 
 
+def test_an_interrupted_step_goes_on_where_it_was(clock):
+    """Of 10 steps 4 were made before; 3 more in 6 s are 0.5 steps/s, and 3 are left."""
+    found = Watch("job", print)
+    found.step("x", 10, "steps", before=4)
+    assert found.line() == "x: 40 %, 0.0 s so far"
+    found.advance(3)
+    clock[0] += 6
+    assert found.line() == "x: 70 %, 0.5 steps/s, 6.0 s left"
+
+
 PARTS = ["42 %", "20,104 tokens/s", "2 h 31 min left", "memory 38 GB, GPU 61 GB"]
 
 

@@ -209,7 +209,9 @@ def _plain(text: str) -> Text:
 
 
 @contextmanager
-def progress(label: str, total: int | None, unit: str = "", *, also: Also | None = None) -> Iterator[Advance]:
+def progress(
+    label: str, total: int | None, unit: str = "", *, also: Also | None = None, before: int = 0
+) -> Iterator[Advance]:
     """Show a progress bar on stderr while the block runs; call the yielded function with each advance.
 
     Without a terminal, lines are printed instead, see `working`; outside of such a block, so are the start
@@ -220,20 +222,21 @@ def progress(label: str, total: int | None, unit: str = "", *, also: Also | None
         total: The number of units; None if unknown.
         unit: What they are, in the plural: "steps"; "bytes" are shown as sizes.
         also: Returns what else is shown, such as the used memory.
+        before: How many of them an interrupted run has already done.
     """
     if _watch is None:
         if not _err.is_terminal:
             note(label)
-        with working(label), progress(label, total, unit, also=also) as advance:
+        with working(label), progress(label, total, unit, also=also, before=before) as advance:
             yield advance
         return
     if not _err.is_terminal:
-        _watch.step(label, total, unit, also)
+        _watch.step(label, total, unit, also, before=before)
         yield _watch.advance
         return
     global _shown  # noqa: PLW0603 (as above)
     shown, mine = _shown, Watch(label, note)
-    mine.step(label, total, unit, also)
+    mine.step(label, total, unit, also, before=before)
     _shown = mine
     try:
         with Live(_Bar(mine), console=_err, transient=True):

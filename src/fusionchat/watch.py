@@ -58,9 +58,12 @@ class Watch:
         self._thread: threading.Thread | None = None
         self.step(label, None, "")
 
-    def step(self, label: str, total: int | None, unit: str, also: Also | None = None) -> None:
-        """Start a step of the work; ``also`` returns what each line adds."""
-        self.now, self.total, self.unit, self.done, self.also = label, total, unit, 0, also
+    def step(
+        self, label: str, total: int | None, unit: str, also: Also | None = None, *, before: int = 0
+    ) -> None:
+        """Start a step; ``also`` returns what each line adds, ``before`` is what was done earlier."""
+        self.now, self.total, self.unit, self.also = label, total, unit, also
+        self.done = self.before = before
         self.since = time.monotonic()
 
     def advance(self, count: int) -> None:
@@ -74,7 +77,7 @@ class Watch:
     def parts(self) -> list[str]:
         """The step's progress, piece by piece: share or size, rate, time left or taken, and `also`'s text."""
         took = time.monotonic() - self.since
-        speed = self.done / took if took > 0 else 0.0
+        speed = (self.done - self.before) / took if took > 0 else 0.0
         said = []
         if self.total:
             said.append(f"{100 * self.done // self.total} %")

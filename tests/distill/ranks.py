@@ -81,7 +81,7 @@ def corpus(count):
 
 
 @contextmanager
-def silent(_steps):
+def silent(_steps, _done):
     yield lambda _count: None
 
 

@@ -55,7 +55,7 @@ def corpus(count=10):
 
 
 @contextmanager
-def silent(_steps):
+def silent(_steps, _done):
     yield lambda _count: None
 
 
@@ -65,7 +65,7 @@ def dropping():
     return GPT2LMHeadModel(GPT2Config(vocab_size=VOCABULARY, n_embd=16, n_layer=2, n_head=2))
 
 
-def run(tmp_path, soft=True, *, make=student, label_weight=0.5, settings=None, **runtime):
+def run(tmp_path, soft=True, *, make=student, label_weight=0.5, settings=None, progress=silent, **runtime):
     rendered = corpus()
     scored = make_scored(3, [len(r.rows) for r in rendered], vocabulary=VOCABULARY)
     model = make()
@@ -80,7 +80,7 @@ def run(tmp_path, soft=True, *, make=student, label_weight=0.5, settings=None, *
         seed=0,
         folder=tmp_path,
         device=torch.device("cpu"),
-        progress=silent,
+        progress=progress,
     )
     return model, trained
 
@@ -201,27 +201,17 @@ def experts():
 @pytest.mark.parametrize("make", [student, dropping, experts])  # untied, tied, experts
 def test_a_resumed_training_ends_with_the_same_bits(tmp_path, monkeypatch, make, last):
     more = {"make": make, "checkpoint_steps": 2, "settings": {"label_weight_end": last}}
-    whole, _ = run(tmp_path / "whole", **more)
-
-    class Stop(Exception):
-        pass
-
-    step = DistillTrainer.training_step
-    calls = []
-
-    def stop(self, *args, **kwargs):
-        calls.append(1)
-        if len(calls) == 4:
-            raise Stop
-        return step(self, *args, **kwargs)
-
-    monkeypatch.setattr(DistillTrainer, "training_step", stop)
-    with pytest.raises(Stop):
-        run(tmp_path / "cut", **more)
-    monkeypatch.setattr(DistillTrainer, "training_step", step)
+    whole, made = run(tmp_path / "whole", **more)
+    run_until(tmp_path / "cut", 4, monkeypatch, **more)
     assert last_checkpoint(tmp_path / "cut").name == "checkpoint-2"
-    resumed, _ = run(tmp_path / "cut", **more)
-    assert torch.equal(weights(resumed), weights(whole))
+    shown = []
+
+    def bar(steps, done):
+        shown.append((steps, done))
+        return silent(steps, done)
+
+    resumed, _ = run(tmp_path / "cut", progress=bar, **more)
+    assert torch.equal(weights(resumed), weights(whole)) and shown == [(made.steps, 2)]
 
 
 def with_lora(**settings):

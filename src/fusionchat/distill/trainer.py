@@ -272,7 +272,7 @@ def train(
     checkpoint_steps: int,
     folder: Path,
     device: torch.device,
-    progress: Callable[[int], AbstractContextManager[Callable[[int], None]]],
+    progress: Callable[[int, int], AbstractContextManager[Callable[[int], None]]],
     own: Collection[int] = frozenset(),
     sharded: bool = False,
     watched: Watched = Watched(),  # noqa: B008 (immutable)
@@ -292,7 +292,7 @@ def train(
         checkpoint_steps: Steps between two checkpoints.
         folder: For checkpoints.
         device: Where to train.
-        progress: Opens a progress bar for the steps.
+        progress: Opens a progress bar, given the number of steps and how many an earlier run has made.
         own: Conversations whose answers are the student's own: trained on their distributions alone,
             whatever lambda is.
         sharded: Whether each process has a part of the model (FSDP2); afterwards it is whole in rank 0,
@@ -346,7 +346,7 @@ def train(
     observer = _observer(
         watched, Course(plan, lengths, steps, done, soft is not None), settings, folder, sharded
     )
-    with freed_goes_back(), progress(steps - done) as advance:
+    with freed_goes_back(), progress(steps, done) as advance:
         trainer = DistillTrainer(
             model=student,
             sharded=sharded,

@@ -162,9 +162,10 @@ def ask_missing(
         return
     folder = verified_folder(inputs.folder(distilled(settings.of.before)) / "model")
     ref = made_of(inputs.model("pivot"), folder, str(settings.of.before))
-    total = sum(len(questions[i].asks) for index in missing for i in ranges[index])
+    total = sum(len(question.asks) for question in questions)
+    left = sum(len(questions[i].asks) for index in missing for i in ranges[index])
     with (
-        progress(inputs.job.label, total, "prompts") as advance,
+        progress(inputs.job.label, total, "prompts", before=total - left) as advance,
         answering(ref, settings.draws, ctx.runtime, advance=advance) as ask,
     ):
         for index in missing:

@@ -127,10 +127,14 @@ def ask_missing(folder: Path, questions: Sequence[Question], model: str, opened:
     """Make the missing files; the model is opened only if some are missing."""
     ranges = shards(len(questions))
     missing = [index for index in range(len(ranges)) if not shard_path(folder, index).is_file()]
-    total = sum(len(questions[i].asks) for index in missing for i in ranges[index])
     if not missing:
         return
-    with progress(f"answer {model}", total, "prompts") as advance, opened(advance=advance) as ask:
+    total = sum(len(question.asks) for question in questions)
+    left = sum(len(questions[i].asks) for index in missing for i in ranges[index])
+    with (
+        progress(f"answer {model}", total, "prompts", before=total - left) as advance,
+        opened(advance=advance) as ask,
+    ):
         for index in missing:
             make_shard(folder, index, questions, ask)
 

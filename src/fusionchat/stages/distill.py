@@ -228,8 +228,8 @@ def train_target(settings: Settings, inputs: Inputs, out: Path, ctx: Context) ->
         device=device,
         sharded=sharded,
         watched=watched(settings, inputs, out, ctx),
-        progress=lambda steps: (
-            progress(inputs.job.label, steps, "steps") if ctx.rank == 0 else nullcontext(ignore)
+        progress=lambda steps, done: (
+            progress(inputs.job.label, steps, "steps", before=done) if ctx.rank == 0 else nullcontext(ignore)
         ),
     )
     if ctx.rank:

@@ -188,12 +188,13 @@ def capture_shards(
         return Speed()
     probing = None if helps or probed(out) else prepare(asked, capturer, rendered, conversations)
     lengths, rows = rendered.lengths, sample(int(rendered.offsets[-1]))
-    total = sum(
+    total = int(lengths.sum())
+    before = total - sum(
         int(lengths[writer.ranges[index].start : writer.ranges[index].stop].sum()) for index in missing
     )
     with (
         capturer.open(asked) as capture,
-        progress(f"represent {asked.ref.name}", total, "tokens", also=memory_used) as advance,
+        progress(f"represent {asked.ref.name}", total, "tokens", also=memory_used, before=before) as advance,
     ):
         if probing is not None:
             require_begun(out, writer.made_by)
