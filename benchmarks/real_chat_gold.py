@@ -12,6 +12,10 @@ with ``model`` and ``result.json``: settings, rate, steps, seconds, CPU seconds,
 Finished rows are kept; an interrupted one continues from its last checkpoint. ``'labels 1e-4 2'`` is the first row with seed 2.
 ``--quick`` trains two steps of each and keeps nothing. ``--bf16`` trains in bfloat16 as GOLD does by default, on float32
 weights (autocast), as the recipe's ``precision: bf16``; give it an OUT of its own.
+``--source FOLDER --epochs 3`` trains with another source for longer, such as the study's adapted one (OUT of its own, too):
+
+    fusionchat merge --pivot MODELS/qwen-coder --target WORK/final/smollm-chat/adapt/qwen/model --method linear --out ADAPTED
+    GOLD/bin/python -m benchmarks.real_chat_gold ... --source ADAPTED --epochs 3 --only 'low 1e-4'
 
 As in recipes/smollm_chat.yaml: one epoch in batches of 8, AdamW without decay, gradients cut at 1, cosine after a warm-up of
 0.1, off-policy (``lmbda`` 0: on the dialogues' own text). What is GOLD's own is in `LOSSES`.
@@ -46,11 +50,14 @@ CHAIN = HYBRID | {"uld_token_merge_strategy": "bayesian", "beta": 0.0}
 """With the chain rule, and the forward KL that GOLD's authors used."""
 LABELS = {"uld_crossentropy_weight": 0.5, "uld_distillation_weight": 0.5}
 """Labels beside distributions, as much of each as in the recipe (``label_weight: 0.5``)."""
+LOW = {"uld_crossentropy_weight": 0.1, "uld_distillation_weight": 0.9}
+"""As in the study's choice (``label_weight: 0.1``)."""
 EVEN = {"uld_hybrid_matched_weight": 1.0, "uld_hybrid_unmatched_weight": 1.0}
 """Left alone, the weights are the share of the source's tokens that the pivot has, 0.26 here, and the rest."""
 LOSSES: dict[str, dict[str, Any]] = {
     "labels": CHAIN | LABELS,
     "even": CHAIN | LABELS | EVEN,
+    "low": CHAIN | LOW,
     "docs": HYBRID,
     "chain": CHAIN,
 }
@@ -58,6 +65,26 @@ ROWS = ("labels 1e-4", "labels 3e-4", "labels 3e-5", "even 1e-4", "docs 1e-4", "
 """Losses and rates, in the order of what decides most."""
 BATCH, SAVE_EVERY = 8, 3
 PACKAGES = ("torch", "trl", "transformers", "accelerate", "datasets", "tokenizers")
+
+
+class Study(NamedTuple):
+    """What is the same in all rows of a call.
+
+    Attributes:
+        pivot: The folder of the model that learns.
+        source: The folder of the one that it learns from.
+        dialogues: The JSONL file of the text.
+        epochs: Passes over it.
+        steps: Steps, if not as many as the epochs have (-1).
+        bf16: Whether to train in bfloat16.
+    """
+
+    pivot: Path
+    source: Path
+    dialogues: Path
+    epochs: int
+    steps: int
+    bf16: bool
 
 
 class Row(NamedTuple):
@@ -74,29 +101,27 @@ def read(row: str) -> Row:
     return Row(loss, float(rate), int(seed[0]) if seed else 0)
 
 
-def make_trainer(
-    models: Path, dialogues: Path, row: str, folder: Path, *, steps: int, bf16: bool
-) -> "GOLDTrainer":
-    """GOLD's trainer of a row; ``steps`` is -1 for an epoch."""
+def make_trainer(study: Study, row: str, folder: Path) -> "GOLDTrainer":
+    """GOLD's trainer of a row."""
     import torch
     from datasets import Dataset
     from transformers import AutoModelForCausalLM, AutoTokenizer
     from trl.experimental.gold import GOLDConfig, GOLDTrainer
 
     name, rate, seed = read(row)
-    pivot, source = str(models / "smollm2"), str(models / "qwen-coder")
+    pivot, source = str(study.pivot), str(study.source)
     settings = GOLDConfig(
         output_dir=str(folder),
         per_device_train_batch_size=1,
         gradient_accumulation_steps=BATCH,
-        num_train_epochs=1,
-        max_steps=steps,
+        num_train_epochs=study.epochs,
+        max_steps=study.steps,
         learning_rate=rate,
         lr_scheduler_type="cosine",
         warmup_steps=0.1,
         weight_decay=0.0,
         max_grad_norm=1.0,
-        bf16=bf16,
+        bf16=study.bf16,
         gradient_checkpointing=False,
         max_length=1024,
         lmbda=0.0,
@@ -112,7 +137,7 @@ def make_trainer(
     )
     teacher = AutoModelForCausalLM.from_pretrained(source, dtype=torch.bfloat16)
     teacher.register_forward_hook(widen)
-    lines = dialogues.read_text(encoding="utf-8").splitlines()
+    lines = study.dialogues.read_text(encoding="utf-8").splitlines()
     trainer = GOLDTrainer(
         model=AutoModelForCausalLM.from_pretrained(pivot, dtype=torch.float32),
         teacher_model=teacher,
@@ -152,16 +177,18 @@ def clock(folder: Path) -> Any:
     return type("Clock", (TrainerCallback,), {"on_save": keep, "on_train_end": keep})()
 
 
-def train(models: Path, dialogues: Path, row: str, out: Path, *, steps: int, bf16: bool) -> dict[str, Any]:
+def train(study: Study, row: str, out: Path) -> dict[str, Any]:
     """Train a row into a folder, and say what it took."""
     work = out / "work"
-    trainer = make_trainer(models, dialogues, row, work, steps=steps, bf16=bf16)
+    trainer = make_trainer(study, row, work)
     trainer.train(resume_from_checkpoint=any(work.glob("checkpoint-*")))
     trainer.save_model(str(out / "model"))
     found = {
         "row": row,
         **read(row)._asdict(),
-        "bf16": bf16,
+        "source": study.source.name,
+        "epochs": study.epochs,
+        "bf16": study.bf16,
         "settings": LOSSES[read(row).loss],
         "steps": trainer.state.global_step,
         **json.loads((work / "clock.json").read_text()),
@@ -180,23 +207,27 @@ def main() -> None:
     parser.add_argument("models", type=Path)
     parser.add_argument("dialogues", type=Path)
     parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--source", type=Path, help="MODELS/qwen-coder by default")
+    parser.add_argument("--epochs", type=int, default=1)
     parser.add_argument("--only", default="", help="rows, with commas between; all by default")
     parser.add_argument("--quick", action="store_true", help="two steps of each row, which are not kept")
     parser.add_argument("--bf16", action="store_true", help="train in bfloat16 (autocast) instead of float32")
     given = parser.parse_args()
+    study = Study(
+        given.models / "smollm2",
+        given.source or given.models / "qwen-coder",
+        given.dialogues,
+        given.epochs,
+        2 if given.quick else -1,
+        given.bf16,
+    )
     for row in [name.strip() for name in given.only.split(",") if name.strip()] or ROWS:
         folder = given.out / row.replace(" ", "-")
         if given.quick:
             folder = folder.with_name(folder.name + ".quick")
             shutil.rmtree(folder, ignore_errors=True)
         done = folder / "result.json"
-        found = (
-            json.loads(done.read_text())
-            if done.is_file()
-            else train(
-                given.models, given.dialogues, row, folder, steps=2 if given.quick else -1, bf16=given.bf16
-            )
-        )
+        found = json.loads(done.read_text()) if done.is_file() else train(study, row, folder)
         if given.quick:
             shutil.rmtree(folder)
         print(json.dumps(found), flush=True)
