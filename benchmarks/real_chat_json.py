@@ -1,10 +1,11 @@
 r"""docs/results/real_chat.json: what the study's final run says, with what is needed to work its gains out again.
 
     python -m benchmarks.real_chat_json MODELS --work WORK [--rival gold=EVALUATION[,EVALUATION...]]... \
-        --out docs/results/real_chat.json
+        [--tasks TASKS] --out docs/results/real_chat.json
 
 WORK has the finished run of ``python -m benchmarks.real_chat final``. Each EVALUATION is a folder of
-``benchmarks.real_chat_measure`` on the same dialogues: seeds of one rival are given with commas between.
+``benchmarks.real_chat_measure`` on the same dialogues: seeds of one rival are given with commas between. TASKS is the folder of
+``benchmarks.real_chat_tasks``.
 
 Every row holds the bits of each test dialogue by seed, so that a gain and its error follow from the file alone
 (`gain_over`, which tests/benchmarks/test_real_chat_json.py does). Gains are in bits per byte, positive where the fused model
@@ -24,6 +25,7 @@ import numpy as np
 from benchmarks.real_chat import BY_HAND, VARIANTS, Study, final_recipe
 from fusionchat import console
 from fusionchat.evaluate.noise import Gain, Gains
+from fusionchat.evaluate.power import detectable
 from fusionchat.evaluate.scores import Items, Scores, read_scores
 from fusionchat.evaluate.tasks import METRICS, PRIMARY
 from fusionchat.recipe.schema import Recipe
@@ -119,18 +121,40 @@ def rival(given: str, items: Items) -> Measured:
     return {"model": name, "kind": "rival", "seeds": seeds, "fingerprints": []}
 
 
-def task_gains(found: Mapping[str, Evaluated], fused: str) -> dict[str, dict[str, float | bool | None]]:
-    """What the fused model gains over SFT in every other metric: means over items, in the metric's own unit."""
-    models = [
-        Trained(name, found[name].kind, tuple(found[name].runs)) for name in ("SFT", fused) if name in found
-    ]
-    others = [name for name in found[fused].runs[0].items if name != PRIMARY.name]
-    if len(models) < 2:
-        return {}
-    return {name: as_json(gains(models, METRICS[name], fused, "sft")[fused].overall) for name in others}
+def measured_tasks(folder: Path, found: Mapping[str, Evaluated]) -> dict[str, Trained]:
+    """The rows of ``benchmarks.real_chat_tasks``."""
+    rows = {}
+    for name, one in found.items():
+        seeds = sorted((folder / name).glob("*/scores.json"), key=lambda path: int(path.parent.name))
+        if seeds:
+            rows[name] = Trained(name, one.kind, tuple(read_scores(seed.parent) for seed in seeds))
+    return rows
 
 
-def result(recipe: Recipe, rivals: Sequence[str], commit: str, train_tokens: int) -> Mapping[str, object]:
+def task_gains(models: Mapping[str, Trained], fused: str) -> dict[str, object]:
+    """Figures in every task, and what the fused model gains, in the metric's own unit, over all and by domain.
+
+    ``seen`` is the smallest true difference that a run like this one would call clear in four of five cases.
+    """
+    tasks: dict[str, object] = {}
+    for name in models[fused].runs[0].items:
+        metric = METRICS[name]
+        own = {row.label: [run.estimate(metric).value for run in row.runs] for row in models.values()}
+        over: dict[str, object] = {}
+        for base in (row for row in models.values() if row.label != fused):
+            gain = gains([*models.values()], metric, fused, base.kind)[fused]
+            domains = {domain: as_json(one) for domain, one in gain.domains.items()}
+            over[base.label] = as_json(gain.overall) | {
+                "seen": detectable(gain.overall, metric.estimator.own),
+                "domains": domains,
+            }
+        tasks[name] = {"questions": len(models[fused].runs[0].items[name].ids), "rows": own, "gain": over}
+    return tasks
+
+
+def result(
+    recipe: Recipe, rivals: Sequence[str], commit: str, train_tokens: int, tasks: Path | None = None
+) -> Mapping[str, object]:
     """The object of the file."""
     evaluations, fused = read_rows(recipe), main_merge(recipe)
     items = evaluations[fused].runs[0].items[PRIMARY.name]
@@ -156,7 +180,7 @@ def result(recipe: Recipe, rivals: Sequence[str], commit: str, train_tokens: int
             name: {over: as_json(gain.domains[name]) for over, gain in found.items()}
             for name in dict.fromkeys(domains)
         },
-        "tasks": task_gains(evaluations, fused),
+        "tasks": {} if tasks is None else task_gains(measured_tasks(tasks, evaluations), fused),
         "dialogues": {"domains": domains, "bytes": bytes_C},
         "rows": table,
     }
@@ -169,6 +193,7 @@ def main() -> None:
     parser.add_argument("models", type=Path)
     parser.add_argument("--work", type=Path, required=True)
     parser.add_argument("--rival", action="append", default=[], metavar="NAME=EVALUATION[,...]")
+    parser.add_argument("--tasks", type=Path)
     parser.add_argument("--out", type=Path, required=True)
     given = parser.parse_args()
     recipe = final_recipe(Study(given.models, given.work.absolute()))
@@ -176,7 +201,7 @@ def main() -> None:
         ["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=True
     ).stdout.strip()
     tokens = int(read_tokens(recipe.run_folder / CORPUS, "train", "pivot").offsets[-1])
-    held = result(recipe, given.rival, commit, tokens)
+    held = result(recipe, given.rival, commit, tokens, given.tasks)
     given.out.write_text(json.dumps(held) + "\n")
     console.say(
         json.dumps({key: held[key] for key in ("commit", "seeds", "train_tokens", "variants", "gain")})
