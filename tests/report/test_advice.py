@@ -106,6 +106,22 @@ def test_fine_tuning_or_fusion_that_harms():
     assert said(rules.fusion_harms, report()) == ""
 
 
+def test_sources_that_are_no_better_than_sft_are_fine_tuned_first():
+    weak, sources = CLEAR._replace(value=0.001), (row("qwen", "source", 0.9), row("gemma", "source", 0.82))
+    found = said(rules.sources_do_not_know_the_text, report(*sources, fused=weak))
+    assert (
+        found
+        == "No source predicts this text better than SFT: fine-tune them on the corpus first (`adapt: {}`)."
+    )
+    for quiet in (
+        report(*sources),  # the gain is clear as it is
+        report(fused=weak),
+        report(*sources, row("smol", "source", 0.7), fused=weak),
+        report(*sources, row("qwen, adapted", "adapted", 0.7), fused=weak),
+    ):
+        assert said(rules.sources_do_not_know_the_text, quiet) == ""
+
+
 @pytest.mark.parametrize(("value", "says"), [(-0.001, True), (0.0, True), (0.001, False)])
 def test_no_better_than_the_soup(value, says):
     found = said(rules.no_better_than_the_soup, report(soup=CLEAR._replace(value=value)))

@@ -76,6 +76,17 @@ def fusion_harms(report: Report) -> Iterator[str]:
         )
 
 
+def sources_do_not_know_the_text(report: Report) -> Iterator[str]:
+    """Without a clear gain, when every source as published predicts the test worse than SFT does."""
+    gain, sft = overall(report, report.row(report.fused)), value(report, report.row(report.baseline))
+    sources = [value(report, row) for row in report.rows if row.kind == "source"]
+    fitted = any(row.kind == "adapted" for row in report.rows)
+    if gain is None or sft is None or not sources or fitted or (gain.is_clear and gain.value > 0):
+        return
+    if all(found is not None and found > sft for found in sources):
+        yield f"No source predicts this text better than {report.baseline}: fine-tune them on the corpus first (`adapt: {{}}`)."
+
+
 def no_better_than_the_soup(report: Report) -> Iterator[str]:
     """The average of SFT's seeds is as good."""
     gain = overall(report, report.row(report.fused), "soup")
@@ -216,6 +227,7 @@ def at_the_floor(report: Report) -> Iterator[str]:
 RULES: tuple[Rule, ...] = (
     fine_tuning_harms,
     fusion_harms,
+    sources_do_not_know_the_text,
     no_better_than_the_soup,
     no_better_than_a_target,
     gain_below_its_error,
