@@ -1,10 +1,12 @@
 """The README is true: its commands run, its recipe is valid, its files exist, its tree is the tree."""
 
+import json
 import re
 import shlex
 import shutil
 import subprocess
 
+import numpy as np
 import pytest
 
 from fusionchat.yaml import parse_value
@@ -100,6 +102,23 @@ def test_the_annotated_recipe_is_valid():
     assert len(texts) == 1
     recipe = validate_recipe(parse_yaml(texts[0], name="README"), name="README", folder=".")
     assert set(parse_value(texts[0], where="")) <= set(type(recipe).model_fields)
+
+
+def test_the_study_s_table_has_the_figures_of_its_result():
+    """Bits per byte, means over seeds, of all test dialogues and of each domain; and the fused model's gains."""
+    held = json.loads((ROOT / "docs/results/real_chat.json").read_text())
+    domains, bytes_C = np.array(held["dialogues"]["domains"]), np.array(held["dialogues"]["bytes"])
+    bits = {row["model"]: np.mean(row["seeds"], axis=0) for row in held["rows"]}
+    masks = [np.ones(len(domains), bool), *(domains == name for name in dict.fromkeys(held["domains"]))]
+    table = README.partition("bits per byte of 252 held-out dialogues")[2].partition("\n\n")[0]
+    found = [[cell.strip(" *") for cell in line.split("|")[1:-1]] for line in table.splitlines()[2:]]
+    names = ("pivot", "SFT", "SFT soup", "target qwen", "target gemma", "varm")
+    for name, (_, *figures, gain) in zip(names, found, strict=True):
+        assert figures == [f"{bits[name][of].sum() / bytes_C[of].sum():.3f}" for of in masks], name
+        if name in ("pivot", "SFT", "SFT soup"):
+            said = held["gain"][{"SFT soup": "soup"}.get(name, name.lower())]
+            assert gain == f"{said['value']:+.4f} ±{said['se']:.4f}", name
+    assert f"chosen among {held['variants']} variants" in README
 
 
 def test_every_link_leads_somewhere():
