@@ -6,10 +6,10 @@
 
 The recipe is recipes/smollm_chat.yaml with the source qwen and the dialogues of `benchmarks.real_chat`, measured on those to
 choose by: nothing of it sees the test. Two runs: ``rounds`` has two rounds; ``longer`` has one, with the epochs of both. Both
-begin with the same captures. Calls with the same WORK go on where they were. Prints bits per byte by domain, the gains of
-round 2 (paired, with the standard error over the dialogues alone), and of the questions that the target answered the share
-whose answer is likelier to the source than to the pivot, the corpus's and the target's own. The last line is JSON, with
-``"finished": false`` while something is missing.
+begin with the same captures. SFT is trained once where ``compare.sft_epochs`` fixes its length, else in both. Calls with the
+same WORK go on where they were. Prints bits per byte by domain, the gains of round 2 (paired, with the standard error over
+the dialogues alone), and of the questions that the target answered the share whose answer is likelier to the source than to
+the pivot, the corpus's and the target's own. The last line is JSON, with ``"finished": false`` while something is missing.
 """
 
 import argparse
@@ -70,8 +70,7 @@ class Runs(NamedTuple):
             "round 2": (self.rounds, evaluated("test", self.target(2))),
             "longer": (self.longer, evaluated("test", self.target(1))),
             "sft": (self.rounds, sft),
-            "sft longer": (self.longer, sft),
-        }
+        } | ({} if self.rounds.compare.sft_epochs else {"sft longer": (self.longer, sft)})
 
 
 def make(recipe: Recipe, job: str) -> None:
