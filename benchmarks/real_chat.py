@@ -167,18 +167,6 @@ VARIANTS: dict[str, Variant] = {
     "qwen route": Variant("qwen", ROUTE, ("qwen",)),
 }
 """In the order of what decides most; what is not reached is not measured."""
-BY_HAND = (
-    "sft 1e-4 in fp32",
-    "qwen in fp32",
-    "qwen examples in fp32",
-    "the pivot after SFT alone, 0.1, 3 epochs",
-    "qwen adapted and the pivot after SFT, 0.1, 3 epochs",
-    "the same at 5e-5",
-    "the same, routed",
-    "linear merge of two targets with different teachers",
-    "linear merge of three",
-)
-"""Variants that were tried by other recipes and scripts; their rows are in docs/results/real_chat.md."""
 CHOSEN: tuple[str, ...] = (
     "adapt={learning_rate: 5e-4, pivot: {train: full, learning_rate: 1e-4}}",
     LOW,

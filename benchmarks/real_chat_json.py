@@ -22,7 +22,7 @@ from typing import NamedTuple, TypedDict, cast
 
 import numpy as np
 
-from benchmarks.real_chat import BY_HAND, VARIANTS, Study, final_recipe
+from benchmarks.real_chat import ROOT, Study, final_recipe
 from fusionchat import console
 from fusionchat.evaluate.noise import Gain, Gains
 from fusionchat.evaluate.power import detectable
@@ -36,6 +36,8 @@ from fusionchat.stages.names import CORPUS, Row, evaluated
 from fusionchat.stages.pipeline import open_run
 from fusionchat.stages.variants import main_merge, rows
 
+CHOOSING = ROOT / "docs/results/real_chat_choosing.json"
+"""Every variant that was measured on the dialogues to choose by, as in the table of docs/results/real_chat.md."""
 OVER = ("sft", "soup", "pivot", "gold")
 """Kinds of rows, or rivals, that the fused model is held against."""
 
@@ -157,6 +159,7 @@ def result(
 ) -> Mapping[str, object]:
     """The object of the file."""
     evaluations, fused = read_rows(recipe), main_merge(recipe)
+    choosing = json.loads(CHOOSING.read_text())
     items = evaluations[fused].runs[0].items[PRIMARY.name]
     others = {run.items[PRIMARY.name].ids for one in evaluations.values() for run in one.runs}
     assert others == {items.ids}, "rows have other dialogues"
@@ -174,7 +177,8 @@ def result(
         "fused": fused,
         "seeds": recipe.distill.seeds,
         "train_tokens": train_tokens,
-        "variants": len(VARIANTS) + len(BY_HAND),
+        "variants": sum(row["kind"] == "variant" for row in choosing),
+        "choosing": choosing,
         "gain": {over: as_json(gain.overall) for over, gain in found.items()},
         "domains": {
             name: {over: as_json(gain.domains[name]) for over, gain in found.items()}

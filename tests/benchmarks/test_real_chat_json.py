@@ -91,4 +91,10 @@ def test_tasks_are_compared_item_by_item(tmp_path):
 def test_the_committed_result_is_true():
     held = json.loads(COMMITTED.read_text())
     require_true(held)
-    assert held["variants"] > 20 and held["seeds"] >= 3
+    assert held["seeds"] >= 3 and held["variants"] == sum(
+        one["kind"] == "variant" for one in held["choosing"]
+    )
+    page = COMMITTED.with_suffix(".md").read_text().replace("**", "")
+    for one in held["choosing"]:
+        figures = (f"{one[key]:.4f}" for key in ("all", *dict.fromkeys(held["dialogues"]["domains"])))
+        assert f"| {one['model']} | {' | '.join(figures)} |" in page
