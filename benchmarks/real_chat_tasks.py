@@ -53,6 +53,8 @@ QUESTIONS, LONGEST, SEED = 120, 300, 1
 NUMBER = r"\d[\d,]*(?:\.\d+)?"
 SECONDS, BYTES = 10, 2 << 30
 """What a generated program may take."""
+REPLY = 320
+"""The most tokens of a written answer."""
 GENERATED = "generated.json"
 
 
@@ -158,7 +160,7 @@ def generated(subject: Subject) -> dict[str, float]:
         for task in tasks
     ]
     written = []
-    for name, of, length in (("GSM8K", problems, 320), ("HumanEval", asked, 320)):
+    for name, of in (("GSM8K", problems), ("HumanEval", asked)):
         with console.progress(f"write {name}", len(of), "answers") as advance:
             written.append(
                 exact_match(
@@ -166,7 +168,7 @@ def generated(subject: Subject) -> dict[str, float]:
                     subject.renderer,
                     of,
                     pattern=f"({NUMBER})",
-                    max_new_tokens=length,
+                    max_new_tokens=REPLY,
                     device=subject.device,
                     batch_tokens=subject.batch_tokens,
                     progress=advance,

@@ -33,3 +33,11 @@ def test_a_file_holds_answers_and_rejects_in_order(tmp_path, monkeypatch):
     assert cut.messages == (Message("user", "ü2"), Message("assistant", "a\u2028b", complete=False))
     assert none == Reject("c3", "no")
     assert [path.name for path in tmp_path.glob(own.FILES)] == ["answers-00001.jsonl"]
+
+
+def test_work_on_names_the_missing_files_and_counts_what_is_made(tmp_path, monkeypatch):
+    """Of five questions in files of two, the second file is there."""
+    monkeypatch.setattr(own, "SHARD", 2)
+    assert own.work_on(tmp_path, questions(5)) == ([0, 1, 2], 5, 0)
+    own.shard_path(tmp_path, 1).touch()
+    assert own.work_on(tmp_path, questions(5)) == ([0, 2], 5, 2)

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from fusionchat.answer.question import Ask, Question, answer_all
 from fusionchat.artifacts import write_text
@@ -25,6 +26,27 @@ def shards(count: int) -> list[range]:
 def shard_path(folder: Path, index: int) -> Path:
     """The path of a file of answers."""
     return folder / FILES.replace("*", f"{index:05d}")
+
+
+class Work(NamedTuple):
+    """How far the answering of some questions is.
+
+    Attributes:
+        missing: Indices of the shards without a file.
+        asks: Answers of all questions.
+        made: Those of them in existing files.
+    """
+
+    missing: list[int]
+    asks: int
+    made: int
+
+
+def work_on(folder: Path, questions: Sequence[Question]) -> Work:
+    """What is left to answer in a folder."""
+    counts = [sum(len(questions[i].asks) for i in members) for members in shards(len(questions))]
+    missing = [index for index in range(len(counts)) if not shard_path(folder, index).is_file()]
+    return Work(missing, sum(counts), sum(counts) - sum(counts[index] for index in missing))
 
 
 def make_shard(folder: Path, index: int, questions: Sequence[Question], ask: Ask) -> None:

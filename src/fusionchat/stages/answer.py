@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from fusionchat.answer.question import Question, question_of
-from fusionchat.answer.shards import FILES, make_shard, read_shard, shard_path, shards
+from fusionchat.answer.shards import FILES, make_shard, read_shard, shards, work_on
 from fusionchat.artifacts import Json, read_json, write_json, write_text
 from fusionchat.console import progress
 from fusionchat.corpus.conversation import Conversation, Reject
@@ -156,19 +156,16 @@ def ask_missing(
     settings: Settings, questions: Sequence[Question], inputs: Inputs, out: Path, ctx: Context
 ) -> None:
     """Make the missing files of answers; the target is loaded only if some are missing."""
-    ranges = shards(len(questions))
-    missing = [index for index in range(len(ranges)) if not shard_path(out, index).is_file()]
-    if not missing:
+    left = work_on(out, questions)
+    if not left.missing:
         return
     folder = verified_folder(inputs.folder(distilled(settings.of.before)) / "model")
     ref = made_of(inputs.model("pivot"), folder, str(settings.of.before))
-    total = sum(len(question.asks) for question in questions)
-    left = sum(len(questions[i].asks) for index in missing for i in ranges[index])
     with (
-        progress(inputs.job.label, total, "prompts", before=total - left) as advance,
+        progress(inputs.job.label, left.asks, "prompts", before=left.made) as advance,
         answering(ref, settings.draws, ctx.runtime, advance=advance) as ask,
     ):
-        for index in missing:
+        for index in left.missing:
             make_shard(out, index, questions, ask)
 
 

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from fusionchat.answer.question import Ask, Question, question_of
 from fusionchat.answer.settings import Sampling
-from fusionchat.answer.shards import make_shard, read_shard, shard_path, shards
+from fusionchat.answer.shards import make_shard, read_shard, shards, work_on
 from fusionchat.artifacts import (
     Json,
     machine_errors,
@@ -125,17 +125,14 @@ Opened = Callable[..., AbstractContextManager[Ask]]
 
 def ask_missing(folder: Path, questions: Sequence[Question], model: str, opened: Opened) -> None:
     """Make the missing files; the model is opened only if some are missing."""
-    ranges = shards(len(questions))
-    missing = [index for index in range(len(ranges)) if not shard_path(folder, index).is_file()]
-    if not missing:
+    left = work_on(folder, questions)
+    if not left.missing:
         return
-    total = sum(len(question.asks) for question in questions)
-    left = sum(len(questions[i].asks) for index in missing for i in ranges[index])
     with (
-        progress(f"answer {model}", total, "prompts", before=total - left) as advance,
+        progress(f"answer {model}", left.asks, "prompts", before=left.made) as advance,
         opened(advance=advance) as ask,
     ):
-        for index in missing:
+        for index in left.missing:
             make_shard(folder, index, questions, ask)
 
 
