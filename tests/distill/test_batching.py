@@ -91,6 +91,7 @@ def test_no_cut_costs_less(lengths, micro_tokens):
 def test_a_pass_costs_more_positions_the_smaller_the_model():
     assert pass_positions(10**9, gpu=False) == pytest.approx(24.25)
     assert pass_positions(500_000, gpu=False) == pytest.approx(524)
+    assert pass_positions(10**9, gpu=False, amx=True) == pytest.approx(150.25)
     assert pass_positions(10**9, gpu=True) == pytest.approx(1024)
 
 

@@ -12,7 +12,8 @@ from fusionchat.distill.freed import USER
 
 pytestmark = pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="it is glibc that is asked")
 COUNTED = """
-import ctypes, json
+import ctypes, json, sys
+from fusionchat import machine_memory
 from fusionchat.distill.freed import freed_goes_back
 
 libc = ctypes.CDLL(None)
@@ -32,24 +33,46 @@ def by_itself(size=300 * 2**10):
     assert libc.mallinfo2().hblkhd == before
     return during >= before + size
 
+machine_memory.total = lambda: 100.0
 by_itself(2**24)  # raises glibc's bound
 found = [by_itself()]
-with freed_goes_back():
+shares = [float(share) for share in sys.argv[1:]]
+machine_memory.available = lambda: shares[0]
+with freed_goes_back() as settle:
     by_itself(2**24)
-    found.append(by_itself())
+    found.append((by_itself(), by_itself(5 * 2**20)))
+    while len(shares) > 1:
+        shares.pop(0)
+        settle()
+        found.append(by_itself())
 found.append(by_itself())
 print(json.dumps(found))
 """
 """Whether a block has a place of its own before, inside and afterwards: in a process of its own, whose heap has no such gap."""
 
 
-@pytest.mark.parametrize(
-    ("user", "found"), [(None, [False, True, False]), (str(2**29), [False, False, False])]
-)
-def test_blocks_go_back_inside_where_the_user_has_set_no_bound(user, found):
-    environment = {key: value for key, value in os.environ.items() if key != USER}
-    environment |= {} if user is None else {USER: user}
-    ran = subprocess.run(
-        [sys.executable, "-c", COUNTED], env=environment, capture_output=True, text=True, check=True
+def counted(available, **user):
+    """What `COUNTED` finds, with a percentage of memory available at first and after each step."""
+    environment = {key: value for key, value in os.environ.items() if key not in USER} | user
+    command = [sys.executable, "-c", COUNTED, *map(str, available)]
+    return json.loads(
+        subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout
     )
-    assert json.loads(ran.stdout) == found
+
+
+def test_where_memory_is_short_small_blocks_go_back_too():
+    assert counted([24]) == [False, [True, True], False]
+
+
+def test_where_memory_is_ample_small_blocks_are_kept():
+    assert counted([25]) == [False, [False, True], False]
+
+
+def test_once_memory_is_short_small_blocks_go_back_until_the_end():
+    assert counted([90, 26, 24, 90]) == [False, [False, True], False, True, True, False]
+
+
+@pytest.mark.parametrize("available", [90, 10])
+def test_bounds_of_the_user_are_left_alone(available):
+    for name in USER:
+        assert counted([available], **{name: str(2**29)})[1][0] is (name == USER[1])

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from fusionchat import machine_memory
 from fusionchat.corpus.rendered_part import join
 from fusionchat.errors import ModelError
 from fusionchat.models.ref import ModelRef
@@ -44,7 +45,7 @@ def test_weights_that_are_not_here(tmp_path):
 @pytest.mark.parametrize(("parameters", "fits"), [(10**9, True), (2 * 10**9, False), (None, True)])
 def test_a_model_must_fit_into_memory(tmp_path, monkeypatch, parameters, fits):
     (tmp_path / "model.safetensors").touch()
-    monkeypatch.setattr(plain, "free_memory", lambda: 8e9)
+    monkeypatch.setattr(machine_memory, "available", lambda: 8e9)
     reason = why_not(ModelRef("a", str(tmp_path), str(tmp_path)), parameters=parameters, downloads=True)
     assert reason == ("" if fits else "it does not fit into this machine's memory in float32")
 

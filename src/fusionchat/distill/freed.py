@@ -1,37 +1,72 @@
-"""Memory that a training on a CPU has freed returns to the system.
+"""What becomes of the memory that a training on a CPU has freed: it is used again, or returns to the system.
 
-glibc asks the system for each large block and returns it when it is freed. Large means 128 KiB at first, but
-every such block that is freed raises this bound to its own size, up to 32 MiB. Soon activations, gradients
-and FSDP2's layers share one heap, where memory that is freed between used blocks stays with the process. A
-LoRA training of 135 M parameters had 0.94 GB in use and 1.3 GB resident (docs/results/training.md).
+glibc asks the system for each large block and returns it when it is freed; smaller ones share a heap, and
+stay with the process while blocks after them are in use.
+
+A high bound is fast and takes more memory. With a bound of 128 KiB a step of SmolLM2-135M on an Intel
+processor with AMX asks for 20 GB in pages of 4 KiB, and takes 1.3 times as long as with 4 MiB, in 3.1 instead
+of 5.4 GB (docs/results/training.md). So the bound is 4 MiB while the machine has memory to spare, and 128 KiB
+once it has not.
 """
 
 import ctypes
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import NamedTuple
 
-MMAP_THRESHOLD = -3
-"""M_MMAP_THRESHOLD of glibc's malloc.h; setting it also stops glibc from raising it."""
-FIRST, MOST = 128 * 2**10, 32 * 2**20
-"""glibc's bound in bytes: the first value, and the highest that glibc raises it to."""
-USER = "MALLOC_MMAP_THRESHOLD_"
-"""The environment variable by which a user sets the bound."""
+from fusionchat import machine_memory
+
+TRIM_THRESHOLD, MMAP_THRESHOLD = -1, -3
+"""M_TRIM_THRESHOLD and M_MMAP_THRESHOLD of glibc's malloc.h; once they are set, glibc does not raise them itself."""
+USER = ("MALLOC_MMAP_THRESHOLD_", "MALLOC_TRIM_THRESHOLD_")
+"""The environment variables by which a user sets these bounds."""
+SPARE = 0.25
+"""The share of the machine's memory that must be available for the higher bounds."""
+
+
+class Bounds(NamedTuple):
+    """Bytes: of a block that is returned by itself, and of the free end of the heap that is returned."""
+
+    block: int
+    end: int
+
+
+LOW, HIGH = Bounds(128 * 2**10, 128 * 2**10), Bounds(4 * 2**20, 256 * 2**20)
+AFTERWARDS = Bounds(32 * 2**20, 64 * 2**20)
+"""The highest that glibc sets itself."""
 
 
 @contextmanager
-def freed_goes_back() -> Iterator[None]:
-    """Make glibc return every freed block from 128 KiB on, and first what was freed before.
+def freed_goes_back() -> Iterator[Callable[[], None]]:
+    """Set the bounds, and return first what was freed before; yields what is to be called between two steps.
 
-    Another malloc, and a bound that the user has set, are left alone. No bit of a result depends on it.
+    Once the machine has little memory available, what is free is returned and the bounds are low until the
+    end. Another malloc, and bounds that the user has set, are left alone. No bit of a result depends on it.
     """
     libc = ctypes.CDLL(None)
-    if USER in os.environ or not hasattr(libc, "gnu_get_libc_version"):
-        yield
+    if any(name in os.environ for name in USER) or not hasattr(libc, "gnu_get_libc_version"):
+        yield lambda: None
         return
+    is_low = False
+
+    def settle() -> None:
+        nonlocal is_low
+        if not is_low and machine_memory.available() < SPARE * machine_memory.total():
+            is_low = True
+            _set(libc, LOW)
+            libc.malloc_trim(0)
+
     libc.malloc_trim(0)
-    libc.mallopt(MMAP_THRESHOLD, FIRST)
+    _set(libc, HIGH)
+    settle()
     try:
-        yield
+        yield settle
     finally:
-        libc.mallopt(MMAP_THRESHOLD, MOST)
+        _set(libc, AFTERWARDS)
+        libc.malloc_trim(0)
+
+
+def _set(libc: ctypes.CDLL, bounds: Bounds) -> None:
+    libc.mallopt(MMAP_THRESHOLD, bounds.block)
+    libc.mallopt(TRIM_THRESHOLD, bounds.end)

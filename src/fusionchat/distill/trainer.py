@@ -52,6 +52,7 @@ from fusionchat.distill.sharded_checkpoints import (
     save_weights,
 )
 from fusionchat.distill.student import Student
+from fusionchat.models.onednn import has_amx
 
 SCHEDULER = "scheduler.pt"
 """Trainer's file of the learning rate's state in a checkpoint."""
@@ -231,16 +232,17 @@ def bare(optimizer: torch.optim.Optimizer) -> torch.optim.Optimizer:
 
 
 class _Watch(TrainerCallback):
-    """Moves the progress bar a step at a time."""
+    """Moves the progress bar a step at a time, and has memory looked after."""
 
-    def __init__(self, advance: Callable[[int], None]) -> None:
-        self.advance = advance
+    def __init__(self, advance: Callable[[int], None], settle: Callable[[], None]) -> None:
+        self.advance, self.settle = advance, settle
 
     def on_step_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
     ) -> None:
         """Trainer calls this after every optimizer step."""
         self.advance(1)
+        self.settle()
 
 
 class Trained(NamedTuple):
@@ -309,7 +311,11 @@ def train(
     arguments = arguments_of(settings, checkpoint_steps, seed, folder, device)
     world = arguments.world_size
     lengths = [len(r.input_ids) for r in rendered]
-    pass_cost = pass_positions(model.num_parameters(), gpu=device.type != "cpu")
+    pass_cost = pass_positions(
+        model.num_parameters(),
+        gpu=device.type != "cpu",
+        amx=device.type == "cpu" and settings.half and has_amx(),
+    )
     plan = plan_steps(
         [len(r.rows) for r in rendered],
         lengths,
@@ -346,7 +352,7 @@ def train(
     observer = _observer(
         watched, Course(plan, lengths, steps, done, soft is not None), settings, folder, sharded
     )
-    with freed_goes_back(), progress(steps, done) as advance:
+    with freed_goes_back() as settle, progress(steps, done) as advance:
         trainer = DistillTrainer(
             model=student,
             sharded=sharded,
@@ -356,7 +362,7 @@ def train(
             args=arguments,
             train_dataset=StudentData(rendered, soft, plan, own),
             data_collator=lambda batch: batch[0],
-            callbacks=[_Watch(advance), *reporters(watched.report_to, folder.parent)],
+            callbacks=[_Watch(advance, settle), *reporters(watched.report_to, folder.parent)],
         )
         trainer.remove_callback(PrinterCallback)
         if watched.held_out is not None:

@@ -26,10 +26,13 @@ def is_faster() -> bool:
     Intel's processors with AVX-512 BF16 have AMX too, except for one. False where PyTorch lacks the
     operation.
     """
-    bf16, amx = (
-        getattr(torch.cpu, name, bool)() for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
-    )
-    return bool(bf16) and not amx and hasattr(torch.ops.mkldnn, "_linear_pointwise")
+    bf16 = getattr(torch.cpu, "_is_avx512_bf16_supported", bool)()
+    return bool(bf16) and not has_amx() and hasattr(torch.ops.mkldnn, "_linear_pointwise")
+
+
+def has_amx() -> bool:
+    """Whether this CPU has AMX, by which oneDNN multiplies bf16."""
+    return bool(getattr(torch.cpu, "_is_amx_tile_supported", bool)())
 
 
 def linear(

@@ -8,10 +8,10 @@ No batches, no padding, no head of ours, no selection: ``model(input_ids).logits
 from typing import NamedTuple
 
 import numpy as np
-import psutil
 import torch
 from numpy.typing import NDArray
 
+from fusionchat import machine_memory
 from fusionchat.corpus.rendered_part import RenderedPart
 from fusionchat.errors import FusionChatError
 from fusionchat.hub import cached_folder
@@ -52,14 +52,9 @@ def why_not(ref: ModelRef, *, parameters: int | None, downloads: bool) -> str:
     here |= folder is not None and any(next(folder.glob(pattern), None) for pattern in WEIGHTS)
     if not here and not (downloads and ref.place.path is None):
         return "its weights are not on this machine"
-    if parameters is not None and 4.0 * parameters + ROOM > free_memory():
+    if parameters is not None and 4.0 * parameters + ROOM > machine_memory.available():
         return "it does not fit into this machine's memory in float32"
     return ""
-
-
-def free_memory() -> float:
-    """Bytes of host memory that are free."""
-    return float(psutil.virtual_memory().available)
 
 
 def score_plainly(

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
+from fusionchat import machine_memory
 from fusionchat.devices import Machines, parse_machines
 from fusionchat.distill.footprint import NAMES
 from fusionchat.distill.settings import TrainingSettings
@@ -105,9 +106,7 @@ def devices_of(named: str | None, device: str, tflops: float) -> Devices:
                 do="plan with --set runtime.device=auto, or leave --devices out",
             )
         return Devices(machines, True, tflops)
-    import psutil
-
-    memory = psutil.virtual_memory().total
+    memory = int(machine_memory.total())
     if device.startswith(("auto", "cuda")) and (count := cuda_count()):
         return Devices(Machines(1, count, cuda_memory()), True, tflops, memory)
     return Devices(Machines(1, 1, memory), False)
