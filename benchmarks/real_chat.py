@@ -231,6 +231,7 @@ class Study(NamedTuple):
             f"corpus.test={corpus / f'{test}.jsonl'}",
             "runtime.threads=1",
             "runtime.device=cpu",
+            "evaluate.dtype=float32",  # SFT is stored in float32, which bf16 would round
             f"pivot.model={(self.models / FOLDERS['pivot']).absolute()}",
             *(
                 f"sources.{name}.model={(self.models / FOLDERS[name]).absolute()}"

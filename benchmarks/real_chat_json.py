@@ -1,11 +1,12 @@
 r"""docs/results/real_chat.json: what the study's final run says, with what is needed to work its gains out again.
 
-    python -m benchmarks.real_chat_json MODELS --work WORK [--rival gold=EVALUATION[,EVALUATION...]]... \
-        [--tasks TASKS] --out docs/results/real_chat.json
+    python -m benchmarks.real_chat_json MODELS --work WORK --out docs/results/real_chat.json
+    python -m benchmarks.real_chat_json --add [--rival gold=EVALUATION[,EVALUATION...]]... [--tasks TASKS] \
+        --out docs/results/real_chat.json
 
-WORK has the finished run of ``python -m benchmarks.real_chat final``. Each EVALUATION is a folder of
-``benchmarks.real_chat_measure`` on the same dialogues: seeds of one rival are given with commas between. TASKS is the folder of
-``benchmarks.real_chat_tasks``.
+WORK has the finished run of ``python -m benchmarks.real_chat final``. ``--add`` puts what was measured later into the file: each
+EVALUATION is a folder of ``benchmarks.real_chat_measure`` on the same dialogues (seeds of one rival with commas between),
+TASKS the folder of ``benchmarks.real_chat_tasks``.
 
 Every row holds the bits of each test dialogue by seed, so that a gain and its error follow from the file alone
 (`gain_over`, which tests/benchmarks/test_real_chat_json.py does). Gains are in bits per byte, positive where the fused model
@@ -18,7 +19,7 @@ import json
 import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple, TypedDict, cast
+from typing import Any, NamedTuple, TypedDict, cast
 
 import numpy as np
 
@@ -38,8 +39,9 @@ from fusionchat.stages.variants import main_merge, rows
 
 CHOOSING = ROOT / "docs/results/real_chat_choosing.json"
 """Every variant that was measured on the dialogues to choose by, as in the table of docs/results/real_chat.md."""
-OVER = ("sft", "soup", "pivot", "gold")
-"""Kinds of rows, or rivals, that the fused model is held against."""
+NAMES = {"sft": "SFT", "soup": "SFT soup"}
+OVER = ("sft", "soup", "pivot", "gold", "self-distillation", "SFT two passes")
+"""Kinds of rows, or rivals by name, that the fused model is held against."""
 
 
 class Measured(TypedDict):
@@ -81,6 +83,12 @@ def title(row: Row) -> str:
     return f"{row.kind} {row.base}" if row.kind != "merge" else row.base
 
 
+class Rival(Measured):
+    """A model that was measured later, and the commit of the code that measured it."""
+
+    commit: str
+
+
 class Evaluated(NamedTuple):
     """A model's evaluations by seed, and their jobs' fingerprints."""
 
@@ -112,24 +120,25 @@ def bits_of(items: Items) -> list[float]:
     return [round(float(bits), 4) for bits in items.values]
 
 
-def rival(given: str, items: Items) -> Measured:
+def rival(given: str, bytes_C: Sequence[int], domains: Sequence[str], commit: str) -> Rival:
     """NAME=EVALUATION[,EVALUATION...] as a row."""
     name, _, folders = given.partition("=")
     seeds = []
     for folder in folders.split(","):
         one = read_scores(Path(folder)).items[PRIMARY.name]
-        assert one.ids == items.ids and (one.sizes == items.sizes).all(), f"{folder} has other dialogues"
+        same = one.sizes.tolist() == list(bytes_C) and list(one.domains) == list(domains)
+        assert same, f"{folder} has other dialogues"
         seeds.append(bits_of(one))
-    return {"model": name, "kind": "rival", "seeds": seeds, "fingerprints": []}
+    return {"model": name, "kind": "rival", "seeds": seeds, "fingerprints": [], "commit": commit}
 
 
-def measured_tasks(folder: Path, found: Mapping[str, Evaluated]) -> dict[str, Trained]:
-    """The rows of ``benchmarks.real_chat_tasks``."""
+def measured_tasks(folder: Path, kinds: Mapping[str, RowKind]) -> dict[str, Trained]:
+    """The rows of ``benchmarks.real_chat_tasks``, given the kind of each row by its name."""
     rows = {}
-    for name, one in found.items():
+    for name, kind in kinds.items():
         seeds = sorted((folder / name).glob("*/scores.json"), key=lambda path: int(path.parent.name))
         if seeds:
-            rows[name] = Trained(name, one.kind, tuple(read_scores(seed.parent) for seed in seeds))
+            rows[name] = Trained(name, kind, tuple(read_scores(seed.parent) for seed in seeds))
     return rows
 
 
@@ -154,58 +163,84 @@ def task_gains(models: Mapping[str, Trained], fused: str) -> dict[str, object]:
     return tasks
 
 
-def result(
-    recipe: Recipe, rivals: Sequence[str], commit: str, train_tokens: int, tasks: Path | None = None
-) -> Mapping[str, object]:
+def result(recipe: Recipe, commit: str, train_tokens: int) -> dict[str, Any]:
     """The object of the file."""
     evaluations, fused = read_rows(recipe), main_merge(recipe)
     choosing = json.loads(CHOOSING.read_text())
     items = evaluations[fused].runs[0].items[PRIMARY.name]
     others = {run.items[PRIMARY.name].ids for one in evaluations.values() for run in one.runs}
     assert others == {items.ids}, "rows have other dialogues"
-    table = [measured(name, one) for name, one in evaluations.items()]
-    table += [rival(one, items) for one in rivals]
-    bytes_C, domains = [int(size) for size in items.sizes], list(items.domains)
-    names = {"sft": "SFT", "soup": "SFT soup", "pivot": "pivot", "gold": "gold"}
-    found = {
-        over: gain_over(table, fused, names[over], bytes_C, domains)
-        for over in OVER
-        if any(row["model"] == names[over] for row in table)
-    }
-    return {
+    held = {
         "commit": commit,
         "fused": fused,
         "seeds": recipe.distill.seeds,
         "train_tokens": train_tokens,
         "variants": sum(row["kind"] == "variant" for row in choosing),
         "choosing": choosing,
+        "gain": {},
+        "domains": {},
+        "tasks": {},
+        "dialogues": {"domains": list(items.domains), "bytes": [int(size) for size in items.sizes]},
+        "rows": [measured(name, one) for name, one in evaluations.items()],
+    }
+    return held | judged(held)
+
+
+def judged(held: Mapping[str, Any]) -> dict[str, object]:
+    """What the fused model gains over the rows of the file, in all and in each domain."""
+    bytes_C, domains = held["dialogues"]["bytes"], held["dialogues"]["domains"]
+    there = {row["model"] for row in held["rows"]}
+    names = {over: NAMES.get(over, over) for over in OVER}
+    names = {over: name for over, name in names.items() if name in there}
+    found = {
+        over: gain_over(held["rows"], held["fused"], name, bytes_C, domains) for over, name in names.items()
+    }
+    return {
         "gain": {over: as_json(gain.overall) for over, gain in found.items()},
         "domains": {
             name: {over: as_json(gain.domains[name]) for over, gain in found.items()}
             for name in dict.fromkeys(domains)
         },
-        "tasks": {} if tasks is None else task_gains(measured_tasks(tasks, evaluations), fused),
-        "dialogues": {"domains": domains, "bytes": bytes_C},
-        "rows": table,
     }
+
+
+def added(
+    held: Mapping[str, Any], rivals: Sequence[str], commit: str, tasks: Path | None = None
+) -> dict[str, Any]:
+    """The object of the file with what was measured later; a rival of the same name is replaced."""
+    bytes_C, domains = held["dialogues"]["bytes"], held["dialogues"]["domains"]
+    more = [rival(one, bytes_C, domains, commit) for one in rivals]
+    names = {row["model"] for row in more}
+    rows = [row for row in held["rows"] if row["model"] not in names] + more
+    found = {**held, "rows": rows}
+    if tasks is not None:
+        kinds = {row["model"]: row["kind"] for row in held["rows"]}
+        found["tasks"] = task_gains(measured_tasks(tasks, kinds), held["fused"])
+    return found | judged(found)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("models", type=Path)
-    parser.add_argument("--work", type=Path, required=True)
+    parser.add_argument("models", type=Path, nargs="?")
+    parser.add_argument("--work", type=Path)
+    parser.add_argument("--add", action="store_true", help="to the file that is there")
     parser.add_argument("--rival", action="append", default=[], metavar="NAME=EVALUATION[,...]")
     parser.add_argument("--tasks", type=Path)
     parser.add_argument("--out", type=Path, required=True)
     given = parser.parse_args()
-    recipe = final_recipe(Study(given.models, given.work.absolute()))
     commit = subprocess.run(
         ["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=True
     ).stdout.strip()
-    tokens = int(read_tokens(recipe.run_folder / CORPUS, "train", "pivot").offsets[-1])
-    held = result(recipe, given.rival, commit, tokens, given.tasks)
+    if given.add:
+        held = added(json.loads(given.out.read_text()), given.rival, commit, given.tasks)
+    elif given.models is None or given.work is None or given.rival or given.tasks:
+        parser.error("either MODELS and --work, or --add with what is added")
+    else:
+        recipe = final_recipe(Study(given.models, given.work.absolute()))
+        tokens = int(read_tokens(recipe.run_folder / CORPUS, "train", "pivot").offsets[-1])
+        held = result(recipe, commit, tokens)
     given.out.write_text(json.dumps(held) + "\n")
     console.say(
         json.dumps({key: held[key] for key in ("commit", "seeds", "train_tokens", "variants", "gain")})

@@ -1,8 +1,10 @@
 """Likelihood tasks and generated answers of the study's models, on what nothing was trained on or chosen by.
 
-    python -m benchmarks.real_chat_tasks MODELS --work WORK --out OUT [--generated] [--rows 'pivot,SFT soup'] [--minutes 18]
+    python -m benchmarks.real_chat_tasks RUN NAME=MODEL[,MODEL...]... --out OUT [--generated] [--minutes 18]
+    python -m benchmarks.real_chat_tasks RUN pivot=MODELS/smollm2 SFT=RUN/distill/sft/model,RUN/distill/sft#2/model \
+        'SFT soup=RUN/merge/sft#soup/model' varm=RUN/merge/varm@0.1/model --out OUT
 
-WORK has the finished run of ``python -m benchmarks.real_chat final``. Pivot, SFT, its soup and the fused model, every seed:
+RUN has the study's corpus; the models have the pivot's tokens, and seeds of one are given with commas between:
 
 - ``right_answer`` and ``continuation`` on the test dialogues, all of them;
 - ``multiple_choice`` on questions made here from ``../shared/data``: 120 programs of MBPP, each among three others of like
@@ -30,7 +32,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from benchmarks.real_capture import stop_after
-from benchmarks.real_chat import DATA, TEST, Study, final_recipe
+from benchmarks.real_chat import DATA, TEST
 from fusionchat import console
 from fusionchat.corpus.conversation import Conversation, Message
 from fusionchat.evaluate.choice.draw import pools, size, wrong_options
@@ -40,13 +42,10 @@ from fusionchat.evaluate.settings import EvaluateSettings
 from fusionchat.evaluate.tasks.base import Subject
 from fusionchat.evaluate.tasks.exact_match import exact_match
 from fusionchat.models.ref import ModelRef
-from fusionchat.recipe.schema import Recipe
 from fusionchat.runtime import RuntimeSettings
 from fusionchat.stages.corpus import read_part, read_tokens
 from fusionchat.stages.evaluate import subjects
 from fusionchat.stages.names import CORPUS
-from fusionchat.stages.pipeline import open_run
-from fusionchat.stages.variants import main_merge, rows
 
 QUESTIONS, LONGEST, SEED = 120, 300, 1
 """Questions of each kind of multiple choice; the most bytes of a program; the seed of the wrong options."""
@@ -66,17 +65,12 @@ class Made(NamedTuple):
     folder: Path
 
 
-def models_of(recipe: Recipe, pivot: Path) -> list[Made]:
-    """Pivot, SFT, soup and the fused model, every seed."""
-    planned, found = open_run(recipe), [Made("pivot", 1, pivot)]
-    fused = main_merge(recipe)
-    for row in rows(recipe):
-        is_fused = row.kind == "merge" and row.base == fused
-        if row.kind in ("sft", "soup") or is_fused:
-            weight = recipe.distill.label_weight if is_fused else None
-            name = {"sft": "SFT", "soup": "SFT soup"}.get(row.kind, fused)
-            found.append(Made(name, row.number, planned.path(row.maker(weight)) / "model"))
-    return found
+def seeds(given: str) -> list[Made]:
+    """NAME=MODEL[,MODEL...]."""
+    name, mark, folders = given.partition("=")
+    if not (name and mark and folders):
+        raise argparse.ArgumentTypeError(f"NAME=FOLDER[,FOLDER...] is needed, not {given!r}")
+    return [Made(name, seed, Path(folder)) for seed, folder in enumerate(folders.split(","), start=1)]
 
 
 class Asked(NamedTuple):
@@ -130,9 +124,9 @@ def write_questions(path: Path) -> None:
     path.write_text("".join(one.line(order) + "\n" for one in taken), encoding="utf-8")
 
 
-def opened(recipe: Recipe, settings: EvaluateSettings, made: Made, questions: Path) -> Subject:
+def opened(run: Path, settings: EvaluateSettings, made: Made, questions: Path) -> Subject:
     """A model with the test dialogues."""
-    corpus = recipe.run_folder / CORPUS
+    corpus = run / CORPUS
     conversations, tokens = read_part(corpus, "test"), read_tokens(corpus, "test", "pivot")
     ref = ModelRef(made.row, str(made.folder.absolute()), str(made.folder.absolute()))
     found = subjects(settings, conversations, tokens, ref, RuntimeSettings(device="cpu"))(ref)
@@ -215,15 +209,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("models", type=Path)
-    parser.add_argument("--work", type=Path, required=True)
+    parser.add_argument("run", type=Path)
+    parser.add_argument("models", nargs="+", type=seeds, metavar="NAME=MODEL[,MODEL...]")
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--rows", default="", help="rows to work on, with commas between; all by default")
     parser.add_argument("--generated", action="store_true", help="have models write answers instead")
     parser.add_argument("--minutes", type=float, default=18.0)
     given = parser.parse_args()
-    recipe = final_recipe(Study(given.models, given.work.absolute()))
-    only = [name.strip() for name in given.rows.split(",") if name.strip()]
     stop_after(given.minutes)
     questions = given.out / "questions.jsonl"
     if not questions.is_file():
@@ -237,12 +228,12 @@ def main() -> None:
         }
     )
     optional = [task for task in settings.tasks if not task.always]
-    for made in models_of(recipe, given.models / "smollm2"):
+    for made in (one for row in given.models for one in row):
         folder = given.out / made.row / str(made.seed)
         done = folder / (GENERATED if given.generated else SCORES)
-        if (only and made.row not in only) or done.is_file():
+        if done.is_file():
             continue
-        subject = opened(recipe, settings, made, questions)
+        subject = opened(given.run, settings, made, questions)
         folder.mkdir(parents=True, exist_ok=True)
         if given.generated:
             done.write_text(json.dumps(generated(subject)) + "\n")

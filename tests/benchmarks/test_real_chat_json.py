@@ -5,13 +5,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from benchmarks.real_chat_json import OVER, Evaluated, gain_over, measured_tasks, result, task_gains
+from benchmarks.real_chat_json import NAMES, OVER, added, gain_over, measured_tasks, result, task_gains
 
 from fusionchat.evaluate.scores import Items, Scores, write_scores
 from fusionchat.recipe.schema import load_recipe
 
 COMMITTED = Path(__file__).parents[2] / "docs/results/real_chat.json"
-NAMES = {"sft": "SFT", "soup": "SFT soup", "pivot": "pivot", "gold": "gold"}
 
 
 def require_true(held):
@@ -19,18 +18,20 @@ def require_true(held):
     bytes_C, domains = held["dialogues"]["bytes"], held["dialogues"]["domains"]
     rows = {row["model"]: np.array(row["seeds"]) for row in held["rows"]}
     for over, gain in held["gain"].items():
-        again = gain_over(held["rows"], held["fused"], NAMES[over], bytes_C, domains)
+        again = gain_over(held["rows"], held["fused"], NAMES.get(over, over), bytes_C, domains)
         assert gain["value"] == pytest.approx(again.overall.value)
         assert gain["se"] == pytest.approx(again.overall.se)
         assert gain["clear"] == again.overall.is_clear
-        by_hand = (rows[NAMES[over]].mean(0).sum() - rows[held["fused"]].mean(0).sum()) / sum(bytes_C)
+        by_hand = (rows[NAMES.get(over, over)].mean(0).sum() - rows[held["fused"]].mean(0).sum()) / sum(
+            bytes_C
+        )
         assert gain["value"] == pytest.approx(by_hand)
         for name, one in again.domains.items():
             assert held["domains"][name][over]["value"] == pytest.approx(one.value)
 
 
 def test_gains_of_a_run_follow_from_its_rows(copied):
-    held = json.loads(json.dumps(result(load_recipe("recipe.yaml"), [], "0" * 40, 99)))
+    held = json.loads(json.dumps(result(load_recipe("recipe.yaml"), "0" * 40, 99)))
     assert held["gain"].keys() == {"sft", "pivot"} < set(OVER)
     require_true(held)
     said = json.loads((copied / "report/report/report.json").read_text())["headline"]
@@ -74,7 +75,7 @@ def test_tasks_are_compared_item_by_item(tmp_path):
             items = Items(tuple(map(str, range(80))), ("a", "b") * 40, values, np.ones(80, np.int64))
             write_scores(tmp_path / name / str(seed), Scores(1, {"right_answer": items}))
     kinds = {"SFT": "sft", "varm": "merge", "pivot": "pivot", "gone": "soup"}
-    rows = measured_tasks(tmp_path, {name: Evaluated(kind, [], []) for name, kind in kinds.items()})
+    rows = measured_tasks(tmp_path, kinds)
     found = json.loads(json.dumps(task_gains(rows, "varm")))["right_answer"]
     assert found["questions"] == 80 and found["rows"] == {
         "SFT": [0.5, 0.55],
@@ -85,6 +86,32 @@ def test_tasks_are_compared_item_by_item(tmp_path):
     assert found["gain"]["pivot"]["value"] == pytest.approx(0.275)
     assert found["gain"]["SFT"]["seen"] > found["gain"]["SFT"]["se"] > 0
     assert found["gain"]["SFT"]["domains"].keys() == {"a", "b"}
+
+
+def test_what_was_measured_later_is_added(tmp_path):
+    row = {"kind": "merge", "fingerprints": []}
+    held = {
+        "fused": "varm",
+        "dialogues": {"bytes": [100, 50], "domains": ["a", "b"]},
+        "rows": [{"model": "varm", "seeds": [[50.0, 20.0]], **row}],
+        "tasks": {},
+        "commit": "1",
+    }
+    for name, bits in (("first", 60.0), ("second", 70.0), ("other", 70.0)):
+        sizes = np.array([100, 50 + (name == "other")])
+        items = Items(("x", "y"), ("a", "b"), np.array([bits, 30.0]), sizes)
+        write_scores(tmp_path / name, Scores(1, {"bits_per_byte": items}))
+    found = added(held, [f"gold={tmp_path / 'first'},{tmp_path / 'second'}"], "2")
+    assert found["rows"][1] == {
+        "model": "gold", "kind": "rival", "seeds": [[60.0, 30.0], [70.0, 30.0]], "fingerprints": [], "commit": "2"
+    }  # fmt: skip
+    assert found["gain"]["gold"]["value"] == pytest.approx((65 + 30 - 70) / 150)
+    assert found["domains"]["b"]["gold"]["value"] == pytest.approx(10 / 50)
+    assert found["commit"] == "1" and len(held["rows"]) == 1
+    again = added(found, [f"gold={tmp_path / 'first'}"], "3")
+    assert [row["commit"] for row in again["rows"][1:]] == ["3"]
+    with pytest.raises(AssertionError, match="other dialogues"):
+        added(held, [f"gold={tmp_path / 'other'}"], "2")
 
 
 @pytest.mark.skipif(not COMMITTED.is_file(), reason="the study's final run is not made yet")

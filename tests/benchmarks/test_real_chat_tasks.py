@@ -1,11 +1,13 @@
 """Questions of the study's tasks, and how generated programs are judged."""
 
+import argparse
 import json
 import random
+from pathlib import Path
 
 import pytest
 from benchmarks.real_chat import DATA
-from benchmarks.real_chat_tasks import QUESTIONS, Asked, passes, write_questions
+from benchmarks.real_chat_tasks import QUESTIONS, Asked, Made, passes, seeds, write_questions
 
 TASK = {
     "prompt": 'import math\n\ndef root(x):\n    """The root."""\n',
@@ -26,6 +28,12 @@ TASK = {
 )
 def test_a_program_is_right_if_it_passes_the_task_s_tests(reply, right):
     assert passes(TASK, reply) is right
+
+
+def test_a_models_seeds_are_given_with_commas_between():
+    assert seeds("SFT soup=a#2/m,b") == [Made("SFT soup", 1, Path("a#2/m")), Made("SFT soup", 2, Path("b"))]
+    with pytest.raises(argparse.ArgumentTypeError, match="NAME=FOLDER"):
+        seeds("folder")
 
 
 def test_options_are_shuffled_and_the_right_one_is_named_by_its_place():

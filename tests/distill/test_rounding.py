@@ -6,7 +6,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch.nn import Parameter
 
-from fusionchat.distill.rounding import BLOCK, draws, joined, on_grid, parted, restore_, round_
+from fusionchat.distill.rounding import (
+    BLOCK,
+    carry,
+    carry_here,
+    draws,
+    joined,
+    on_grid,
+    parted,
+    restore_,
+    round_,
+    take_back,
+    take_back_here,
+)
 
 CPU = torch.device("cpu")
 MOST = 2.0**127
@@ -26,6 +38,22 @@ def test_a_weight_becomes_one_of_its_neighbours_and_comes_back(values, seed):
     assert bool(((on == below) | (on == above)).all())
     restore_(weight, low)
     assert torch.equal(weight.view(torch.int32), before.view(torch.int32))
+
+
+def test_a_cpu_and_a_gpu_round_alike():
+    torch.manual_seed(0)
+    before = torch.randint(-(2**31), 2**31, (1000,), dtype=torch.int64).to(torch.int32)
+    before[:4] = torch.tensor([-(2**31), 2**31 - 1, -1, 0], dtype=torch.int32)
+    dice = torch.randint(-(2**15), 2**15, (1000,)).to(torch.int16)
+    dice[:4] = -1  # all 16 bits
+    there, here = before.clone(), before.clone()
+    low_there, low_here = torch.empty_like(dice), torch.empty_like(dice)
+    carry(there, dice, low_there)
+    carry_here(here.numpy(), dice.numpy(), low_here.numpy())
+    assert torch.equal(there, here) and torch.equal(low_there, low_here)
+    take_back(there, low_there)
+    take_back_here(here.numpy(), low_here.numpy())
+    assert torch.equal(there, before) and torch.equal(here, before)
 
 
 @pytest.mark.parametrize("low", [0.25, 0.9])

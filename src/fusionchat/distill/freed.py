@@ -21,6 +21,8 @@ TRIM_THRESHOLD, MMAP_THRESHOLD = -1, -3
 """M_TRIM_THRESHOLD and M_MMAP_THRESHOLD of glibc's malloc.h; once they are set, glibc does not raise them itself."""
 USER = ("MALLOC_MMAP_THRESHOLD_", "MALLOC_TRIM_THRESHOLD_")
 """The environment variables by which a user sets these bounds."""
+EVERY = 8
+"""Steps after which all that is free returns, so that the gaps between blocks in use do not add up."""
 SPARE = 0.25
 """The share of the machine's memory that must be available for the higher bounds."""
 
@@ -48,14 +50,19 @@ def freed_goes_back() -> Iterator[Callable[[], None]]:
     if any(name in os.environ for name in USER) or not hasattr(libc, "gnu_get_libc_version"):
         yield lambda: None
         return
-    is_low = False
+    is_low, steps = False, 0
 
     def settle() -> None:
-        nonlocal is_low
-        if not is_low and machine_memory.available() < SPARE * machine_memory.total():
+        nonlocal is_low, steps
+        steps += 1
+        if is_low:
+            return
+        if machine_memory.available() < SPARE * machine_memory.total():
             is_low = True
             _set(libc, LOW)
-            libc.malloc_trim(0)
+        elif steps % EVERY:
+            return
+        libc.malloc_trim(0)
 
     libc.malloc_trim(0)
     _set(libc, HIGH)

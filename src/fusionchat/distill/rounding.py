@@ -10,9 +10,13 @@ import hashlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
+import numpy as np
 import torch
-from jaxtyping import BFloat16, Float32, Int16
+from jaxtyping import BFloat16, Float32, Int16, Int32
+from numpy.typing import NDArray
 from torch import Tensor
+
+from fusionchat.compiled import njit
 
 BLOCK = 2**18
 """Weights that stay in a core's cache between the steps."""
@@ -35,27 +39,65 @@ def round_(weight: Float32[Tensor, " N"], generator: torch.Generator) -> Int16[T
     point with probability l / 2^16, else h. The lowest bit records which; rounding to bf16 does not see it.
     """
     low = torch.empty_like(weight, dtype=torch.int16)
-    for start in range(0, weight.numel(), BLOCK):
-        bits, own = (one[start : start + BLOCK] for one in (weight.view(torch.int32), low))
-        # 1. 16 random bits a weight, four from each number drawn
+    for bits, own in _blocks(weight, low):
+        # 16 random bits a weight, four from each number drawn
         drawn = torch.empty(-(-len(bits) // 4), dtype=torch.int64, device=weight.device)
-        drawn.random_(-(2**63), None, generator=generator)
-        dice = drawn.view(torch.int16)[: len(bits)].to(torch.int32).bitwise_and_(0xFFFF)
-        # 2. the sum carries into the upper half with the probability l / 2^16
-        own.copy_(bits)
-        dice.add_(bits).bitwise_and_(-(2**16))
-        carried = (dice - bits.bitwise_and(-(2**16))).bitwise_right_shift_(16)
-        bits.copy_(dice.bitwise_or_(carried))
+        dice = drawn.random_(-(2**63), None, generator=generator).view(torch.int16)[: len(bits)]
+        if bits.is_cpu:
+            carry_here(bits.numpy(), dice.numpy(), own.numpy())
+        else:
+            carry(bits, dice, own)
     return low
 
 
 @torch.no_grad()
 def restore_(weight: Float32[Tensor, " N"], low: Int16[Tensor, " N"]) -> None:
     """Undo `round_`, in place and bit for bit."""
+    for bits, own in _blocks(weight, low):
+        if bits.is_cpu:
+            take_back_here(bits.numpy(), own.numpy())
+        else:
+            take_back(bits, own)
+
+
+def _blocks(weight: Tensor, low: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+    """The bits of the weights (int32) and the lower halves, block by block."""
     for start in range(0, weight.numel(), BLOCK):
-        bits, own = (one[start : start + BLOCK] for one in (weight.view(torch.int32), low))
-        carried = bits.bitwise_and(1).bitwise_left_shift_(16)
-        bits.bitwise_and_(-(2**16)).sub_(carried).bitwise_or_(own.to(torch.int32).bitwise_and_(0xFFFF))
+        yield weight.view(torch.int32)[start : start + BLOCK], low[start : start + BLOCK]
+
+
+def carry(bits: Int32[Tensor, " B"], dice: Int16[Tensor, " B"], low: Int16[Tensor, " B"]) -> None:
+    """Keep the lower halves, and add dice to them: a carry into the upper half has the probability l / 2^16."""
+    low.copy_(bits)
+    made = dice.to(torch.int32).bitwise_and_(0xFFFF).add_(bits).bitwise_and_(-(2**16))
+    carried = (made - bits.bitwise_and(-(2**16))).bitwise_right_shift_(16)
+    bits.copy_(made.bitwise_or_(carried))
+
+
+def take_back(bits: Int32[Tensor, " B"], low: Int16[Tensor, " B"]) -> None:
+    """Undo `carry`."""
+    carried = bits.bitwise_and(1).bitwise_left_shift_(16)
+    bits.bitwise_and_(-(2**16)).sub_(carried).bitwise_or_(low.to(torch.int32).bitwise_and_(0xFFFF))
+
+
+@njit(nogil=True)
+def carry_here(bits: NDArray[np.int32], dice: NDArray[np.int16], low: NDArray[np.int16]) -> None:
+    """`carry` in one pass over a CPU's memory, which takes a third of the time."""
+    for i in range(len(bits)):
+        before = np.int64(bits[i])
+        made = (before + (np.int64(dice[i]) & 0xFFFF)) & -0x10000
+        carried = ((made - (before & -0x10000)) >> 16) & 1
+        low[i] = np.int16(before)
+        bits[i] = np.int32(made | carried)
+
+
+@njit(nogil=True)
+def take_back_here(bits: NDArray[np.int32], low: NDArray[np.int16]) -> None:
+    """`take_back` in one pass over a CPU's memory."""
+    for i in range(len(bits)):
+        now = np.int64(bits[i])
+        upper = (now & -0x10000) - ((now & 1) << 16)
+        bits[i] = np.int32(upper | (np.int64(low[i]) & 0xFFFF))
 
 
 @contextmanager
