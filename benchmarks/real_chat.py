@@ -4,14 +4,15 @@
     python -m benchmarks.real_chat --corpus FOLDER            # writes the study's dialogues, nothing else
     python -m benchmarks.real_chat choose MODELS --work WORK [--minutes 18] [--only NAME,...]
     python -m benchmarks.real_chat final MODELS --work WORK [--minutes 18]
+    python -m benchmarks.real_chat beside MODELS --work WORK [--minutes 18] [--only NAME,...]
 
 The recipe is recipes/smollm_chat.yaml with the dialogues of ``../shared/data/chat``: 90 of each of four domains to train
 on (about 30,000 supervised tokens), 30 of each to choose by, 63 of each for the test.
 
 ``choose`` trains every variant of `VARIANTS` once, and measures it on the dialogues to choose by; nothing of it sees the
-test. ``final`` is the recipe with what was chosen, `CHOSEN`, three seeds that were not used for choosing, and the test.
-Captures and alignments are made once. Several processes may work on one folder at once: each takes a variant that no
-other has. Prints a table of what is there; the last line is JSON, with ``"finished": false`` while something is missing.
+test. ``final`` is the recipe with what was chosen, `CHOSEN`, three seeds that were not used for choosing, and the test. ``beside``
+trains `CHEAPER` with the same seeds on the same text. Captures and alignments are made once. Several processes may work on
+one folder at once: each takes a variant that no other has. Prints a table of what is there; the last line is JSON, with ``"finished": false`` while something is missing.
 """
 
 import argparse
@@ -20,7 +21,7 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
@@ -33,8 +34,10 @@ from fusionchat.evaluate.scores import Scores, read_scores
 from fusionchat.evaluate.tasks import PRIMARY
 from fusionchat.lease import POLL, Lease
 from fusionchat.recipe.schema import Recipe
+from fusionchat.run.job import Job
+from fusionchat.stages.names import evaluated
 from fusionchat.stages.pipeline import open_run, run, run_job
-from fusionchat.stages.variants import merges
+from fusionchat.stages.variants import merges, rows
 
 ROOT = Path(__file__).resolve().parents[1]
 RECIPE = ROOT / "recipes" / "smollm_chat.yaml"
@@ -176,6 +179,25 @@ CHOSEN: tuple[str, ...] = (
 """What was chosen on the dialogues of ``choose``, as with ``--set``; committed before the test was opened."""
 
 
+class Cheaper(NamedTuple):
+    """A model that costs less to make than the fused one.
+
+    Attributes:
+        kinds: Which rows of the recipe's results it is.
+        settings: What differs from the final run, as with ``--set``.
+    """
+
+    kinds: tuple[str, ...]
+    settings: tuple[str, ...]
+
+
+CHEAPER = {
+    "self-distillation": Cheaper(("self",), ("compare.self_distillation=true",)),
+    "SFT two passes": Cheaper(("sft", "soup"), ("compare.sft_epochs=2", "compare.sft_learning_rate=5e-5")),
+}
+"""Asked for by a reader after the test had been opened: the fine-tuned pivot as the only teacher; SFT's other best setting."""
+
+
 def dialogues(name: str) -> Iterator[str]:
     """The lines of a file of dialogues."""
     with gzip.open(DATA / f"{name}.jsonl.gz", "rt", encoding="utf-8") as file:
@@ -303,11 +325,24 @@ def jobs_of(recipe: Recipe, target: str) -> list[str]:
     weight = f"{recipe.distill.label_weight:g}"
     name = "sft" if target == "sft" else f"{target}@{weight}"
     folder = "" if target in ("sft", *merges(recipe)) else "targets/"
-    jobs, needed = open_run(recipe).jobs, {f"evaluate/test/{folder}{name}"}
+    return needed(open_run(recipe).jobs, [f"evaluate/test/{folder}{name}"])
+
+
+def needed(jobs: Mapping[str, Job], wanted: Iterable[str]) -> list[str]:
+    """Some jobs of a run with all that they need, in order."""
+    found = set(wanted)
     for job in reversed(jobs):  # jobs come after those that they need
-        if job in needed:
-            needed.update(jobs[job].needs)
-    return [job for job in jobs if job in needed]
+        if job in found:
+            found.update(jobs[job].needs)
+    return [job for job in jobs if job in found]
+
+
+def make_jobs(recipe: Recipe, wanted: Iterable[str]) -> None:
+    """Make jobs, and of what they need what is not done."""
+    for job in needed(open_run(recipe).jobs, wanted):
+        if not is_done(recipe, job):
+            console.say(f"== {recipe.name}: {job}")
+            run_job(recipe, job)
 
 
 def choose(study: Study, only: list[str]) -> None:
@@ -328,23 +363,40 @@ def choose(study: Study, only: list[str]) -> None:
             link(study.work / "choose" / slug(variant.base), study.work / "choose" / slug(name))
             recipe = study.recipe(slug(name), "choose", variant)
             run(recipe, until="align")  # the corpus is read again where fewer sources take part
-            for job in jobs_of(recipe, variant.target):
-                if not is_done(recipe, job):
-                    console.say(f"== {name}: {job}")
-                    run_job(recipe, job)
+            make_jobs(recipe, jobs_of(recipe, variant.target)[-1:])
         finally:
             lock.release()
 
 
-def final_recipe(study: Study) -> Recipe:
+def final_recipe(study: Study, name: str = "smollm-chat", more: tuple[str, ...] = ()) -> Recipe:
     """The recipe with what was chosen, and seeds that nothing was chosen with."""
-    settings = ("seed=1", "distill.seeds=3", "runtime.workers=2", *CHOSEN)
-    return study.recipe("smollm-chat", "final", Variant("", settings))
+    settings = ("seed=1", "distill.seeds=3", "runtime.workers=2", *CHOSEN, *more)
+    return study.recipe(name, "final", Variant("", settings))
 
 
 def final(study: Study) -> None:
     """The run with what was chosen."""
     run(final_recipe(study))
+
+
+def beside(study: Study, only: list[str]) -> dict[str, dict[str, str]]:
+    """Train and measure what is cheaper, unless somebody else does; returns the finished evaluations of each."""
+    (study.work / "locks").mkdir(parents=True, exist_ok=True)
+    found: dict[str, dict[str, str]] = {}
+    for name in only or CHEAPER:
+        recipe = final_recipe(study, slug(name), CHEAPER[name].settings)
+        base, lock = final_recipe(study).run_folder, Lease(study.work / "locks" / slug(name))
+        if lock.take() is not None:
+            continue
+        try:
+            if base.is_dir():
+                link(base, recipe.run_folder)
+            wanted = [evaluated("test", row) for row in rows(recipe) if row.kind in CHEAPER[name].kinds]
+            make_jobs(recipe, wanted)
+            found[name] = {job: str(open_run(recipe).path(job)) for job in wanted}
+        finally:
+            lock.release()
+    return found
 
 
 def scores_of(recipe: Recipe, job: str) -> Scores | None:
@@ -393,12 +445,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("phase", nargs="?", choices=("choose", "final"))
+    parser.add_argument("phase", nargs="?", choices=("choose", "final", "beside"))
     parser.add_argument("models", nargs="?", type=Path, help="the folder that real_models.py has filled")
     parser.add_argument("--corpus", type=Path, help="write the study's dialogues into this folder, and end")
     parser.add_argument("--work", type=Path, help="folder for the runs; calls with the same one go on")
     parser.add_argument("--minutes", type=float, default=18.0)
-    parser.add_argument("--only", default="", help="variants to work on, with commas between; all by default")
+    parser.add_argument(
+        "--only", default="", help="of choose and beside, with commas between; all by default"
+    )
     given = parser.parse_args()
     if given.corpus is not None:
         write_corpus(given.corpus)
@@ -409,11 +463,21 @@ def main() -> None:
     stop_after(given.minutes)
     if not (study.work / "corpus/spare.jsonl").is_file():
         write_corpus(study.work / "corpus")
-    if given.phase == "choose":
-        choose(study, [name.strip() for name in given.only.split(",") if name.strip()])
-        rows = chosen_by(study)
-        show("bits per byte on the dialogues to choose by", rows)
-        console.say(json.dumps({"rows": rows, "finished": set(VARIANTS) <= set(rows)}))
+    only = [name.strip() for name in given.only.split(",") if name.strip()]
+    if given.phase == "beside":
+        found = beside(study, only)
+        held = {f"{name}: {job}": path for name, paths in found.items() for job, path in paths.items()}
+        if held:
+            show(
+                "bits per byte of the test",
+                {name: figures(read_scores(Path(path))) for name, path in held.items()},
+            )
+        console.say(json.dumps({"evaluations": found, "finished": set(found) == set(CHEAPER)}))
+    elif given.phase == "choose":
+        choose(study, only)
+        measured = chosen_by(study)
+        show("bits per byte on the dialogues to choose by", measured)
+        console.say(json.dumps({"rows": measured, "finished": set(VARIANTS) <= set(measured)}))
     else:
         final(study)
         console.say(json.dumps({"finished": True}))

@@ -1,52 +1,63 @@
-"""The memory of the machine, and of a container on it."""
+"""The memory of the machine, and of a container or batch job on it."""
 
-import math
 from types import SimpleNamespace
 
 import pytest
 
 from fusionchat import machine_memory
-from fusionchat.machine_memory import available, limited, total
+from fusionchat.machine_memory import Limit, available, limits, total
 
 
-def group(folder, files):
+def written(folder, files, own):
     for name, text in files.items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_text(text)
-    return folder
+    (folder / "own").write_text(own)
+    return limits(folder, folder / "own")
+
+
+CONTAINER = {"memory.max": "900\n", "memory.current": "700\n"}
+JOB = {
+    "slurm/job_7/memory.max": "900\n",
+    "slurm/job_7/memory.current": "700\n",
+    "slurm/job_7/memory.stat": "anon 400\ninactive_file 250\n",
+    "slurm/job_7/step_0/memory.max": "max\n",
+    "slurm/job_7/step_0/memory.current": "600\n",
+}
+OLD = {"memory/docker/1/memory.limit_in_bytes": "900\n", "memory/docker/1/memory.usage_in_bytes": "100\n"}
 
 
 @pytest.mark.parametrize(
-    ("files", "found"),
+    ("files", "own", "found"),
     [
-        ({}, (math.inf, 0)),
-        ({"memory.max": "max\n", "memory.current": "7\n"}, (math.inf, 0)),
-        ({"memory.max": "900\n", "memory.current": "700\n"}, (900, 700)),
-        (
-            {
-                "memory.max": "900\n",
-                "memory.current": "700\n",
-                "memory.stat": "anon 400\ninactive_file 250\n",
-            },
-            (900, 450),
-        ),
-        ({"memory/memory.limit_in_bytes": "900\n", "memory/memory.usage_in_bytes": "100\n"}, (900, 100)),
+        ({}, "0::/\n", []),
+        (CONTAINER, "0::/\n", [Limit(900, 700)]),
+        (CONTAINER | {"memory.max": "max\n"}, "0::/\n", []),
+        (JOB, "0::/slurm/job_7/step_0\n", [Limit(900, 450)]),
+        (JOB | CONTAINER, "0::/slurm/job_7/step_0\n", [Limit(900, 450), Limit(900, 700)]),
+        (OLD, "12:cpu,cpuacct:/docker/1\n4:memory:/docker/1\n0::/\n", [Limit(900, 100)]),
+        (CONTAINER, "what\n", []),
     ],
 )
-def test_what_a_container_may_use_and_uses(tmp_path, files, found):
-    assert limited(group(tmp_path, files)) == found
+def test_limits_of_all_groups_above_a_process(tmp_path, files, own, found):
+    assert written(tmp_path, files, own) == found
+
+
+def test_a_machine_without_control_groups_has_no_limit(tmp_path):
+    assert limits(tmp_path, tmp_path / "own") == []
 
 
 @pytest.mark.parametrize(
-    ("limit", "all_of_it", "free"),
+    ("found", "all_of_it", "free"),
     [
-        ((math.inf, 0.0), 1000, 600),
-        ((500.0, 100.0), 500, 400),
-        ((2000.0, 100.0), 1000, 600),
-        ((500.0, 501.0), 500, 0),
+        ([], 1000, 600),
+        ([Limit(500, 100)], 500, 400),
+        ([Limit(2000, 100)], 1000, 600),
+        ([Limit(500, 501)], 500, 0),
+        ([Limit(800, 100), Limit(900, 700)], 800, 200),
     ],
 )
-def test_the_machines_or_the_containers_whichever_is_less(monkeypatch, limit, all_of_it, free):
+def test_the_machines_or_a_groups_whichever_is_less(monkeypatch, found, all_of_it, free):
     monkeypatch.setattr("psutil.virtual_memory", lambda: SimpleNamespace(total=1000, available=600))
-    monkeypatch.setattr(machine_memory, "limited", lambda: limit)
+    monkeypatch.setattr(machine_memory, "limits", lambda: found)
     assert (total(), available()) == (all_of_it, free)
