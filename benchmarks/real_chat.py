@@ -10,9 +10,10 @@ The recipe is recipes/smollm_chat.yaml with the dialogues of ``../shared/data/ch
 on (about 30,000 supervised tokens), 30 of each to choose by, 63 of each for the test.
 
 ``choose`` trains every variant of `VARIANTS` once, and measures it on the dialogues to choose by; nothing of it sees the
-test. ``final`` is the recipe with what was chosen, `CHOSEN`, three seeds that were not used for choosing, and the test. ``beside``
-trains `CHEAPER` with the same seeds on the same text. Captures and alignments are made once. Several processes may work on
-one folder at once: each takes a variant that no other has. Prints a table of what is there; the last line is JSON, with ``"finished": false`` while something is missing.
+test. ``final`` is the recipe with what was chosen, `CHOSEN`, three seeds that were not used for choosing, and the test.
+``beside`` trains `CHEAPER` with the same seeds on the same text. Captures and alignments are made once. Several processes
+may work on one folder at once: each takes a variant that no other has. Prints a table of what is there; the last line is
+JSON, with ``"finished": false`` while something is missing.
 """
 
 import argparse
