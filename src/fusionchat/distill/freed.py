@@ -21,7 +21,7 @@ TRIM_THRESHOLD, MMAP_THRESHOLD = -1, -3
 """M_TRIM_THRESHOLD and M_MMAP_THRESHOLD of glibc's malloc.h; once they are set, glibc does not raise them itself."""
 USER = ("MALLOC_MMAP_THRESHOLD_", "MALLOC_TRIM_THRESHOLD_")
 """The environment variables by which a user sets these bounds."""
-EVERY = 8
+EVERY = 4
 """Steps after which all that is free returns, so that the gaps between blocks in use do not add up."""
 SPARE = 0.25
 """The share of the machine's memory that must be available for the higher bounds."""
