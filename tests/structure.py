@@ -13,7 +13,7 @@ SRC = ROOT / "src" / "fusionchat"
 
 GROUND = (
     "errors", "units", "settings", "mistakes", "discover", "runtime", "console", "watch", "artifacts", "damage", "threads", "hub",
-    "host", "lease", "version", "yaml", "devices", "arrays", "compiled",
+    "host", "machine_memory", "lease", "version", "yaml", "devices", "arrays", "compiled",
 )  # fmt: skip
 """Files of the ground floor; one may import another."""
 

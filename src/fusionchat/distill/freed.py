@@ -1,4 +1,4 @@
-"""What becomes of the memory that a training on a CPU has freed: it is used again, or returns to the system.
+"""Memory that a training on a CPU has freed is used again, or returns to the system.
 
 glibc asks the system for each large block and returns it when it is freed; smaller ones share a heap, and
 stay with the process while blocks after them are in use.
@@ -18,7 +18,7 @@ from typing import NamedTuple
 from fusionchat import machine_memory
 
 TRIM_THRESHOLD, MMAP_THRESHOLD = -1, -3
-"""M_TRIM_THRESHOLD and M_MMAP_THRESHOLD of glibc's malloc.h; once they are set, glibc does not raise them itself."""
+"""M_TRIM_THRESHOLD and M_MMAP_THRESHOLD of malloc.h; glibc does not raise them once they are set."""
 USER = ("MALLOC_MMAP_THRESHOLD_", "MALLOC_TRIM_THRESHOLD_")
 """The environment variables by which a user sets these bounds."""
 EVERY = 4
@@ -41,7 +41,7 @@ AFTERWARDS = Bounds(32 * 2**20, 64 * 2**20)
 
 @contextmanager
 def freed_goes_back() -> Iterator[Callable[[], None]]:
-    """Set the bounds, and return first what was freed before; yields what is to be called between two steps.
+    """Set the bounds, and return first what was freed before; yields what to call after a step.
 
     Once the machine has little memory available, what is free is returned and the bounds are low until the
     end. Another malloc, and bounds that the user has set, are left alone. No bit of a result depends on it.

@@ -67,7 +67,7 @@ def _blocks(weight: Tensor, low: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
 
 
 def carry(bits: Int32[Tensor, " B"], dice: Int16[Tensor, " B"], low: Int16[Tensor, " B"]) -> None:
-    """Keep the lower halves, and add dice to them: a carry into the upper half has the probability l / 2^16."""
+    """Keep the lower halves, and add dice to them: a carry into the upper half has probability l / 2^16."""
     low.copy_(bits)
     made = dice.to(torch.int32).bitwise_and_(0xFFFF).add_(bits).bitwise_and_(-(2**16))
     carried = (made - bits.bitwise_and(-(2**16))).bitwise_right_shift_(16)
