@@ -364,7 +364,7 @@ def choose(study: Study, only: list[str]) -> None:
             link(study.work / "choose" / slug(variant.base), study.work / "choose" / slug(name))
             recipe = study.recipe(slug(name), "choose", variant)
             run(recipe, until="align")  # the corpus is read again where fewer sources take part
-            make_jobs(recipe, jobs_of(recipe, variant.target)[-1:])
+            make_jobs(recipe, jobs_of(recipe, variant.target))
         finally:
             lock.release()
 
@@ -460,11 +460,16 @@ def main() -> None:
         return
     if given.phase is None or given.models is None or given.work is None:
         parser.error("the phase, MODELS and --work are needed")
+    only = [name.strip() for name in given.only.split(",") if name.strip()]
+    known = {"choose": {*VARIANTS, *BASES}, "beside": {*CHEAPER}}.get(given.phase, set())
+    if unknown := [name for name in only if name not in known]:
+        parser.error(
+            f"--only: no {unknown[0]!r} in {given.phase}; there are {', '.join(sorted(known)) or 'none'}"
+        )
     study = Study(given.models, given.work.absolute())
     stop_after(given.minutes)
     if not (study.work / "corpus/spare.jsonl").is_file():
         write_corpus(study.work / "corpus")
-    only = [name.strip() for name in given.only.split(",") if name.strip()]
     if given.phase == "beside":
         found = beside(study, only)
         held = {f"{name}: {job}": path for name, paths in found.items() for job, path in paths.items()}

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from benchmarks.real_capture import stop_after
-from benchmarks.real_chat import Study, Variant, is_done, link, write_corpus
+from benchmarks.real_chat import Study, Variant, is_done, link, make_jobs, write_corpus
 from benchmarks.real_chat_measure import by_domain, gain
 from fusionchat import console
 from fusionchat.answer.settings import RoundsSettings
@@ -28,7 +28,7 @@ from fusionchat.recipe.schema import Recipe
 from fusionchat.represent.store.read import DistributionStore
 from fusionchat.stages.answer import own_answers
 from fusionchat.stages.names import Row, Trained, answered, captured, evaluated
-from fusionchat.stages.pipeline import open_run, run, run_job
+from fusionchat.stages.pipeline import run
 
 ROUNDS = ("rounds={n: 2, share: 0.5, max_new_tokens: 160}",)
 """Short answers: half of the dialogues' own have under 100 tokens."""
@@ -73,25 +73,12 @@ class Runs(NamedTuple):
         } | ({} if self.rounds.compare.sft_epochs else {"sft longer": (self.longer, sft)})
 
 
-def make(recipe: Recipe, job: str) -> None:
-    """Make a job and all that it needs of what is not done."""
-    planned = open_run(recipe)
-    wanted = {job}
-    for one in reversed(planned.jobs.values()):
-        if one.id in wanted:
-            wanted |= set(one.needs)
-    for name in [name for name in planned.jobs if name in wanted]:
-        if not is_done(recipe, name):
-            console.say(f"== {recipe.name}: {name}")
-            run_job(recipe, name)
-
-
 def make_all(runs: Runs) -> None:
     """Both runs, as far as something of them is measured."""
     run(runs.rounds, until="fuse")
     link(runs.rounds.run_folder, runs.longer.run_folder)
     for recipe, job in runs.jobs.values():
-        make(recipe, job)
+        make_jobs(recipe, [job])
 
 
 def source_wins(runs: Runs) -> dict[str, float]:

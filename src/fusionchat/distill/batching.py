@@ -77,8 +77,8 @@ def pass_positions(parameters: int, *, gpu: bool, amx: bool = False) -> float:
     """The fixed cost of a pass of a model, in positions.
 
     Every pass reads and writes weights and gradients, which takes the time of about 24 positions for any
-    model; of 150 where a CPU multiplies bf16 by AMX, since its positions take a sixth of the time and its
-    memory is no faster. Starting the operations takes some 15 ms on a CPU (a position 6 * parameters operations at 1e11 a
+    model; of some 150 with bf16 by AMX, on the one such machine that was measured, whose memory is slow beside
+    its products. Starting the operations takes some 15 ms on a CPU (a position 6 * parameters operations at 1e11 a
     second), 30 ms on a GPU (2e14).
     """
     return (PASS_AMX if amx else PASS) + (PASS_GPU if gpu else PASS_CPU) / max(parameters, 1)

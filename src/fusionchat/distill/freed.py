@@ -4,8 +4,8 @@ glibc asks the system for each large block and returns it when it is freed; smal
 stay with the process while blocks after them are in use.
 
 A high bound is fast and takes more memory. With a bound of 128 KiB a step of SmolLM2-135M on an Intel
-processor with AMX asks for some 20 GB in pages of 4 KiB, and takes 1.3 times as long as with 4 MiB, in 4.3
-instead of 5.1 GB (benchmarks/cpu_training.py). So the bound is 4 MiB while the machine has memory to spare,
+processor with AMX takes 1.3 times as long as with 4 MiB, since the system makes new pages for every block
+(benchmarks/cpu_training.py). So the bound is 4 MiB while the machine has memory to spare,
 and 128 KiB once it has not.
 """
 

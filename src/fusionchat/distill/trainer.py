@@ -311,11 +311,8 @@ def train(
     arguments = arguments_of(settings, checkpoint_steps, seed, folder, device)
     world = arguments.world_size
     lengths = [len(r.input_ids) for r in rendered]
-    pass_cost = pass_positions(
-        model.num_parameters(),
-        gpu=device.type != "cpu",
-        amx=device.type == "cpu" and settings.half and has_amx(),
-    )
+    gpu = device.type != "cpu"
+    pass_cost = pass_positions(model.num_parameters(), gpu=gpu, amx=settings.half and has_amx() and not gpu)
     plan = plan_steps(
         [len(r.rows) for r in rendered],
         lengths,
